@@ -1,0 +1,77 @@
+"""The Lambda door: `handler(event, context)`.
+
+Loop, clients and engines live as long as the environment: one Runner, entered once, runs every invocation, so that
+connections outlive it and survive freeze and thaw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from functools import cache
+from time import perf_counter, time
+from typing import Any, Final, Protocol
+
+from handler.envelope import Delivery, open_envelope
+from handler.partial import answer
+from thumbnailer import settings as settings_
+from thumbnailer.app import App, build, new_event_loop
+from thumbnailer.logs import LOGGER, log_batch, log_record, start_logging
+from thumbnailer.metrics import emf_lines
+from thumbnailer.model import Outcome
+
+RESERVE_SECONDS: Final = 1.5
+"""What is kept of the time limit for the answer: records still in work then are deferred, never cut off."""
+
+
+class Context(Protocol):
+    """What is used of Lambda's context."""
+
+    aws_request_id: str
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+@cache
+def _runner() -> asyncio.Runner:
+    return asyncio.Runner(loop_factory=new_event_loop)
+
+
+@cache
+def _app() -> App:
+    """Raises SettingsError. Must be called inside the runner's loop."""
+    settings = settings_.load()
+    start_logging(settings.log_level)
+    return build(settings, settings_.machine(), settings_.environment())
+
+
+def handler(event: object, context: Context) -> dict[str, Any]:
+    """One invocation, of any shape. Raises EventError on what is no event, RecordsComeBack where all must be retried."""
+    delivery, outcomes = _runner().run(_work(event, context))
+    return answer(delivery, outcomes)
+
+
+async def _work(event: object, context: Context) -> tuple[Delivery, list[Outcome]]:
+    started = perf_counter()
+    app, delivery, request_id = _app(), open_envelope(event), context.aws_request_id
+    deadline = asyncio.get_running_loop().time() + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
+    for broken in delivery.broken:
+        line = {"message_id": broken.id, "detail": broken.error, "request_id": request_id}
+        LOGGER.error("unreadable message", extra={"line": line})
+    events = [event_ for message in delivery.messages for event_ in message.events]
+    outcomes = await app.pipeline.process_all(events, deadline, lambda outcome: log_record(outcome, request_id))
+    log_batch(outcomes, perf_counter() - started, request_id)
+    for line in emf_lines(outcomes, round(time() * 1000)):
+        print(json.dumps(line | {"request_id": request_id}), file=sys.stdout)
+    return delivery, outcomes
+
+
+def close() -> None:
+    """Lets go of loop and clients: for tests and the demo. Lambda just ends the process."""
+    if _app.cache_info().currsize:
+        _runner().run(_app().pipeline.aclose())
+    if _runner.cache_info().currsize:
+        _runner().close()
+    _app.cache_clear()
+    _runner.cache_clear()

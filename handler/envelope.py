@@ -1,0 +1,66 @@
+"""What invokes us -> a Delivery: messages with their events, and those that could not be read. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from thumbnailer.errors import EventError
+from thumbnailer.events import parse_event, parse_text
+from thumbnailer.model import Message
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenMessage:
+    """A message of a queue that is no event; it goes back, so that it ends in the dead-letter queue, not nowhere."""
+
+    id: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One invocation. `from_queue`: single messages can be given back; else it is all or nothing."""
+
+    messages: tuple[Message, ...]
+    broken: tuple[BrokenMessage, ...] = ()
+    from_queue: bool = False
+
+
+def open_envelope(payload: object) -> Delivery:
+    """Reads what Lambda hands over. Raises EventError where nothing in it can be read or given back by itself."""
+    if _is_sqs(payload):
+        return _queue_delivery(payload["Records"])  # type: ignore[index]
+    return Delivery((Message("", parse_event(payload)),))
+
+
+def _is_sqs(payload: object) -> bool:
+    if not isinstance(payload, Mapping) or not isinstance(payload.get("Records"), list) or not payload["Records"]:
+        return False
+    first = payload["Records"][0]
+    return isinstance(first, Mapping) and first.get("eventSource") == "aws:sqs"
+
+
+def _queue_delivery(records: list[Any]) -> Delivery:
+    read = [_message(record) for record in records]
+    return Delivery(
+        messages=tuple(message for message in read if isinstance(message, Message)),
+        broken=tuple(message for message in read if isinstance(message, BrokenMessage)),
+        from_queue=True,
+    )
+
+
+def _message(record: object) -> Message | BrokenMessage:
+    if not isinstance(record, Mapping) or not isinstance(record.get("messageId"), str):
+        raise EventError("a record of an SQS event has no messageId, so it could not be given back")
+    try:
+        return Message(record["messageId"], parse_text(record.get("body")), _receive_count(record))
+    except EventError as error:
+        return BrokenMessage(record["messageId"], str(error))
+
+
+def _receive_count(record: Mapping[str, Any]) -> int:
+    attributes = record.get("attributes")
+    text = attributes.get("ApproximateReceiveCount") if isinstance(attributes, Mapping) else None
+    return int(text) if isinstance(text, str) and text.isdigit() else 1

@@ -1,0 +1,55 @@
+"""Outcomes -> what is given back. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from handler.envelope import Delivery
+from thumbnailer.errors import ThumbnailerError
+from thumbnailer.model import Message, Outcome
+
+
+class RecordsComeBack(ThumbnailerError):
+    """Raised at the end of a direct invocation, so that Lambda tries it again and then hands it to its dead-letter target."""
+
+
+def answer(delivery: Delivery, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """What the door answers. `outcomes` are those of all messages' events, in their order.
+
+    For a queue: the partial batch response. For a direct invocation: a summary; raises RecordsComeBack where a record
+    failed or was deferred.
+    """
+    if delivery.from_queue:
+        return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in ids_to_give_back(delivery, outcomes)]}
+    summary = summarised(outcomes)
+    if any(outcome.status.comes_back for outcome in outcomes):
+        raise RecordsComeBack(f"some records failed or were deferred: {summary}")
+    return summary
+
+
+def ids_to_give_back(delivery: Delivery, outcomes: Sequence[Outcome]) -> list[str]:
+    """Messages that could not be read, and those that hold a failed or deferred record."""
+    unread = [message.id for message in delivery.broken]
+    return unread + [
+        message.id
+        for message, ended in by_message(delivery.messages, outcomes)
+        if any(outcome.status.comes_back for outcome in ended)
+    ]
+
+
+def by_message(
+    messages: Sequence[Message], outcomes: Sequence[Outcome]
+) -> Iterator[tuple[Message, Sequence[Outcome]]]:
+    """Each message with the outcomes of its events."""
+    start = 0
+    for message in messages:
+        yield message, outcomes[start : start + len(message.events)]
+        start += len(message.events)
+
+
+def summarised(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """How many ended how, e.g. {"records": 3, "outcomes": {"stored": 2, "rejected:corrupt": 1}}."""
+    ends = Counter(f"{o.status}:{o.reason}" if o.reason else str(o.status) for o in outcomes)
+    return {"records": len(outcomes), "outcomes": dict(ends)}

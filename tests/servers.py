@@ -1,0 +1,182 @@
+"""Two S3 servers on loopback: moto, which keeps objects, and a scripted one, which misbehaves on demand and counts.
+
+Both run in threads of their own, so that what is under test has its event loop to itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket
+import socketserver
+import struct
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from moto.server import ThreadedMotoServer
+
+PIECE = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One request as it came over the wire; `target` is not decoded, header names are lower-case."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One scripted answer; `sent` bytes of the body go out (None: all of it), then `then` happens."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    length: int | None = None
+    sent: int | None = None
+    then: Literal["keep", "close", "reset", "stall"] = "keep"
+
+
+def error(status: int, code: str) -> Answer:
+    """An S3 error document."""
+    text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>m</Message></Error>'
+    return Answer(status, {"Content-Type": "application/xml"}, text.encode())
+
+
+def whole(body: bytes, etag: str = "e1", **headers: str) -> Answer:
+    """An object, served whole."""
+    return Answer(200, _object_headers(etag) | headers, body)
+
+
+def rest(body: bytes, offset: int, etag: str = "e1") -> Answer:
+    """An object from `offset` on, as a range request gets it."""
+    span = {"Content-Range": f"bytes {offset}-{len(body) - 1}/{len(body)}"}
+    return Answer(206, _object_headers(etag) | span, body[offset:])
+
+
+def _object_headers(etag: str) -> dict[str, str]:
+    return {"ETag": f'"{etag}"', "Last-Modified": "Tue, 25 Nov 2025 10:00:00 GMT", "Content-Type": "image/jpeg"}
+
+
+class ScriptedServer(socketserver.ThreadingTCPServer):
+    """Answers request n with the script's answer n, and with the last one from then on."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.stopping = threading.Event()
+        self._lock = threading.Lock()
+        self.play()
+
+    def play(self, *script: Answer) -> None:
+        """Start over with a new script."""
+        with self._lock:
+            self.seen: list[Seen] = []
+            self.connections = 0
+            self.body_bytes = 0
+            self.dropped = threading.Event()
+            self._ranges: bytes | None = None
+            self._script = itertools.chain(script, itertools.repeat(script[-1])) if script else iter(())
+
+    def answer_ranges(self, body: bytes) -> None:
+        """Answer range requests from `body`, whatever the script says."""
+        self._ranges = body
+
+    def connected(self) -> None:
+        with self._lock:
+            self.connections += 1
+
+    def take(self, request: Seen) -> Answer:
+        with self._lock:
+            self.seen.append(request)
+            if self._ranges is not None and (span := request.headers.get("range")):
+                return rest(self._ranges, int(span.removeprefix("bytes=").partition("-")[0]))
+            return next(self._script)
+
+    @property
+    def methods(self) -> list[str]:
+        return [request.method for request in self.seen]
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that went away is what half of these tests are about."""
+
+
+class _Handler(socketserver.StreamRequestHandler):
+    server: ScriptedServer
+    wbufsize = 0
+    disable_nagle_algorithm = True
+
+    def handle(self) -> None:
+        self.server.connected()
+        while (request := self._read()) is not None:
+            if not self._write(self.server.take(request), request.method):
+                return
+
+    def _read(self) -> Seen | None:
+        line = self.rfile.readline().decode("latin-1").split()
+        if len(line) != 3:
+            return None
+        headers = {}
+        while (header := self.rfile.readline().decode("latin-1").strip()) != "":
+            name, _, value = header.partition(":")
+            headers[name.lower()] = value.strip()
+        if headers.get("expect", "").lower() == "100-continue":
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = self.rfile.read(int(headers.get("content-length", "0")))
+        return Seen(line[0], line[1], headers, body)
+
+    def _write(self, answer: Answer, method: str) -> bool:
+        """Send `answer`; True while the connection may be used again."""
+        bare = answer.status == 204 or method == "HEAD"
+        length = len(answer.body) if answer.length is None else answer.length
+        lines = [f"HTTP/1.1 {answer.status} Scripted", *(f"{k}: {v}" for k, v in answer.headers.items())]
+        lines += [] if answer.status == 204 else [f"Content-Length: {length}"]
+        self.wfile.write("\r\n".join([*lines, "", ""]).encode("utf-8"))
+        if not bare:
+            self._send(answer.body[: answer.sent])
+        if answer.then == "stall":
+            self.server.stopping.wait(60)
+        elif answer.then == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        return answer.then == "keep"
+
+    def _send(self, body: bytes) -> None:
+        view = memoryview(body)
+        try:
+            while view:
+                count = self.connection.send(view[:PIECE])
+                self.server.body_bytes += count
+                view = view[count:]
+        except OSError:
+            self.server.dropped.set()
+            raise
+
+
+@contextlib.contextmanager
+def scripted_server() -> Iterator[ScriptedServer]:
+    """A running ScriptedServer; give it work with `play`."""
+    with ScriptedServer() as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield server
+        server.stopping.set()
+        server.shutdown()
+
+
+@contextlib.contextmanager
+def moto_server() -> Iterator[str]:
+    """The URL of an S3 that keeps objects."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()

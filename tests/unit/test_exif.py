@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thumbnailer.exif import MAX_CREDIT, Ifd0, build_credit, parse_ifd0
+
+credit = st.binary(max_size=MAX_CREDIT).map(lambda text: text.rstrip(b"\0"))
+
+
+def block(order: str, *entries: tuple[int, int, int, bytes], tail: bytes = b"") -> bytes:
+    """A TIFF structure with the given (tag, type, count, four bytes) entries and whatever follows the directory."""
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    fields = b"".join(struct.pack(order + "HHI", tag, kind, count) + value for tag, kind, count, value in entries)
+    return mark + struct.pack(order + "IH", 8, len(entries)) + fields + bytes(4) + tail
+
+
+def oriented(order: str, value: int) -> bytes:
+    return block(order, (0x0112, 3, 1, struct.pack(order + "HH", value, 0)))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("value", range(1, 9))
+def test_each_orientation_is_read_in_both_byte_orders(order: str, value: int) -> None:
+    assert parse_ifd0(oriented(order, value)).orientation == value
+    assert parse_ifd0(b"Exif\0\0" + oriented(order, value)).orientation == value
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("value", [0, 9, 65_535])
+def test_an_orientation_that_does_not_exist_counts_as_upright(order: str, value: int) -> None:
+    assert parse_ifd0(oriented(order, value)).orientation == 1
+
+
+def test_an_orientation_written_as_a_long_is_read() -> None:
+    assert parse_ifd0(block(">", (0x0112, 4, 1, struct.pack(">I", 6)))).orientation == 6
+
+
+def test_an_orientation_of_another_type_counts_as_upright() -> None:
+    assert parse_ifd0(block("<", (0x0112, 2, 1, b"\6\0\0\0"))).orientation == 1
+
+
+def test_of_two_orientations_the_first_counts() -> None:
+    twice = block("<", (0x0112, 3, 1, b"\6\0\0\0"), (0x0112, 3, 1, b"\3\0\0\0"))
+    assert parse_ifd0(twice).orientation == 6
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"",
+        b"II",
+        b"XX*\0\x08\0\0\0",
+        b"II*\0\xff\xff\xff\xff",
+        b"II*\0\x08\0\0\0",
+        b"II*\0\x08\0\0\0\xff\xff",
+        oriented("<", 6)[:-9],
+    ],
+)
+def test_a_broken_block_says_nothing(broken: bytes) -> None:
+    assert parse_ifd0(broken) == Ifd0()
+
+
+def test_what_comes_before_the_break_is_kept() -> None:
+    cut = block("<", (0x0112, 3, 1, b"\6\0\0\0"), (0x013B, 2, 3, b"me\0\0"))[:-10]
+    assert parse_ifd0(cut) == Ifd0(orientation=6)
+
+
+def test_text_that_lies_beyond_the_block_counts_as_absent() -> None:
+    far = block("<", (0x013B, 2, 100, struct.pack("<I", 26)), (0x8298, 2, 0xFFFFFFFF, struct.pack("<I", 0xFFFFFFF0)))
+    assert parse_ifd0(far) == Ifd0()
+
+
+def test_credit_is_stripped_of_trailing_nuls_and_capped() -> None:
+    text = block("<", (0x8298, 2, 300, struct.pack("<I", 26)), tail=b"c" * 300)
+    assert parse_ifd0(text).copyright == b"c" * MAX_CREDIT
+    assert parse_ifd0(block(">", (0x013B, 2, 4, b"me\0\0"))).artist == b"me"
+
+
+def test_nothing_is_built_of_nothing() -> None:
+    assert build_credit(b"", b"\0\0") == b""
+
+
+def test_the_built_block_holds_only_the_fields_that_are_there() -> None:
+    assert build_credit(b"", b"me") == b"Exif\0\0II*\0\x08\0\0\0\x01\0\x98\x82\x02\0\x03\0\0\0me\0\0\0\0\0\0"
+
+
+def test_other_readers_understand_the_built_block() -> None:
+    image = pytest.importorskip("PIL.Image")
+    exif = image.Exif()
+    exif.load(build_credit(b"An artist", b"(c) someone"))
+    assert dict(exif) == {0x013B: "An artist", 0x8298: "(c) someone"}
+
+
+@given(credit, credit)
+def test_what_was_built_is_read_back(artist: bytes, copyright: bytes) -> None:
+    assert parse_ifd0(build_credit(artist, copyright)) == Ifd0(1, artist, copyright)
+
+
+@given(
+    st.binary(max_size=200), st.sampled_from([b"", b"II*\0", b"MM\0*", b"II*\0\x08\0\0\0", b"Exif\0\0MM\0*\0\0\0\x08"])
+)
+def test_no_bytes_make_it_raise(tail: bytes, start: bytes) -> None:
+    found = parse_ifd0(memoryview(start + tail))
+    assert 1 <= found.orientation <= 8
+    assert len(found.artist) <= MAX_CREDIT

@@ -1,0 +1,49 @@
+"""The one place that picks implementations: settings -> store, engines and pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import uvloop
+
+from thumbnailer.engine import installed_engines, load_engine
+from thumbnailer.objects import ObjectStore
+from thumbnailer.pipeline import Pipeline
+from thumbnailer.settings import Machine, Settings
+from thumbnailer.store.auto import StoreConfig, open_store
+from thumbnailer.tier import Tier, tier_for
+
+new_event_loop = uvloop.new_event_loop
+"""The loop everything runs on: obstore under asyncio's own loop was seen to abort interpreters at their exit."""
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """What a door needs. Made inside the loop that will run it, once for the life of the process."""
+
+    settings: Settings
+    tier: Tier
+    pipeline: Pipeline
+
+
+def sized_tier(settings: Settings, machine: Machine) -> Tier:
+    """The machine's tier, with what the settings override."""
+    tier = tier_for(settings.memory_mb or machine.memory_mb, machine.cpus)
+    changes = {
+        "workers": settings.workers,
+        "in_flight": settings.in_flight,
+        "max_pixels": settings.max_pixels,
+        "max_bytes": settings.max_bytes,
+        "max_frames": settings.max_frames,
+    }
+    return tier.with_changes({name: value for name, value in changes.items() if value is not None})
+
+
+def build(settings: Settings, machine: Machine, env: Mapping[str, str], store: ObjectStore | None = None) -> App:
+    """Everything wired up; `store` in place of the S3 that `env` points to. Call it inside the running loop."""
+    tier = sized_tier(settings, machine)
+    config = StoreConfig.from_env(env, transport=settings.transport, connections=2 * tier.in_flight)
+    chosen = store or open_store(config, env)
+    return App(settings, tier, Pipeline(settings, tier, chosen, installed_engines(), cache(load_engine)))

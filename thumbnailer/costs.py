@@ -1,0 +1,93 @@
+"""What each engine can read and write, which is the faster for a format, and what memory a picture needs in it.
+
+The order of preference is a measured table: `python -m bench engines` prints it, `docs/why.md` keeps a run of it.
+The memory model counts whole pictures, in bytes; it may be too high, never too low.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from thumbnailer.model import EngineName, Format, ImageInfo
+
+MB: Final = 1024 * 1024
+
+PREFERENCE: Final[Mapping[Format, tuple[EngineName, ...]]] = {
+    Format.JPEG: (EngineName.PILLOW, EngineName.VIPS),
+    Format.PNG: (EngineName.VIPS, EngineName.PILLOW),
+    Format.GIF: (EngineName.VIPS, EngineName.PILLOW),
+    Format.WEBP: (EngineName.VIPS, EngineName.PILLOW),
+    Format.AVIF: (EngineName.VIPS, EngineName.PILLOW),
+    Format.TIFF: (EngineName.VIPS, EngineName.PILLOW),
+    Format.HEIC: (EngineName.PILLOW,),
+    Format.BMP: (EngineName.PILLOW,),
+    Format.ICO: (EngineName.PILLOW,),
+}
+ANIMATED: Final = frozenset({Format.GIF, Format.WEBP})
+"""Formats whose frames all become frames of the thumbnail, where that is one of these too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """What one installed engine reads and writes."""
+
+    reads: frozenset[Format]
+    writes: frozenset[Format]
+
+
+Capabilities = Mapping[EngineName, Capability]
+
+
+def engines_for(info: ImageInfo, outputs: frozenset[Format], preferred: EngineName | None, installed: Capabilities) -> tuple[EngineName, ...]:
+    """The engines that read this picture and write these formats, the best first; empty if none does."""
+    order = dict.fromkeys(([preferred] if preferred else []) + list(PREFERENCE.get(info.format, ())))
+    return tuple(
+        name
+        for name in order
+        if name in installed and info.format in installed[name].reads and outputs <= installed[name].writes
+    )
+
+
+def shrink_on_load(info: ImageInfo, reduction: float) -> int:
+    """How far the JPEG decoder itself may shrink (1, 2, 4, 8): it leaves the resampler at least twice the pixels wanted."""
+    if info.format is not Format.JPEG:
+        return 1
+    return next((shrink for shrink in (8, 4, 2) if reduction >= 2 * shrink), 1)
+
+
+def memory_estimate(info: ImageInfo, engine: EngineName, shrink: int, frames: int, output_pixels: int) -> int:
+    """The most bytes this picture makes the process grow by while it is rendered."""
+    output = output_pixels * 4 * 4 * max(1, frames)  # resized, turned, converted, encoded
+    return 8 * MB + output + _decoder_bytes(info, shrink) + _pixel_bytes(info, engine, shrink, frames)
+
+
+def _decoder_bytes(info: ImageInfo, shrink: int) -> int:
+    """What a decoder holds beside the pixels it hands out."""
+    match info.format:
+        case Format.JPEG if info.progressive:
+            return info.pixels * 3 * 2 * 4 // 3  # every coefficient, 16 bits, no subsampling assumed, CMYK allowed for
+        case Format.AVIF | Format.HEIC:
+            return info.pixels * 6  # YUV at 16 bits and the reference frame
+        case Format.WEBP:
+            return info.pixels * 4
+        case Format.GIF:
+            return info.pixels * 5
+        case _:
+            return 0
+
+
+def _pixel_bytes(info: ImageInfo, engine: EngineName, shrink: int, frames: int) -> int:
+    """The decoded picture, as far as the engine keeps it: libvips streams what a format lets it stream."""
+    sample = 2 if info.bit_depth > 8 else 1
+    if engine is EngineName.VIPS and _streams(info):
+        return (info.width // shrink) * 512 * 4 * sample  # a band of lines in each step of the pipeline
+    decoded = (info.width // shrink + 1) * (info.height // shrink + 1) * 4 * sample
+    if engine is EngineName.VIPS:
+        return 2 * decoded
+    return decoded * 3  # decoded, converted, reduced: Pillow holds the old one while it makes the new
+
+
+def _streams(info: ImageInfo) -> bool:
+    return info.format in (Format.JPEG, Format.PNG, Format.TIFF) and not (info.format is Format.PNG and info.progressive)

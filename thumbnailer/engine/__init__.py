@@ -1,0 +1,60 @@
+"""The two engines: the same Plan in, the same picture out. Each is imported when it is first used, not before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Protocol
+
+from thumbnailer.costs import Capabilities, Capability
+from thumbnailer.model import EngineName, Format
+from thumbnailer.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """One encoded picture per target of the plan, in its order. Times are seconds."""
+
+    pictures: tuple[bytes, ...]
+    damaged: bool
+    decode_seconds: float
+    encode_seconds: float
+
+
+class Engine(Protocol):
+    """Synchronous, gives up the GIL while it decodes, does no I/O but reading the one file."""
+
+    def render(self, path: str, plan: Plan) -> Rendering:
+        """Raises Corrupt where the file's pixels cannot be read, UnsupportedFormat where a codec is missing."""
+        ...
+
+
+_PILLOW_ALWAYS = frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP, Format.TIFF, Format.BMP, Format.ICO})
+_WRITTEN_ALWAYS = frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP})
+_VIPS = Capability(
+    reads=frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP, Format.TIFF, Format.AVIF}),
+    writes=_WRITTEN_ALWAYS | {Format.AVIF},
+)
+
+
+def installed_engines() -> Capabilities:
+    """What is installed, told from what can be found, without importing an engine."""
+    found: dict[EngineName, Capability] = {}
+    if find_spec("pyvips"):
+        found[EngineName.VIPS] = _VIPS
+    if find_spec("PIL"):
+        avif = {Format.AVIF} if find_spec("PIL._avif") else set()
+        heic = {Format.HEIC} if find_spec("pillow_heif") else set()
+        found[EngineName.PILLOW] = Capability(_PILLOW_ALWAYS | avif | heic, _WRITTEN_ALWAYS | avif)
+    return found
+
+
+def load_engine(name: EngineName) -> Engine:
+    """Imports an engine. Raises ImportError where it is not installed."""
+    if name is EngineName.VIPS:
+        from thumbnailer.engine.vips import VipsEngine
+
+        return VipsEngine()
+    from thumbnailer.engine.pillow import PillowEngine
+
+    return PillowEngine()

@@ -1,0 +1,193 @@
+"""libvips through pyvips. Importing this module starts libvips, with every loader blocked but those named here."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any, Final
+
+import pyvips
+
+from thumbnailer.engine import Rendering
+from thumbnailer.errors import Corrupt
+from thumbnailer.exif import build_credit
+from thumbnailer.model import Format, ImageInfo
+from thumbnailer.plan import Plan, Target, keeps_animation
+
+LOADERS: Final = {
+    Format.JPEG: ("jpegload", "VipsForeignLoadJpeg"),
+    Format.PNG: ("pngload", "VipsForeignLoadPng"),
+    Format.GIF: ("gifload", "VipsForeignLoadNsgif"),
+    Format.WEBP: ("webpload", "VipsForeignLoadWebp"),
+    Format.TIFF: ("tiffload", "VipsForeignLoadTiff"),
+    Format.AVIF: ("heifload", "VipsForeignLoadHeif"),
+}
+WHITE: Final = [255, 255, 255]
+
+
+def _start() -> None:
+    # libvips' own list of untrusted loaders leaves some open (matrix, SVG), so: all shut, these opened by name.
+    pyvips.operation_block_set("VipsForeignLoad", True)
+    for _, loader in LOADERS.values():
+        pyvips.operation_block_set(loader, False)
+    pyvips.cache_set_max(0)  # every picture is another one: a cache would only hold memory
+    pyvips.cache_set_max_mem(0)
+    pyvips.vips_lib.vips_concurrency_set(1)  # the tier's workers are the parallelism
+
+
+_start()
+
+
+class VipsEngine:
+    """Streams what the format lets it stream: memory follows the width of a picture, not its area."""
+
+    def render(self, path: str, plan: Plan) -> Rendering:
+        started = perf_counter()
+        try:
+            frames = _load(path, plan)
+            resized = [_in_memory(_resized(frames, plan, target)) for target in plan.targets]
+            decoded = perf_counter()
+            pictures = tuple(
+                _encoded(frame_list, frames[0], plan, target)
+                for frame_list, target in zip(resized, plan.targets, strict=True)
+            )
+        except pyvips.Error as error:
+            raise Corrupt(f"libvips cannot read it: {_first_line(error)}") from error
+        return Rendering(pictures, False, decoded - started, perf_counter() - decoded)
+
+
+def _load(path: str, plan: Plan) -> list[Any]:
+    """The frames of the picture as they are stored, one for a still."""
+    options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
+    if plan.info.format is Format.JPEG:
+        options["shrink"] = plan.shrink
+    if plan.frames > 1:
+        options["n"] = plan.frames
+    roll = getattr(pyvips.Image, LOADERS[plan.info.format][0])(path, **options)
+    _refuse_other_size(roll, plan)
+    if plan.frames > 1:
+        roll = roll.copy_memory()
+        height = roll.get("page-height")
+        return [roll.crop(0, top, roll.width, height) for top in range(0, roll.height, height)]
+    return [roll.copy_memory() if len(plan.targets) > 1 else roll]
+
+
+def _refuse_other_size(image: Any, plan: Plan) -> None:
+    """The plan's limits hold for the header that was probed; a decoder that sees another picture must not go on."""
+    if image.width * image.height > 2 * (plan.info.pixels * plan.frames // plan.shrink**2) + 65_536:
+        raise Corrupt(f"the header says {plan.info.width}x{plan.info.height}, the decoder {image.width}x{image.height}")
+
+
+def _resized(frames: list[Any], plan: Plan, target: Target) -> list[Any]:
+    wanted = frames if keeps_animation(plan.info, target) else frames[:1]
+    return [_thumbnail(frame, plan.info, target) for frame in wanted]
+
+
+def _thumbnail(image: Any, info: ImageInfo, target: Target) -> Any:
+    """Resized, in sRGB, upright and cropped: colours and turns come after the resize, on the few pixels left."""
+    turned = info.orientation >= 5 and not _turns_itself(info)
+    width, height = reversed(target.scaled) if turned else target.scaled
+    small = _resize(image, width, height)
+    return _crop(_upright(_srgb(small), 1 if _turns_itself(info) else info.orientation), target)
+
+
+def _turns_itself(info: ImageInfo) -> bool:
+    return info.format in (Format.AVIF, Format.TIFF)
+
+
+def _resize(image: Any, width: int, height: int) -> Any:
+    """Lanczos3 after a box shrink that leaves twice the pixels; on premultiplied colours, so that no edge is fringed."""
+    if (image.width, image.height) == (width, height):
+        return image
+    scales = {"vscale": height / image.height, "kernel": "lanczos3"}
+    if not image.hasalpha():
+        return image.resize(width / image.width, **scales)
+    band_format = image.format
+    return image.premultiply().resize(width / image.width, **scales).unpremultiply().cast(band_format)
+
+
+def _srgb(image: Any) -> Any:
+    if image.get_typeof("icc-profile-data"):
+        try:
+            return image.icc_transform("srgb", embedded=True, intent="perceptual").copy_memory()
+        except pyvips.Error:
+            pass  # a broken profile, or one of another colour space: the pixels are still right, so it is ignored
+    grey = image.interpretation in ("b-w", "grey16")
+    return image.colourspace("b-w" if grey else "srgb")
+
+
+def _upright(image: Any, orientation: int) -> Any:
+    """EXIF 2.32, table 4.6.4: what to do to a picture stored with that orientation."""
+    match orientation:
+        case 2:
+            return image.fliphor()
+        case 3:
+            return image.rot180()
+        case 4:
+            return image.flipver()
+        case 5:
+            return image.rot90().fliphor()
+        case 6:
+            return image.rot90()
+        case 7:
+            return image.rot270().fliphor()
+        case 8:
+            return image.rot270()
+    return image
+
+
+def _crop(image: Any, target: Target) -> Any:
+    left, top = (image.width - target.width) // 2, (image.height - target.height) // 2
+    return image.crop(left, top, target.width, target.height)
+
+
+def _in_memory(frames: list[Any]) -> list[Any]:
+    """Decoding happens here; what comes after works on a small picture."""
+    return [frame.copy_memory() for frame in frames]
+
+
+def _encoded(frames: list[Any], source: Any, plan: Plan, target: Target) -> bytes:
+    roll = frames[0] if len(frames) == 1 else pyvips.Image.arrayjoin(frames, across=1)
+    if target.format is Format.JPEG and roll.hasalpha():
+        roll = roll.flatten(background=WHITE[: roll.bands - 1])
+    return _save(_with_metadata(roll, len(frames), source, plan.info), target)
+
+
+def _with_metadata(roll: Any, frames: int, source: Any, info: ImageInfo) -> Any:
+    """Nothing of the source's metadata but timing, artist and copyright."""
+    kept = roll.copy()
+    for name in roll.get_fields():
+        if roll.get_typeof(name) and name not in _STRUCTURE:
+            kept.remove(name)
+    if frames > 1:
+        kept.set_type(pyvips.GValue.gint_type, "page-height", roll.height // frames)
+        for name in ("delay", "loop"):
+            if source.get_typeof(name):
+                kept.set_type(source.get_typeof(name), name, source.get(name))
+    credit = build_credit(info.artist, info.copyright)
+    if credit:
+        kept.set_type(pyvips.GValue.blob_type, "exif-data", credit)
+    return kept
+
+
+_STRUCTURE: Final = frozenset(
+    "width height bands format coding interpretation xoffset yoffset xres yres filename".split()
+)
+
+
+def _save(image: Any, target: Target) -> bytes:
+    match target.format:
+        case Format.JPEG:
+            data = image.jpegsave_buffer(Q=target.quality, optimize_coding=True, keep="exif")
+        case Format.PNG:
+            data = image.pngsave_buffer(compression=6, filter="all", keep="exif")
+        case Format.WEBP:
+            data = image.webpsave_buffer(Q=target.quality, keep="exif")
+        case Format.AVIF:
+            data = image.heifsave_buffer(Q=target.quality, compression="av1", effort=3, keep="exif")
+        case _:
+            data = image.gifsave_buffer(keep="none")
+    return bytes(data)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[-1][:200]

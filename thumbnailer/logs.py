@@ -1,0 +1,70 @@
+"""One JSON line a record and one a batch. ASCII only, so that no key, whatever it holds, can forge or break a line."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from thumbnailer.model import Outcome
+
+LOGGER: Final = logging.getLogger("thumbnailer")
+
+
+class JsonLines(logging.Formatter):
+    """What a record was given as `extra={"line": {...}}`, with level and message; a traceback becomes one field."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {"level": record.levelname, "message": record.getMessage()}
+        line |= getattr(record, "line", {})
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def start_logging(level: str) -> None:
+    """Our lines to standard output, ours alone: Lambda's own root handler would print them a second time."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonLines())
+    LOGGER.handlers = [handler]
+    LOGGER.propagate = False
+    LOGGER.setLevel(level)
+
+
+def record_line(outcome: Outcome, request_id: str) -> dict[str, Any]:
+    """What is logged of one record. Times are milliseconds."""
+    event, info = outcome.event, outcome.info
+    return {
+        "bucket": event.bucket,
+        "key": event.key,
+        "version": event.version_id,
+        "outcome": outcome.status,
+        "reason": outcome.reason,
+        "detail": outcome.detail,
+        "bytes": outcome.bytes_in,
+        "bytes_out": outcome.bytes_out,
+        "pixels": info.pixels if info else None,
+        "format": info.format if info else None,
+        "engine": outcome.engine,
+        "damaged": outcome.damaged,
+        "ms": {stage: round(seconds * 1000, 2) for stage, seconds in outcome.timings},
+        "request_id": request_id,
+    }
+
+
+def batch_line(outcomes: Sequence[Outcome], seconds: float, request_id: str) -> dict[str, Any]:
+    """What is logged of a batch."""
+    counts = Counter(str(outcome.status) for outcome in outcomes)
+    return {"records": len(outcomes), **counts, "ms": round(seconds * 1000, 2), "request_id": request_id}
+
+
+def log_record(outcome: Outcome, request_id: str) -> None:
+    level = logging.WARNING if outcome.status.comes_back or outcome.status == "rejected" else logging.INFO
+    LOGGER.log(level, "record", extra={"line": record_line(outcome, request_id), "outcome": outcome})
+
+
+def log_batch(outcomes: Sequence[Outcome], seconds: float, request_id: str) -> None:
+    LOGGER.info("batch", extra={"line": batch_line(outcomes, seconds, request_id)})

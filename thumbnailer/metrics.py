@@ -1,0 +1,97 @@
+"""Metrics, described once in `METRICS`: Prometheus for the worker, CloudWatch EMF lines for Lambda, the same names.
+
+No label ever holds a key or a bucket: labels come from the enums of model.py and errors.py alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from thumbnailer.model import Outcome, Status
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+STAGES: Final = ("open", "fetch", "wait", "decode", "encode", "upload", "total")
+EMF_MOST_VALUES: Final = 100  # the EMF specification's limit on the values of one metric in one line
+NAMESPACE: Final = "Thumbnailer"
+
+
+class Metric(NamedTuple):
+    """One metric. `unit` is CloudWatch's word."""
+
+    name: str
+    kind: Literal["counter", "histogram"]
+    unit: Literal["Count", "Bytes", "Seconds"]
+    help: str
+    buckets: tuple[float, ...] = ()
+
+
+_TIME_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BYTE_BUCKETS: Final = tuple(float(4**power) for power in range(5, 15))
+METRICS: Final = (
+    *(Metric(f"thumbnailer_records_{status}", "counter", "Count", f"records that ended {status}") for status in Status),
+    Metric("thumbnailer_bytes_in", "histogram", "Bytes", "size of a source that was read", _BYTE_BUCKETS),
+    Metric("thumbnailer_bytes_out", "histogram", "Bytes", "thumbnails stored for one record", _BYTE_BUCKETS),
+    *(Metric(f"thumbnailer_{s}_seconds", "histogram", "Seconds", f"stage {s} of a record", _TIME_BUCKETS) for s in STAGES),
+)
+
+
+def observations(outcome: Outcome) -> Iterator[tuple[str, float]]:
+    """(metric, value) pairs of one record."""
+    yield f"thumbnailer_records_{outcome.status}", 1
+    if outcome.bytes_in:
+        yield "thumbnailer_bytes_in", outcome.bytes_in
+    if outcome.outputs:
+        yield "thumbnailer_bytes_out", outcome.bytes_out
+    for stage, seconds in outcome.timings:
+        yield f"thumbnailer_{stage}_seconds", seconds
+
+
+def emf_lines(outcomes: Sequence[Outcome], timestamp_ms: int) -> Iterator[dict[str, Any]]:
+    """CloudWatch embedded-metric-format objects, one for each EMF_MOST_VALUES records."""
+    for start in range(0, len(outcomes), EMF_MOST_VALUES):
+        yield _emf(outcomes[start : start + EMF_MOST_VALUES], timestamp_ms)
+
+
+def _emf(outcomes: Sequence[Outcome], timestamp_ms: int) -> dict[str, Any]:
+    values: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        for name, value in observations(outcome):
+            values.setdefault(name, []).append(value)
+    directive = {
+        "Namespace": NAMESPACE,
+        "Dimensions": [[]],
+        "Metrics": [{"Name": metric.name, "Unit": metric.unit} for metric in METRICS if metric.name in values],
+    }
+    return {"_aws": {"Timestamp": timestamp_ms, "CloudWatchMetrics": [directive]}, **_summed(values)}
+
+
+def _summed(values: Mapping[str, list[float]]) -> dict[str, float | list[float]]:
+    """Counters as their sum, the others as their values."""
+    counters = {metric.name for metric in METRICS if metric.kind == "counter"}
+    return {name: sum(given) if name in counters else given for name, given in values.items()}
+
+
+class Prometheus:
+    """The same metrics for a process that is scraped. The import is here: Lambda never pays it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        from prometheus_client import Counter, Histogram
+
+        self._counters = {
+            m.name: Counter(m.name, m.help, ["reason"], registry=registry) for m in METRICS if m.kind == "counter"
+        }
+        self._histograms = {
+            m.name: Histogram(m.name, m.help, buckets=m.buckets, registry=registry)
+            for m in METRICS
+            if m.kind == "histogram"
+        }
+
+    def observe(self, outcome: Outcome) -> None:
+        for name, value in observations(outcome):
+            if name in self._counters:
+                self._counters[name].labels(reason=outcome.reason or "").inc(value)
+            else:
+                self._histograms[name].observe(value)

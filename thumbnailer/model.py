@@ -1,0 +1,157 @@
+"""The values that flow through the pipeline.
+
+Everything here is frozen: a step returns a new value, no step edits another's. Sizes are bytes, picture sides
+are pixels, durations are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class EventKind(StrEnum):
+    """What happened to the object. OTHER is everything we were told of and have no work for (tags, ACLs, ...)."""
+
+    CREATED = "created"
+    REMOVED = "removed"
+    RESTORED = "restored"
+    OTHER = "other"
+
+
+class Status(StrEnum):
+    """How a record ended."""
+
+    STORED = "stored"
+    DELETED = "deleted"
+    SKIPPED = "skipped"
+    REJECTED = "rejected"
+    """for good: trying again cannot help"""
+    FAILED = "failed"
+    """passing: trying again may help"""
+    DEFERRED = "deferred"
+    """time ran out before it was safe to start or finish"""
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether the record must be given back to its queue to be tried again."""
+        return self in (Status.FAILED, Status.DEFERRED)
+
+
+class Format(StrEnum):
+    """Picture formats the probe tells apart; which of them are read is the plan's decision."""
+
+    JPEG = "jpeg"
+    PNG = "png"
+    GIF = "gif"
+    WEBP = "webp"
+    AVIF = "avif"
+    HEIC = "heic"
+    TIFF = "tiff"
+    BMP = "bmp"
+    ICO = "ico"
+    JP2 = "jp2"
+    JXL = "jxl"
+    SVG = "svg"
+    PDF = "pdf"
+    PSD = "psd"
+    EPS = "eps"
+    FITS = "fits"
+
+
+class Fit(StrEnum):
+    INSIDE = "inside"
+    COVER = "cover"
+
+
+class EngineName(StrEnum):
+    VIPS = "vips"
+    PILLOW = "pillow"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEvent:
+    """One thing that happened to one object; `key` is decoded, absent fields are None."""
+
+    kind: EventKind
+    bucket: str
+    key: str
+    version_id: str | None = None
+    etag: str | None = None
+    size: int | None = None
+    sequencer: str | None = None
+    time: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a queue, or one direct invocation; it comes back whole if any of its events must."""
+
+    id: str
+    events: tuple[ObjectEvent, ...]
+    receive_count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What a file's header says of itself. `width` x `height` is as stored, before `orientation` is applied.
+
+    `orientation` is the EXIF value (1 to 8; anything else counts as 1). `complete` is False while parts that
+    decide the result (an EXIF chunk behind the pixels) lie beyond the bytes that were probed.
+    """
+
+    format: Format
+    width: int
+    height: int
+    orientation: int = 1
+    progressive: bool = False
+    has_alpha: bool = False
+    frames: int = 1
+    bit_depth: int = 8
+    icc: bool = False
+    artist: bytes = b""
+    copyright: bytes = b""
+    complete: bool = True
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height after `orientation` is applied."""
+        turned = self.orientation >= 5
+        return (self.height, self.width) if turned else (self.width, self.height)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A thumbnail as it was stored."""
+
+    bucket: str
+    key: str
+    name: str
+    width: int
+    height: int
+    format: Format
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one record ended. `timings` are (stage, seconds); `reason` is a code of errors.Reason, `detail` for people."""
+
+    event: ObjectEvent
+    status: Status
+    reason: str | None = None
+    detail: str | None = None
+    outputs: tuple[Output, ...] = ()
+    bytes_in: int = 0
+    info: ImageInfo | None = None
+    engine: EngineName | None = None
+    damaged: bool = False
+    timings: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def bytes_out(self) -> int:
+        return sum(output.bytes for output in self.outputs)

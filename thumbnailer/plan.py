@@ -1,0 +1,227 @@
+"""Event, header and settings -> Plan: everything decided, nothing done. Raises the rejection where nothing is to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from thumbnailer import costs
+from thumbnailer.costs import Capabilities
+from thumbnailer.errors import (
+    Filtered,
+    FolderMarker,
+    NotAnImage,
+    OwnOutput,
+    TooManyBytes,
+    TooManyFrames,
+    TooManyPixels,
+    UnsupportedFormat,
+)
+from thumbnailer.model import EngineName, EventKind, Fit, Format, ImageInfo, ObjectEvent
+from thumbnailer.objects import ObjectHeaders, PutHeaders
+from thumbnailer.renditions import OUTPUT_FORMATS, Rendition, target_key
+from thumbnailer.settings import Settings
+from thumbnailer.tier import Tier
+
+SOURCE_ETAG: Final = "source-etag"
+SOURCE_VERSION: Final = "source-version-id"
+MOST_METADATA: Final = 2048  # S3's limit on user metadata, names and values together, in bytes
+CONTENT_TYPES: Final = {
+    Format.JPEG: "image/jpeg",
+    Format.PNG: "image/png",
+    Format.WEBP: "image/webp",
+    Format.AVIF: "image/avif",
+    Format.GIF: "image/gif",
+}
+QUALITY: Final = {Format.JPEG: 80, Format.WEBP: 80, Format.AVIF: 55, Format.PNG: 100, Format.GIF: 100}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A wish resolved: the picture is resized to `scaled`, then cropped from its middle to `width` x `height`."""
+
+    bucket: str
+    key: str
+    name: str
+    width: int
+    height: int
+    scaled: tuple[int, int]
+    format: Format
+    quality: int
+    headers: PutHeaders
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything decided about one picture. Equal by value; sizes in bytes, sides in upright pixels."""
+
+    event: ObjectEvent
+    info: ImageInfo
+    engine: EngineName
+    shrink: int
+    frames: int
+    targets: tuple[Target, ...]
+    fetch_bytes: int
+    memory_estimate: int
+
+
+# --- before anything is read --------------------------------------------------------------------------------------
+
+
+def refuse_event(event: ObjectEvent, settings: Settings, tier: Tier) -> None:
+    """Raises what can be said of a record from its event alone."""
+    if settings.is_destination(event.bucket):
+        raise OwnOutput(f"{event.bucket} is a destination of THUMBNAILER_DESTINATION={settings.destination}")
+    if event.kind is EventKind.OTHER:
+        raise Filtered("nothing was created, removed or restored")
+    if settings.failed_prefix and event.key.startswith(settings.failed_prefix):
+        raise Filtered(f"it lies under THUMBNAILER_FAILED_PREFIX={settings.failed_prefix}")
+    if not settings.wants(event.key):
+        raise Filtered("THUMBNAILER_INCLUDE and _EXCLUDE leave it out")
+    if event.size is not None and event.kind is not EventKind.REMOVED:
+        refuse_size(event.key, event.size, most_bytes(settings, tier))
+
+
+def refuse_headers(event: ObjectEvent, headers: ObjectHeaders, settings: Settings, tier: Tier) -> None:
+    """Raises what can be said once the object's headers are there, before its body is read."""
+    if SOURCE_ETAG in headers.metadata:
+        raise OwnOutput(f"it carries the metadata {SOURCE_ETAG}, as only thumbnails do")
+    refuse_size(event.key, headers.size, most_bytes(settings, tier))
+
+
+def refuse_size(key: str, size: int, most: int) -> None:
+    if size == 0 and key.endswith("/"):
+        raise FolderMarker("an empty object whose key ends in /")
+    if size == 0:
+        raise NotAnImage("empty object")
+    if size > most:
+        raise TooManyBytes(f"{size} bytes; at most {most} are taken")
+
+
+def most_bytes(settings: Settings, tier: Tier) -> int:
+    return settings.max_bytes or tier.max_bytes
+
+
+# --- the plan -----------------------------------------------------------------------------------------------------
+
+
+def make_plan(
+    event: ObjectEvent,
+    info: ImageInfo,
+    source: ObjectHeaders,
+    settings: Settings,
+    tier: Tier,
+    installed: Capabilities,
+) -> Plan:
+    """Decides engine, shrink, sizes, formats, keys and headers.
+
+    Raises UnsupportedFormat, TooManyPixels, TooManyFrames, KeyTooLong.
+    """
+    _refuse_picture(info, settings, tier)
+    targets = tuple(_target(rendition, event, info, source, settings) for rendition in settings.renditions)
+    engines = costs.engines_for(info, frozenset(target.format for target in targets), settings.engine, installed)
+    if not engines:
+        raise UnsupportedFormat(f"{info.format}: no engine here reads it" + _writes_too(targets))
+    frames = _frames(info, targets)
+    shrink = costs.shrink_on_load(info, _reduction(info, targets))
+    output = sum(target.scaled[0] * target.scaled[1] for target in targets)
+    needs = {name: costs.memory_estimate(info, name, shrink, frames, output) for name in engines}
+    engine = next((name for name in engines if needs[name] <= tier.memory_budget), None)
+    if engine is None:
+        least = min(needs.values())
+        raise TooManyPixels(f"{info.width}x{info.height} needs {least >> 20} MB, there are {tier.memory_budget >> 20}")
+    return Plan(event, info, engine, shrink, frames, targets, source.size, needs[engine])
+
+
+def _refuse_picture(info: ImageInfo, settings: Settings, tier: Tier) -> None:
+    if info.format not in costs.PREFERENCE:
+        raise UnsupportedFormat(f"{info.format}: no engine here reads it")
+    most = settings.max_pixels or tier.max_pixels
+    if info.pixels > most:
+        raise TooManyPixels(f"{info.width}x{info.height} are {info.pixels} pixels; at most {most} are taken")
+    if info.frames > (settings.max_frames or tier.max_frames) and info.format in costs.ANIMATED:
+        raise TooManyFrames(f"{info.frames} frames; at most {settings.max_frames or tier.max_frames} are taken")
+
+
+def _writes_too(targets: Iterable[Target]) -> str:
+    return " and writes " + ", ".join(sorted({target.format for target in targets}))
+
+
+def _frames(info: ImageInfo, targets: Iterable[Target]) -> int:
+    """All frames where some target can hold them, else the first."""
+    return info.frames if any(keeps_animation(info, target) for target in targets) else 1
+
+
+def keeps_animation(info: ImageInfo, target: Target) -> bool:
+    """Whether this thumbnail moves."""
+    return info.frames > 1 and info.format in costs.ANIMATED and target.format in costs.ANIMATED
+
+
+def _reduction(info: ImageInfo, targets: Iterable[Target]) -> float:
+    """How many times smaller than the source the largest thumbnail is, by its less reduced side."""
+    width, height = info.upright
+    return min(min(width / target.scaled[0], height / target.scaled[1]) for target in targets)
+
+
+def _target(
+    rendition: Rendition, event: ObjectEvent, info: ImageInfo, source: ObjectHeaders, settings: Settings
+) -> Target:
+    format_ = rendition.format or automatic_format(info)
+    scaled = scaled_size(rendition, *info.upright)
+    width, height = cropped_size(rendition, scaled)
+    return Target(
+        bucket=settings.destination_bucket(event.bucket),
+        key=target_key(settings.key, event.key, rendition, format_),
+        name=rendition.name,
+        width=width,
+        height=height,
+        scaled=scaled,
+        format=format_,
+        quality=rendition.quality or QUALITY[format_],
+        headers=target_headers(source, format_, settings),
+    )
+
+
+def automatic_format(info: ImageInfo) -> Format:
+    """The source's own format where browsers show it; else JPEG, or PNG where there is alpha to keep."""
+    if info.format in OUTPUT_FORMATS:
+        return info.format
+    return Format.PNG if info.has_alpha else Format.JPEG
+
+
+def scaled_size(rendition: Rendition, width: int, height: int) -> tuple[int, int]:
+    """The size to resize to: within the wish (inside) or over it (cover), never enlarged, no side below 1."""
+    ratios = [
+        wish / side for wish, side in ((rendition.width, width), (rendition.height, height)) if wish is not None
+    ]
+    scale = min(1.0, max(ratios) if rendition.fit is Fit.COVER else min(ratios))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def cropped_size(rendition: Rendition, scaled: tuple[int, int]) -> tuple[int, int]:
+    """What is left of `scaled` within the wish."""
+    return min(rendition.width or scaled[0], scaled[0]), min(rendition.height or scaled[1], scaled[1])
+
+
+def target_headers(source: ObjectHeaders, format_: Format, settings: Settings) -> PutHeaders:
+    """What goes with a thumbnail: the source's own headers and metadata carried over, and what it was made from."""
+    return PutHeaders(
+        content_type=CONTENT_TYPES[format_],
+        cache_control=settings.cache_control or source.cache_control,
+        content_disposition=source.content_disposition,
+        content_language=source.content_language,
+        metadata=_metadata(source),
+        storage_class=settings.storage_class,
+        sse=settings.sse,
+        kms_key_id=settings.kms_key_id,
+    )
+
+
+def _metadata(source: ObjectHeaders) -> Mapping[str, str]:
+    """Ours always; the user's as well unless both together are more than S3 takes."""
+    ours = {SOURCE_ETAG: source.etag or ""}
+    if source.version_id:
+        ours[SOURCE_VERSION] = source.version_id
+    both = {**source.metadata, **ours}
+    return both if sum(len(name) + len(value) for name, value in both.items()) <= MOST_METADATA else ours

@@ -1,0 +1,354 @@
+"""HEIC and AVIF (ISO/IEC 23008-12), and the videos that share their container.
+
+The primary item's coding decides between HEIC and AVIF, not the brands: `mif1` alone says neither. Sizes are after
+`irot`, because decoders turn the picture themselves. Limits: `clap` is not applied (libheif crops, libavif does not),
+and an item's size is its `ispe`, as libheif's own limits take it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
+from thumbnailer.exif import MAX_BLOCK, Ifd0, parse_ifd0
+from thumbnailer.model import Format, ImageInfo
+from thumbnailer.probe.boxes import Box, boxes, children
+from thumbnailer.probe.head import Head
+
+MAX_ITEMS = 16_384
+MAX_BRANDS = 64
+MAX_HOPS = 8
+"""From a derived item (a grid of grids, an overlay) to what it is made of."""
+MAX_TRACKS = 16
+
+STILL_BRANDS = frozenset(
+    {b"mif1", b"mif2", b"mif3", b"miaf", b"heic", b"heix", b"heim", b"heis", b"avif", b"MA1A", b"MA1B"}
+)
+SEQUENCE_BRANDS = frozenset({b"msf1", b"hevc", b"hevx", b"hevm", b"hevs", b"avis"})
+OTHER_PICTURES = {
+    b"avci": "HEIF with AVC",
+    b"avcs": "HEIF with AVC",
+    b"jpeg": "HEIF with JPEG",
+    b"jpgs": "HEIF with JPEG",
+    b"j2ki": "HEIF with JPEG 2000",
+    b"j2is": "HEIF with JPEG 2000",
+    b"vvic": "HEIF with VVC",
+    b"vvis": "HEIF with VVC",
+    b"evbi": "HEIF with EVC",
+    b"crx ": "Canon CR3 raw",
+}
+QUICKTIME = b"qt  "
+AUDIO_BRANDS = frozenset({b"M4A ", b"M4B ", b"M4P "})
+MOBILE_BRANDS = (b"3g", b"3G")
+
+CODINGS = {b"hvc1": Format.HEIC, b"av01": Format.AVIF}
+DERIVED = frozenset({b"grid", b"iden", b"iovl"})
+ALPHA_KINDS = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
+ICC_COLOURS = (b"prof", b"rICC")
+SAMPLE_SIZES = (b"mdia", b"minf", b"stbl", b"stsz")
+QUARTER_TURN = 1
+IN_IDAT = 1
+"""iloc's construction method for data within the meta box (ISO/IEC 14496-12 section 8.11.3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Items:
+    """What the meta box says of the items of a file."""
+
+    primary: int
+    kinds: dict[int, bytes]
+    made_of: dict[int, int]
+    """A derived item's first input."""
+    properties: tuple[Box, ...]
+    links: dict[int, tuple[int, ...]]
+
+    def of(self, item: int) -> list[Box]:
+        """An item's properties; links count from one, and 0 is none."""
+        known = len(self.properties)
+        return [self.properties[index - 1] for index in self.links.get(item, ()) if 0 < index <= known]
+
+
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    count: int = 1
+    reached: bool = True
+
+
+def read_bmff(head: Head) -> ImageInfo:
+    head = head.called("HEIF")
+    brands = _brands(head)
+    _refuse_other(brands)
+    meta_box = _meta(head)
+    meta = children(head, meta_box, skip=4)
+    items = _items(head, meta)
+    coded = _coded_item(items)
+    kind = _coding(items.kinds.get(coded, b""))
+    exif = _exif(head, meta, items)
+    frames = _frames(head) if brands[0] in SEQUENCE_BRANDS else _Frames()
+    width, height = _upright_size(head, items)
+    properties = items.of(items.primary) + items.of(coded)
+    return ImageInfo(
+        kind,
+        width,
+        height,
+        has_alpha=any(_is_alpha(head, box) for box in items.properties),
+        frames=frames.count,
+        bit_depth=_bit_depth(head, properties),
+        icc=any(box.kind == b"colr" and head.read(box.start, 4) in ICC_COLOURS for box in properties),
+        artist=exif.artist if exif else b"",
+        copyright=exif.copyright if exif else b"",
+        complete=frames.reached and exif is not None,
+    )
+
+
+def _brands(head: Head) -> list[bytes]:
+    """The major brand, then the compatible ones."""
+    ftyp = next(boxes(head, 0, head.end))
+    count = min((ftyp.end - ftyp.start) // 4, MAX_BRANDS)
+    if count < 1:
+        raise Corrupt("ISO media file without a brand")
+    listed = head.read(ftyp.start, 4 * count)
+    return [listed[:4], *(listed[at : at + 4] for at in range(8, len(listed), 4))]
+
+
+def _refuse_other(brands: list[bytes]) -> None:
+    """Refuse what has no brand of a picture we know, by the name it goes by."""
+    if any(brand in STILL_BRANDS | SEQUENCE_BRANDS for brand in brands):
+        return
+    major = brands[0]
+    for brand in brands:
+        if brand in OTHER_PICTURES:
+            raise UnsupportedFormat(OTHER_PICTURES[brand])
+    if major == QUICKTIME:
+        raise NotAnImage("a QuickTime movie")
+    if major in AUDIO_BRANDS:
+        raise NotAnImage("MP4 audio")
+    raise NotAnImage("a 3GP video" if major.startswith(MOBILE_BRANDS) else "an MP4 video")
+
+
+def _meta(head: Head) -> Box:
+    for box in boxes(head, 0, head.end):
+        if box.kind == b"meta":
+            head.need(box.start + 4)
+            return box
+    raise Corrupt("HEIF has no meta box")
+
+
+def _items(head: Head, meta: dict[bytes, Box]) -> _Items:
+    for required in (b"pitm", b"iinf", b"iprp"):
+        if required not in meta:
+            raise Corrupt(f"HEIF has no {required.decode()} box")
+    properties = children(head, meta[b"iprp"]).get(b"ipco")
+    return _Items(
+        primary=_primary(head, meta[b"pitm"]),
+        kinds=_kinds(head, meta[b"iinf"]),
+        made_of=_inputs(head, meta[b"iref"]) if b"iref" in meta else {},
+        properties=tuple(boxes(head, properties.start, properties.end, MAX_ITEMS)) if properties else (),
+        links=_links(head, meta[b"iprp"]),
+    )
+
+
+def _primary(head: Head, pitm: Box) -> int:
+    layout = ">H" if head.byte(pitm.start) == 0 else ">I"
+    return head.unpack(layout, pitm.start + 4)[0]
+
+
+def _kinds(head: Head, iinf: Box) -> dict[int, bytes]:
+    start = iinf.start + (6 if head.byte(iinf.start) == 0 else 8)
+    entries = boxes(head, start, iinf.end, MAX_ITEMS)
+    return dict(_kind(head, entry) for entry in entries if entry.kind == b"infe")
+
+
+def _kind(head: Head, infe: Box) -> tuple[int, bytes]:
+    """An item's number and type; before version 2 there was no type."""
+    version = head.byte(infe.start)
+    wide = version >= 3  # ISO/IEC 14496-12 section 8.11.6
+    item = head.unpack(">I" if wide else ">H", infe.start + 4)[0]
+    return item, head.read(infe.start + (10 if wide else 8), 4) if version >= 2 else b""
+
+
+def _inputs(head: Head, iref: Box) -> dict[int, int]:
+    """Each derived item's first input (its other inputs have the same coding)."""
+    layout, step = (">H", 2) if head.byte(iref.start) == 0 else (">I", 4)
+    found: dict[int, int] = {}
+    for reference in boxes(head, iref.start + 4, iref.end, MAX_ITEMS):
+        if reference.kind == b"dimg":
+            item = head.unpack(layout, reference.start)[0]
+            found.setdefault(item, head.unpack(layout, reference.start + step + 2)[0])
+    return found
+
+
+def _links(head: Head, iprp: Box) -> dict[int, tuple[int, ...]]:
+    """Item to the numbers of its properties. There may be several ipma boxes, one for each layout."""
+    found: dict[int, tuple[int, ...]] = {}
+    for box in boxes(head, iprp.start, iprp.end):
+        if box.kind == b"ipma":
+            found.update(_associations(head, box))
+    return found
+
+
+def _associations(head: Head, ipma: Box) -> Iterator[tuple[int, tuple[int, ...]]]:
+    version, flags, count = head.unpack(">BxxBI", ipma.start)
+    item_layout, item_size = (">H", 2) if version == 0 else (">I", 4)
+    width = 2 if flags & 1 else 1
+    position = ipma.start + 8
+    for _ in range(min(count, MAX_ITEMS)):
+        if position + item_size + 1 > ipma.end:
+            return
+        item, number = head.unpack(item_layout + "B", position)
+        raw = head.read(position + item_size + 1, number * width)
+        yield item, tuple(_indices(raw, width))
+        position += item_size + 1 + number * width
+
+
+def _indices(raw: bytes, width: int) -> Iterator[int]:
+    """Property numbers, without the bit that says a property is essential."""
+    mask = (1 << (8 * width - 1)) - 1
+    for at in range(0, len(raw), width):
+        yield int.from_bytes(raw[at : at + width], "big") & mask
+
+
+def _coded_item(items: _Items) -> int:
+    """The item with the coded pixels, or the first of them, that the primary item is made of."""
+    item = items.primary
+    for _ in range(MAX_HOPS):
+        if items.kinds.get(item) not in DERIVED:
+            return item
+        item = items.made_of.get(item, 0)
+    raise Corrupt("HEIF items are made of one another")
+
+
+def _coding(kind: bytes) -> Format:
+    if not kind:
+        raise Corrupt("HEIF primary item does not exist")
+    if kind not in CODINGS:
+        raise UnsupportedFormat(f"HEIF with items of type {kind.decode('ascii', 'backslashreplace')!r}")
+    return CODINGS[kind]
+
+
+def _upright_size(head: Head, items: _Items) -> tuple[int, int]:
+    """The primary item's own size (a grid's is that of the assembled picture), turned as decoders turn it."""
+    own = {box.kind: box for box in reversed(items.of(items.primary))}
+    if b"ispe" not in own:
+        raise Corrupt("HEIF primary item has no size")
+    width, height = head.unpack(">II", own[b"ispe"].start + 4)
+    if not (width and height):
+        raise Corrupt(f"HEIF of {width} x {height} pixels")
+    turned = b"irot" in own and head.byte(own[b"irot"].start) & QUARTER_TURN
+    return (height, width) if turned else (width, height)
+
+
+def _is_alpha(head: Head, box: Box) -> bool:
+    if box.kind != b"auxC":
+        return False
+    return head.read(box.start + 4, min(64, max(0, box.end - box.start - 4))).startswith(ALPHA_KINDS)
+
+
+def _bit_depth(head: Head, properties: list[Box]) -> int:
+    """By what is said of the pixels (pixi), or else by the decoder's own configuration."""
+    readers = {b"pixi": _pixi_depth, b"av1C": _av1_depth, b"hvcC": _hevc_depth}
+    for kind, depth in readers.items():
+        box = next((box for box in properties if box.kind == kind), None)
+        if box is not None:
+            return depth(head, box)
+    return 8
+
+
+def _pixi_depth(head: Head, box: Box) -> int:
+    channels = head.byte(box.start + 4)
+    return max(head.read(box.start + 5, channels), default=8)
+
+
+def _av1_depth(head: Head, box: Box) -> int:
+    """high_bitdepth and twelve_bit (AV1 in ISOBMFF, section 2.3.3)."""
+    flags = head.byte(box.start + 2)
+    return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
+
+
+def _hevc_depth(head: Head, box: Box) -> int:
+    """bitDepthLumaMinus8 (ISO/IEC 14496-15 section 8.3.3.1.2)."""
+    return 8 + (head.byte(box.start + 17) & 7)
+
+
+def _exif(head: Head, meta: dict[bytes, Box], items: _Items) -> Ifd0 | None:
+    """The EXIF item, of which only the credit counts; None if it lies beyond the bytes at hand."""
+    item = next((item for item, kind in items.kinds.items() if kind == b"Exif"), None)
+    if item is None or b"iloc" not in meta:
+        return Ifd0()
+    try:
+        start, size = _location(head, meta, item)
+        head.need(start + size)
+        (offset,) = head.unpack(">I", start)
+    except Corrupt:
+        return Ifd0()
+    except NeedMoreBytes:
+        return None
+    return parse_ifd0(head.up_to(start + 4 + offset, max(0, min(size - 4 - offset, MAX_BLOCK))))
+
+
+def _location(head: Head, meta: dict[bytes, Box], wanted: int) -> tuple[int, int]:
+    """Where an item of one extent lies."""
+    for item, method, start, size in _locations(head, meta[b"iloc"]):
+        if item == wanted:
+            base = meta[b"idat"].start if method == IN_IDAT and b"idat" in meta else 0
+            return base + start, size
+    raise Corrupt("HEIF item lies nowhere")
+
+
+def _locations(head: Head, iloc: Box) -> Iterator[tuple[int, int, int, int]]:
+    """Item, construction method, start and size of each item's first extent (ISO/IEC 14496-12 section 8.11.3)."""
+    version = head.byte(iloc.start)
+    sizes, other_sizes = head.unpack(">BB", iloc.start + 4)
+    offset_size, length_size, base_size = sizes >> 4, sizes & 15, other_sizes >> 4
+    index_size = other_sizes & 15 if version else 0
+    id_size = 4 if version >= 2 else 2
+    fields = _Fields(head, iloc.start + 6)
+    for _ in range(min(fields.take(id_size), MAX_ITEMS)):
+        item = fields.take(id_size)
+        method = fields.take(2) & 15 if version else 0
+        fields.take(2)  # data reference
+        base, extents = fields.take(base_size), fields.take(2)
+        fields.take(index_size)
+        start, size = base + fields.take(offset_size), fields.take(length_size)
+        fields.skip((extents - 1) * (index_size + offset_size + length_size))
+        yield item, method, start, size
+
+
+class _Fields:
+    """Reads big-endian numbers one after the other."""
+
+    def __init__(self, head: Head, position: int) -> None:
+        self._head = head
+        self._position = position
+
+    def take(self, size: int) -> int:
+        value = int.from_bytes(self._head.read(self._position, size), "big")
+        self._position += size
+        return value
+
+    def skip(self, size: int) -> None:
+        self._position = max(0, self._position + size)
+
+
+def _frames(head: Head) -> _Frames:
+    """Samples of the longest track of a sequence; two where the bytes at hand do not tell."""
+    try:
+        movie = next((box for box in boxes(head, 0, head.end) if box.kind == b"moov"), None)
+        tracks = boxes(head, movie.start, movie.end, MAX_TRACKS) if movie else iter(())
+        counts = [_samples(head, box) for box in tracks if box.kind == b"trak"]
+    except Corrupt:
+        return _Frames(2)
+    except NeedMoreBytes:
+        return _Frames(2, reached=False)
+    return _Frames(max(2, *counts, 2))
+
+
+def _samples(head: Head, track: Box) -> int:
+    box = track
+    for kind in SAMPLE_SIZES:
+        inner = children(head, box).get(kind)
+        if inner is None:
+            return 0
+        box = inner
+    return head.unpack(">I", box.start + 8)[0]

@@ -1,0 +1,89 @@
+"""The formats with a header of fixed place: BMP and ICO (the Win32 reference and its OS/2 ancestor)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thumbnailer.errors import Corrupt, UnsupportedFormat
+from thumbnailer.model import Format, ImageInfo
+from thumbnailer.probe.head import Head
+from thumbnailer.probe.png import SIGNATURE as PNG_SIGNATURE
+from thumbnailer.probe.png import read_ihdr_size
+
+OS2_HEADER = 12
+BMP_HEADERS = (OS2_HEADER, 16, 40, 52, 56, 64, 108, 124)
+"""BITMAPCOREHEADER, the short and long OS/2 2.x headers, BITMAPINFOHEADER and its versions 2 to 5."""
+SHORT_OS2_HEADER = 16
+BMP_WITH_ALPHA_MASK = (56, 108, 124)
+BITS = (1, 2, 4, 8, 16, 24, 32)
+EMBEDDED = {4: "BMP with an embedded JPEG", 5: "BMP with an embedded PNG"}
+
+MAX_ICONS = 256
+ICON_ENTRY = 16
+
+
+def is_bmp(start: bytes) -> bool:
+    """`BM` alone may begin any text; the size of the second header makes it sure."""
+    return start.startswith(b"BM") and int.from_bytes(start[14:18], "little") in BMP_HEADERS
+
+
+def read_bmp(head: Head) -> ImageInfo:
+    head = head.called("BMP")
+    width, height, bits = _dib(head, 14)
+    return ImageInfo(Format.BMP, width, height, has_alpha=_has_alpha_mask(head, bits))
+
+
+def _dib(head: Head, start: int) -> tuple[int, int, int]:
+    """Width, height and bits a pixel; a negative height says that the rows go down."""
+    (size,) = head.unpack("<I", start)
+    if size not in BMP_HEADERS:
+        raise Corrupt(f"{head.label} with a header of {size} bytes")
+    if size == OS2_HEADER:
+        width, height, _, bits = head.unpack("<HHHH", start + 4)
+    else:
+        width, height, _, bits = head.unpack("<iiHH", start + 4)
+    compression = head.unpack("<I", start + 16)[0] if size > SHORT_OS2_HEADER else 0
+    if compression in EMBEDDED:
+        raise UnsupportedFormat(EMBEDDED[compression])
+    if width <= 0 or height == 0 or bits not in BITS:
+        raise Corrupt(f"{head.label} of {width} x {height} pixels and {bits} bits")
+    return width, abs(height), bits
+
+
+def _has_alpha_mask(head: Head, bits: int) -> bool:
+    (size,) = head.unpack("<I", 14)
+    return bits == 32 and size in BMP_WITH_ALPHA_MASK and head.unpack("<I", 66)[0] != 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Icon:
+    width: int
+    height: int
+    bits: int
+    size: int
+    start: int
+
+
+def read_ico(head: Head) -> ImageInfo:
+    """The largest icon's size, by its own header: a PNG within may be any size, whatever the directory says."""
+    head = head.called("ICO")
+    (count,) = head.unpack("<H", 4)
+    if not 0 < count <= MAX_ICONS:
+        raise Corrupt(f"ICO of {count} icons")
+    icons = [_icon(head, 6 + ICON_ENTRY * index) for index in range(count)]
+    largest = max(icons, key=lambda icon: (icon.width * icon.height, icon.bits))
+    width, height = _icon_size(head, largest)
+    return ImageInfo(Format.ICO, width, height, has_alpha=True)
+
+
+def _icon(head: Head, at: int) -> _Icon:
+    width, height, _, _, _, bits, size, start = head.unpack("<BBBBHHII", at)
+    return _Icon(width or 256, height or 256, bits, size, start)
+
+
+def _icon_size(head: Head, icon: _Icon) -> tuple[int, int]:
+    if head.read(icon.start, len(PNG_SIGNATURE)) == PNG_SIGNATURE:
+        return read_ihdr_size(head, icon.start)
+    width, height, _ = _dib(head, icon.start)
+    # The colours and the mask below them count as one picture of twice the height.
+    return width, max(1, height // 2)

@@ -1,0 +1,205 @@
+"""TIFF 6.0 and BigTIFF: the first directory, and the length of the chain.
+
+Limits: pages are counted up to MAX_PAGES and only as far as the bytes reach; sub-directories are not looked at.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
+from thumbnailer.exif import TEXT_TYPES, clean_credit, valid_orientation
+from thumbnailer.model import Format, ImageInfo
+from thumbnailer.probe.head import Head
+
+MAX_PAGES = 100
+MAX_ENTRIES = 4096
+"""libtiff's own sanity check on a directory."""
+MAX_VALUES = 256
+"""Values read of one tag; all tags of interest have one a channel, or are capped text."""
+
+WIDTH, HEIGHT, BITS, ORIENTATION, ARTIST, EXTRA_SAMPLES = 256, 257, 258, 274, 315, 338
+COPYRIGHT, ICC, DNG_VERSION = 33432, 34675, 50706
+INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+"""BYTE, SHORT, LONG and BigTIFF's LONG8."""
+ALPHA_SAMPLES = (1, 2)
+"""Associated and unassociated alpha; 0 is a channel of unknown meaning (TIFF 6.0, page 31)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How numbers lie in this file."""
+
+    order: str
+    count: str
+    offset: str
+    entry_size: int
+
+    @property
+    def inline(self) -> int:
+        return struct.calcsize(self.offset)
+
+    @property
+    def count_size(self) -> int:
+        return struct.calcsize(self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    kind: int
+    count: int
+    at: int
+    """Where the value or its offset lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Directory:
+    entries: dict[int, _Entry]
+    next: int
+
+
+def read_tiff(head: Head) -> ImageInfo:
+    head = head.called("TIFF")
+    if head.up_to(8, 2) == b"CR":
+        raise UnsupportedFormat("Canon CR2 raw")
+    layout, offset = _start(head)
+    first = _directory(head, layout, offset)
+    if DNG_VERSION in first.entries:
+        raise UnsupportedFormat("DNG raw")
+    width, height = (_size(head, layout, first.entries.get(tag)) for tag in (WIDTH, HEIGHT))
+    details = _details(head, layout, first)
+    pages, reached = _pages(head, layout, offset)
+    return ImageInfo(
+        Format.TIFF,
+        width,
+        height,
+        orientation=details.orientation,
+        has_alpha=details.has_alpha,
+        frames=pages,
+        bit_depth=details.bit_depth,
+        icc=ICC in first.entries,
+        artist=details.artist,
+        copyright=details.copyright,
+        complete=details.complete and reached,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Details:
+    orientation: int
+    has_alpha: bool
+    bit_depth: int
+    artist: bytes
+    copyright: bytes
+    complete: bool
+
+
+def _start(head: Head) -> tuple[_Layout, int]:
+    """The layout, and where the first directory is."""
+    order = "<" if head.read(0, 2) == b"II" else ">"
+    (version,) = head.unpack(order + "H", 2)
+    if version == 42:  # TIFF 6.0, page 13
+        return _Layout(order, order + "H", order + "I", 12), head.unpack(order + "I", 4)[0]
+    size, zero, offset = head.unpack(order + "HHQ", 4)
+    if (size, zero) != (8, 0):
+        raise Corrupt("BigTIFF of an unknown offset size")
+    return _Layout(order, order + "Q", order + "Q", 20), offset
+
+
+def _directory(head: Head, layout: _Layout, offset: int) -> _Directory:
+    count, after = _extent(head, layout, offset)
+    start = offset + layout.count_size
+    entries: dict[int, _Entry] = {}
+    for at in range(start, start + count * layout.entry_size, layout.entry_size):
+        tag, kind = head.unpack(layout.order + "HH", at)
+        (values,) = head.unpack(layout.offset, at + 4)
+        entries.setdefault(tag, _Entry(kind, values, at + 4 + layout.inline))
+    return _Directory(entries, after)
+
+
+def _extent(head: Head, layout: _Layout, offset: int) -> tuple[int, int]:
+    """How many entries the directory at `offset` has, and where the next directory is (0: nowhere)."""
+    if offset < layout.inline:
+        raise Corrupt("TIFF directory lies within the file header")
+    (count,) = head.unpack(layout.count, offset)
+    if not 0 < count <= MAX_ENTRIES:
+        raise Corrupt(f"TIFF directory of {count} entries")
+    end = offset + layout.count_size + count * layout.entry_size
+    head.need(end)
+    # Some writers leave out the last link; libtiff takes that for the end of the chain.
+    return count, head.unpack(layout.offset, end)[0] if head.reaches(end + layout.inline) else 0
+
+
+def _pages(head: Head, layout: _Layout, offset: int) -> tuple[int, bool]:
+    """Pages of the chain, and whether it was followed to where it ends."""
+    visited: set[int] = set()
+    try:
+        while offset and offset not in visited and len(visited) < MAX_PAGES:
+            _, after = _extent(head, layout, offset)
+            visited.add(offset)
+            offset = after
+    except Corrupt:
+        return max(1, len(visited)), True
+    except NeedMoreBytes:
+        return max(1, len(visited)), False
+    return len(visited), True
+
+
+def _size(head: Head, layout: _Layout, entry: _Entry | None) -> int:
+    side = next(_integers(head, layout, entry), 0)
+    if side == 0:
+        raise Corrupt("TIFF without width or height")
+    return side
+
+
+def _details(head: Head, layout: _Layout, directory: _Directory) -> _Details:
+    """Fields whose values may lie far from the directory; those out of reach count as absent, and are told of."""
+    missing = [tag for tag in (BITS, EXTRA_SAMPLES, ARTIST, COPYRIGHT) if _is_beyond(head, layout, directory, tag)]
+    entries = {tag: entry for tag, entry in directory.entries.items() if tag not in missing}
+    return _Details(
+        orientation=valid_orientation(next(_integers(head, layout, entries.get(ORIENTATION)), 1)),
+        has_alpha=any(kind in ALPHA_SAMPLES for kind in _integers(head, layout, entries.get(EXTRA_SAMPLES))),
+        # Without the tag a sample has one bit (TIFF 6.0, page 29); of one out of reach 8 is the best guess.
+        bit_depth=max(_integers(head, layout, entries.get(BITS)), default=8 if BITS in missing else 1),
+        artist=_text(head, layout, entries.get(ARTIST)),
+        copyright=_text(head, layout, entries.get(COPYRIGHT)),
+        complete=not any(_exists(head, layout, directory.entries[tag]) for tag in missing),
+    )
+
+
+def _is_beyond(head: Head, layout: _Layout, directory: _Directory, tag: int) -> bool:
+    entry = directory.entries.get(tag)
+    return entry is not None and not head.reaches(_value_end(head, layout, entry))
+
+
+def _exists(head: Head, layout: _Layout, entry: _Entry) -> bool:
+    return _value_end(head, layout, entry) <= head.end
+
+
+def _value_end(head: Head, layout: _Layout, entry: _Entry) -> int:
+    return _value_start(head, layout, entry) + _value_size(entry)
+
+
+def _value_start(head: Head, layout: _Layout, entry: _Entry) -> int:
+    return entry.at if _value_size(entry) <= layout.inline else head.unpack(layout.offset, entry.at)[0]
+
+
+def _value_size(entry: _Entry) -> int:
+    return entry.count * struct.calcsize("=" + INTEGERS.get(entry.kind, "B"))
+
+
+def _integers(head: Head, layout: _Layout, entry: _Entry | None) -> Iterator[int]:
+    if entry is None or entry.kind not in INTEGERS:
+        return
+    code = layout.order + INTEGERS[entry.kind]
+    start = _value_start(head, layout, entry)
+    for index in range(min(entry.count, MAX_VALUES)):
+        yield head.unpack(code, start + index * struct.calcsize(code))[0]
+
+
+def _text(head: Head, layout: _Layout, entry: _Entry | None) -> bytes:
+    if entry is None or entry.kind not in TEXT_TYPES:
+        return b""
+    return clean_credit(head.up_to(_value_start(head, layout, entry), min(entry.count, MAX_VALUES)))

@@ -1,0 +1,104 @@
+"""WebP (RFC 9649): the simple lossy and lossless layouts, and the extended one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from thumbnailer.errors import Corrupt
+from thumbnailer.exif import MAX_BLOCK, Ifd0, parse_ifd0
+from thumbnailer.model import Format, ImageInfo
+from thumbnailer.probe.head import Head
+
+MAX_CHUNKS = 200_000
+"""Chunks walked of an extended file, a fraction of a second; beyond it `complete` is False."""
+FIRST_CHUNK = 12
+ICC, ALPHA, EXIF, ANIMATION = 0x20, 0x10, 0x08, 0x02
+"""Flags of the VP8X chunk (section 2.7.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Walked:
+    """What the chunks behind VP8X hold."""
+
+    frames: int = 0
+    exif: Ifd0 | None = None
+    ended: bool = False
+
+
+def read_webp(head: Head) -> ImageInfo:
+    head = head.called("WebP")
+    readers = {b"VP8 ": _lossy, b"VP8L": _lossless, b"VP8X": _extended}
+    kind = head.read(FIRST_CHUNK, 4)
+    if kind not in readers:
+        raise Corrupt("WebP does not begin with a picture chunk")
+    return readers[kind](head)
+
+
+def _lossy(head: Head) -> ImageInfo:
+    """A VP8 key frame (RFC 6386 section 9.1)."""
+    tag = head.byte(20)
+    start_code = head.read(23, 3)
+    width, height = (side & 0x3FFF for side in head.unpack("<HH", 26))
+    if tag & 1 or start_code != b"\x9d\x01\x2a" or not (width and height):
+        raise Corrupt("WebP does not begin with a VP8 key frame")
+    return ImageInfo(Format.WEBP, width, height)
+
+
+def _lossless(head: Head) -> ImageInfo:
+    """A VP8L header (RFC 9649 section 3.4): signature, 14 bits a side, alpha, version."""
+    signature, bits = head.unpack("<BI", 20)
+    if signature != 0x2F or bits >> 29:  # the signature byte
+        raise Corrupt("WebP does not begin with a VP8L picture")
+    width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return ImageInfo(Format.WEBP, width, height, has_alpha=bool(bits >> 28 & 1))
+
+
+def _extended(head: Head) -> ImageInfo:
+    flags = head.byte(20)
+    width, height = (1 + int.from_bytes(head.read(at, 3), "little") for at in (24, 27))
+    walked = _walk(head, flags)
+    exif = walked.exif or Ifd0()
+    open_questions = flags & ANIMATION or (flags & EXIF and walked.exif is None)
+    return ImageInfo(
+        Format.WEBP,
+        width,
+        height,
+        orientation=exif.orientation,
+        has_alpha=bool(flags & ALPHA),
+        frames=max(1, walked.frames),
+        icc=bool(flags & ICC),
+        artist=exif.artist,
+        copyright=exif.copyright,
+        complete=walked.ended or not open_questions,
+    )
+
+
+def _walk(head: Head, flags: int) -> _Walked:
+    """Count frames and find EXIF where the flags announce them; libwebp ignores them where they do not."""
+    frames, exif = 0, None
+    for kind, start, size in _chunks(head):
+        if kind == b"ANMF" and flags & ANIMATION:
+            frames += 1
+        if kind == b"EXIF" and flags & EXIF and exif is None:
+            if not head.reaches(start + size) and not head.whole:
+                return _Walked(frames)
+            exif = parse_ifd0(head.up_to(start, min(size, MAX_BLOCK)))
+        if kind == b"":
+            return _Walked(frames, exif, ended=True)
+    return _Walked(frames, exif)
+
+
+def _chunks(head: Head) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and size of each chunk; an empty kind says that the container's end was reached."""
+    position = FIRST_CHUNK
+    end = min(8 + head.unpack("<I", 4)[0], head.end)
+    for _ in range(MAX_CHUNKS):
+        if position + 8 > end or (head.whole and not head.reaches(position + 8)):
+            yield b"", position, 0
+            return
+        if not head.reaches(position + 8):
+            return
+        (size,) = head.unpack("<I", position + 4)
+        yield head.read(position, 4), position + 8, size
+        position += 8 + size + size % 2

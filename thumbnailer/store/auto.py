@@ -1,0 +1,136 @@
+"""Which store: obstore where it can do what is asked, aioboto3 otherwise; decided once, and again for odd keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.util import find_spec
+from typing import Final, Literal, NamedTuple, TypeVar
+
+from thumbnailer.store.base import ObjectBody, ObjectStore, PutHeaders, StoreConfig
+from thumbnailer.store.s3 import ObstoreCannot
+
+T = TypeVar("T")
+
+_BUCKETS_REMEMBERED: Final = 1024
+_OTHER_PARTITIONS: Final = ("cn-", "us-iso", "eu-iso")
+_ONLY_AIOBOTO3: Final = {
+    "AWS_USE_FIPS_ENDPOINT": "FIPS endpoints",
+    "AWS_USE_DUALSTACK_ENDPOINT": "dual-stack endpoints",
+}
+
+
+class Choice(NamedTuple):
+    """Which store, and why, for `doctor` and the log."""
+
+    transport: Literal["obstore", "aioboto3"]
+    why: str
+
+
+def choose_transport(
+    config: StoreConfig, env: Mapping[str, str], exists: Callable[[str], bool] = os.path.exists
+) -> Choice:
+    """The store for `config` in an environment like `env`; `exists` says whether a file is there."""
+    if config.transport != "auto":
+        return Choice(config.transport, "as configured")
+    if config.region.startswith(_OTHER_PARTITIONS) and config.endpoint_url is None:
+        return Choice("aioboto3", f"obstore knows no endpoint for {config.region}")
+    for variable, feature in _ONLY_AIOBOTO3.items():
+        if env.get(variable, "").lower() not in ("", "false"):
+            return Choice("aioboto3", f"{variable} asks for {feature}")
+    source = _credentials_obstore_misses(env, exists)
+    return Choice("aioboto3", source) if source else Choice("obstore", "it can do all that is asked")
+
+
+def _credentials_obstore_misses(env: Mapping[str, str], exists: Callable[[str], bool]) -> str | None:
+    """Where botocore would find credentials and object_store not, in botocore's order; None if nowhere."""
+    if env.get("AWS_ACCESS_KEY_ID"):
+        return None
+    if env.get("AWS_PROFILE") or env.get("AWS_DEFAULT_PROFILE"):
+        return "credentials come from a profile"
+    if env.get("AWS_WEB_IDENTITY_TOKEN_FILE"):
+        return None
+    for path in _profile_files(env):
+        if exists(path):
+            return f"credentials may come from {path}"
+    # measured: without a token *file* object_store passes this by and asks the instance; Lambda with SnapStart has it
+    if env.get("AWS_CONTAINER_CREDENTIALS_FULL_URI") and not (
+        env.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") or env.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+    ):
+        return "AWS_CONTAINER_CREDENTIALS_FULL_URI comes without a token file"
+    return None
+
+
+def _profile_files(env: Mapping[str, str]) -> tuple[str, str]:
+    home = env.get("HOME", "~")
+    return (
+        env.get("AWS_SHARED_CREDENTIALS_FILE") or f"{home}/.aws/credentials",
+        env.get("AWS_CONFIG_FILE") or f"{home}/.aws/config",
+    )
+
+
+def open_store(config: StoreConfig, env: Mapping[str, str]) -> ObjectStore:
+    """The store for `config`; call it inside the loop that will use it, and `aclose` it there.
+
+    With transport `obstore`, too, the keys and buckets that obstore cannot express go through aioboto3: no upload is
+    lost for its name. What that costs, the import of aioboto3, is paid when the first such key comes.
+    """
+    if choose_transport(config, env).transport == "aioboto3":
+        return _aioboto3(config)
+    if config.transport == "auto" and find_spec("obstore") is None:
+        return _aioboto3(config)
+    from thumbnailer.store.obstore_ import ObstoreStore
+
+    return FallbackStore(ObstoreStore(config), lambda: _aioboto3(config))
+
+
+def _aioboto3(config: StoreConfig) -> ObjectStore:
+    from thumbnailer.store.aioboto3_ import Aioboto3Store
+
+    return Aioboto3Store(config)
+
+
+class FallbackStore:
+    """obstore, and another store, made when it is first needed, for what obstore cannot."""
+
+    def __init__(self, obstore: ObjectStore, make_other: Callable[[], ObjectStore]) -> None:
+        self._obstore = obstore
+        self._make_other = make_other
+        self._other: ObjectStore | None = None
+        self._buckets: set[str] = set()
+
+    @asynccontextmanager
+    async def open(self, bucket: str, key: str, version_id: str | None = None) -> AsyncIterator[ObjectBody]:
+        async with AsyncExitStack() as stack:
+            yield await self._do(bucket, lambda store: stack.enter_async_context(store.open(bucket, key, version_id)))
+
+    async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
+        await self._do(bucket, lambda store: store.put(bucket, key, data, headers))
+
+    async def delete(self, bucket: str, key: str) -> None:
+        await self._do(bucket, lambda store: store.delete(bucket, key))
+
+    async def aclose(self) -> None:
+        await self._obstore.aclose()
+        if self._other is not None:
+            await self._other.aclose()
+
+    async def _do(self, bucket: str, operation: Callable[[ObjectStore], Awaitable[T]]) -> T:
+        if bucket in self._buckets:
+            return await operation(self._get_other())
+        try:
+            return await operation(self._obstore)
+        except ObstoreCannot as error:
+            if error.bucket_too and len(self._buckets) < _BUCKETS_REMEMBERED:
+                self._buckets.add(bucket)
+            try:
+                other = self._get_other()
+            except ImportError:
+                raise error from None
+        return await operation(other)
+
+    def _get_other(self) -> ObjectStore:
+        if self._other is None:
+            self._other = self._make_other()
+        return self._other

@@ -1,0 +1,59 @@
+"""An object store that is a dict: for tests, the demo and whoever wants one; versions if asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from thumbnailer.errors import BucketMissing, ObjectMissing
+from thumbnailer.store.base import ObjectBody, ObjectHeaders, PutHeaders, sendable
+
+
+class _Body(NamedTuple):
+    headers: ObjectHeaders
+    data: bytes
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for start in range(0, len(self.data), 65536):
+            yield self.data[start : start + 65536]
+
+
+class MemoryStore:
+    """`buckets` exist from the start, no others ever do. Versions count "v1", "v2", ... when `versioned`."""
+
+    def __init__(self, *buckets: str, versioned: bool = False) -> None:
+        self.puts: dict[tuple[str, str], PutHeaders] = {}
+        self._versioned = versioned
+        self._objects: dict[str, dict[str, dict[str, _Body | None]]] = {bucket: {} for bucket in buckets}
+
+    @asynccontextmanager
+    async def open(self, bucket: str, key: str, version_id: str | None = None) -> AsyncIterator[ObjectBody]:
+        versions = self._versions(bucket, key)
+        if (body := versions.get(version_id or next(reversed(versions), ""))) is None:
+            raise ObjectMissing(f"GET {bucket}/{key!r}: no such object")
+        yield body
+
+    async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
+        """`puts` keeps the headers, storage class and encryption too, of the last PUT of each bucket and key."""
+        versions, id_ = self._next(bucket, key)
+        self.puts[bucket, key] = sent = sendable(headers)
+        said = sent.content_type, sent.cache_control, sent.content_disposition, sent.content_language
+        facts = len(data), hashlib.md5(data, usedforsecurity=False).hexdigest(), id_ if self._versioned else None
+        versions[id_] = _Body(ObjectHeaders(*facts, *said, metadata=sent.metadata or {}), bytes(data))
+
+    async def delete(self, bucket: str, key: str) -> None:
+        versions, id_ = self._next(bucket, key)
+        versions[id_] = None
+
+    async def aclose(self) -> None: ...
+
+    def _next(self, bucket: str, key: str) -> tuple[dict[str, _Body | None], str]:
+        versions = self._versions(bucket, key)
+        return versions, f"v{len(versions) + 1}" if self._versioned else "null"
+
+    def _versions(self, bucket: str, key: str) -> dict[str, _Body | None]:
+        if bucket not in self._objects:
+            raise BucketMissing(f"{bucket}: no such bucket")
+        return self._objects[bucket].setdefault(key, {})

@@ -1,0 +1,52 @@
+"""Configured memory -> what may run at once. 1,769 MB of Lambda memory is one vCPU (AWS, "configure memory")."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+MB: Final = 1024 * 1024
+MB_PER_VCPU: Final = 1769
+IDLE_MB: Final = 64
+"""What the process holds before any picture: interpreter, store, both engines (measured by `python -m bench idle`)."""
+HARD_MAX_PIXELS: Final = 178_956_970  # where Pillow itself refuses: 2 x (1 GiB / 4 / 3) pixels
+PIXELS_PER_MB: Final = 400_000
+"""A backstop in pixels beside the plan's estimate in bytes: CPU grows with memory, so what is worth decoding does too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """`memory_budget` is bytes for pictures in work, all together; `vcpus` is a share, not a count."""
+
+    memory_mb: int
+    vcpus: float
+    workers: int
+    in_flight: int
+    memory_budget: int
+    max_pixels: int
+    max_bytes: int
+    max_frames: int
+
+    def with_changes(self, changes: Mapping[str, int]) -> Tier:
+        """The same tier with some fields set by hand."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def tier_for(memory_mb: int, cpus: float | None = None) -> Tier:
+    """The tier of a Lambda of that size, or of a container whose CPU limit is `cpus` cores."""
+    share = memory_mb / MB_PER_VCPU
+    vcpus = share if cpus is None else cpus
+    workers = max(1, math.ceil(vcpus - 0.05))
+    return Tier(
+        memory_mb=memory_mb,
+        vcpus=vcpus,
+        workers=workers,
+        # A small picture keeps a core busy for some 4 ms while its GET and PUT wait some 50 ms for S3: 12 to 16 a core.
+        in_flight=min(64, max(4, math.ceil(16 * vcpus))),
+        memory_budget=max(24, memory_mb - IDLE_MB - memory_mb // 8) * MB,
+        max_pixels=min(HARD_MAX_PIXELS, memory_mb * PIXELS_PER_MB),
+        max_bytes=min(256, memory_mb) * MB,  # several at once must fit into Lambda's 512 MB of /tmp
+        max_frames=min(1000, max(100, memory_mb // 2)),
+    )
