@@ -47,7 +47,10 @@ def _app() -> App:
 
 
 def handler(event: object, context: Context) -> dict[str, Any]:
-    """One invocation, of any shape. Raises EventError on what is no event, RecordsComeBack where all must be retried."""
+    """One invocation, of any shape.
+
+    Raises EventError on what is no event, RecordsComeBack where a direct invocation must be tried again.
+    """
     delivery, outcomes = _runner().run(_work(event, context))
     return answer(delivery, outcomes)
 

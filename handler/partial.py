@@ -12,7 +12,7 @@ from thumbnailer.model import Message, Outcome
 
 
 class RecordsComeBack(ThumbnailerError):
-    """Raised at the end of a direct invocation, so that Lambda tries it again and then hands it to its dead-letter target."""
+    """Ends a direct invocation, so that Lambda tries it again and then hands it to its dead-letter target."""
 
 
 def answer(delivery: Delivery, outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -39,9 +39,7 @@ def ids_to_give_back(delivery: Delivery, outcomes: Sequence[Outcome]) -> list[st
     ]
 
 
-def by_message(
-    messages: Sequence[Message], outcomes: Sequence[Outcome]
-) -> Iterator[tuple[Message, Sequence[Outcome]]]:
+def by_message(messages: Sequence[Message], outcomes: Sequence[Outcome]) -> Iterator[tuple[Message, Sequence[Outcome]]]:
     """Each message with the outcomes of its events."""
     start = 0
     for message in messages:

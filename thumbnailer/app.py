@@ -9,10 +9,10 @@ from functools import cache
 import uvloop
 
 from thumbnailer.engine import installed_engines, load_engine
-from thumbnailer.objects import ObjectStore
+from thumbnailer.objects import ObjectStore, StoreConfig
 from thumbnailer.pipeline import Pipeline
 from thumbnailer.settings import Machine, Settings
-from thumbnailer.store.auto import StoreConfig, open_store
+from thumbnailer.store.auto import open_store
 from thumbnailer.tier import Tier, tier_for
 
 new_event_loop = uvloop.new_event_loop

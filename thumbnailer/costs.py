@@ -40,7 +40,9 @@ class Capability:
 Capabilities = Mapping[EngineName, Capability]
 
 
-def engines_for(info: ImageInfo, outputs: frozenset[Format], preferred: EngineName | None, installed: Capabilities) -> tuple[EngineName, ...]:
+def engines_for(
+    info: ImageInfo, outputs: frozenset[Format], preferred: EngineName | None, installed: Capabilities
+) -> tuple[EngineName, ...]:
     """The engines that read this picture and write these formats, the best first; empty if none does."""
     order = dict.fromkeys(([preferred] if preferred else []) + list(PREFERENCE.get(info.format, ())))
     return tuple(
@@ -51,7 +53,7 @@ def engines_for(info: ImageInfo, outputs: frozenset[Format], preferred: EngineNa
 
 
 def shrink_on_load(info: ImageInfo, reduction: float) -> int:
-    """How far the JPEG decoder itself may shrink (1, 2, 4, 8): it leaves the resampler at least twice the pixels wanted."""
+    """How far the JPEG decoder itself may shrink (1, 2, 4, 8): it leaves at least twice the pixels wanted."""
     if info.format is not Format.JPEG:
         return 1
     return next((shrink for shrink in (8, 4, 2) if reduction >= 2 * shrink), 1)
@@ -59,11 +61,12 @@ def shrink_on_load(info: ImageInfo, reduction: float) -> int:
 
 def memory_estimate(info: ImageInfo, engine: EngineName, shrink: int, frames: int, output_pixels: int) -> int:
     """The most bytes this picture makes the process grow by while it is rendered."""
-    output = output_pixels * 4 * 4 * max(1, frames)  # resized, turned, converted, encoded
-    return 8 * MB + output + _decoder_bytes(info, shrink) + _pixel_bytes(info, engine, shrink, frames)
+    output = output_pixels * 4 * 4 * frames  # resized, turned, converted, encoded
+    kept = info.pixels * 4 * frames if frames > 1 and engine is EngineName.VIPS else 0  # the whole roll of frames
+    return 8 * MB + output + kept + _decoder_bytes(info) + _pixel_bytes(info, engine, shrink)
 
 
-def _decoder_bytes(info: ImageInfo, shrink: int) -> int:
+def _decoder_bytes(info: ImageInfo) -> int:
     """What a decoder holds beside the pixels it hands out."""
     match info.format:
         case Format.JPEG if info.progressive:
@@ -78,7 +81,7 @@ def _decoder_bytes(info: ImageInfo, shrink: int) -> int:
             return 0
 
 
-def _pixel_bytes(info: ImageInfo, engine: EngineName, shrink: int, frames: int) -> int:
+def _pixel_bytes(info: ImageInfo, engine: EngineName, shrink: int) -> int:
     """The decoded picture, as far as the engine keeps it: libvips streams what a format lets it stream."""
     sample = 2 if info.bit_depth > 8 else 1
     if engine is EngineName.VIPS and _streams(info):
@@ -90,4 +93,6 @@ def _pixel_bytes(info: ImageInfo, engine: EngineName, shrink: int, frames: int) 
 
 
 def _streams(info: ImageInfo) -> bool:
-    return info.format in (Format.JPEG, Format.PNG, Format.TIFF) and not (info.format is Format.PNG and info.progressive)
+    return info.format in (Format.JPEG, Format.PNG, Format.TIFF) and not (
+        info.format is Format.PNG and info.progressive
+    )

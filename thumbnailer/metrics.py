@@ -34,7 +34,10 @@ METRICS: Final = (
     *(Metric(f"thumbnailer_records_{status}", "counter", "Count", f"records that ended {status}") for status in Status),
     Metric("thumbnailer_bytes_in", "histogram", "Bytes", "size of a source that was read", _BYTE_BUCKETS),
     Metric("thumbnailer_bytes_out", "histogram", "Bytes", "thumbnails stored for one record", _BYTE_BUCKETS),
-    *(Metric(f"thumbnailer_{s}_seconds", "histogram", "Seconds", f"stage {s} of a record", _TIME_BUCKETS) for s in STAGES),
+    *(
+        Metric(f"thumbnailer_{s}_seconds", "histogram", "Seconds", f"stage {s} of a record", _TIME_BUCKETS)
+        for s in STAGES
+    ),
 )
 
 

@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import IO, Final
 
 from thumbnailer.costs import Capabilities
-from thumbnailer.engine import Engine, Rendering
+from thumbnailer.engine import Engine, Rendering, render
 from thumbnailer.errors import (
     AccessDenied,
     Archived,
@@ -137,7 +137,10 @@ class Pipeline:
         self._decoding: set[asyncio.Task[Rendering]] = set()
 
     async def process_all(
-        self, events: Sequence[ObjectEvent], deadline: float | None = None, done: Callable[[Outcome], None] = lambda _: None
+        self,
+        events: Sequence[ObjectEvent],
+        deadline: float | None = None,
+        done: Callable[[Outcome], None] = lambda _: None,
     ) -> list[Outcome]:
         """All records at once, as far as the tier lets; one outcome each, in their order. `deadline`: see `process`."""
         outcomes: dict[int, Outcome] = {}
@@ -269,18 +272,17 @@ class Pipeline:
         decoding.add_done_callback(self._decoding.discard)
         rendering = await asyncio.shield(decoding)
         trace.timings |= {"decode": rendering.decode_seconds, "encode": rendering.encode_seconds}
-        trace.damaged = rendering.damaged
+        trace.engine, trace.damaged = rendering.engine, rendering.damaged
         return rendering
 
     async def _decode(self, path: str, plan: Plan) -> Rendering:
         """A thread cannot be cancelled, so its memory is given back when it ends, not when nobody waits any more."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._decoders, self._run_engine, path, plan)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._decoders, render, self._load_engine, path, plan
+            )
         finally:
             await self._memory.give_back(plan.memory_estimate)
-
-    def _run_engine(self, path: str, plan: Plan) -> Rendering:
-        return self._load_engine(plan.engine).render(path, plan)
 
     # --- upload ---------------------------------------------------------------------------------------------------
 

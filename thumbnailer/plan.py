@@ -59,6 +59,8 @@ class Plan:
     event: ObjectEvent
     info: ImageInfo
     engine: EngineName
+    fallback: EngineName | None
+    """asked when `engine` cannot read the file after all"""
     shrink: int
     frames: int
     targets: tuple[Target, ...]
@@ -127,11 +129,13 @@ def make_plan(
     shrink = costs.shrink_on_load(info, _reduction(info, targets))
     output = sum(target.scaled[0] * target.scaled[1] for target in targets)
     needs = {name: costs.memory_estimate(info, name, shrink, frames, output) for name in engines}
-    engine = next((name for name in engines if needs[name] <= tier.memory_budget), None)
-    if engine is None:
+    fitting = [name for name in engines if needs[name] <= tier.memory_budget]
+    if not fitting:
         least = min(needs.values())
         raise TooManyPixels(f"{info.width}x{info.height} needs {least >> 20} MB, there are {tier.memory_budget >> 20}")
-    return Plan(event, info, engine, shrink, frames, targets, source.size, needs[engine])
+    engine, fallback = fitting[0], next(iter(fitting[1:]), None)
+    most = max(needs[name] for name in fitting)
+    return Plan(event, info, engine, fallback, shrink, frames, targets, source.size, most)
 
 
 def _refuse_picture(info: ImageInfo, settings: Settings, tier: Tier) -> None:
@@ -192,9 +196,7 @@ def automatic_format(info: ImageInfo) -> Format:
 
 def scaled_size(rendition: Rendition, width: int, height: int) -> tuple[int, int]:
     """The size to resize to: within the wish (inside) or over it (cover), never enlarged, no side below 1."""
-    ratios = [
-        wish / side for wish, side in ((rendition.width, width), (rendition.height, height)) if wish is not None
-    ]
+    ratios = [wish / side for wish, side in ((rendition.width, width), (rendition.height, height)) if wish is not None]
     scale = min(1.0, max(ratios) if rendition.fit is Fit.COVER else min(ratios))
     return max(1, round(width * scale)), max(1, round(height * scale))
 

@@ -1,7 +1,7 @@
 """The wish for one thumbnail: `[name=]WxH[:fit][:format][:qN]`, and the keys thumbnails are written to.
 
-    >>> parse_rendition("card=512x:cover:webp:q80")
-    Rendition(name='card', width=512, height=None, fit=<Fit.COVER: 'cover'>, format=<Format.WEBP: 'webp'>, quality=80)
+>>> parse_rendition("card=512x:cover:webp:q80")
+Rendition(name='card', width=512, height=None, fit=<Fit.COVER: 'cover'>, format=<Format.WEBP: 'webp'>, quality=80)
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ KEY_FIELDS: Final = frozenset({"key", "name", "ext", "dir", "stem"})
 MAX_KEY_BYTES: Final = 1024  # S3's limit on an object key, in UTF-8
 MAX_SIDE: Final = 16383  # the most WebP can hold; no thumbnail is larger
 
-_SHAPE: Final = re.compile(r"(?:(?P<name>[A-Za-z0-9_-]{1,64})=)?(?P<width>\d{0,5})x(?P<height>\d{0,5})(?P<options>(?::.*)?)")
+_SHAPE: Final = re.compile(
+    r"(?:(?P<name>[A-Za-z0-9_-]{1,64})=)?(?P<width>\d{0,5})x(?P<height>\d{0,5})(?P<options>(?::.*)?)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,9 @@ def template_fields(template: str) -> list[str]:
         if name is None:
             continue
         if name not in KEY_FIELDS or spec or conversion:
-            raise ValueError(f"{{{name}}} is no plain field; fields are {', '.join(f'{{{f}}}' for f in sorted(KEY_FIELDS))}")
+            raise ValueError(
+                f"{{{name}}} is no plain field; fields are {', '.join(f'{{{f}}}' for f in sorted(KEY_FIELDS))}"
+            )
         fields.append(name)
     return fields
 

@@ -233,7 +233,12 @@ SETTINGS: Final = (
         "server-side encryption of every thumbnail",
     ),
     Setting(
-        "THUMBNAILER_KMS_KEY_ID", "kms_key_id", None, _header, "a KMS key id or ARN; needs THUMBNAILER_SSE=aws:kms…", "the key for it"
+        "THUMBNAILER_KMS_KEY_ID",
+        "kms_key_id",
+        None,
+        _header,
+        "a KMS key id or ARN; needs THUMBNAILER_SSE=aws:kms…",
+        "the key for it",
     ),
     Setting(
         "THUMBNAILER_ON_DELETE",
@@ -251,11 +256,20 @@ SETTINGS: Final = (
         "text of at most 256 bytes, or empty",
         "where the destination gets a JSON note for each object refused for good; empty: no notes",
     ),
-    Setting("THUMBNAILER_WORKERS", "workers", None, _whole(1, 256), "1 to 256", "decoding threads; default from the tier"),
     Setting(
-        "THUMBNAILER_IN_FLIGHT", "in_flight", None, _whole(1, 1000), "1 to 1000", "records at once; default from the tier"
+        "THUMBNAILER_WORKERS", "workers", None, _whole(1, 256), "1 to 256", "decoding threads; default from the tier"
     ),
-    Setting("THUMBNAILER_LOG_LEVEL", "log_level", "INFO", _one_of(*LEVELS), ", ".join(LEVELS), "the least level logged"),
+    Setting(
+        "THUMBNAILER_IN_FLIGHT",
+        "in_flight",
+        None,
+        _whole(1, 1000),
+        "1 to 1000",
+        "records at once; default from the tier",
+    ),
+    Setting(
+        "THUMBNAILER_LOG_LEVEL", "log_level", "INFO", _one_of(*LEVELS), ", ".join(LEVELS), "the least level logged"
+    ),
 )
 PREFIX: Final = "THUMBNAILER_"
 
@@ -307,11 +321,14 @@ def _accepted(field: str) -> str:
 
 def markdown_table() -> str:
     """The settings as README shows them."""
-    rows = [
-        f"| `{s.variable}` | {f'`{s.default}`' if s.default else '' if s.default is None else 'empty'} | {s.meaning} | {s.accepts} |"
-        for s in SETTINGS
-    ]
+    rows = [f"| `{s.variable}` | {_shown(s.default)} | {s.meaning} | {s.accepts} |" for s in SETTINGS]
     return "\n".join(["| variable | default | meaning | accepts |", "| --- | --- | --- | --- |", *rows])
+
+
+def _shown(default: str | None) -> str:
+    if default is None:
+        return ""
+    return f"`{default}`" if default else "empty"
 
 
 # --- the environment itself ---------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ IDLE_MB: Final = 64
 """What the process holds before any picture: interpreter, store, both engines (measured by `python -m bench idle`)."""
 HARD_MAX_PIXELS: Final = 178_956_970  # where Pillow itself refuses: 2 x (1 GiB / 4 / 3) pixels
 PIXELS_PER_MB: Final = 400_000
-"""A backstop in pixels beside the plan's estimate in bytes: CPU grows with memory, so what is worth decoding does too."""
+"""A backstop beside the plan's estimate in bytes: CPU grows with memory, and so does what is worth decoding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Tier:
 
     def with_changes(self, changes: Mapping[str, int]) -> Tier:
         """The same tier with some fields set by hand."""
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return replace(self, **changes)
 
 
 def tier_for(memory_mb: int, cpus: float | None = None) -> Tier:

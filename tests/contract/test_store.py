@@ -32,7 +32,7 @@ from thumbnailer.errors import (
     StoreThrottled,
     StoreUnavailable,
 )
-from thumbnailer.store import ObjectHeaders, ObjectStore, PutHeaders, StoreConfig
+from thumbnailer.objects import ObjectHeaders, ObjectStore, PutHeaders, StoreConfig
 from thumbnailer.store.aioboto3_ import Aioboto3Store
 from thumbnailer.store.auto import choose_transport, open_store
 from thumbnailer.store.memory import MemoryStore
@@ -738,7 +738,7 @@ COUNT = """
 import asyncio, os, sys
 import uvloop
 import thumbnailer.store.obstore_
-from thumbnailer.store import PutHeaders, StoreConfig
+from thumbnailer.objects import PutHeaders, StoreConfig
 from thumbnailer.store.auto import open_store
 
 async def main():

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, features
 
 from tests.corpus import Row, needs_corpus, rows
-from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, Rejected, ThumbnailerError, UnsupportedFormat
+from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, Rejected, UnsupportedFormat
 from thumbnailer.exif import build_credit
 from thumbnailer.model import Format, ImageInfo
 from thumbnailer.probe import probe
@@ -659,8 +659,10 @@ def outcome(data: bytes, total: int | None) -> ImageInfo | None:
 
 def check(info: ImageInfo | None) -> None:
     if info is not None and info.format is not Format.SVG:
-        assert info.width > 0 and info.height > 0
-        assert 1 <= info.orientation <= 8 and info.frames >= 1
+        assert info.width > 0
+        assert info.height > 0
+        assert 1 <= info.orientation <= 8
+        assert info.frames >= 1
 
 
 @given(st.binary(max_size=400), st.sampled_from([None, 0, 400, 1 << 40]))
@@ -805,7 +807,5 @@ def test_a_corpus_bomb_shows_its_size_or_is_refused(row: Row) -> None:
 @needs_corpus
 @corpus("either", "reject-corrupt")
 def test_a_doubtful_corpus_file_ends_in_a_value_or_is_refused(row: Row) -> None:
-    try:
+    with contextlib.suppress(Rejected):
         whole(row.read())
-    except ThumbnailerError as error:
-        assert isinstance(error, Rejected)

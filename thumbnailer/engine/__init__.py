@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Protocol
 
 from thumbnailer.costs import Capabilities, Capability
+from thumbnailer.errors import Corrupt
 from thumbnailer.model import EngineName, Format
 from thumbnailer.plan import Plan
 
@@ -15,6 +17,7 @@ from thumbnailer.plan import Plan
 class Rendering:
     """One encoded picture per target of the plan, in its order. Times are seconds."""
 
+    engine: EngineName
     pictures: tuple[bytes, ...]
     damaged: bool
     decode_seconds: float
@@ -58,3 +61,17 @@ def load_engine(name: EngineName) -> Engine:
     from thumbnailer.engine.pillow import PillowEngine
 
     return PillowEngine()
+
+
+def render(load: Callable[[EngineName], Engine], path: str, plan: Plan) -> Rendering:
+    """The plan's engine; what it cannot read its fallback is asked for. Raises the first one's error if neither can."""
+    try:
+        return load(plan.engine).render(path, plan)
+    except Corrupt:
+        if plan.fallback is None:
+            raise
+        try:
+            return load(plan.fallback).render(path, plan)
+        except Corrupt:
+            pass
+        raise

@@ -11,12 +11,12 @@ from io import BytesIO
 from time import perf_counter
 from typing import Any, Final
 
-from PIL import Image, ImageCms, ImageFile, ImageSequence
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageSequence
 
 from thumbnailer.engine import Rendering
 from thumbnailer.errors import Corrupt, UnsupportedFormat
-from thumbnailer.exif import build_credit
-from thumbnailer.model import Format, ImageInfo
+from thumbnailer.exif import build_credit, valid_orientation
+from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.plan import Plan, Target, keeps_animation
 
 ALLOWED: Final = {
@@ -59,7 +59,7 @@ class PillowEngine:
         pictures = tuple(
             _encoded(frames, timing, plan.info, target) for frames, target in zip(resized, plan.targets, strict=True)
         )
-        return Rendering(pictures, False, decoded - started, perf_counter() - decoded)
+        return Rendering(EngineName.PILLOW, pictures, False, decoded - started, perf_counter() - decoded)
 
 
 @contextmanager
@@ -124,11 +124,23 @@ def _resizable(image: Image.Image) -> Image.Image:
 
 def _thumbnail(image: Image.Image, info: ImageInfo, target: Target) -> Image.Image:
     """Resized, in sRGB, upright and cropped: colours and turns come after the resize, on the few pixels left."""
-    width, height = reversed(target.scaled) if info.orientation >= 5 else target.scaled
+    orientation = _orientation_left(image, info)
+    width, height = reversed(target.scaled) if orientation >= 5 else target.scaled
     small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
     small = _srgb(small, image.info.get("icc_profile"))
-    turn = TURNS.get(info.orientation)
+    turn = TURNS.get(orientation)
     return _crop(small.transpose(turn) if turn is not None else small, target)
+
+
+def _orientation_left(image: Image.Image, info: ImageInfo) -> int:
+    """What is still to be turned: Pillow turns a TIFF when it loads it, and hands an AVIF's turn on as an EXIF tag."""
+    match info.format:
+        case Format.TIFF | Format.HEIC:
+            return 1
+        case Format.AVIF:
+            return valid_orientation(image.getexif().get(ExifTags.Base.Orientation, 1))
+        case _:
+            return info.orientation
 
 
 def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -10,7 +10,7 @@ import pyvips
 from thumbnailer.engine import Rendering
 from thumbnailer.errors import Corrupt
 from thumbnailer.exif import build_credit
-from thumbnailer.model import Format, ImageInfo
+from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.plan import Plan, Target, keeps_animation
 
 LOADERS: Final = {
@@ -52,7 +52,7 @@ class VipsEngine:
             )
         except pyvips.Error as error:
             raise Corrupt(f"libvips cannot read it: {_first_line(error)}") from error
-        return Rendering(pictures, False, decoded - started, perf_counter() - decoded)
+        return Rendering(EngineName.VIPS, pictures, False, decoded - started, perf_counter() - decoded)
 
 
 def _load(path: str, plan: Plan) -> list[Any]:
@@ -74,7 +74,8 @@ def _load(path: str, plan: Plan) -> list[Any]:
 def _refuse_other_size(image: Any, plan: Plan) -> None:
     """The plan's limits hold for the header that was probed; a decoder that sees another picture must not go on."""
     if image.width * image.height > 2 * (plan.info.pixels * plan.frames // plan.shrink**2) + 65_536:
-        raise Corrupt(f"the header says {plan.info.width}x{plan.info.height}, the decoder {image.width}x{image.height}")
+        said = f"{plan.info.width}x{plan.info.height}"
+        raise Corrupt(f"the header says {said}, the decoder {image.width}x{image.height}")
 
 
 def _resized(frames: list[Any], plan: Plan, target: Target) -> list[Any]:
@@ -91,11 +92,12 @@ def _thumbnail(image: Any, info: ImageInfo, target: Target) -> Any:
 
 
 def _turns_itself(info: ImageInfo) -> bool:
-    return info.format in (Format.AVIF, Format.TIFF)
+    """libheif applies an AVIF's own turn while it decodes."""
+    return info.format is Format.AVIF
 
 
 def _resize(image: Any, width: int, height: int) -> Any:
-    """Lanczos3 after a box shrink that leaves twice the pixels; on premultiplied colours, so that no edge is fringed."""
+    """Lanczos3 after a box shrink that leaves twice the pixels; alpha premultiplied, so that no edge is fringed."""
     if (image.width, image.height) == (width, height):
         return image
     scales = {"vscale": height / image.height, "kernel": "lanczos3"}
@@ -115,23 +117,21 @@ def _srgb(image: Any) -> Any:
     return image.colourspace("b-w" if grey else "srgb")
 
 
+TURNS: Final[dict[int, tuple[str, ...]]] = {
+    2: ("fliphor",),
+    3: ("rot180",),
+    4: ("flipver",),
+    5: ("rot90", "fliphor"),
+    6: ("rot90",),
+    7: ("rot270", "fliphor"),
+    8: ("rot270",),
+}
+"""What turns a picture upright that is stored with that orientation (Exif 2.32, section 4.6.5.1.5)."""
+
+
 def _upright(image: Any, orientation: int) -> Any:
-    """EXIF 2.32, table 4.6.4: what to do to a picture stored with that orientation."""
-    match orientation:
-        case 2:
-            return image.fliphor()
-        case 3:
-            return image.rot180()
-        case 4:
-            return image.flipver()
-        case 5:
-            return image.rot90().fliphor()
-        case 6:
-            return image.rot90()
-        case 7:
-            return image.rot270().fliphor()
-        case 8:
-            return image.rot270()
+    for turn in TURNS.get(orientation, ()):
+        image = getattr(image, turn)()
     return image
 
 
@@ -170,7 +170,7 @@ def _with_metadata(roll: Any, frames: int, source: Any, info: ImageInfo) -> Any:
 
 
 _STRUCTURE: Final = frozenset(
-    "width height bands format coding interpretation xoffset yoffset xres yres filename".split()
+    {"width", "height", "bands", "format", "coding", "interpretation", "xoffset", "yoffset", "xres", "yres", "filename"}
 )
 
 

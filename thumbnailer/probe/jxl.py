@@ -75,7 +75,7 @@ class _Metadata:
 
 def read_codestream(head: Head) -> ImageInfo:
     head = head.called("JPEG XL")
-    return _parse(head, head.up_to(0, ENOUGH), whole=head.whole or len(head) >= ENOUGH)
+    return _parse(head.up_to(0, ENOUGH), whole=head.whole or len(head) >= ENOUGH)
 
 
 def read_container(head: Head) -> ImageInfo:
@@ -90,7 +90,7 @@ def read_container(head: Head) -> ImageInfo:
         if not stream:
             raise
         ended = isinstance(error, Corrupt)
-    info = _parse(head, stream, whole=ended or len(stream) >= ENOUGH)
+    info = _parse(stream, whole=ended or len(stream) >= ENOUGH)
     return replace(info, artist=exif.artist, copyright=exif.copyright)
 
 
@@ -108,7 +108,7 @@ def _exif(head: Head, box: Box) -> Ifd0:
     return parse_ifd0(head.up_to(start, max(0, min(MAX_BLOCK, box.end - start))))
 
 
-def _parse(head: Head, stream: bytes, whole: bool) -> ImageInfo:
+def _parse(stream: bytes, whole: bool) -> ImageInfo:
     try:
         return _info(stream)
     except _EndOfBits:

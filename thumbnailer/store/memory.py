@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from thumbnailer.errors import BucketMissing, ObjectMissing
-from thumbnailer.store.base import ObjectBody, ObjectHeaders, PutHeaders, sendable
+from thumbnailer.objects import ObjectBody, ObjectHeaders, PutHeaders, sendable
 
 
 class _Body(NamedTuple):

@@ -21,7 +21,7 @@ from thumbnailer.errors import (
     StoreThrottled,
     StoreUnavailable,
 )
-from thumbnailer.store.base import ObjectHeaders, StoreConfig
+from thumbnailer.objects import ObjectHeaders, StoreConfig
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class CredentialsExpired(StoreRefused):
     """The token ran out under way; one new set of credentials is asked for, then this is raised."""
 
 
-class ElsewhereError(StoreRefused):
+class BucketElsewhere(StoreRefused):
     """The bucket is in another region than the one configured."""
 
 
@@ -62,7 +62,7 @@ _BY_CODE: Final[dict[str, type[StoreError]]] = {
             "PermanentRedirect",
             "TemporaryRedirect",
         ),
-        ElsewhereError,
+        BucketElsewhere,
     ),
     **dict.fromkeys(
         (
@@ -81,8 +81,8 @@ _BY_CODE: Final[dict[str, type[StoreError]]] = {
 }
 # 405 is the answer to a GET of a version that is a delete marker; 503 is SlowDown where the code did not come along
 _BY_STATUS: Final[dict[int, type[StoreError]]] = {
-    301: ElsewhereError,
-    307: ElsewhereError,
+    301: BucketElsewhere,
+    307: BucketElsewhere,
     401: StoreRefused,
     403: StoreDenied,
     404: ObjectMissing,
@@ -125,7 +125,8 @@ class Retry:
         """Return when it is time for another try; raise `error` if it is not worth one or none is left."""
         if isinstance(error, CredentialsExpired) and self._refresh is not None:
             refresh, self._refresh = self._refresh, None
-            return await refresh()
+            await refresh()
+            return
         pause = self._pause()
         if not error.again or self._failures >= self._config.retries or self._too_late(pause):
             raise error

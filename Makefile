@@ -1,0 +1,68 @@
+# make demo      a gallery with an S3 inside: nothing else is needed
+# make test      the tests, with everything they need
+# make check     lint, types, layers and tests: the whole gate
+# make simd      Pillow-SIMD in place of Pillow in .venv
+# make matrix    which rows of the bad-input matrix the tests show
+# make bench     CPU time of both engines, a row a format
+.PHONY: demo test check lint types layers simd matrix bench browser clean
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+# Exactly one of Pillow and Pillow-SIMD: what `make simd` has put there stays.
+comma := ,
+PIL = $(if $(wildcard .venv/.simd),,pillow$(comma))
+SIMD_PACKAGES := gcc libc6-dev libjpeg62-turbo-dev zlib1g-dev libwebp-dev libtiff-dev libfreetype-dev liblcms2-dev libopenjp2-7-dev
+AVX2 := $(if $(shell grep -m1 -o avx2 /proc/cpuinfo),-mavx2,)
+
+demo: .venv/.demo
+	$(BIN)/thumbnailer demo $(ARGS)
+
+test: .venv/.dev browser
+	$(BIN)/pytest $(ARGS)
+
+check: lint types layers test
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+layers: .venv/.dev
+	$(BIN)/lint-imports
+
+matrix: .venv/.dev
+	$(BIN)/pytest --matrix $(ARGS)
+
+bench: .venv/.dev
+	$(BIN)/python -m bench engines $(ARGS)
+
+# The page's test runs in a real browser; without one it is skipped and says so.
+browser:
+	@command -v chromium google-chrome >/dev/null || .ci/apt chromium || true
+
+simd: .venv/.dev
+	.ci/apt $(SIMD_PACKAGES)
+	$(BIN)/uv pip uninstall --quiet --python $(BIN)/python pillow pillow-simd
+	CC="cc $(AVX2)" $(UV) --no-cache --no-binary pillow-simd --no-deps 'pillow-simd>=12.1.1.post0'
+	touch .venv/.simd
+	$(BIN)/thumbnailer doctor | grep PIL
+
+.venv/bin/uv:
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/apt python3-venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+
+.venv/.demo: .venv/bin/uv pyproject.toml
+	$(UV) --editable '.[$(PIL)demo]'
+	@touch $@
+
+.venv/.dev: .venv/bin/uv pyproject.toml
+	$(UV) --editable '.[$(PIL)dev]'
+	@touch $@ .venv/.demo
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .hypothesis build *.egg-info

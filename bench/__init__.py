@@ -1,0 +1,1 @@
+"""Measures the pipeline from outside, as a caller would."""

@@ -1,0 +1,91 @@
+"""The demo as a child process, and a browser to look at its page: with every wait bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-m", "thumbnailer.demo")
+START_SECONDS = 60
+STOP_SECONDS = 20
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@dataclass(slots=True)
+class Demo:
+    """A running demo. `code` and the whole `output` are there once it has ended."""
+
+    url: str
+    output: list[str] = field(default_factory=list)
+    code: int | None = None
+
+
+def environment(tmp: Path) -> dict[str, str]:
+    """This process's, with a /tmp of the child's own, so that what it leaves behind is seen."""
+    return os.environ | {"TMPDIR": str(tmp), "PYTHONUNBUFFERED": "1"}
+
+
+@contextlib.contextmanager
+def running_demo(tmp: Path) -> Iterator[Demo]:
+    """A demo on a free port, ended by Ctrl-C's signal."""
+    child = subprocess.Popen(
+        [*COMMAND, "0"], cwd=ROOT, env=environment(tmp), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    demo = Demo("")
+    found = threading.Event()
+    reader = threading.Thread(target=_read, args=(child, demo, found), daemon=True)
+    reader.start()
+    try:
+        if not found.wait(START_SECONDS) or not demo.url:
+            raise AssertionError("the demo did not start:\n" + "".join(demo.output))
+        yield demo
+        child.send_signal(signal.SIGINT)
+        demo.code = child.wait(STOP_SECONDS)
+    finally:
+        child.kill()
+        child.wait()
+        reader.join(STOP_SECONDS)
+        if child.stdout is not None:
+            child.stdout.close()
+
+
+def _read(child: subprocess.Popen[str], demo: Demo, found: threading.Event) -> None:
+    """Keeps reading to the end, so that the child never waits for a full pipe."""
+    for line in child.stdout or ():
+        demo.output.append(line)
+        if match := re.search(r"Gallery: (http://127\.0\.0\.1:\d+/)", line):
+            demo.url = match[1]
+            found.set()
+    found.set()
+
+
+@contextlib.contextmanager
+def browser() -> Iterator[Browser]:
+    """The system's own Chromium, headless."""
+    with sync_playwright() as playwright:
+        as_root = ("--no-sandbox",) if os.geteuid() == 0 else ()
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[*QUIET, *as_root])
+        try:
+            yield chromium
+        finally:
+            chromium.close()

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thumbnailer.model import EventKind, ObjectEvent, Outcome, Status
+from thumbnailer.notes import note_body, note_headers, note_key
+from thumbnailer.plan import SOURCE_ETAG
+from thumbnailer.renditions import MAX_KEY_BYTES
+
+LETTERS = st.characters(exclude_categories=["Cs"])
+PREFIXES = st.sampled_from(["_failed/", "x", "p" * 256, "я" * 128])
+LONG = st.builds(
+    lambda start, letter, end: (
+        (start + letter * (1000 // len(letter.encode())) + end).encode()[:1024].decode(errors="ignore")
+    ),
+    st.text(LETTERS, max_size=4),
+    LETTERS,
+    st.text(LETTERS, max_size=12),
+)
+
+
+def outcome(key: str = "a.jpg", etag: str | None = "e1") -> Outcome:
+    event = ObjectEvent(EventKind.CREATED, "photos", key, version_id="v1", etag=etag)
+    return Outcome(event, Status.REJECTED, "corrupt", "ends in the middle")
+
+
+def test_a_note_lies_under_the_prefix_and_the_key() -> None:
+    assert note_key("_failed/", "a//b/../c.jpg") == "_failed/a//b/../c.jpg.json"
+
+
+@pytest.mark.matrix(1)
+@pytest.mark.parametrize("key", ["k" * 1024, "я" * 512, "🌺" * 256, "a" + "🌺" * 255, "ab" + "🌺" * 255])
+@pytest.mark.parametrize("prefix", ["_failed/", "p" * 256])
+def test_the_note_of_the_longest_key_fits_into_a_key(prefix: str, key: str) -> None:
+    note = note_key(prefix, key)
+    assert len(note.encode()) <= MAX_KEY_BYTES
+    assert note.startswith(prefix + key[:100])
+    assert note.endswith(".json")
+    assert "\ufffd" not in note
+
+
+@given(PREFIXES, LONG | st.text(LETTERS, min_size=1, max_size=20), LONG | st.text(LETTERS, min_size=1, max_size=20))
+def test_notes_fit_and_distinct_keys_have_distinct_notes(prefix: str, first: str, second: str) -> None:
+    notes = note_key(prefix, first), note_key(prefix, second)
+    assert max(len(note.encode()) for note in notes) <= MAX_KEY_BYTES
+    assert (notes[0] == notes[1]) == (first == second)
+
+
+def test_keys_that_differ_only_behind_the_cut_have_distinct_notes() -> None:
+    assert note_key("_failed/", "k" * 1023 + "1") != note_key("_failed/", "k" * 1023 + "2")
+
+
+@pytest.mark.parametrize("long_key", ["k" * 1024, "я" * 512, "a" + "🌺" * 255])
+def test_no_key_can_be_chosen_so_that_its_note_overwrites_that_of_a_long_one(long_key: str) -> None:
+    """A stranger may upload under the very text that the cut note has between prefix and suffix."""
+    taken = note_key("_failed/", long_key)
+    chosen = taken.removeprefix("_failed/").removesuffix(".json")
+    assert chosen != long_key
+    assert note_key("_failed/", chosen) != taken
+
+
+def test_a_note_says_which_object_was_refused_and_why() -> None:
+    assert json.loads(note_body(outcome("ü\n\u2028.jpg"))) == {
+        "bucket": "photos",
+        "key": "ü\n\u2028.jpg",
+        "version": "v1",
+        "etag": "e1",
+        "outcome": "rejected",
+        "reason": "corrupt",
+        "detail": "ends in the middle",
+    }
+
+
+def test_the_same_outcome_gives_the_same_note() -> None:
+    assert note_body(outcome()) == note_body(outcome())
+
+
+@pytest.mark.parametrize(("etag", "expected"), [("e1", "e1"), (None, "")])
+def test_a_note_is_marked_as_our_own_output(etag: str | None, expected: str) -> None:
+    headers = note_headers(outcome(etag=etag))
+    assert headers.content_type == "application/json"
+    assert headers.metadata == {SOURCE_ETAG: expected}

@@ -1,0 +1,128 @@
+"""An AWS for one process: moto's server on loopback with two buckets, a queue and the notification that ties them.
+
+Nothing of the user's own AWS is touched: for as long as the cloud is up, the environment holds no other
+endpoint, profile or credentials than the ones made up here.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aioboto3
+from aiobotocore.config import AioConfig
+from moto.server import ThreadedMotoServer
+
+PHOTOS: Final = "photos"
+RESIZED: Final = "photos-resized"
+QUEUE: Final = "thumbnails"
+DEAD_LETTERS: Final = "thumbnails-dead"
+REGION: Final = "us-east-1"
+MAX_RECEIVE_COUNT: Final = 5
+VISIBILITY_SECONDS: Final = 20
+"""Longer than mapping.FUNCTION_SECONDS, so that no message comes back while it is still worked on."""
+
+_USERS_TO_KEEP: Final = (
+    "THUMBNAILER_RENDITIONS",
+    "THUMBNAILER_ENGINE",
+    "THUMBNAILER_TRANSPORT",
+    "THUMBNAILER_MEMORY_MB",
+    "THUMBNAILER_MAX_PIXELS",
+    "THUMBNAILER_MAX_BYTES",
+    "THUMBNAILER_MAX_FRAMES",
+    "THUMBNAILER_WORKERS",
+    "THUMBNAILER_IN_FLIGHT",
+)
+"""What may be tried out in the demo; other settings (a destination, globs) would only lead away from its buckets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """Where it is."""
+
+    endpoint_url: str
+
+    def client(self, service: str) -> AbstractAsyncContextManager[Any]:
+        """An aioboto3 client for this cloud, whatever the environment says."""
+        session: Any = aioboto3.Session("demo", "demo", region_name=REGION)
+        config = AioConfig(s3={"addressing_style": "path"}, max_pool_connections=32)
+        client: AbstractAsyncContextManager[Any] = session.client(
+            service, endpoint_url=self.endpoint_url, config=config
+        )
+        return client
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The queue that the notifications of bucket `photos` go to."""
+
+    url: str
+    arn: str
+
+
+@contextmanager
+def moto_cloud() -> Iterator[Cloud]:
+    """An empty cloud on a free port of loopback. Starting and stopping block for some tenths of a second."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request otherwise
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield Cloud(f"http://{host}:{port}")
+    finally:
+        server.stop()
+
+
+async def furnish(cloud: Cloud) -> Queue:
+    """Makes the buckets, the queue with its dead-letter queue, and the notification: what deploy/ makes in AWS."""
+    async with cloud.client("s3") as s3, cloud.client("sqs") as sqs:
+        for bucket in (PHOTOS, RESIZED):
+            await s3.create_bucket(Bucket=bucket)
+        dead = await _make_queue(sqs, DEAD_LETTERS, {})
+        redrive = json.dumps({"deadLetterTargetArn": dead.arn, "maxReceiveCount": MAX_RECEIVE_COUNT})
+        queue = await _make_queue(sqs, QUEUE, {"RedrivePolicy": redrive, "VisibilityTimeout": str(VISIBILITY_SECONDS)})
+        notify = {"Id": "thumbnails", "QueueArn": queue.arn, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}
+        await s3.put_bucket_notification_configuration(
+            Bucket=PHOTOS, NotificationConfiguration={"QueueConfigurations": [notify]}
+        )
+        return queue
+
+
+async def _make_queue(sqs: Any, name: str, attributes: Mapping[str, str]) -> Queue:
+    url = (await sqs.create_queue(QueueName=name, Attributes=attributes))["QueueUrl"]
+    answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    return Queue(url, answer["Attributes"]["QueueArn"])
+
+
+@contextmanager
+def environment_for(cloud: Cloud, renditions: str) -> Iterator[None]:
+    """The environment in which the Lambda door finds `cloud` and nothing else; the old one afterwards.
+
+    `renditions` is the default; the user's own THUMBNAILER_RENDITIONS comes before it.
+    """
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(("AWS_", "THUMBNAILER_")) and name not in _USERS_TO_KEEP:
+            del os.environ[name]
+    os.environ.setdefault("THUMBNAILER_RENDITIONS", renditions)
+    os.environ |= {
+        "AWS_ENDPOINT_URL": cloud.endpoint_url,
+        "AWS_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": "demo",
+        "AWS_SECRET_ACCESS_KEY": "demo",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before
