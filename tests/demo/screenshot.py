@@ -34,7 +34,7 @@ def shoot(file: Path, width: int = 1280, cards: int = 6, scheme: Scheme = "light
         page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce")
         page.goto(demo.url)
         wait_for_samples(page)
-        height = page.locator(".card").nth(cards - 1).evaluate("card => card.getBoundingClientRect().bottom") + 28
+        height = page.locator(".card").nth(cards - 1).evaluate("card => card.getBoundingClientRect().bottom") + 16
         clip: FloatRect = {"x": 0, "y": 0, "width": width, "height": height}
         file.write_bytes(small_png(page.screenshot(full_page=True, clip=clip)))
 

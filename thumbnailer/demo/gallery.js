@@ -49,7 +49,6 @@ function placeholder(frame, title, text) {
 function picture(frame, url, alt, otherwise) {
   const image = element("img");
   image.alt = alt;
-  image.decoding = "async";
   image.addEventListener("error", () => placeholder(frame, ...otherwise));
   image.src = url;
   frame.replaceChildren(image);

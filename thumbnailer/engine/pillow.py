@@ -45,6 +45,7 @@ DECODER_ERRORS: Final = (OSError, SyntaxError, ValueError, EOFError, IndexError,
 
 # Between Pillow's warning mark and its error mark the plan decides; beyond the error mark Pillow itself refuses.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # on odd tags, which we do not use
 
 
 class PillowEngine:

@@ -175,15 +175,16 @@ _STRUCTURE: Final = frozenset(
 
 
 def _save(image: Any, target: Target) -> bytes:
+    keep = "exif" if image.get_typeof("exif-data") else "none"  # asked to keep it, libvips would make one up
     match target.format:
         case Format.JPEG:
-            data = image.jpegsave_buffer(Q=target.quality, optimize_coding=True, keep="exif")
+            data = image.jpegsave_buffer(Q=target.quality, optimize_coding=True, keep=keep)
         case Format.PNG:
-            data = image.pngsave_buffer(compression=6, filter="all", keep="exif")
+            data = image.pngsave_buffer(compression=6, filter="all", keep=keep)
         case Format.WEBP:
-            data = image.webpsave_buffer(Q=target.quality, keep="exif")
+            data = image.webpsave_buffer(Q=target.quality, keep=keep)
         case Format.AVIF:
-            data = image.heifsave_buffer(Q=target.quality, compression="av1", effort=3, keep="exif")
+            data = image.heifsave_buffer(Q=target.quality, compression="av1", effort=3, keep=keep)
         case _:
             data = image.gifsave_buffer(keep="none")
     return bytes(data)
