@@ -1,0 +1,104 @@
+"""The command line in processes of its own: what it prints, what it writes, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from handler import aws_lambda
+from tests.cloud import Cloud, s3_event, s3_record, sqs_event
+from tests.conftest import Context, scratch_files
+
+SAMPLES = Path(__file__).parents[1] / "thumbnailer" / "demo" / "samples"
+
+
+def thumbnailer(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("THUMBNAILER_")}
+    return subprocess.run(
+        [sys.executable, "-m", "thumbnailer.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=kept | {"COLUMNS": "200"} | env,
+    )
+
+
+def test_an_sqs_event_of_25_records_with_3_bad_ones_stores_22_and_names_the_three(
+    aws: Cloud, samples: dict[str, bytes], tmp_path: Path
+) -> None:
+    good = [name for name in samples if name != "hubble-pan-animated.gif"]
+    records = [aws.put(f"{n:02}-{good[n % len(good)]}", samples[good[n % len(good)]]) for n in range(22)]
+    records.insert(3, aws.put("note.jpg", b"only text\n" * 100))
+    records.insert(9, aws.put("cut.jpg", samples["rocket.jpg"][:9000]))
+    records.append(s3_record("gone.jpg", 100, "e"))
+    file = tmp_path / "event.json"
+    file.write_text(json.dumps(sqs_event(*(s3_event(record) for record in records))))
+    before = scratch_files()
+    ended = thumbnailer("event", file, **aws.env)
+    assert ended.returncode == 1, ended.stderr
+    assert len([key for key in aws.thumbnails() if not key.startswith("_failed/")]) == 22
+    assert ended.stdout.count(" stored ") == 22
+    for key, reason in (("note.jpg", "not-an-image"), ("cut.jpg", "corrupt"), ("gone.jpg", "gone")):
+        line = next(line for line in ended.stdout.splitlines() if key in line)
+        assert reason in line
+    assert '"batchItemFailures": []' in ended.stdout
+    assert scratch_files() == before
+
+
+def test_a_local_file_and_the_same_file_through_s3_give_the_same_bytes(
+    aws: Cloud, samples: dict[str, bytes], tmp_path: Path
+) -> None:
+    ended = thumbnailer("resize", *(SAMPLES / name for name in samples), "-o", tmp_path)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    aws_lambda.handler(s3_event(*(aws.put(name, data) for name, data in samples.items())), Context())
+    for name in samples:
+        local = tmp_path / (name if name != "retina.heic" else "retina.heic.jpg")
+        assert local.read_bytes() == aws.thumbnail(name)["Body"], name
+
+
+def test_a_file_that_is_no_picture_ends_with_1_and_the_others_are_written(tmp_path: Path) -> None:
+    bad = tmp_path / "note.jpg"
+    bad.write_text("only text")
+    ended = thumbnailer("resize", bad, SAMPLES / "rocket.jpg", "-o", tmp_path / "out")
+    assert ended.returncode == 1
+    assert "not-an-image" in ended.stdout
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["rocket.jpg"]
+
+
+def test_settings_that_make_no_sense_are_all_named_and_end_with_2(tmp_path: Path) -> None:
+    bad = {"THUMBNAILER_RENDITIONS": "big", "THUMBNAILER_DESTINATION": "{bucket}", "THUMBNAILER_WORKERS": "none"}
+    ended = thumbnailer("resize", SAMPLES / "rocket.jpg", "-o", tmp_path, **bad)
+    assert ended.returncode == 2
+    assert all(name in ended.stderr for name in bad)
+    assert "It accepts" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("text", ["{", '{"no": "event"}', "[]", "[" * 100_000])
+def test_a_file_that_is_no_event_ends_with_2_and_says_what_was_expected(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "event.json"
+    file.write_text(text)
+    ended = thumbnailer("event", file)
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert "JSON" in ended.stderr or "expected an S3 notification" in ended.stderr
+
+
+def test_doctor_names_the_pillow_that_runs_and_what_each_engine_reads() -> None:
+    ended = thumbnailer("doctor")
+    assert ended.returncode == 0, ended.stdout
+    assert all(word in ended.stdout for word in ("Pillow", "heic", "obstore"))
+
+
+def test_two_files_of_one_name_are_a_usage_error(tmp_path: Path) -> None:
+    twin = tmp_path / "rocket.jpg"
+    twin.write_bytes(b"x")
+    ended = thumbnailer("resize", twin, SAMPLES / "rocket.jpg", "-o", tmp_path / "out")
+    assert ended.returncode == 2
+    assert "same name" in ended.stderr.replace("\n", " ")
