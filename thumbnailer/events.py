@@ -93,7 +93,7 @@ def _eventbridge(payload: Mapping[str, Any]) -> ObjectEvent:
     return ObjectEvent(
         kind=_EVENTBRIDGE_KINDS.get(_text(payload, "detail-type"), EventKind.OTHER),
         bucket=_text(_object(detail, "bucket"), "name"),
-        key=_text(item, "key"),  # EventBridge does not form-encode keys
+        key=_utf8(_text(item, "key")),  # EventBridge does not form-encode keys
         version_id=_optional_text(item, "version-id"),
         etag=_optional_text(item, "etag"),
         size=_size(item),
@@ -104,9 +104,18 @@ def _eventbridge(payload: Mapping[str, Any]) -> ObjectEvent:
 
 def _form_decoded(key: str) -> str:
     try:
-        return unquote_plus(key, errors="strict")
+        return _utf8(unquote_plus(key, errors="strict"))
     except UnicodeDecodeError as error:
         raise EventError(f"the key {key!r} is not form-encoded UTF-8") from error
+
+
+def _utf8(key: str) -> str:
+    """The key, if it can be one: JSON can hold half of a surrogate pair, no object's key can."""
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise EventError(f"the key {key!r} is not UTF-8") from error
+    return key
 
 
 def _json(text: object) -> object:
@@ -139,7 +148,7 @@ def _optional_text(parent: Mapping[str, Any], name: str) -> str | None:
 
 def _size(item: Mapping[str, Any]) -> int | None:
     value = item.get("size")
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if type(value) is int and value >= 0 else None
 
 
 def _names(payload: Mapping[str, Any]) -> str:

@@ -122,11 +122,12 @@ def make_plan(
     """
     _refuse_picture(info, settings, tier)
     targets = tuple(_target(rendition, event, info, source, settings) for rendition in settings.renditions)
-    engines = costs.engines_for(info, frozenset(target.format for target in targets), settings.engine, installed)
+    shrink = costs.shrink_on_load(info, _reduction(info, targets))
+    outputs = frozenset(target.format for target in targets)
+    engines = costs.engines_for(info, shrink, outputs, settings.engine, installed)
     if not engines:
         raise UnsupportedFormat(f"{info.format}: no engine here reads it" + _writes_too(targets))
     frames = _frames(info, targets)
-    shrink = costs.shrink_on_load(info, _reduction(info, targets))
     output = sum(target.scaled[0] * target.scaled[1] for target in targets)
     needs = {name: costs.memory_estimate(info, name, shrink, frames, output) for name in engines}
     fitting = [name for name in engines if needs[name] <= tier.memory_budget]

@@ -284,8 +284,7 @@ def parse_settings(env: Mapping[str, str]) -> Settings:
             values[setting.field] = None if text is None else setting.parse(text)
         except ValueError as error:
             mistakes.append(f"{setting.variable}={text!r}: {error}. It accepts: {setting.accepts}.")
-    if not mistakes:
-        mistakes += _contradictions(values)
+    mistakes += _contradictions(values)
     if mistakes:
         raise SettingsError("the settings make no sense:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
     return Settings(**values)
@@ -302,15 +301,18 @@ def _unknown_variables(env: Mapping[str, str]) -> list[str]:
 
 
 def _contradictions(values: dict[str, Any]) -> list[str]:
-    """What is wrong between settings that are each right; fills in the default key template."""
-    if values["key"] is None:
-        values["key"] = default_key_template(values["renditions"])
+    """What is wrong between settings that are each right; fills in the default key template.
+
+    A setting that is wrong by itself is not in `values`, and nothing is said of it here.
+    """
     mistakes = []
+    renditions = values.get("renditions", ())
+    values["key"] = values["key"] or default_key_template(renditions)
     try:
-        check_key_template(values["key"], values["renditions"])
+        check_key_template(values["key"], renditions)
     except ValueError as error:
         mistakes.append(f"THUMBNAILER_KEY={values['key']!r}: {error}. It accepts: {_accepted('key')}.")
-    if values["kms_key_id"] and not (values["sse"] or "").startswith("aws:kms"):
+    if values.get("kms_key_id") and "sse" in values and not (values["sse"] or "").startswith("aws:kms"):
         mistakes.append("THUMBNAILER_KMS_KEY_ID is set, so THUMBNAILER_SSE must be aws:kms or aws:kms:dsse.")
     return mistakes
 
@@ -355,7 +357,7 @@ class Machine:
 def machine(root: Path = Path("/")) -> Machine:
     """The size of Lambda's environment, else the control group's limits (v2 or v1), else the machine's own."""
     configured = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
-    if configured.isdigit():
+    if configured.isdecimal():
         return Machine(int(configured), None)
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     memory = min(physical, _memory_limit(root / "sys/fs/cgroup") or physical)
@@ -365,14 +367,14 @@ def machine(root: Path = Path("/")) -> Machine:
 
 def _memory_limit(cgroup: Path) -> int | None:
     text = _read(cgroup / "memory.max") or _read(cgroup / "memory/memory.limit_in_bytes")
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isdecimal() else None
 
 
 def _cpu_limit(cgroup: Path) -> float | None:
     quota, _, period = _read(cgroup / "cpu.max").partition(" ")
     if not quota:
         quota, period = _read(cgroup / "cpu/cpu.cfs_quota_us"), _read(cgroup / "cpu/cpu.cfs_period_us")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+    return int(quota) / int(period) if quota.isdecimal() and period.isdecimal() and int(period) else None
 
 
 def _read(path: Path) -> str:

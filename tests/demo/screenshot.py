@@ -18,7 +18,7 @@ MOST_BYTES = 600_000
 LOADED = """count => {
   const loaded = (image) => image.complete && image.naturalWidth > 0;
   const thumbnails = document.querySelectorAll(".thumbnail img").length;
-  return thumbnails === count && [...document.querySelectorAll(".frame img")].every(loaded);
+  return thumbnails >= count && [...document.querySelectorAll(".frame img")].every(loaded);
 }"""
 Scheme = Literal["light", "dark"]
 
@@ -44,7 +44,7 @@ def small_png(png: bytes) -> bytes:
     with Image.open(io.BytesIO(png)) as picture:
         for colours in (256, 128, 64):
             out = io.BytesIO()
-            picture.convert("RGB").quantize(colours, dither=Image.Dither.FLOYDSTEINBERG).save(out, "PNG", optimize=True)
+            picture.convert("RGB").quantize(colours, kmeans=4).save(out, "PNG", optimize=True)
             if out.tell() <= MOST_BYTES:
                 break
     return out.getvalue()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FileChooser, Page, expect
 
 from tests.demo.running import CHROMIUM, Demo, browser, running_demo
 from tests.demo.screenshot import wait_for_samples
@@ -102,11 +102,22 @@ def test_a_dropped_text_file_is_rejected_with_its_reason(page: Page) -> None:
 
 def test_the_button_takes_files_by_keyboard(page: Page) -> None:
     """The first Tab lands on it, Enter opens the chooser."""
+    choosers: list[FileChooser] = []
+
+    def opened(chooser: FileChooser) -> None:
+        choosers.append(chooser)
+
+    page.on("filechooser", opened)  # early: the browser is told to intercept it, which takes a moment
+    wait_for_samples(page)
     page.keyboard.press("Tab")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chosen = {"name": "chosen.webp", "mimeType": "image/webp", "buffer": (SAMPLES / "china.webp").read_bytes()}
-    chooser.value.set_files([chosen])  # type: ignore[list-item]
+    expect(page.locator("#choose")).to_be_focused()
+    page.keyboard.press("Enter")
+    for _ in range(100):
+        if choosers:
+            break
+        page.wait_for_timeout(100)
+    picture = (SAMPLES / "china.webp").read_bytes()
+    choosers[0].set_files({"name": "chosen.webp", "mimeType": "image/webp", "buffer": picture})
     expect_thumbnail(page, "chosen.webp")
 
 

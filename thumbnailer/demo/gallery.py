@@ -113,9 +113,9 @@ class Gallery:
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: outcomes so far, then each as it comes; a page that reconnects goes on where it was."""
         stream = web.StreamResponse(headers=EVERYWHERE | {"Content-Type": "text/event-stream"})
-        await stream.prepare(request)
         number = self._seen_by(request)
         with contextlib.suppress(ConnectionError):  # the page was closed
+            await stream.prepare(request)
             await stream.write(f"event: run\ndata: {self._run}\n\n".encode())
             while await self._alive(stream, number):
                 card = json.dumps(card_of(self._feed.outcomes[number], number))
@@ -160,9 +160,10 @@ class Gallery:
         stream = web.StreamResponse(headers=EVERYWHERE | _object_headers(found))
         stream.content_length = found["ContentLength"]
         async with found["Body"]:
-            await stream.prepare(request)
-            async for piece in found["Body"].iter_chunks(PIECE):
-                await stream.write(piece)
+            with contextlib.suppress(ConnectionError):  # the page was closed, or wants another picture by now
+                await stream.prepare(request)
+                async for piece in found["Body"].iter_chunks(PIECE):
+                    await stream.write(piece)
         return stream
 
 

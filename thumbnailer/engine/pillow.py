@@ -94,7 +94,7 @@ def _refuse_other_size(image: Image.Image, info: ImageInfo) -> None:
 
 def _resized(image: Image.Image, plan: Plan) -> list[list[tuple[Image.Image, float]]]:
     """For each target its frames, each with its duration in milliseconds."""
-    if plan.shrink > 1:
+    if plan.info.format is Format.JPEG and plan.shrink > 1:
         image.draft(None, (-(-image.width // plan.shrink), -(-image.height // plan.shrink)))
     resized: list[list[tuple[Image.Image, float]]] = [[] for _ in plan.targets]
     for number, frame in enumerate(ImageSequence.Iterator(image)):

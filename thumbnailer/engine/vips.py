@@ -60,6 +60,8 @@ def _load(path: str, plan: Plan) -> list[Any]:
     options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
     if plan.info.format is Format.JPEG:
         options["shrink"] = plan.shrink
+    if plan.info.format is Format.WEBP:
+        options["scale"] = 1 / plan.shrink
     if plan.frames > 1:
         options["n"] = plan.frames
     roll = getattr(pyvips.Image, LOADERS[plan.info.format][0])(path, **options)

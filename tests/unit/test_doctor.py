@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import os
+from importlib.metadata import PackageNotFoundError, version
+
+import pytest
+
+from thumbnailer import doctor
+from thumbnailer.doctor import Finding, examine, pillow_distribution
+from thumbnailer.model import EngineName
+from thumbnailer.settings import SETTINGS
+
+MULTIPLY = b"\xc4\xc1\x45\xf5"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("THUMBNAILER_", "AWS_")):
+            monkeypatch.delenv(name)
+
+
+def found(what: str) -> Finding:
+    (finding,) = [finding for finding in examine() if finding.what == what]
+    return finding
+
+
+def test_exactly_one_pillow_is_installed_here() -> None:
+    assert len(pillow_distribution()) == 1
+    assert found("PIL").good is True
+    assert found("PIL").found.startswith(pillow_distribution()[0])
+
+
+@pytest.mark.parametrize(
+    ("installed", "good", "says"),
+    [
+        ((), None, "neither"),
+        (("Pillow 1", "Pillow-SIMD 2"), False, "overwrite each other"),
+        (("Pillow 1",), True, "Pillow 1"),
+    ],
+)
+def test_none_or_two_pillows_are_remarked_on(
+    monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...], good: bool | None, says: str
+) -> None:
+    monkeypatch.setattr(doctor, "pillow_distribution", lambda: installed)
+    assert found("PIL").good is good
+    assert says in found("PIL").found
+
+
+@pytest.mark.parametrize("name", EngineName)
+def test_each_engine_says_what_it_reads_and_writes(name: EngineName) -> None:
+    finding = found(f"engine {name}")
+    assert finding.good in (True, None)
+    if finding.good:
+        assert "reads" in finding.found
+        assert "jpeg" in finding.found
+
+
+def test_with_good_settings_nothing_is_bad_and_every_setting_is_shown() -> None:
+    findings = examine()
+    assert all(finding.good is not False for finding in findings)
+    assert {setting.variable for setting in SETTINGS} <= {finding.what for finding in findings}
+    assert {"tier", "transport", "thumbnail keys"} <= {finding.what for finding in findings}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RENDITIONS", "nonsense"),
+        ("DESTINATION", "{bucket}"),
+        ("KEY", "{"),
+        ("KMS_KEY_ID", "alias/x"),
+        ("MEMORY_MB", "0"),
+        ("NO_SUCH_THING", "1"),
+    ],
+)
+def test_bad_settings_are_a_finding_and_no_exception(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"THUMBNAILER_{name}", value)
+    assert found("settings").good is False
+    assert f"THUMBNAILER_{name}" in found("settings").found
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "nonsense"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "²"),
+        ("AWS_ENDPOINT_URL_S3", "no url at all"),
+        ("AWS_REGION", "nowhere"),
+        ("AWS_PROFILE", "nobody"),
+        ("AWS_CA_BUNDLE", "/no/such/file"),
+        ("THUMBNAILER_TRANSPORT", "aioboto3"),
+    ],
+)
+def test_a_strange_environment_raises_nothing(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    assert examine()
+
+
+def test_an_engine_that_cannot_be_imported_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: EngineName) -> None:
+        raise OSError("libvips.so.42: cannot open shared object file")
+
+    monkeypatch.setattr(doctor, "load_engine", broken)
+    engines = [finding for finding in examine() if finding.what.startswith("engine ") and finding.good is not None]
+    assert engines
+    assert all(finding.good is False and "libvips.so.42" in finding.found for finding in engines)
+
+
+def test_a_key_template_that_can_collide_deserves_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found("thumbnail keys").good is True
+    monkeypatch.setenv("THUMBNAILER_KEY", "{dir}/{stem}.{ext}")
+    assert found("thumbnail keys").good is None
+
+
+@pytest.mark.parametrize(
+    ("library", "expected"),
+    [
+        (b"", False),
+        (b"\x00" * 100_000, False),
+        ((MULTIPLY + b"\x90" * 3) * 7, False),
+        ((MULTIPLY + b"\x90" * 3) * 8, True),
+        ((b"\xc4\xc1\x7d\xf5" + b"\x00") * 45, True),
+        ((b"\xc4\xc1\x41\xf5" + b"\x00") * 45, False),
+        ((b"\xc5\xf5\x45\xf5" + b"\x00") * 45, False),
+        (b"\x66\x0f\xf5\xc1" * 45, False),
+    ],
+    ids=["empty", "zeros", "7 times", "8 times", "another register", "128 bits", "another prefix", "SSE"],
+)
+def test_avx2_is_told_by_its_multiplications(library: bytes, expected: bool) -> None:
+    assert doctor._uses_avx2(library) is expected
+
+
+def test_the_resampling_named_is_that_of_the_installed_pillow() -> None:
+    try:
+        version("Pillow-SIMD")
+    except PackageNotFoundError:
+        assert "no SIMD" in doctor.instruction_set()
+    else:
+        assert doctor.instruction_set().startswith(("AVX2", "SSE4"))

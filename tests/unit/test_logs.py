@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thumbnailer.logs import LOGGER, JsonLines, batch_line, log_batch, log_record, record_line, start_logging
+from thumbnailer.model import EngineName, EventKind, Format, ImageInfo, ObjectEvent, Outcome, Output, Status
+
+HOSTILE = [
+    "line\nbreak\r\n.jpg",
+    "quotes\"'`.jpg",
+    "separators\u2028\u2029\x85\x0b\x0c.jpg",
+    "escape\x1b[31m\x07.jpg",
+    "backslash\\n\\u0041\\.jpg",
+    "nul\x00.jpg",
+    "emoji 👩\u200d🚀.jpg",
+    "half a pair \ud83d.jpg",
+    '"}\n{"level": "ERROR", "message": "forged',
+    "rtl \u202egpj.exe",
+    "../../etc/passwd",
+]
+
+
+def outcome(key: str = "a.jpg", status: Status = Status.STORED, reason: str | None = None) -> Outcome:
+    return Outcome(
+        ObjectEvent(EventKind.CREATED, "photos", key, version_id="v1"),
+        status,
+        reason,
+        detail=f"about {key}" if reason else None,
+        outputs=(Output("photos-resized", key, "s", 128, 96, Format.JPEG, 4000),),
+        bytes_in=1000,
+        info=ImageInfo(Format.JPEG, 4000, 3000),
+        engine=EngineName.VIPS,
+        timings=(("decode", 0.0123456), ("total", 0.05)),
+    )
+
+
+def formatted(line: dict[str, Any], message: str = "record", **record: Any) -> str:
+    made = logging.LogRecord("thumbnailer", logging.INFO, "x.py", 1, message, None, record.get("exc_info"))
+    made.line = line
+    return JsonLines().format(made)
+
+
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    """Our logger, put back as it was."""
+    before = LOGGER.handlers, LOGGER.propagate, LOGGER.level
+    yield LOGGER
+    LOGGER.handlers, LOGGER.propagate = before[:2]
+    LOGGER.setLevel(before[2])
+
+
+def is_one_ascii_line(text: str) -> bool:
+    return text.isascii() and text.isprintable() and len(text.splitlines()) == 1
+
+
+@pytest.mark.matrix(1)
+@pytest.mark.parametrize("key", HOSTILE, ids=ascii)
+def test_a_hostile_key_stays_one_line_of_ascii_and_comes_back_as_it_was(key: str) -> None:
+    text = formatted(record_line(outcome(key, Status.REJECTED, "corrupt"), "r1"))
+    assert is_one_ascii_line(text)
+    read = json.loads(text)
+    assert (read["key"], read["detail"]) == (key, f"about {key}")
+    assert (read["level"], read["message"]) == ("INFO", "record")
+
+
+@pytest.mark.matrix(1)
+@given(st.text(st.characters()))
+def test_any_key_stays_one_line_of_ascii_and_comes_back_as_it_was(key: str) -> None:
+    text = formatted(record_line(outcome(key), "r1"))
+    assert is_one_ascii_line(text)
+    assert json.loads(text)["key"] == key
+
+
+@pytest.mark.matrix(1)
+@pytest.mark.parametrize("key", HOSTILE, ids=ascii)
+def test_a_message_or_traceback_with_a_hostile_key_stays_one_line(key: str) -> None:
+    try:
+        raise ValueError(key)
+    except ValueError:
+        text = formatted({}, key, exc_info=sys.exc_info())
+    assert is_one_ascii_line(text)
+    assert json.loads(text)["message"] == key
+    assert "ValueError" in json.loads(text)["traceback"]
+
+
+def test_a_record_is_logged_with_everything_an_operator_asks_for() -> None:
+    assert json.loads(formatted(record_line(outcome(), "r1"))) == {
+        "level": "INFO",
+        "message": "record",
+        "bucket": "photos",
+        "key": "a.jpg",
+        "version": "v1",
+        "outcome": "stored",
+        "reason": None,
+        "detail": None,
+        "bytes": 1000,
+        "bytes_out": 4000,
+        "pixels": 12_000_000,
+        "format": "jpeg",
+        "engine": "vips",
+        "damaged": False,
+        "ms": {"decode": 12.35, "total": 50.0},
+        "request_id": "r1",
+    }
+
+
+def test_a_record_that_was_never_opened_can_be_logged() -> None:
+    line = record_line(Outcome(outcome().event, Status.SKIPPED, "filtered"), "r1")
+    assert (line["pixels"], line["format"], line["engine"], line["ms"]) == (None, None, None, {})
+
+
+def test_a_batch_is_logged_with_how_its_records_ended() -> None:
+    outcomes = [outcome(), outcome(), outcome(status=Status.FAILED)]
+    assert batch_line(outcomes, 0.5, "r1") == {"records": 3, "stored": 2, "failed": 1, "ms": 500.0, "request_id": "r1"}
+
+
+@pytest.mark.parametrize(
+    ("status", "level"),
+    [
+        (Status.STORED, "INFO"),
+        (Status.DELETED, "INFO"),
+        (Status.SKIPPED, "INFO"),
+        (Status.REJECTED, "WARNING"),
+        (Status.FAILED, "WARNING"),
+        (Status.DEFERRED, "WARNING"),
+    ],
+)
+def test_one_line_a_record_goes_to_standard_output(
+    status: Status, level: str, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_logging("INFO")
+    log_record(outcome("a\nb", status), "r1")
+    lines = capsys.readouterr().out.splitlines()
+    assert [(json.loads(line)["level"], json.loads(line)["outcome"]) for line in lines] == [(level, status)]
+
+
+def test_starting_twice_logs_once(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging("INFO")
+    start_logging("INFO")
+    log_batch([outcome()], 0.5, "r1")
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_lines_below_the_level_are_not_logged(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging("WARNING")
+    log_record(outcome(), "r1")
+    log_batch([outcome()], 0.5, "r1")
+    assert capsys.readouterr().out == ""
+
+
+def test_our_lines_are_not_printed_a_second_time_by_the_root_logger(
+    logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.StreamHandler(sys.stdout)
+    logging.getLogger().addHandler(root)
+    try:
+        start_logging("INFO")
+        log_record(outcome(), "r1")
+    finally:
+        logging.getLogger().removeHandler(root)
+    assert len(capsys.readouterr().out.splitlines()) == 1

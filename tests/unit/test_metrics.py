@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from thumbnailer.errors import Reason
+from thumbnailer.metrics import EMF_MOST_VALUES, METRICS, NAMESPACE, STAGES, Prometheus, emf_lines, observations
+from thumbnailer.model import EngineName, EventKind, Format, ObjectEvent, Outcome, Output, Status
+
+NOW_MS = 1_795_601_700_000
+SECRET_BUCKET, SECRET_KEY = "bucket-of-alice", 'key-of-alice"} 1\n# HELP forged'
+NAMES = {metric.name for metric in METRICS}
+UNITS = {"Seconds", "Bytes", "Count"}
+
+
+def outcome(status: Status = Status.STORED, reason: str | None = None) -> Outcome:
+    return Outcome(
+        ObjectEvent(EventKind.CREATED, SECRET_BUCKET, SECRET_KEY, version_id="v-secret", etag="e-secret"),
+        status,
+        reason,
+        detail="detail-of-alice",
+        outputs=(Output(f"{SECRET_BUCKET}-resized", SECRET_KEY, "s", 128, 96, Format.JPEG, 4000),),
+        bytes_in=100_000,
+        engine=EngineName.VIPS,
+        timings=tuple((stage, 0.01) for stage in STAGES),
+    )
+
+
+ALL = [
+    *(outcome(status) for status in Status),
+    *(outcome(Status.REJECTED, reason) for reason in Reason),
+]
+
+
+def check_emf(line: dict[str, Any]) -> None:
+    """CloudWatch's "Embedded metric format specification", as far as it says MUST."""
+    assert json.loads(json.dumps(line)) == line
+    assert set(line["_aws"]) == {"Timestamp", "CloudWatchMetrics"}
+    assert type(line["_aws"]["Timestamp"]) is int
+    assert line["_aws"]["CloudWatchMetrics"]
+    for directive in line["_aws"]["CloudWatchMetrics"]:
+        assert set(directive) == {"Namespace", "Dimensions", "Metrics"}
+        assert 1 <= len(directive["Namespace"]) <= 1024
+        assert directive["Dimensions"]
+        assert all(len(dimensions) <= 30 and set(dimensions) <= set(line) for dimensions in directive["Dimensions"])
+        assert 1 <= len(directive["Metrics"]) <= 100
+        for metric in directive["Metrics"]:
+            assert set(metric) == {"Name", "Unit"}
+            assert metric["Unit"] in UNITS
+            values = line[metric["Name"]]
+            assert all(type(value) in (int, float) for value in (values if isinstance(values, list) else [values]))
+            assert not isinstance(values, list) or 1 <= len(values) <= 100
+
+
+@pytest.mark.parametrize(
+    "outcomes", [ALL, ALL[:1], [Outcome(ALL[0].event, Status.DELETED)]], ids=["all", "one", "bare"]
+)
+def test_an_emf_line_is_what_cloudwatch_specifies(outcomes: list[Outcome]) -> None:
+    for line in emf_lines(outcomes, NOW_MS):
+        check_emf(line)
+        assert line["_aws"]["Timestamp"] == NOW_MS
+        assert line["_aws"]["CloudWatchMetrics"][0]["Namespace"] == NAMESPACE
+
+
+def test_every_value_in_an_emf_line_is_declared_as_a_metric() -> None:
+    (line,) = emf_lines(ALL, NOW_MS)
+    declared = [metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
+    assert len(set(declared)) == len(declared)
+    assert set(declared) == set(line) - {"_aws"} == NAMES
+
+
+def test_250_records_are_3_lines_and_none_is_lost() -> None:
+    lines = list(emf_lines([outcome()] * 250, NOW_MS))
+    assert [line["thumbnailer_records_stored"] for line in lines] == [100, 100, 50]
+    assert [len(line["thumbnailer_total_seconds"]) for line in lines] == [100, 100, 50]
+    for line in lines:
+        check_emf(line)
+
+
+@pytest.mark.parametrize(("records", "lines"), [(0, 0), (1, 1), (EMF_MOST_VALUES, 1), (EMF_MOST_VALUES + 1, 2)])
+def test_a_line_holds_as_many_records_as_a_metric_may_have_values(records: int, lines: int) -> None:
+    assert len(list(emf_lines([outcome()] * records, NOW_MS))) == lines
+
+
+def test_units_and_values_are_those_of_the_record() -> None:
+    (line,) = emf_lines([outcome(), outcome(Status.FAILED)], NOW_MS)
+    units = {metric["Name"]: metric["Unit"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
+    assert units["thumbnailer_bytes_in"] == "Bytes"
+    assert units["thumbnailer_decode_seconds"] == "Seconds"
+    assert units["thumbnailer_records_failed"] == "Count"
+    assert line["thumbnailer_bytes_in"] == [100_000, 100_000]
+    assert line["thumbnailer_bytes_out"] == [4000, 4000]
+    assert (line["thumbnailer_records_stored"], line["thumbnailer_records_failed"]) == (1, 1)
+
+
+def test_a_record_of_which_nothing_was_read_has_no_size_and_no_stages() -> None:
+    assert list(observations(Outcome(ALL[0].event, Status.SKIPPED))) == [("thumbnailer_records_skipped", 1)]
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    prometheus = Prometheus(registry)
+    for each in ALL:
+        prometheus.observe(each)
+    return registry
+
+
+def test_prometheus_has_the_same_names_and_values_as_emf(registry: CollectorRegistry) -> None:
+    (line,) = emf_lines(ALL, NOW_MS)
+    families = {family.name: family for family in registry.collect()}
+    assert set(families) == set(line) - {"_aws"} == NAMES
+    for name, family in families.items():
+        samples = [s.value for s in family.samples if s.name in (f"{name}_total", f"{name}_sum")]
+        expected = line[name] if isinstance(line[name], list) else [line[name]]
+        assert sum(samples) == pytest.approx(sum(expected)), name
+
+
+@pytest.mark.matrix(48)
+def test_no_label_holds_anything_of_the_input(registry: CollectorRegistry) -> None:
+    text = generate_latest(registry).decode()
+    assert "alice" not in text
+    assert "secret" not in text
+    assert "forged" not in text
+    labels = [label for family in registry.collect() for sample in family.samples for label in sample.labels.items()]
+    assert {name for name, _ in labels} == {"reason", "le"}
+    assert {value for name, value in labels if name == "reason"} <= {"", *Reason}
+
+
+@pytest.mark.matrix(48)
+def test_more_keys_and_buckets_make_no_more_series(registry: CollectorRegistry) -> None:
+    def series(of: CollectorRegistry) -> int:
+        return sum(len(family.samples) for family in of.collect())
+
+    fresh = CollectorRegistry()
+    prometheus = Prometheus(fresh)
+    for index in range(50):
+        for each in ALL:
+            prometheus.observe(
+                Outcome(ObjectEvent(EventKind.CREATED, f"b{index}", f"k{index}"), each.status, each.reason)
+            )
+    assert series(fresh) == series(registry)
+
+
+@pytest.mark.matrix(48)
+def test_no_emf_line_holds_a_key_or_a_bucket() -> None:
+    assert all("alice" not in json.dumps(line) for line in emf_lines(ALL, NOW_MS))

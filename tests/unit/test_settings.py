@@ -1,0 +1,366 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thumbnailer.errors import SettingsError
+from thumbnailer.model import EngineName
+from thumbnailer.renditions import parse_renditions
+from thumbnailer.settings import SETTINGS, Machine, Settings, load, machine, markdown_table, parse_settings
+
+README = Path(__file__).parents[2] / "README.md"
+ACCEPTS = {setting.variable: setting.accepts for setting in SETTINGS}
+PHYSICAL_MB = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1024 * 1024)
+BUCKETS = st.from_regex(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", fullmatch=True)
+
+
+def settings(**values: str) -> Settings:
+    return parse_settings({f"THUMBNAILER_{name}": value for name, value in values.items()})
+
+
+def mistakes(**values: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        settings(**values)
+    return str(caught.value)
+
+
+# --- values -------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_environment_gives_the_documented_defaults() -> None:
+    assert parse_settings({"PATH": "/bin", "AWS_REGION": "eu-central-1"}) == Settings(
+        renditions=parse_renditions("128x128"),
+        destination="{bucket}-resized",
+        key="{key}",
+        include=(),
+        exclude=(),
+        engine=None,
+        transport="auto",
+        memory_mb=None,
+        max_pixels=None,
+        max_bytes=None,
+        max_frames=None,
+        cache_control=None,
+        storage_class=None,
+        sse=None,
+        kms_key_id=None,
+        on_delete="delete",
+        failed_prefix="_failed/",
+        workers=None,
+        in_flight=None,
+        log_level="INFO",
+    )
+
+
+def test_every_variable_is_read_into_its_field() -> None:
+    given_ = settings(
+        RENDITIONS="a=1x1,b=2x2",
+        DESTINATION="thumbs",
+        KEY="{name}/{key}",
+        INCLUDE="*.jpg, *.png",
+        EXCLUDE="tmp/*",
+        ENGINE="vips",
+        TRANSPORT="aioboto3",
+        MEMORY_MB="1769",
+        MAX_PIXELS="1",
+        MAX_BYTES="2",
+        MAX_FRAMES="3",
+        CACHE_CONTROL="max-age=60",
+        STORAGE_CLASS="STANDARD_IA",
+        SSE="aws:kms",
+        KMS_KEY_ID="alias/x",
+        ON_DELETE="keep",
+        FAILED_PREFIX="",
+        WORKERS="4",
+        IN_FLIGHT="5",
+        LOG_LEVEL="DEBUG",
+    )
+    assert given_ == Settings(
+        renditions=parse_renditions("a=1x1,b=2x2"),
+        destination="thumbs",
+        key="{name}/{key}",
+        include=("*.jpg", "*.png"),
+        exclude=("tmp/*",),
+        engine=EngineName.VIPS,
+        transport="aioboto3",
+        memory_mb=1769,
+        max_pixels=1,
+        max_bytes=2,
+        max_frames=3,
+        cache_control="max-age=60",
+        storage_class="STANDARD_IA",
+        sse="aws:kms",
+        kms_key_id="alias/x",
+        on_delete="keep",
+        failed_prefix="",
+        workers=4,
+        in_flight=5,
+        log_level="DEBUG",
+    )
+
+
+def test_the_key_template_follows_from_the_number_of_renditions() -> None:
+    assert settings(RENDITIONS="a=1x1").key == "{key}"
+    assert settings(RENDITIONS="a=1x1,b=2x2").key == "{key}/{name}.{ext}"
+
+
+def test_this_process_is_asked_for_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THUMBNAILER_LOG_LEVEL", "ERROR")
+    assert load().log_level == "ERROR"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RENDITIONS", ""),
+        ("RENDITIONS", "128"),
+        ("RENDITIONS", "128x128,128x128"),
+        ("DESTINATION", ""),
+        ("DESTINATION", "{bucket}"),
+        ("DESTINATION", "My_Bucket"),
+        ("DESTINATION", "{source}-resized"),
+        ("DESTINATION", "{bucket}{bucket}"),
+        ("DESTINATION", "a b"),
+        ("DESTINATION", "thumbs\n"),
+        ("KEY", ""),
+        ("KEY", "thumb.jpg"),
+        ("KEY", "{size}"),
+        ("KEY", "{key"),
+        ("KEY", "{key!r}"),
+        ("ENGINE", "magick"),
+        ("ENGINE", "VIPS"),
+        ("TRANSPORT", "boto3"),
+        ("MEMORY_MB", "63"),
+        ("MEMORY_MB", "1048577"),
+        ("MEMORY_MB", "1 GB"),
+        ("MAX_PIXELS", "0"),
+        ("MAX_PIXELS", "-1"),
+        ("MAX_PIXELS", "1e6"),
+        ("MAX_BYTES", "0"),
+        ("MAX_BYTES", "9" * 5000),
+        ("MAX_FRAMES", "0"),
+        ("CACHE_CONTROL", ""),
+        ("CACHE_CONTROL", "max-age=1\r\nx: y"),
+        ("CACHE_CONTROL", "für immer"),
+        ("STORAGE_CLASS", "GLACIER"),
+        ("SSE", "aes256"),
+        ("KMS_KEY_ID", "a\nb"),
+        ("ON_DELETE", "remove"),
+        ("FAILED_PREFIX", "я" * 129),
+        ("WORKERS", "0"),
+        ("WORKERS", "257"),
+        ("WORKERS", "²"),
+        ("IN_FLIGHT", "1001"),
+        ("IN_FLIGHT", "2.5"),
+        ("LOG_LEVEL", "info"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_bad_value_is_named_with_what_its_variable_accepts(name: str, value: str) -> None:
+    message = mistakes(**{name: value})
+    assert f"THUMBNAILER_{name}={value!r}" in message
+    assert ACCEPTS[f"THUMBNAILER_{name}"] in message
+
+
+def test_all_mistakes_are_in_one_message() -> None:
+    message = mistakes(ENGINE="magick", WORKERS="0", RENDITIONS="x", LOGLEVEL="INFO", ON_DELETE="keep")
+    for name in ("ENGINE", "WORKERS", "RENDITIONS"):
+        assert f"THUMBNAILER_{name}=" in message
+        assert ACCEPTS[f"THUMBNAILER_{name}"] in message
+    assert "THUMBNAILER_LOGLEVEL:" in message
+    assert "THUMBNAILER_ON_DELETE=" not in message
+
+
+@pytest.mark.parametrize(("name", "value"), [("KMS_KEY_ID", "alias/x"), ("KEY", "thumb.jpg")])
+def test_a_bad_value_does_not_hide_what_is_wrong_between_others(name: str, value: str) -> None:
+    message = mistakes(WORKERS="0", **{name: value})
+    assert "THUMBNAILER_WORKERS=" in message
+    assert f"THUMBNAILER_{name}" in message
+
+
+def test_an_unknown_variable_is_a_mistake_and_the_message_names_those_there_are() -> None:
+    message = mistakes(RENDITION="128x128")
+    assert "THUMBNAILER_RENDITION: there is no such setting" in message
+    assert all(variable in message for variable in ACCEPTS)
+
+
+def test_variables_of_others_are_none_of_our_business() -> None:
+    assert parse_settings({"THUMBNAILERS": "x", "MY_THUMBNAILER_X": "y", "AWS_ENDPOINT_URL": "z"}) == parse_settings({})
+
+
+@pytest.mark.parametrize("sse", [None, "AES256"])
+def test_a_kms_key_without_kms_encryption_is_refused(sse: str | None) -> None:
+    values = {"KMS_KEY_ID": "alias/x"} | ({"SSE": sse} if sse else {})
+    assert "THUMBNAILER_KMS_KEY_ID" in mistakes(**values)
+    assert "THUMBNAILER_SSE must be aws:kms" in mistakes(**values)
+
+
+@pytest.mark.parametrize("sse", ["aws:kms", "aws:kms:dsse"])
+def test_a_kms_key_goes_with_either_kms_encryption(sse: str) -> None:
+    assert settings(KMS_KEY_ID="alias/x", SSE=sse).kms_key_id == "alias/x"
+
+
+def test_mistakes_between_settings_are_all_reported() -> None:
+    message = mistakes(KMS_KEY_ID="alias/x", RENDITIONS="a=1x1,b=2x2", KEY="{key}")
+    assert "THUMBNAILER_KMS_KEY_ID" in message
+    assert "THUMBNAILER_KEY='{key}'" in message
+
+
+# --- destinations and globs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.matrix(42)
+def test_the_source_bucket_as_destination_is_refused_at_the_start() -> None:
+    message = mistakes(DESTINATION="{bucket}")
+    assert "THUMBNAILER_DESTINATION='{bucket}'" in message
+    assert "endless loop" in message
+
+
+@pytest.mark.matrix(42)
+@pytest.mark.parametrize(
+    ("template", "bucket", "expected"),
+    [
+        ("{bucket}-resized", "photos-resized", True),
+        ("{bucket}-resized", "photos-resized-resized", True),
+        ("{bucket}-resized", "photos", False),
+        ("{bucket}-resized", "-resized", False),
+        ("{bucket}-resized", "photos-resized2", False),
+        ("small-{bucket}", "small-photos", True),
+        ("small-{bucket}", "photos", False),
+        ("small-{bucket}", "small-", False),
+        ("a.{bucket}.b", "a.photos.b", True),
+        ("a-{bucket}-a", "a-a", False),
+        ("thumbs", "thumbs", True),
+        ("thumbs", "thumbs2", False),
+        ("thumbs", "photos", False),
+    ],
+)
+def test_a_bucket_is_known_as_a_destination_by_the_template(template: str, bucket: str, expected: bool) -> None:
+    assert settings(DESTINATION=template).is_destination(bucket) is expected
+
+
+@pytest.mark.matrix(42)
+@given(BUCKETS, st.sampled_from(["{bucket}-resized", "small-{bucket}", "a.{bucket}.b", "thumbs"]))
+def test_wherever_a_thumbnail_goes_no_thumbnail_is_made_of_it(bucket: str, template: str) -> None:
+    given_ = settings(DESTINATION=template)
+    assert given_.is_destination(given_.destination_bucket(bucket))
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "key", "expected"),
+    [
+        ("", "", "anything/at all", True),
+        ("*.jpg", "", "a/b/c.jpg", True),
+        ("*.jpg", "", "a.JPG", False),
+        ("*.jpg", "", "a.png", False),
+        ("*.jpg, *.png", "", "a.png", True),
+        ("photos/*", "", "photos/2026/a", True),
+        ("photos/*", "", "other/photos/a", False),
+        ("", "tmp/*", "tmp/a/b", False),
+        ("", "tmp/*", "a/tmp/b", True),
+        ("*.jpg", "*secret*", "secret.jpg", False),
+        ("*.jpg", "*secret*", "open.jpg", True),
+        ("*.jp[eg]", "", "a.jpg", True),
+        ("*.jpg", "", "line\nbreak.jpg", True),
+        ("[", "", "[", True),
+    ],
+)
+def test_globs_let_keys_through_or_not(include: str, exclude: str, key: str, expected: bool) -> None:
+    assert settings(INCLUDE=include, EXCLUDE=exclude).wants(key) is expected
+
+
+# --- the machine --------------------------------------------------------------------------------------------------
+
+
+def cgroup(root: Path, **files: str) -> Path:
+    for name, text in files.items():
+        path = root / "sys/fs/cgroup" / name.replace("__", "/").replace("_DOT_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+@pytest.fixture
+def no_lambda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", raising=False)
+
+
+def test_lambdas_own_memory_size_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769")
+    root = cgroup(tmp_path, memory_DOT_max="104857600\n", cpu_DOT_max="50000 100000\n")
+    assert machine(root) == Machine(1769, None)
+
+
+@pytest.mark.usefixtures("no_lambda")
+def test_control_group_version_2_limits_are_read(tmp_path: Path) -> None:
+    root = cgroup(tmp_path, memory_DOT_max="104857600\n", cpu_DOT_max="50000 100000\n")
+    assert machine(root) == Machine(100, 0.5)
+
+
+@pytest.mark.usefixtures("no_lambda")
+def test_control_group_version_1_limits_are_read(tmp_path: Path) -> None:
+    root = cgroup(
+        tmp_path,
+        memory__memory_DOT_limit_in_bytes="104857600\n",
+        cpu__cpu_DOT_cfs_quota_us="25000\n",
+        cpu__cpu_DOT_cfs_period_us="100000\n",
+    )
+    assert machine(root) == Machine(100, 0.25)
+
+
+@pytest.mark.usefixtures("no_lambda")
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"memory_DOT_max": "max\n", "cpu_DOT_max": "max 100000\n"},
+        {"memory_DOT_max": "", "cpu_DOT_max": ""},
+        {"memory_DOT_max": "garbage", "cpu_DOT_max": "garbage"},
+        {
+            "memory__memory_DOT_limit_in_bytes": "9223372036854771712\n",
+            "cpu__cpu_DOT_cfs_quota_us": "-1\n",
+            "cpu__cpu_DOT_cfs_period_us": "100000\n",
+        },
+    ],
+    ids=["no files", "v2 unlimited", "empty", "garbage", "v1 unlimited"],
+)
+def test_without_limits_the_machine_itself_counts(files: dict[str, str], tmp_path: Path) -> None:
+    assert machine(cgroup(tmp_path, **files)) == Machine(PHYSICAL_MB, float(len(os.sched_getaffinity(0))))
+
+
+@pytest.mark.usefixtures("no_lambda")
+def test_a_limit_above_the_machine_is_not_believed(tmp_path: Path) -> None:
+    root = cgroup(tmp_path, memory_DOT_max=str(2**60), cpu_DOT_max="100000000 100000\n")
+    assert machine(root) == Machine(PHYSICAL_MB, float(len(os.sched_getaffinity(0))))
+
+
+@pytest.mark.parametrize("text", ["", "x", "-128", "²"])
+def test_a_lambda_memory_size_that_is_no_number_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", text)
+    assert machine(tmp_path).memory_mb == PHYSICAL_MB
+
+
+# --- its documentation --------------------------------------------------------------------------------------------
+
+
+def test_the_table_has_a_row_for_every_setting() -> None:
+    lines = markdown_table().splitlines()
+    assert len(lines) == 2 + len(SETTINGS)
+    for setting, line in zip(SETTINGS, lines[2:], strict=True):
+        assert line.startswith(f"| `{setting.variable}` | ")
+        assert line.count(" | ") == 3
+
+
+def test_every_field_has_one_setting() -> None:
+    assert [setting.field for setting in SETTINGS] == list(Settings.__dataclass_fields__)
+
+
+@pytest.mark.skipif(not README.exists(), reason="there is no README here")
+def test_the_readme_shows_the_settings_as_they_are() -> None:
+    assert markdown_table() in README.read_text()
