@@ -32,7 +32,7 @@ def thumbnailer(*arguments: str | Path, **env: str) -> subprocess.CompletedProce
 def test_an_sqs_event_of_25_records_with_3_bad_ones_stores_22_and_names_the_three(
     aws: Cloud, samples: dict[str, bytes], tmp_path: Path
 ) -> None:
-    good = [name for name in samples if name != "hubble-pan-animated.gif"]
+    good = list(samples)
     records = [aws.put(f"{n:02}-{good[n % len(good)]}", samples[good[n % len(good)]]) for n in range(22)]
     records.insert(3, aws.put("note.jpg", b"only text\n" * 100))
     records.insert(9, aws.put("cut.jpg", samples["rocket.jpg"][:9000]))

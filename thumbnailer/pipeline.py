@@ -264,13 +264,15 @@ class Pipeline:
     # --- render ---------------------------------------------------------------------------------------------------
 
     async def _render(self, path: str, plan: Plan, trace: Trace) -> Rendering:
-        """Admitted by memory, then by a free decoder."""
-        with trace.stage("wait"):
-            await self._memory.take(plan.memory_estimate)
+        """Admitted by memory, then by a free decoder; `wait` is all that passes before an engine has begun."""
+        started = perf_counter()
+        await self._memory.take(plan.memory_estimate)
         decoding = asyncio.create_task(self._decode(path, plan))
         self._decoding.add(decoding)
         decoding.add_done_callback(self._decoding.discard)
         rendering = await asyncio.shield(decoding)
+        busy = rendering.decode_seconds + rendering.encode_seconds
+        trace.timings["wait"] = perf_counter() - started - busy
         trace.timings |= {"decode": rendering.decode_seconds, "encode": rendering.encode_seconds}
         trace.engine, trace.damaged = rendering.engine, rendering.damaged
         return rendering

@@ -307,7 +307,8 @@ def _contradictions(values: dict[str, Any]) -> list[str]:
     """
     mistakes = []
     renditions = values.get("renditions", ())
-    values["key"] = values["key"] or default_key_template(renditions)
+    if values["key"] is None:
+        values["key"] = default_key_template(renditions)
     try:
         check_key_template(values["key"], renditions)
     except ValueError as error:

@@ -146,8 +146,8 @@ def test_a_transparent_edge_has_no_dark_fringe(thumbnail: Thumbnail) -> None:
 
 
 def test_an_embedded_profile_is_converted_and_a_broken_one_ignored(thumbnail: Thumbnail) -> None:
-    p3 = SAMPLES / "flower-closeup-display-p3.jpg"
-    converted = opened(thumbnail(p3.read_bytes())[0])
+    adobe_rgb = SAMPLES / "rocket.jpg"
+    converted = opened(thumbnail(adobe_rgb.read_bytes())[0])
     assert "icc_profile" not in converted.info
     broken = encoded(quarters(), "JPEG", icc_profile=b"no profile at all", quality=95)
     assert near(opened(thumbnail(broken, "120x120")[0]).convert("RGB").getpixel((20, 20)), RED)

@@ -150,6 +150,22 @@ class TestWhoMayAsk:
         headers = own(demo) | {"Content-Length": str(MOST_UPLOAD_BYTES + 1)}
         assert ask(demo, "PUT", "/upload?name=large.jpg", headers)[0] == 413
 
+    def test_an_upload_that_does_not_tell_its_length_is_measured(self, demo: Demo) -> None:
+        connection = http.client.HTTPConnection(str(urlsplit(demo.url).netloc), timeout=30)
+        pieces = (bytes(1 << 20) for _ in range((MOST_UPLOAD_BYTES >> 20) + 1))
+        connection.request("PUT", "/upload?name=endless.jpg", pieces, own(demo), encode_chunked=True)
+        assert connection.getresponse().status == 413
+        connection.close()
+        assert ask(demo, "GET", "/object/photos/endless.jpg", {})[0] == 404
+        assert "Traceback" not in "".join(demo.output)
+
+    def test_an_upload_that_breaks_off_is_not_stored(self, demo: Demo) -> None:
+        with socket.create_connection(_address(demo)) as sender:
+            head = f"Host: {urlsplit(demo.url).netloc}\r\nOrigin: {own(demo)['Origin']}\r\nContent-Length: 9999\r\n"
+            sender.sendall(f"PUT /upload?name=cut.jpg HTTP/1.1\r\n{head}\r\nabc".encode())
+        assert ask(demo, "GET", "/object/photos/cut.jpg", {})[0] == 404
+        assert "Traceback" not in "".join(demo.output)
+
     @pytest.mark.parametrize("name", ["", "x" * 1025])
     def test_a_name_that_is_no_key_is_refused(self, demo: Demo, name: str) -> None:
         assert ask(demo, "PUT", f"/upload?name={name}", own(demo), b"x")[0] == 400

@@ -98,7 +98,8 @@ function fillWhy(card, { reason, detail, damaged }) {
   const why = card.querySelector(".why");
   const text = detail ?? (damaged ? "the file is damaged; what could be read is shown" : "");
   why.hidden = !reason && !text;
-  why.replaceChildren(element("strong", "", reason ?? ""), document.createTextNode(text ? ` ${text}` : ""));
+  const code = reason && text ? `${reason}: ` : (reason ?? "");
+  why.replaceChildren(element("strong", "", code), document.createTextNode(text));
 }
 
 // The stages, and what of the total lies in none of them (waiting for a decoder, loading an engine).

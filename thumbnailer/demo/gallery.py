@@ -15,11 +15,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Final
+from tempfile import TemporaryFile
+from typing import IO, Any, Final
 from urllib.parse import quote
 
 import jinja2
-from aiohttp import StreamReader, web
+from aiohttp import web
 from botocore.exceptions import ClientError
 
 from thumbnailer.demo.cloud import PHOTOS, RESIZED
@@ -138,16 +139,15 @@ class Gallery:
     # --- objects --------------------------------------------------------------------------------------------------
 
     async def _upload(self, request: web.Request) -> web.Response:
-        """Streams the body to the bucket; what is not a picture's type is stored as plain bytes."""
+        """To a file without a name, then to the bucket: what breaks off or is too large never gets there."""
         key = request.query.get("name", "")
         if not 1 <= len(key.encode(errors="replace")) <= MOST_KEY_BYTES:
             raise web.HTTPBadRequest(text=f"?name= must have 1 to {MOST_KEY_BYTES} bytes")
-        if (request.content_length or 0) > MOST_UPLOAD_BYTES:
-            raise web.HTTPRequestEntityTooLarge(MOST_UPLOAD_BYTES, request.content_length or 0)
-        body = LimitedBody(request.content, MOST_UPLOAD_BYTES)
-        extra = {"ContentType": picture_type(request.content_type) or "application/octet-stream"}
-        await self._s3.upload_fileobj(body, PHOTOS, key, ExtraArgs=extra)
-        return web.json_response({"key": key, "bytes": body.read_so_far}, status=201, headers=EVERYWHERE)
+        kind = picture_type(request.content_type) or "application/octet-stream"
+        with TemporaryFile() as file:
+            size = await receive(request, file)
+            await self._s3.put_object(Bucket=PHOTOS, Key=key, Body=file, ContentType=kind)
+        return web.json_response({"key": key, "bytes": size}, status=201, headers=EVERYWHERE)
 
     async def _object(self, request: web.Request) -> web.StreamResponse:
         bucket, key = request.match_info["bucket"], request.match_info["key"]
@@ -167,20 +167,21 @@ class Gallery:
         return stream
 
 
-class LimitedBody:
-    """A request's body that ends with 413 once it is longer than allowed, whatever its Content-Length said."""
-
-    def __init__(self, content: StreamReader, most: int) -> None:
-        self._content = content
-        self._most = most
-        self.read_so_far = 0
-
-    async def read(self, size: int) -> bytes:
-        data = await self._content.read(size)
-        self.read_so_far += len(data)
-        if self.read_so_far > self._most:
-            raise web.HTTPRequestEntityTooLarge(self._most, self.read_so_far)
-        return data
+async def receive(request: web.Request, file: IO[bytes]) -> int:
+    """The request's body into `file`, rewound; its size. 413 once it is too long, whatever its Content-Length said."""
+    size = request.content_length or 0
+    if size > MOST_UPLOAD_BYTES:
+        raise web.HTTPRequestEntityTooLarge(MOST_UPLOAD_BYTES, size)
+    try:
+        async for piece in request.content.iter_chunked(PIECE):
+            file.write(piece)
+            if file.tell() > MOST_UPLOAD_BYTES:
+                raise web.HTTPRequestEntityTooLarge(MOST_UPLOAD_BYTES, file.tell())
+    except ConnectionError as error:
+        raise web.HTTPBadRequest(text="the upload broke off") from error
+    size = file.tell()
+    file.seek(0)
+    return size
 
 
 def picture_type(text: str) -> str | None:
