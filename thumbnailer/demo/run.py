@@ -31,6 +31,9 @@ SAMPLES: Final = Path(__file__).parent / "samples"
 COLOURS: Final = {Status.STORED: "green", Status.REJECTED: "red", Status.FAILED: "yellow", Status.DEFERRED: "yellow"}
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 PLAIN_WIDTH: Final = 150
+NARROW: Final = 100
+HEADINGS: Final = ("key", "outcome", "reason", "format", "size", "bytes", "engine", "ms")
+NUMBERS: Final = ("size", "bytes", "ms")
 mimetypes.add_type("image/heic", ".heic")
 mimetypes.add_type("image/avif", ".avif")
 mimetypes.add_type("image/webp", ".webp")
@@ -93,7 +96,7 @@ async def _demo(console: Console, once: bool, port: int, renditions: str) -> int
             stack.callback(stage.feed.close)  # before the server ends: its event streams end with it
         keys = sample_keys()
         ended = await _run_samples(console, stage, keys)
-        console.print(table_of([ended[key] for key in keys if key in ended]))
+        console.print(table_of([ended[key] for key in keys if key in ended], console.width))
         if missing := [key for key in keys if key not in ended or ended[key].status.comes_back]:
             console.print(Text(f"No final outcome within {PATIENCE_SECONDS:.0f} s for: {', '.join(missing)}", "red"))
             return 1
@@ -184,27 +187,31 @@ async def _upload(s3: Any, key: str) -> None:
 # --- the table ----------------------------------------------------------------------------------------------------
 
 
-def table_of(outcomes: Sequence[Outcome]) -> Table:
-    """One row an outcome."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("key", "outcome", "reason", "format", "engine"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("size", "bytes", "ms"):
-        table.add_column(heading, justify="right")
-    for outcome in outcomes:
-        table.add_row(*_row(outcome))
+def table_of(outcomes: Sequence[Outcome], width: int) -> Table:
+    """One row an outcome. Columns without anything in them are left out, and the least needed where it is narrow."""
+    rows = [_row(outcome) for outcome in outcomes]
+    narrow = ("format", "engine") if width < NARROW else ()
+    headings = [name for name in HEADINGS if name not in narrow and any(row[name].plain for row in rows)]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in headings:
+        free = name in ("key", "reason")
+        table.add_column(name, overflow="fold", no_wrap=not free, justify="right" if name in NUMBERS else "left")
+    for row in rows:
+        table.add_row(*(row[name] for name in headings))
     return table
 
 
-def _row(outcome: Outcome) -> Iterator[Text]:
-    """Text, never markup: a key can hold anything."""
+def _row(outcome: Outcome) -> Mapping[str, Text]:
+    """Cells by heading; Text, never markup: a key can hold anything."""
     info = outcome.info
-    yield Text(outcome.event.key)
-    yield Text(outcome.status, COLOURS.get(outcome.status, ""))
-    yield Text(outcome.reason or "")
-    yield Text(info.format if info else "")
-    yield Text(outcome.engine or "")
     after = ", ".join(f"{output.width}{TIMES}{output.height}" for output in outcome.outputs)
-    yield Text(f"{info.upright[0]}{TIMES}{info.upright[1]} → {after}" if info else "")
-    yield Text(f"{outcome.event.size or outcome.bytes_in:,} → {outcome.bytes_out:,}")
-    yield Text(f"{dict(outcome.timings).get('total', 0.0) * 1000:.1f}")
+    return {
+        "key": Text(outcome.event.key),
+        "outcome": Text(outcome.status, COLOURS.get(outcome.status, "")),
+        "reason": Text(outcome.reason or ""),
+        "format": Text(info.format if info else ""),
+        "size": Text(f"{info.upright[0]}{TIMES}{info.upright[1]} → {after or '-'}" if info else ""),
+        "bytes": Text(f"{outcome.event.size or outcome.bytes_in:,} → {outcome.bytes_out:,}"),
+        "engine": Text(outcome.engine or ""),
+        "ms": Text(f"{dict(outcome.timings).get('total', 0.0) * 1000:.0f}"),
+    }

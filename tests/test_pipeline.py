@@ -1,0 +1,160 @@
+"""What runs at once, and what does not: counted, with an engine that waits until it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.conftest import scratch_files
+from thumbnailer.app import new_event_loop
+from thumbnailer.costs import Capability
+from thumbnailer.engine import Rendering
+from thumbnailer.errors import StoreUnavailable
+from thumbnailer.model import EngineName, EventKind, Format, ObjectEvent, Status
+from thumbnailer.objects import PutHeaders
+from thumbnailer.pipeline import Pipeline
+from thumbnailer.plan import Plan
+from thumbnailer.settings import Settings, parse_settings
+from thumbnailer.store.memory import MemoryStore
+from thumbnailer.tier import MB, Tier, tier_for
+
+T = TypeVar("T")
+INSTALLED = {EngineName.VIPS: Capability(frozenset(Format), frozenset(Format))}
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(asyncio.wait_for(work, 30))
+
+
+class CountingEngine:
+    """Holds every picture until `let_go`; knows the most it held at once, in number and in estimated bytes."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+        self.held = self.most_held = self.bytes = self.most_bytes = 0
+        self._lock = threading.Lock()
+
+    def render(self, path: str, plan: Plan) -> Rendering:
+        with self._lock:
+            self.held += 1
+            self.bytes += plan.memory_estimate
+            self.most_held, self.most_bytes = max(self.most_held, self.held), max(self.most_bytes, self.bytes)
+        self.let_go.wait(20)
+        with self._lock:
+            self.held -= 1
+            self.bytes -= plan.memory_estimate
+        return Rendering(EngineName.VIPS, tuple(b"picture" for _ in plan.targets), False, 0.0, 0.0)
+
+
+def settings(**env: str) -> Settings:
+    return parse_settings({f"THUMBNAILER_{name}": value for name, value in env.items()})
+
+
+async def filled(store: MemoryStore, data: bytes, count: int) -> list[ObjectEvent]:
+    for number in range(count):
+        await store.put("photos", f"{number}", data, PutHeaders("image/png"))
+    return [ObjectEvent(EventKind.CREATED, "photos", f"{number}") for number in range(count)]
+
+
+def pipeline(store: MemoryStore, engine: CountingEngine, tier: Tier) -> Pipeline:
+    return Pipeline(settings(), tier, store, INSTALLED, lambda _: engine)
+
+
+async def until(condition: Any) -> None:
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+def test_never_more_decodes_at_once_than_workers_while_the_next_records_are_fetched(samples: dict[str, bytes]) -> None:
+    async def work() -> None:
+        store, engine = MemoryStore("photos", "photos-resized"), CountingEngine()
+        tier = replace(tier_for(1769), workers=2, in_flight=6)
+        pipe = pipeline(store, engine, tier)
+        events = await filled(store, samples["chelsea.png"], 20)
+        processing = asyncio.create_task(pipe.process_all(events))
+        await until(lambda: engine.held == 2 and len(scratch_files()) == 6)
+        engine.let_go.set()
+        outcomes = await processing
+        assert [outcome.status for outcome in outcomes] == [Status.STORED] * 20
+        assert engine.most_held == 2
+        await pipe.aclose()
+
+    run(work())
+
+
+def test_memory_in_flight_never_goes_beyond_the_budget(samples: dict[str, bytes]) -> None:
+    """Eight could decode, but the estimates of no more than two fit."""
+
+    async def work() -> None:
+        store, engine = MemoryStore("photos", "photos-resized"), CountingEngine()
+        tier = replace(tier_for(3008), workers=8, in_flight=8, memory_budget=30 * MB)
+        pipe = pipeline(store, engine, tier)
+        events = await filled(store, samples["chelsea.png"], 16)
+        processing = asyncio.create_task(pipe.process_all(events))
+        await until(lambda: len(scratch_files()) == 8)
+        engine.let_go.set()
+        assert {outcome.status for outcome in await processing} == {Status.STORED}
+        assert 0 < engine.most_bytes <= tier.memory_budget
+        assert engine.most_held < 8
+        await pipe.aclose()
+
+    run(work())
+
+
+def test_a_decode_that_outlives_its_record_keeps_its_memory_until_it_ends(samples: dict[str, bytes]) -> None:
+    """The record is deferred in time; the thread cannot be stopped, so nobody is let into its memory before."""
+
+    async def work() -> None:
+        store, engine = MemoryStore("photos", "photos-resized"), CountingEngine()
+        pipe = pipeline(store, engine, replace(tier_for(3008), workers=4, memory_budget=12 * MB))
+        events = await filled(store, samples["chelsea.png"], 2)
+        soon = asyncio.get_running_loop().time() + 0.5
+        outcomes = await pipe.process_all(events, soon)
+        assert [outcome.status for outcome in outcomes] == [Status.DEFERRED] * 2
+        assert engine.most_held == 1
+        engine.let_go.set()
+        assert [outcome.status for outcome in await pipe.process_all(events)] == [Status.STORED] * 2
+        assert engine.most_bytes <= 12 * MB
+        await pipe.aclose()
+
+    run(work())
+
+
+class DenyingStore(MemoryStore):
+    """Takes thumbnails, refuses notes."""
+
+    async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
+        if key.startswith("_failed/"):
+            raise StoreUnavailable("away")
+        await super().put(bucket, key, data, headers)
+
+
+def test_a_rejected_record_whose_note_cannot_be_left_comes_back() -> None:
+    async def work() -> None:
+        store = DenyingStore("photos", "photos-resized")
+        pipe = pipeline(store, CountingEngine(), tier_for(512))
+        (event,) = await filled(store, b"only text, no picture", 1)
+        outcome = await pipe.process(event)
+        assert (outcome.status, outcome.reason) == (Status.FAILED, "destination-unavailable")
+        await pipe.aclose()
+
+    run(work())
+
+
+@pytest.mark.matrix(5)
+def test_an_object_too_large_is_refused_from_its_event_with_nothing_read() -> None:
+    """The store has no such object: any request would end as gone."""
+
+    async def work() -> None:
+        pipe = pipeline(MemoryStore("photos", "photos-resized"), CountingEngine(), tier_for(512))
+        outcome = await pipe.process(ObjectEvent(EventKind.CREATED, "photos", "x", size=5 * 10**9))
+        assert (outcome.reason, outcome.bytes_in) == ("too-many-bytes", 0)
+        await pipe.aclose()
+
+    run(work())
