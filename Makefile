@@ -4,12 +4,13 @@
 # make simd      Pillow-SIMD in place of Pillow in .venv
 # make matrix    which rows of the bad-input matrix the tests show
 # make bench     CPU time of both engines, a row a format
-.PHONY: demo test check lint types layers simd matrix bench browser clean
+# make constraints   newer versions of all that is installed
+.PHONY: demo test check lint types layers simd matrix bench browser constraints clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
 BIN := .venv/bin
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt
 # Exactly one of Pillow and Pillow-SIMD: what `make simd` has put there stays.
 comma := ,
 PIL = $(if $(wildcard .venv/.simd),,pillow$(comma))
@@ -56,13 +57,18 @@ simd: .venv/.dev
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 
-.venv/.demo: .venv/bin/uv pyproject.toml
+.venv/.demo: .venv/bin/uv pyproject.toml constraints.txt
 	$(UV) --editable '.[$(PIL)demo]'
 	@touch $@
 
-.venv/.dev: .venv/bin/uv pyproject.toml
+.venv/.dev: .venv/bin/uv pyproject.toml constraints.txt
 	$(UV) --editable '.[$(PIL)dev]'
 	@touch $@ .venv/.demo
+
+# The versions that the gate was last green with; libraries' own ranges are in pyproject.toml.
+constraints: .venv/bin/uv
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra pillow --extra dev --universal --upgrade \
+	    --no-annotate --no-header --output-file constraints.txt
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -176,7 +176,7 @@ class Pipeline:
         except RecordError as error:
             return trace.ended_by(event, error)
         except Exception as error:  # a bug of ours or an engine's: this record comes back, the others go on
-            LOGGER.exception("unforeseen")
+            LOGGER.exception("unforeseen", extra={"line": {"bucket": event.bucket, "key": event.key}})
             return trace.ended_by(event, EngineCrash(f"unforeseen: {type(error).__name__}: {error}"[:300]))
 
     # --- the way of one record ------------------------------------------------------------------------------------

@@ -374,6 +374,26 @@ def test_a_record_costs_one_get_and_one_put_and_no_head(
     assert scripted.methods == ["GET", "PUT"]
 
 
+def test_one_connection_serves_one_invocation_after_the_other(
+    aws: Cloud,
+    transport: str,
+    scripted: ScriptedServer,
+    samples: dict[str, bytes],
+    context: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Source and destination are two pools in obstore, one in aioboto3; a second invocation opens no other."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
+    event = s3_event(s3_record("x.jpg", len(samples["rocket.jpg"]), "e1"))
+    seen = []
+    for _ in range(3):
+        scripted.play(whole(samples["rocket.jpg"]), Answer(200, {"ETag": '"t"'}))
+        aws_lambda.handler(event, context)
+        seen.append(scripted.connections)
+    assert seen[0] <= 2
+    assert seen[1:] == [0, 0]
+
+
 def test_a_cancelled_record_leaves_no_file(
     aws: Cloud, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
