@@ -41,9 +41,10 @@ matrix: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python -m bench engines $(ARGS)
 
-# The page's test runs in a real browser; without one it is skipped and says so.
+# The page's test runs in a real browser, driven by playwright, whose program needs libatomic; without them it is
+# skipped and says so.
 browser:
-	@command -v chromium google-chrome >/dev/null || .ci/apt chromium || true
+	@.ci/apt chromium libatomic1 || true
 
 simd: .venv/.dev
 	.ci/apt $(SIMD_PACKAGES)

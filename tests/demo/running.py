@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from playwright._impl._driver import compute_driver_executable
 from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,17 @@ def _read(child: subprocess.Popen[str], demo: Demo, found: threading.Event) -> N
             demo.url = match[1]
             found.set()
     found.set()
+
+
+def no_browser() -> str | None:
+    """Why no browser can be driven here; None if one can."""
+    if CHROMIUM is None:
+        return "there is no chromium here, so the page was not tested"
+    try:
+        subprocess.run([*compute_driver_executable(), "--version"], check=True, capture_output=True, timeout=30)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"playwright's driver does not run here, so the page was not tested: {error}"
+    return None
 
 
 @contextlib.contextmanager

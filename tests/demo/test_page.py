@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, FileChooser, Page, expect
 
-from tests.demo.running import CHROMIUM, Demo, browser, running_demo
+from tests.demo.running import Demo, browser, no_browser, running_demo
 from tests.demo.screenshot import wait_for_samples
 from thumbnailer.demo.run import SAMPLES, sample_keys
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here, so the page was not tested")
+WHY_NOT = no_browser()
+pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))
 
 ODD_NAME = 'drop "me" & <b>50%+ü.jpg'
 WAIT_MS = 30_000
