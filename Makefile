@@ -15,6 +15,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constra
 comma := ,
 PIL = $(if $(wildcard .venv/.simd),,pillow$(comma))
 SIMD_PACKAGES := gcc libc6-dev libjpeg62-turbo-dev zlib1g-dev libwebp-dev libtiff-dev libfreetype-dev liblcms2-dev libopenjp2-7-dev
+HAS_HEADERS = $(BIN)/python -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null
 AVX2 := $(if $(shell grep -m1 -o avx2 /proc/cpuinfo),-mavx2,)
 
 demo: .venv/.demo
@@ -48,6 +49,7 @@ browser:
 
 simd: .venv/.dev
 	.ci/apt $(SIMD_PACKAGES)
+	@$(HAS_HEADERS) || .ci/apt python3-dev
 	$(BIN)/uv pip uninstall --quiet --python $(BIN)/python pillow pillow-simd
 	CC="cc $(AVX2)" $(UV) --no-cache --no-binary pillow-simd --no-deps 'pillow-simd>=12.1.1.post0'
 	touch .venv/.simd

@@ -126,6 +126,24 @@ def test_both_engines_make_the_same_picture(path: Path, tmp_path: Path) -> None:
     assert np.abs(pictures[0] - pictures[1]).mean() < 6
 
 
+@pytest.mark.parametrize("size", [(1001, 631), (640, 427), (1023, 769)])
+def test_a_shrunken_decode_is_where_the_whole_one_is(thumbnail: Thumbnail, size: tuple[int, int]) -> None:
+    """Sides that no power of two divides: a decoder that rounds them must not shift the picture."""
+    noise = np.random.default_rng(1).integers(0, 256, (size[1] // 9, size[0] // 9, 3), dtype=np.uint8)
+    source = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+    data = encoded(source, "JPEG", quality=95)
+    made = opened(thumbnail(data, "128x128:png")[0]).convert("RGB")
+    reference = opened(data).convert("RGB").resize(made.size, Image.Resampling.LANCZOS)
+    assert np.abs(np.asarray(made).astype(float) - np.asarray(reference).astype(float)).mean() < 2
+
+
+def test_cmyk_without_a_profile_looks_the_same_from_both_engines(tmp_path: Path) -> None:
+    path = tmp_path / "cmyk.jpg"
+    path.write_bytes(encoded(quarters().convert("CMYK"), "JPEG", quality=95))
+    made = [render(load_engine, str(path), planned(path.read_bytes(), name)).pictures[0] for name in EngineName]
+    assert np.abs(on_white(made[0]) - on_white(made[1])).mean() < 3
+
+
 def test_alpha_is_kept_in_png_and_flattened_on_white_in_jpeg(thumbnail: Thumbnail) -> None:
     image = Image.new("RGBA", (200, 200), (0, 0, 0, 0))
     image.paste((255, 0, 0, 255), (0, 0, 100, 200))

@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from time import perf_counter
 from typing import Any, Final
@@ -40,6 +41,7 @@ TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 COLOUR_SPACES: Final = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}
+REDUCING_GAP: Final = 3.0  # as in the other engine
 SRGB: Final = ImageCms.createProfile("sRGB")
 DECODER_ERRORS: Final = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
 
@@ -95,7 +97,8 @@ def _refuse_other_size(image: Image.Image, info: ImageInfo) -> None:
 def _resized(image: Image.Image, plan: Plan) -> list[list[tuple[Image.Image, float]]]:
     """For each target its frames, each with its duration in milliseconds."""
     if plan.info.format is Format.JPEG and plan.shrink > 1:
-        image.draft(None, (-(-image.width // plan.shrink), -(-image.height // plan.shrink)))
+        # Rounded down: Pillow takes the largest scale that leaves no side below what is asked for.
+        image.draft(None, (image.width // plan.shrink, image.height // plan.shrink))
     resized: list[list[tuple[Image.Image, float]]] = [[] for _ in plan.targets]
     for number, frame in enumerate(ImageSequence.Iterator(image)):
         if number == plan.frames:
@@ -103,7 +106,7 @@ def _resized(image: Image.Image, plan: Plan) -> list[list[tuple[Image.Image, flo
         pixels = _resizable(frame)
         for frames, target in zip(resized, plan.targets, strict=True):
             if number == 0 or keeps_animation(plan.info, target):
-                frames.append((_thumbnail(pixels, plan.info, target), frame.info.get("duration", 100)))
+                frames.append((_thumbnail(pixels, plan, target), frame.info.get("duration", 100)))
     return resized
 
 
@@ -123,14 +126,22 @@ def _resizable(image: Image.Image) -> Image.Image:
     return image
 
 
-def _thumbnail(image: Image.Image, info: ImageInfo, target: Target) -> Image.Image:
+def _thumbnail(image: Image.Image, plan: Plan, target: Target) -> Image.Image:
     """Resized, in sRGB, upright and cropped: colours and turns come after the resize, on the few pixels left."""
-    orientation = _orientation_left(image, info)
+    orientation = _orientation_left(image, plan.info)
     width, height = reversed(target.scaled) if orientation >= 5 else target.scaled
-    small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    box = _decoded_box(image, plan)
+    small = image.resize((width, height), Image.Resampling.LANCZOS, box, reducing_gap=REDUCING_GAP)
     small = _srgb(small, image.info.get("icc_profile"))
     turn = TURNS.get(orientation)
     return _crop(small.transpose(turn) if turn is not None else small, target)
+
+
+def _decoded_box(image: Image.Image, plan: Plan) -> tuple[float, float, float, float]:
+    """What of the decoded pixels is picture: a shrunken decode of 631 rows has 316, of which 315.5 are."""
+    shrunk = plan.shrink > 1 and plan.info.format is Format.JPEG
+    width, height = (plan.info.width / plan.shrink, plan.info.height / plan.shrink) if shrunk else image.size
+    return 0, 0, min(width, image.width), min(height, image.height)
 
 
 def _orientation_left(image: Image.Image, info: ImageInfo) -> int:
@@ -149,6 +160,8 @@ def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     colours = image.convert(image.mode[:-1]) if alpha else image
     if profile:
         colours = _transformed(colours, profile)
+    if colours.mode == "CMYK":
+        colours = _transformed(colours, _press_profile())
     if colours.mode not in ("L", "RGB"):
         colours = colours.convert("RGB")
     if alpha is None:
@@ -156,6 +169,16 @@ def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     whole = colours.convert("RGB") if colours.mode == "L" else colours
     whole.putalpha(alpha)
     return whole
+
+
+@cache
+def _press_profile() -> bytes:
+    """The CMYK profile that libvips ships: what pictures without one look right in, and the same in both engines."""
+    try:
+        import pyvips
+    except ImportError:
+        return b""  # Pillow's own formula then
+    return bytes(pyvips.Operation.call("profile_load", "cmyk"))
 
 
 def _transformed(image: Image.Image, profile: bytes) -> Image.Image:
