@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.corpus import CORPUS, Row, needs_corpus, rows
+from tests.pictures import opened
 from thumbnailer.engine import installed_engines, load_engine, render
 from thumbnailer.errors import Corrupt, Rejected
 from thumbnailer.model import EngineName, EventKind, Fit, Format, ObjectEvent
@@ -51,12 +52,6 @@ def thumbnail(engine: EngineName, tmp_path: Path) -> Thumbnail:
         return list(render(load_engine, str(path), planned(data, engine, renditions)).pictures)
 
     return make
-
-
-def opened(data: bytes) -> Image.Image:
-    image = Image.open(BytesIO(data))
-    image.load()
-    return image
 
 
 def encoded(image: Image.Image, format_: str, **options: Any) -> bytes:

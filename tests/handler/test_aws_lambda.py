@@ -17,6 +17,7 @@ from handler import aws_lambda
 from handler.partial import RecordsComeBack
 from tests.cloud import DESTINATION, SOURCE, Cloud, s3_event, s3_record, sqs_event
 from tests.conftest import Context, scratch_files
+from tests.pictures import opened
 from tests.servers import Answer, ScriptedServer, error, whole
 from thumbnailer.errors import EventError
 
@@ -57,8 +58,7 @@ def records_logged(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, An
 
 
 def size(data: bytes) -> tuple[int, int]:
-    with Image.open(BytesIO(data)) as image:
-        return image.size
+    return opened(data).size
 
 
 def test_every_sample_becomes_a_thumbnail(
