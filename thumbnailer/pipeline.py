@@ -242,7 +242,7 @@ class Pipeline:
             trace.bytes_in += len(chunk)
             if plan is None and trace.bytes_in >= probe_at:
                 plan = self._planned(event, file, body.headers, trace)
-                probe_at = 2 * trace.bytes_in
+                probe_at = _next_probe(trace.bytes_in)
         if plan is None or not plan.info.complete:
             plan = self._planned(event, file, body.headers, trace)
         if plan is None:
@@ -317,6 +317,11 @@ def _write(file: IO[bytes], chunk: bytes) -> None:
         file.write(chunk)
     except OSError as error:
         raise NoSpace(f"the source does not fit into {os.path.dirname(file.name)}: {error.strerror}") from error
+
+
+def _next_probe(size: int) -> int:
+    """At twice the bytes, so that all probes together cost no more than the last; and once at the header's limit."""
+    return 2 * size if size > MOST_HEADER_BYTES else min(2 * size, MOST_HEADER_BYTES + 1)
 
 
 def _probe_file(file: IO[bytes], total: int) -> ImageInfo:

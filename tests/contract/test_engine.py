@@ -166,7 +166,6 @@ def test_an_embedded_profile_is_converted_and_a_broken_one_ignored(thumbnail: Th
     assert near(opened(thumbnail(broken, "120x120")[0]).convert("RGB").getpixel((20, 20)), RED)
 
 
-@pytest.mark.matrix(17)
 def test_artist_and_copyright_are_all_that_is_left_of_metadata(thumbnail: Thumbnail) -> None:
     exif = Image.Exif()
     exif[0x013B], exif[0x8298], exif[0x010F] = "A. Photographer", "(c) someone", "SecretCamera"
@@ -223,7 +222,6 @@ def test_the_same_bytes_come_out_every_time_in_any_concurrency(thumbnail: Thumbn
         assert list(pool.map(made, PICTURES * 3)) == alone * 3
 
 
-@pytest.mark.matrix(4)
 @pytest.mark.parametrize("name", ["rocket.jpg", "chelsea.png", "china.webp"])
 def test_a_truncated_picture_is_never_taken_for_whole(thumbnail: Thumbnail, name: str) -> None:
     data = (SAMPLES / name).read_bytes()

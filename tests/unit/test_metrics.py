@@ -119,7 +119,6 @@ def test_prometheus_has_the_same_names_and_values_as_emf(registry: CollectorRegi
         assert sum(samples) == pytest.approx(sum(expected)), name
 
 
-@pytest.mark.matrix(48)
 def test_no_label_holds_anything_of_the_input(registry: CollectorRegistry) -> None:
     text = generate_latest(registry).decode()
     assert "alice" not in text
@@ -130,7 +129,6 @@ def test_no_label_holds_anything_of_the_input(registry: CollectorRegistry) -> No
     assert {value for name, value in labels if name == "reason"} <= {"", *Reason}
 
 
-@pytest.mark.matrix(48)
 def test_more_keys_and_buckets_make_no_more_series(registry: CollectorRegistry) -> None:
     def series(of: CollectorRegistry) -> int:
         return sum(len(family.samples) for family in of.collect())
@@ -145,6 +143,5 @@ def test_more_keys_and_buckets_make_no_more_series(registry: CollectorRegistry) 
     assert series(fresh) == series(registry)
 
 
-@pytest.mark.matrix(48)
 def test_no_emf_line_holds_a_key_or_a_bucket() -> None:
     assert all("alice" not in json.dumps(line) for line in emf_lines(ALL, NOW_MS))

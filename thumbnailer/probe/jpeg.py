@@ -1,4 +1,4 @@
-"""JPEG (ITU-T T.81), up to the first scan; nothing is decoded.
+"""JPEG (ITU-T T.81), up to the first scan; nothing is decoded, but scans are counted where there may be many.
 
 Tolerance follows libjpeg's `next_marker`: junk and fill bytes between segments are skipped, a scan before its frame
 is an error, and so is a reserved marker.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.exif import Ifd0, parse_ifd0
@@ -41,6 +42,9 @@ UNREAD_FRAMES = {
     0xF7: "JPEG-LS",
 }
 PRECISIONS = (8, 12)
+SCAN = re.compile(rb"\xff\xda")
+MAX_SCANS = 100
+"""Cameras and encoders write about 10. Every one is a pass over the whole picture, and no decoder has a limit."""
 MAX_COMPONENTS = 10
 """libjpeg's MAX_COMPONENTS."""
 
@@ -74,6 +78,9 @@ def read_jpeg(head: Head) -> ImageInfo:
         raise Corrupt("JPEG has no frame header")
     exif = _exif(head, header)
     precision, width, height = _frame(head, header.frame)
+    many_scans = _has_many_scans(head, header, header.frame)
+    if many_scans and head.whole:
+        _refuse_too_many_scans(head)
     return ImageInfo(
         Format.JPEG,
         width,
@@ -84,8 +91,22 @@ def read_jpeg(head: Head) -> ImageInfo:
         icc=header.first(APP2, head, b"ICC_PROFILE\0") is not None,
         artist=exif.artist,
         copyright=exif.copyright,
-        complete=header.complete,
+        complete=header.complete and (head.whole or not many_scans),
     )
+
+
+def _has_many_scans(head: Head, header: _Header, frame: _Segment) -> bool:
+    """As libjpeg's `has_multiple_scans`: a progressive frame, or a first scan that has not all its components."""
+    scan = next((s for s in header.segments if s.marker == SOS), None)
+    in_scan = head.up_to(scan.start, 1) if scan else b""
+    return frame.marker in PROGRESSIVE or in_scan != head.up_to(frame.start + 5, 1)
+
+
+def _refuse_too_many_scans(head: Head) -> None:
+    """Counts the marker: within a scan's data no 0xFF stands unescaped. An embedded thumbnail's own counts too."""
+    scans = sum(1 for _ in islice(SCAN.finditer(head.view), MAX_SCANS + 1))
+    if scans > MAX_SCANS:
+        raise Corrupt(f"JPEG with more than {MAX_SCANS} scans")
 
 
 def _header(head: Head) -> _Header:
@@ -106,6 +127,8 @@ def _segments(head: Head) -> Iterator[_Segment]:
     position = 2
     for _ in range(MAX_SEGMENTS):
         marker, position = _next_marker(head, position)
+        if marker == SOS:
+            yield _Segment(SOS, position + 2, position + 2)
         if marker in (SOS, EOI):
             return
         if marker in STANDALONE:
