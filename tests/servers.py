@@ -1,6 +1,6 @@
-"""Two S3 servers on loopback: moto, which keeps objects, and a scripted one, which misbehaves on demand and counts.
+"""An S3 server on loopback that misbehaves on demand and counts (the one that keeps objects is in cloud.py).
 
-Both run in threads of their own, so that what is under test has its event loop to itself.
+It runs in a thread of its own, so that what is under test has its event loop to itself.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
-
-from moto.server import ThreadedMotoServer
 
 PIECE = 64 * 1024
 
@@ -170,13 +168,3 @@ def scripted_server() -> Iterator[ScriptedServer]:
         yield server
         server.stopping.set()
         server.shutdown()
-
-
-@contextlib.contextmanager
-def moto_server() -> Iterator[str]:
-    """The URL of an S3 that keeps objects."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -21,7 +21,8 @@ import obstore
 import pytest
 import uvloop
 
-from tests.servers import Answer, ScriptedServer, error, moto_server, rest, scripted_server, whole
+from tests.cloud import Cloud
+from tests.servers import Answer, ScriptedServer, error, rest, whole
 from thumbnailer.errors import (
     BucketMissing,
     ObjectArchived,
@@ -95,29 +96,11 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.fixture(scope="session")
-def moto() -> Iterator[str]:
-    with moto_server() as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def _server() -> Iterator[ScriptedServer]:
-    with scripted_server() as server:
-        yield server
-
-
 @pytest.fixture
-def server(_server: ScriptedServer) -> ScriptedServer:
-    _server.play()
-    return _server
-
-
-@pytest.fixture
-def s3(moto: str) -> Any:
+def s3(cloud: Cloud) -> Any:
     """A boto3 client to look behind the stores with; bucket `bkt` is empty, `ver` is empty and versioned."""
-    client = boto3.client("s3", endpoint_url=moto, region_name="us-east-1")
-    urllib.request.urlopen(urllib.request.Request(f"{moto}/moto-api/reset", method="POST"), timeout=10).close()
+    client = boto3.client("s3", endpoint_url=cloud.url, region_name="us-east-1")
+    urllib.request.urlopen(urllib.request.Request(f"{cloud.url}/moto-api/reset", method="POST"), timeout=10).close()
     client.create_bucket(Bucket="bkt")
     client.create_bucket(Bucket="ver")
     client.put_bucket_versioning(Bucket="ver", VersioningConfiguration={"Status": "Enabled"})
@@ -142,11 +125,11 @@ def _config(transport: Any, url: str, **changes: Any) -> StoreConfig:
 
 
 @pytest.fixture(params=[*TRANSPORTS, "memory"])
-def kept(request: pytest.FixtureRequest, s3: Any, moto: str) -> Run:
+def kept(request: pytest.FixtureRequest, s3: Any, cloud: Cloud) -> Run:
     """Runs with a store that keeps objects in the buckets `bkt` and `ver` (versioned)."""
     if request.param == "memory":
         return lambda use: _run(_two_in_memory, use)
-    return lambda use: _run(lambda: open_store(_config(request.param, moto, read_timeout=5), os.environ), use)
+    return lambda use: _run(lambda: open_store(_config(request.param, cloud.url, read_timeout=5), os.environ), use)
 
 
 def _two_in_memory() -> ObjectStore:
@@ -159,9 +142,9 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def faulty(transport: str, server: ScriptedServer) -> Run:
-    """Runs with an S3 store that talks to the scripted server."""
-    return lambda use: _run(lambda: open_store(_config(transport, server.url), os.environ), use)
+def faulty(transport: str, scripted: ScriptedServer) -> Run:
+    """Runs with an S3 store that talks to the scripted scripted."""
+    return lambda use: _run(lambda: open_store(_config(transport, scripted.url), os.environ), use)
 
 
 async def get(store: ObjectStore, bucket: str, key: str, version_id: str | None = None) -> tuple[ObjectHeaders, bytes]:
@@ -207,8 +190,8 @@ def test_any_key_is_put_got_and_deleted_as_itself(kept: Run) -> None:
     kept(use)
 
 
-def test_any_key_is_on_the_wire_byte_for_byte(faulty: Run, server: ScriptedServer) -> None:
-    server.play(whole(b"it"))
+def test_any_key_is_on_the_wire_byte_for_byte(faulty: Run, scripted: ScriptedServer) -> None:
+    scripted.play(whole(b"it"))
     keys = ODD_KEYS + PLAIN_KEYS
 
     async def use(store: ObjectStore) -> None:
@@ -216,34 +199,34 @@ def test_any_key_is_on_the_wire_byte_for_byte(faulty: Run, server: ScriptedServe
             await get(store, "bkt", key)
 
     faulty(use)
-    sent = [unquote_to_bytes(seen.target.partition("?")[0]) for seen in server.seen]
+    sent = [unquote_to_bytes(seen.target.partition("?")[0]) for seen in scripted.seen]
     assert sent == [f"/bkt/{key}".encode() for key in keys]
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_the_keys_of_the_bucket_are_the_keys_that_were_put(transport: str, s3: Any, moto: str) -> None:
+def test_the_keys_of_the_bucket_are_the_keys_that_were_put(transport: str, s3: Any, cloud: Cloud) -> None:
     keys = [key for key in ODD_KEYS + PLAIN_KEYS if "\n" not in key]
 
     async def use(store: ObjectStore) -> None:
         for key in keys:
             await store.put("bkt", key, b"it", JPEG)
 
-    _run(lambda: open_store(_config(transport, moto, read_timeout=5), os.environ), use)
+    _run(lambda: open_store(_config(transport, cloud.url, read_timeout=5), os.environ), use)
     assert {entry["Key"] for entry in s3.list_objects_v2(Bucket="bkt")["Contents"]} == set(keys)
 
 
-def test_expressible_is_what_obstore_itself_sends_unchanged(server: ScriptedServer) -> None:
+def test_expressible_is_what_obstore_itself_sends_unchanged(scripted: ScriptedServer) -> None:
     assert [key for key in PLAIN_KEYS if not expressible(key)] == []
     assert [key for key in ODD_KEYS if expressible(key)] == []
-    server.play(whole(b"it"))
+    scripted.play(whole(b"it"))
 
     async def use(store: ObjectStore) -> None:
         for key in ODD_KEYS:
             with pytest.raises(ObstoreCannot):
                 await get(store, "bkt", key)
 
-    _run(lambda: ObstoreStore(_config("obstore", server.url)), use)
-    assert server.seen == []
+    _run(lambda: ObstoreStore(_config("obstore", scripted.url)), use)
+    assert scripted.seen == []
 
 
 def test_headers_and_metadata_are_carried_both_ways(kept: Run) -> None:
@@ -284,7 +267,7 @@ def test_headers_that_http_cannot_carry_are_left_out(kept: Run) -> None:
     ("sse", "key"), [("AES256", None), ("aws:kms", None), ("aws:kms", "key-1"), ("aws:kms:dsse", "key-1")]
 )
 def test_storage_class_and_encryption_reach_the_object(
-    transport: str, s3: Any, moto: str, sse: str, key: str | None
+    transport: str, s3: Any, cloud: Cloud, sse: str, key: str | None
 ) -> None:
     headers = PutHeaders("image/jpeg", storage_class="STANDARD_IA", sse=sse, kms_key_id=key)
 
@@ -292,7 +275,7 @@ def test_storage_class_and_encryption_reach_the_object(
         await store.put("bkt", "k", b"x", headers)
         await store.put("bkt", "plain", b"x", JPEG)
 
-    _run(lambda: open_store(_config(transport, moto, read_timeout=5), os.environ), use)
+    _run(lambda: open_store(_config(transport, cloud.url, read_timeout=5), os.environ), use)
     got = s3.head_object(Bucket="bkt", Key="k")
     assert (got["StorageClass"], got["ServerSideEncryption"], got["ContentType"]) == ("STANDARD_IA", sse, "image/jpeg")
     if key is not None and sse != "aws:kms:dsse":  # moto keeps no key for that one
@@ -334,31 +317,31 @@ def test_a_missing_key_is_told_from_a_missing_bucket(kept: Run) -> None:
 # ---- what goes over the wire
 
 
-def test_each_operation_is_one_request(faulty: Run, server: ScriptedServer) -> None:
+def test_each_operation_is_one_request(faulty: Run, scripted: ScriptedServer) -> None:
     async def use(store: ObjectStore) -> None:
-        server.play(whole(b"abc"), Answer(200, {"ETag": '"e"'}), Answer(204))
+        scripted.play(whole(b"abc"), Answer(200, {"ETag": '"e"'}), Answer(204))
         await get(store, "bkt", "k")
         await store.put("bkt", "k", b"x" * 6_000_000, JPEG)
         await store.delete("bkt", "k")
 
     faulty(use)
-    assert [(seen.method, seen.target.partition("?")[0]) for seen in server.seen] == [
+    assert [(seen.method, seen.target.partition("?")[0]) for seen in scripted.seen] == [
         ("GET", "/bkt/k"),
         ("PUT", "/bkt/k"),
         ("DELETE", "/bkt/k"),
     ]
-    assert server.connections == 1
-    assert len(server.seen[1].body) == 6_000_000
-    assert not [name for seen in server.seen for name in seen.headers if "checksum" in name or "trailer" in name]
+    assert scripted.connections == 1
+    assert len(scripted.seen[1].body) == 6_000_000
+    assert not [name for seen in scripted.seen for name in seen.headers if "checksum" in name or "trailer" in name]
 
 
 @pytest.mark.parametrize(
     ("version", "query"), [(None, ""), ("", ""), ("null", "versionId=null"), ("a/b+c", "versionId=a%2Fb%2Bc")]
 )
-def test_the_version_is_sent_as_it_is(faulty: Run, server: ScriptedServer, version: str | None, query: str) -> None:
-    server.play(whole(b"abc"))
+def test_the_version_is_sent_as_it_is(faulty: Run, scripted: ScriptedServer, version: str | None, query: str) -> None:
+    scripted.play(whole(b"abc"))
     faulty(fetch(version_id=version))
-    (seen,) = server.seen
+    (seen,) = scripted.seen
     assert [part for part in seen.target.partition("?")[2].split("&") if part.startswith("versionId")] == [
         query
     ] * bool(query)
@@ -366,16 +349,16 @@ def test_the_version_is_sent_as_it_is(faulty: Run, server: ScriptedServer, versi
 
 @pytest.mark.parametrize(("sse", "key"), [(None, None), ("AES256", None), ("aws:kms:dsse", "key-1")])
 def test_a_put_carries_its_encryption_and_a_get_none(
-    faulty: Run, server: ScriptedServer, sse: str | None, key: str | None
+    faulty: Run, scripted: ScriptedServer, sse: str | None, key: str | None
 ) -> None:
     async def use(store: ObjectStore) -> None:
-        server.play(Answer(200, {"ETag": '"e"'}), whole(b"abc"))
+        scripted.play(Answer(200, {"ETag": '"e"'}), whole(b"abc"))
         await store.put("bkt", "k", b"x", PutHeaders("image/jpeg", sse=sse, kms_key_id=key))
         await get(store, "bkt", "k")
 
     faulty(use)
     name = "x-amz-server-side-encryption"
-    assert [(seen.headers.get(name), seen.headers.get(f"{name}-aws-kms-key-id")) for seen in server.seen] == [
+    assert [(seen.headers.get(name), seen.headers.get(f"{name}-aws-kms-key-id")) for seen in scripted.seen] == [
         (sse, key),
         (None, None),
     ]
@@ -408,37 +391,37 @@ def test_both_stores_ask_the_same_address(
 
 
 def test_session_token_and_region_are_signed(
-    faulty: Run, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    faulty: Run, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "tok")
-    server.play(whole(b"abc"))
+    scripted.play(whole(b"abc"))
     faulty(fetch())
-    (seen,) = server.seen
+    (seen,) = scripted.seen
     assert seen.headers["x-amz-security-token"] == "tok"
     assert "Credential=k/" in seen.headers["authorization"]
     assert "/us-east-1/s3/aws4_request" in seen.headers["authorization"]
 
 
-def test_leaving_early_drops_the_connection_and_the_rest_is_not_sent(faulty: Run, server: ScriptedServer) -> None:
+def test_leaving_early_drops_the_connection_and_the_rest_is_not_sent(faulty: Run, scripted: ScriptedServer) -> None:
     size = 50_000_000
-    server.play(whole(bytes(size)))
+    scripted.play(whole(bytes(size)))
 
     async def use(store: ObjectStore) -> tuple[int, bool]:
         async with store.open("bkt", "k") as body:
             chunk = await anext(body.chunks())
-        return len(chunk), await asyncio.to_thread(server.dropped.wait, 10)
+        return len(chunk), await asyncio.to_thread(scripted.dropped.wait, 10)
 
     taken, dropped = faulty(use)
     assert dropped
     assert 0 < taken <= 256 * 1024
-    assert server.body_bytes < size / 3
-    assert server.methods == ["GET"]
+    assert scripted.body_bytes < size / 3
+    assert scripted.methods == ["GET"]
 
 
-def test_a_reader_that_takes_its_time_loses_nothing(faulty: Run, server: ScriptedServer) -> None:
+def test_a_reader_that_takes_its_time_loses_nothing(faulty: Run, scripted: ScriptedServer) -> None:
     """Admission can hold a half-read body for longer than the read timeout (0.5 s here)."""
     data = os.urandom(20_000_000)
-    server.play(whole(data))
+    scripted.play(whole(data))
 
     async def use(store: ObjectStore) -> bytes:
         async with store.open("bkt", "k") as body:
@@ -448,11 +431,11 @@ def test_a_reader_that_takes_its_time_loses_nothing(faulty: Run, server: Scripte
             return first + b"".join([chunk async for chunk in chunks])
 
     assert faulty(use) == data
-    assert server.methods == ["GET"]
+    assert scripted.methods == ["GET"]
 
 
-def test_a_cancelled_read_leaves_the_store_usable(faulty: Run, server: ScriptedServer) -> None:
-    server.play(whole(b"abc"), Answer(200, {"ETag": '"e"'}, b"abc", length=10, then="stall"), whole(b"abc"))
+def test_a_cancelled_read_leaves_the_store_usable(faulty: Run, scripted: ScriptedServer) -> None:
+    scripted.play(whole(b"abc"), Answer(200, {"ETag": '"e"'}, b"abc", length=10, then="stall"), whole(b"abc"))
 
     async def use(store: ObjectStore) -> bytes:
         await get(store, "bkt", "k")
@@ -483,14 +466,14 @@ ERRORS = [
 
 @pytest.mark.parametrize(("status", "code", "expected"), ERRORS, ids=lambda value: str(value)[:24])
 def test_what_is_final_is_not_retried(
-    faulty: Run, server: ScriptedServer, status: int, code: str, expected: type[StoreError]
+    faulty: Run, scripted: ScriptedServer, status: int, code: str, expected: type[StoreError]
 ) -> None:
-    server.play(error(status, code))
+    scripted.play(error(status, code))
     with pytest.raises(expected) as raised:
         faulty(fetch())
     assert type(raised.value) is expected
     assert raised.value.__cause__ is not None
-    assert server.methods == ["GET"]
+    assert scripted.methods == ["GET"]
 
 
 PASSING = [
@@ -506,41 +489,41 @@ PASSING = [
 
 @pytest.mark.parametrize(("status", "code", "expected"), PASSING, ids=lambda value: str(value)[:24])
 def test_what_is_passing_is_tried_four_times(
-    faulty: Run, server: ScriptedServer, status: int, code: str, expected: type[StoreError]
+    faulty: Run, scripted: ScriptedServer, status: int, code: str, expected: type[StoreError]
 ) -> None:
     async def use(store: ObjectStore) -> None:
-        server.play(error(status, code))
+        scripted.play(error(status, code))
         with pytest.raises(expected) as raised:
             await get(store, "bkt", "k")
         assert type(raised.value) is expected
-        assert server.methods == ["GET"] * 4
-        server.play(*[error(status, code)] * 3, Answer(200, {"ETag": '"e"'}))
+        assert scripted.methods == ["GET"] * 4
+        scripted.play(*[error(status, code)] * 3, Answer(200, {"ETag": '"e"'}))
         await store.put("bkt", "k", b"x", JPEG)
-        assert [seen.body for seen in server.seen] == [b"x"] * 4
-        server.play(error(status, code), Answer(204))
+        assert [seen.body for seen in scripted.seen] == [b"x"] * 4
+        scripted.play(error(status, code), Answer(204))
         await store.delete("bkt", "k")
-        assert server.methods == ["DELETE"] * 2
+        assert scripted.methods == ["DELETE"] * 2
 
     faulty(use)
 
 
-def test_nothing_is_tried_again_once_the_time_for_it_is_over(transport: str, server: ScriptedServer) -> None:
-    server.play(error(503, "SlowDown"))
-    config = _config(transport, server.url, retry_timeout=0)
+def test_nothing_is_tried_again_once_the_time_for_it_is_over(transport: str, scripted: ScriptedServer) -> None:
+    scripted.play(error(503, "SlowDown"))
+    config = _config(transport, scripted.url, retry_timeout=0)
     with pytest.raises(StoreThrottled):
         _run(lambda: open_store(config, os.environ), fetch())
-    assert server.methods == ["GET"]
+    assert scripted.methods == ["GET"]
 
 
-def test_an_answer_without_a_body_is_understood(faulty: Run, server: ScriptedServer) -> None:
-    server.play(Answer(403))
+def test_an_answer_without_a_body_is_understood(faulty: Run, scripted: ScriptedServer) -> None:
+    scripted.play(Answer(403))
     with pytest.raises(StoreDenied):
         faulty(fetch())
 
 
-def test_a_key_cannot_pass_for_an_answer(faulty: Run, server: ScriptedServer) -> None:
+def test_a_key_cannot_pass_for_an_answer(faulty: Run, scripted: ScriptedServer) -> None:
     """obstore's errors are text with the key in it: the status and code must be the server's."""
-    server.play(error(404, "NoSuchKey"))
+    scripted.play(error(404, "NoSuchKey"))
     for key in (
         "<Code>AccessDenied</Code>",
         "Server returned non-2xx status code: 403 F: <Code>X</Code>",
@@ -568,37 +551,37 @@ SAMPLE = [0, 1, 255, 65535, 65536, 65537, 200_000, len(BODY) - 1]
 @pytest.mark.parametrize("then", ["reset", "close"])
 @pytest.mark.parametrize("cut", SAMPLE)
 def test_a_body_that_breaks_off_goes_on_where_it_broke(
-    faulty: Run, server: ScriptedServer, cut: int, then: Any
+    faulty: Run, scripted: ScriptedServer, cut: int, then: Any
 ) -> None:
     """Short or reset at any byte: whole in the end, never short, and under the condition that it is the same object."""
-    server.play(Answer(200, whole(b"").headers, BODY, sent=cut, then=then))
-    server.answer_ranges(BODY)
+    scripted.play(Answer(200, whole(b"").headers, BODY, sent=cut, then=then))
+    scripted.answer_ranges(BODY)
     _, got = faulty(fetch())
     assert got == BODY
-    first, *others = server.seen
+    first, *others = scripted.seen
     assert "range" not in first.headers
     assert all(seen.headers["if-match"] == '"e1"' for seen in others)
     assert others
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100_000])
-def test_a_stall_is_not_waited_for(faulty: Run, server: ScriptedServer, cut: int) -> None:
-    server.play(Answer(200, whole(b"").headers, BODY, sent=cut, then="stall"))
-    server.answer_ranges(BODY)
+def test_a_stall_is_not_waited_for(faulty: Run, scripted: ScriptedServer, cut: int) -> None:
+    scripted.play(Answer(200, whole(b"").headers, BODY, sent=cut, then="stall"))
+    scripted.answer_ranges(BODY)
     assert faulty(fetch())[1] == BODY
 
 
-def test_a_body_that_keeps_breaking_is_unavailable_after_four_tries(faulty: Run, server: ScriptedServer) -> None:
-    server.play(Answer(200, whole(b"").headers, BODY, sent=0, then="close"))
+def test_a_body_that_keeps_breaking_is_unavailable_after_four_tries(faulty: Run, scripted: ScriptedServer) -> None:
+    scripted.play(Answer(200, whole(b"").headers, BODY, sent=0, then="close"))
     with pytest.raises(StoreUnavailable):
         faulty(fetch())
-    server.play(
+    scripted.play(
         Answer(200, whole(b"").headers, BODY, sent=0, then="close"),
         Answer(206, rest(BODY, 0).headers, BODY, sent=0, then="close"),
     )
     with pytest.raises(StoreUnavailable):
         faulty(fetch())
-    assert server.methods == ["GET"] * 4
+    assert scripted.methods == ["GET"] * 4
 
 
 @pytest.mark.parametrize(
@@ -612,45 +595,45 @@ def test_a_body_that_keeps_breaking_is_unavailable_after_four_tries(faulty: Run,
     ],
     ids=["another-etag", "precondition", "not-partial", "another-range", "another-size"],
 )
-def test_a_body_never_goes_on_as_another_object(faulty: Run, server: ScriptedServer, second: Answer) -> None:
-    server.play(Answer(200, whole(b"").headers, BODY, sent=0, then="close"), second)
+def test_a_body_never_goes_on_as_another_object(faulty: Run, scripted: ScriptedServer, second: Answer) -> None:
+    scripted.play(Answer(200, whole(b"").headers, BODY, sent=0, then="close"), second)
     with pytest.raises(StoreUnavailable):
         faulty(fetch())
 
 
-def test_a_body_without_an_etag_does_not_go_on_at_all(faulty: Run, server: ScriptedServer) -> None:
-    server.play(Answer(200, {}, BODY, sent=100, then="close"), rest(BODY, 100))
+def test_a_body_without_an_etag_does_not_go_on_at_all(faulty: Run, scripted: ScriptedServer) -> None:
+    scripted.play(Answer(200, {}, BODY, sent=100, then="close"), rest(BODY, 100))
     with pytest.raises(StoreUnavailable):
         faulty(fetch())
-    assert server.methods == ["GET"]
+    assert scripted.methods == ["GET"]
 
 
-def test_a_body_goes_on_with_the_version_it_began_with(faulty: Run, server: ScriptedServer) -> None:
-    server.play(Answer(200, whole(b"").headers, BODY, sent=0, then="close"), rest(BODY, 0))
+def test_a_body_goes_on_with_the_version_it_began_with(faulty: Run, scripted: ScriptedServer) -> None:
+    scripted.play(Answer(200, whole(b"").headers, BODY, sent=0, then="close"), rest(BODY, 0))
     assert faulty(fetch(version_id="v1"))[1] == BODY
-    assert ["versionId=v1" in seen.target for seen in server.seen] == [True, True]
+    assert ["versionId=v1" in seen.target for seen in scripted.seen] == [True, True]
 
 
-def test_an_object_deleted_while_it_is_read_is_missing(faulty: Run, server: ScriptedServer) -> None:
-    server.play(Answer(200, whole(b"").headers, BODY, sent=0, then="close"), error(404, "NoSuchKey"))
+def test_an_object_deleted_while_it_is_read_is_missing(faulty: Run, scripted: ScriptedServer) -> None:
+    scripted.play(Answer(200, whole(b"").headers, BODY, sent=0, then="close"), error(404, "NoSuchKey"))
     with pytest.raises(ObjectMissing):
         faulty(fetch())
 
 
-def test_a_put_that_is_reset_is_sent_again_as_it_was(faulty: Run, server: ScriptedServer) -> None:
-    server.play(Answer(200, {}, b"", length=5, sent=0, then="reset"), Answer(200, {"ETag": '"e"'}))
+def test_a_put_that_is_reset_is_sent_again_as_it_was(faulty: Run, scripted: ScriptedServer) -> None:
+    scripted.play(Answer(200, {}, b"", length=5, sent=0, then="reset"), Answer(200, {"ETag": '"e"'}))
     faulty(lambda store: store.put("bkt", "k", b"same", JPEG))
-    assert {(seen.method, seen.target.partition("?")[0], seen.body) for seen in server.seen} == {
+    assert {(seen.method, seen.target.partition("?")[0], seen.body) for seen in scripted.seen} == {
         ("PUT", "/bkt/k", b"same")
     }
-    assert len(server.seen) == 2
+    assert len(scripted.seen) == 2
 
 
 def test_expired_credentials_are_asked_for_once_more(
-    faulty: Run, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    faulty: Run, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def use(store: ObjectStore) -> None:
-        server.play(whole(b"abc"), error(400, "ExpiredToken"), whole(b"abc"), error(400, "ExpiredToken"))
+        scripted.play(whole(b"abc"), error(400, "ExpiredToken"), whole(b"abc"), error(400, "ExpiredToken"))
         await get(store, "bkt", "k")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "rotated")
         assert (await get(store, "bkt", "k"))[1] == b"abc"
@@ -658,12 +641,12 @@ def test_expired_credentials_are_asked_for_once_more(
             await get(store, "bkt", "k")
 
     faulty(use)
-    keys = [seen.headers["authorization"].split("Credential=")[1].split("/")[0] for seen in server.seen]
+    keys = [seen.headers["authorization"].split("Credential=")[1].split("/")[0] for seen in scripted.seen]
     assert keys == ["k", "k", "rotated", "rotated", "rotated"]
 
 
-def test_headers_of_a_stranger_do_not_stop_a_read(faulty: Run, server: ScriptedServer) -> None:
-    server.play(whole(b"abc", **{"x-amz-meta-name": "é", "Content-Disposition": "é"}))
+def test_headers_of_a_stranger_do_not_stop_a_read(faulty: Run, scripted: ScriptedServer) -> None:
+    scripted.play(whole(b"abc", **{"x-amz-meta-name": "é", "Content-Disposition": "é"}))
     headers, body = faulty(fetch())
     assert body == b"abc"
     assert headers.metadata.keys() == {"name"}
@@ -720,16 +703,16 @@ def test_endpoint_and_region_are_read_as_aws_reads_them(env: dict[str, str], end
     assert (config.endpoint_url, config.region) == (endpoint, region)
 
 
-def test_a_bucket_in_another_region_goes_to_the_store_that_follows(server: ScriptedServer) -> None:
+def test_a_bucket_in_another_region_goes_to_the_store_that_follows(scripted: ScriptedServer) -> None:
     """obstore is told 301; aioboto3 is asked, and asked at once the next time."""
-    server.play(error(301, "PermanentRedirect"), whole(b"abc"))
+    scripted.play(error(301, "PermanentRedirect"), whole(b"abc"))
 
     async def use(store: ObjectStore) -> None:
         await get(store, "bkt", "k")
         await get(store, "bkt", "k")
 
-    _run(lambda: open_store(_config("auto", server.url), os.environ), use)
-    assert ["aiobotocore" in seen.headers["user-agent"] for seen in server.seen] == [False, True, True]
+    _run(lambda: open_store(_config("auto", scripted.url), os.environ), use)
+    assert ["aiobotocore" in seen.headers["user-agent"] for seen in scripted.seen] == [False, True, True]
 
 
 # ---- the interpreter
@@ -755,9 +738,9 @@ print(sorted({"boto3", "botocore", "aiohttp", "aiobotocore", "aioboto3"} & sys.m
 
 
 @pytest.mark.parametrize("used", [False, True])
-def test_obstore_loads_no_boto3_and_the_interpreter_ends_well(server: ScriptedServer, used: bool) -> None:
-    server.play(whole(b"abc"))
-    env = {**os.environ, "HOME": "/nowhere"} | ({"AWS_ENDPOINT_URL": server.url} if used else {})
+def test_obstore_loads_no_boto3_and_the_interpreter_ends_well(scripted: ScriptedServer, used: bool) -> None:
+    scripted.play(whole(b"abc"))
+    env = {**os.environ, "HOME": "/nowhere"} | ({"AWS_ENDPOINT_URL": scripted.url} if used else {})
     for _ in range(3):
         done = subprocess.run([sys.executable, "-c", COUNT], env=env, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
