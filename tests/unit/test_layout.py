@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from thumbnailer.tier import IDLE_MB
+
 ROOT = Path(__file__).parents[2]
 HEAVY = ("boto3", "botocore", "aiohttp", "aioboto3", "PIL", "pyvips", "prometheus_client", "rich", "typer")
 SCRIPT = f"""
@@ -46,3 +48,23 @@ def imported_alone(module: str) -> subprocess.CompletedProcess[str]:
 def test_importing_it_loads_nothing_that_is_not_used_at_every_start(module: str) -> None:
     ended = imported_alone(module)
     assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, "", "")
+
+
+IDLE = r"""
+import re
+import handler.aws_lambda, pillow_heif, thumbnailer.store.obstore_
+from PIL import Image
+from thumbnailer.engine import load_engine
+from thumbnailer.model import EngineName
+for name in EngineName:
+    load_engine(name)
+Image.init()
+print(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
+"""
+
+
+def test_a_process_with_everything_loaded_holds_no_more_than_the_tier_sets_aside_for_it() -> None:
+    """In KiB, of this process alone: `ru_maxrss` would count its parent's, from before the exec."""
+    child = subprocess.run([sys.executable, "-c", IDLE], capture_output=True, text=True, timeout=60, check=False)
+    assert child.returncode == 0, child.stderr
+    assert int(child.stdout) // 1024 <= IDLE_MB
