@@ -1,12 +1,14 @@
-"""`python -m bench engines`: CPU time and growth in memory of both engines, a row a format."""
+"""`python -m bench engines`: CPU time of both engines, a row a format. `python -m bench quality`: their pictures."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench import engines as engines_
+from bench import quality as quality_
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -23,6 +25,16 @@ def engines(
 ) -> None:
     """CPU milliseconds of one picture to 128 px: the table that `auto` follows."""
     engines_.run(megapixels, rounds)
+
+
+@app.command()
+def quality(
+    images: Annotated[Path, typer.Option(exists=True, file_okay=False, help="the pictures")] = quality_.SAMPLES,
+    output: Annotated[Path, typer.Option("-o", "--output", help="the page")] = Path("docs/quality.html"),
+    rendition: Annotated[str, typer.Option(help="the thumbnail to make of each")] = "128x128",
+) -> None:
+    """A page of pictures: the original, both engines' thumbnails, a reference, the differences, the scores."""
+    quality_.run(images, output, rendition)
 
 
 app(prog_name="python -m bench")
