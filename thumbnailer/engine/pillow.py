@@ -7,7 +7,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 from time import perf_counter
 from typing import Any, Final
@@ -44,6 +44,10 @@ COLOUR_SPACES: Final = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}
 REDUCING_GAP: Final = 3.0  # as in the other engine
 FULL_CHROMA: Final = 90  # from this quality on, as in libvips
 SRGB: Final = ImageCms.createProfile("sRGB")
+CONVERSION: Final[dict[str, Any]] = {  # as in the other engine
+    "renderingIntent": ImageCms.Intent.RELATIVE_COLORIMETRIC,
+    "flags": ImageCms.Flags.BLACKPOINTCOMPENSATION,
+}
 DECODER_ERRORS: Final = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
 
 # Between Pillow's warning mark and its error mark the plan decides; beyond the error mark Pillow itself refuses.
@@ -185,14 +189,20 @@ def _press_profile() -> bytes:
 
 def _transformed(image: Image.Image, profile: bytes) -> Image.Image:
     """Through the embedded profile, where that is one for pixels of this kind; a broken one is ignored."""
+    transform = _transform(profile, image.mode)
+    return image if transform is None else ImageCms.applyTransform(image, transform) or image
+
+
+@lru_cache(maxsize=8)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Kept for the next picture: to make one costs ten times what it costs to use it on a thumbnail."""
     try:
         embedded = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if embedded.profile.xcolor_space != COLOUR_SPACES.get(image.mode):
-            return image
-        intent = ImageCms.Intent.PERCEPTUAL
-        return ImageCms.profileToProfile(image, embedded, SRGB, renderingIntent=intent, outputMode="RGB") or image
+        if embedded.profile.xcolor_space != COLOUR_SPACES.get(mode):
+            return None
+        return ImageCms.buildTransform(embedded, SRGB, mode, "RGB", **CONVERSION)
     except (ImageCms.PyCMSError, OSError, ValueError):
-        return image
+        return None
 
 
 def _crop(image: Image.Image, target: Target) -> Image.Image:
