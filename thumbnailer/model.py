@@ -97,7 +97,8 @@ class ImageInfo:
     """What a file's header says of itself. `width` x `height` is as stored, before `orientation` is applied.
 
     `orientation` is the EXIF value (1 to 8; anything else counts as 1). `complete` is False while parts that
-    decide the result (an EXIF chunk behind the pixels) lie beyond the bytes that were probed.
+    decide the result (an EXIF chunk behind the pixels) lie beyond the bytes that were probed. The fields from `scans`
+    on say nothing of the picture, only of what it costs to decode.
     """
 
     format: Format
@@ -112,6 +113,12 @@ class ImageInfo:
     artist: bytes = b""
     copyright: bytes = b""
     complete: bool = True
+    scans: int = 1
+    """Passes of a JPEG decoder over the whole picture, as far as the bytes at hand tell."""
+    band: int = 1
+    """Rows that must be decoded to hand out one of them, where the file decides that: a TIFF's tiles."""
+    held: int = 0
+    """Bytes that a decoder copies into memory as they are in the file: a TIFF's tags, a WebP as a whole."""
 
     @property
     def pixels(self) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
+from itertools import islice
 from time import perf_counter
 from typing import Any, Final
 
@@ -43,7 +44,11 @@ TURNS: Final = {
 COLOUR_SPACES: Final = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}
 REDUCING_GAP: Final = 3.0  # as in the other engine
 SRGB: Final = ImageCms.createProfile("sRGB")
-DECODER_ERRORS: Final = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
+# RuntimeError is how the AVIF and HEIF plugins say it, TypeError how the TIFF plugin does of a page without a size.
+DECODER_ERRORS: Final = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, RuntimeError, TypeError),
+    *(struct.error, zlib.error),
+)
 
 # Between Pillow's warning mark and its error mark the plan decides; beyond the error mark Pillow itself refuses.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -100,9 +105,8 @@ def _resized(image: Image.Image, plan: Plan) -> list[list[tuple[Image.Image, flo
         # Rounded down: Pillow takes the largest scale that leaves no side below what is asked for.
         image.draft(None, (image.width // plan.shrink, image.height // plan.shrink))
     resized: list[list[tuple[Image.Image, float]]] = [[] for _ in plan.targets]
-    for number, frame in enumerate(ImageSequence.Iterator(image)):
-        if number == plan.frames:
-            break
+    # Not one more than planned: to ask for the next is to read it, and of a still nobody has checked that.
+    for number, frame in enumerate(islice(ImageSequence.Iterator(image), plan.frames)):
         pixels = _resizable(frame)
         for frames, target in zip(resized, plan.targets, strict=True):
             if number == 0 or keeps_animation(plan.info, target):
