@@ -97,7 +97,8 @@ class ImageInfo:
     """What a file's header says of itself. `width` x `height` is as stored, before `orientation` is applied.
 
     `orientation` is the EXIF value (1 to 8; anything else counts as 1). `complete` is False while parts that
-    decide the result (an EXIF chunk behind the pixels) lie beyond the bytes that were probed.
+    decide the result (an EXIF chunk behind the pixels) lie beyond the bytes that were probed. `defect` says what is
+    wrong with it that does not keep it from being shown.
     """
 
     format: Format
@@ -112,6 +113,7 @@ class ImageInfo:
     artist: bytes = b""
     copyright: bytes = b""
     complete: bool = True
+    defect: str = ""
 
     @property
     def pixels(self) -> int:

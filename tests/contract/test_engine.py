@@ -15,7 +15,7 @@ from PIL import Image
 from tests.corpus import CORPUS, Row, needs_corpus, rows
 from tests.pictures import opened
 from thumbnailer.engine import installed_engines, load_engine, render
-from thumbnailer.errors import Corrupt, Rejected
+from thumbnailer.errors import Rejected
 from thumbnailer.model import EngineName, EventKind, Fit, Format, ObjectEvent
 from thumbnailer.objects import ObjectHeaders
 from thumbnailer.plan import Plan, make_plan
@@ -220,13 +220,6 @@ def test_the_same_bytes_come_out_every_time_in_any_concurrency(thumbnail: Thumbn
     alone = [made(path) for path in PICTURES]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(made, PICTURES * 3)) == alone * 3
-
-
-@pytest.mark.parametrize("name", ["rocket.jpg", "chelsea.png", "china.webp"])
-def test_a_truncated_picture_is_never_taken_for_whole(thumbnail: Thumbnail, name: str) -> None:
-    data = (SAMPLES / name).read_bytes()
-    with pytest.raises(Corrupt):
-        thumbnail(data[: len(data) // 3])
 
 
 def test_every_libvips_loader_but_those_in_use_is_blocked(tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ from thumbnailer.plan import Plan
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """One encoded picture per target of the plan, in its order. Times are seconds."""
+    """One encoded picture per target of the plan. Times are seconds, `defect` is empty for a whole one."""
 
     engine: EngineName
     pictures: tuple[bytes, ...]
-    damaged: bool
+    defect: str
     decode_seconds: float
     encode_seconds: float
 
@@ -28,7 +28,7 @@ class Engine(Protocol):
     """Synchronous, gives up the GIL while it decodes, does no I/O but reading the one file."""
 
     def render(self, path: str, plan: Plan) -> Rendering:
-        """Raises Corrupt where the file's pixels cannot be read, UnsupportedFormat where a codec is missing."""
+        """All of the picture. Raises Corrupt where that cannot be read, UnsupportedFormat where a codec is missing."""
         ...
 
 
@@ -64,14 +64,19 @@ def load_engine(name: EngineName) -> Engine:
 
 
 def render(load: Callable[[EngineName], Engine], path: str, plan: Plan) -> Rendering:
-    """The plan's engine; what it cannot read its fallback is asked for. Raises the first one's error if neither can."""
-    try:
-        return load(plan.engine).render(path, plan)
-    except Corrupt:
-        if plan.fallback is None:
-            raise
+    """The plan's engine; what it cannot read its fallback is asked for; of what neither can, the part that shows.
+
+    Raises Corrupt where that is less than half of the picture.
+    """
+    engines = (plan.engine,) if plan.fallback is None else (plan.engine, plan.fallback)
+    errors = []
+    for name in engines:
         try:
-            return load(plan.fallback).render(path, plan)
-        except Corrupt:
-            pass
-        raise
+            return load(name).render(path, plan)
+        except Corrupt as error:
+            errors.append(error)
+    if EngineName.PILLOW in engines:
+        from thumbnailer.engine.pillow import render_damaged
+
+        return render_damaged(path, plan)
+    raise errors[0]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
+from itertools import islice
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageSequence
 
-from thumbnailer.engine import Rendering
+from thumbnailer.engine import Rendering, salvage
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.exif import build_credit, valid_orientation
 from thumbnailer.model import EngineName, Format, ImageInfo
@@ -54,30 +56,56 @@ class PillowEngine:
     """The faster one for JPEG: the decoder shrinks, SIMD resamples."""
 
     def render(self, path: str, plan: Plan) -> Rendering:
-        started = perf_counter()
-        with _opened(path, plan) as image:
-            resized = _resized(image, plan)
-            timing = {"duration": image.info.get("duration", 100), "loop": image.info.get("loop")}
-        decoded = perf_counter()
-        pictures = tuple(
-            _encoded(frames, timing, plan.info, target) for frames, target in zip(resized, plan.targets, strict=True)
-        )
-        return Rendering(EngineName.PILLOW, pictures, False, decoded - started, perf_counter() - decoded)
+        return _rendered(path, plan, _all_frames, damaged=False)
+
+
+def render_damaged(path: str, plan: Plan) -> Rendering:
+    """What can be shown of a damaged picture. Raises Corrupt where that is less than half of its rows."""
+    if plan.info.format not in salvage.ROW_BY_ROW:
+        raise Corrupt(f"{plan.info.format}: it is damaged, and only all of it could be shown")
+    return _rendered(path, plan, _frames_left, damaged=True)
+
+
+Frames = Callable[[Image.Image, Plan], Iterator[Image.Image]]
+
+
+def _rendered(path: str, plan: Plan, frames_of: Frames, damaged: bool) -> Rendering:
+    started = perf_counter()
+    with _opened(path, plan, damaged) as image:
+        loop = image.info.get("loop")
+        resized = _resized(frames_of(image, plan), plan)
+    decoded = perf_counter()
+    pictures = tuple(
+        _encoded(frames, loop, plan.info, target) for frames, target in zip(resized, plan.targets, strict=True)
+    )
+    return Rendering(
+        EngineName.PILLOW,
+        pictures,
+        "not all of it can be decoded" if damaged else "",
+        decoded - started,
+        perf_counter() - decoded,
+    )
 
 
 @contextmanager
-def _opened(path: str, plan: Plan) -> Iterator[Image.Image]:
+def _opened(path: str, plan: Plan, damaged: bool) -> Iterator[Image.Image]:
     """The file, opened as the format that was probed; what decoders raise becomes Corrupt."""
     if plan.info.format is Format.HEIC:
         _register_heif()
     try:
-        with Image.open(path, formats=[ALLOWED[plan.info.format]]) as image:
+        with _open(path, plan.info, damaged) as image:
             _refuse_other_size(image, plan.info)
             yield image
     except Image.DecompressionBombError as error:
         raise Corrupt(f"Pillow refuses its size: {error}") from error
     except DECODER_ERRORS as error:
         raise Corrupt(f"Pillow cannot read it: {str(error)[:200]}") from error
+
+
+def _open(path: str, info: ImageInfo, damaged: bool) -> Image.Image:
+    if damaged and info.format is Format.WEBP:  # libwebp does not even open what is not all there
+        return salvage.load_webp(Path(path).read_bytes(), info)
+    return Image.open(path, formats=[ALLOWED[info.format]])
 
 
 def _register_heif() -> None:
@@ -94,15 +122,42 @@ def _refuse_other_size(image: Image.Image, info: ImageInfo) -> None:
         raise Corrupt(f"the header says {info.width}x{info.height}, the decoder {image.width}x{image.height}")
 
 
-def _resized(image: Image.Image, plan: Plan) -> list[list[tuple[Image.Image, float]]]:
-    """For each target its frames, each with its duration in milliseconds."""
+def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
+    """Every frame that the plan counts on, decoded. Raises Corrupt where there are fewer."""
+    _shrink_on_load(image, plan)
+    number = 0
+    for number, frame in enumerate(islice(ImageSequence.Iterator(image), plan.frames), 1):  # noqa: B007
+        frame.load()
+        if salvage.is_cut(frame, plan.info):
+            raise Corrupt("it may break off: its last row is the grey that stands for missing data")
+        yield frame
+    if number < plan.frames:
+        raise Corrupt(f"{number} of its {plan.frames} frames can be decoded")
+
+
+def _frames_left(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
+    """The first frame as far as it goes, and those behind it that are whole."""
+    _shrink_on_load(image, plan)
+    yield image if plan.info.format is Format.WEBP else salvage.load(image, plan.info, DECODER_ERRORS)
+    for number in range(1, plan.frames):
+        try:
+            image.seek(number)
+            image.load()
+        except DECODER_ERRORS:
+            return
+        yield image
+
+
+def _shrink_on_load(image: Image.Image, plan: Plan) -> None:
     if plan.info.format is Format.JPEG and plan.shrink > 1:
         # Rounded down: Pillow takes the largest scale that leaves no side below what is asked for.
         image.draft(None, (image.width // plan.shrink, image.height // plan.shrink))
+
+
+def _resized(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[tuple[Image.Image, float]]]:
+    """For each target its frames, each with its duration in milliseconds."""
     resized: list[list[tuple[Image.Image, float]]] = [[] for _ in plan.targets]
-    for number, frame in enumerate(ImageSequence.Iterator(image)):
-        if number == plan.frames:
-            break
+    for number, frame in enumerate(frames_in):
         pixels = _resizable(frame)
         for frames, target in zip(resized, plan.targets, strict=True):
             if number == 0 or keeps_animation(plan.info, target):
@@ -112,7 +167,6 @@ def _resized(image: Image.Image, plan: Plan) -> list[list[tuple[Image.Image, flo
 
 def _resizable(image: Image.Image) -> Image.Image:
     """The decoded picture in a mode that can be resampled: bits and palettes cannot."""
-    image.load()
     if image.mode == "P" or "transparency" in image.info:
         return image.convert("RGBA" if "transparency" in image.info else "RGB")
     if image.mode == "PA":
@@ -200,7 +254,7 @@ def _crop(image: Image.Image, target: Target) -> Image.Image:
     return image.crop((left, top, left + target.width, top + target.height))
 
 
-def _encoded(frames: list[tuple[Image.Image, float]], timing: dict[str, Any], info: ImageInfo, target: Target) -> bytes:
+def _encoded(frames: list[tuple[Image.Image, float]], loop: int | None, info: ImageInfo, target: Target) -> bytes:
     first = frames[0][0]
     first.info.clear()  # nothing of the source's metadata but artist and copyright
     options = _options(target)
@@ -210,7 +264,7 @@ def _encoded(frames: list[tuple[Image.Image, float]], timing: dict[str, Any], in
     if len(frames) > 1:
         options |= {"save_all": True, "append_images": [frame for frame, _ in frames[1:]]}
         options |= {"duration": [int(duration) for _, duration in frames]}
-        options |= {"loop": timing["loop"]} if timing["loop"] is not None else {}
+        options |= {"loop": loop} if loop is not None else {}
         options |= {"disposal": 2} if target.format is Format.GIF else {}
     out = BytesIO()
     _writable(first, target).save(out, **options)

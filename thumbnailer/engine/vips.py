@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from time import perf_counter
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ REDUCING_GAP: Final = 3.0
 
 
 def _start() -> None:
+    logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # what it warns of is in the outcome, one line a record
     # libvips' own list of untrusted loaders leaves some open (matrix, SVG), so: all shut, these opened by name.
     pyvips.operation_block_set("VipsForeignLoad", True)
     for _, loader in LOADERS.values():
@@ -54,14 +56,15 @@ class VipsEngine:
             )
         except pyvips.Error as error:
             raise Corrupt(f"libvips cannot read it: {_first_line(error)}") from error
-        return Rendering(EngineName.VIPS, pictures, False, decoded - started, perf_counter() - decoded)
+        return Rendering(EngineName.VIPS, pictures, "", decoded - started, perf_counter() - decoded)
 
 
 def _load(path: str, plan: Plan) -> list[Any]:
     """The frames of the picture as they are stored, one for a still."""
     options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
     if plan.info.format is Format.JPEG:
-        options["shrink"] = plan.shrink
+        # To libjpeg missing data is worth a warning; it shows grey in its place.
+        options |= {"shrink": plan.shrink, "fail_on": "warning"}
     if plan.info.format is Format.WEBP:
         options["scale"] = 1 / plan.shrink
     if plan.frames > 1:
