@@ -62,6 +62,13 @@ class Format(StrEnum):
 class Fit(StrEnum):
     INSIDE = "inside"
     COVER = "cover"
+    """cropped around the middle"""
+    SMART = "smart"
+    """cropped around what draws the eye"""
+
+    @property
+    def crops(self) -> bool:
+        return self is not Fit.INSIDE
 
 
 class EngineName(StrEnum):

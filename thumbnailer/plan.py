@@ -39,7 +39,11 @@ QUALITY: Final = {Format.JPEG: 80, Format.WEBP: 80, Format.AVIF: 55, Format.PNG:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A wish resolved: the picture is resized to `scaled`, then cropped from its middle to `width` x `height`."""
+    """A wish resolved: the picture is resized to `scaled`, then cropped to `width` x `height`.
+
+    The crop is around the middle, or, if `smart`, around what draws the eye. `most_bytes`: the encoded picture is to be
+    no larger, if some lower quality makes that possible; None: there is no such limit.
+    """
 
     bucket: str
     key: str
@@ -50,6 +54,9 @@ class Target:
     format: Format
     quality: int
     headers: PutHeaders
+    smart: bool = False
+    progressive: bool = False
+    most_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +149,8 @@ def make_plan(
 def _refuse_picture(info: ImageInfo, settings: Settings, tier: Tier) -> None:
     if info.format not in costs.PREFERENCE:
         raise UnsupportedFormat(f"{info.format}: no engine here reads it")
+    if info.format is Format.SVG and not settings.svg:
+        raise UnsupportedFormat("svg: it is a program for a drawing; THUMBNAILER_SVG=on takes it")
     most = settings.max_pixels or tier.max_pixels
     if info.pixels > most:
         raise TooManyPixels(f"{info.width}x{info.height} are {info.pixels} pixels; at most {most} are taken")
@@ -185,6 +194,9 @@ def _target(
         format=format_,
         quality=rendition.quality or QUALITY[format_],
         headers=target_headers(source, format_, settings),
+        smart=rendition.fit is Fit.SMART,
+        progressive=rendition.progressive and format_ is Format.JPEG,
+        most_bytes=source.size if format_ is info.format and scaled == info.upright else None,
     )
 
 
@@ -198,7 +210,7 @@ def automatic_format(info: ImageInfo) -> Format:
 def scaled_size(rendition: Rendition, width: int, height: int) -> tuple[int, int]:
     """The size to resize to: within the wish (inside) or over it (cover), never enlarged, no side below 1."""
     ratios = [wish / side for wish, side in ((rendition.width, width), (rendition.height, height)) if wish is not None]
-    scale = min(1.0, max(ratios) if rendition.fit is Fit.COVER else min(ratios))
+    scale = min(1.0, max(ratios) if rendition.fit.crops else min(ratios))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 

@@ -32,6 +32,7 @@ ALLOWED: Final = {
     Format.TIFF: "TIFF",
     Format.BMP: "BMP",
     Format.ICO: "ICO",
+    Format.JXL: "JXL",
 }
 TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -103,9 +104,31 @@ def _opened(path: str, plan: Plan, damaged: bool) -> Iterator[Image.Image]:
 
 
 def _open(path: str, info: ImageInfo, damaged: bool) -> Image.Image:
+    if info.format is Format.JXL:
+        return _decoded_jxl(path, info)
     if damaged and info.format is Format.WEBP:  # libwebp does not even open what is not all there
         return salvage.load_webp(Path(path).read_bytes(), info)
     return Image.open(path, formats=[ALLOWED[info.format]])
+
+
+def _decoded_jxl(path: str, info: ImageInfo) -> Image.Image:
+    """The first frame, by libjxl's own binding: it is asked for the size before it decodes, and keeps to one thread."""
+    try:
+        import pylibjxl
+    except ImportError as error:
+        raise UnsupportedFormat("jxl: pylibjxl is not installed") from error
+    data = Path(path).read_bytes()
+    try:
+        header = pylibjxl.probe(data)
+        if (header["width"], header["height"]) != (info.width, info.height):
+            raise Corrupt(f"the header says {info.width}x{info.height}, libjxl {header['width']}x{header['height']}")
+        with pylibjxl.JXL(threads=1) as codec:
+            pixels, metadata = codec.decode(data, metadata=True)
+    except RuntimeError as error:
+        raise Corrupt(f"libjxl cannot read it: {error}") from error
+    image = Image.fromarray(pixels)
+    image.info["icc_profile"] = metadata.get("icc")
+    return image
 
 
 def _register_heif() -> None:
@@ -201,7 +224,7 @@ def _decoded_box(image: Image.Image, plan: Plan) -> tuple[float, float, float, f
 def _orientation_left(image: Image.Image, info: ImageInfo) -> int:
     """What is still to be turned: Pillow turns a TIFF when it loads it, and hands an AVIF's turn on as an EXIF tag."""
     match info.format:
-        case Format.TIFF | Format.HEIC:
+        case Format.TIFF | Format.HEIC | Format.JXL:
             return 1
         case Format.AVIF:
             return valid_orientation(image.getexif().get(ExifTags.Base.Orientation, 1))

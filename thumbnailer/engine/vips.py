@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
 import pyvips
 
+from thumbnailer.costs import Capability
 from thumbnailer.engine import Rendering
 from thumbnailer.errors import Corrupt
 from thumbnailer.exif import build_credit
@@ -21,7 +23,21 @@ LOADERS: Final = {
     Format.WEBP: ("webpload", "VipsForeignLoadWebp"),
     Format.TIFF: ("tiffload", "VipsForeignLoadTiff"),
     Format.AVIF: ("heifload", "VipsForeignLoadHeif"),
+    Format.JP2: ("jp2kload", "VipsForeignLoadJp2k"),
+    Format.SVG: ("svgload_buffer", "VipsForeignLoadSvgBuffer"),
 }
+LAZY: Final = frozenset({Format.SVG})
+"""Opened with the first picture that needs it, because most deployments have it switched off."""
+SAVERS: Final = {
+    Format.JPEG: "jpegsave",
+    Format.PNG: "pngsave",
+    Format.WEBP: "webpsave",
+    Format.AVIF: "heifsave",
+    Format.GIF: "gifsave",
+}
+CSS_DPI: Final = 96
+DRAWN_LARGER: Final = 2
+"""A drawing is rasterised at this many times the wanted size, which smooths what librsvg leaves jagged."""
 WHITE: Final = [255, 255, 255]
 REDUCING_GAP: Final = 3.0
 """Box-shrinking stops at this many times the wanted size; nearer to plain Lanczos than libvips' own 2 at no cost."""
@@ -31,14 +47,25 @@ def _start() -> None:
     logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # what it warns of is in the outcome, one line a record
     # libvips' own list of untrusted loaders leaves some open (matrix, SVG), so: all shut, these opened by name.
     pyvips.operation_block_set("VipsForeignLoad", True)
-    for _, loader in LOADERS.values():
-        pyvips.operation_block_set(loader, False)
+    for format_, (_, loader) in LOADERS.items():
+        if format_ not in LAZY:
+            pyvips.operation_block_set(loader, False)
     pyvips.cache_set_max(0)  # every picture is another one: a cache would only hold memory
     pyvips.cache_set_max_mem(0)
     pyvips.vips_lib.vips_concurrency_set(1)  # the tier's workers are the parallelism
 
 
 _start()
+
+
+def capability() -> Capability:
+    """What this libvips has been built with."""
+    reads = (format_ for format_, (loader, _) in LOADERS.items() if _has(loader))
+    return Capability(frozenset(reads), frozenset(format_ for format_, saver in SAVERS.items() if _has(saver)))
+
+
+def _has(operation: str) -> bool:
+    return bool(pyvips.type_find("VipsOperation", operation))
 
 
 class VipsEngine:
@@ -61,6 +88,8 @@ class VipsEngine:
 
 def _load(path: str, plan: Plan) -> list[Any]:
     """The frames of the picture as they are stored, one for a still."""
+    if plan.info.format is Format.SVG:
+        return [_drawn(path, plan)]
     options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
     if plan.info.format is Format.JPEG:
         # To libjpeg missing data is worth a warning; it shows grey in its place.
@@ -76,6 +105,20 @@ def _load(path: str, plan: Plan) -> list[Any]:
         height = roll.get("page-height")
         return [roll.crop(0, top, roll.width, height) for top in range(0, roll.height, height)]
     return [roll.copy_memory() if len(plan.targets) > 1 else roll]
+
+
+def _drawn(path: str, plan: Plan) -> Any:
+    """A drawing, rasterised at the size that is wanted. From memory: a drawing without an address can refer to nothing
+    outside itself, neither file nor network (librsvg, "security and locations of referenced files").
+    """
+    pyvips.operation_block_set(LOADERS[Format.SVG][1], False)
+    wanted = max(
+        max(target.scaled[0] / plan.info.width, target.scaled[1] / plan.info.height) for target in plan.targets
+    )
+    drawing = Path(path).read_bytes()
+    image = pyvips.Image.svgload_buffer(drawing, dpi=CSS_DPI, scale=min(1.0, DRAWN_LARGER * wanted), fail_on="error")
+    _refuse_other_size(image, plan)
+    return image.copy_memory()
 
 
 def _refuse_other_size(image: Any, plan: Plan) -> None:
