@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from thumbnailer import costs
@@ -26,6 +26,7 @@ from thumbnailer.tier import Tier
 
 SOURCE_ETAG: Final = "source-etag"
 SOURCE_VERSION: Final = "source-version-id"
+PLACEHOLDER: Final = "thumbhash"
 MOST_METADATA: Final = 2048  # S3's limit on user metadata, names and values together, in bytes
 CONTENT_TYPES: Final = {
     Format.JPEG: "image/jpeg",
@@ -73,6 +74,7 @@ class Plan:
     targets: tuple[Target, ...]
     fetch_bytes: int
     memory_estimate: int
+    thumbhash: bool
 
 
 # --- before anything is read --------------------------------------------------------------------------------------
@@ -143,7 +145,7 @@ def make_plan(
         raise TooManyPixels(f"{info.width}x{info.height} needs {least >> 20} MB, there are {tier.memory_budget >> 20}")
     engine, fallback = fitting[0], next(iter(fitting[1:]), None)
     most = max(needs[name] for name in fitting)
-    return Plan(event, info, engine, fallback, shrink, frames, targets, source.size, most)
+    return Plan(event, info, engine, fallback, shrink, frames, targets, source.size, most, settings.thumbhash)
 
 
 def _refuse_picture(info: ImageInfo, settings: Settings, tier: Tier) -> None:
@@ -233,10 +235,20 @@ def target_headers(source: ObjectHeaders, format_: Format, settings: Settings) -
     )
 
 
+def with_placeholder(headers: PutHeaders, placeholder: str) -> PutHeaders:
+    """With the ThumbHash in the metadata, unless that is full."""
+    metadata = {**(headers.metadata or {}), PLACEHOLDER: placeholder}
+    return replace(headers, metadata=metadata) if _metadata_size(metadata) <= MOST_METADATA else headers
+
+
+def _metadata_size(metadata: Mapping[str, str]) -> int:
+    return sum(len(name) + len(value) for name, value in metadata.items())
+
+
 def _metadata(source: ObjectHeaders) -> Mapping[str, str]:
     """Ours always; the user's as well unless both together are more than S3 takes."""
     ours = {SOURCE_ETAG: source.etag or ""}
     if source.version_id:
         ours[SOURCE_VERSION] = source.version_id
     both = {**source.metadata, **ours}
-    return both if sum(len(name) + len(value) for name, value in both.items()) <= MOST_METADATA else ours
+    return both if _metadata_size(both) <= MOST_METADATA else ours

@@ -23,6 +23,8 @@ class Rendering:
     defect: str
     decode_seconds: float
     encode_seconds: float
+    placeholders: tuple[str, ...] = ()
+    """a ThumbHash each, where the plan asks for them"""
 
 
 class Engine(Protocol):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -10,7 +12,8 @@ from typing import Any, Final
 import pyvips
 
 from thumbnailer.costs import Capability
-from thumbnailer.engine import Rendering
+from thumbnailer.engine import Rendering, cropping, placeholder
+from thumbnailer.engine.fitting import within_bytes
 from thumbnailer.errors import Corrupt
 from thumbnailer.exif import build_credit
 from thumbnailer.model import EngineName, Format, ImageInfo
@@ -78,12 +81,13 @@ class VipsEngine:
             resized = [_in_memory(_resized(frames, plan, target)) for target in plan.targets]
             decoded = perf_counter()
             pictures = tuple(
-                _encoded(frame_list, frames[0], plan, target)
+                within_bytes(target, partial(_encoded, frame_list, frames[0], plan))
                 for frame_list, target in zip(resized, plan.targets, strict=True)
             )
         except pyvips.Error as error:
             raise Corrupt(f"libvips cannot read it: {_first_line(error)}") from error
-        return Rendering(EngineName.VIPS, pictures, "", decoded - started, perf_counter() - decoded)
+        placeholders = tuple(_placeholder(frame_list[0]) for frame_list in resized) if plan.thumbhash else ()
+        return Rendering(EngineName.VIPS, pictures, "", decoded - started, perf_counter() - decoded, placeholders)
 
 
 def _load(path: str, plan: Plan) -> list[Any]:
@@ -130,16 +134,38 @@ def _refuse_other_size(image: Any, plan: Plan) -> None:
 
 def _resized(frames: list[Any], plan: Plan, target: Target) -> list[Any]:
     wanted = frames if keeps_animation(plan.info, target) else frames[:1]
-    return [_thumbnail(frame, plan, target) for frame in wanted]
+    whole = [_thumbnail(frame, plan, target) for frame in wanted]
+    if target.smart:
+        whole = _in_memory(whole)  # it is looked at before it is cropped
+    left, top = _corner(whole[0], target)
+    return [frame.crop(left, top, target.width, target.height) for frame in whole]
+
+
+def _corner(image: Any, target: Target) -> cropping.Corner:
+    if not target.smart:
+        return cropping.middle(image.width, image.height, target)
+    return cropping.attention(image.width, image.height, _rgb(image).write_to_memory(), target)
+
+
+def _rgb(image: Any) -> Any:
+    """On white, in three bands of a byte."""
+    flat = image.flatten(background=WHITE[: image.bands - 1]) if image.hasalpha() else image
+    return flat.colourspace("srgb").cast("uchar")
+
+
+def _placeholder(image: Any) -> str:
+    width, height = placeholder.size_for(image.width, image.height)
+    small = _rgb(image).resize(width / image.width, vscale=height / image.height)
+    return placeholder.thumbhash(width, height, small.write_to_memory())
 
 
 def _thumbnail(image: Any, plan: Plan, target: Target) -> Any:
-    """Resized, in sRGB, upright and cropped: colours and turns come after the resize, on the few pixels left."""
+    """Resized, in sRGB and upright: colours and turns come after the resize, on the few pixels left."""
     orientation = 1 if _turns_itself(plan.info) else plan.info.orientation
     width, height = reversed(target.scaled) if orientation >= 5 else target.scaled
     source, times = _unrounded(image, plan)
     small = _resize(source, width * times, height * times)
-    return _crop(_upright(_srgb(small.crop(0, 0, width, height)), orientation), target)
+    return _upright(_srgb(small.crop(0, 0, width, height)), orientation)
 
 
 def _unrounded(image: Any, plan: Plan) -> tuple[Any, int]:
@@ -199,11 +225,6 @@ def _upright(image: Any, orientation: int) -> Any:
     return image
 
 
-def _crop(image: Any, target: Target) -> Any:
-    left, top = (image.width - target.width) // 2, (image.height - target.height) // 2
-    return image.crop(left, top, target.width, target.height)
-
-
 def _in_memory(frames: list[Any]) -> list[Any]:
     """Decoding happens here; what comes after works on a small picture."""
     return [frame.copy_memory() for frame in frames]
@@ -242,16 +263,24 @@ def _save(image: Any, target: Target) -> bytes:
     keep = "exif" if image.get_typeof("exif-data") else "none"  # asked to keep it, libvips would make one up
     match target.format:
         case Format.JPEG:
-            data = image.jpegsave_buffer(Q=target.quality, optimize_coding=True, keep=keep)
+            options = {"optimize_coding": True, "interlace": target.progressive}
+            data = image.jpegsave_buffer(Q=target.quality, keep=keep, **options)
         case Format.PNG:
-            data = image.pngsave_buffer(compression=6, filter="all", keep=keep)
+            data = image.pngsave_buffer(keep=keep, **_png_options(target))
         case Format.WEBP:
             data = image.webpsave_buffer(Q=target.quality, keep=keep)
         case Format.AVIF:
             data = image.heifsave_buffer(Q=target.quality, compression="av1", effort=3, keep=keep)
         case _:
-            data = image.gifsave_buffer(keep="none")
+            data = image.gifsave_buffer(keep="none", bitdepth=max(1, math.ceil(8 * target.quality / 100)))
     return bytes(data)
+
+
+def _png_options(target: Target) -> dict[str, Any]:
+    """At full quality every colour; below it a palette, with the quality as its quantiser takes it."""
+    if target.quality == 100:
+        return {"compression": 6, "filter": "all"}
+    return {"compression": 9, "palette": True, "Q": target.quality, "effort": 10}
 
 
 def _first_line(error: Exception) -> str:
