@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 import warnings
 import zlib
@@ -14,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from PIL import ExifTags, Image, ImageCms, ImageFile, ImageSequence
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageSequence, _imaging
 
 from thumbnailer.engine import Rendering, cropping, placeholder, salvage
 from thumbnailer.engine.fitting import within_bytes
@@ -53,6 +54,17 @@ DECODER_ERRORS: Final = (OSError, SyntaxError, ValueError, EOFError, IndexError,
 # Between Pillow's warning mark and its error mark the plan decides; beyond the error mark Pillow itself refuses.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # on odd tags, which we do not use
+
+
+def _quiet_libtiff() -> None:
+    """libtiff writes what it thinks of a file to standard error, between our lines of JSON."""
+    library = ctypes.CDLL(_imaging.__file__)
+    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        if hasattr(library, name):
+            getattr(library, name)(None)
+
+
+_quiet_libtiff()
 
 
 class PillowEngine:
