@@ -137,6 +137,7 @@ def make_plan(
     if not engines:
         raise UnsupportedFormat(f"{info.format}: no engine here reads it" + _writes_too(targets))
     frames = _frames(info, targets)
+    _refuse_work(info, frames, settings, tier)
     output = sum(target.scaled[0] * target.scaled[1] for target in targets)
     needs = {name: costs.memory_estimate(info, name, shrink, frames, output) for name in engines}
     fitting = [name for name in engines if needs[name] <= tier.memory_budget]
@@ -158,6 +159,15 @@ def _refuse_picture(info: ImageInfo, settings: Settings, tier: Tier) -> None:
         raise TooManyPixels(f"{info.width}x{info.height} are {info.pixels} pixels; at most {most} are taken")
     if info.frames > (settings.max_frames or tier.max_frames) and info.format in costs.ANIMATED:
         raise TooManyFrames(f"{info.frames} frames; at most {settings.max_frames or tier.max_frames} are taken")
+
+
+def _refuse_work(info: ImageInfo, frames: int, settings: Settings, tier: Tier) -> None:
+    """Frames and scans are nearly free to write and cost a pass over the picture each to read."""
+    work, most = costs.pixels_of_work(info, frames), settings.max_pixels or tier.max_pixels
+    if work > most:
+        passes = f"{frames} frames" if frames > 1 else f"{info.scans} scans"
+        size = f"{info.width}x{info.height} in {passes}"
+        raise TooManyPixels(f"{size} takes as long as {work} pixels; at most {most} are taken")
 
 
 def _writes_too(targets: Iterable[Target]) -> str:

@@ -49,7 +49,11 @@ COLOUR_SPACES: Final = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}
 PALETTES: Final = frozenset({Format.PNG, Format.GIF})
 REDUCING_GAP: Final = 3.0  # as in the other engine
 SRGB: Final = ImageCms.createProfile("sRGB")
-DECODER_ERRORS: Final = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
+# RuntimeError is how the AVIF and HEIF plugins say it, TypeError how the TIFF plugin does of a page without a size.
+DECODER_ERRORS: Final = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, RuntimeError, TypeError),
+    *(struct.error, zlib.error),
+)
 
 # Between Pillow's warning mark and its error mark the plan decides; beyond the error mark Pillow itself refuses.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
