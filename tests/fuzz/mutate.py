@@ -28,12 +28,21 @@ Change = Callable[[Random, bytearray, int, bytes], None]
 
 def broken_file(seed: int, number: int) -> tuple[Source, bytes]:
     """The input of that number in the run of that seed, and what it was made of."""
-    dice = Random(f"{seed}:{number}")
-    source = picked(dice)
+    dice = _dice(seed, number)
+    source = _picked(dice)
     return source, mutated(dice, source)
 
 
-def picked(dice: Random) -> Source:
+def source_of(seed: int, number: int) -> Source:
+    """What that input is made of."""
+    return _picked(_dice(seed, number))
+
+
+def _dice(seed: int, number: int) -> Random:
+    return Random(f"{seed}:{number}")
+
+
+def _picked(dice: Random) -> Source:
     """Of two the smaller: in small files a change hits something more often, and they cost less."""
     files = by_kind()[dice.choice(WHEEL)]
     return files[min(dice.randrange(len(files)), dice.randrange(len(files)))]
@@ -149,7 +158,8 @@ def _other_parts(dice: Random, parts: list[Part], strangers: list[Part]) -> list
             del parts[at]
             return parts or strangers[:1]
         case 1:
-            parts[to:to] = [parts[at]] * dice.choice((1, 1, 2, 120))
+            most = MOST_BYTES // (1 + len(parts[at].body))
+            parts[to:to] = [parts[at]] * min(most, dice.choice((1, 1, 2, 120)))
         case 2:
             parts[at], parts[to] = parts[to], parts[at]
         case 3:

@@ -44,7 +44,7 @@ def split(kind: str, data: bytes) -> list[Part]:
 def join(kind: str, parts: list[Part]) -> bytes:
     write = {"png": _png_chunk, "jpeg": _jpeg_segment, "webp": _riff_chunk}.get(kind)
     data = b"".join(write(part) if part.name and write else part.body for part in parts)
-    if kind == "webp" and data[:4] == b"RIFF":
+    if kind == "webp" and data[:4] == b"RIFF" and len(data) >= 8:
         return data[:4] + struct.pack("<I", len(data) - 8) + data[8:]
     return data
 

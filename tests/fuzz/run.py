@@ -12,7 +12,7 @@ from pathlib import Path
 from pebble import ProcessExpired, ProcessPool
 
 from tests.fuzz import worker
-from tests.fuzz.mutate import broken_file
+from tests.fuzz.mutate import source_of
 from tests.fuzz.verdict import Problem, Verdict
 
 Start = Callable[[Path], None]
@@ -55,7 +55,7 @@ def _verdict(future: Future[Verdict], seed: int, number: int, folder: Path) -> V
         problem = Problem(f"crash: {_death(error.exitcode)}", _last_words(folder, number))
     except Exception as error:
         problem = Problem(f"escaped: {type(error).__name__}", str(error))
-    source, _ = broken_file(seed, number)
+    source = source_of(seed, number)
     return Verdict(number, source.name, source.kind, problem.kind, problems=(problem,))
 
 

@@ -45,7 +45,11 @@ TURNS: Final = {
 COLOUR_SPACES: Final = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}
 REDUCING_GAP: Final = 3.0  # as in the other engine
 SRGB: Final = ImageCms.createProfile("sRGB")
-DECODER_ERRORS: Final = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
+DECODER_ERRORS: Final = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error),
+    RuntimeError,  # AVIF and HEIC
+    MemoryError,  # a PNG chunk that claims gigabytes: what a picture truly needs was admitted before
+)
 
 # Between Pillow's warning mark and its error mark the plan decides; beyond the error mark Pillow itself refuses.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
