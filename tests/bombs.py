@@ -37,7 +37,7 @@ def deflated_zeros(size: int) -> bytes:
     packer = zlib.compressobj(9, wbits=-15)
     once = packer.compress(bytes(block)) + packer.flush(
         zlib.Z_FULL_FLUSH
-    )  # a flush makes it stand alone, so repeatable
+    )  # a flush makes it stand alone, so it can repeat
     rest = zlib.compressobj(9, wbits=-15)
     end = rest.compress(bytes(size % block)) + rest.flush()
     # Adler-32 of n zeros: the first sum stays 1, the second counts them.

@@ -42,7 +42,7 @@ class Cost:
 
 
 def measured(data: bytes, memory_mb: int = 512, env: Mapping[str, str] | None = None) -> Cost:
-    """The cost of these bytes on a Lambda of that size. Raises TimeoutError where they hang it, and says what killed it."""
+    """The cost of these bytes on a Lambda of that size. Raises TimeoutError where they hang it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.measured"])
     ours, theirs = context.Pipe(duplex=False)

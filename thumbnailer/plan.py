@@ -20,7 +20,7 @@ from thumbnailer.errors import (
 )
 from thumbnailer.model import EngineName, EventKind, Fit, Format, ImageInfo, ObjectEvent
 from thumbnailer.objects import ObjectHeaders, PutHeaders
-from thumbnailer.renditions import OUTPUT_FORMATS, Rendition, target_key
+from thumbnailer.renditions import MAX_SIDE, OUTPUT_FORMATS, Rendition, target_key
 from thumbnailer.settings import Settings
 from thumbnailer.tier import Tier
 
@@ -220,9 +220,14 @@ def automatic_format(info: ImageInfo) -> Format:
 
 
 def scaled_size(rendition: Rendition, width: int, height: int) -> tuple[int, int]:
-    """The size to resize to: within the wish (inside) or over it (cover), never enlarged, no side below 1."""
-    ratios = [wish / side for wish, side in ((rendition.width, width), (rendition.height, height)) if wish is not None]
-    scale = min(1.0, max(ratios) if rendition.fit.crops else min(ratios))
+    """The size to resize to: within the wish (inside) or over it (cover), never enlarged, no side below 1.
+
+    A side that is left to follow from the other is still no longer than thumbnails may be.
+    """
+    sides = ((rendition.width, width), (rendition.height, height))
+    ratios = [wish / side for wish, side in sides if wish is not None]
+    longest = [MAX_SIDE / side for wish, side in sides if wish is None]
+    scale = min(1.0, max(ratios) if rendition.fit.crops else min(ratios), *longest)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 

@@ -122,10 +122,10 @@ def test_inside_stays_within_wish_and_source_and_keeps_the_aspect(
 ) -> None:
     rendition = Rendition("r", wish_width, wish_height)
     scaled = scaled_size(rendition, width, height)
-    assert 1 <= scaled[0] <= min(width, wish_width or width)
+    assert 1 <= scaled[0] <= min(width, wish_width or MAX_SIDE)
     assert 1 <= scaled[1] <= min(height, wish_height)
     assert cropped_size(rendition, scaled) == scaled
-    scale = min(Fraction(1), Fraction(wish_height, height), Fraction(wish_width or width, width))
+    scale = min(Fraction(1), Fraction(wish_height, height), Fraction(wish_width or MAX_SIDE, width))
     assert_aspect_kept(scale, (width, height), scaled)
 
 

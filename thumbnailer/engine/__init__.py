@@ -91,7 +91,7 @@ def render(load: Callable[[EngineName], Engine], path: str, plan: Plan) -> Rende
         try:
             return load(name).render(path, plan)
         except Corrupt as error:
-            errors.append(error)
+            errors.append(Corrupt(str(error)))  # without its traceback, which would keep what that engine has decoded
     if EngineName.PILLOW in engines:
         from thumbnailer.engine.pillow import render_damaged
 

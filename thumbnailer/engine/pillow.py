@@ -49,9 +49,10 @@ COLOUR_SPACES: Final = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}
 PALETTES: Final = frozenset({Format.PNG, Format.GIF})
 REDUCING_GAP: Final = 3.0  # as in the other engine
 SRGB: Final = ImageCms.createProfile("sRGB")
-# RuntimeError is how the AVIF and HEIF plugins say it, TypeError how the TIFF plugin does of a page without a size.
+# RuntimeError is how the AVIF and HEIF plugins say it, TypeError how the TIFF plugin does of a page without a size,
+# MemoryError how the PNG plugin does of a chunk that claims gigabytes: what a picture truly needs was admitted before.
 DECODER_ERRORS: Final = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, RuntimeError, TypeError),
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, RuntimeError, TypeError, MemoryError),
     *(struct.error, zlib.error),
 )
 

@@ -53,7 +53,9 @@ def load(image: Image.Image, info: ImageInfo, errors: tuple[type[Exception], ...
         _end_early(image)
     try:
         image.load()
-    except errors:
+    except errors as error:
+        if image._im is None:
+            raise Corrupt("nothing of it can be decoded") from error
         image.tile = []  # type: ignore[attr-defined]  # what is there counts as all there is
     return _completed(image, noise, interlaced=info.progressive and info.format is not Format.JPEG)
 
