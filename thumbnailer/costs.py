@@ -24,6 +24,9 @@ PREFERENCE: Final[Mapping[Format, tuple[EngineName, ...]]] = {
     Format.HEIC: (EngineName.PILLOW,),
     Format.BMP: (EngineName.PILLOW,),
     Format.ICO: (EngineName.PILLOW,),
+    Format.JXL: (EngineName.PILLOW,),
+    Format.JP2: (EngineName.VIPS,),
+    Format.SVG: (EngineName.VIPS,),
 }
 MOST_SHRINK: Final = 8
 ORDINARY_SCANS: Final = 10

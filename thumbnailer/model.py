@@ -62,6 +62,13 @@ class Format(StrEnum):
 class Fit(StrEnum):
     INSIDE = "inside"
     COVER = "cover"
+    """cropped around the middle"""
+    SMART = "smart"
+    """cropped around what draws the eye"""
+
+    @property
+    def crops(self) -> bool:
+        return self is not Fit.INSIDE
 
 
 class EngineName(StrEnum):
@@ -97,8 +104,9 @@ class ImageInfo:
     """What a file's header says of itself. `width` x `height` is as stored, before `orientation` is applied.
 
     `orientation` is the EXIF value (1 to 8; anything else counts as 1). `complete` is False while parts that
-    decide the result (an EXIF chunk behind the pixels) lie beyond the bytes that were probed. The fields from `scans`
-    on say nothing of the picture, only of what it costs to decode.
+    decide the result (an EXIF chunk behind the pixels) lie beyond the bytes that were probed. `defect` says what is
+    wrong with it that does not keep it from being shown. The fields from `scans` on say nothing of the picture, only of
+    what it costs to decode.
     """
 
     format: Format
@@ -113,6 +121,7 @@ class ImageInfo:
     artist: bytes = b""
     copyright: bytes = b""
     complete: bool = True
+    defect: str = ""
     scans: int = 1
     """Passes of a JPEG decoder over the whole picture, as far as the bytes at hand tell."""
     band: int = 1

@@ -662,9 +662,6 @@ def test_a_jpeg_xl_codestream_may_be_split_over_boxes() -> None:
         ("width='40px' height='0.5in'", (40, 48)),
         ('width="100%" height="100%" viewBox="0 0 40 30"', (40, 30)),
         ('width="80" viewBox="0,0,40,30"', (80, 60)),
-        ('viewBox="0 0 1e9 x"', (0, 0)),
-        ('stroke-width="3"', (0, 0)),
-        ("", (0, 0)),
     ],
 )
 def test_the_size_of_an_svg_is_read_from_its_root(root: str, size: tuple[int, int]) -> None:
@@ -672,6 +669,12 @@ def test_the_size_of_an_svg_is_read_from_its_root(root: str, size: tuple[int, in
     for text in (f"<svg {root}/>", f"{prologue}<svg:svg {root}></svg:svg>"):
         info = whole(text.encode())
         assert (info.format, info.width, info.height) == (Format.SVG, *size)
+
+
+@pytest.mark.parametrize("root", ['viewBox="0 0 1e9 x"', 'stroke-width="3"', 'width="50%" height="9"', ""])
+def test_an_svg_without_a_size_of_its_own_is_refused(root: str) -> None:
+    with pytest.raises(UnsupportedFormat, match="size"):
+        whole(f"<svg {root}/>".encode())
 
 
 def test_an_svg_in_utf_16_is_read() -> None:

@@ -44,6 +44,8 @@ UNREAD_FRAMES = {
     0xF7: "JPEG-LS",
 }
 PRECISIONS = (8, 12)
+ALL_COEFFICIENTS = (0, 63, 0)
+"""What the scan of a sequential picture must say of itself: from, to, and no approximation (T.81 B.2.3)."""
 SCAN = re.compile(rb"\xff\xda")
 MAX_SCANS = 100
 """Cameras and encoders write about 10. Every one is a pass over the whole picture, and no decoder has a limit."""
@@ -69,6 +71,10 @@ class _Header:
         return next((s for s in wanted if head.up_to(s.start, len(prefix)) == prefix), None)
 
     @property
+    def scan(self) -> _Segment | None:
+        return next((s for s in self.segments if s.marker == SOS), None)
+
+    @property
     def frame(self) -> _Segment | None:
         return next((s for s in self.segments if s.marker in READ_FRAMES), None)
 
@@ -92,14 +98,31 @@ def read_jpeg(head: Head) -> ImageInfo:
         artist=exif.artist,
         copyright=exif.copyright,
         complete=header.complete and (head.whole or not many_scans),
+        defect=_scan_defect(head, header, header.frame),
         scans=_scans(head) if many_scans else 1,
     )
 
 
+def scan_start(head: Head) -> int:
+    """Where the first scan's header begins. Raises Corrupt, NeedMoreBytes."""
+    scan = _header(head).scan
+    if scan is None:
+        raise Corrupt("JPEG has no scan")
+    return scan.start
+
+
+def _scan_defect(head: Head, header: _Header, frame: _Segment) -> str:
+    """Some cameras write nonsense where a sequential picture's scan has no choice; decoders do not mind."""
+    if header.scan is None or frame.marker in PROGRESSIVE:
+        return ""
+    components = head.up_to(header.scan.start, 1)
+    said = head.up_to(header.scan.start + 1 + 2 * components[0], 3) if components else b""
+    return "a scan header that makes no sense" if len(said) == 3 and tuple(said) != ALL_COEFFICIENTS else ""
+
+
 def _has_many_scans(head: Head, header: _Header, frame: _Segment) -> bool:
     """As libjpeg's `has_multiple_scans`: a progressive frame, or a first scan that has not all its components."""
-    scan = next((s for s in header.segments if s.marker == SOS), None)
-    in_scan = head.up_to(scan.start, 1) if scan else b""
+    in_scan = head.up_to(header.scan.start, 1) if header.scan else b""
     return frame.marker in PROGRESSIVE or in_scan != head.up_to(frame.start + 5, 1)
 
 
