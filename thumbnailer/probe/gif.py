@@ -1,7 +1,6 @@
 """GIF (CompuServe GIF89a). Frames are counted by stepping over data blocks, never by decoding them.
 
-Limit: a frame behind the first that goes beyond the canvas does not count towards the size. One that goes far beyond it
-ends the animation before it: decoders grow the canvas, or allocate the frame, before a byte of it is read.
+Limit: a frame behind the first that is larger than the canvas does not count towards the size.
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ BLOCK_STEPS = 10
 EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B
 BLOCK_START = re.compile(rb"[!,;]")
 GRAPHIC_CONTROL, APPLICATION = b"\xf9", b"\xff"
-MOST_BEYOND = 65_536
-"""Pixels that frames may need in all beside twice the canvas."""
 LOOPING = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 
 
@@ -33,14 +30,11 @@ class _Seen:
 
     width: int
     height: int
-    reach: tuple[int, int]
-    """Right and bottom of canvas and frames together."""
     frames: int = 0
     interlaced: bool = False
     transparent: bool = False
     looping: bool = False
     ended: bool = False
-    defect: str = ""
 
 
 def read_gif(head: Head) -> ImageInfo:
@@ -59,13 +53,12 @@ def read_gif(head: Head) -> ImageInfo:
         has_alpha=seen.transparent,
         frames=seen.frames,
         complete=seen.ended or not animated,
-        defect=seen.defect,
     )
 
 
 def _walk(head: Head) -> _Seen:
     width, height, flags = head.unpack("<HHB", 6)
-    seen = _Seen(width, height, (width, height))
+    seen = _Seen(width, height)
     position = 13 + _colour_table(flags)
     steps = MAX_STEPS
     while steps > 0 and not seen.ended:
@@ -105,10 +98,7 @@ def _image(head: Head, seen: _Seen, position: int) -> tuple[_Seen, int]:
             height=max(seen.height, top + height) if height else seen.height,
             interlaced=bool(flags & 0x40),
         )
-    reach = max(seen.reach[0], left + width), max(seen.reach[1], top + height)
-    if seen.frames and reach[0] * reach[1] > 2 * seen.width * seen.height + MOST_BEYOND:
-        return replace(seen, ended=True, defect=f"frame {seen.frames + 1} is far larger than the canvas"), position
-    return replace(seen, reach=reach, frames=seen.frames + 1), position + 11 + _colour_table(flags)
+    return replace(seen, frames=seen.frames + 1), position + 11 + _colour_table(flags)
 
 
 def _extension(head: Head, seen: _Seen, position: int) -> tuple[_Seen, int]:
