@@ -186,6 +186,16 @@ def test_of_a_cut_animation_the_whole_frames_are_left(engine: EngineName) -> Non
         assert 2 <= opened(made.thumbnails[0]).n_frames <= 3  # type: ignore[attr-defined]
 
 
+@ENGINES
+def test_decoders_write_nothing_to_standard_error(engine: EngineName, capfd: pytest.CaptureFixture[str]) -> None:
+    """Between lines of JSON, theirs could not be told from ours."""
+    data = bytearray(encoded(photo(), "TIFF", compression="tiff_lzw"))
+    data[200:400] = b"\xff" * 200
+    for source in (bytes(data), SOURCES["baseline.jpg"]()[:5000], SOURCES["rgb.png"]()[:5000]):
+        process(source, ENGINE=engine)
+    assert capfd.readouterr().err == ""
+
+
 def test_a_damaged_picture_does_not_make_others_lenient() -> None:
     """What is missing is looked for in one picture at a time: nothing of a decoder is switched for the process."""
     cut = SOURCES["baseline.jpg"]()

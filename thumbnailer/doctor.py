@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from thumbnailer import settings as settings_
-from thumbnailer.app import sized_tier
+from thumbnailer.app import check_extras, sized_tier
 from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import SettingsError
 from thumbnailer.model import EngineName
@@ -112,6 +112,7 @@ def _settings() -> Iterator[Finding]:
     machine, env = settings_.machine(), settings_.environment()
     try:
         settings = settings_.load()
+        check_extras(settings)
     except SettingsError as error:
         yield Finding(False, "settings", str(error))
         return

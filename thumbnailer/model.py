@@ -62,6 +62,13 @@ class Format(StrEnum):
 class Fit(StrEnum):
     INSIDE = "inside"
     COVER = "cover"
+    """cropped around the middle"""
+    SMART = "smart"
+    """cropped around what draws the eye"""
+
+    @property
+    def crops(self) -> bool:
+        return self is not Fit.INSIDE
 
 
 class EngineName(StrEnum):
@@ -98,7 +105,8 @@ class ImageInfo:
 
     `orientation` is the EXIF value (1 to 8; anything else counts as 1). `complete` is False while parts that
     decide the result (an EXIF chunk behind the pixels) lie beyond the bytes that were probed. `defect` says what is
-    wrong with it that does not keep it from being shown.
+    wrong with it that does not keep it from being shown. The fields from `scans` on say nothing of the picture, only of
+    what it costs to decode.
     """
 
     format: Format
@@ -114,6 +122,12 @@ class ImageInfo:
     copyright: bytes = b""
     complete: bool = True
     defect: str = ""
+    scans: int = 1
+    """Passes of a JPEG decoder over the whole picture, as far as the bytes at hand tell."""
+    band: int = 1
+    """Rows that must be decoded to hand out one of them, where the file decides that: a TIFF's tiles."""
+    held: int = 0
+    """Bytes that a decoder copies into memory as they are in the file: a TIFF's tags, a WebP as a whole."""
 
     @property
     def pixels(self) -> int:

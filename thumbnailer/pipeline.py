@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import IO, Final
 
@@ -41,7 +41,7 @@ from thumbnailer.logs import LOGGER
 from thumbnailer.model import EngineName, EventKind, Format, ImageInfo, ObjectEvent, Outcome, Output, Status
 from thumbnailer.notes import note_body, note_headers, note_key
 from thumbnailer.objects import ObjectBody, ObjectHeaders, ObjectStore
-from thumbnailer.plan import Plan, Target, make_plan, refuse_event, refuse_headers
+from thumbnailer.plan import Plan, Target, make_plan, refuse_event, refuse_headers, with_placeholder
 from thumbnailer.probe import ending_defect, probe
 from thumbnailer.renditions import possible_target_keys
 from thumbnailer.settings import Settings
@@ -296,7 +296,7 @@ class Pipeline:
 
     async def _upload(self, plan: Plan, rendering: Rendering, trace: Trace) -> list[Output]:
         """All PUTs at once."""
-        pairs = list(zip(plan.targets, rendering.pictures, strict=True))
+        pairs = list(zip(_labelled(plan.targets, rendering.placeholders), rendering.pictures, strict=True))
         with trace.stage("upload"), destination_errors():
             await asyncio.gather(*(self._store.put(t.bucket, t.key, data, t.headers) for t, data in pairs))
         return [_output(target, data) for target, data in pairs]
@@ -312,6 +312,14 @@ class Pipeline:
         await asyncio.gather(*self._decoding, return_exceptions=True)
         self._decoders.shutdown()
         await self._store.aclose()
+
+
+def _labelled(targets: Sequence[Target], placeholders: Sequence[str]) -> list[Target]:
+    """The targets with their placeholders in their headers, where there are any."""
+    if not placeholders:
+        return list(targets)
+    labelled = zip(targets, placeholders, strict=True)
+    return [replace(target, headers=with_placeholder(target.headers, text)) for target, text in labelled]
 
 
 def _output(target: Target, data: bytes) -> Output:

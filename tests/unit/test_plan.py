@@ -63,7 +63,7 @@ def settings(**values: str) -> Settings:
 
 
 def plan(info: ImageInfo = JPEG, tier: Tier = TIER, source: ObjectHeaders = SOURCE, **values: str) -> Plan:
-    return make_plan(EVENT, info, source, settings(**values), tier, INSTALLED)
+    return make_plan(EVENT, info, source, settings(**{"SVG": "on", **values}), tier, INSTALLED)
 
 
 # --- sizes --------------------------------------------------------------------------------------------------------

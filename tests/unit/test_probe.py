@@ -305,7 +305,8 @@ def test_the_frames_of_an_apng_are_told() -> None:
 def test_exif_behind_the_pixels_is_seen_when_all_is_at_hand() -> None:
     data = png(chunk(b"IDAT", bytes(99)), chunk(b"eXIf", exif(6).removeprefix(b"Exif\0\0")), chunk(b"IEND"))
     assert whole(data).orientation == 6
-    assert probe(data[:80], len(data)).orientation == 1
+    part = probe(data[:80], len(data))
+    assert (part.orientation, part.complete) == (1, False)
 
 
 def test_a_png_whose_pixels_are_out_of_reach_is_incomplete() -> None:
@@ -314,11 +315,17 @@ def test_a_png_whose_pixels_are_out_of_reach_is_incomplete() -> None:
     assert whole(data).complete
 
 
-def test_of_a_million_tiny_chunks_only_some_are_walked() -> None:
-    data = png(chunk(b"teXt") * 1_000_000)
+@pytest.mark.parametrize("kind", [b"teXt", b"IDAT"])
+def test_a_png_of_a_million_tiny_chunks_is_corrupt(kind: bytes) -> None:
+    data = png(chunk(kind) * 1_000_000)
     before = time.process_time()
-    assert whole(data).width == 40
+    with pytest.raises(Corrupt, match="chunks"):
+        whole(data)
     assert time.process_time() - before < CPU_BOUND
+
+
+def test_a_png_of_as_many_chunks_as_encoders_write_is_read() -> None:
+    assert whole(png(chunk(b"tEXt") * 400, chunk(b"IDAT") * 150_000, chunk(b"IEND"))).complete
 
 
 @pytest.mark.parametrize(
@@ -426,10 +433,58 @@ def test_a_loop_of_directories_ends() -> None:
     assert whole(TIFF_START + ifd(*TIFF_SIZE, after=8)).frames == 1
 
 
-def test_no_more_than_a_hundred_pages_are_counted() -> None:
-    size = len(ifd(*TIFF_SIZE))
-    pages = b"".join(ifd(*TIFF_SIZE, after=8 + size * (index + 1)) for index in range(10_000))
-    assert whole(TIFF_START + pages).frames == 100
+def tiff_chain(pages: int, *entries: tuple[int, int, int]) -> bytes:
+    size = len(ifd(*TIFF_SIZE, *entries))
+    links = [*(8 + size * (index + 1) for index in range(pages - 1)), 0]
+    return TIFF_START + b"".join(ifd(*TIFF_SIZE, *entries, after=after) for after in links)
+
+
+def test_ten_thousand_pages_are_counted_and_more_refused() -> None:
+    assert whole(tiff_chain(10_000)).frames == 10_000
+    with pytest.raises(Corrupt):
+        whole(tiff_chain(10_001))
+
+
+def test_tags_whose_number_makes_libtiff_slow_are_refused() -> None:
+    many = tuple((60_000 + index, 4, 1) for index in range(4_000))
+    assert whole(tiff_chain(2, *many)).frames == 2
+    with pytest.raises(Corrupt, match="tags"):
+        whole(tiff_chain(3, *many))
+
+
+def tiff_with(tag: int, kind: int, count: int, times: int = 1, size: int = 1 << 20) -> bytes:
+    """A value of `count` at the start of the file, said `times` times, in a file of `size`."""
+    fields = b"".join(struct.pack("<HHII", tag + index, kind, count, 8) for index in range(times))
+    directory = struct.pack("<H", 2 + times) + ifd(*TIFF_SIZE)[2:-4] + fields + bytes(4)
+    return (TIFF_START + directory).ljust(size, b"\0")
+
+
+def test_the_bytes_of_a_tiffs_tags_are_told_and_refused_where_they_overlap() -> None:
+    assert whole(tiff_with(700, 7, 1 << 19)).held == 1 << 19
+    assert whole(tiff_with(700, 3, 1 << 18)).held == 1 << 19
+    assert whole(tiff_with(700, 7, 1 << 21)).held == 0
+    with pytest.raises(Corrupt, match="tags"):
+        whole(tiff_with(60_000, 7, 1 << 19, times=100))
+
+
+def tiff_of(*entries: tuple[int, int, int]) -> bytes:
+    return TIFF_START + ifd(*TIFF_SIZE, *entries)
+
+
+def test_the_rows_that_tiles_or_planes_force_into_memory_are_told() -> None:
+    assert whole(tiff_of((278, 4, 30))).band == 1
+    assert whole(tiff_of((322, 4, 16), (323, 4, 16))).band == 16
+    assert whole(tiff_of((322, 4, 16), (323, 4, 4096))).band == 30
+    assert whole(tiff_of((278, 4, 30), (284, 4, 2))).band == 30
+
+
+def test_a_tile_far_larger_than_its_picture_and_a_pixel_of_a_thousand_samples_are_refused() -> None:
+    assert whole(tiff_of((322, 4, 1024), (323, 4, 1024))).width == 40
+    with pytest.raises(Corrupt, match="tiles"):
+        whole(tiff_of((322, 4, 16_384), (323, 4, 16_384)))
+    assert whole(tiff_of((277, 4, 5))).width == 40
+    with pytest.raises(UnsupportedFormat, match="samples"):
+        whole(tiff_of((277, 4, 1000)))
 
 
 def test_big_tiff_is_read() -> None:
@@ -607,9 +662,6 @@ def test_a_jpeg_xl_codestream_may_be_split_over_boxes() -> None:
         ("width='40px' height='0.5in'", (40, 48)),
         ('width="100%" height="100%" viewBox="0 0 40 30"', (40, 30)),
         ('width="80" viewBox="0,0,40,30"', (80, 60)),
-        ('viewBox="0 0 1e9 x"', (0, 0)),
-        ('stroke-width="3"', (0, 0)),
-        ("", (0, 0)),
     ],
 )
 def test_the_size_of_an_svg_is_read_from_its_root(root: str, size: tuple[int, int]) -> None:
@@ -617,6 +669,12 @@ def test_the_size_of_an_svg_is_read_from_its_root(root: str, size: tuple[int, in
     for text in (f"<svg {root}/>", f"{prologue}<svg:svg {root}></svg:svg>"):
         info = whole(text.encode())
         assert (info.format, info.width, info.height) == (Format.SVG, *size)
+
+
+@pytest.mark.parametrize("root", ['viewBox="0 0 1e9 x"', 'stroke-width="3"', 'width="50%" height="9"', ""])
+def test_an_svg_without_a_size_of_its_own_is_refused(root: str) -> None:
+    with pytest.raises(UnsupportedFormat, match="size"):
+        whole(f"<svg {root}/>".encode())
 
 
 def test_an_svg_in_utf_16_is_read() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Protocol
 
 from thumbnailer.costs import Capabilities, Capability
@@ -22,6 +23,8 @@ class Rendering:
     defect: str
     decode_seconds: float
     encode_seconds: float
+    placeholders: tuple[str, ...] = ()
+    """a ThumbHash each, where the plan asks for them"""
 
 
 class Engine(Protocol):
@@ -34,22 +37,36 @@ class Engine(Protocol):
 
 _PILLOW_ALWAYS = frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP, Format.TIFF, Format.BMP, Format.ICO})
 _WRITTEN_ALWAYS = frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP})
-_VIPS = Capability(
-    reads=frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP, Format.TIFF, Format.AVIF}),
+_BUNDLED_VIPS = Capability(
+    reads=frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP, Format.TIFF, Format.AVIF, Format.SVG}),
     writes=_WRITTEN_ALWAYS | {Format.AVIF},
 )
+"""What the libvips of pyvips' binary wheel has; another libvips is asked."""
 
 
 def installed_engines() -> Capabilities:
     """What is installed, told from what can be found, without importing an engine."""
     found: dict[EngineName, Capability] = {}
     if find_spec("pyvips"):
-        found[EngineName.VIPS] = _VIPS
+        found[EngineName.VIPS] = _BUNDLED_VIPS if _is_libvips_bundled() else _capability_of_libvips()
     if find_spec("PIL"):
         avif = {Format.AVIF} if find_spec("PIL._avif") else set()
         heic = {Format.HEIC} if find_spec("pillow_heif") else set()
-        found[EngineName.PILLOW] = Capability(_PILLOW_ALWAYS | avif | heic, _WRITTEN_ALWAYS | avif)
+        jxl = {Format.JXL} if find_spec("pylibjxl") else set()
+        found[EngineName.PILLOW] = Capability(_PILLOW_ALWAYS | avif | heic | jxl, _WRITTEN_ALWAYS | avif)
     return found
+
+
+def _is_libvips_bundled() -> bool:
+    """Whether pyvips finds the libvips of its binary wheel beside itself."""
+    binding = find_spec("_libvips")
+    return bool(binding and binding.origin and Path(binding.origin).with_name("pyvips_binary.libs").is_dir())
+
+
+def _capability_of_libvips() -> Capability:
+    from thumbnailer.engine.vips import capability
+
+    return capability()
 
 
 def load_engine(name: EngineName) -> Engine:

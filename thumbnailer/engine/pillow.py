@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from PIL import ExifTags, Image, ImageCms, ImageFile, ImageSequence
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageSequence, _imaging
 
-from thumbnailer.engine import Rendering, salvage
+from thumbnailer.engine import Rendering, cropping, placeholder, salvage
+from thumbnailer.engine.fitting import within_bytes
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.exif import build_credit, valid_orientation
 from thumbnailer.model import EngineName, Format, ImageInfo
@@ -32,6 +34,7 @@ ALLOWED: Final = {
     Format.TIFF: "TIFF",
     Format.BMP: "BMP",
     Format.ICO: "ICO",
+    Format.JXL: "JXL",
 }
 TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -43,17 +46,30 @@ TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 COLOUR_SPACES: Final = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}
+PALETTES: Final = frozenset({Format.PNG, Format.GIF})
 REDUCING_GAP: Final = 3.0  # as in the other engine
 SRGB: Final = ImageCms.createProfile("sRGB")
+# RuntimeError is how the AVIF and HEIF plugins say it, TypeError how the TIFF plugin does of a page without a size;
+# MemoryError is a PNG chunk that claims gigabytes: what a picture truly needs was admitted before.
 DECODER_ERRORS: Final = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error),
-    RuntimeError,  # AVIF and HEIC
-    MemoryError,  # a PNG chunk that claims gigabytes: what a picture truly needs was admitted before
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, RuntimeError, TypeError),
+    *(MemoryError, struct.error, zlib.error),
 )
 
 # Between Pillow's warning mark and its error mark the plan decides; beyond the error mark Pillow itself refuses.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # on odd tags, which we do not use
+
+
+def _quiet_libtiff() -> None:
+    """libtiff writes what it thinks of a file to standard error, between our lines of JSON."""
+    library = ctypes.CDLL(_imaging.__file__)
+    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        if hasattr(library, name):
+            getattr(library, name)(None)
+
+
+_quiet_libtiff()
 
 
 class PillowEngine:
@@ -79,8 +95,10 @@ def _rendered(path: str, plan: Plan, frames_of: Frames, damaged: bool) -> Render
         loop = image.info.get("loop")
         resized = _resized(frames_of(image, plan), plan)
     decoded = perf_counter()
+    placeholders = tuple(_placeholder(frames[0][0]) for frames in resized) if plan.thumbhash else ()
     pictures = tuple(
-        _encoded(frames, loop, plan.info, target) for frames, target in zip(resized, plan.targets, strict=True)
+        within_bytes(target, partial(_encoded, frames, loop, plan.info))
+        for frames, target in zip(resized, plan.targets, strict=True)
     )
     return Rendering(
         EngineName.PILLOW,
@@ -88,6 +106,7 @@ def _rendered(path: str, plan: Plan, frames_of: Frames, damaged: bool) -> Render
         "not all of it can be decoded" if damaged else "",
         decoded - started,
         perf_counter() - decoded,
+        placeholders,
     )
 
 
@@ -107,9 +126,31 @@ def _opened(path: str, plan: Plan, damaged: bool) -> Iterator[Image.Image]:
 
 
 def _open(path: str, info: ImageInfo, damaged: bool) -> Image.Image:
+    if info.format is Format.JXL:
+        return _decoded_jxl(path, info)
     if damaged and info.format is Format.WEBP:  # libwebp does not even open what is not all there
         return salvage.load_webp(Path(path).read_bytes(), info)
     return Image.open(path, formats=[ALLOWED[info.format]])
+
+
+def _decoded_jxl(path: str, info: ImageInfo) -> Image.Image:
+    """The first frame, by libjxl's own binding: it is asked for the size before it decodes, and keeps to one thread."""
+    try:
+        import pylibjxl
+    except ImportError as error:
+        raise UnsupportedFormat("jxl: pylibjxl is not installed") from error
+    data = Path(path).read_bytes()
+    try:
+        header = pylibjxl.probe(data)
+        if (header["width"], header["height"]) != (info.width, info.height):
+            raise Corrupt(f"the header says {info.width}x{info.height}, libjxl {header['width']}x{header['height']}")
+        with pylibjxl.JXL(threads=1) as codec:
+            pixels, metadata = codec.decode(data, metadata=True)
+    except RuntimeError as error:
+        raise Corrupt(f"libjxl cannot read it: {error}") from error
+    image = Image.fromarray(pixels)
+    image.info["icc_profile"] = metadata.get("icc")
+    return image
 
 
 def _register_heif() -> None:
@@ -161,11 +202,16 @@ def _shrink_on_load(image: Image.Image, plan: Plan) -> None:
 def _resized(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[tuple[Image.Image, float]]]:
     """For each target its frames, each with its duration in milliseconds."""
     resized: list[list[tuple[Image.Image, float]]] = [[] for _ in plan.targets]
+    corners: list[cropping.Corner] = []
     for number, frame in enumerate(frames_in):
         pixels = _resizable(frame)
-        for frames, target in zip(resized, plan.targets, strict=True):
-            if number == 0 or keeps_animation(plan.info, target):
-                frames.append((_thumbnail(pixels, plan, target), frame.info.get("duration", 100)))
+        for index, target in enumerate(plan.targets):
+            if number and not keeps_animation(plan.info, target):
+                continue
+            whole = _thumbnail(pixels, plan, target)
+            if number == 0:
+                corners.append(_corner(whole, target))
+            resized[index].append((_cropped(whole, corners[index], target), frame.info.get("duration", 100)))
     return resized
 
 
@@ -185,14 +231,14 @@ def _resizable(image: Image.Image) -> Image.Image:
 
 
 def _thumbnail(image: Image.Image, plan: Plan, target: Target) -> Image.Image:
-    """Resized, in sRGB, upright and cropped: colours and turns come after the resize, on the few pixels left."""
+    """Resized, in sRGB and upright: colours and turns come after the resize, on the few pixels left."""
     orientation = _orientation_left(image, plan.info)
     width, height = reversed(target.scaled) if orientation >= 5 else target.scaled
     box = _decoded_box(image, plan)
     small = image.resize((width, height), Image.Resampling.LANCZOS, box, reducing_gap=REDUCING_GAP)
     small = _srgb(small, image.info.get("icc_profile"))
     turn = TURNS.get(orientation)
-    return _crop(small.transpose(turn) if turn is not None else small, target)
+    return small.transpose(turn) if turn is not None else small
 
 
 def _decoded_box(image: Image.Image, plan: Plan) -> tuple[float, float, float, float]:
@@ -205,7 +251,7 @@ def _decoded_box(image: Image.Image, plan: Plan) -> tuple[float, float, float, f
 def _orientation_left(image: Image.Image, info: ImageInfo) -> int:
     """What is still to be turned: Pillow turns a TIFF when it loads it, and hands an AVIF's turn on as an EXIF tag."""
     match info.format:
-        case Format.TIFF | Format.HEIC:
+        case Format.TIFF | Format.HEIC | Format.JXL:
             return 1
         case Format.AVIF:
             return valid_orientation(image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -251,15 +297,35 @@ def _transformed(image: Image.Image, profile: bytes) -> Image.Image:
         return image
 
 
-def _crop(image: Image.Image, target: Target) -> Image.Image:
-    left, top = (image.width - target.width) // 2, (image.height - target.height) // 2
-    if (left, top) == (0, 0) and image.size == (target.width, target.height):
+def _corner(image: Image.Image, target: Target) -> cropping.Corner:
+    if not target.smart:
+        return cropping.middle(*image.size, target)
+    return cropping.attention(*image.size, _rgb(image).tobytes(), target)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """On white."""
+    if image.mode != "RGBA":
+        return image.convert("RGB")
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image.getchannel("A"))
+    return white
+
+
+def _placeholder(image: Image.Image) -> str:
+    size = placeholder.size_for(*image.size)
+    return placeholder.thumbhash(*size, _rgb(image).resize(size, Image.Resampling.BOX).tobytes())
+
+
+def _cropped(image: Image.Image, corner: cropping.Corner, target: Target) -> Image.Image:
+    left, top = corner
+    if image.size == (target.width, target.height):
         return image
     return image.crop((left, top, left + target.width, top + target.height))
 
 
 def _encoded(frames: list[tuple[Image.Image, float]], loop: int | None, info: ImageInfo, target: Target) -> bytes:
-    first = frames[0][0]
+    first = _writable(frames[0][0], target)
     first.info.clear()  # nothing of the source's metadata but artist and copyright
     options = _options(target)
     credit = build_credit(info.artist, info.copyright)
@@ -271,25 +337,25 @@ def _encoded(frames: list[tuple[Image.Image, float]], loop: int | None, info: Im
         options |= {"loop": loop} if loop is not None else {}
         options |= {"disposal": 2} if target.format is Format.GIF else {}
     out = BytesIO()
-    _writable(first, target).save(out, **options)
+    first.save(out, **options)
     return out.getvalue()
 
 
 def _writable(image: Image.Image, target: Target) -> Image.Image:
-    """JPEG has no alpha: flattened on white."""
-    if target.format is Format.JPEG and image.mode == "RGBA":
-        white = Image.new("RGB", image.size, "white")
-        white.paste(image, mask=image.getchannel("A"))
-        return white
+    """JPEG has no alpha: flattened on white. A PNG or GIF of less than full quality has a palette of fewer colours."""
+    if target.format is Format.JPEG:
+        return _rgb(image) if image.mode == "RGBA" else image
+    if target.format in PALETTES and target.quality < 100:
+        return image.quantize(max(2, 256 * (target.quality + 1) // 100))
     return image
 
 
 def _options(target: Target) -> dict[str, Any]:
     match target.format:
         case Format.JPEG:
-            return {"format": "JPEG", "quality": target.quality, "optimize": True}
+            return {"format": "JPEG", "quality": target.quality, "optimize": True, "progressive": target.progressive}
         case Format.PNG:
-            return {"format": "PNG", "compress_level": 6}
+            return {"format": "PNG", "compress_level": 6 if target.quality == 100 else 9}
         case Format.WEBP:
             return {"format": "WEBP", "quality": target.quality, "method": 4}
         case Format.AVIF:

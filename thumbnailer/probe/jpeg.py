@@ -18,7 +18,9 @@ from thumbnailer.probe.head import Head
 
 MAX_HEADER = 8 << 20
 """Where the search for the frame header ends, however much of the object is at hand (MATRIX row 10)."""
-MAX_SEGMENTS = 50_000
+MAX_SEGMENTS = 500
+"""Before the first scan. Profiles and extended XMP take one for every 64 KB. Pillow copies all EXIF so far at every
+piece of it: with 50,000 pieces that takes minutes."""
 MAX_JUNK = 64 << 10
 
 MARKER = re.compile(rb"\xff[\x01-\xfe]")
@@ -85,8 +87,6 @@ def read_jpeg(head: Head) -> ImageInfo:
     exif = _exif(head, header)
     precision, width, height = _frame(head, header.frame)
     many_scans = _has_many_scans(head, header, header.frame)
-    if many_scans and head.whole:
-        _refuse_too_many_scans(head)
     return ImageInfo(
         Format.JPEG,
         width,
@@ -99,6 +99,7 @@ def read_jpeg(head: Head) -> ImageInfo:
         copyright=exif.copyright,
         complete=header.complete and (head.whole or not many_scans),
         defect=_scan_defect(head, header, header.frame),
+        scans=_scans(head) if many_scans else 1,
     )
 
 
@@ -125,11 +126,12 @@ def _has_many_scans(head: Head, header: _Header, frame: _Segment) -> bool:
     return frame.marker in PROGRESSIVE or in_scan != head.up_to(frame.start + 5, 1)
 
 
-def _refuse_too_many_scans(head: Head) -> None:
+def _scans(head: Head) -> int:
     """Counts the marker: within a scan's data no 0xFF stands unescaped. An embedded thumbnail's own counts too."""
     scans = sum(1 for _ in islice(SCAN.finditer(head.view), MAX_SCANS + 1))
     if scans > MAX_SCANS:
         raise Corrupt(f"JPEG with more than {MAX_SCANS} scans")
+    return max(1, scans)
 
 
 def _header(head: Head) -> _Header:

@@ -1,12 +1,12 @@
 """PNG (W3C PNG, third edition), APNG included.
 
-Limits: chunks are walked up to the first IDAT, or to the end when all of the object is at hand; an eXIf chunk behind
-the pixels of an object of which only the head was given is therefore not seen, and `complete` stays True. Of an object
-with more chunks than MAX_CHUNKS the rest is not looked at.
+Chunks are walked to the end: an eXIf chunk may stand behind the pixels, and decoders suffer from a flood of chunks
+there as much as before them. `complete` is False until that end was seen.
 """
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,14 +17,21 @@ from thumbnailer.model import Format, ImageInfo
 from thumbnailer.probe.head import Head
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+HEADER = struct.Struct(">I4s")
+"""Length and kind of a chunk."""
 IHDR_END = 33
-MAX_CHUNKS = 10_000
+MAX_CHUNKS = 200_000
+"""libpng writes pixels in chunks of 8 KB by default: this is 1.6 GB of them, and a fraction of a second to walk."""
+MAX_OTHER_CHUNKS = 500
+"""Of those without pixels. Pillow inflates up to 1 MB of every profile, one after the other, and keeps unknown chunks;
+libpng itself stops at 1,000."""
 MAX_LENGTH = (1 << 31) - 1
 """Of a chunk, and of a side (section 5.3 and 11.2.1)."""
 
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 """Colour type to allowed bit depths (section 11.2.1)."""
 WITH_ALPHA = (4, 6)
+PIXELS = (b"IDAT", b"fdAT", b"fcTL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,27 +103,32 @@ def _ihdr(head: Head, start: int = 0) -> _Ihdr:
 def _collect(head: Head) -> tuple[dict[bytes, _Chunk], bool]:
     """The first chunk of each kind where it counts, and whether all that could matter was reached."""
     found: dict[bytes, _Chunk] = {}
-    walked = 0
+    others = 0
     for chunk in _chunks(head):
-        walked += 1
+        if chunk.kind not in PIXELS:
+            others += 1
+        if others > MAX_OTHER_CHUNKS:
+            raise Corrupt(f"PNG with more than {MAX_OTHER_CHUNKS} chunks beside its pixels")
         # Behind the pixels only eXIf has a meaning (section 5.6).
         if b"IDAT" not in found or chunk.kind == b"eXIf":
             found.setdefault(chunk.kind, chunk)
-        if chunk.kind == b"IEND" or (chunk.kind == b"IDAT" and not head.whole):
-            break
-    return found, head.whole or b"IDAT" in found or walked == MAX_CHUNKS
+        if chunk.kind == b"IEND":
+            return found, True
+    return found, head.whole
 
 
 def _chunks(head: Head) -> Iterator[_Chunk]:
+    """The chunks at hand, as far as their lengths make sense."""
     position = IHDR_END
     for _ in range(MAX_CHUNKS):
         if not head.reaches(position + 8):
             return
-        (length,) = head.unpack(">I", position)
+        length, kind = HEADER.unpack_from(head.view, position)
         if length > MAX_LENGTH:
             return
-        yield _Chunk(head.read(position + 4, 4), position + 8, length)
+        yield _Chunk(kind, position + 8, length)
         position += 12 + length
+    raise Corrupt(f"PNG with more than {MAX_CHUNKS} chunks")
 
 
 def _frames(head: Head, control: _Chunk | None) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.exif import MAX_BLOCK, Ifd0, parse_ifd0
@@ -32,7 +32,7 @@ def read_webp(head: Head) -> ImageInfo:
     kind = head.read(FIRST_CHUNK, 4)
     if kind not in readers:
         raise Corrupt("WebP does not begin with a picture chunk")
-    return readers[kind](head)
+    return replace(readers[kind](head), held=len(head) if head.total is None else head.total)
 
 
 def _lossy(head: Head) -> ImageInfo:
