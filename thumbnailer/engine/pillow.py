@@ -49,11 +49,11 @@ COLOUR_SPACES: Final = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}
 PALETTES: Final = frozenset({Format.PNG, Format.GIF})
 REDUCING_GAP: Final = 3.0  # as in the other engine
 SRGB: Final = ImageCms.createProfile("sRGB")
-# RuntimeError is how the AVIF and HEIF plugins say it, TypeError how the TIFF plugin does of a page without a size,
-# MemoryError how the PNG plugin does of a chunk that claims gigabytes: what a picture truly needs was admitted before.
+# RuntimeError is how the AVIF and HEIF plugins say it, TypeError how the TIFF plugin does of a page without a size;
+# MemoryError is a PNG chunk that claims gigabytes: what a picture truly needs was admitted before.
 DECODER_ERRORS: Final = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, RuntimeError, TypeError, MemoryError),
-    *(struct.error, zlib.error),
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, RuntimeError, TypeError),
+    *(MemoryError, struct.error, zlib.error),
 )
 
 # Between Pillow's warning mark and its error mark the plan decides; beyond the error mark Pillow itself refuses.

@@ -85,8 +85,8 @@ class VipsEngine:
                 for frame_list, target in zip(resized, plan.targets, strict=True)
             )
         except (pyvips.Error, UnicodeDecodeError) as error:
-            # An error text that quotes bytes of the file is not always UTF-8. pyvips stumbles over it and leaves it in
-            # the list of libvips, so that it would stumble over every later one as well.
+            # A message that quotes the file is not always UTF-8. pyvips stumbles over it and leaves it where libvips
+            # collects them, so that it would stumble over every later one as well.
             pyvips.vips_lib.vips_error_clear()
             raise Corrupt(f"libvips cannot read it: {_first_line(error)}") from error
         placeholders = tuple(_placeholder(frame_list[0]) for frame_list in resized) if plan.thumbhash else ()
