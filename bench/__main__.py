@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench import engines as engines_
 from bench import invoking
+from bench import quality as quality_
 from bench.emulator import NoEmulator
 
 app = typer.Typer(no_args_is_help=True)
@@ -38,6 +40,16 @@ def lambda_(
     except NoEmulator as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
+
+
+@app.command()
+def quality(
+    images: Annotated[Path, typer.Option(exists=True, file_okay=False, help="the pictures")] = quality_.SAMPLES,
+    output: Annotated[Path, typer.Option("-o", "--output", help="the page")] = Path("docs/quality.html"),
+    rendition: Annotated[str, typer.Option(help="the thumbnail to make of each")] = "128x128",
+) -> None:
+    """A page of pictures: the original, both engines' thumbnails, a reference, the differences, the scores."""
+    quality_.run(images, output, rendition)
 
 
 app(prog_name="python -m bench")

@@ -175,9 +175,10 @@ def _unrounded(image: Any, plan: Plan) -> tuple[Any, int]:
     """A shrunken decode that lost a fraction of a pixel, extended to `shrink` times its true size; and that factor.
 
     Of 631 rows halved there are 315.5, and libvips keeps 315: scaled by that, all of the picture would be a bit off.
-    Of the extension nearly nothing is computed: the crop after the resize does not ask for it.
+    Of the extension nearly nothing is computed: the crop after the resize does not ask for it. WebP's decoder scales
+    the whole picture to the sides that it rounds.
     """
-    if plan.info.width % plan.shrink == plan.info.height % plan.shrink == 0:
+    if plan.info.format is not Format.JPEG or plan.info.width % plan.shrink == plan.info.height % plan.shrink == 0:
         return image, 1
     return image.embed(0, 0, plan.info.width, plan.info.height, extend="copy"), plan.shrink
 
@@ -195,17 +196,17 @@ def _resize(image: Any, width: int, height: int) -> Any:
     if not image.hasalpha():
         return image.resize(width / image.width, **scales)
     band_format = image.format
-    return image.premultiply().resize(width / image.width, **scales).unpremultiply().cast(band_format)
+    return image.premultiply().resize(width / image.width, **scales).unpremultiply().rint().cast(band_format)
 
 
 def _srgb(image: Any) -> Any:
     if image.get_typeof("icc-profile-data"):
         try:
-            return image.icc_transform("srgb", embedded=True, intent="perceptual").copy_memory()
+            return image.icc_transform("srgb", embedded=True, intent="perceptual", depth=8).copy_memory()
         except pyvips.Error:
             pass  # a broken profile, or one of another colour space: the pixels are still right, so it is ignored
     if image.interpretation == "cmyk":  # the profile of libvips' own, through the same transform as an embedded one
-        return image.icc_transform("srgb", input_profile="cmyk", embedded=False, intent="perceptual")
+        return image.icc_transform("srgb", input_profile="cmyk", embedded=False, intent="perceptual", depth=8)
     grey = image.interpretation in ("b-w", "grey16")
     return image.colourspace("b-w" if grey else "srgb")
 
@@ -271,7 +272,7 @@ def _save(image: Any, target: Target) -> bytes:
         case Format.PNG:
             data = image.pngsave_buffer(keep=keep, **_png_options(target))
         case Format.WEBP:
-            data = image.webpsave_buffer(Q=target.quality, keep=keep)
+            data = image.webpsave_buffer(Q=target.quality, effort=4, keep=keep)
         case Format.AVIF:
             data = image.heifsave_buffer(Q=target.quality, compression="av1", effort=3, keep=keep)
         case _:
