@@ -41,7 +41,7 @@ def _outcome(row: Row, preferred: EngineName, size: str, known: dict[EngineName 
         plan = plan_for(row.read(), preferred, f"shown={size},exact={size}:png")
         if plan.engine not in known:
             made = render(load_engine, str(row.path), plan)
-            known[plan.engine] = Made(made.engine, made.damaged, plan.targets[0], *made.pictures)
+            known[plan.engine] = Made(made.engine, bool(made.defect), plan.targets[0], *made.pictures)
         return known[plan.engine]
     except Rejected as error:
         return error.reason
