@@ -55,14 +55,18 @@ class PillowEngine:
 
     def render(self, path: str, plan: Plan) -> Rendering:
         started = perf_counter()
-        with _opened(path, plan) as image:
-            resized = _resized(image, plan)
-            timing = {"duration": image.info.get("duration", 100), "loop": image.info.get("loop")}
+        resized, timing = _decoded(path, plan)
         decoded = perf_counter()
         pictures = tuple(
             _encoded(frames, timing, plan.info, target) for frames, target in zip(resized, plan.targets, strict=True)
         )
         return Rendering(EngineName.PILLOW, pictures, False, decoded - started, perf_counter() - decoded)
+
+
+def _decoded(path: str, plan: Plan) -> tuple[list[list[tuple[Image.Image, float]]], dict[str, Any]]:
+    """The frames of each target, and their timing; the decoded picture is let go before any is encoded."""
+    with _opened(path, plan) as image:
+        return _resized(image, plan), {"duration": image.info.get("duration", 100), "loop": image.info.get("loop")}
 
 
 @contextmanager
