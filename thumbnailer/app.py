@@ -11,6 +11,7 @@ import uvloop
 
 from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import SettingsError
+from thumbnailer.heap import tame_heap
 from thumbnailer.objects import ObjectStore, StoreConfig
 from thumbnailer.pipeline import Pipeline
 from thumbnailer.settings import Machine, Settings
@@ -53,6 +54,7 @@ def build(settings: Settings, machine: Machine, env: Mapping[str, str], store: O
     """Everything wired up; `store` in place of the S3 that `env` points to. Call it inside the running loop."""
     check_extras(settings)
     tier = sized_tier(settings, machine)
+    tame_heap(tier.memory_mb)
     config = StoreConfig.from_env(env, transport=settings.transport, connections=2 * tier.in_flight)
     chosen = store or open_store(config, env)
     return App(settings, tier, Pipeline(settings, tier, chosen, installed_engines(), cache(load_engine)))

@@ -91,9 +91,7 @@ Frames = Callable[[Image.Image, Plan], Iterator[Image.Image]]
 
 def _rendered(path: str, plan: Plan, frames_of: Frames, damaged: bool) -> Rendering:
     started = perf_counter()
-    with _opened(path, plan, damaged) as image:
-        loop = image.info.get("loop")
-        resized = _resized(frames_of(image, plan), plan)
+    resized, loop = _decoded(path, plan, frames_of, damaged)
     decoded = perf_counter()
     placeholders = tuple(_placeholder(frames[0][0]) for frames in resized) if plan.thumbhash else ()
     pictures = tuple(
@@ -108,6 +106,15 @@ def _rendered(path: str, plan: Plan, frames_of: Frames, damaged: bool) -> Render
         perf_counter() - decoded,
         placeholders,
     )
+
+
+def _decoded(
+    path: str, plan: Plan, frames_of: Frames, damaged: bool
+) -> tuple[list[list[tuple[Image.Image, float]]], int | None]:
+    """The frames of each target, and how often they loop; the decoded picture is let go before any is encoded."""
+    with _opened(path, plan, damaged) as image:
+        loop = image.info.get("loop")
+        return _resized(frames_of(image, plan), plan), loop
 
 
 @contextmanager

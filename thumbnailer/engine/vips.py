@@ -41,6 +41,8 @@ SAVERS: Final = {
 CSS_DPI: Final = 96
 DRAWN_LARGER: Final = 2
 """A drawing is rasterised at this many times the wanted size, which smooths what librsvg leaves jagged."""
+Timing = list[tuple[str, int, Any]]
+"""Name, type and value of what an animation's pace is kept in."""
 WHITE: Final = [255, 255, 255]
 REDUCING_GAP: Final = 3.0
 """Box-shrinking stops at this many times the wanted size; nearer to plain Lanczos than libvips' own 2 at no cost."""
@@ -77,12 +79,11 @@ class VipsEngine:
     def render(self, path: str, plan: Plan) -> Rendering:
         started = perf_counter()
         try:
-            frames = _load(path, plan)
-            resized = [_in_memory(_resized(frames, plan, target)) for target in plan.targets]
+            resized, timing = _decoded(path, plan)
             decoded = perf_counter()
             pictures = tuple(
-                within_bytes(target, partial(_encoded, frame_list, frames[0], plan))
-                for frame_list, target in zip(resized, plan.targets, strict=True)
+                within_bytes(target, partial(_encoded, frames, timing, plan))
+                for frames, target in zip(resized, plan.targets, strict=True)
             )
         except (pyvips.Error, UnicodeDecodeError) as error:
             # A message that quotes the file is not always UTF-8. pyvips stumbles over it and leaves it where libvips
@@ -91,6 +92,12 @@ class VipsEngine:
             raise Corrupt(f"libvips cannot read it: {_first_line(error)}") from error
         placeholders = tuple(_placeholder(frame_list[0]) for frame_list in resized) if plan.thumbhash else ()
         return Rendering(EngineName.VIPS, pictures, "", decoded - started, perf_counter() - decoded, placeholders)
+
+
+def _decoded(path: str, plan: Plan) -> tuple[list[list[Any]], Timing]:
+    """The frames of each target, and what tells their timing; the decoded picture is let go before any is encoded."""
+    frames = _load(path, plan)
+    return [_in_memory(_resized(frames, plan, target)) for target in plan.targets], _timing(frames[0])
 
 
 def _load(path: str, plan: Plan) -> list[Any]:
@@ -108,10 +115,17 @@ def _load(path: str, plan: Plan) -> list[Any]:
     roll = getattr(pyvips.Image, LOADERS[plan.info.format][0])(path, **options)
     _refuse_other_size(roll, plan)
     if plan.frames > 1:
-        roll = roll.copy_memory()
+        roll = _held(roll)
         height = roll.get("page-height")
         return [roll.crop(0, top, roll.width, height) for top in range(0, roll.height, height)]
-    return [roll.copy_memory() if len(plan.targets) > 1 else roll]
+    return [_held(roll) if len(plan.targets) > 1 else roll]
+
+
+def _held(image: Any) -> Any:
+    """Decoded into memory; no longer marked as a stream, for which libvips would keep lines in caches of their own."""
+    held = image.copy_memory()
+    held.remove("vips-sequential")
+    return held
 
 
 def _drawn(path: str, plan: Plan) -> Any:
@@ -234,14 +248,18 @@ def _in_memory(frames: list[Any]) -> list[Any]:
     return [frame.copy_memory() for frame in frames]
 
 
-def _encoded(frames: list[Any], source: Any, plan: Plan, target: Target) -> bytes:
+def _encoded(frames: list[Any], timing: Timing, plan: Plan, target: Target) -> bytes:
     roll = frames[0] if len(frames) == 1 else pyvips.Image.arrayjoin(frames, across=1)
     if target.format is Format.JPEG and roll.hasalpha():
         roll = roll.flatten(background=WHITE[: roll.bands - 1])
-    return _save(_with_metadata(roll, len(frames), source, plan.info), target)
+    return _save(_with_metadata(roll, len(frames), timing, plan.info), target)
 
 
-def _with_metadata(roll: Any, frames: int, source: Any, info: ImageInfo) -> Any:
+def _timing(source: Any) -> Timing:
+    return [(name, source.get_typeof(name), source.get(name)) for name in ("delay", "loop") if source.get_typeof(name)]
+
+
+def _with_metadata(roll: Any, frames: int, timing: Timing, info: ImageInfo) -> Any:
     """Nothing of the source's metadata but timing, artist and copyright."""
     kept = roll.copy()
     for name in roll.get_fields():
@@ -249,9 +267,8 @@ def _with_metadata(roll: Any, frames: int, source: Any, info: ImageInfo) -> Any:
             kept.remove(name)
     if frames > 1:
         kept.set_type(pyvips.GValue.gint_type, "page-height", roll.height // frames)
-        for name in ("delay", "loop"):
-            if source.get_typeof(name):
-                kept.set_type(source.get_typeof(name), name, source.get(name))
+        for name, type_, value in timing:
+            kept.set_type(type_, name, value)
     credit = build_credit(info.artist, info.copyright)
     if credit:
         kept.set_type(pyvips.GValue.blob_type, "exif-data", credit)
