@@ -18,6 +18,8 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +34,7 @@ from tests.fuzz.verdict import (
     wrong_ending,
     wrong_objects,
 )
+from thumbnailer.allocator import share_one_arena
 from thumbnailer.app import new_event_loop
 from thumbnailer.engine import Engine, Rendering, installed_engines, load_engine
 from thumbnailer.logs import LOGGER
@@ -56,8 +59,8 @@ RENDITIONS: Final = (
     "128x128",
     "a=64x64:cover:jpeg,b=24x24:webp",
     "a=100x100:png,b=16x40:cover:gif",
-    "a=200x:webp,b=x50:jpeg:q95,c=16x16:gif",
-    "a=12x12:jpeg,b=48x48:avif",
+    "a=200x:webp,b=x50:jpeg:q95:progressive,c=16x16:gif",
+    "a=12x12:smart:jpeg,b=48x48:avif",
 )
 
 
@@ -65,7 +68,13 @@ def settings_of(number: int) -> Settings:
     """Every number prefers the other engine than the one before; all combinations come in turn."""
     engine = ENGINES[number % len(ENGINES)]
     renditions = RENDITIONS[number // len(ENGINES) % len(RENDITIONS)]
-    return parse_settings({"THUMBNAILER_ENGINE": engine, "THUMBNAILER_RENDITIONS": renditions})
+    chosen = {"ENGINE": engine, "RENDITIONS": renditions, "SVG": "on", "THUMBHASH": "on" if has_thumbhash() else "off"}
+    return parse_settings({f"THUMBNAILER_{name}": value for name, value in chosen.items()})
+
+
+@cache
+def has_thumbhash() -> bool:
+    return find_spec("thumbhash") is not None
 
 
 # --- what the pool calls ------------------------------------------------------------------------------------------
@@ -94,6 +103,7 @@ class Rig:
         self._scratch = folder / f"tmp-{os.getpid()}"
         self._scratch.mkdir()
         tempfile.tempdir = os.environ["TMPDIR"] = str(self._scratch)  # libvips reads the variable
+        share_one_arena()  # as every door does
         self._log = LastError()
         LOGGER.handlers, LOGGER.propagate = [self._log], False
         self._runner = asyncio.Runner(loop_factory=new_event_loop)
