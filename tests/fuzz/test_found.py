@@ -70,6 +70,17 @@ def test_whatever_a_decoder_raises_of_a_file_is_a_corrupt_picture(
         load_engine(EngineName.PILLOW).render(str(path), planned(path.read_bytes(), EngineName.PILLOW))
 
 
+def test_an_animation_that_plays_once_keeps_the_frames_that_lie_beyond_its_head() -> None:
+    """Without a word on looping, one frame at hand and more to come is not yet a still."""
+    noise = [Image.effect_noise((400, 400), 90 + number).convert("P") for number in range(3)]
+    out = BytesIO()
+    noise[0].save(out, "GIF", save_all=True, append_images=noise[1:])
+    data = out.getvalue()
+    assert b"NETSCAPE" not in data
+    assert not probe(data[:65_536], len(data)).complete
+    assert Image.open(BytesIO(process(data).thumbnails[0])).n_frames == 3  # type: ignore[attr-defined]
+
+
 def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
@@ -120,9 +131,9 @@ def test_texts_of_a_png_count_unpacked_and_many_are_refused_before_a_decoder_unp
 
 def test_many_small_texts_add_up() -> None:
     text = chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(1 << 20)))
+    many = png(*[text] * 17, PIXELS)
     with pytest.raises(Corrupt, match="text"):
-        whole = png(*[text] * 17, PIXELS)
-        probe(whole, len(whole))
+        probe(many, len(many))
     fewer = png(*[text] * 15, PIXELS)
     assert probe(fewer, len(fewer)).width == 9
 

@@ -14,12 +14,13 @@ import pytest
 from PIL import ExifTags, Image
 
 from tests.fuzz import stand_ins
+from tests.fuzz.judge import too_much, wrong_ending, wrong_objects, wrong_thumbnail
 from tests.fuzz.mutate import broken_file
 from tests.fuzz.parts import join, split
 from tests.fuzz.report import findings, keep, replay_command
 from tests.fuzz.run import verdicts
 from tests.fuzz.sources import KINDS, by_kind, sources, whole
-from tests.fuzz.verdict import Problem, Verdict, too_much, wrong_ending, wrong_objects, wrong_thumbnail
+from tests.fuzz.verdict import Problem, Verdict
 from tests.fuzz.worker import ENGINES, RENDITIONS, settings_of
 from tests.processing import process
 from thumbnailer.model import EventKind, Format, ObjectEvent, Outcome, Output, Status
