@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from random import Random
 from typing import Final
 
@@ -19,9 +20,6 @@ EXTREMES: Final = {
     "H": (0, 1, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF),
     "I": (0, 1, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF, 0x40000000, 0x20000001),
 }
-WHEEL: Final = (*(KINDS * 3), OTHER)
-"""Every format that is read has the same chance, however many files there are of it."""
-
 Change = Callable[[Random, bytearray, int, bytes], None]
 """dice, the bytes to change, where, and another file of the same kind."""
 
@@ -44,8 +42,14 @@ def _dice(seed: int, number: int) -> Random:
 
 def _picked(dice: Random) -> Source:
     """Of two the smaller: in small files a change hits something more often, and they cost less."""
-    files = by_kind()[dice.choice(WHEEL)]
+    files = by_kind()[dice.choice(_wheel())]
     return files[min(dice.randrange(len(files)), dice.randrange(len(files)))]
+
+
+@cache
+def _wheel() -> tuple[str, ...]:
+    """Every format that is read has the same chance, however many files there are of it."""
+    return tuple(kind for kind in (*KINDS * 3, OTHER) if by_kind()[kind])
 
 
 def mutated(dice: Random, source: Source) -> bytes:

@@ -12,6 +12,7 @@ from pathlib import Path
 from pebble import ProcessExpired, ProcessPool
 
 from tests.fuzz import worker
+from tests.fuzz.last_words import HANG_SECONDS
 from tests.fuzz.mutate import source_of
 from tests.fuzz.verdict import Problem, Verdict
 
@@ -25,7 +26,7 @@ def verdicts(
     workers: int = 2,
     start: Start = worker.start,
     check: Check = worker.check,
-    seconds: float = worker.HANG_SECONDS,
+    seconds: float = HANG_SECONDS,
 ) -> Iterator[Verdict]:
     """One for each number, as they come. `start` and `check` run in the workers; another worker follows one that died.
 

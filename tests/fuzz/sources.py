@@ -5,6 +5,7 @@ Tiny ones matter most: nearly every byte of them decides something.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from PIL import Image, ImageCms, features
 
 from tests.corpus import rows
@@ -25,7 +27,7 @@ LARGEST: Final = 1 << 20
 TINY: Final = (33, 21)
 OTHER: Final = "other"
 """What is rejected by its kind, or is no picture."""
-KINDS: Final = ("jpeg", "png", "gif", "webp", "avif", "heic", "tiff", "bmp", "ico")
+KINDS: Final = ("jpeg", "png", "gif", "webp", "avif", "heic", "jxl", "tiff", "bmp", "ico", "svg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ def _kind(name: str, data: bytes) -> str:
 
 def _made() -> Iterator[tuple[str, bytes]]:
     yield from _stills()
-    yield from _heif()
+    yield from _of_other_encoders()
+    yield from _drawings()
     yield from _profiles()
     yield from _animations()
     yield from _tiffs()
@@ -113,7 +116,8 @@ def _stills() -> Iterator[tuple[str, bytes]]:
     yield _saved("bmp-inside.ico", "RGBA", sizes=[(16, 16), (20, 20)], bitmap_format="bmp")
 
 
-def _heif() -> Iterator[tuple[str, bytes]]:
+def _of_other_encoders() -> Iterator[tuple[str, bytes]]:
+    """Those that not every installation has."""
     if features.check("avif"):
         yield _saved("alpha.avif", "RGBA")
     if find_spec("pillow_heif"):
@@ -122,6 +126,43 @@ def _heif() -> Iterator[tuple[str, bytes]]:
         out = BytesIO()
         pillow_heif.from_pillow(_pixels("RGBA")).save(out)
         yield "made/alpha.heic", out.getvalue()
+    if find_spec("pylibjxl"):
+        import pylibjxl
+
+        for lossless in (False, True):
+            pixels = np.asarray(_pixels("RGBA"))
+            yield f"made/{'lossless' if lossless else 'lossy'}.jxl", pylibjxl.encode(pixels, lossless=lossless)
+
+
+def _drawings() -> Iterator[tuple[str, bytes]]:
+    """Of what a drawing can hold, that which costs most or refers to something."""
+    yield "made/shapes.svg", DRAWING.encode()
+    yield "made/inside.svg", DRAWING.replace(PICTURE, _data_url()).encode()
+    yield "made/sizeless.svg", DRAWING.replace('width="40" height="30" ', "").encode()
+
+
+PICTURE: Final = "file:///etc/hostname"
+DRAWING: Final = f"""<?xml version="1.0"?>
+<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"
+ width="40" height="30" viewBox="0 0 80 60">
+<style>rect {{ fill: #c00; opacity: 0.5 }}</style>
+<defs><linearGradient id="g"><stop offset="0" stop-color="red"/><stop offset="1" stop-color="blue"/></linearGradient>
+<filter id="f"><feGaussianBlur stdDeviation="2"/><feTurbulence baseFrequency="0.1" numOctaves="2"/></filter>
+<pattern id="p" width="8" height="8" patternUnits="userSpaceOnUse">
+<circle cx="4" cy="4" r="3" fill="url(#g)"/></pattern>
+<clipPath id="c"><path d="M10 10 H70 V50 Q40 0 10 50 Z"/></clipPath>
+<g id="a"><rect x="5" y="5" width="20" height="10" filter="url(#f)"/></g>
+<g id="b"><use xlink:href="#a"/><use href="#a"/></g>
+</defs>
+<g clip-path="url(#c)" transform="rotate(5 40 30) scale(1.1)"><rect width="80" height="60" fill="url(#p)"/>
+<use xlink:href="#b" x="10"/></g><text x="5" y="50" font-size="9">text<tspan dx="2">more</tspan></text>
+<image xlink:href="{PICTURE}" width="10" height="10"/><ellipse cx="60" cy="20" rx="9" ry="5" stroke-dasharray="2 1"/>
+</svg>
+"""
+
+
+def _data_url() -> str:
+    return "data:image/png;base64," + b64encode(_saved("x.png", "RGB")[1]).decode()
 
 
 def _profiles() -> Iterator[tuple[str, bytes]]:

@@ -9,8 +9,8 @@ import threading
 from pathlib import Path
 from typing import Final
 
+from tests.fuzz.last_words import last_words
 from tests.fuzz.verdict import Verdict
-from tests.fuzz.worker import last_words
 
 CRASHING, HANGING, EXITING, RAISING = 2, 5, 7, 11
 MISBEHAVING: Final = frozenset({CRASHING, HANGING, EXITING, RAISING})

@@ -14,12 +14,13 @@ import pytest
 from PIL import ExifTags, Image
 
 from tests.fuzz import stand_ins
+from tests.fuzz.judge import too_much, wrong_ending, wrong_objects, wrong_thumbnail
 from tests.fuzz.mutate import broken_file
 from tests.fuzz.parts import join, split
 from tests.fuzz.report import findings, keep, replay_command
 from tests.fuzz.run import verdicts
 from tests.fuzz.sources import KINDS, by_kind, sources, whole
-from tests.fuzz.verdict import Problem, Verdict, too_much, wrong_ending, wrong_objects, wrong_thumbnail
+from tests.fuzz.verdict import Problem, Verdict
 from tests.fuzz.worker import ENGINES, RENDITIONS, settings_of
 from tests.processing import process
 from thumbnailer.model import EventKind, Format, ObjectEvent, Outcome, Output, Status
@@ -34,7 +35,7 @@ def test_broken_pictures_are_stored_or_refused_for_good_and_nothing_else_happens
     results = list(verdicts(seed=50, numbers=range(300)))
     assert [f"{f.kind}: {f.problem}: {f.text}; {replay_command(50, f.numbers[0])}" for f in findings(results)] == []
     assert sorted(verdict.number for verdict in results) == list(range(300))
-    assert {verdict.kind for verdict in results} >= set(KINDS) - {"avif", "heic"}  # these need a Pillow that has them
+    assert {verdict.kind for verdict in results} >= set(KINDS) - {"heic", "jxl"}  # which not all installations read
     assert {"stored", "rejected:corrupt"} <= {verdict.ended for verdict in results}
 
 
@@ -160,9 +161,9 @@ def test_every_engine_meets_every_choice_of_renditions() -> None:
 
 
 def test_there_are_sources_of_every_format_and_the_made_ones_are_whole() -> None:
-    assert {kind for kind, found in by_kind().items() if found} >= set(KINDS)
+    assert {kind for kind, found in by_kind().items() if found} >= set(KINDS) - {"jxl"}  # needs its own encoder
     for source in whole():
-        assert process(source.data).outcome.status is Status.STORED, source.name
+        assert process(source.data, SVG="on").outcome.status is Status.STORED, source.name
 
 
 def test_a_file_taken_apart_and_put_together_is_the_same() -> None:

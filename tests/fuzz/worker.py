@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import faulthandler
 import gc
 import logging
 import os
@@ -16,22 +15,18 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from tests.fuzz.judge import Key, ending, too_much, wrong_ending, wrong_objects
+from tests.fuzz.last_words import last_words
 from tests.fuzz.mutate import broken_file
 from tests.fuzz.sources import Source, whole
-from tests.fuzz.verdict import (
-    Key,
-    Problem,
-    Verdict,
-    ending,
-    too_much,
-    wrong_ending,
-    wrong_objects,
-)
+from tests.fuzz.verdict import Problem, Verdict
+from thumbnailer.allocator import share_one_arena
 from thumbnailer.app import new_event_loop
 from thumbnailer.engine import Engine, Rendering, installed_engines, load_engine
 from thumbnailer.logs import LOGGER
@@ -43,8 +38,6 @@ from thumbnailer.settings import Settings, parse_settings
 from thumbnailer.store.memory import MemoryStore
 from thumbnailer.tier import MB, tier_for
 
-HANG_SECONDS: Final = 30.0
-"""Of the clock, and then the worker is killed: 10 s of a CPU that may be shared by three."""
 TIER: Final = tier_for(512)
 UNPLANNED: Final = 8 * MB
 """What an input may make the process grow by of which no picture is decoded."""
@@ -56,8 +49,8 @@ RENDITIONS: Final = (
     "128x128",
     "a=64x64:cover:jpeg,b=24x24:webp",
     "a=100x100:png,b=16x40:cover:gif",
-    "a=200x:webp,b=x50:jpeg:q95,c=16x16:gif",
-    "a=12x12:jpeg,b=48x48:avif",
+    "a=200x:webp,b=x50:jpeg:q95:progressive,c=16x16:gif",
+    "a=12x12:smart:jpeg,b=48x48:avif",
 )
 
 
@@ -65,7 +58,13 @@ def settings_of(number: int) -> Settings:
     """Every number prefers the other engine than the one before; all combinations come in turn."""
     engine = ENGINES[number % len(ENGINES)]
     renditions = RENDITIONS[number // len(ENGINES) % len(RENDITIONS)]
-    return parse_settings({"THUMBNAILER_ENGINE": engine, "THUMBNAILER_RENDITIONS": renditions})
+    chosen = {"ENGINE": engine, "RENDITIONS": renditions, "SVG": "on", "THUMBHASH": "on" if has_thumbhash() else "off"}
+    return parse_settings({f"THUMBNAILER_{name}": value for name, value in chosen.items()})
+
+
+@cache
+def has_thumbhash() -> bool:
+    return find_spec("thumbhash") is not None
 
 
 # --- what the pool calls ------------------------------------------------------------------------------------------
@@ -94,6 +93,7 @@ class Rig:
         self._scratch = folder / f"tmp-{os.getpid()}"
         self._scratch.mkdir()
         tempfile.tempdir = os.environ["TMPDIR"] = str(self._scratch)  # libvips reads the variable
+        share_one_arena()  # as every door does
         self._log = LastError()
         LOGGER.handlers, LOGGER.propagate = [self._log], False
         self._runner = asyncio.Runner(loop_factory=new_event_loop)
@@ -184,32 +184,6 @@ class LastError(logging.Handler):
 
 
 # --- the process's own state --------------------------------------------------------------------------------------
-
-
-@contextmanager
-def last_words(path: Path) -> Iterator[None]:
-    """A file that gets what native code says on standard error, and every thread's stack if the process dies here
-    or takes nearly as long as a hang. Of what ends well nothing is kept."""
-    with path.open("w") as file, _standard_error_to(file.fileno()):
-        faulthandler.enable(file)
-        faulthandler.dump_traceback_later(HANG_SECONDS - 3, file=file)
-        try:
-            yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-            faulthandler.disable()
-    path.unlink()
-
-
-@contextmanager
-def _standard_error_to(file: int) -> Iterator[None]:
-    kept = os.dup(2)
-    os.dup2(file, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _limit_memory(more: int) -> None:

@@ -26,8 +26,7 @@ all of it, and the plan's limits were met by the canvas."""
 
 EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B
 BLOCK_START = re.compile(rb"[!,;]")
-GRAPHIC_CONTROL, APPLICATION = b"\xf9", b"\xff"
-LOOPING = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
+GRAPHIC_CONTROL = b"\xf9"
 
 
 @dataclass(slots=True)
@@ -41,7 +40,6 @@ class _Seen:
     """since the last picture"""
     interlaced: bool = False
     transparent: bool = False
-    looping: bool = False
     ended: bool = False
 
 
@@ -52,7 +50,6 @@ def read_gif(head: Head) -> ImageInfo:
     seen = _walk(head)
     if not (seen.width and seen.height):
         raise Corrupt(f"GIF of {seen.width} x {seen.height} pixels")
-    animated = seen.looping or seen.frames > 1
     return ImageInfo(
         Format.GIF,
         seen.width,
@@ -60,7 +57,7 @@ def read_gif(head: Head) -> ImageInfo:
         progressive=seen.interlaced,
         has_alpha=seen.transparent,
         frames=seen.frames,
-        complete=seen.ended or not animated,
+        complete=seen.ended,  # another frame may come, looping or not
     )
 
 
@@ -117,11 +114,9 @@ def _extension(head: Head, seen: _Seen, position: int) -> int:
     seen.extensions += 1
     if seen.extensions > MAX_EXTENSIONS:
         raise Corrupt(f"GIF with more than {MAX_EXTENSIONS} extensions and no picture")
-    label, fields = head.up_to(position + 1, 1), head.up_to(position + 3, 11)
-    if label == GRAPHIC_CONTROL and fields[:1] and fields[0] & 1:
+    label, flags = head.up_to(position + 1, 1), head.up_to(position + 3, 1)
+    if label == GRAPHIC_CONTROL and flags and flags[0] & 1:
         seen.transparent = True
-    if label == APPLICATION and fields in LOOPING:
-        seen.looping = True
     return position + 2
 
 
