@@ -15,7 +15,7 @@ from thumbnailer.costs import Capability
 from thumbnailer.engine import Rendering, cropping, placeholder
 from thumbnailer.engine.fitting import within_bytes
 from thumbnailer.errors import Corrupt
-from thumbnailer.exif import build_credit
+from thumbnailer.exif import build_credit, without_orientation
 from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.plan import Plan, Target, keeps_animation
 
@@ -276,7 +276,7 @@ def _save(image: Any, target: Target) -> bytes:
             data = image.heifsave_buffer(Q=target.quality, compression="av1", effort=3, keep=keep)
         case _:
             data = image.gifsave_buffer(keep="none", bitdepth=max(1, math.ceil(8 * target.quality / 100)))
-    return bytes(data)
+    return without_orientation(bytes(data)) if keep == "exif" else bytes(data)
 
 
 def _png_options(target: Target) -> dict[str, Any]:
