@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pyvips
 
+from thumbnailer import icc
 from thumbnailer.costs import Capability
 from thumbnailer.engine import Rendering, cropping, placeholder
 from thumbnailer.engine.fitting import within_bytes
@@ -90,7 +91,8 @@ class VipsEngine:
             pyvips.vips_lib.vips_error_clear()
             raise Corrupt(f"libvips cannot read it: {_first_line(error)}") from error
         placeholders = tuple(_placeholder(frame_list[0]) for frame_list in resized) if plan.thumbhash else ()
-        return Rendering(EngineName.VIPS, pictures, "", decoded - started, perf_counter() - decoded, placeholders)
+        seconds = decoded - started, perf_counter() - decoded
+        return Rendering(EngineName.VIPS, pictures, "", *seconds, placeholders, _ignores_profile(frames[0]))
 
 
 def _load(path: str, plan: Plan) -> list[Any]:
@@ -198,12 +200,22 @@ def _resize(image: Any, width: int, height: int) -> Any:
     return image.premultiply().resize(width / image.width, **scales).unpremultiply().cast(band_format)
 
 
+SPACES: Final = {"srgb": icc.RGB, "rgb16": icc.RGB, "b-w": icc.GREY, "grey16": icc.GREY, "cmyk": icc.CMYK}
+
+
+def _ignores_profile(image: Any) -> bool:
+    """Whether there is a profile that is no use: libvips would take another in its place and say nothing."""
+    if not image.get_typeof("icc-profile-data"):
+        return False
+    return not icc.is_usable(image.get("icc-profile-data"), SPACES.get(image.interpretation))
+
+
 def _srgb(image: Any) -> Any:
-    if image.get_typeof("icc-profile-data"):
+    if image.get_typeof("icc-profile-data") and not _ignores_profile(image):
         try:
             return image.icc_transform("srgb", embedded=True, intent="perceptual").copy_memory()
         except pyvips.Error:
-            pass  # a broken profile, or one of another colour space: the pixels are still right, so it is ignored
+            pass  # Little CMS sees more than we do; the pixels are still right
     if image.interpretation == "cmyk":  # the profile of libvips' own, through the same transform as an embedded one
         return image.icc_transform("srgb", input_profile="cmyk", embedded=False, intent="perceptual")
     grey = image.interpretation in ("b-w", "grey16")
