@@ -6,6 +6,8 @@ QUANTISATION = 0xDB
 HUFFMAN = 0xC4
 BASELINE, PROGRESSIVE, ARITHMETIC_PROGRESSIVE = 0xC0, 0xC2, 0xCA
 SCAN = 0xDA
+ONE_UP_ONE_DOWN = bytes((0b01000100,))
+"""With one code of one more bit: four blocks, brighter and darker by turns."""
 LONGEST_RUN = 32_767
 """Blocks that one end-of-band code of a progressive scan covers (T.81, table G.1)."""
 
@@ -39,7 +41,7 @@ def repeating_its_last_scan(data: bytes, times: int) -> bytes:
 
 
 def of_empty_scans(width: int, height: int, scans: int, marker: int = ARITHMETIC_PROGRESSIVE) -> bytes:
-    """Scans of no data at all, which arithmetic decoders take for zeros."""
+    """Scans of no data at all, which arithmetic decoders take for zeros: a grey picture, or one that breaks off."""
     start = b"\xff\xd8" + segment(QUANTISATION, b"\0" + b"\1" * 64) + frame(width, height, marker)
     every = scan((0, 1, 2), 0, 0, 1)
     return start + every + b"".join(scan((index % 3,), 1, 63, 0) for index in range(scans - 1)) + b"\xff\xd9"
@@ -48,8 +50,8 @@ def of_empty_scans(width: int, height: int, scans: int, marker: int = ARITHMETIC
 def of_refinements(width: int, height: int, scans: int) -> bytes:
     """Scans of 200 bytes that visit every coefficient of the picture and change none: all of it is one run."""
     blocks = -(-width // 8) * -(-height // 8)
-    start = b"\xff\xd8" + segment(QUANTISATION, b"\0" + b"\1" * 64) + one_code(0x00, 0) + one_code(0x10, 0xE0)
-    flat = scan((0, 1, 2), 0, 0, 1) + bytes(-(-blocks * 3 // 8))
+    start = b"\xff\xd8" + segment(QUANTISATION, b"\0" + b"\xff" * 64) + one_code(0x00, 1) + one_code(0x10, 0xE0)
+    flat = scan((0, 1, 2), 0, 0, 1) + ONE_UP_ONE_DOWN * -(-blocks * 3 // 4)
     bits = ("0" + "1" * 14) * -(-blocks // LONGEST_RUN)
     bits += "1" * (-len(bits) % 8)
     run = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageSequence, _imaging
 
+from thumbnailer import icc
 from thumbnailer.engine import Rendering, cropping, placeholder, salvage
 from thumbnailer.engine.fitting import within_bytes
 from thumbnailer.errors import Corrupt, UnsupportedFormat
@@ -45,7 +46,7 @@ TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-COLOUR_SPACES: Final = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}
+SPACES: Final = {"L": icc.GREY, "RGB": icc.RGB, "CMYK": icc.CMYK}
 REDUCING_GAP: Final = 3.0  # as in the other engine
 FULL_CHROMA: Final = 90  # from this quality on, as in libvips
 SRGB: Final = ImageCms.createProfile("sRGB")
@@ -91,7 +92,7 @@ Frames = Callable[[Image.Image, Plan], Iterator[Image.Image]]
 
 def _rendered(path: str, plan: Plan, frames_of: Frames, damaged: bool) -> Rendering:
     started = perf_counter()
-    resized, loop = _decoded(path, plan, frames_of, damaged)
+    resized, loop, profile_ignored = _decoded(path, plan, frames_of, damaged)
     decoded = perf_counter()
     placeholders = tuple(_placeholder(frames[0][0]) for frames in resized) if plan.thumbhash else ()
     pictures = tuple(
@@ -105,16 +106,21 @@ def _rendered(path: str, plan: Plan, frames_of: Frames, damaged: bool) -> Render
         decoded - started,
         perf_counter() - decoded,
         placeholders,
+        profile_ignored,
     )
 
 
 def _decoded(
     path: str, plan: Plan, frames_of: Frames, damaged: bool
-) -> tuple[list[list[tuple[Image.Image, float]]], int | None]:
-    """The frames of each target, and how often they loop; the decoded picture is let go before any is encoded."""
+) -> tuple[list[list[tuple[Image.Image, float]]], int | None, bool]:
+    """The frames of each target, how often they loop, and whether there is a profile that cannot be used.
+
+    The decoded picture is let go before any is encoded.
+    """
     with _opened(path, plan, damaged) as image:
         loop = image.info.get("loop")
-        return _resized(frames_of(image, plan), plan), loop
+        profile_ignored = "icc_profile" in image.info and _profile(image) is None
+        return _resized(frames_of(image, plan), plan), loop, profile_ignored
 
 
 @contextmanager
@@ -156,7 +162,8 @@ def _decoded_jxl(path: str, info: ImageInfo) -> Image.Image:
     except RuntimeError as error:
         raise Corrupt(f"libjxl cannot read it: {error}") from error
     image = Image.fromarray(pixels)
-    image.info["icc_profile"] = metadata.get("icc")
+    if "icc" in metadata:
+        image.info["icc_profile"] = metadata["icc"]
     return image
 
 
@@ -245,7 +252,7 @@ def _thumbnail(image: Image.Image, plan: Plan, target: Target) -> Image.Image:
     width, height = reversed(target.scaled) if orientation >= 5 else target.scaled
     box = _decoded_box(image, plan)
     small = image.resize((width, height), Image.Resampling.LANCZOS, box, reducing_gap=REDUCING_GAP)
-    small = _srgb(small, image.info.get("icc_profile"))
+    small = _srgb(small, _profile(image))
     turn = TURNS.get(orientation)
     return small.transpose(turn) if turn is not None else small
 
@@ -268,9 +275,24 @@ def _orientation_left(image: Image.Image, info: ImageInfo) -> int:
             return info.orientation
 
 
+def _profile(image: Image.Image) -> bytes | None:
+    """The embedded profile, where that is one for pixels of this kind; a broken one is ignored."""
+    profile = image.info.get("icc_profile")
+    return profile if profile and any(icc.is_usable(profile, space) for space in _spaces(image.mode)) else None
+
+
+def _spaces(mode: str) -> tuple[bytes, ...]:
+    """Pillow has no grey of 16 bits with alpha and makes RGBA of it."""
+    if mode == "RGBA":
+        return icc.RGB, icc.GREY
+    return (icc.CMYK,) if mode == "CMYK" else (SPACES[Image.getmodebase(mode)],)
+
+
 def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
     colours = image.convert(image.mode[:-1]) if alpha else image
+    if profile and alpha and icc.is_usable(profile, icc.GREY):
+        colours = colours.convert("L")
     if profile:
         colours = _transformed(colours, profile)
     if colours.mode == "CMYK":
@@ -295,11 +317,9 @@ def _press_profile() -> bytes:
 
 
 def _transformed(image: Image.Image, profile: bytes) -> Image.Image:
-    """Through the embedded profile, where that is one for pixels of this kind; a broken one is ignored."""
+    """Through a profile; one that Little CMS cannot use is ignored, because the pixels are still right."""
     try:
         embedded = ImageCms.ImageCmsProfile(BytesIO(profile))
-        if embedded.profile.xcolor_space != COLOUR_SPACES.get(image.mode):
-            return image
         intent = ImageCms.Intent.PERCEPTUAL
         return ImageCms.profileToProfile(image, embedded, SRGB, renderingIntent=intent, outputMode="RGB") or image
     except (ImageCms.PyCMSError, OSError, ValueError):

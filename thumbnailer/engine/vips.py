@@ -11,11 +11,12 @@ from typing import Any, Final
 
 import pyvips
 
+from thumbnailer import icc
 from thumbnailer.costs import Capability
 from thumbnailer.engine import Rendering, cropping, placeholder
 from thumbnailer.engine.fitting import within_bytes
 from thumbnailer.errors import Corrupt
-from thumbnailer.exif import build_credit
+from thumbnailer.exif import build_credit, without_orientation
 from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.plan import Plan, Target, keeps_animation
 
@@ -79,7 +80,7 @@ class VipsEngine:
     def render(self, path: str, plan: Plan) -> Rendering:
         started = perf_counter()
         try:
-            resized, timing = _decoded(path, plan)
+            resized, timing, profile_ignored = _decoded(path, plan)
             decoded = perf_counter()
             pictures = tuple(
                 within_bytes(target, partial(_encoded, frames, timing, plan))
@@ -91,13 +92,18 @@ class VipsEngine:
             pyvips.vips_lib.vips_error_clear()
             raise Corrupt(f"libvips cannot read it: {_first_line(error)}") from error
         placeholders = tuple(_placeholder(frame_list[0]) for frame_list in resized) if plan.thumbhash else ()
-        return Rendering(EngineName.VIPS, pictures, "", decoded - started, perf_counter() - decoded, placeholders)
+        seconds = decoded - started, perf_counter() - decoded
+        return Rendering(EngineName.VIPS, pictures, "", *seconds, placeholders, profile_ignored)
 
 
-def _decoded(path: str, plan: Plan) -> tuple[list[list[Any]], Timing]:
-    """The frames of each target, and what tells their timing; the decoded picture is let go before any is encoded."""
+def _decoded(path: str, plan: Plan) -> tuple[list[list[Any]], Timing, bool]:
+    """The frames of each target, what tells their timing, and whether there is a profile that cannot be used.
+
+    The decoded picture is let go before any is encoded.
+    """
     frames = _load(path, plan)
-    return [_in_memory(_resized(frames, plan, target)) for target in plan.targets], _timing(frames[0])
+    resized = [_in_memory(_resized(frames, plan, target)) for target in plan.targets]
+    return resized, _timing(frames[0]), _ignores_profile(frames[0])
 
 
 def _load(path: str, plan: Plan) -> list[Any]:
@@ -213,12 +219,22 @@ def _resize(image: Any, width: int, height: int) -> Any:
     return image.premultiply().resize(width / image.width, **scales).unpremultiply().rint().cast(band_format)
 
 
+SPACES: Final = {"srgb": icc.RGB, "rgb16": icc.RGB, "b-w": icc.GREY, "grey16": icc.GREY, "cmyk": icc.CMYK}
+
+
+def _ignores_profile(image: Any) -> bool:
+    """Whether there is a profile that is no use: libvips would take another in its place and say nothing."""
+    if not image.get_typeof("icc-profile-data"):
+        return False
+    return not icc.is_usable(image.get("icc-profile-data"), SPACES.get(image.interpretation))
+
+
 def _srgb(image: Any) -> Any:
-    if image.get_typeof("icc-profile-data"):
+    if image.get_typeof("icc-profile-data") and not _ignores_profile(image):
         try:
             return image.icc_transform("srgb", embedded=True, intent="perceptual", depth=8).copy_memory()
         except pyvips.Error:
-            pass  # a broken profile, or one of another colour space: the pixels are still right, so it is ignored
+            pass  # Little CMS sees more than we do; the pixels are still right
     if image.interpretation == "cmyk":  # the profile of libvips' own, through the same transform as an embedded one
         return image.icc_transform("srgb", input_profile="cmyk", embedded=False, intent="perceptual", depth=8)
     grey = image.interpretation in ("b-w", "grey16")
@@ -294,7 +310,7 @@ def _save(image: Any, target: Target) -> bytes:
             data = image.heifsave_buffer(Q=target.quality, compression="av1", effort=3, keep=keep)
         case _:
             data = image.gifsave_buffer(keep="none", bitdepth=max(1, math.ceil(8 * target.quality / 100)))
-    return bytes(data)
+    return without_orientation(bytes(data)) if keep == "exif" else bytes(data)
 
 
 def _png_options(target: Target) -> dict[str, Any]:
