@@ -15,10 +15,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
-from PIL import ExifTags, Image, ImageCms, ImageFile, ImageSequence, _imaging
+import PIL
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageSequence, _imaging, features
 
 from thumbnailer import icc
-from thumbnailer.engine import Rendering, cropping, placeholder, salvage
+from thumbnailer.engine import Rendering, cropping, floors, placeholder, salvage
 from thumbnailer.engine.fitting import within_bytes
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.exif import build_credit, valid_orientation
@@ -71,6 +72,9 @@ def _quiet_libtiff() -> None:
 
 
 _quiet_libtiff()
+floors.require("Pillow", PIL.__version__)
+if _webp := features.version("webp"):
+    floors.require("libwebp", _webp)
 
 
 class PillowEngine:
@@ -172,6 +176,7 @@ def _register_heif() -> None:
         import pillow_heif
     except ImportError as error:
         raise UnsupportedFormat("heic: pillow-heif is not installed") from error
+    floors.require("libheif", pillow_heif.libheif_version())  # type: ignore[no-untyped-call,unused-ignore]
     pillow_heif.register_heif_opener(thumbnails=False)  # type: ignore[no-untyped-call,unused-ignore]
 
 

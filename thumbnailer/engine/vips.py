@@ -13,7 +13,7 @@ import pyvips
 
 from thumbnailer import icc
 from thumbnailer.costs import Capability
-from thumbnailer.engine import Rendering, cropping, placeholder
+from thumbnailer.engine import Rendering, cropping, floors, placeholder
 from thumbnailer.engine.fitting import within_bytes
 from thumbnailer.errors import Corrupt
 from thumbnailer.exif import build_credit, without_orientation
@@ -50,6 +50,7 @@ REDUCING_GAP: Final = 3.0
 
 
 def _start() -> None:
+    floors.require("libvips", ".".join(str(pyvips.version(part)) for part in range(3)))
     logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # what it warns of is in the outcome, one line a record
     # libvips' own list of untrusted loaders leaves some open (matrix, SVG), so: all shut, these opened by name.
     pyvips.operation_block_set("VipsForeignLoad", True)
