@@ -25,6 +25,8 @@ MAX_LENGTH = (1 << 31) - 1
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 """Colour type to allowed bit depths (section 11.2.1)."""
 WITH_ALPHA = (4, 6)
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+PALETTE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,9 @@ def read_png(head: Head) -> ImageInfo:
         frames=_frames(head, chunks.get(b"acTL")),
         bit_depth=ihdr.depth,
         icc=b"iCCP" in chunks,
+        channels=CHANNELS[ihdr.colour],
+        palette=ihdr.colour == PALETTE,
+        samples=CHANNELS[ihdr.colour],
         artist=exif.artist,
         copyright=exif.copyright,
         complete=complete,

@@ -16,6 +16,7 @@ BMP_HEADERS = (OS2_HEADER, 16, 40, 52, 56, 64, 108, 124)
 SHORT_OS2_HEADER = 16
 BMP_WITH_ALPHA_MASK = (56, 108, 124)
 BITS = (1, 2, 4, 8, 16, 24, 32)
+MOST_PALETTE_BITS = 8
 EMBEDDED = {4: "BMP with an embedded JPEG", 5: "BMP with an embedded PNG"}
 
 MAX_ICONS = 256
@@ -30,7 +31,17 @@ def is_bmp(start: bytes) -> bool:
 def read_bmp(head: Head) -> ImageInfo:
     head = head.called("BMP")
     width, height, bits = _dib(head, 14)
-    return ImageInfo(Format.BMP, width, height, has_alpha=_has_alpha_mask(head, bits))
+    channels = 1 if bits <= MOST_PALETTE_BITS else 3
+    has_alpha = _has_alpha_mask(head, bits)
+    return ImageInfo(
+        Format.BMP,
+        width,
+        height,
+        has_alpha=has_alpha,
+        channels=channels + has_alpha,
+        palette=bits <= MOST_PALETTE_BITS,
+        samples=bits / 8,
+    )
 
 
 def _dib(head: Head, start: int) -> tuple[int, int, int]:

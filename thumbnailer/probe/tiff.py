@@ -20,8 +20,11 @@ MAX_ENTRIES = 4096
 MAX_VALUES = 256
 """Values read of one tag; all tags of interest have one a channel, or are capped text."""
 
-WIDTH, HEIGHT, BITS, ORIENTATION, ARTIST, EXTRA_SAMPLES = 256, 257, 258, 274, 315, 338
+WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION, CHANNELS = 256, 257, 258, 262, 274, 277
+ROWS_PER_STRIP, ARTIST, TILE_WIDTH, TILE_HEIGHT, EXTRA_SAMPLES = 278, 315, 322, 323, 338
 COPYRIGHT, ICC, DNG_VERSION = 33432, 34675, 50706
+PALETTE = 3
+"""Of PHOTOMETRIC (TIFF 6.0, page 37)."""
 INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 """BYTE, SHORT, LONG and BigTIFF's LONG8."""
 ALPHA_SAMPLES = (1, 2)
@@ -70,6 +73,7 @@ def read_tiff(head: Head) -> ImageInfo:
         raise UnsupportedFormat("DNG raw")
     width, height = (_size(head, layout, first.entries.get(tag)) for tag in (WIDTH, HEIGHT))
     details = _details(head, layout, first)
+    channels = max(1, _first(head, layout, first, CHANNELS, 1))
     pages, reached = _pages(head, layout, offset)
     return ImageInfo(
         Format.TIFF,
@@ -80,10 +84,26 @@ def read_tiff(head: Head) -> ImageInfo:
         frames=pages,
         bit_depth=details.bit_depth,
         icc=ICC in first.entries,
+        channels=channels,
+        palette=_first(head, layout, first, PHOTOMETRIC, 0) == PALETTE,
+        samples=channels,
+        block_pixels=_block_pixels(head, layout, first, width, height),
         artist=details.artist,
         copyright=details.copyright,
         complete=details.complete and reached,
     )
+
+
+def _first(head: Head, layout: _Layout, directory: _Directory, tag: int, default: int) -> int:
+    return next(_integers(head, layout, directory.entries.get(tag)), default)
+
+
+def _block_pixels(head: Head, layout: _Layout, directory: _Directory, width: int, height: int) -> int:
+    """A strip is as high as the picture unless it is said to be lower (TIFF 6.0, page 39)."""
+    if TILE_WIDTH in directory.entries:
+        sides = (_first(head, layout, directory, tag, 0) for tag in (TILE_WIDTH, TILE_HEIGHT))
+        return next(sides) * next(sides)
+    return width * min(height, _first(head, layout, directory, ROWS_PER_STRIP, height) or height)
 
 
 @dataclass(frozen=True, slots=True)
