@@ -40,9 +40,15 @@ class Cost:
     growth: int
     thumbnails: tuple[bytes, ...]
 
+    @property
+    def told(self) -> str:
+        """For the message of a test that fails."""
+        ended = self.outcome.reason or self.outcome.status
+        return f"{ended} ({self.outcome.detail}), {self.cpu:.2f} s of CPU, {self.growth / MB:.1f} MB"
+
 
 def measured(data: bytes, memory_mb: int = 512, env: Mapping[str, str] | None = None) -> Cost:
-    """The cost of these bytes on a Lambda of that size. Raises TimeoutError where they hang it, and says what killed it."""
+    """The cost of these bytes on a Lambda of that size. Raises where they hang the process or kill it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.measured"])
     ours, theirs = context.Pipe(duplex=False)

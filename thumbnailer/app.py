@@ -9,9 +9,9 @@ from importlib.util import find_spec
 
 import uvloop
 
-from thumbnailer.allocator import share_one_arena
 from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import SettingsError
+from thumbnailer.heap import tame_heap
 from thumbnailer.objects import ObjectStore, StoreConfig
 from thumbnailer.pipeline import Pipeline
 from thumbnailer.settings import Machine, Settings
@@ -53,8 +53,8 @@ def check_extras(settings: Settings) -> None:
 def build(settings: Settings, machine: Machine, env: Mapping[str, str], store: ObjectStore | None = None) -> App:
     """Everything wired up; `store` in place of the S3 that `env` points to. Call it inside the running loop."""
     check_extras(settings)
-    share_one_arena()
     tier = sized_tier(settings, machine)
+    tame_heap(tier.memory_mb)
     config = StoreConfig.from_env(env, transport=settings.transport, connections=2 * tier.in_flight)
     chosen = store or open_store(config, env)
     return App(settings, tier, Pipeline(settings, tier, chosen, installed_engines(), cache(load_engine)))

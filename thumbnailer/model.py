@@ -167,6 +167,8 @@ class Outcome:
     info: ImageInfo | None = None
     engine: EngineName | None = None
     damaged: bool = False
+    profile_ignored: bool = False
+    """its colour profile is broken, or one of another colour space"""
     timings: tuple[tuple[str, float], ...] = ()
 
     @property

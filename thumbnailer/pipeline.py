@@ -64,6 +64,7 @@ class Trace:
     engine: EngineName | None = None
     defects: list[str] = field(default_factory=list)
     """what is wrong with a picture that can be shown all the same"""
+    profile_ignored: bool = False
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -95,6 +96,7 @@ class Trace:
             info=self.info,
             engine=self.engine,
             damaged=status is Status.STORED and bool(self.defects),
+            profile_ignored=self.profile_ignored,
             timings=(*self.timings.items(), ("total", perf_counter() - self.started)),
         )
 
@@ -279,7 +281,7 @@ class Pipeline:
         busy = rendering.decode_seconds + rendering.encode_seconds
         trace.timings["wait"] = perf_counter() - started - busy
         trace.timings |= {"decode": rendering.decode_seconds, "encode": rendering.encode_seconds}
-        trace.engine = rendering.engine
+        trace.engine, trace.profile_ignored = rendering.engine, rendering.profile_ignored
         trace.note_defects(plan.info.defect, rendering.defect)
         return rendering
 

@@ -35,7 +35,7 @@ CONTENT_TYPES: Final = {
     Format.AVIF: "image/avif",
     Format.GIF: "image/gif",
 }
-QUALITY: Final = {Format.JPEG: 80, Format.WEBP: 80, Format.AVIF: 55, Format.PNG: 100, Format.GIF: 100}
+QUALITY: Final = {Format.JPEG: 95, Format.WEBP: 95, Format.AVIF: 90, Format.PNG: 100, Format.GIF: 100}
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,9 +188,9 @@ def test_what_the_first_engine_held_is_given_back_before_the_second_begins(tmp_p
 
 HEAPS = """
 import ctypes, threading
-from thumbnailer.allocator import share_one_arena
+from thumbnailer.heap import tame_heap
 if {shared}:
-    share_one_arena()
+    tame_heap(512)
 libc = ctypes.CDLL(None)
 together = threading.Barrier(4)
 def decode():

@@ -26,9 +26,9 @@ from tests.fuzz.last_words import last_words
 from tests.fuzz.mutate import broken_file
 from tests.fuzz.sources import Source, made
 from tests.fuzz.verdict import Problem, Verdict
-from thumbnailer.allocator import share_one_arena
 from thumbnailer.app import new_event_loop
 from thumbnailer.engine import Engine, Rendering, installed_engines, load_engine
+from thumbnailer.heap import tame_heap
 from thumbnailer.logs import LOGGER
 from thumbnailer.model import EngineName, EventKind, ObjectEvent, Outcome
 from thumbnailer.objects import PutHeaders
@@ -93,7 +93,7 @@ class Rig:
         self._scratch = folder / f"tmp-{os.getpid()}"
         self._scratch.mkdir()
         tempfile.tempdir = os.environ["TMPDIR"] = str(self._scratch)  # libvips reads the variable
-        share_one_arena()  # as every door does
+        tame_heap(512)  # as every door does
         self._log = LastError()
         LOGGER.handlers, LOGGER.propagate = [self._log], False
         self._runner = asyncio.Runner(loop_factory=new_event_loop)

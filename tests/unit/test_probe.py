@@ -325,7 +325,7 @@ def test_a_png_of_a_million_tiny_chunks_is_corrupt(kind: bytes) -> None:
 
 
 def test_a_png_of_as_many_chunks_as_encoders_write_is_read() -> None:
-    assert whole(png(chunk(b"tEXt") * 400, chunk(b"IDAT") * 150_000, chunk(b"IEND"))).complete
+    assert whole(png(chunk(b"tEXt") * 250, chunk(b"IDAT") * 150_000, chunk(b"IEND"))).complete
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ class Rendering:
     encode_seconds: float
     placeholders: tuple[str, ...] = ()
     """a ThumbHash each, where the plan asks for them"""
+    profile_ignored: bool = False
+    """there is a colour profile, and it cannot be used"""
 
 
 class Engine(Protocol):

@@ -10,9 +10,9 @@ from thumbnailer.model import Format
 from thumbnailer.plan import Target
 
 LOWER: Final = {
-    Format.JPEG: (70, 60, 50, 40, 30),
-    Format.WEBP: (70, 60, 50, 40, 30),
-    Format.AVIF: (45, 35, 25, 15),
+    Format.JPEG: (90, 85, 80, 75, 70, 60, 50, 40, 30),
+    Format.WEBP: (90, 85, 80, 75, 70, 60, 50, 40, 30),
+    Format.AVIF: (80, 70, 60, 50, 40, 30, 20),
     Format.PNG: (99, 50, 25, 12, 11, 8, 6),
     Format.GIF: (75, 50, 25),
 }

@@ -11,11 +11,12 @@ from typing import Any, Final
 
 import pyvips
 
+from thumbnailer import icc
 from thumbnailer.costs import Capability
-from thumbnailer.engine import Rendering, cropping, placeholder
+from thumbnailer.engine import Rendering, cropping, floors, placeholder
 from thumbnailer.engine.fitting import within_bytes
 from thumbnailer.errors import Corrupt
-from thumbnailer.exif import build_credit
+from thumbnailer.exif import build_credit, without_orientation
 from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.plan import Plan, Target, keeps_animation
 
@@ -41,12 +42,15 @@ SAVERS: Final = {
 CSS_DPI: Final = 96
 DRAWN_LARGER: Final = 2
 """A drawing is rasterised at this many times the wanted size, which smooths what librsvg leaves jagged."""
+Timing = list[tuple[str, int, Any]]
+"""Name, type and value of what an animation's pace is kept in."""
 WHITE: Final = [255, 255, 255]
 REDUCING_GAP: Final = 3.0
 """Box-shrinking stops at this many times the wanted size; nearer to plain Lanczos than libvips' own 2 at no cost."""
 
 
 def _start() -> None:
+    floors.require("libvips", ".".join(str(pyvips.version(part)) for part in range(3)))
     logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # what it warns of is in the outcome, one line a record
     # libvips' own list of untrusted loaders leaves some open (matrix, SVG), so: all shut, these opened by name.
     pyvips.operation_block_set("VipsForeignLoad", True)
@@ -77,12 +81,11 @@ class VipsEngine:
     def render(self, path: str, plan: Plan) -> Rendering:
         started = perf_counter()
         try:
-            frames = _load(path, plan)
-            resized = [_in_memory(_resized(frames, plan, target)) for target in plan.targets]
+            resized, timing, profile_ignored = _decoded(path, plan)
             decoded = perf_counter()
             pictures = tuple(
-                within_bytes(target, partial(_encoded, frame_list, frames[0], plan))
-                for frame_list, target in zip(resized, plan.targets, strict=True)
+                within_bytes(target, partial(_encoded, frames, timing, plan))
+                for frames, target in zip(resized, plan.targets, strict=True)
             )
         except (pyvips.Error, UnicodeDecodeError) as error:
             # A message that quotes the file is not always UTF-8. pyvips stumbles over it and leaves it where libvips
@@ -90,7 +93,18 @@ class VipsEngine:
             pyvips.vips_lib.vips_error_clear()
             raise Corrupt(f"libvips cannot read it: {_first_line(error)}") from error
         placeholders = tuple(_placeholder(frame_list[0]) for frame_list in resized) if plan.thumbhash else ()
-        return Rendering(EngineName.VIPS, pictures, "", decoded - started, perf_counter() - decoded, placeholders)
+        seconds = decoded - started, perf_counter() - decoded
+        return Rendering(EngineName.VIPS, pictures, "", *seconds, placeholders, profile_ignored)
+
+
+def _decoded(path: str, plan: Plan) -> tuple[list[list[Any]], Timing, bool]:
+    """The frames of each target, what tells their timing, and whether there is a profile that cannot be used.
+
+    The decoded picture is let go before any is encoded.
+    """
+    frames = _load(path, plan)
+    resized = [_in_memory(_resized(frames, plan, target)) for target in plan.targets]
+    return resized, _timing(frames[0]), _ignores_profile(frames[0])
 
 
 def _load(path: str, plan: Plan) -> list[Any]:
@@ -108,10 +122,17 @@ def _load(path: str, plan: Plan) -> list[Any]:
     roll = getattr(pyvips.Image, LOADERS[plan.info.format][0])(path, **options)
     _refuse_other_size(roll, plan)
     if plan.frames > 1:
-        roll = roll.copy_memory()
+        roll = _held(roll)
         height = roll.get("page-height")
         return [roll.crop(0, top, roll.width, height) for top in range(0, roll.height, height)]
-    return [roll.copy_memory() if len(plan.targets) > 1 else roll]
+    return [_held(roll) if len(plan.targets) > 1 else roll]
+
+
+def _held(image: Any) -> Any:
+    """Decoded into memory; no longer marked as a stream, for which libvips would keep lines in caches of their own."""
+    held = image.copy_memory()
+    held.remove("vips-sequential")
+    return held
 
 
 def _drawn(path: str, plan: Plan) -> Any:
@@ -175,9 +196,10 @@ def _unrounded(image: Any, plan: Plan) -> tuple[Any, int]:
     """A shrunken decode that lost a fraction of a pixel, extended to `shrink` times its true size; and that factor.
 
     Of 631 rows halved there are 315.5, and libvips keeps 315: scaled by that, all of the picture would be a bit off.
-    Of the extension nearly nothing is computed: the crop after the resize does not ask for it.
+    Of the extension nearly nothing is computed: the crop after the resize does not ask for it. WebP's decoder scales
+    the whole picture to the sides that it rounds.
     """
-    if plan.info.width % plan.shrink == plan.info.height % plan.shrink == 0:
+    if plan.info.format is not Format.JPEG or plan.info.width % plan.shrink == plan.info.height % plan.shrink == 0:
         return image, 1
     return image.embed(0, 0, plan.info.width, plan.info.height, extend="copy"), plan.shrink
 
@@ -195,17 +217,27 @@ def _resize(image: Any, width: int, height: int) -> Any:
     if not image.hasalpha():
         return image.resize(width / image.width, **scales)
     band_format = image.format
-    return image.premultiply().resize(width / image.width, **scales).unpremultiply().cast(band_format)
+    return image.premultiply().resize(width / image.width, **scales).unpremultiply().rint().cast(band_format)
+
+
+SPACES: Final = {"srgb": icc.RGB, "rgb16": icc.RGB, "b-w": icc.GREY, "grey16": icc.GREY, "cmyk": icc.CMYK}
+
+
+def _ignores_profile(image: Any) -> bool:
+    """Whether there is a profile that is no use: libvips would take another in its place and say nothing."""
+    if not image.get_typeof("icc-profile-data"):
+        return False
+    return not icc.is_usable(image.get("icc-profile-data"), SPACES.get(image.interpretation))
 
 
 def _srgb(image: Any) -> Any:
-    if image.get_typeof("icc-profile-data"):
+    if image.get_typeof("icc-profile-data") and not _ignores_profile(image):
         try:
-            return image.icc_transform("srgb", embedded=True, intent="perceptual").copy_memory()
+            return image.icc_transform("srgb", embedded=True, intent="perceptual", depth=8).copy_memory()
         except pyvips.Error:
-            pass  # a broken profile, or one of another colour space: the pixels are still right, so it is ignored
+            pass  # Little CMS sees more than we do; the pixels are still right
     if image.interpretation == "cmyk":  # the profile of libvips' own, through the same transform as an embedded one
-        return image.icc_transform("srgb", input_profile="cmyk", embedded=False, intent="perceptual")
+        return image.icc_transform("srgb", input_profile="cmyk", embedded=False, intent="perceptual", depth=8)
     grey = image.interpretation in ("b-w", "grey16")
     return image.colourspace("b-w" if grey else "srgb")
 
@@ -233,14 +265,18 @@ def _in_memory(frames: list[Any]) -> list[Any]:
     return [frame.copy_memory() for frame in frames]
 
 
-def _encoded(frames: list[Any], source: Any, plan: Plan, target: Target) -> bytes:
+def _encoded(frames: list[Any], timing: Timing, plan: Plan, target: Target) -> bytes:
     roll = frames[0] if len(frames) == 1 else pyvips.Image.arrayjoin(frames, across=1)
     if target.format is Format.JPEG and roll.hasalpha():
         roll = roll.flatten(background=WHITE[: roll.bands - 1])
-    return _save(_with_metadata(roll, len(frames), source, plan.info), target)
+    return _save(_with_metadata(roll, len(frames), timing, plan.info), target)
 
 
-def _with_metadata(roll: Any, frames: int, source: Any, info: ImageInfo) -> Any:
+def _timing(source: Any) -> Timing:
+    return [(name, source.get_typeof(name), source.get(name)) for name in ("delay", "loop") if source.get_typeof(name)]
+
+
+def _with_metadata(roll: Any, frames: int, timing: Timing, info: ImageInfo) -> Any:
     """Nothing of the source's metadata but timing, artist and copyright."""
     kept = roll.copy()
     for name in roll.get_fields():
@@ -248,9 +284,8 @@ def _with_metadata(roll: Any, frames: int, source: Any, info: ImageInfo) -> Any:
             kept.remove(name)
     if frames > 1:
         kept.set_type(pyvips.GValue.gint_type, "page-height", roll.height // frames)
-        for name in ("delay", "loop"):
-            if source.get_typeof(name):
-                kept.set_type(source.get_typeof(name), name, source.get(name))
+        for name, type_, value in timing:
+            kept.set_type(type_, name, value)
     credit = build_credit(info.artist, info.copyright)
     if credit:
         kept.set_type(pyvips.GValue.blob_type, "exif-data", credit)
@@ -271,12 +306,12 @@ def _save(image: Any, target: Target) -> bytes:
         case Format.PNG:
             data = image.pngsave_buffer(keep=keep, **_png_options(target))
         case Format.WEBP:
-            data = image.webpsave_buffer(Q=target.quality, keep=keep)
+            data = image.webpsave_buffer(Q=target.quality, effort=4, keep=keep)
         case Format.AVIF:
             data = image.heifsave_buffer(Q=target.quality, compression="av1", effort=3, keep=keep)
         case _:
             data = image.gifsave_buffer(keep="none", bitdepth=max(1, math.ceil(8 * target.quality / 100)))
-    return bytes(data)
+    return without_orientation(bytes(data)) if keep == "exif" else bytes(data)
 
 
 def _png_options(target: Target) -> dict[str, Any]:

@@ -9,7 +9,7 @@ compares the two when it has decoded.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
@@ -80,10 +80,11 @@ def read_bmff(head: Head) -> ImageInfo:
     items = _items(head, meta)
     coded = _coded_item(items)
     kind = _coding(items.kinds.get(coded, b""))
-    exif = _exif(head, meta, items)
+    places = dict(item_extents(head, meta))
+    exif = _exif(head, items, places)
     sequence = read_sequence(head) if brands[0] in SEQUENCE_BRANDS else Sequence()
     width, height = _upright_size(head, items, crops=kind is Format.HEIC)
-    checked = kind is Format.HEIC or _coded_as_said(head, meta, items, sequence)
+    checked = kind is Format.HEIC or _coded_as_said(head, items, places, sequence)
     properties = items.of(items.primary) + items.of(coded)
     return ImageInfo(
         kind,
@@ -293,13 +294,13 @@ def _hevc_depth(head: Head, box: Box) -> int:
     return 8 + (head.byte(box.start + 17) & 7)
 
 
-def _exif(head: Head, meta: dict[bytes, Box], items: _Items) -> Ifd0 | None:
+def _exif(head: Head, items: _Items, places: Mapping[int, tuple[Extent, ...]]) -> Ifd0 | None:
     """The EXIF item, of which only the credit counts; None if it lies beyond the bytes at hand."""
     item = next((item for item, kind in items.kinds.items() if kind == b"Exif"), None)
-    if item is None or b"iloc" not in meta:
+    place = next(iter(places.get(item, ())), None) if item is not None else None
+    if place is None:
         return Ifd0()
     try:
-        place = _location(head, meta, item)
         head.need(place.start + place.size)
         (offset,) = head.unpack(">I", place.start)
     except Corrupt:
@@ -309,22 +310,13 @@ def _exif(head: Head, meta: dict[bytes, Box], items: _Items) -> Ifd0 | None:
     return parse_ifd0(head.up_to(place.start + 4 + offset, max(0, min(place.size - 4 - offset, MAX_BLOCK))))
 
 
-def _location(head: Head, meta: dict[bytes, Box], wanted: int) -> Extent:
-    """Where an item of one extent lies."""
-    for item, extents in item_extents(head, meta):
-        if item == wanted and extents:
-            return extents[0]
-    raise Corrupt("HEIF item lies nowhere")
-
-
-def _coded_as_said(head: Head, meta: dict[bytes, Box], items: _Items, sequence: Sequence) -> bool:
+def _coded_as_said(head: Head, items: _Items, places: Mapping[int, tuple[Extent, ...]], sequence: Sequence) -> bool:
     """Whether all coded pictures were seen; raises Corrupt for one that is larger than the boxes say."""
     said = _size(head, items, items.primary) or (0, 0)
-    places = [(said, sequence.first[index : index + 1]) for index in range(len(sequence.first))]
-    for item, extents in item_extents(head, meta):
-        if items.kinds.get(item) == b"av01":
-            places.append((_size(head, items, item) or said, extents))
-    return all(_is_coded_as_said(head, *place) for place in places)
+    coded = [item for item in places if items.kinds.get(item) == b"av01"]
+    pictures: list[tuple[tuple[int, int], tuple[Extent, ...]]] = [(said, (sample,)) for sample in sequence.first]
+    pictures += [(_size(head, items, item) or said, places[item]) for item in coded]
+    return all(_is_coded_as_said(head, *picture) for picture in pictures)
 
 
 def _is_coded_as_said(head: Head, said: tuple[int, int], extents: tuple[Extent, ...]) -> bool:
@@ -332,8 +324,6 @@ def _is_coded_as_said(head: Head, said: tuple[int, int], extents: tuple[Extent, 
         return True  # it is not in the file: no decoder will read it either
     if not all(head.reaches(extent.start + extent.size) for extent in extents):
         return False
-    if sum(extent.size for extent in extents) > head.end:
-        raise Corrupt("HEIF item whose pieces overlap")
     data = b"".join(head.view[extent.start : extent.start + extent.size] for extent in extents)
     for width, height in coded_sizes(data):
         if width * height > MAX_GROWTH * said[0] * said[1] + SMALL:

@@ -18,7 +18,7 @@ from thumbnailer.probe.head import Head
 
 MAX_HEADER = 8 << 20
 """Where the search for the frame header ends, however much of the object is at hand (MATRIX row 10)."""
-MAX_SEGMENTS = 500
+MAX_SEGMENTS = 300
 """Before the first scan. Profiles and extended XMP take one for every 64 KB. Pillow copies all EXIF so far at every
 piece of it: with 50,000 pieces that takes minutes."""
 MAX_JUNK = 64 << 10

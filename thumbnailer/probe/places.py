@@ -57,6 +57,8 @@ def item_extents(head: Head, meta: dict[bytes, Box]) -> Iterator[tuple[int, tupl
         for _ in range(count):
             fields.take(index_size)
             extents.append(Extent(base + fields.take(offset_size), fields.take(length_size)))
+        if count > 1 and sum(extent.size for extent in extents) > head.end:
+            raise Corrupt("HEIF item whose pieces overlap")
         yield item, tuple(extents)
 
 

@@ -23,7 +23,7 @@ HEADER = struct.Struct(">I4s")
 IHDR_END = 33
 MAX_CHUNKS = 200_000
 """libpng writes pixels in chunks of 8 KB by default: this is 1.6 GB of them, and a fraction of a second to walk."""
-MAX_OTHER_CHUNKS = 500
+MAX_OTHER_CHUNKS = 300
 """Of those without pixels. Pillow inflates up to 1 MB of every profile, one after the other, and keeps unknown chunks;
 libpng itself stops at 1,000."""
 MAX_TEXT = 16 << 20

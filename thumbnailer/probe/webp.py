@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -11,8 +12,15 @@ from thumbnailer.model import Format, ImageInfo
 from thumbnailer.probe.head import Head
 
 MAX_CHUNKS = 200_000
-"""Chunks walked of an extended file, a fraction of a second; beyond it `complete` is False."""
+"""Chunks walked of an extended file, a fraction of a second."""
+MAX_OTHER_CHUNKS = 300
+"""Of those without pixels, in frames and beside them. Encoders write three; libwebp notes every one."""
+PIXELS = (b"ANMF", b"VP8 ", b"VP8L", b"ALPH", b"")
+"""The kinds that hold frames, and the one that says where the container ends."""
+FRAME_HEADER = 16
 FIRST_CHUNK = 12
+HEADER = struct.Struct("<4sI")
+"""Kind and size of a chunk."""
 ICC, ALPHA, EXIF, ANIMATION = 0x20, 0x10, 0x08, 0x02
 """Flags of the VP8X chunk (section 2.7.1)."""
 
@@ -59,7 +67,6 @@ def _extended(head: Head) -> ImageInfo:
     width, height = (1 + int.from_bytes(head.read(at, 3), "little") for at in (24, 27))
     walked = _walk(head, flags)
     exif = walked.exif or Ifd0()
-    open_questions = flags & ANIMATION or (flags & EXIF and walked.exif is None)
     return ImageInfo(
         Format.WEBP,
         width,
@@ -70,16 +77,20 @@ def _extended(head: Head) -> ImageInfo:
         icc=bool(flags & ICC),
         artist=exif.artist,
         copyright=exif.copyright,
-        complete=walked.ended or not open_questions,
+        complete=walked.ended,
     )
 
 
 def _walk(head: Head, flags: int) -> _Walked:
     """Count frames and find EXIF where the flags announce them; libwebp ignores them where they do not."""
-    frames, exif = 0, None
-    for kind, start, size in _chunks(head):
+    frames, others, exif = 0, 0, None
+    for kind, start, size in _chunks(head, FIRST_CHUNK, 8 + head.unpack("<I", 4)[0]):
         if kind == b"ANMF" and flags & ANIMATION:
             frames += 1
+            others += sum(inner not in PIXELS for inner, _, _ in _chunks(head, start + FRAME_HEADER, start + size))
+        others += kind not in PIXELS
+        if others > MAX_OTHER_CHUNKS:
+            raise Corrupt(f"WebP with more than {MAX_OTHER_CHUNKS} chunks beside its pixels")
         if kind == b"EXIF" and flags & EXIF and exif is None:
             if not head.reaches(start + size) and not head.whole:
                 return _Walked(frames)
@@ -89,16 +100,16 @@ def _walk(head: Head, flags: int) -> _Walked:
     return _Walked(frames, exif)
 
 
-def _chunks(head: Head) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(head: Head, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Kind, start and size of each chunk; an empty kind says that the container's end was reached."""
-    position = FIRST_CHUNK
-    end = min(8 + head.unpack("<I", 4)[0], head.end)
+    end = min(end, head.end)
     for _ in range(MAX_CHUNKS):
         if position + 8 > end or (head.whole and not head.reaches(position + 8)):
             yield b"", position, 0
             return
         if not head.reaches(position + 8):
             return
-        (size,) = head.unpack("<I", position + 4)
-        yield head.read(position, 4), position + 8, size
+        kind, size = HEADER.unpack_from(head.view, position)
+        yield kind, position + 8, size
         position += 8 + size + size % 2
+    raise Corrupt(f"WebP of more than {MAX_CHUNKS} chunks")
