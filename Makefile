@@ -4,9 +4,11 @@
 # make simd      Pillow-SIMD in place of Pillow in .venv
 # make matrix    which rows of the bad-input matrix the tests show
 # make bench     CPU time of both engines, a row a format
+# make fuzz      thousands of broken pictures through the whole path, in processes that may die
+# make fuzz-probe    the probe alone, with inputs chosen by the code that they reach
 # make lambda    the function under AWS's runtime interface emulator: a real S3 and a real SQS event
 # make constraints   newer versions of all that is installed
-.PHONY: demo test check lint types layers simd matrix bench lambda browser constraints clean
+.PHONY: demo test check lint types layers simd matrix bench fuzz fuzz-probe lambda browser constraints clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -47,6 +49,14 @@ lambda: .venv/.dev $(BIN)/aws-lambda-rie
 bench: .venv/.dev
 	$(BIN)/python -m bench engines $(ARGS)
 
+# E.g. ARGS='--inputs 50000 --seed 7 --keep broken'; exit code 1 if there are findings, each with a command that shows it.
+fuzz: .venv/.dev
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+# ARGS are libFuzzer's, e.g. -runs=1000000.
+fuzz-probe: .venv/.fuzz
+	$(BIN)/python -m tests.fuzz.coverage $(or $(ARGS),-max_total_time=60)
+
 # The page's test runs in a real browser, driven by playwright, whose program needs libatomic; without them it is
 # skipped and says so.
 browser:
@@ -72,6 +82,10 @@ simd: .venv/.dev
 .venv/.dev: .venv/bin/uv pyproject.toml constraints.txt
 	$(UV) --editable '.[$(PIL)dev]'
 	@touch $@ .venv/.demo
+
+.venv/.fuzz: .venv/.dev
+	$(UV) --editable '.[$(PIL)dev,fuzz]'
+	@touch $@
 
 # The versions that the gate was last green with; libraries' own ranges are in pyproject.toml.
 constraints: .venv/bin/uv

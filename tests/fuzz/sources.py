@@ -57,6 +57,11 @@ def whole() -> list[Source]:
     return [_source(name, data) for name, data in (*_samples(), *_made())]
 
 
+def made() -> list[Source]:
+    """The tiny ones."""
+    return [_source(name, data) for name, data in _made()]
+
+
 def _samples() -> Iterator[tuple[str, bytes]]:
     for path in sorted(path for path in SAMPLES.iterdir() if path.suffix != ".md"):
         yield path.name, path.read_bytes()

@@ -138,6 +138,16 @@ def test_many_small_texts_add_up() -> None:
     assert probe(fewer, len(fewer)).width == 9
 
 
+def test_a_chunk_before_the_pixels_that_goes_beyond_the_file_is_refused() -> None:
+    """228 bytes that claimed 16 MB of EXIF made libvips take 16 MB before it looked for them."""
+    data = png(struct.pack(">I", 16 << 20) + b"eXIf" + bytes(40))
+    with pytest.raises(Corrupt):
+        probe(data, len(data))
+    with pytest.raises(Corrupt):
+        probe(data[:60], len(data))
+    assert not probe(data, 32 << 20).complete
+
+
 def test_a_side_that_follows_from_the_other_is_no_longer_than_a_thumbnail_may_be() -> None:
     """Of 1 x 20,000 pixels, 200 pixels wide and as high as it comes were 20,000 rows, which no WebP can hold."""
     made = process(encoded("PNG", (2, 20_000)), RENDITIONS="a=200x:webp,b=200x:png")

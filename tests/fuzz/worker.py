@@ -24,7 +24,7 @@ from typing import Final
 from tests.fuzz.judge import Key, ending, too_much, wrong_ending, wrong_objects
 from tests.fuzz.last_words import last_words
 from tests.fuzz.mutate import broken_file
-from tests.fuzz.sources import Source, whole
+from tests.fuzz.sources import Source, made
 from tests.fuzz.verdict import Problem, Verdict
 from thumbnailer.app import new_event_loop
 from thumbnailer.engine import Engine, Rendering, installed_engines, load_engine
@@ -97,7 +97,7 @@ class Rig:
         self._log = LastError()
         LOGGER.handlers, LOGGER.propagate = [self._log], False
         self._runner = asyncio.Runner(loop_factory=new_event_loop)
-        for number, source in enumerate(whole()):
+        for number, source in enumerate(made()):
             for engine in range(len(ENGINES)):
                 self._process(len(ENGINES) * number + engine, source.data)
         gc.collect()

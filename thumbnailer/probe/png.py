@@ -127,6 +127,8 @@ def _collect(head: Head) -> tuple[dict[bytes, _Chunk], int, bool]:
             others += 1
         if others > MAX_OTHER_CHUNKS:
             raise Corrupt(f"PNG with more than {MAX_OTHER_CHUNKS} chunks beside its pixels")
+        if chunk.kind not in PIXELS and b"IDAT" not in found and chunk.start + chunk.length > head.end:
+            raise Corrupt("PNG ends inside its header")  # decoders allocate first what such a chunk claims
         if b"IDAT" not in found and (chunk.kind != b"iCCP" or chunk.kind not in found):
             text += _text_size(head, chunk, MAX_TEXT - text)
         if text > MAX_TEXT:
