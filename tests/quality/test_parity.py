@@ -107,7 +107,14 @@ def assert_made_by_the_engine_asked(row: Row, *both: Made) -> None:
         return
     format_ = probe(row.read(), row.bytes).format
     able = {name for name, engine in installed_engines().items() if format_ in engine.reads}
-    assert {made.engine for made in both} == able
+    made_by = {made.engine for made in both}
+    assert made_by <= able
+    assert made_by == able or is_broken(row), "one engine hands this picture on to the other"
+
+
+def is_broken(row: Row) -> bool:
+    """libvips hands on a JPEG that libjpeg warns of, and Pillow shows what is left of a damaged picture."""
+    return row.expect == "either" or row.category.startswith(("malformed", "truncated", "jpeg-invalid"))
 
 
 def described(made: Made) -> tuple[object, ...]:
