@@ -43,7 +43,6 @@ class Job:
     engine: str
     renditions: str = "128x128"
     warm: str | None = None
-    memory_mb: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ def _answer(job: Job) -> str:
 
 
 def _measured(job: Job) -> Peak:
-    tame_heap(job.memory_mb)
+    tame_heap()
     engine = load_engine(EngineName(job.engine))
     try:
         plan = plan_for(job.path, job.engine, job.renditions)

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, ImageSequence
 
-from thumbnailer.engine import load_engine
-from thumbnailer.model import EngineName
 from thumbnailer.plan import Target
+from thumbnailer.probe import probe
 
 Pixels = NDArray[Any]
 
@@ -24,6 +23,10 @@ MOST_MEAN: Final = 2.0
 LEAST_SSIM: Final = 0.97
 WINDOW: Final = 7
 SRGB: Final = ImageCms.createProfile("sRGB")
+CONVERSION: Final[dict[str, Any]] = {
+    "renderingIntent": ImageCms.Intent.RELATIVE_COLORIMETRIC,
+    "flags": ImageCms.Flags.BLACKPOINTCOMPENSATION,
+}
 COLOUR_SPACES: Final = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK"}
 
 
@@ -182,18 +185,20 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     try:
         embedded = ImageCms.ImageCmsProfile(BytesIO(profile or b""))
         if embedded.profile.xcolor_space == COLOUR_SPACES.get(image.mode):
-            image = ImageCms.profileToProfile(image, embedded, SRGB, outputMode="RGB") or image
+            image = ImageCms.profileToProfile(image, embedded, SRGB, outputMode="RGB", **CONVERSION) or image
     except (ImageCms.PyCMSError, OSError, ValueError):
         pass  # none, or a broken one
     return image.convert("RGB")
 
 
 def _by_libvips(data: bytes) -> Pixels:
-    load_engine(EngineName.VIPS)  # opens its loaders
+    from thumbnailer.engine.vips import LOADERS  # importing it opens them
+
+    loader = LOADERS[probe(data, len(data)).format][0]
     import pyvips
 
-    image = pyvips.Image.new_from_buffer(data, "").autorot()
+    image = getattr(pyvips.Image, f"{loader}_buffer")(data).autorot()
     if image.get_typeof("icc-profile-data"):
-        image = image.icc_transform("srgb", embedded=True, intent="perceptual", depth=8)
+        image = image.icc_transform("srgb", embedded=True, intent="relative", black_point_compensation=True, depth=8)
     pixels: Pixels = image.colourspace("srgb").numpy()
     return pixels if pixels.shape[2] >= 3 else np.repeat(pixels[..., :1], 3, axis=2)

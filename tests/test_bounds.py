@@ -171,6 +171,10 @@ BOMBS = [
             ),
         )
     ),
+    # 19: very long
+    bomb(19, "PNG of 1 x 65000", partial(png.of_one_colour, 1, 65_000), STORED),
+    bomb(19, "PNG of 65000 x 1", partial(png.of_one_colour, 65_000, 1), STORED),
+    bomb(19, "GIF of 1 x 65000", partial(gif.animation, (1, 65_000), 1, (1, 65_000)), STORED),
     # pictures that Pillow reads in Python, and an icon's directory that lies
     bomb(7, "BMP of 48 MB of empty runs", lambda: icons.bmp(100, 100, b"\0\0" * 24_000_000), UNSUPPORTED),
     bomb(
@@ -290,8 +294,3 @@ class Untouched:
 
     def chunks(self) -> AsyncIterator[bytes]:
         raise AssertionError("nobody was to read it")
-
-
-# Very small, very long (row 19)
-
-SIDES = {"JPEG": 65_500, "PNG": 65_535, "GIF": 65_535, "WEBP": 16_383, "TIFF": 65_535, "BMP": 65_535}

@@ -197,7 +197,9 @@ def test_even_a_forged_plan_makes_no_engine_load_it(
 
 
 HOLES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
-    "CVE-2023-4863, tables of a WebP": (webp.with_oversized_tables, ("corrupt",)),
+    "the tables of a WebP": (lambda: webp.with_large_tables(webp.COMPLETE), ("stored",)),
+    "CVE-2023-4863, one of them incomplete": (lambda: webp.with_large_tables(webp.INCOMPLETE), ("corrupt",)),
+    "CVE-2023-4863, one of them overfull": (lambda: webp.with_large_tables(webp.OVERFULL), ("corrupt",)),
     "CVE-2026-25990, a PSD": (lambda: PSD, ("unsupported-format",)),
     "CVE-2026-40192, a FITS of GZIP": (
         lambda: FITS[:2880] + b"\x1f\x8b\x08" + bytes(7) + deflated_zeros(1 << 30)[2:],

@@ -54,7 +54,7 @@ def build(settings: Settings, machine: Machine, env: Mapping[str, str], store: O
     """Everything wired up; `store` in place of the S3 that `env` points to. Call it inside the running loop."""
     check_extras(settings)
     tier = sized_tier(settings, machine)
-    tame_heap(tier.memory_mb)
+    tame_heap()
     config = StoreConfig.from_env(env, transport=settings.transport, connections=2 * tier.in_flight)
     chosen = store or open_store(config, env)
     return App(settings, tier, Pipeline(settings, tier, chosen, installed_engines(), cache(load_engine)))

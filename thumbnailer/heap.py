@@ -1,6 +1,6 @@
-"""How the C library keeps what is freed: decoders free tens of MB at a time, and an arena a thread keeps them.
+"""How the C library keeps what decoders free, tens of MB at a time. glibc only; elsewhere nothing is done.
 
-glibc only; elsewhere nothing is done. `docs/memory.md` says what was measured.
+What was measured is in docs/memory.md.
 """
 
 from __future__ import annotations
@@ -8,22 +8,18 @@ from __future__ import annotations
 import ctypes
 from typing import Final
 
-MB: Final = 1024 * 1024
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
-MOST_KEPT: Final = 32 * MB
-"""The largest M_MMAP_THRESHOLD that glibc takes (HEAP_MAX_SIZE / 2)."""
+MOST_KEPT: Final = 2 * 1024 * 1024
 
 
-def tame_heap(memory_mb: int) -> None:
-    """One heap for all threads, and no more of it kept free than a 64th of the memory there is.
+def tame_heap() -> None:
+    """One heap for all threads; blocks of 2 MB and more are given back when freed, no more than that is kept free.
 
-    Left alone, each thread has its own heap, which another's freed memory is of no use to, and what is kept free grows
-    to 64 MB in each. To be called before threads are started; a second call changes the thresholds alone.
+    Left alone, each thread has a heap, of whose free memory no other makes use, and each comes to keep up to 64 MB of
+    it. To be called before threads are started.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return
-    kept = min(MOST_KEPT, memory_mb * MB // 64)
-    mallopt(M_ARENA_MAX, 1)
-    mallopt(M_MMAP_THRESHOLD, kept)
-    mallopt(M_TRIM_THRESHOLD, kept)
+    if mallopt is not None:
+        mallopt(M_ARENA_MAX, 1)
+        mallopt(M_MMAP_THRESHOLD, MOST_KEPT)
+        mallopt(M_TRIM_THRESHOLD, MOST_KEPT)

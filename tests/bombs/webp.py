@@ -37,21 +37,26 @@ def animation(canvas: tuple[int, int], frames: int, size: tuple[int, int]) -> by
     return riff(extended(*canvas, ANIMATED), ANIMATION, *[frame(*size)] * frames)
 
 
-def with_oversized_tables() -> bytes:
-    """In the manner of CVE-2023-4863: prefix codes that need more room for their lookup tables than any valid ones.
+def with_large_tables(distances: list[int]) -> bytes:
+    """In the manner of CVE-2023-4863: prefix codes whose lookup tables are as large as any may be.
 
-    Four codes with as many long codewords as they may have, and one, of distances, that says more than fits a tree.
+    Four codes are complete, each with a subtable for every long codeword; the last one is `distances`. With one that is
+    no complete tree, older libwebp wrote beyond the tables before it saw that.
     """
-    sizes = (256 + 24, 256, 256, 256)
-    full = [field for size in sizes for field in _code([*range(1, 10), *[15] * (size - 9)])]
-    return riff(lossless(64, 64, full + _code([1, *[15] * 39])))
+    complete = [*range(1, 9), *[15] * 128]
+    codes = [field for size in (280, 256, 256, 256) for field in _code(complete + [0] * (size - len(complete)))]
+    kind, data = lossless(64, 64, codes + _code(distances + [0] * (40 - len(distances))))
+    return riff((kind, data + bytes(4096)))
+
+
+COMPLETE, INCOMPLETE, OVERFULL = [1, 1], [1, *[15] * 39], [1] * 40
 
 
 def _code(lengths: list[int]) -> list[tuple[int, int]]:
     """A prefix code said by its codewords' lengths, each of them in four bits (RFC 9649, section 3.7.2.1.2)."""
-    said = [4 if 0 < symbol < 16 else 0 for symbol in CODE_LENGTH_ORDER]
+    said = [4 if symbol < 16 else 0 for symbol in CODE_LENGTH_ORDER]
     fields = [(0, 1), (15, 4), *((length, 3) for length in said), (0, 1)]
-    return fields + [(int(format(length - 1, "04b")[::-1], 2), 4) for length in lengths]
+    return fields + [(int(format(length, "04b")[::-1], 2), 4) for length in lengths]
 
 
 def with_chunks(count: int) -> bytes:

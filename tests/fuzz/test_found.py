@@ -190,7 +190,7 @@ HEAPS = """
 import ctypes, threading
 from thumbnailer.heap import tame_heap
 if {shared}:
-    tame_heap(512)
+    tame_heap()
 libc = ctypes.CDLL(None)
 together = threading.Barrier(4)
 def decode():

@@ -93,7 +93,7 @@ class Rig:
         self._scratch = folder / f"tmp-{os.getpid()}"
         self._scratch.mkdir()
         tempfile.tempdir = os.environ["TMPDIR"] = str(self._scratch)  # libvips reads the variable
-        tame_heap(512)  # as every door does
+        tame_heap()  # as every door does
         self._log = LastError()
         LOGGER.handlers, LOGGER.propagate = [self._log], False
         self._runner = asyncio.Runner(loop_factory=new_event_loop)

@@ -345,6 +345,25 @@ def test_an_object_of_5_gb_is_refused_from_its_headers_where_the_event_does_not_
 
 
 @pytest.mark.matrix(5)
+@pytest.mark.parametrize(
+    "info",
+    [
+        ImageInfo(Format.GIF, 2000, 2000, frames=100),
+        ImageInfo(Format.WEBP, 2000, 2000, frames=100),
+        ImageInfo(Format.JPEG, 6000, 4000, progressive=True, scans=100),
+    ],
+)
+def test_more_work_than_pixels_are_taken_is_refused_though_the_picture_is_not_large(info: ImageInfo) -> None:
+    with pytest.raises(TooManyPixels, match=r"100 (frames|scans)"):
+        plan(info)
+    assert plan(replace(info, frames=1, scans=1))
+    assert plan(info, MAX_PIXELS=str(10**9))
+
+
+def test_an_animation_of_which_only_the_first_frame_is_wanted_is_a_still() -> None:
+    assert plan(ImageInfo(Format.GIF, 2000, 2000, frames=100), RENDITIONS="128x128:jpeg").frames == 1
+
+
 def test_exactly_as_many_bytes_as_are_taken_are_taken() -> None:
     for given_ in (settings(), settings(MAX_BYTES="1000")):
         most = most_bytes(given_, TIER)

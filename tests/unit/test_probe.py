@@ -15,6 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
+from tests.bombs import heif as heif_bombs
+from tests.bombs import icons, webp
 from tests.corpus import Row, needs_corpus, rows
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, Rejected, UnsupportedFormat
 from thumbnailer.exif import build_credit
@@ -867,3 +869,103 @@ def test_a_corpus_bomb_shows_its_size_or_is_refused(row: Row) -> None:
 def test_a_doubtful_corpus_file_ends_in_a_value_or_is_refused(row: Row) -> None:
     with contextlib.suppress(Rejected):
         whole(row.read())
+
+
+# What makes decoders slow or large
+
+
+def test_the_scans_of_a_jpeg_are_counted_where_there_may_be_many() -> None:
+    picture = Image.linear_gradient("L").convert("RGB")
+    plain, progressive = (io.BytesIO() for _ in range(2))
+    picture.save(plain, "JPEG")
+    picture.save(progressive, "JPEG", progressive=True)
+    assert whole(plain.getvalue()).scans == 1
+    assert whole(progressive.getvalue()).scans == progressive.getvalue().count(b"\xff\xda") == 10
+
+
+def test_a_jpeg_of_more_segments_than_any_use_is_corrupt() -> None:
+    assert whole(jpeg(segment(0xE1, b"Exif\0\0") * 250, frame())).width == 40
+    with pytest.raises(Corrupt, match="segments"):
+        whole(jpeg(segment(0xE1, b"Exif\0\0") * 500, frame()))
+
+
+GIF_START = b"GIF89a" + struct.pack("<HHBBB", 100, 100, 0, 0, 0)
+
+
+def gif_frame(width: int, height: int, left: int = 0) -> bytes:
+    return b"," + struct.pack("<HHHHB", left, 0, width, height, 0) + b"\2\0"
+
+
+def test_a_frame_may_go_beyond_a_gifs_canvas_a_little_and_not_far() -> None:
+    assert whole(GIF_START + gif_frame(100, 100) + gif_frame(110, 100, 20) + b";").frames == 2
+    with pytest.raises(Corrupt, match="frame"):
+        whole(GIF_START + gif_frame(100, 100) + gif_frame(8000, 8000) + b";")
+
+
+def test_more_extensions_in_a_row_than_any_gif_has_are_corrupt() -> None:
+    extension = b"!\xfe\0"
+    assert whole(GIF_START + (extension * 9_000 + gif_frame(100, 100)) * 3 + b";").frames == 3
+    with pytest.raises(Corrupt, match="extensions"):
+        whole(GIF_START + extension * 10_001 + gif_frame(100, 100) + b";")
+
+
+def test_a_webp_of_more_chunks_than_any_use_is_corrupt_in_its_frames_too() -> None:
+    assert whole(webp.with_chunks(250)).complete
+    for flood in (webp.with_chunks(1000), webp.with_chunks_in_its_frame(1000)):
+        with pytest.raises(Corrupt, match="chunks"):
+            whole(flood)
+
+
+def test_what_a_decoder_takes_into_memory_as_a_whole_is_told() -> None:
+    data = saved("WEBP")
+    assert whole(data).held == len(data)
+    assert probe(data, 1 << 20).held == 1 << 20
+    assert whole(heif()).held == len(heif())
+    assert whole(saved("PNG")).held == 0
+
+
+def test_a_long_bmp_in_runs_is_refused_because_it_is_decoded_in_python() -> None:
+    assert probe(bmp(40, 30, bits=8, compression=1), 2 << 20).width == 40
+    with pytest.raises(UnsupportedFormat, match="run-length"):
+        probe(bmp(40, 30, bits=8, compression=1), 3 << 20)
+    assert probe(bmp(40, 30), 3 << 20).width == 40
+
+
+def test_of_icons_that_claim_to_be_equal_the_largest_by_itself_counts() -> None:
+    """Pillow takes the one of the fewest colours, whatever it holds."""
+    small, large = icons.bitmap(16, 16), png(ihdr=struct.pack(">IIBBBBB", 9000, 9000, 8, 6, 0, 0, 0))
+    for order in ((small, large), (large, small)):
+        assert whole(icons.ico(*((16, 16, 32, picture) for picture in order))).width == 9000
+    with pytest.raises(Corrupt, match="4 MB"):
+        probe(icons.ico((16, 16, 32, small)), 5 << 20)
+
+
+@needs_avif
+def test_an_avif_coded_larger_than_it_says_is_corrupt_wherever_that_is() -> None:
+    ordinary = heif_bombs.picture(heif_bombs.AVIF, (64, 64))
+    lying = heif_bombs.picture(heif_bombs.AVIF, (400, 400), (64, 64))
+    tiles = heif_bombs.derived(b"grid", struct.pack(">BBBBHH", 0, 0, 0, 1, 128, 64), (128, 64), 2, 3)
+    assert whole(heif_bombs.file(heif_bombs.AVIF, tiles, ordinary, ordinary)).complete
+    for items in ((lying,), (tiles, ordinary, lying), (ordinary, lying)):
+        with pytest.raises(Corrupt, match="400"):
+            whole(heif_bombs.file(heif_bombs.AVIF, *items))
+
+
+@needs_avif
+def test_an_avif_is_incomplete_until_all_that_is_coded_was_seen() -> None:
+    data = heif_bombs.file(heif_bombs.AVIF, heif_bombs.picture(heif_bombs.AVIF, (400, 400), (64, 64)))
+    part = probe(data[:-20], len(data))
+    assert (part.width, part.complete) == (64, False)
+
+
+@needs_avif
+def test_the_first_frame_of_an_animated_avif_must_be_as_large_as_it_says_too() -> None:
+    data = animated("AVIF", 2)
+    assert whole(data).complete
+    large = heif_bombs.coded(heif_bombs.AVIF, (400, 400))[1]
+    at = data.index(b"stco") + 12
+    moved = data[:at] + struct.pack(">I", len(data)) + data[at + 4 :]
+    size_at = data.index(b"stsz") + 12
+    moved = moved[:size_at] + struct.pack(">I", len(large)) + moved[size_at + 4 :] + large
+    with pytest.raises(Corrupt, match="400"):
+        whole(moved)

@@ -8,7 +8,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -51,6 +51,10 @@ SPACES: Final = {"L": icc.GREY, "RGB": icc.RGB, "CMYK": icc.CMYK}
 REDUCING_GAP: Final = 3.0  # as in the other engine
 FULL_CHROMA: Final = 90  # from this quality on, as in libvips
 SRGB: Final = ImageCms.createProfile("sRGB")
+CONVERSION: Final[dict[str, Any]] = {  # as in the other engine
+    "renderingIntent": ImageCms.Intent.RELATIVE_COLORIMETRIC,
+    "flags": ImageCms.Flags.BLACKPOINTCOMPENSATION,
+}
 # RuntimeError is how the AVIF and HEIF plugins say it, TypeError how the TIFF plugin does of a page without a size;
 # MemoryError is a PNG chunk that claims gigabytes: what a picture truly needs was admitted before.
 DECODER_ERRORS: Final = (
@@ -323,12 +327,18 @@ def _press_profile() -> bytes:
 
 def _transformed(image: Image.Image, profile: bytes) -> Image.Image:
     """Through a profile; one that Little CMS cannot use is ignored, because the pixels are still right."""
+    transform = _transform(profile, image.mode)
+    return image if transform is None else ImageCms.applyTransform(image, transform) or image
+
+
+@lru_cache(maxsize=8)
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Kept for the next picture: to make one costs ten times what it costs to use it on a thumbnail."""
     try:
         embedded = ImageCms.ImageCmsProfile(BytesIO(profile))
-        intent = ImageCms.Intent.PERCEPTUAL
-        return ImageCms.profileToProfile(image, embedded, SRGB, renderingIntent=intent, outputMode="RGB") or image
+        return ImageCms.buildTransform(embedded, SRGB, mode, "RGB", **CONVERSION)
     except (ImageCms.PyCMSError, OSError, ValueError):
-        return image
+        return None
 
 
 def _corner(image: Image.Image, target: Target) -> cropping.Corner:

@@ -86,14 +86,17 @@ def read_bmff(head: Head) -> ImageInfo:
     width, height = _upright_size(head, items, crops=kind is Format.HEIC)
     checked = kind is Format.HEIC or _coded_as_said(head, items, places, sequence)
     properties = items.of(items.primary) + items.of(coded)
+    has_alpha = any(_is_alpha(head, box) for box in items.properties)
     return ImageInfo(
         kind,
         width,
         height,
-        has_alpha=any(_is_alpha(head, box) for box in items.properties),
+        has_alpha=has_alpha,
         frames=sequence.frames,
         bit_depth=_bit_depth(head, properties),
         icc=any(box.kind == b"colr" and head.read(box.start, 4) in ICC_COLOURS for box in properties),
+        channels=3 + has_alpha,
+        samples=_stored_samples(head, properties) + has_alpha,
         artist=exif.artist if exif else b"",
         copyright=exif.copyright if exif else b"",
         complete=sequence.reached and checked and exif is not None,
@@ -292,6 +295,25 @@ def _av1_depth(head: Head, box: Box) -> int:
 def _hevc_depth(head: Head, box: Box) -> int:
     """bitDepthLumaMinus8 (ISO/IEC 14496-15 section 8.3.3.1.2)."""
     return 8 + (head.byte(box.start + 17) & 7)
+
+
+def _stored_samples(head: Head, properties: list[Box]) -> float:
+    """Samples a pixel by the decoder's configuration; three where there is none."""
+    readers = {b"av1C": _av1_samples, b"hvcC": _hevc_samples}
+    return next((readers[box.kind](head, box) for box in properties if box.kind in readers), 3.0)
+
+
+def _av1_samples(head: Head, box: Box) -> float:
+    """monochrome, chroma_subsampling_x and _y (AV1 in ISOBMFF, section 2.3.3)."""
+    flags = head.byte(box.start + 2)
+    if flags & 0x10:
+        return 1.0
+    return 1 + 2 / ((2 if flags & 8 else 1) * (2 if flags & 4 else 1))
+
+
+def _hevc_samples(head: Head, box: Box) -> float:
+    """chromaFormat (ISO/IEC 14496-15 section 8.3.3.1.2): none, 4:2:0, 4:2:2 or 4:4:4."""
+    return (1.0, 1.5, 2.0, 3.0)[head.byte(box.start + 16) & 3]
 
 
 def _exif(head: Head, items: _Items, places: Mapping[int, tuple[Extent, ...]]) -> Ifd0 | None:

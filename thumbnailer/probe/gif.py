@@ -57,6 +57,9 @@ def read_gif(head: Head) -> ImageInfo:
         progressive=seen.interlaced,
         has_alpha=seen.transparent,
         frames=seen.frames,
+        channels=1,
+        palette=True,
+        samples=1,
         complete=seen.ended,  # another frame may come, looping or not
     )
 

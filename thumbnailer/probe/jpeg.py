@@ -86,15 +86,20 @@ def read_jpeg(head: Head) -> ImageInfo:
         raise Corrupt("JPEG has no frame header")
     exif = _exif(head, header)
     precision, width, height = _frame(head, header.frame)
-    many_scans = _has_many_scans(head, header, header.frame)
+    channels, samples = _components(head, header.frame)
+    in_scan = _in_first_scan(head, header)
+    progressive = header.frame.marker in PROGRESSIVE or in_scan not in (None, channels)
+    many_scans = progressive or in_scan is None
     return ImageInfo(
         Format.JPEG,
         width,
         height,
         orientation=exif.orientation,
-        progressive=header.frame.marker in PROGRESSIVE,
+        progressive=progressive,
         bit_depth=precision,
         icc=header.first(APP2, head, b"ICC_PROFILE\0") is not None,
+        channels=channels,
+        samples=samples,
         artist=exif.artist,
         copyright=exif.copyright,
         complete=header.complete and (head.whole or not many_scans),
@@ -120,10 +125,18 @@ def _scan_defect(head: Head, header: _Header, frame: _Segment) -> str:
     return "a scan header that makes no sense" if len(said) == 3 and tuple(said) != ALL_COEFFICIENTS else ""
 
 
-def _has_many_scans(head: Head, header: _Header, frame: _Segment) -> bool:
-    """As libjpeg's `has_multiple_scans`: a progressive frame, or a first scan that has not all its components."""
-    in_scan = head.up_to(header.scan.start, 1) if header.scan else b""
-    return frame.marker in PROGRESSIVE or in_scan != head.up_to(frame.start + 5, 1)
+def _in_first_scan(head: Head, header: _Header) -> int | None:
+    """How many components the first scan has: if not all, libjpeg holds the picture as for a progressive frame."""
+    scan = next((s for s in header.segments if s.marker == SOS), None)
+    return head.byte(scan.start) if scan and head.reaches(scan.start + 1) else None
+
+
+def _components(head: Head, frame: _Segment) -> tuple[int, float]:
+    """How many there are, and the samples a pixel they have by their sampling factors (T.81 A.1.1)."""
+    count = head.byte(frame.start + 5)
+    factors = [divmod(head.byte(frame.start + 7 + 3 * index), 16) for index in range(count)]
+    finest = max(across for across, _ in factors) * max(down for _, down in factors)
+    return count, sum(across * down for across, down in factors) / max(1, finest)
 
 
 def _scans(head: Head) -> int:

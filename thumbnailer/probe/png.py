@@ -45,6 +45,8 @@ DEFLATED = {
     b"iCCP": re.compile(rb"[^\x00]{1,79}\x00\x00"),
 }
 """What stands before the deflated bytes (sections 11.3.2.3, 11.3.3.3 and 11.3.3.4); other iTXt is plain."""
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+PALETTE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,9 @@ def read_png(head: Head) -> ImageInfo:
         frames=_frames(head, chunks.get(b"acTL")),
         bit_depth=ihdr.depth,
         icc=b"iCCP" in chunks,
+        channels=CHANNELS[ihdr.colour],
+        palette=ihdr.colour == PALETTE,
+        samples=CHANNELS[ihdr.colour],
         artist=exif.artist,
         copyright=exif.copyright,
         complete=complete,

@@ -16,6 +16,7 @@ BMP_HEADERS = (OS2_HEADER, 16, 40, 52, 56, 64, 108, 124)
 SHORT_OS2_HEADER = 16
 BMP_WITH_ALPHA_MASK = (56, 108, 124)
 BITS = (1, 2, 4, 8, 16, 24, 32)
+MOST_PALETTE_BITS = 8
 EMBEDDED = {4: "BMP with an embedded JPEG", 5: "BMP with an embedded PNG"}
 
 RUN_LENGTHS = (1, 2)
@@ -40,7 +41,17 @@ def read_bmp(head: Head) -> ImageInfo:
     packed = size > SHORT_OS2_HEADER and head.unpack("<I", 30)[0] in RUN_LENGTHS
     if packed and head.total is not None and head.total > MAX_RUN_LENGTHS:
         raise UnsupportedFormat(f"run-length encoded BMP of more than {MAX_RUN_LENGTHS >> 20} MB")
-    return ImageInfo(Format.BMP, width, height, has_alpha=_has_alpha_mask(head, bits), bit_depth=min(bits, 8))
+    channels = 1 if bits <= MOST_PALETTE_BITS else 3
+    has_alpha = _has_alpha_mask(head, bits)
+    return ImageInfo(
+        Format.BMP,
+        width,
+        height,
+        has_alpha=has_alpha,
+        channels=channels + has_alpha,
+        palette=bits <= MOST_PALETTE_BITS,
+        samples=bits / 8,
+    )
 
 
 def _dib(head: Head, start: int) -> tuple[int, int, int]:

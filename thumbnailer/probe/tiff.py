@@ -32,11 +32,13 @@ MAX_TILE = 4 << 20
 MAX_VALUES = 256
 """Values read of one tag; all tags of interest have one a channel, or are capped text."""
 
-WIDTH, HEIGHT, BITS, ORIENTATION, ARTIST, EXTRA_SAMPLES = 256, 257, 258, 274, 315, 338
-SAMPLES, ROWS_PER_STRIP, PLANAR, TILE_WIDTH, TILE_HEIGHT = 277, 278, 284, 322, 323
+WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION, CHANNELS = 256, 257, 258, 262, 274, 277
+ROWS_PER_STRIP, PLANAR, ARTIST, TILE_WIDTH, TILE_HEIGHT, EXTRA_SAMPLES = 278, 284, 315, 322, 323, 338
 SEPARATE = 2
 """PlanarConfiguration: each channel in strips of its own, so that a row is whole when the last channel's is there."""
 COPYRIGHT, ICC, DNG_VERSION = 33432, 34675, 50706
+PALETTE = 3
+"""Of PHOTOMETRIC (TIFF 6.0, page 37)."""
 INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 """BYTE, SHORT, LONG and BigTIFF's LONG8."""
 VALUE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -89,6 +91,7 @@ def read_tiff(head: Head) -> ImageInfo:
     band = _band(head, layout, first, width * height)
     details = _details(head, layout, first)
     chain = _chain(head, layout, offset)
+    channels = max(1, _first(head, layout, first, CHANNELS, 1))
     return ImageInfo(
         Format.TIFF,
         width,
@@ -98,12 +101,28 @@ def read_tiff(head: Head) -> ImageInfo:
         frames=chain.pages,
         bit_depth=details.bit_depth,
         icc=ICC in first.entries,
+        channels=channels,
+        palette=_first(head, layout, first, PHOTOMETRIC, 0) == PALETTE,
+        samples=channels,
+        block_pixels=_block_pixels(head, layout, first, width, height),
         artist=details.artist,
         copyright=details.copyright,
         complete=details.complete and chain.reached,
         band=min(band, height),
         held=chain.held,
     )
+
+
+def _first(head: Head, layout: _Layout, directory: _Directory, tag: int, default: int) -> int:
+    return next(_integers(head, layout, directory.entries.get(tag)), default)
+
+
+def _block_pixels(head: Head, layout: _Layout, directory: _Directory, width: int, height: int) -> int:
+    """A strip is as high as the picture unless it is said to be lower (TIFF 6.0, page 39)."""
+    if TILE_WIDTH in directory.entries:
+        sides = (_first(head, layout, directory, tag, 0) for tag in (TILE_WIDTH, TILE_HEIGHT))
+        return next(sides) * next(sides)
+    return width * min(height, _first(head, layout, directory, ROWS_PER_STRIP, height) or height)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +214,7 @@ def _band(head: Head, layout: _Layout, directory: _Directory, pixels: int) -> in
     """Rows that are decoded together. Raises where that, or a pixel, is more than any picture needs."""
     samples, rows, planar, width, height = (
         next(_integers(head, layout, directory.entries.get(tag)), default)
-        for tag, default in ((SAMPLES, 1), (ROWS_PER_STRIP, pixels), (PLANAR, 1), (TILE_WIDTH, 0), (TILE_HEIGHT, 0))
+        for tag, default in ((CHANNELS, 1), (ROWS_PER_STRIP, pixels), (PLANAR, 1), (TILE_WIDTH, 0), (TILE_HEIGHT, 0))
     )
     if samples > MAX_SAMPLES:
         raise UnsupportedFormat(f"TIFF of {samples} samples a pixel")

@@ -25,11 +25,16 @@ ICC, ALPHA, EXIF, ANIMATION = 0x20, 0x10, 0x08, 0x02
 """Flags of the VP8X chunk (section 2.7.1)."""
 
 
+LOSSY_SAMPLES, LOSSLESS_SAMPLES = 1.5, 4.0
+"""VP8 is 4:2:0 always; a VP8L picture is decoded as ARGB."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Walked:
     """What the chunks behind VP8X hold."""
 
     frames: int = 0
+    lossy: bool = False
     exif: Ifd0 | None = None
     ended: bool = False
 
@@ -50,7 +55,7 @@ def _lossy(head: Head) -> ImageInfo:
     width, height = (side & 0x3FFF for side in head.unpack("<HH", 26))
     if tag & 1 or start_code != b"\x9d\x01\x2a" or not (width and height):
         raise Corrupt("WebP does not begin with a VP8 key frame")
-    return ImageInfo(Format.WEBP, width, height)
+    return ImageInfo(Format.WEBP, width, height, channels=3, samples=LOSSY_SAMPLES)
 
 
 def _lossless(head: Head) -> ImageInfo:
@@ -59,7 +64,8 @@ def _lossless(head: Head) -> ImageInfo:
     if signature != 0x2F or bits >> 29:  # the signature byte
         raise Corrupt("WebP does not begin with a VP8L picture")
     width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    return ImageInfo(Format.WEBP, width, height, has_alpha=bool(bits >> 28 & 1))
+    has_alpha = bool(bits >> 28 & 1)
+    return ImageInfo(Format.WEBP, width, height, has_alpha=has_alpha, channels=3 + has_alpha, samples=LOSSLESS_SAMPLES)
 
 
 def _extended(head: Head) -> ImageInfo:
@@ -67,14 +73,17 @@ def _extended(head: Head) -> ImageInfo:
     width, height = (1 + int.from_bytes(head.read(at, 3), "little") for at in (24, 27))
     walked = _walk(head, flags)
     exif = walked.exif or Ifd0()
+    has_alpha = bool(flags & ALPHA)
     return ImageInfo(
         Format.WEBP,
         width,
         height,
         orientation=exif.orientation,
-        has_alpha=bool(flags & ALPHA),
+        has_alpha=has_alpha,
         frames=max(1, walked.frames),
         icc=bool(flags & ICC),
+        channels=3 + has_alpha,
+        samples=LOSSY_SAMPLES + has_alpha if walked.lossy else LOSSLESS_SAMPLES,
         artist=exif.artist,
         copyright=exif.copyright,
         complete=walked.ended,
@@ -83,21 +92,22 @@ def _extended(head: Head) -> ImageInfo:
 
 def _walk(head: Head, flags: int) -> _Walked:
     """Count frames and find EXIF where the flags announce them; libwebp ignores them where they do not."""
-    frames, others, exif = 0, 0, None
+    frames, others, lossy, exif = 0, 0, False, None
     for kind, start, size in _chunks(head, FIRST_CHUNK, 8 + head.unpack("<I", 4)[0]):
         if kind == b"ANMF" and flags & ANIMATION:
             frames += 1
             others += sum(inner not in PIXELS for inner, _, _ in _chunks(head, start + FRAME_HEADER, start + size))
+        lossy = lossy or kind == b"VP8 "
         others += kind not in PIXELS
         if others > MAX_OTHER_CHUNKS:
             raise Corrupt(f"WebP with more than {MAX_OTHER_CHUNKS} chunks beside its pixels")
         if kind == b"EXIF" and flags & EXIF and exif is None:
             if not head.reaches(start + size) and not head.whole:
-                return _Walked(frames)
+                return _Walked(frames, lossy)
             exif = parse_ifd0(head.up_to(start, min(size, MAX_BLOCK)))
         if kind == b"":
-            return _Walked(frames, exif, ended=True)
-    return _Walked(frames, exif)
+            return _Walked(frames, lossy, exif, ended=True)
+    return _Walked(frames, lossy, exif)
 
 
 def _chunks(head: Head, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
