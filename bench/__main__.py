@@ -9,7 +9,9 @@ import typer
 
 from bench import choices
 from bench import engines as engines_
+from bench import invoking
 from bench import quality as quality_
+from bench.emulator import NoEmulator
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -26,6 +28,19 @@ def engines(
 ) -> None:
     """CPU milliseconds of one picture to 128 px: the table that `auto` follows."""
     engines_.run(megapixels, rounds)
+
+
+@app.command("lambda")
+def lambda_(
+    memory: Annotated[int, typer.Option(min=128, max=10_240, help="MB that the function is told it has")] = 512,
+    timeout: Annotated[int, typer.Option(min=3, max=900, help="the function's time limit in seconds")] = 30,
+) -> None:
+    """Posts a real S3 and a real SQS event to the function under AWS's runtime interface emulator."""
+    try:
+        raise typer.Exit(invoking.run(memory, timeout))
+    except NoEmulator as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
 
 
 @app.command()

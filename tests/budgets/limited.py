@@ -1,0 +1,86 @@
+"""The real pipeline over a folder of pictures, in a process with a memory limit: `python -m tests.budgets.limited`.
+
+Prints a line of JSON for each outcome: key, status, reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from thumbnailer.app import build, new_event_loop
+from thumbnailer.errors import ObjectMissing
+from thumbnailer.model import EventKind, ObjectEvent, Outcome
+from thumbnailer.objects import ObjectBody, ObjectHeaders, PutHeaders
+from thumbnailer.settings import Machine, parse_settings
+
+PIECE = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    path: Path
+
+    @property
+    def headers(self) -> ObjectHeaders:
+        return ObjectHeaders(self.path.stat().st_size, "e", None, None, None, None, None, {})
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        with self.path.open("rb") as file:
+            while piece := file.read(PIECE):
+                yield piece
+
+
+class FolderStore:
+    """Gives the files of a folder and forgets what it is given: neither counts against the limit."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @asynccontextmanager
+    async def open(self, bucket: str, key: str, version_id: str | None = None) -> AsyncIterator[ObjectBody]:
+        path = self._folder / key
+        if not path.is_file():
+            raise ObjectMissing(key)
+        yield _Body(path)
+
+    async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None: ...
+
+    async def delete(self, bucket: str, key: str) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+async def work(folder: Path, memory_mb: int, renditions: str, keys: list[str], together: bool) -> None:
+    settings = parse_settings({"THUMBNAILER_MEMORY_MB": str(memory_mb), "THUMBNAILER_RENDITIONS": renditions})
+    pipeline = build(settings, Machine(memory_mb, None), {}, FolderStore(folder)).pipeline
+    events = [ObjectEvent(EventKind.CREATED, "photos", key) for key in keys]
+    if together:
+        await pipeline.process_all(events, done=say)
+    else:
+        for event in events:
+            say(await pipeline.process(event))
+    await pipeline.aclose()
+
+
+def say(outcome: Outcome) -> None:
+    print(json.dumps([outcome.event.key, outcome.status, outcome.reason, outcome.detail]), flush=True)
+
+
+def main(folder: str, memory_mb: str, renditions: str, seeds: str) -> None:
+    """`seeds` is a comma list: of each number a shuffled mix, all in flight at once; 0: one by one."""
+    keys = sorted(path.name for path in Path(folder).iterdir() if path.is_file())
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        for seed in map(int, seeds.split(",")):
+            order = random.Random(seed).sample(keys, len(keys)) if seed else keys
+            runner.run(work(Path(folder), int(memory_mb), renditions, order, together=seed > 0))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
