@@ -45,7 +45,7 @@ INKS = "single pixels of ink: engines mix inks and convert the few pixels left, 
 ALPHA = "libheif and libavif decode this file's alpha up to 20 of 255 apart"
 
 MISSES: dict[str, tuple[Bounds, str]] = {
-    "pillow-iss634.webp": (Bounds(mean=3.2, ssim=0.96, reference=0.80), COLOURED_EDGES),
+    "pillow-iss634.webp": (Bounds(mean=3.5, ssim=0.96, reference=0.80), COLOURED_EDGES),
     "sharp-4.webp": (Bounds(reference=0.92), COLOURED_EDGES),
     "sharp-5_webp_a.webp": (Bounds(reference=0.87), COLOURED_EDGES),
     "imagor-dancing-banana.gif": (Bounds(reference=0.94), ONE_BIT),
@@ -61,13 +61,13 @@ MISSES: dict[str, tuple[Bounds, str]] = {
     "bimg-test.jxl": (Bounds(reference=0.955), NOISE),
     "pillow-rot1mir0.avif": (Bounds(mean=2.5), NOISE),
     "pillow-star.avifs": (Bounds(ssim=0.95), ALPHA),
-    "pillow-pil_sample_cmyk.jpg": (Bounds(reference=0.88), INKS),
-    "pillow-tiff_strip_cmyk_jpeg.tif": (Bounds(reference=0.88), INKS),
+    "pillow-pil_sample_cmyk.jpg": (Bounds(reference=0.91), INKS),
+    "pillow-tiff_strip_cmyk_jpeg.tif": (Bounds(reference=0.91), INKS),
 }
 """As users get them."""
 EXACT_MISSES: dict[str, tuple[Bounds, str]] = {
-    "pillow-pil_sample_cmyk.jpg": (Bounds(reference=0.96), INKS),
-    "pillow-tiff_strip_cmyk_jpeg.tif": (Bounds(reference=0.96), INKS),
+    "pillow-pil_sample_cmyk.jpg": (Bounds(reference=0.965), INKS),
+    "pillow-tiff_strip_cmyk_jpeg.tif": (Bounds(reference=0.965), INKS),
 }
 """Before any encoder's loss."""
 WITHIN = (Bounds(), "")
@@ -75,12 +75,12 @@ WITHIN = (Bounds(), "")
 
 def cases() -> list[tuple[Row, str]]:
     """Every file at the default size, and at the others where they show something else."""
-    return [(row, size) for row in rows() for size in SIZES if size == SIZES[0] or not once(row)]
+    return [(row, size) for row in rows() for size in SIZES if size == SIZES[0] or shows_more(row, size)]
 
 
-def once(row: Row) -> bool:
-    """Of the photos that differ in their orientation alone one is enough; a tiny picture is itself at any size."""
-    return bool(TWINS.match(row.file)) or max(row.width or 0, row.height or 0) <= 64
+def shows_more(row: Row, size: str) -> bool:
+    """A picture that fits is itself at any size; of the photos that differ in their orientation alone one is enough."""
+    return max(row.width or 0, row.height or 0) > int(size.partition("x")[0]) and not TWINS.match(row.file)
 
 
 @needs_corpus
