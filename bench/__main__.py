@@ -47,9 +47,12 @@ def quality(
     images: Annotated[Path, typer.Option(exists=True, file_okay=False, help="the pictures")] = quality_.SAMPLES,
     output: Annotated[Path, typer.Option("-o", "--output", help="the page")] = Path("docs/quality.html"),
     rendition: Annotated[str, typer.Option(help="the thumbnail to make of each")] = "128x128",
+    expected: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="thumbnails of the same names by another program")
+    ] = None,
 ) -> None:
     """A page of pictures: the original, both engines' thumbnails, a reference, the differences, the scores."""
-    quality_.run(images, output, rendition)
+    quality_.run(images, output, rendition, expected)
 
 
 @app.command()

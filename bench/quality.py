@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -30,6 +31,7 @@ SAMPLES: Final = Path(__file__).parents[1] / "thumbnailer" / "demo" / "samples"
 NO_PICTURES: Final = (".md", ".csv")
 AMPLIFIED: Final = 8
 ORIGINAL_SIDE: Final = 256  # of the page, not of a thumbnail
+STANDARDS: Final = {"reference": "decoded whole, one Lanczos3", "expected": "by another program"}
 TITLES: Final = {EngineName.VIPS: "libvips", EngineName.PILLOW: "Pillow"}
 
 
@@ -89,14 +91,14 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() not in NO_PICTURES)
 
 
-def run(images: Path, output: Path, rendition: str) -> None:
-    """Writes the page: one file, with every image in it."""
+def run(images: Path, output: Path, rendition: str, expected: Path | None = None) -> None:
+    """Writes the page: one file, with every image in it. `expected` has thumbnails by another program."""
     paths = pictures_in(images)
     cards: list[Card] = []
     refused: list[tuple[str, str]] = []
     for path in track(paths, "comparing", console=Console(stderr=True), transient=True):
         try:
-            cards.append(_card(path, rendition))
+            cards.append(_card(path, rendition, expected))
         except Rejected as error:
             refused.append((path.name, f"{error.reason}: {error}"))
     cards.sort(key=lambda card: card.used, reverse=True)
@@ -125,7 +127,7 @@ def _libvips() -> Iterator[str]:
     yield "libvips " + ".".join(str(pyvips.version(part)) for part in range(3))
 
 
-def _card(path: Path, rendition: str) -> Card:
+def _card(path: Path, rendition: str, expected: Path | None) -> Card:
     """Raises Rejected where no engine makes a thumbnail of it."""
     data = path.read_bytes()
     pictures: dict[EngineName, bytes] = {}
@@ -138,40 +140,61 @@ def _card(path: Path, rendition: str) -> Card:
                 refusal = error
     if not pictures:
         raise refusal
-    return _compared(path.name, data, plan, pictures)
+    standards = dict(_standards(data, plan.targets[0], expected_thumbnail(expected, path.name)))
+    return _compared(path.name, data, plan, pictures, standards)
 
 
-def _compared(name: str, data: bytes, plan: Plan, pictures: dict[EngineName, bytes]) -> Card:
-    target = plan.targets[0]
+def expected_thumbnail(folder: Path | None, name: str) -> bytes | None:
+    """Another program's thumbnail of the picture of this name: `photo.jpg`, `photo.png` or `photo.jpg.png`, say."""
+    for path in sorted(folder.iterdir()) if folder else ():
+        if name in (path.name, path.stem) or Path(name).stem == path.stem:
+            return path.read_bytes()
+    return None
+
+
+def fitted(thumbnail: bytes, target: Target) -> Pixels:
+    """Another program's thumbnail as it is seen; where it rounds a side differently, stretched by that pixel.
+
+    Raises ValueError where it is of another size altogether.
+    """
+    pixels = shown(thumbnail)
+    size = target.width, target.height
+    if max(abs(pixels.shape[1] - size[0]), abs(pixels.shape[0] - size[1])) > 1:
+        raise ValueError(f"it is {pixels.shape[1]}x{pixels.shape[0]}, and not {size[0]}x{size[1]}")
+    stretched = Image.fromarray(_bytes(pixels)).resize(size, Image.Resampling.LANCZOS)
+    return np.asarray(stretched, np.float64)
+
+
+def _standards(data: bytes, target: Target, expected: bytes | None) -> Iterator[tuple[str, Pixels]]:
+    """What the thumbnails should look like; nothing where no independent decoder reads the picture."""
+    with suppress(Exception):  # whatever a decoder raises on a damaged file
+        yield "reference", references(data, [target])[0]
+    if expected is not None:
+        yield "expected", fitted(expected, target)
+
+
+def _compared(
+    name: str, data: bytes, plan: Plan, pictures: dict[EngineName, bytes], standards: dict[str, Pixels]
+) -> Card:
+    target, info = plan.targets[0], plan.info
     made = {engine: shown(picture) for engine, picture in pictures.items()}
-    wanted = _reference(data, target)
-    comparisons = list(_comparisons(made, wanted))
     images = [
         _original(data),
-        *([_inline("reference", wanted, "decoded whole, one Lanczos3")] if wanted is not None else []),
+        *(_inline(title, pixels, STANDARDS[title]) for title, pixels in standards.items()),
         *(_thumbnail(engine, picture, target) for engine, picture in pictures.items()),
-        *_differences(made, wanted),
+        *_differences(made, standards),
     ]
-    info = plan.info
     about = f"{info.format}, {info.width}x{info.height}, {len(data):,} bytes; shrunk by {plan.shrink} while loading"
     most = max(map(len, pictures.values()))
-    return Card(name, about, tuple(images), tuple(comparisons), most, target.width)
+    return Card(name, about, tuple(images), tuple(_comparisons(made, standards)), most, target.width)
 
 
-def _reference(data: bytes, target: Target) -> Pixels | None:
-    """None where no independent decoder reads it."""
-    try:
-        return references(data, [target])[0]
-    except Exception:  # whatever a decoder raises on a damaged file
-        return None
-
-
-def _comparisons(made: dict[EngineName, Pixels], wanted: Pixels | None) -> Iterator[Comparison]:
+def _comparisons(made: dict[EngineName, Pixels], standards: dict[str, Pixels]) -> Iterator[Comparison]:
     if len(made) == 2:
         yield Comparison("libvips and Pillow", score(*made.values()), of_reference=False)
-    if wanted is not None:
+    for title, wanted in standards.items():
         for engine, pixels in made.items():
-            yield Comparison(f"{TITLES[engine]} and reference", score(pixels, wanted), of_reference=True)
+            yield Comparison(f"{TITLES[engine]} and {title}", score(pixels, wanted), of_reference=True)
 
 
 # --- images -------------------------------------------------------------------------------------------------------
@@ -196,13 +219,13 @@ def _inline(title: str, pixels: Pixels, note: str) -> Shown:
     return Shown(title, _webp(image, lossless=True), *image.size, note=note)
 
 
-def _differences(made: dict[EngineName, Pixels], wanted: Pixels | None) -> Iterator[Shown]:
+def _differences(made: dict[EngineName, Pixels], standards: dict[str, Pixels]) -> Iterator[Shown]:
     """Grey where both are alike."""
     pairs: list[tuple[str, Pixels, Pixels]] = []
     if len(made) == 2:
         pairs.append(("libvips - Pillow", made[EngineName.VIPS], made[EngineName.PILLOW]))
-    if wanted is not None:
-        pairs += [(f"{TITLES[engine]} - reference", pixels, wanted) for engine, pixels in made.items()]
+    for title, wanted in standards.items():
+        pairs += [(f"{TITLES[engine]} - {title}", pixels, wanted) for engine, pixels in made.items()]
     for title, one, other in pairs:
         image = Image.fromarray(_bytes(128 + AMPLIFIED * (one - other)))
         yield Shown(title, _webp(image, quality=75), *image.size, note=f"difference, times {AMPLIFIED}")

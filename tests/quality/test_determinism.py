@@ -28,7 +28,7 @@ def test_every_picture_gives_the_same_bytes_in_any_order_and_concurrency(engine:
     with ThreadPoolExecutor(4) as pool:
         together = dict(pool.map(lambda source: rendered(source, engine), others))
     assert [file for file in alone if alone[file] != together[file]] == []
-    assert sum(isinstance(made, tuple) for made in alone.values()) > 60
+    assert sum(isinstance(made, tuple) for made in alone.values()) > len(sources) // 2
 
 
 def rendered(source: tuple[Row, Format], engine: EngineName) -> tuple[str, tuple[bytes, ...] | str]:

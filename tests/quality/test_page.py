@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from bench.quality import SAMPLES, Comparison, run
+from bench.quality import SAMPLES, Comparison, expected_thumbnail, run
 from bench.scoring import LEAST_SSIM, MOST_MEAN, Score
 from tests.demo.running import ROOT, browser, no_browser
 
@@ -55,6 +56,33 @@ def test_what_only_one_engine_reads_has_one_thumbnail(made: Path) -> None:
     heic = made.read_text(encoding="utf-8").split("<h2>retina.heic</h2>")[1].split("</article>")[0]
     assert "Pillow and reference" in heic
     assert "libvips" not in heic
+
+
+def test_another_program_s_thumbnails_are_compared_too(tmp_path: Path) -> None:
+    """One that rounds a side differently, and names its files by its own format."""
+    pictures, expected = tmp_path / "pictures", tmp_path / "expected"
+    for folder in (pictures, expected):
+        folder.mkdir()
+    shutil.copy(SAMPLES / "china.webp", pictures)
+    with Image.open(SAMPLES / "china.webp") as image:
+        image.resize((96, 65), Image.Resampling.LANCZOS).save(expected / "china.png")
+    run(pictures, tmp_path / "page.html", "96x96", expected)
+    scores = re.findall(r"(libvips|Pillow) and expected</th>\s*<td>[\d.]+</td>\s*<td[^>]*>([\d.]+)", text_of(tmp_path))
+    assert [engine for engine, _ in scores] == ["libvips", "Pillow"]
+    assert all(float(ssim) > 0.9 for _, ssim in scores)
+
+
+def text_of(folder: Path) -> str:
+    return (folder / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "photo.png", "photo.jpg.png"])
+def test_an_expected_thumbnail_is_found_by_the_name_of_its_picture(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"thumbnail")
+    (tmp_path / "other.jpg").write_bytes(b"another")
+    assert expected_thumbnail(tmp_path, "photo.jpg") == b"thumbnail"
+    assert expected_thumbnail(tmp_path, "phot.jpg") is None
+    assert expected_thumbnail(None, "photo.jpg") is None
 
 
 @pytest.mark.parametrize(
