@@ -149,6 +149,7 @@ def _on_white(pixels: Pixels) -> Pixels:
 def _upright_srgb(data: bytes) -> Pixels:
     """RGB or RGBA, by none of the engines' own code: by Pillow, and what it cannot read (CIELAB) by libvips."""
     _register_heif()
+    _register_jxl()
     try:
         with Image.open(BytesIO(data)) as image:
             return _by_pillow(image)
@@ -162,6 +163,14 @@ def _register_heif() -> None:
     except ImportError:
         return
     pillow_heif.register_heif_opener(thumbnails=False)  # type: ignore[no-untyped-call,unused-ignore]
+
+
+def _register_jxl() -> None:
+    try:
+        import pylibjxl
+    except ImportError:
+        return
+    pylibjxl.register_pillow()
 
 
 def _by_pillow(image: Image.Image) -> Pixels:

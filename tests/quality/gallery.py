@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.quality import plan_for
 from bench.scoring import Pixels, references
@@ -11,7 +11,7 @@ from tests.corpus import Row
 from thumbnailer.engine import load_engine, render
 from thumbnailer.errors import Rejected
 from thumbnailer.model import EngineName
-from thumbnailer.plan import Target
+from thumbnailer.plan import Plan, Target
 
 SIZES = ("128x128", "512x512", "64x64:cover")
 TWINS = re.compile(r"recurser-(Landscape|Portrait)_[2-8]\.jpg")
@@ -38,13 +38,18 @@ def outcomes(row: Row, size: str) -> list[Made | str]:
 def _outcome(row: Row, preferred: EngineName, size: str, known: dict[EngineName | None, Made | str]) -> Made | str:
     """Where only one engine reads the format, both wishes are one plan: made once."""
     try:
-        plan = plan_for(row.read(), preferred, f"shown={size},exact={size}:png")
+        plan = _at_full_quality(plan_for(row.read(), preferred, f"shown={size},exact={size}:png"))
         if plan.engine not in known:
             made = render(load_engine, str(row.path), plan)
             known[plan.engine] = Made(made.engine, bool(made.defect), plan.targets[0], *made.pictures)
         return known[plan.engine]
     except Rejected as error:
         return error.reason
+
+
+def _at_full_quality(plan: Plan) -> Plan:
+    """Not less because its source fits already and must not grow: that is tested elsewhere (tests/test_options.py)."""
+    return replace(plan, targets=tuple(replace(target, most_bytes=None) for target in plan.targets))
 
 
 class References:

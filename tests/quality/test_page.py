@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from bench.quality import LEAST_SSIM, MOST_MEAN, SAMPLES, Comparison, run
-from bench.scoring import Score
+from bench.quality import SAMPLES, Comparison, run
+from bench.scoring import LEAST_SSIM, MOST_MEAN, Score
 from tests.demo.running import ROOT, browser, no_browser
 
 WHY_NOT = no_browser()

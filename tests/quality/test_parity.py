@@ -58,6 +58,7 @@ MISSES: dict[str, tuple[Bounds, str]] = {
     "pillow-multipage.tiff": (Bounds(reference=0.95), NOISE),
     "sharp-tifftag-photoshop.tiff": (Bounds(reference=0.96), NOISE),
     "sharp-sdr_cosmos12920_cicp1-13-6_yuv444_full_qp10.avif": (Bounds(mean=3.1), NOISE),
+    "bimg-test.jxl": (Bounds(reference=0.955), NOISE),
     "pillow-rot1mir0.avif": (Bounds(mean=2.5), NOISE),
     "pillow-star.avifs": (Bounds(ssim=0.95), ALPHA),
     "pillow-pil_sample_cmyk.jpg": (Bounds(reference=0.88), INKS),
@@ -107,7 +108,14 @@ def assert_made_by_the_engine_asked(row: Row, *both: Made) -> None:
         return
     format_ = probe(row.read(), row.bytes).format
     able = {name for name, engine in installed_engines().items() if format_ in engine.reads}
-    assert {made.engine for made in both} == able
+    made_by = {made.engine for made in both}
+    assert made_by <= able
+    assert made_by == able or is_broken(row), "one engine hands this picture on to the other"
+
+
+def is_broken(row: Row) -> bool:
+    """libvips hands on a JPEG that libjpeg warns of, and Pillow shows what is left of a damaged picture."""
+    return row.expect == "either" or row.category.startswith(("malformed", "truncated", "jpeg-invalid"))
 
 
 def described(made: Made) -> tuple[object, ...]:

@@ -22,14 +22,14 @@ LOWER: Final = {
 def within_bytes(target: Target, encode: Callable[[Target], bytes]) -> bytes:
     """Encoded at the target's quality, or at less where that is needed to be within its bytes.
 
-    The smallest of all where none is: a file of some 200 bytes can be one that no encoder matches.
+    At full quality after all where none is: a small file can be one that no encoder matches.
     """
-    data = encode(target)
-    if target.most_bytes is None:
-        return data
+    best = encode(target)
+    if target.most_bytes is None or len(best) <= target.most_bytes:
+        return best
     for quality in LOWER[target.format]:
-        if len(data) <= target.most_bytes:
-            break
         if quality < target.quality:
-            data = min(data, encode(replace(target, quality=quality)), key=len)
-    return data
+            data = encode(replace(target, quality=quality))
+            if len(data) <= target.most_bytes:
+                return data
+    return best

@@ -396,9 +396,10 @@ def _writable(image: Image.Image, target: Target) -> Image.Image:
         return _rgb(image) if image.mode == "RGBA" else image
     if target.format is Format.GIF and target.quality == 100 and image.mode == "L":
         return image
-    if target.format is Format.GIF or (target.format is Format.PNG and target.quality < 100):
-        return _palette(image, max(2, 256 * (target.quality + 1) // 100) if target.quality < 100 else 256)
-    return image
+    colours = 256 if target.quality == 100 else max(2, 256 * (target.quality + 1) // 100)
+    if target.format is Format.GIF:
+        return _palette(image, colours)
+    return image.quantize(colours) if target.format is Format.PNG and target.quality < 100 else image
 
 
 def _palette(image: Image.Image, colours: int) -> Image.Image:
@@ -410,6 +411,7 @@ def _palette(image: Image.Image, colours: int) -> Image.Image:
     if clear is None or not clear.getbbox():
         return image.convert("RGB").quantize(colours, Image.Quantize.MEDIANCUT, kmeans=1)
     reduced = image.convert("RGB").quantize(colours - 1, Image.Quantize.MEDIANCUT, kmeans=1)
+    reduced.putpalette((reduced.getpalette() or [])[: 3 * (colours - 1)] + [0] * 3)
     reduced.paste(colours - 1, mask=clear)
     reduced.info["transparency"] = colours - 1
     return reduced

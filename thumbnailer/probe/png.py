@@ -37,6 +37,7 @@ DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 1
 """Colour type to allowed bit depths (section 11.2.1)."""
 WITH_ALPHA = (4, 6)
 PIXELS = (b"IDAT", b"fdAT", b"fcTL")
+PIECE = 1 << 20
 PLAIN_TEXT = b"tEXt"
 DEFLATED = {
     b"zTXt": re.compile(rb"[^\x00]{1,79}\x00\x00"),
@@ -151,10 +152,20 @@ def _text_size(head: Head, chunk: _Chunk, most: int) -> int:
     start = DEFLATED[chunk.kind].match(body)
     if start is None:
         return chunk.length
+    return _inflated_size(body[start.end() :], most)
+
+
+def _inflated_size(packed: bytes, most: int) -> int:
+    """Counted piece by piece, of which none is kept. What is broken counts as far as it goes."""
+    inflater = zlib.decompressobj()
+    size = 0
     try:
-        return len(zlib.decompressobj().decompress(body[start.end() :], most + 1))
+        while packed and size <= most:
+            size += len(inflater.decompress(packed, PIECE))
+            packed = inflater.unconsumed_tail
     except zlib.error:
-        return chunk.length
+        pass
+    return size
 
 
 def _chunks(head: Head) -> Iterator[_Chunk]:
