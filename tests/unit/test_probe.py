@@ -974,3 +974,41 @@ def test_the_first_frame_of_an_animated_avif_must_be_as_large_as_it_says_too() -
 @pytest.mark.parametrize(("mode", "depth"), [("1", 1), ("P", 8), ("RGB", 8)])
 def test_the_depth_of_a_bmp_is_that_of_a_sample(mode: str, depth: int) -> None:
     assert whole(saved("BMP", mode)).bit_depth == depth
+
+
+def clap(width: int, height: int) -> bytes:
+    return box(b"clap", struct.pack(">iIiIiIiI", width, 1, height, 1, 0, 1, 0, 1))
+
+
+def sized(kind: bytes, width: int, height: int, *properties: bytes, made_of: tuple[int, ...] = ()) -> heif_bombs.Item:
+    """An item that is never decoded here."""
+    return heif_bombs.Item(kind, b"", (heif_bombs.size_property(width, height), *properties), made_of)
+
+
+ALPHA = box(b"auxC", bytes(4), b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")
+HVC1, AV01 = b"hvc1", b"av01"
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        (sized(HVC1, 9000, 9000, clap(64, 64)),),
+        (sized(b"grid", 128, 128, made_of=(2, 2)), sized(HVC1, 9000, 9000)),
+        (sized(b"grid", 128, 128, made_of=(2, 3)), sized(HVC1, 64, 128), sized(HVC1, 9000, 9000)),
+        (sized(b"grid", 128, 128, made_of=(2,) * 4000), sized(HVC1, 64, 64)),
+        (sized(HVC1, 64, 64), sized(HVC1, 9000, 9000, ALPHA)),
+        (sized(HVC1, 64, 64), sized(b"grid", 64, 64, ALPHA, made_of=(3,)), sized(HVC1, 9000, 9000)),
+        (sized(b"iden", 64, 64, made_of=(2,)), sized(b"iovl", 64, 64, made_of=(3,)), sized(HVC1, 9000, 9000)),
+    ],
+    ids=["a crop", "tiles", "one tile", "many tiles", "alpha", "tiles of alpha", "derived of derived"],
+)
+def test_a_heif_for_which_far_more_is_decoded_than_it_shows_is_corrupt(items: tuple[heif_bombs.Item, ...]) -> None:
+    with pytest.raises(Corrupt, match="are decoded"):
+        whole(heif_bombs.file(heif_bombs.HEIC, *items))
+
+
+def test_tiles_may_reach_beyond_the_picture_and_other_pictures_of_the_file_are_nobodys_business() -> None:
+    phone = sized(b"grid", 4032, 3024, made_of=tuple(range(2, 50)))
+    tiles = [sized(HVC1, 512, 512)] * 48
+    assert whole(heif_bombs.file(heif_bombs.HEIC, phone, *tiles, sized(HVC1, 9000, 9000))).width == 4032
+    assert whole(heif_bombs.file(heif_bombs.HEIC, sized(HVC1, 1412, 1000, clap(1411, 1000)))).width == 1411
