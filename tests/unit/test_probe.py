@@ -645,6 +645,17 @@ def test_the_metadata_of_a_jpeg_xl_is_read() -> None:
     assert (info.frames, info.bit_depth, info.has_alpha) == (2, 10, True)
 
 
+def test_a_jpeg_xl_of_more_channels_than_pictures_have_is_refused() -> None:
+    size = ((0, 1), (0, 2), (29, 9), (3, 3))
+    # Not all default, no extra fields, 8 bits; then as many plain alpha channels as two bits and four more can say.
+    plain = (*size, (0, 1), (0, 1), (0, 1), (0, 2), (1, 1))
+    assert whole(bits(*plain, (2, 2), (6, 4), *[(1, 1)] * 8)).has_alpha
+    with pytest.raises(UnsupportedFormat, match="9 channels"):
+        whole(bits(*plain, (2, 2), (7, 4), *[(1, 1)] * 9))
+    with pytest.raises(UnsupportedFormat, match="4096 channels"):
+        whole(bits(*plain, (3, 2), (4095, 12)))
+
+
 def test_a_jpeg_xl_codestream_may_be_split_over_boxes() -> None:
     stream = bits((0, 1), (0, 2), (29, 9), (3, 3), (1, 1))
     start = b"\0\0\0\x0cJXL \r\n\x87\n" + box(b"ftyp", b"jxl ", bytes(4), b"jxl ")

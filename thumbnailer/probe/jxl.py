@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from thumbnailer.errors import Corrupt, NeedMoreBytes
+from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.exif import MAX_BLOCK, Ifd0, parse_ifd0
 from thumbnailer.model import Format, ImageInfo
 from thumbnailer.probe.boxes import Box, boxes
@@ -18,7 +18,8 @@ from thumbnailer.probe.head import Head
 SIGNATURE = b"\xff\x0a"
 ENOUGH = 512
 """Bytes that hold every field read here, whatever its value."""
-MAX_PLAIN_CHANNELS = 64
+MAX_EXTRA_CHANNELS = 8
+"""Beside the colours: alpha, depth, spot colours. libjxl decodes all of them, of which there may be 4,096."""
 RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 SIDES_SWAPPED = 5
 """EXIF orientations from here on turn the picture on its side."""
@@ -200,10 +201,12 @@ def _bit_depth(bits: _Bits) -> int:
 def _extra_channels(bits: _Bits) -> tuple[bool, bool]:
     """Whether there is an alpha channel, and whether all channels were plain, so that reading can go on."""
     count = bits.choice(EXTRA_CHANNELS)
-    for index in range(min(count, MAX_PLAIN_CHANNELS)):
+    if count > MAX_EXTRA_CHANNELS:
+        raise UnsupportedFormat(f"JPEG XL of {count} channels beside its colours")
+    for index in range(count):
         if not bits.flag():  # d_alpha: an alpha channel with nothing special
             return index > 0 or bits.choice(ENUM) == ALPHA, False
-    return count > 0, count <= MAX_PLAIN_CHANNELS
+    return count > 0, True
 
 
 def _wants_icc(bits: _Bits) -> bool:
