@@ -969,3 +969,8 @@ def test_the_first_frame_of_an_animated_avif_must_be_as_large_as_it_says_too() -
     moved = moved[:size_at] + struct.pack(">I", len(large)) + moved[size_at + 4 :] + large
     with pytest.raises(Corrupt, match="400"):
         whole(moved)
+
+
+@pytest.mark.parametrize(("mode", "depth"), [("1", 1), ("P", 8), ("RGB", 8)])
+def test_the_depth_of_a_bmp_is_that_of_a_sample(mode: str, depth: int) -> None:
+    assert whole(saved("BMP", mode)).bit_depth == depth

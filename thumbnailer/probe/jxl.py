@@ -75,7 +75,8 @@ class _Metadata:
 
 def read_codestream(head: Head) -> ImageInfo:
     head = head.called("JPEG XL")
-    return _parse(head.up_to(0, ENOUGH), whole=head.whole or len(head) >= ENOUGH)
+    info = _parse(head.up_to(0, ENOUGH), whole=head.whole or len(head) >= ENOUGH)
+    return replace(info, held=_size_of_file(head))
 
 
 def read_container(head: Head) -> ImageInfo:
@@ -91,7 +92,12 @@ def read_container(head: Head) -> ImageInfo:
             raise
         ended = isinstance(error, Corrupt)
     info = _parse(stream, whole=ended or len(stream) >= ENOUGH)
-    return replace(info, artist=exif.artist, copyright=exif.copyright)
+    return replace(info, artist=exif.artist, copyright=exif.copyright, held=_size_of_file(head))
+
+
+def _size_of_file(head: Head) -> int:
+    """As far as it is known; the decoder is given all of it."""
+    return len(head) if head.total is None else head.total
 
 
 def _codestream_part(head: Head, box: Box, wanted: int) -> bytes:
