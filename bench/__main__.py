@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bench import choices
+from bench import choices, invoking
 from bench import engines as engines_
-from bench import invoking
 from bench import quality as quality_
 from bench.emulator import NoEmulator
 
