@@ -76,7 +76,7 @@ BOMBS = [
         case
         for kind in (b"zTXt", b"iTXt", b"iCCP")
         for case in (
-            bomb(8, f"{kind.decode()} of 1 GB", partial(png.with_text, kind, GB), STORED),
+            bomb(8, f"{kind.decode()} of 1 GB", partial(png.with_text, kind, GB), CORRUPT),
             bomb(8, f"{kind.decode()} of 1 GB behind", partial(png.with_text, kind, GB, behind=True), STORED),
             bomb(8, f"1000 times {kind.decode()}", partial(png.with_text, kind, MB, 1000), CORRUPT),
         )
