@@ -1,4 +1,4 @@
-"""`python -m bench COMMAND`."""
+"""`python -m bench COMMAND`: measures both engines, their pictures, and what was chosen by measurement."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bench import choices, invoking
 from bench import engines as engines_
-from bench import invoking
 from bench import quality as quality_
 from bench.emulator import NoEmulator
 
@@ -50,6 +50,24 @@ def quality(
 ) -> None:
     """A page of pictures: the original, both engines' thumbnails, a reference, the differences, the scores."""
     quality_.run(images, output, rendition)
+
+
+@app.command()
+def encoders(
+    images: Annotated[Path, typer.Option(exists=True, file_okay=False, help="the pictures")] = quality_.SAMPLES,
+    size: Annotated[str, typer.Option(help="of the thumbnails")] = "128x128",
+) -> None:
+    """Bytes and likeness of each format at several qualities: what the default qualities follow."""
+    choices.encoders(images, size)
+
+
+@app.command()
+def shrink(
+    megapixels: Annotated[float, typer.Option(min=0.1, max=50, help="size of the picture that is timed")] = 12.0,
+    rounds: Annotated[int, typer.Option(min=3, max=1000, help="measurements, both sides taking turns")] = 9,
+) -> None:
+    """Likeness and CPU time of decoders that shrink while they load: what the plan's rule follows."""
+    choices.shrink(megapixels, rounds)
 
 
 app(prog_name="python -m bench")

@@ -85,9 +85,13 @@ def plan_for(data: bytes, engine: EngineName | None, renditions: str) -> Plan:
     return make_plan(event, probe(data, len(data)), headers, settings, tier_for(10_240), installed_engines())
 
 
+def pictures_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() not in NO_PICTURES)
+
+
 def run(images: Path, output: Path, rendition: str) -> None:
     """Writes the page: one file, with every image in it."""
-    paths = sorted(path for path in images.iterdir() if path.is_file() and path.suffix.lower() not in NO_PICTURES)
+    paths = pictures_in(images)
     cards: list[Card] = []
     refused: list[tuple[str, str]] = []
     for path in track(paths, "comparing", console=Console(stderr=True), transient=True):
