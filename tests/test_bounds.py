@@ -76,7 +76,7 @@ BOMBS = [
         case
         for kind in (b"zTXt", b"iTXt", b"iCCP")
         for case in (
-            bomb(8, f"{kind.decode()} of 1 GB", partial(png.with_text, kind, GB), STORED),
+            bomb(8, f"{kind.decode()} of 1 GB", partial(png.with_text, kind, GB), STORED, CORRUPT),
             bomb(8, f"{kind.decode()} of 1 GB behind", partial(png.with_text, kind, GB, behind=True), STORED),
             bomb(8, f"1000 times {kind.decode()}", partial(png.with_text, kind, MB, 1000), CORRUPT),
         )
@@ -125,7 +125,7 @@ BOMBS = [
     ),
     bomb(12, "a first directory past the end", lambda: b"II*\0" + struct.pack("<I", 1 << 31) + bytes(1000), CORRUPT),
     bomb(12, "2^32 strips", tiff.of_all_strips_there_can_be, CORRUPT),
-    bomb(12, "a strip of 4 GB", lambda: tiff.tiff(bytes(10_000), tiff.grey(100, 101, (1 << 32) - 1)), CORRUPT),
+    bomb(12, "a strip of 4 GB", lambda: tiff.tiff(bytes(10_000), tiff.grey(100, 101, (1 << 32) - 1)), CORRUPT, STORED),
     bomb(12, "10000 pages", partial(tiff.pages, 10_000), STORED),
     bomb(12, "100000 pages", partial(tiff.pages, 100_000), CORRUPT),
     bomb(12, "100 pages of 4000 tags", partial(tiff.pages, 100, SMALL_TAGS), CORRUPT),

@@ -176,10 +176,12 @@ def test_one_transparent_colour_of_an_rgb_png_is_transparent(engine: EngineName)
 
 
 def converted(image: Image.Image, profile: bytes) -> Image.Image:
-    """All of it, by Little CMS."""
+    """All of it, by Little CMS: relative colorimetric, black to black."""
     source = ImageCms.ImageCmsProfile(BytesIO(profile))
     target = ImageCms.createProfile("sRGB")
-    result = ImageCms.profileToProfile(image, source, target, ImageCms.Intent.PERCEPTUAL, outputMode="RGB")
+    intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
+    transform = ImageCms.buildTransform(source, target, image.mode, "RGB", intent, flags)
+    result = ImageCms.applyTransform(image, transform)
     assert result is not None
     return result
 

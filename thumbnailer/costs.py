@@ -33,6 +33,8 @@ ORDINARY_SCANS: Final = 10
 """Of a progressive JPEG, as encoders write it: 12 MP of it take four times what a baseline one takes."""
 FRAME_WEIGHT: Final = 2
 """A pixel of an animation's frame is decoded, converted and composed: 23 ns where a still's is 11."""
+WEIGHTS: Final[Mapping[Format, int]] = {Format.JXL: 4}
+"""A lossless JPEG XL takes 45 ns a pixel, however few bytes it has."""
 COPIES_HELD: Final = 3
 """Of what a decoder takes from the file as it is: read, parsed, handed on (measured: a TIFF of 100 MB of tags)."""
 ANIMATED: Final = frozenset({Format.GIF, Format.WEBP})
@@ -82,7 +84,7 @@ def pixels_of_work(info: ImageInfo, frames: int) -> int:
     """The pixels of a still picture that takes as long to decode: what a small file can ask for is frames and scans."""
     if frames > 1:
         return info.pixels * frames * FRAME_WEIGHT
-    return info.pixels * max(ORDINARY_SCANS, info.scans) // ORDINARY_SCANS
+    return info.pixels * WEIGHTS.get(info.format, 1) * max(ORDINARY_SCANS, info.scans) // ORDINARY_SCANS
 
 
 def memory_estimate(info: ImageInfo, engine: EngineName, shrink: int, frames: int, output_pixels: int) -> int:

@@ -165,9 +165,8 @@ def _refuse_work(info: ImageInfo, frames: int, settings: Settings, tier: Tier) -
     """Frames and scans are nearly free to write and cost a pass over the picture each to read."""
     work, most = costs.pixels_of_work(info, frames), settings.max_pixels or tier.max_pixels
     if work > most:
-        passes = f"{frames} frames" if frames > 1 else f"{info.scans} scans"
-        size = f"{info.width}x{info.height} in {passes}"
-        raise TooManyPixels(f"{size} takes as long as {work} pixels; at most {most} are taken")
+        what = f"{info.width}x{info.height} as {info.format}, frames: {frames}, scans: {info.scans}"
+        raise TooManyPixels(f"{what}: it takes as long as {work} pixels; at most {most} are taken")
 
 
 def _writes_too(targets: Iterable[Target]) -> str:

@@ -196,7 +196,7 @@ SETTINGS: Final = (
         None,
         _whole(1, 10**10),
         "1 to 10000000000",
-        "refuse pictures of more pixels; default from the tier",
+        "refuse pictures of more pixels, an animation's frames counted together and twice; default from the tier",
     ),
     Setting(
         "THUMBNAILER_MAX_BYTES",

@@ -136,6 +136,7 @@ def test_frames_and_scans_beyond_the_ordinary_are_work_and_an_ordinary_picture_i
     assert pixels_of_work(replace(JPEG, progressive=True, scans=100), 1) == 10 * JPEG.pixels
     assert pixels_of_work(ImageInfo(Format.GIF, 100, 100, frames=50), 50) == 2 * 50 * 100 * 100
     assert pixels_of_work(ImageInfo(Format.GIF, 100, 100, frames=50), 1) == 100 * 100
+    assert pixels_of_work(ImageInfo(Format.JXL, 100, 100), 1) == 4 * 100 * 100
 
 
 def test_what_a_file_forces_into_memory_is_in_the_estimate() -> None:

@@ -354,7 +354,7 @@ def test_an_object_of_5_gb_is_refused_from_its_headers_where_the_event_does_not_
     ],
 )
 def test_more_work_than_pixels_are_taken_is_refused_though_the_picture_is_not_large(info: ImageInfo) -> None:
-    with pytest.raises(TooManyPixels, match=r"100 (frames|scans)"):
+    with pytest.raises(TooManyPixels, match=r"(frames|scans): 100"):
         plan(info)
     assert plan(replace(info, frames=1, scans=1))
     assert plan(info, MAX_PIXELS=str(10**9))

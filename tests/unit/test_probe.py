@@ -645,6 +645,17 @@ def test_the_metadata_of_a_jpeg_xl_is_read() -> None:
     assert (info.frames, info.bit_depth, info.has_alpha) == (2, 10, True)
 
 
+def test_a_jpeg_xl_of_more_channels_than_pictures_have_is_refused() -> None:
+    size = ((0, 1), (0, 2), (29, 9), (3, 3))
+    # Not all default, no extra fields, 8 bits; then as many plain alpha channels as two bits and four more can say.
+    plain = (*size, (0, 1), (0, 1), (0, 1), (0, 2), (1, 1))
+    assert whole(bits(*plain, (2, 2), (6, 4), *[(1, 1)] * 8)).has_alpha
+    with pytest.raises(UnsupportedFormat, match="9 channels"):
+        whole(bits(*plain, (2, 2), (7, 4), *[(1, 1)] * 9))
+    with pytest.raises(UnsupportedFormat, match="4096 channels"):
+        whole(bits(*plain, (3, 2), (4095, 12)))
+
+
 def test_a_jpeg_xl_codestream_may_be_split_over_boxes() -> None:
     stream = bits((0, 1), (0, 2), (29, 9), (3, 3), (1, 1))
     start = b"\0\0\0\x0cJXL \r\n\x87\n" + box(b"ftyp", b"jxl ", bytes(4), b"jxl ")
@@ -969,3 +980,46 @@ def test_the_first_frame_of_an_animated_avif_must_be_as_large_as_it_says_too() -
     moved = moved[:size_at] + struct.pack(">I", len(large)) + moved[size_at + 4 :] + large
     with pytest.raises(Corrupt, match="400"):
         whole(moved)
+
+
+@pytest.mark.parametrize(("mode", "depth"), [("1", 1), ("P", 8), ("RGB", 8)])
+def test_the_depth_of_a_bmp_is_that_of_a_sample(mode: str, depth: int) -> None:
+    assert whole(saved("BMP", mode)).bit_depth == depth
+
+
+def clap(width: int, height: int) -> bytes:
+    return box(b"clap", struct.pack(">iIiIiIiI", width, 1, height, 1, 0, 1, 0, 1))
+
+
+def sized(kind: bytes, width: int, height: int, *properties: bytes, made_of: tuple[int, ...] = ()) -> heif_bombs.Item:
+    """An item that is never decoded here."""
+    return heif_bombs.Item(kind, b"", (heif_bombs.size_property(width, height), *properties), made_of)
+
+
+ALPHA = box(b"auxC", bytes(4), b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")
+HVC1, AV01 = b"hvc1", b"av01"
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        (sized(HVC1, 9000, 9000, clap(64, 64)),),
+        (sized(b"grid", 128, 128, made_of=(2, 2)), sized(HVC1, 9000, 9000)),
+        (sized(b"grid", 128, 128, made_of=(2, 3)), sized(HVC1, 64, 128), sized(HVC1, 9000, 9000)),
+        (sized(b"grid", 128, 128, made_of=(2,) * 4000), sized(HVC1, 64, 64)),
+        (sized(HVC1, 64, 64), sized(HVC1, 9000, 9000, ALPHA)),
+        (sized(HVC1, 64, 64), sized(b"grid", 64, 64, ALPHA, made_of=(3,)), sized(HVC1, 9000, 9000)),
+        (sized(b"iden", 64, 64, made_of=(2,)), sized(b"iovl", 64, 64, made_of=(3,)), sized(HVC1, 9000, 9000)),
+    ],
+    ids=["a crop", "tiles", "one tile", "many tiles", "alpha", "tiles of alpha", "derived of derived"],
+)
+def test_a_heif_for_which_far_more_is_decoded_than_it_shows_is_corrupt(items: tuple[heif_bombs.Item, ...]) -> None:
+    with pytest.raises(Corrupt, match="are decoded"):
+        whole(heif_bombs.file(heif_bombs.HEIC, *items))
+
+
+def test_tiles_may_reach_beyond_the_picture_and_other_pictures_of_the_file_are_nobodys_business() -> None:
+    phone = sized(b"grid", 4032, 3024, made_of=tuple(range(2, 50)))
+    tiles = [sized(HVC1, 512, 512)] * 48
+    assert whole(heif_bombs.file(heif_bombs.HEIC, phone, *tiles, sized(HVC1, 9000, 9000))).width == 4032
+    assert whole(heif_bombs.file(heif_bombs.HEIC, sized(HVC1, 1412, 1000, clap(1411, 1000)))).width == 1411

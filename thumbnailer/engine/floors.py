@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Final, NamedTuple
 
 
@@ -48,7 +49,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def installed() -> Iterator[tuple[Floor, str]]:
     """Those of the libraries that are here, with their versions. Imports them."""
-    versions = {"libvips": _libvips, "Pillow": _pillow, "libwebp": _libwebp, "libheif": _libheif}
+    versions = {"libvips": _libvips, "Pillow": _pillow, "libwebp": bundled_libwebp, "libheif": _libheif}
     for floor in FLOORS:
         if version := versions[floor.library]():
             yield floor, version
@@ -70,8 +71,10 @@ def _pillow() -> str | None:
     return PIL.__version__
 
 
-def _libwebp() -> str | None:
-    if not find_spec("PIL"):
+def bundled_libwebp() -> str | None:
+    """The libwebp inside Pillow's wheel. Of a distribution's own nothing is told: it keeps its number when patched."""
+    pillow = find_spec("PIL")
+    if not pillow or not pillow.origin or not Path(pillow.origin).parents[1].joinpath("pillow.libs").is_dir():
         return None
     from PIL import features
 

@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any, Final
 
 import PIL
-from PIL import ExifTags, Image, ImageCms, ImageFile, ImageSequence, _imaging, features
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageSequence, _imaging
 
 from thumbnailer import icc
 from thumbnailer.engine import Rendering, cropping, floors, placeholder, salvage
@@ -77,7 +77,7 @@ def _quiet_libtiff() -> None:
 
 _quiet_libtiff()
 floors.require("Pillow", PIL.__version__)
-if _webp := features.version("webp"):
+if _webp := floors.bundled_libwebp():
     floors.require("libwebp", _webp)
 
 

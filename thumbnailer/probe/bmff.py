@@ -26,6 +26,8 @@ MAX_HOPS = 8
 MAX_GROWTH = 2
 SMALL = 65_536
 """Coded pixels may be this many times an item's, or this many: encoders pad to their block size."""
+SMALL_WHOLE = 4 << 20
+"""What is decoded for a picture may be this many times its pixels, or this many: tiles reach beyond its edge."""
 
 STILL_BRANDS = frozenset(
     {b"mif1", b"mif2", b"mif3", b"miaf", b"heic", b"heix", b"heim", b"heis", b"avif", b"MA1A", b"MA1B"}
@@ -60,8 +62,8 @@ class _Items:
 
     primary: int
     kinds: dict[int, bytes]
-    made_of: dict[int, int]
-    """A derived item's first input."""
+    made_of: dict[int, tuple[int, ...]]
+    """A derived item's inputs."""
     properties: tuple[Box, ...]
     links: dict[int, tuple[int, ...]]
 
@@ -84,6 +86,7 @@ def read_bmff(head: Head) -> ImageInfo:
     exif = _exif(head, items, places)
     sequence = read_sequence(head) if brands[0] in SEQUENCE_BRANDS else Sequence()
     width, height = _upright_size(head, items, crops=kind is Format.HEIC)
+    _refuse_more_than_shows(head, items, width * height)
     checked = kind is Format.HEIC or _coded_as_said(head, items, places, sequence)
     properties = items.of(items.primary) + items.of(coded)
     has_alpha = any(_is_alpha(head, box) for box in items.properties)
@@ -170,14 +173,16 @@ def _kind(head: Head, infe: Box) -> tuple[int, bytes]:
     return item, head.read(infe.start + (10 if wide else 8), 4) if version >= 2 else b""
 
 
-def _inputs(head: Head, iref: Box) -> dict[int, int]:
-    """Each derived item's first input (its other inputs have the same coding)."""
-    layout, step = (">H", 2) if head.byte(iref.start) == 0 else (">I", 4)
-    found: dict[int, int] = {}
+def _inputs(head: Head, iref: Box) -> dict[int, tuple[int, ...]]:
+    """Each derived item's inputs; what one item is made of more than once it is decoded more than once."""
+    wide = head.byte(iref.start) != 0
+    found: dict[int, tuple[int, ...]] = {}
     for reference in boxes(head, iref.start + 4, iref.end, MAX_ITEMS):
         if reference.kind == b"dimg":
-            item = head.unpack(layout, reference.start)[0]
-            found.setdefault(item, head.unpack(layout, reference.start + step + 2)[0])
+            item, count = head.unpack(">IH" if wide else ">HH", reference.start)
+            start, size = (reference.start + 6, 4) if wide else (reference.start + 4, 2)
+            count = min(count, MAX_ITEMS, max(0, reference.end - start) // size)
+            found.setdefault(item, head.unpack(f">{count}{'I' if wide else 'H'}", start))
     return found
 
 
@@ -217,7 +222,7 @@ def _coded_item(items: _Items) -> int:
     for _ in range(MAX_HOPS):
         if items.kinds.get(item) not in DERIVED:
             return item
-        item = items.made_of.get(item, 0)
+        item = next(iter(items.made_of.get(item, ())), 0)
     raise Corrupt("HEIF items are made of one another")
 
 
@@ -243,6 +248,28 @@ def _upright_size(head: Head, items: _Items, crops: bool) -> tuple[int, int]:
     if not (width > 0 and height > 0):
         raise Corrupt(f"HEIF of {width} x {height} pixels")
     return width, height
+
+
+def _refuse_more_than_shows(head: Head, items: _Items, pixels: int) -> None:
+    """The plan knows the picture's pixels; decoders decode all that it is cropped from, its tiles and its alpha."""
+    known: dict[int, int] = {}
+    marks = {number for number, box in enumerate(items.properties, 1) if _is_alpha(head, box)}
+    alphas = [item for item, numbers in items.links.items() if not marks.isdisjoint(numbers)]
+    for item in (items.primary, *alphas):
+        decoded = _decoded_pixels(head, items, item, known)
+        if decoded > MAX_GROWTH * pixels + SMALL_WHOLE:
+            raise Corrupt(f"HEIF of {pixels} pixels, for which {decoded} are decoded")
+
+
+def _decoded_pixels(head: Head, items: _Items, item: int, known: dict[int, int], hops: int = 0) -> int:
+    if hops > MAX_HOPS:
+        raise Corrupt("HEIF items are made of one another")
+    if item not in known:
+        inputs = items.made_of.get(item, ()) if items.kinds.get(item) in DERIVED else ()
+        width, height = _size(head, items, item) or (0, 0)
+        parts = sum(_decoded_pixels(head, items, part, known, hops + 1) for part in inputs)
+        known[item] = max(width * height, parts)
+    return known[item]
 
 
 def _size(head: Head, items: _Items, item: int) -> tuple[int, int] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from thumbnailer.errors import Corrupt, NeedMoreBytes
+from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.exif import MAX_BLOCK, Ifd0, parse_ifd0
 from thumbnailer.model import Format, ImageInfo
 from thumbnailer.probe.boxes import Box, boxes
@@ -18,7 +18,8 @@ from thumbnailer.probe.head import Head
 SIGNATURE = b"\xff\x0a"
 ENOUGH = 512
 """Bytes that hold every field read here, whatever its value."""
-MAX_PLAIN_CHANNELS = 64
+MAX_EXTRA_CHANNELS = 8
+"""Beside the colours: alpha, depth, spot colours. libjxl decodes all of them, of which there may be 4,096."""
 RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 SIDES_SWAPPED = 5
 """EXIF orientations from here on turn the picture on its side."""
@@ -75,7 +76,8 @@ class _Metadata:
 
 def read_codestream(head: Head) -> ImageInfo:
     head = head.called("JPEG XL")
-    return _parse(head.up_to(0, ENOUGH), whole=head.whole or len(head) >= ENOUGH)
+    info = _parse(head.up_to(0, ENOUGH), whole=head.whole or len(head) >= ENOUGH)
+    return replace(info, held=_size_of_file(head))
 
 
 def read_container(head: Head) -> ImageInfo:
@@ -91,7 +93,12 @@ def read_container(head: Head) -> ImageInfo:
             raise
         ended = isinstance(error, Corrupt)
     info = _parse(stream, whole=ended or len(stream) >= ENOUGH)
-    return replace(info, artist=exif.artist, copyright=exif.copyright)
+    return replace(info, artist=exif.artist, copyright=exif.copyright, held=_size_of_file(head))
+
+
+def _size_of_file(head: Head) -> int:
+    """As far as it is known; the decoder is given all of it."""
+    return len(head) if head.total is None else head.total
 
 
 def _codestream_part(head: Head, box: Box, wanted: int) -> bytes:
@@ -194,10 +201,12 @@ def _bit_depth(bits: _Bits) -> int:
 def _extra_channels(bits: _Bits) -> tuple[bool, bool]:
     """Whether there is an alpha channel, and whether all channels were plain, so that reading can go on."""
     count = bits.choice(EXTRA_CHANNELS)
-    for index in range(min(count, MAX_PLAIN_CHANNELS)):
+    if count > MAX_EXTRA_CHANNELS:
+        raise UnsupportedFormat(f"JPEG XL of {count} channels beside its colours")
+    for index in range(count):
         if not bits.flag():  # d_alpha: an alpha channel with nothing special
             return index > 0 or bits.choice(ENUM) == ALPHA, False
-    return count > 0, count <= MAX_PLAIN_CHANNELS
+    return count > 0, True
 
 
 def _wants_icc(bits: _Bits) -> bool:

@@ -48,6 +48,7 @@ def read_bmp(head: Head) -> ImageInfo:
         width,
         height,
         has_alpha=has_alpha,
+        bit_depth=min(bits, 8),
         channels=channels + has_alpha,
         palette=bits <= MOST_PALETTE_BITS,
         samples=bits / 8,
