@@ -280,6 +280,8 @@ PRIVATE: dict[str, Any] = {
 def test_nothing_private_comes_out(make: Any, format_: str, engine: EngineName) -> None:
     data = make()
     assert data.count(SECRET) > 2
+    if make is private_heic and format_ == "avif" and not features.check("avif"):
+        pytest.skip("what reads HEIC here does not write AVIF")
     made = process(data, ENGINE=engine, RENDITIONS=f"100x100:{format_}")
     assert made.outcome.status is Status.STORED, made.outcome.detail
     thumbnail = made.thumbnails[0]
