@@ -259,6 +259,8 @@ AT_THE_LIMIT = {
 @pytest.mark.parametrize("name", AT_THE_LIMIT)
 @pytest.mark.parametrize("memory_mb", [128, 512, 3008])
 def test_what_the_caps_let_through_stays_within_the_tier(name: str, memory_mb: int) -> None:
+    if name.startswith("AVIF") and not HERE[AVIF]:
+        pytest.skip("no encoder for AVIF")
     cost = measured(AT_THE_LIMIT[name](), memory_mb)
     assert cost.outcome.reason in (None, PIXELS, FRAMES, *([CORRUPT] if "arithmetic" in name else [])), cost.told
     assert cost.cpu <= 10 * min(1.0, tier_for(memory_mb).vcpus), cost.told

@@ -30,7 +30,7 @@ def engine(request: pytest.FixtureRequest) -> EngineName:
 
 
 def source(kind: str, size: tuple[int, int]) -> bytes:
-    options: dict[str, Any] = {"speed": 10} if kind == AVIF else {}
+    options: dict[str, Any] = {"speed": 10} if kind == AVIF else {"sizes": [size]} if kind == "ICO" else {}
     return saved(Image.new("RGB", size, RED), kind, **options)
 
 
