@@ -116,8 +116,9 @@ class ImageInfo:
     palette: bool = False
     samples: float = 4.0
     """numbers stored a pixel, fewer than `channels` where colour is stored more coarsely: 1.5 in JPEG's 4:2:0"""
-    block_pixels: int = 0
-    """of the largest strip or tile of a TIFF, which is decompressed as one"""
+    block_rows: int = 0
+    """of a TIFF: the height of its strips or tiles, each of which is decompressed as one; 0 where nothing is"""
+    tiled: bool = False
     artist: bytes = b""
     copyright: bytes = b""
     complete: bool = True

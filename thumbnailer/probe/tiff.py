@@ -20,11 +20,11 @@ MAX_ENTRIES = 4096
 MAX_VALUES = 256
 """Values read of one tag; all tags of interest have one a channel, or are capped text."""
 
-WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION, CHANNELS = 256, 257, 258, 262, 274, 277
-ROWS_PER_STRIP, ARTIST, TILE_WIDTH, TILE_HEIGHT, EXTRA_SAMPLES = 278, 315, 322, 323, 338
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, CHANNELS = 256, 257, 258, 259, 262, 274, 277
+ROWS_PER_STRIP, ARTIST, TILE_HEIGHT, EXTRA_SAMPLES = 278, 315, 323, 338
 COPYRIGHT, ICC, DNG_VERSION = 33432, 34675, 50706
-PALETTE = 3
-"""Of PHOTOMETRIC (TIFF 6.0, page 37)."""
+UNCOMPRESSED, PALETTE = 1, 3
+"""Of COMPRESSION and PHOTOMETRIC (TIFF 6.0, pages 30 and 37)."""
 INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 """BYTE, SHORT, LONG and BigTIFF's LONG8."""
 ALPHA_SAMPLES = (1, 2)
@@ -87,7 +87,8 @@ def read_tiff(head: Head) -> ImageInfo:
         channels=channels,
         palette=_first(head, layout, first, PHOTOMETRIC, 0) == PALETTE,
         samples=channels,
-        block_pixels=_block_pixels(head, layout, first, width, height),
+        block_rows=_block_rows(head, layout, first, height),
+        tiled=TILE_HEIGHT in first.entries,
         artist=details.artist,
         copyright=details.copyright,
         complete=details.complete and reached,
@@ -98,12 +99,13 @@ def _first(head: Head, layout: _Layout, directory: _Directory, tag: int, default
     return next(_integers(head, layout, directory.entries.get(tag)), default)
 
 
-def _block_pixels(head: Head, layout: _Layout, directory: _Directory, width: int, height: int) -> int:
+def _block_rows(head: Head, layout: _Layout, directory: _Directory, height: int) -> int:
     """A strip is as high as the picture unless it is said to be lower (TIFF 6.0, page 39)."""
-    if TILE_WIDTH in directory.entries:
-        sides = (_first(head, layout, directory, tag, 0) for tag in (TILE_WIDTH, TILE_HEIGHT))
-        return next(sides) * next(sides)
-    return width * min(height, _first(head, layout, directory, ROWS_PER_STRIP, height) or height)
+    if TILE_HEIGHT in directory.entries:
+        return _first(head, layout, directory, TILE_HEIGHT, height)
+    if _first(head, layout, directory, COMPRESSION, UNCOMPRESSED) == UNCOMPRESSED:
+        return 0
+    return min(height, _first(head, layout, directory, ROWS_PER_STRIP, height) or height)
 
 
 @dataclass(frozen=True, slots=True)

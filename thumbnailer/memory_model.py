@@ -1,0 +1,267 @@
+"""How much memory a picture takes while it is rendered, by what its header says: pure arithmetic, fitted to measurement.
+
+Bytes above the idle process. An engine's peak is the larger of two: while it decodes and resamples, and while it
+encodes, when only the thumbnails are left. `python -m bench memory` prints estimate and measurement side by side,
+docs/memory.md keeps a run of it, tests/budgets holds both together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from thumbnailer.model import EngineName, Format, ImageInfo
+
+MB: Final = 1024 * 1024
+MARGIN: Final = 1.08
+"""Measurements of one cell differ by some percent; decoders of other versions, by some more."""
+FIXED: Final = 3 * MB
+"""Stacks, tables, what an allocator rounds up: nothing that grows with the picture."""
+REDUCING_GAP: Final = 3
+"""Both engines shrink by a whole number first, and leave three times the size wanted to the resampling proper."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One thumbnail as far as memory goes: its size after resampling, the picture lying as it is stored."""
+
+    width: int
+    height: int
+    format: Format
+    frames: int = 1
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done. `shrink` is the decoder's own; `source_bytes` the size of the file."""
+
+    info: ImageInfo
+    shrink: int
+    source_bytes: int
+    wanted: Sequence[Wanted]
+
+    @property
+    def frames(self) -> int:
+        return max(wanted.frames for wanted in self.wanted)
+
+
+def memory_estimate(engine: EngineName, work: Work) -> int:
+    """The most bytes that the process grows by; not below what was measured, and near it for large pictures."""
+    decoding, encoding = _vips(work) if engine is EngineName.VIPS else _pillow(work)
+    return FIXED + ceil(MARGIN * max(decoding, encoding))
+
+
+# --- Pillow -------------------------------------------------------------------------------------------------------
+
+
+def _pillow(work: Work) -> tuple[float, float]:
+    """Pillow holds the whole picture, decoded, and whatever it is converted to before it is resampled."""
+    info = work.info
+    width, height = _shrunk(info, work.shrink) if info.format is Format.JPEG else (info.width, info.height)
+    pixels = width * height
+    decoded = pixels * _pillow_pixel(info)
+    results = sum(wanted.pixels * wanted.frames for wanted in work.wanted) * _resampled_pixel(info)
+    resampling = pixels * _converted_pixel(info) + _pillow_resampling(work, width, height) + results
+    decoding = decoded + max(_pillow_decoder(work), _pillow_rolling(work) + resampling)
+    return decoding, results + _encoder(work)
+
+
+def _pillow_pixel(info: ImageInfo) -> int:
+    """Bytes of a decoded pixel: one channel has one, or its own two or four; all else has four."""
+    if info.channels > 1 or info.format in (Format.WEBP, Format.AVIF, Format.HEIC, Format.ICO):
+        return 4
+    return 1 if info.bit_depth <= 8 else 2 if info.bit_depth <= 16 else 4
+
+
+def _converted_pixel(info: ImageInfo) -> int:
+    """Bytes of a pixel of the copies made before resampling, which a palette, 16 bits of grey or alpha need."""
+    premultiplied = 4 if info.has_alpha else 0
+    if info.palette or (info.has_alpha and info.channels in (1, 3)):  # with a transparent colour: RGBA first
+        return 4 + premultiplied
+    if info.channels == 1 and info.bit_depth > 8:
+        return 8  # 32 bits, and 32 again for the division
+    if info.bit_depth == 1:
+        return 1
+    return premultiplied
+
+
+def _resampled_pixel(info: ImageInfo) -> int:
+    return 1 if info.channels == 1 and not info.palette and not info.has_alpha else 4
+
+
+def _pillow_resampling(work: Work, width: int, height: int) -> float:
+    """The picture reduced by whole numbers, if it is, and what is between the pass across and the pass down."""
+    return _resampled_pixel(work.info) * max(
+        _reduced(wanted, width, height) + _between(wanted, width, height) for wanted in work.wanted
+    )
+
+
+def _whole_factor(size: int, wanted: int) -> int:
+    return max(1, int(size / wanted / REDUCING_GAP))
+
+
+def _reduced(wanted: Wanted, width: int, height: int) -> float:
+    factor = _whole_factor(width, wanted.width) * _whole_factor(height, wanted.height)
+    return width * height / factor if factor > 1 else 0
+
+
+def _between(wanted: Wanted, width: int, height: int) -> float:
+    return wanted.width * height / _whole_factor(height, wanted.height)
+
+
+def _pillow_rolling(work: Work) -> float:
+    """What is held beside the frame in work while an animation is gone through: the canvas, and the frame before."""
+    return work.info.pixels * 12 if work.info.frames > 1 and work.frames > 1 else 0
+
+
+def _pillow_decoder(work: Work) -> float:
+    """What the decoder holds beside the pixels it hands out; most of it is let go before they are resampled."""
+    info = work.info
+    match info.format:
+        case Format.JPEG:
+            return _coefficients(info)
+        case Format.WEBP:
+            return info.pixels * 12 + work.source_bytes  # a canvas, the one before, a copy as bytes; the file
+        case Format.AVIF:
+            return info.pixels * (4 + 1.1 * _sample_bytes(info) * info.samples) + work.source_bytes
+        case Format.HEIC:
+            return info.pixels * (3.5 + 0.8 * _sample_bytes(info) * info.samples) + work.source_bytes
+        case Format.TIFF if info.block_rows:
+            return work.source_bytes + info.width * info.block_rows * info.channels * _sample_bytes(info)
+        case Format.ICO:
+            return work.source_bytes
+        case _:
+            return 0
+
+
+# --- libvips ------------------------------------------------------------------------------------------------------
+
+
+def _vips(work: Work) -> tuple[float, float]:
+    """libvips keeps lines of a stream, or the whole picture where the format or several thumbnails make it."""
+    results = sum(wanted.pixels * wanted.frames for wanted in work.wanted) * _vips_pixel(work.info)
+    decoder, lasting = _vips_decoder(work)
+    held = max(decoder, lasting + _vips_copy(work))
+    decoding = held + max(_lines(work, wanted) for wanted in work.wanted) + results
+    return decoding, results + _encoder(work)
+
+
+def _vips_pixel(info: ImageInfo) -> int:
+    """Bytes of a pixel as libvips has it: palettes are resolved, a transparent colour is a channel."""
+    colours = 3 if info.palette else info.channels
+    return (colours + (info.has_alpha and colours in (1, 3))) * _sample_bytes(info)
+
+
+def _worked_pixel(info: ImageInfo) -> int:
+    """As it is resampled: premultiplied with alpha, each sample is a float of four bytes."""
+    return _vips_pixel(info) // _sample_bytes(info) * 4 if info.has_alpha else _vips_pixel(info)
+
+
+def _vips_decoder(work: Work) -> tuple[float, float]:
+    """What the loader holds at its most, and what it goes on holding while the picture is resampled."""
+    info = work.info
+    pixel = _vips_pixel(info)
+    match info.format:
+        case Format.JPEG:
+            return both(_coefficients(info) + work.source_bytes)
+        case Format.PNG:
+            return both(info.pixels * pixel if info.progressive else 0)
+        case Format.GIF:
+            return both(info.pixels * 4 + work.source_bytes)
+        case Format.WEBP if work.frames > 1:
+            return both(info.pixels * work.frames * 4 + work.source_bytes)
+        case Format.WEBP:
+            decoded = info.pixels / work.shrink**2 * pixel
+            planes = info.pixels * 4 if info.samples == 4 else info.pixels * 1.5 * (info.samples - 1.5)
+            return both(decoded + planes + work.source_bytes)
+        case Format.AVIF:
+            at_most = info.pixels * (11.9 + 2 * _sample_bytes(info) * info.samples)
+            return at_most + work.source_bytes, info.pixels * pixel + work.source_bytes
+        case Format.TIFF if info.tiled:
+            return both(min(info.block_rows, info.width) * info.block_rows * pixel)  # one tile, taken for a square
+        case Format.TIFF:
+            return both(work.source_bytes * info.block_rows / info.height)  # one strip, as it is in the file
+        case _:
+            return both(0)
+
+
+def both(amount: float) -> tuple[float, float]:
+    return amount, amount
+
+
+def _vips_copy(work: Work) -> float:
+    """The decoded picture in memory: an animation, and what several thumbnails are made from."""
+    if work.frames > 1:
+        return work.info.pixels * work.frames * 4
+    if len(work.wanted) > 1:
+        width, height = _shrunk(work.info, work.shrink)
+        return width * height * _vips_pixel(work.info)
+    return 0
+
+
+SOURCE_LINES: Final = 500
+CACHED_LINES: Final = 384
+"""Three times 128: what libvips keeps at most of a stream behind each step of the resampling."""
+
+
+def _lines(work: Work, wanted: Wanted) -> float:
+    """Whole lines that are kept, of the source and behind each step: all is reduced in height first, then in width."""
+    info = work.info
+    width, height = _shrunk(info, work.shrink)
+    factor = _whole_factor(height, wanted.height)
+    left = max(1.0, height / factor / wanted.height)
+    reach = min(10 * left + 6 * left + 3, height / factor)  # ten lines at a time, and Lanczos' three on either side
+    kept = min(height / factor, CACHED_LINES) * 1.5 if factor > 1 else 0
+    kept += min(wanted.height, CACHED_LINES) * 1.3 + 4.2 * reach + 185
+    source = width * _source_lines(work, height) * _vips_pixel(info) if _is_stream(work) else 0
+    unrounded = info.width % work.shrink or info.height % work.shrink  # is then worked on at its full width
+    return source + (info.width if unrounded else width) * _worked_pixel(info) * kept
+
+
+def _source_lines(work: Work, height: int) -> int:
+    """Of tiles, two rows of them."""
+    tiles = work.info.block_rows if work.info.tiled else 0
+    return max(min(height, SOURCE_LINES), tiles * min(2, ceil(height / max(1, tiles))))
+
+
+def _is_stream(work: Work) -> bool:
+    return len(work.wanted) == 1 and not (work.info.format is Format.PNG and work.info.progressive)
+
+
+# --- both ---------------------------------------------------------------------------------------------------------
+
+ENCODER: Final[Mapping[Format, tuple[int, int]]] = {
+    Format.JPEG: (9, 9),
+    Format.PNG: (9, 11),
+    Format.WEBP: (13, 58),
+    Format.GIF: (30, 30),
+    Format.AVIF: (42, 75),
+}
+"""Bytes a pixel that an encoder takes beside the picture, without and with alpha."""
+
+
+def _encoder(work: Work) -> float:
+    return max(
+        wanted.pixels * wanted.frames * ENCODER[wanted.format][work.info.has_alpha] for wanted in work.wanted
+    )
+
+
+def _shrunk(info: ImageInfo, shrink: int) -> tuple[int, int]:
+    return ceil(info.width / shrink), ceil(info.height / shrink)
+
+
+def _sample_bytes(info: ImageInfo) -> int:
+    return 1 if info.bit_depth <= 8 else 2 if info.bit_depth <= 16 else 4
+
+
+def _coefficients(info: ImageInfo) -> float:
+    """Of a JPEG in several scans libjpeg keeps every coefficient, 16 bits each, in whole blocks."""
+    if not info.progressive:
+        return 0
+    return ceil(info.width / 16) * ceil(info.height / 16) * 256 * info.samples * 2
