@@ -4,8 +4,11 @@
 # make simd      Pillow-SIMD in place of Pillow in .venv
 # make matrix    which rows of the bad-input matrix the tests show
 # make bench     CPU time of both engines, a row a format
+# make fuzz      thousands of broken pictures through the whole path, in processes that may die
+# make fuzz-probe    the probe alone, with inputs chosen by the code that they reach
+# make lambda    the function under AWS's runtime interface emulator: a real S3 and a real SQS event
 # make constraints   newer versions of all that is installed
-.PHONY: demo test check lint types layers simd matrix bench browser constraints clean
+.PHONY: demo test check lint types layers simd matrix bench fuzz fuzz-probe lambda browser constraints clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -16,12 +19,13 @@ comma := ,
 PIL = $(if $(wildcard .venv/.simd),,pillow$(comma))
 SIMD_PACKAGES := gcc libc6-dev libjpeg62-turbo-dev zlib1g-dev libwebp-dev libtiff-dev libfreetype-dev liblcms2-dev libopenjp2-7-dev
 HAS_HEADERS = $(BIN)/python -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null
+SAM_CLI := aws-sam-cli==1.170.0
 AVX2 := $(if $(shell grep -m1 -o avx2 /proc/cpuinfo),-mavx2,)
 
 demo: .venv/.demo
 	$(BIN)/thumbnailer demo $(ARGS)
 
-test: .venv/.dev browser
+test: .venv/.dev browser $(BIN)/aws-lambda-rie
 	$(BIN)/pytest $(ARGS)
 
 check: lint types layers test
@@ -39,8 +43,19 @@ layers: .venv/.dev
 matrix: .venv/.dev
 	$(BIN)/pytest --matrix $(ARGS)
 
+lambda: .venv/.dev $(BIN)/aws-lambda-rie
+	$(BIN)/python -m bench lambda $(ARGS)
+
 bench: .venv/.dev
 	$(BIN)/python -m bench engines $(ARGS)
+
+# E.g. ARGS='--inputs 50000 --seed 7 --keep broken'; exit code 1 if there are findings, each with a command that shows it.
+fuzz: .venv/.dev
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+# ARGS are libFuzzer's, e.g. -runs=1000000.
+fuzz-probe: .venv/.fuzz
+	$(BIN)/python -m tests.fuzz.coverage $(or $(ARGS),-max_total_time=60)
 
 # The page's test runs in a real browser, driven by playwright, whose program needs libatomic; without them it is
 # skipped and says so.
@@ -68,10 +83,21 @@ simd: .venv/.dev
 	$(UV) --editable '.[$(PIL)dev]'
 	@touch $@ .venv/.demo
 
+.venv/.fuzz: .venv/.dev
+	$(UV) --editable '.[$(PIL)dev,fuzz]'
+	@touch $@
+
 # The versions that the gate was last green with; libraries' own ranges are in pyproject.toml.
 constraints: .venv/bin/uv
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra pillow --extra dev --universal --upgrade \
 	    --no-annotate --no-header --output-file constraints.txt
+
+# AWS ships the runtime interface emulator inside this wheel.
+$(BIN)/aws-lambda-rie: .venv/bin/uv
+	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --dest .venv/sam $(SAM_CLI)
+	$(BIN)/python -m zipfile -e .venv/sam/aws_sam_cli*.whl .venv/sam
+	install -m 755 .venv/sam/samcli/local/rapid/aws-lambda-rie-$(if $(filter aarch64 arm64,$(shell uname -m)),arm64,x86_64) $@
+	rm -r .venv/sam
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -62,7 +62,7 @@ def plan_for(path: str, engine: str, renditions: str) -> Plan:
     headers = ObjectHeaders(len(data), "e", None, None, None, None, None, {})
     event = ObjectEvent(EventKind.CREATED, "bench", "x")
     name = EngineName(engine)
-    only = {name: capability for name_, capability in installed_engines().items() if name_ is name}
+    only = {other: capability for other, capability in installed_engines().items() if other is name}
     return make_plan(event, probe(data, len(data)), headers, settings, HUGE, only)
 
 
@@ -71,7 +71,7 @@ class PeakServer:
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "bench.peak"]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
 
     def measure(self, job: Job) -> Peak:
         wishes, answers = self._pipes()
@@ -118,7 +118,7 @@ def serve() -> None:
         with os.fdopen(read) as answer:
             text = answer.read()
         _, status = os.waitpid(child, 0)
-        print(text or json.dumps({"error": f"the process ended with {status}"}), flush=True)
+        print(text or json.dumps({"error": f"the process ended with {status}"}), flush=True)  # noqa: T201
 
 
 def _answer(job: Job) -> str:

@@ -80,22 +80,39 @@ class ScriptedServer(socketserver.ThreadingTCPServer):
         with self._lock:
             self.seen: list[Seen] = []
             self.connections = 0
+            self._open: list[socket.socket] = []
             self.body_bytes = 0
             self.dropped = threading.Event()
             self._ranges: bytes | None = None
+            self._by_method: Mapping[str, Answer] = {}
             self._script = itertools.chain(script, itertools.repeat(script[-1])) if script else iter(())
 
     def answer_ranges(self, body: bytes) -> None:
         """Answer range requests from `body`, whatever the script says."""
         self._ranges = body
 
-    def connected(self) -> None:
+    def answer_by_method(self, **answers: Answer) -> None:
+        """Answer these methods alike for ever, whatever the script says."""
+        self._by_method = answers
+
+    def connected(self, connection: socket.socket) -> None:
         with self._lock:
             self.connections += 1
+            self._open.append(connection)
+
+    def close_connections(self) -> None:
+        """What a server does to connections that are idle for long."""
+        with self._lock:
+            for connection in self._open:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            self._open.clear()
 
     def take(self, request: Seen) -> Answer:
         with self._lock:
             self.seen.append(request)
+            if request.method in self._by_method:
+                return self._by_method[request.method]
             if self._ranges is not None and (span := request.headers.get("range")):
                 return rest(self._ranges, int(span.removeprefix("bytes=").partition("-")[0]))
             return next(self._script)
@@ -114,7 +131,7 @@ class _Handler(socketserver.StreamRequestHandler):
     disable_nagle_algorithm = True
 
     def handle(self) -> None:
-        self.server.connected()
+        self.server.connected(self.connection)
         while (request := self._read()) is not None:
             if not self._write(self.server.take(request), request.method):
                 return

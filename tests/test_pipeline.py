@@ -49,7 +49,7 @@ class CountingEngine:
         with self._lock:
             self.held -= 1
             self.bytes -= plan.memory_estimate
-        return Rendering(EngineName.VIPS, tuple(b"picture" for _ in plan.targets), False, 0.0, 0.0)
+        return Rendering(EngineName.VIPS, tuple(b"picture" for _ in plan.targets), "", 0.0, 0.0)
 
 
 def settings(**env: str) -> Settings:

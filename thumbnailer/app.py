@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 
 import uvloop
 
 from thumbnailer.engine import installed_engines, load_engine
+from thumbnailer.errors import SettingsError
 from thumbnailer.heap import tame_heap
 from thumbnailer.objects import ObjectStore, StoreConfig
 from thumbnailer.pipeline import Pipeline
@@ -42,8 +44,15 @@ def sized_tier(settings: Settings, machine: Machine) -> Tier:
     return tier.with_changes({name: value for name, value in changes.items() if value is not None})
 
 
+def check_extras(settings: Settings) -> None:
+    """Raises SettingsError where a setting asks for what is not installed."""
+    if settings.thumbhash and not find_spec("thumbhash"):
+        raise SettingsError("THUMBNAILER_THUMBHASH=on needs the package thumbhash: install thumbnailer[thumbhash]")
+
+
 def build(settings: Settings, machine: Machine, env: Mapping[str, str], store: ObjectStore | None = None) -> App:
     """Everything wired up; `store` in place of the S3 that `env` points to. Call it inside the running loop."""
+    check_extras(settings)
     tier = sized_tier(settings, machine)
     tame_heap()
     config = StoreConfig.from_env(env, transport=settings.transport, connections=2 * tier.in_flight)

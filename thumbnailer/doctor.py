@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from thumbnailer import settings as settings_
-from thumbnailer.app import sized_tier
-from thumbnailer.engine import installed_engines, load_engine
+from thumbnailer.app import check_extras, sized_tier
+from thumbnailer.engine import floors, installed_engines, load_engine
 from thumbnailer.errors import SettingsError
 from thumbnailer.model import EngineName
 from thumbnailer.objects import StoreConfig
@@ -30,7 +30,7 @@ class Finding(NamedTuple):
 
 def examine() -> list[Finding]:
     """Everything, whatever is broken: nothing here raises."""
-    return [*_pillow(), *_engines(), *_settings()]
+    return [*_pillow(), *_engines(), *_libraries(), *_settings()]
 
 
 def pillow_distribution() -> tuple[str, ...]:
@@ -95,13 +95,17 @@ def _engines() -> Iterator[Finding]:
         can = installed[name]
         yield Finding(True, f"engine {name}", f"reads {_list(can.reads)}; writes {_list(can.writes)}")
     if EngineName.VIPS in installed:
-        yield Finding(True, "libvips", f"{_libvips()}, every loader blocked but those in use")
+        yield Finding(True, "loaders", "of libvips all are blocked but those in use")
 
 
-def _libvips() -> str:
-    import pyvips
-
-    return ".".join(str(pyvips.version(part)) for part in range(3))
+def _libraries() -> Iterator[Finding]:
+    try:
+        for floor, version_ in floors.installed():
+            good = floors.is_enough(floor, version_)
+            wanted = "" if good else f"; at least {floor.least} is wanted: {floor.why}"
+            yield Finding(good, floor.library, f"{version_}{wanted}")
+    except Exception as error:
+        yield Finding(False, "libraries", f"cannot be imported: {error}")
 
 
 def _list(formats: frozenset[object]) -> str:
@@ -112,6 +116,7 @@ def _settings() -> Iterator[Finding]:
     machine, env = settings_.machine(), settings_.environment()
     try:
         settings = settings_.load()
+        check_extras(settings)
     except SettingsError as error:
         yield Finding(False, "settings", str(error))
         return

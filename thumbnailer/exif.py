@@ -6,7 +6,9 @@ editors break every part of it, so nothing here raises: what cannot be read coun
 
 from __future__ import annotations
 
+import re
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
@@ -31,6 +33,10 @@ TEXT_TYPES = (1, ASCII, 7, 129)
 """BYTE, ASCII, UNDEFINED and UTF-8 (Exif 3.0): one byte a character in all."""
 INLINE = 4
 """A value of at most this many bytes lies in the entry itself (TIFF 6.0, page 15)."""
+ENTRY, LINK = 12, 4
+"""Bytes of an entry, and of the offset of the next directory behind the last."""
+WRITTEN_BY_LIBVIPS = re.compile(rb"II\*\0\x08\0\0\0(..)\x12\x01\x03\0\x01\0\0\0\x01\0\0\0", re.DOTALL)
+"""Header, number of entries, and an orientation of 1 as the first of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,29 @@ def build_credit(artist: bytes, copyright: bytes) -> bytes:
         values += b"" if len(text) <= INLINE else text + b"\0" * (len(text) % 2)
     header = struct.pack("<2sHIH", b"II", 42, 8, len(fields))
     return PREFIX + header + entries + struct.pack("<I", 0) + values
+
+
+def without_orientation(picture: bytes) -> bytes:
+    """An encoded picture without the orientation that libvips writes into every EXIF block, "since it's required".
+
+    The block stays where it is and as long as it is: the other entries move up over that one, which comes first because
+    entries are sorted, and values are found by their offsets as before.
+    """
+    found = WRITTEN_BY_LIBVIPS.search(picture)
+    if found is None:
+        return picture
+    count = int.from_bytes(found[1], "little")
+    first, end = found.end(1), found.end(1) + ENTRY * count + LINK
+    entries = picture[first + ENTRY : end] + bytes(ENTRY)
+    changed = picture[: found.start(1)] + struct.pack("<H", count - 1) + entries + picture[end:]
+    return _checked_png(changed, found.start()) if picture.startswith(b"\x89PNG") else changed
+
+
+def _checked_png(picture: bytes, start: int) -> bytes:
+    """With the checksum of the chunk whose data begin there."""
+    (length,) = struct.unpack_from(">I", picture, start - 8)
+    end = start + length
+    return picture[:end] + struct.pack(">I", zlib.crc32(picture[start - 4 : end])) + picture[end + 4 :]
 
 
 def valid_orientation(value: int) -> int:

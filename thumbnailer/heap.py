@@ -13,7 +13,7 @@ MOST_KEPT: Final = 2 * 1024 * 1024
 
 
 def tame_heap() -> None:
-    """One heap for all threads, blocks of 2 MB and more given back when they are freed, and no more than that kept free.
+    """One heap for all threads; blocks of 2 MB and more are given back when freed, no more than that is kept free.
 
     Left alone, each thread has a heap, of whose free memory no other makes use, and each comes to keep up to 64 MB of
     it. To be called before threads are started.

@@ -50,6 +50,7 @@ def record_line(outcome: Outcome, request_id: str) -> dict[str, Any]:
         "format": info.format if info else None,
         "engine": outcome.engine,
         "damaged": outcome.damaged,
+        "profile_ignored": outcome.profile_ignored,
         "ms": {stage: round(seconds * 1000, 2) for stage, seconds in outcome.timings},
         "request_id": request_id,
     }

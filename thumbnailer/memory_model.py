@@ -183,8 +183,8 @@ def _vips_decoder(work: Work) -> tuple[float, float]:
         case Format.AVIF:
             at_most = info.pixels * (11.9 + 2 * _sample_bytes(info) * info.samples)
             return at_most + work.source_bytes, info.pixels * pixel + work.source_bytes
-        case Format.TIFF if info.tiled:
-            return both(min(info.block_rows, info.width) * info.block_rows * pixel)  # one tile, taken for a square
+        case Format.TIFF if info.band > 1:
+            return both(min(info.band, info.width) * info.band * pixel)  # one tile, taken for a square
         case Format.TIFF:
             return both(work.source_bytes * info.block_rows / info.height)  # one strip, as it is in the file
         case _:
@@ -226,7 +226,7 @@ def _lines(work: Work, wanted: Wanted) -> float:
 
 def _source_lines(work: Work, height: int) -> int:
     """Of tiles, two rows of them."""
-    tiles = work.info.block_rows if work.info.tiled else 0
+    tiles = work.info.band if work.info.band > 1 else 0
     return max(min(height, SOURCE_LINES), tiles * min(2, ceil(height / max(1, tiles))))
 
 

@@ -32,6 +32,7 @@ _TIME_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 _BYTE_BUCKETS: Final = tuple(float(4**power) for power in range(5, 15))
 METRICS: Final = (
     *(Metric(f"thumbnailer_records_{status}", "counter", "Count", f"records that ended {status}") for status in Status),
+    Metric("thumbnailer_profiles_ignored", "counter", "Count", "pictures with a colour profile that cannot be used"),
     Metric("thumbnailer_bytes_in", "histogram", "Bytes", "size of a source that was read", _BYTE_BUCKETS),
     Metric("thumbnailer_bytes_out", "histogram", "Bytes", "thumbnails stored for one record", _BYTE_BUCKETS),
     *(
@@ -44,6 +45,8 @@ METRICS: Final = (
 def observations(outcome: Outcome) -> Iterator[tuple[str, float]]:
     """(metric, value) pairs of one record."""
     yield f"thumbnailer_records_{outcome.status}", 1
+    if outcome.profile_ignored:
+        yield "thumbnailer_profiles_ignored", 1
     if outcome.bytes_in:
         yield "thumbnailer_bytes_in", outcome.bytes_in
     if outcome.outputs:

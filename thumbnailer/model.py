@@ -62,6 +62,13 @@ class Format(StrEnum):
 class Fit(StrEnum):
     INSIDE = "inside"
     COVER = "cover"
+    """cropped around the middle"""
+    SMART = "smart"
+    """cropped around what draws the eye"""
+
+    @property
+    def crops(self) -> bool:
+        return self is not Fit.INSIDE
 
 
 class EngineName(StrEnum):
@@ -98,8 +105,9 @@ class ImageInfo:
 
     `orientation` is the EXIF value (1 to 8; anything else counts as 1). `complete` is False while parts that
     decide the result (an EXIF chunk behind the pixels) lie beyond the bytes that were probed. `progressive` is what
-    must be decoded as a whole: interlaced, or in more scans than one. What is not known of `channels` and the fields
-    behind it is what takes most memory.
+    must be decoded as a whole: interlaced, or in more scans than one. `defect` says what is wrong with it that does not
+    keep it from being shown. What is not known of `channels` and the fields behind it is what takes most memory; the
+    fields from `scans` on say nothing of the picture, only of what it costs to decode.
     """
 
     format: Format
@@ -118,10 +126,17 @@ class ImageInfo:
     """numbers stored a pixel, fewer than `channels` where colour is stored more coarsely: 1.5 in JPEG's 4:2:0"""
     block_rows: int = 0
     """of a TIFF: the height of its strips or tiles, each of which is decompressed as one; 0 where nothing is"""
-    tiled: bool = False
     artist: bytes = b""
     copyright: bytes = b""
     complete: bool = True
+    defect: str = ""
+    scans: int = 1
+    """Passes of a JPEG decoder over the whole picture, as far as the bytes at hand tell."""
+    band: int = 1
+    """Rows that must be decoded to hand out one of them, where the file decides that: a TIFF's tiles."""
+    held: int = 0
+    """Bytes that a decoder copies into memory as they are in the file: a TIFF's tags, a WebP as a whole; of a PNG what
+    its texts are unpacked."""
 
     @property
     def pixels(self) -> int:
@@ -160,6 +175,8 @@ class Outcome:
     info: ImageInfo | None = None
     engine: EngineName | None = None
     damaged: bool = False
+    profile_ignored: bool = False
+    """its colour profile is broken, or one of another colour space"""
     timings: tuple[tuple[str, float], ...] = ()
 
     @property

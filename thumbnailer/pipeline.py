@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import IO, Final
 
@@ -38,11 +38,11 @@ from thumbnailer.errors import (
     Throttled,
 )
 from thumbnailer.logs import LOGGER
-from thumbnailer.model import EngineName, EventKind, ImageInfo, ObjectEvent, Outcome, Output, Status
+from thumbnailer.model import EngineName, EventKind, Format, ImageInfo, ObjectEvent, Outcome, Output, Status
 from thumbnailer.notes import note_body, note_headers, note_key
 from thumbnailer.objects import ObjectBody, ObjectHeaders, ObjectStore
-from thumbnailer.plan import Plan, Target, make_plan, refuse_event, refuse_headers
-from thumbnailer.probe import probe
+from thumbnailer.plan import Plan, Target, make_plan, refuse_event, refuse_headers, with_placeholder
+from thumbnailer.probe import ending_defect, probe
 from thumbnailer.renditions import possible_target_keys
 from thumbnailer.settings import Settings
 from thumbnailer.tier import Tier
@@ -62,7 +62,9 @@ class Trace:
     bytes_in: int = 0
     info: ImageInfo | None = None
     engine: EngineName | None = None
-    damaged: bool = False
+    defects: list[str] = field(default_factory=list)
+    """what is wrong with a picture that can be shown all the same"""
+    profile_ignored: bool = False
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -72,8 +74,11 @@ class Trace:
         finally:
             self.timings[name] = self.timings.get(name, 0.0) + perf_counter() - started
 
+    def note_defects(self, *defects: str) -> None:
+        self.defects += filter(None, defects)
+
     def outcome(self, event: ObjectEvent, status: Status, outputs: Sequence[Output] = ()) -> Outcome:
-        return self._end(event, status, outputs, None, None)
+        return self._end(event, status, outputs, None, "; ".join(self.defects) or None)
 
     def ended_by(self, event: ObjectEvent, error: RecordError) -> Outcome:
         return self._end(event, error.status, (), error.reason, str(error))
@@ -90,7 +95,8 @@ class Trace:
             bytes_in=self.bytes_in,
             info=self.info,
             engine=self.engine,
-            damaged=self.damaged,
+            damaged=status is Status.STORED and bool(self.defects),
+            profile_ignored=self.profile_ignored,
             timings=(*self.timings.items(), ("total", perf_counter() - self.started)),
         )
 
@@ -247,6 +253,7 @@ class Pipeline:
             plan = self._planned(event, file, body.headers, trace)
         if plan is None:
             raise Corrupt("the file ends within its header")
+        trace.note_defects(_ending_defect(file, plan.info.format))
         return plan
 
     def _planned(self, event: ObjectEvent, file: IO[bytes], source: ObjectHeaders, trace: Trace) -> Plan | None:
@@ -274,7 +281,8 @@ class Pipeline:
         busy = rendering.decode_seconds + rendering.encode_seconds
         trace.timings["wait"] = perf_counter() - started - busy
         trace.timings |= {"decode": rendering.decode_seconds, "encode": rendering.encode_seconds}
-        trace.engine, trace.damaged = rendering.engine, rendering.damaged
+        trace.engine, trace.profile_ignored = rendering.engine, rendering.profile_ignored
+        trace.note_defects(plan.info.defect, rendering.defect)
         return rendering
 
     async def _decode(self, path: str, plan: Plan) -> Rendering:
@@ -290,7 +298,7 @@ class Pipeline:
 
     async def _upload(self, plan: Plan, rendering: Rendering, trace: Trace) -> list[Output]:
         """All PUTs at once."""
-        pairs = list(zip(plan.targets, rendering.pictures, strict=True))
+        pairs = list(zip(_labelled(plan.targets, rendering.placeholders), rendering.pictures, strict=True))
         with trace.stage("upload"), destination_errors():
             await asyncio.gather(*(self._store.put(t.bucket, t.key, data, t.headers) for t, data in pairs))
         return [_output(target, data) for target, data in pairs]
@@ -306,6 +314,14 @@ class Pipeline:
         await asyncio.gather(*self._decoding, return_exceptions=True)
         self._decoders.shutdown()
         await self._store.aclose()
+
+
+def _labelled(targets: Sequence[Target], placeholders: Sequence[str]) -> list[Target]:
+    """The targets with their placeholders in their headers, where there are any."""
+    if not placeholders:
+        return list(targets)
+    labelled = zip(targets, placeholders, strict=True)
+    return [replace(target, headers=with_placeholder(target.headers, text)) for target, text in labelled]
 
 
 def _output(target: Target, data: bytes) -> Output:
@@ -327,6 +343,11 @@ def _next_probe(size: int) -> int:
 def _probe_file(file: IO[bytes], total: int) -> ImageInfo:
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return probe(data, total)
+
+
+def _ending_defect(file: IO[bytes], format_: Format) -> str:
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return ending_defect(data, format_)
 
 
 def _first_bytes(file: IO[bytes]) -> bytes:

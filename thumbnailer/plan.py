@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from thumbnailer import costs
@@ -20,12 +20,13 @@ from thumbnailer.errors import (
 )
 from thumbnailer.model import EngineName, EventKind, Fit, Format, ImageInfo, ObjectEvent
 from thumbnailer.objects import ObjectHeaders, PutHeaders
-from thumbnailer.renditions import OUTPUT_FORMATS, Rendition, target_key
+from thumbnailer.renditions import MAX_SIDE, OUTPUT_FORMATS, Rendition, target_key
 from thumbnailer.settings import Settings
 from thumbnailer.tier import Tier
 
 SOURCE_ETAG: Final = "source-etag"
 SOURCE_VERSION: Final = "source-version-id"
+PLACEHOLDER: Final = "thumbhash"
 MOST_METADATA: Final = 2048  # S3's limit on user metadata, names and values together, in bytes
 CONTENT_TYPES: Final = {
     Format.JPEG: "image/jpeg",
@@ -34,12 +35,16 @@ CONTENT_TYPES: Final = {
     Format.AVIF: "image/avif",
     Format.GIF: "image/gif",
 }
-QUALITY: Final = {Format.JPEG: 80, Format.WEBP: 80, Format.AVIF: 55, Format.PNG: 100, Format.GIF: 100}
+QUALITY: Final = {Format.JPEG: 95, Format.WEBP: 95, Format.AVIF: 90, Format.PNG: 100, Format.GIF: 100}
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A wish resolved: the picture is resized to `scaled`, then cropped from its middle to `width` x `height`."""
+    """A wish resolved: the picture is resized to `scaled`, then cropped to `width` x `height`.
+
+    The crop is around the middle, or, if `smart`, around what draws the eye. `most_bytes`: the encoded picture is to be
+    no larger, if some lower quality makes that possible; None: there is no such limit.
+    """
 
     bucket: str
     key: str
@@ -50,6 +55,9 @@ class Target:
     format: Format
     quality: int
     headers: PutHeaders
+    smart: bool = False
+    progressive: bool = False
+    most_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,7 @@ class Plan:
     targets: tuple[Target, ...]
     fetch_bytes: int
     memory_estimate: int
+    thumbhash: bool
 
 
 # --- before anything is read --------------------------------------------------------------------------------------
@@ -128,6 +137,7 @@ def make_plan(
     if not engines:
         raise UnsupportedFormat(f"{info.format}: no engine here reads it" + _writes_too(targets))
     frames = _frames(info, targets)
+    _refuse_work(info, frames, settings, tier)
     output = sum(target.scaled[0] * target.scaled[1] for target in targets)
     needs = {name: costs.memory_estimate(info, name, shrink, frames, output) for name in engines}
     fitting = [name for name in engines if needs[name] <= tier.memory_budget]
@@ -136,17 +146,28 @@ def make_plan(
         raise TooManyPixels(f"{info.width}x{info.height} needs {least >> 20} MB, there are {tier.memory_budget >> 20}")
     engine, fallback = fitting[0], next(iter(fitting[1:]), None)
     most = max(needs[name] for name in fitting)
-    return Plan(event, info, engine, fallback, shrink, frames, targets, source.size, most)
+    return Plan(event, info, engine, fallback, shrink, frames, targets, source.size, most, settings.thumbhash)
 
 
 def _refuse_picture(info: ImageInfo, settings: Settings, tier: Tier) -> None:
     if info.format not in costs.PREFERENCE:
         raise UnsupportedFormat(f"{info.format}: no engine here reads it")
+    if info.format is Format.SVG and not settings.svg:
+        raise UnsupportedFormat("svg: it is a program for a drawing; THUMBNAILER_SVG=on takes it")
     most = settings.max_pixels or tier.max_pixels
     if info.pixels > most:
         raise TooManyPixels(f"{info.width}x{info.height} are {info.pixels} pixels; at most {most} are taken")
     if info.frames > (settings.max_frames or tier.max_frames) and info.format in costs.ANIMATED:
         raise TooManyFrames(f"{info.frames} frames; at most {settings.max_frames or tier.max_frames} are taken")
+
+
+def _refuse_work(info: ImageInfo, frames: int, settings: Settings, tier: Tier) -> None:
+    """Frames and scans are nearly free to write and cost a pass over the picture each to read."""
+    work, most = costs.pixels_of_work(info, frames), settings.max_pixels or tier.max_pixels
+    if work > most:
+        passes = f"{frames} frames" if frames > 1 else f"{info.scans} scans"
+        size = f"{info.width}x{info.height} in {passes}"
+        raise TooManyPixels(f"{size} takes as long as {work} pixels; at most {most} are taken")
 
 
 def _writes_too(targets: Iterable[Target]) -> str:
@@ -185,6 +206,9 @@ def _target(
         format=format_,
         quality=rendition.quality or QUALITY[format_],
         headers=target_headers(source, format_, settings),
+        smart=rendition.fit is Fit.SMART,
+        progressive=rendition.progressive and format_ is Format.JPEG,
+        most_bytes=source.size if format_ is info.format and scaled == info.upright else None,
     )
 
 
@@ -196,9 +220,14 @@ def automatic_format(info: ImageInfo) -> Format:
 
 
 def scaled_size(rendition: Rendition, width: int, height: int) -> tuple[int, int]:
-    """The size to resize to: within the wish (inside) or over it (cover), never enlarged, no side below 1."""
-    ratios = [wish / side for wish, side in ((rendition.width, width), (rendition.height, height)) if wish is not None]
-    scale = min(1.0, max(ratios) if rendition.fit is Fit.COVER else min(ratios))
+    """The size to resize to: within the wish (inside) or over it (cover), never enlarged, no side below 1.
+
+    A side that is left to follow from the other is still no longer than thumbnails may be.
+    """
+    sides = ((rendition.width, width), (rendition.height, height))
+    ratios = [wish / side for wish, side in sides if wish is not None]
+    longest = [MAX_SIDE / side for wish, side in sides if wish is None]
+    scale = min(1.0, max(ratios) if rendition.fit.crops else min(ratios), *longest)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
@@ -221,10 +250,20 @@ def target_headers(source: ObjectHeaders, format_: Format, settings: Settings) -
     )
 
 
+def with_placeholder(headers: PutHeaders, placeholder: str) -> PutHeaders:
+    """With the ThumbHash in the metadata, unless that is full."""
+    metadata = {**(headers.metadata or {}), PLACEHOLDER: placeholder}
+    return replace(headers, metadata=metadata) if _metadata_size(metadata) <= MOST_METADATA else headers
+
+
+def _metadata_size(metadata: Mapping[str, str]) -> int:
+    return sum(len(name) + len(value) for name, value in metadata.items())
+
+
 def _metadata(source: ObjectHeaders) -> Mapping[str, str]:
     """Ours always; the user's as well unless both together are more than S3 takes."""
     ours = {SOURCE_ETAG: source.etag or ""}
     if source.version_id:
         ours[SOURCE_VERSION] = source.version_id
     both = {**source.metadata, **ours}
-    return both if sum(len(name) + len(value) for name, value in both.items()) <= MOST_METADATA else ours
+    return both if _metadata_size(both) <= MOST_METADATA else ours

@@ -1,7 +1,7 @@
-"""The wish for one thumbnail: `[name=]WxH[:fit][:format][:qN]`, and the keys thumbnails are written to.
+"""The wish for one thumbnail: `[name=]WxH[:fit][:format][:qN][:progressive]`, and the keys thumbnails are written to.
 
->>> parse_rendition("card=512x:cover:webp:q80")
-Rendition(name='card', width=512, height=None, fit=<Fit.COVER: 'cover'>, format=<Format.WEBP: 'webp'>, quality=80)
+>>> parse_rendition("card=512x512:cover:webp:q80").fit
+<Fit.COVER: 'cover'>
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ EXTENSIONS: Final = {
     Format.GIF: "gif",
 }
 ACCEPTS: Final = (
-    "a comma list of [name=]WxH[:fit][:format][:qN], e.g. 128x128 or card=512x512:cover:webp:q80; W or H may be "
-    "empty, sides are 1 to 16383, fit is inside or cover, format is auto, jpeg, png, webp, avif or gif, N is 1 to 100"
+    "a comma list of [name=]WxH[:fit][:format][:qN][:progressive], e.g. 128x128 or card=512x512:cover:webp:q80; W or H "
+    "may be empty, sides are 1 to 16383, fit is inside, cover or smart, format is auto, jpeg, png, webp, avif or gif, "
+    "N is 1 to 100, progressive is for JPEG"
 )
 KEY_FIELDS: Final = frozenset({"key", "name", "ext", "dir", "stem"})
+FORM: Final = "[name=]WxH[:fit][:format][:qN][:progressive]"
+PROGRESSIVE: Final = "progressive"
 MAX_KEY_BYTES: Final = 1024  # S3's limit on an object key, in UTF-8
 MAX_SIDE: Final = 16383  # the most WebP can hold; no thumbnail is larger
 
@@ -45,6 +48,7 @@ class Rendition:
     fit: Fit = Fit.INSIDE
     format: Format | None = None
     quality: int | None = None
+    progressive: bool = False
 
     def __str__(self) -> str:
         """The canonical text; `parse_rendition(str(r)) == r`."""
@@ -56,6 +60,8 @@ class Rendition:
             parts.append(self.format)
         if self.quality is not None:
             parts.append(f"q{self.quality}")
+        if self.progressive:
+            parts.append(PROGRESSIVE)
         return ":".join(parts)
 
 
@@ -63,14 +69,24 @@ def parse_rendition(text: str) -> Rendition:
     """Reads one rendition. Raises ValueError that says what is wrong with it."""
     match = _SHAPE.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text.strip()!r} is not of the form [name=]WxH[:fit][:format][:qN]")
+        raise ValueError(f"{text.strip()!r} is not of the form {FORM}")
     width, height = _side(match["width"]), _side(match["height"])
     if width is None and height is None:
         raise ValueError(f"{text.strip()!r} gives neither width nor height")
-    fit, format_, quality = _options(match["options"].split(":")[1:])
-    if fit is Fit.COVER and (width is None or height is None):
-        raise ValueError(f"{text.strip()!r}: cover needs both width and height")
-    return Rendition(match["name"] or _size_text(width, height), width, height, fit or Fit.INSIDE, format_, quality)
+    options = _options(match["options"].split(":")[1:])
+    if options.fit.crops and (width is None or height is None):
+        raise ValueError(f"{text.strip()!r}: {options.fit} needs both width and height")
+    if options.progressive and options.format not in (None, Format.JPEG):
+        raise ValueError(f"{text.strip()!r}: only JPEG can be progressive")
+    return Rendition(
+        match["name"] or _size_text(width, height),
+        width,
+        height,
+        options.fit,
+        options.format,
+        options.quality,
+        options.progressive,
+    )
 
 
 def parse_renditions(text: str) -> tuple[Rendition, ...]:
@@ -98,18 +114,27 @@ def _side(digits: str) -> int | None:
     return side
 
 
-def _options(words: list[str]) -> tuple[Fit | None, Format | None, int | None]:
-    """Fit, format and quality, each at most once and in that order."""
+@dataclass(frozen=True, slots=True)
+class _Options:
+    fit: Fit
+    format: Format | None
+    quality: int | None
+    progressive: bool
+
+
+def _options(words: list[str]) -> _Options:
+    """Each at most once and in this order."""
     rest = list(words)
-    fit = Fit(rest.pop(0)) if rest and rest[0] in tuple(Fit) else None
+    fit = Fit(rest.pop(0)) if rest and rest[0] in tuple(Fit) else Fit.INSIDE
     format_ = None
     if rest and (rest[0] == "auto" or rest[0] in OUTPUT_FORMATS):
         word = rest.pop(0)
         format_ = None if word == "auto" else Format(word)
     quality = _quality(rest.pop(0)) if rest and re.fullmatch(r"q\d{1,3}", rest[0]) else None
-    if rest:
-        raise ValueError(f"{rest[0]!r} is no fit, format or quality at that place (order: fit, format, qN)")
-    return fit, format_, quality
+    progressive = bool(rest) and rest[0] == PROGRESSIVE
+    if rest[progressive:]:
+        raise ValueError(f"{rest[progressive]!r} is no option at that place (order: fit, format, qN, progressive)")
+    return _Options(fit, format_, quality, progressive)
 
 
 def _quality(word: str) -> int:

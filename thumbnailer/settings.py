@@ -53,6 +53,8 @@ class Settings:
     kms_key_id: str | None
     on_delete: Literal["delete", "keep"]
     failed_prefix: str
+    svg: bool
+    thumbhash: bool
     workers: int | None
     in_flight: int | None
     log_level: str
@@ -119,6 +121,10 @@ def _destination(text: str) -> str:
     if text == "{bucket}":
         raise ValueError("the source bucket itself would be an endless loop")
     return text
+
+
+def _switch(text: str) -> bool:
+    return _one_of("on", "off")(text) == "on"
 
 
 def _header(text: str) -> str:
@@ -255,6 +261,22 @@ SETTINGS: Final = (
         _prefix,
         "text of at most 256 bytes, or empty",
         "where the destination gets a JSON note for each object refused for good; empty: no notes",
+    ),
+    Setting(
+        "THUMBNAILER_SVG",
+        "svg",
+        "off",
+        _switch,
+        "on or off",
+        "take SVG drawings; they are drawn without network or file access",
+    ),
+    Setting(
+        "THUMBNAILER_THUMBHASH",
+        "thumbhash",
+        "off",
+        _switch,
+        "on or off",
+        "put a ThumbHash (a placeholder of some 25 bytes, Base64) into each thumbnail's metadata `thumbhash`",
     ),
     Setting(
         "THUMBNAILER_WORKERS", "workers", None, _whole(1, 256), "1 to 256", "decoding threads; default from the tier"

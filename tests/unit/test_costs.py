@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thumbnailer.costs import ANIMATED, MB, PREFERENCE, Capability, engines_for, memory_estimate, shrink_on_load
+from thumbnailer.costs import (
+    ANIMATED,
+    MB,
+    PREFERENCE,
+    Capability,
+    engines_for,
+    memory_estimate,
+    pixels_of_work,
+    shrink_on_load,
+)
 from thumbnailer.model import EngineName, Format, ImageInfo
 
 PILLOW, VIPS = EngineName.PILLOW, EngineName.VIPS
@@ -119,3 +128,20 @@ def test_libvips_holds_every_frame_of_an_animation(format_: Format) -> None:
 
 def test_no_format_is_preferred_in_an_engine_twice() -> None:
     assert all(len(set(engines)) == len(engines) >= 1 for engines in PREFERENCE.values())
+
+
+def test_frames_and_scans_beyond_the_ordinary_are_work_and_an_ordinary_picture_is_its_pixels() -> None:
+    assert pixels_of_work(JPEG, 1) == JPEG.pixels
+    assert pixels_of_work(replace(JPEG, progressive=True, scans=10), 1) == JPEG.pixels
+    assert pixels_of_work(replace(JPEG, progressive=True, scans=100), 1) == 10 * JPEG.pixels
+    assert pixels_of_work(ImageInfo(Format.GIF, 100, 100, frames=50), 50) == 2 * 50 * 100 * 100
+    assert pixels_of_work(ImageInfo(Format.GIF, 100, 100, frames=50), 1) == 100 * 100
+
+
+def test_what_a_file_forces_into_memory_is_in_the_estimate() -> None:
+    """Tiles of many rows, tags and whole files, and scans that make a decoder keep every coefficient."""
+    tiff = ImageInfo(Format.TIFF, 7000, 7000)
+    plain = memory_estimate(tiff, VIPS, 1, 1, 0)
+    assert memory_estimate(replace(tiff, band=4096), VIPS, 1, 1, 0) >= plain + 7000 * 4096 * 3 * 2
+    assert memory_estimate(replace(tiff, held=100 * MB), VIPS, 1, 1, 0) >= plain + 300 * MB
+    assert memory_estimate(replace(JPEG, scans=3), PILLOW, 8, 1, 0) >= memory_estimate(JPEG, PILLOW, 8, 1, 0) + 60 * MB

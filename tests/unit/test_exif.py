@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import struct
+import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thumbnailer.exif import MAX_CREDIT, Ifd0, build_credit, parse_ifd0
+from thumbnailer.exif import MAX_CREDIT, ORIENTATION, Ifd0, build_credit, parse_ifd0, without_orientation
 
 credit = st.binary(max_size=MAX_CREDIT).map(lambda text: text.rstrip(b"\0"))
 
@@ -78,6 +79,36 @@ def test_credit_is_stripped_of_trailing_nuls_and_capped() -> None:
     text = block("<", (0x8298, 2, 300, struct.pack("<I", 26)), tail=b"c" * 300)
     assert parse_ifd0(text).copyright == b"c" * MAX_CREDIT
     assert parse_ifd0(block(">", (0x013B, 2, 4, b"me\0\0"))).artist == b"me"
+
+
+def as_libvips_writes_it(*others: tuple[int, int, int, bytes]) -> bytes:
+    return block("<", (ORIENTATION, 3, 1, b"\1\0\0\0"), *others)
+
+
+def test_the_orientation_of_a_picture_goes_and_all_else_stays_where_it_is() -> None:
+    others = ((0x013B, 2, 3, b"me\0\0"), (0x8298, 2, 3, b"us\0\0"))
+    picture = b"\xff\xd8 before " + as_libvips_writes_it(*others) + b" values and pixels"
+    changed = without_orientation(picture)
+    start = picture.index(b"II*\0")
+    assert len(changed) == len(picture)
+    assert (changed[:start], changed[-18:]) == (picture[:start], picture[-18:])
+    assert b"\x12\x01\x03\0" not in changed
+    assert parse_ifd0(changed[start:]) == Ifd0(1, b"me", b"us")
+
+
+def test_of_a_png_the_checksum_is_right_again() -> None:
+    exif = as_libvips_writes_it((0x013B, 2, 3, b"me\0\0"))
+    chunk = b"eXIf" + exif
+    whole = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(exif)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + b"rest"
+    changed = without_orientation(whole)
+    assert len(changed) == len(whole)
+    assert changed[-8:-4] == struct.pack(">I", zlib.crc32(changed[12:-8]))
+    assert changed.endswith(b"rest")
+
+
+@pytest.mark.parametrize("picture", [b"", b"\xff\xd8 no EXIF", block("<", (0x013B, 2, 3, b"me\0\0"))])
+def test_a_picture_without_orientation_stays_as_it_is(picture: bytes) -> None:
+    assert without_orientation(picture) == picture
 
 
 def test_nothing_is_built_of_nothing() -> None:

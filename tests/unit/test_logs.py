@@ -107,6 +107,7 @@ def test_a_record_is_logged_with_everything_an_operator_asks_for() -> None:
         "format": "jpeg",
         "engine": "vips",
         "damaged": False,
+        "profile_ignored": False,
         "ms": {"decode": 12.35, "total": 50.0},
         "request_id": "r1",
     }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,6 +33,7 @@ def outcome(status: Status = Status.STORED, reason: str | None = None) -> Outcom
 ALL = [
     *(outcome(status) for status in Status),
     *(outcome(Status.REJECTED, reason) for reason in Reason),
+    replace(outcome(), profile_ignored=True),
 ]
 
 
@@ -137,9 +139,7 @@ def test_more_keys_and_buckets_make_no_more_series(registry: CollectorRegistry) 
     prometheus = Prometheus(fresh)
     for index in range(50):
         for each in ALL:
-            prometheus.observe(
-                Outcome(ObjectEvent(EventKind.CREATED, f"b{index}", f"k{index}"), each.status, each.reason)
-            )
+            prometheus.observe(replace(each, event=ObjectEvent(EventKind.CREATED, f"b{index}", f"k{index}")))
     assert series(fresh) == series(registry)
 
 

@@ -63,7 +63,7 @@ def settings(**values: str) -> Settings:
 
 
 def plan(info: ImageInfo = JPEG, tier: Tier = TIER, source: ObjectHeaders = SOURCE, **values: str) -> Plan:
-    return make_plan(EVENT, info, source, settings(**values), tier, INSTALLED)
+    return make_plan(EVENT, info, source, settings(**{"SVG": "on", **values}), tier, INSTALLED)
 
 
 # --- sizes --------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def test_a_picture_smaller_than_the_wish_is_never_enlarged(wish: str, source: tu
         ((1, 65535), "128x128", (1, 128)),
         ((65535, 1), "128x128", (128, 1)),
         ((1, 65535), "128x128:cover", (1, 128)),
-        ((65535, 1), "x128", (65535, 1)),
+        ((65535, 1), "x128", (16383, 1)),
         ((65535, 1), "128x", (128, 1)),
         ((1, 1), "128x128", (1, 1)),
     ],
@@ -122,10 +122,10 @@ def test_inside_stays_within_wish_and_source_and_keeps_the_aspect(
 ) -> None:
     rendition = Rendition("r", wish_width, wish_height)
     scaled = scaled_size(rendition, width, height)
-    assert 1 <= scaled[0] <= min(width, wish_width or width)
+    assert 1 <= scaled[0] <= min(width, wish_width or MAX_SIDE)
     assert 1 <= scaled[1] <= min(height, wish_height)
     assert cropped_size(rendition, scaled) == scaled
-    scale = min(Fraction(1), Fraction(wish_height, height), Fraction(wish_width or width, width))
+    scale = min(Fraction(1), Fraction(wish_height, height), Fraction(wish_width or MAX_SIDE, width))
     assert_aspect_kept(scale, (width, height), scaled)
 
 
@@ -345,6 +345,25 @@ def test_an_object_of_5_gb_is_refused_from_its_headers_where_the_event_does_not_
 
 
 @pytest.mark.matrix(5)
+@pytest.mark.parametrize(
+    "info",
+    [
+        ImageInfo(Format.GIF, 2000, 2000, frames=100),
+        ImageInfo(Format.WEBP, 2000, 2000, frames=100),
+        ImageInfo(Format.JPEG, 6000, 4000, progressive=True, scans=100),
+    ],
+)
+def test_more_work_than_pixels_are_taken_is_refused_though_the_picture_is_not_large(info: ImageInfo) -> None:
+    with pytest.raises(TooManyPixels, match=r"100 (frames|scans)"):
+        plan(info)
+    assert plan(replace(info, frames=1, scans=1))
+    assert plan(info, MAX_PIXELS=str(10**9))
+
+
+def test_an_animation_of_which_only_the_first_frame_is_wanted_is_a_still() -> None:
+    assert plan(ImageInfo(Format.GIF, 2000, 2000, frames=100), RENDITIONS="128x128:jpeg").frames == 1
+
+
 def test_exactly_as_many_bytes_as_are_taken_are_taken() -> None:
     for given_ in (settings(), settings(MAX_BYTES="1000")):
         most = most_bytes(given_, TIER)

@@ -15,6 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
+from tests.bombs import heif as heif_bombs
+from tests.bombs import icons, webp
 from tests.corpus import Row, needs_corpus, rows
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, Rejected, UnsupportedFormat
 from thumbnailer.exif import build_credit
@@ -305,7 +307,8 @@ def test_the_frames_of_an_apng_are_told() -> None:
 def test_exif_behind_the_pixels_is_seen_when_all_is_at_hand() -> None:
     data = png(chunk(b"IDAT", bytes(99)), chunk(b"eXIf", exif(6).removeprefix(b"Exif\0\0")), chunk(b"IEND"))
     assert whole(data).orientation == 6
-    assert probe(data[:80], len(data)).orientation == 1
+    part = probe(data[:80], len(data))
+    assert (part.orientation, part.complete) == (1, False)
 
 
 def test_a_png_whose_pixels_are_out_of_reach_is_incomplete() -> None:
@@ -314,11 +317,17 @@ def test_a_png_whose_pixels_are_out_of_reach_is_incomplete() -> None:
     assert whole(data).complete
 
 
-def test_of_a_million_tiny_chunks_only_some_are_walked() -> None:
-    data = png(chunk(b"teXt") * 1_000_000)
+@pytest.mark.parametrize("kind", [b"teXt", b"IDAT"])
+def test_a_png_of_a_million_tiny_chunks_is_corrupt(kind: bytes) -> None:
+    data = png(chunk(kind) * 1_000_000)
     before = time.process_time()
-    assert whole(data).width == 40
+    with pytest.raises(Corrupt, match="chunks"):
+        whole(data)
     assert time.process_time() - before < CPU_BOUND
+
+
+def test_a_png_of_as_many_chunks_as_encoders_write_is_read() -> None:
+    assert whole(png(chunk(b"tEXt") * 250, chunk(b"IDAT") * 150_000, chunk(b"IEND"))).complete
 
 
 @pytest.mark.parametrize(
@@ -426,10 +435,58 @@ def test_a_loop_of_directories_ends() -> None:
     assert whole(TIFF_START + ifd(*TIFF_SIZE, after=8)).frames == 1
 
 
-def test_no_more_than_a_hundred_pages_are_counted() -> None:
-    size = len(ifd(*TIFF_SIZE))
-    pages = b"".join(ifd(*TIFF_SIZE, after=8 + size * (index + 1)) for index in range(10_000))
-    assert whole(TIFF_START + pages).frames == 100
+def tiff_chain(pages: int, *entries: tuple[int, int, int]) -> bytes:
+    size = len(ifd(*TIFF_SIZE, *entries))
+    links = [*(8 + size * (index + 1) for index in range(pages - 1)), 0]
+    return TIFF_START + b"".join(ifd(*TIFF_SIZE, *entries, after=after) for after in links)
+
+
+def test_ten_thousand_pages_are_counted_and_more_refused() -> None:
+    assert whole(tiff_chain(10_000)).frames == 10_000
+    with pytest.raises(Corrupt):
+        whole(tiff_chain(10_001))
+
+
+def test_tags_whose_number_makes_libtiff_slow_are_refused() -> None:
+    many = tuple((60_000 + index, 4, 1) for index in range(4_000))
+    assert whole(tiff_chain(2, *many)).frames == 2
+    with pytest.raises(Corrupt, match="tags"):
+        whole(tiff_chain(3, *many))
+
+
+def tiff_with(tag: int, kind: int, count: int, times: int = 1, size: int = 1 << 20) -> bytes:
+    """A value of `count` at the start of the file, said `times` times, in a file of `size`."""
+    fields = b"".join(struct.pack("<HHII", tag + index, kind, count, 8) for index in range(times))
+    directory = struct.pack("<H", 2 + times) + ifd(*TIFF_SIZE)[2:-4] + fields + bytes(4)
+    return (TIFF_START + directory).ljust(size, b"\0")
+
+
+def test_the_bytes_of_a_tiffs_tags_are_told_and_refused_where_they_overlap() -> None:
+    assert whole(tiff_with(700, 7, 1 << 19)).held == 1 << 19
+    assert whole(tiff_with(700, 3, 1 << 18)).held == 1 << 19
+    assert whole(tiff_with(700, 7, 1 << 21)).held == 0
+    with pytest.raises(Corrupt, match="tags"):
+        whole(tiff_with(60_000, 7, 1 << 19, times=100))
+
+
+def tiff_of(*entries: tuple[int, int, int]) -> bytes:
+    return TIFF_START + ifd(*TIFF_SIZE, *entries)
+
+
+def test_the_rows_that_tiles_or_planes_force_into_memory_are_told() -> None:
+    assert whole(tiff_of((278, 4, 30))).band == 1
+    assert whole(tiff_of((322, 4, 16), (323, 4, 16))).band == 16
+    assert whole(tiff_of((322, 4, 16), (323, 4, 4096))).band == 30
+    assert whole(tiff_of((278, 4, 30), (284, 4, 2))).band == 30
+
+
+def test_a_tile_far_larger_than_its_picture_and_a_pixel_of_a_thousand_samples_are_refused() -> None:
+    assert whole(tiff_of((322, 4, 1024), (323, 4, 1024))).width == 40
+    with pytest.raises(Corrupt, match="tiles"):
+        whole(tiff_of((322, 4, 16_384), (323, 4, 16_384)))
+    assert whole(tiff_of((277, 4, 5))).width == 40
+    with pytest.raises(UnsupportedFormat, match="samples"):
+        whole(tiff_of((277, 4, 1000)))
 
 
 def test_big_tiff_is_read() -> None:
@@ -607,9 +664,6 @@ def test_a_jpeg_xl_codestream_may_be_split_over_boxes() -> None:
         ("width='40px' height='0.5in'", (40, 48)),
         ('width="100%" height="100%" viewBox="0 0 40 30"', (40, 30)),
         ('width="80" viewBox="0,0,40,30"', (80, 60)),
-        ('viewBox="0 0 1e9 x"', (0, 0)),
-        ('stroke-width="3"', (0, 0)),
-        ("", (0, 0)),
     ],
 )
 def test_the_size_of_an_svg_is_read_from_its_root(root: str, size: tuple[int, int]) -> None:
@@ -617,6 +671,12 @@ def test_the_size_of_an_svg_is_read_from_its_root(root: str, size: tuple[int, in
     for text in (f"<svg {root}/>", f"{prologue}<svg:svg {root}></svg:svg>"):
         info = whole(text.encode())
         assert (info.format, info.width, info.height) == (Format.SVG, *size)
+
+
+@pytest.mark.parametrize("root", ['viewBox="0 0 1e9 x"', 'stroke-width="3"', 'width="50%" height="9"', ""])
+def test_an_svg_without_a_size_of_its_own_is_refused(root: str) -> None:
+    with pytest.raises(UnsupportedFormat, match="size"):
+        whole(f"<svg {root}/>".encode())
 
 
 def test_an_svg_in_utf_16_is_read() -> None:
@@ -809,3 +869,103 @@ def test_a_corpus_bomb_shows_its_size_or_is_refused(row: Row) -> None:
 def test_a_doubtful_corpus_file_ends_in_a_value_or_is_refused(row: Row) -> None:
     with contextlib.suppress(Rejected):
         whole(row.read())
+
+
+# What makes decoders slow or large
+
+
+def test_the_scans_of_a_jpeg_are_counted_where_there_may_be_many() -> None:
+    picture = Image.linear_gradient("L").convert("RGB")
+    plain, progressive = (io.BytesIO() for _ in range(2))
+    picture.save(plain, "JPEG")
+    picture.save(progressive, "JPEG", progressive=True)
+    assert whole(plain.getvalue()).scans == 1
+    assert whole(progressive.getvalue()).scans == progressive.getvalue().count(b"\xff\xda") == 10
+
+
+def test_a_jpeg_of_more_segments_than_any_use_is_corrupt() -> None:
+    assert whole(jpeg(segment(0xE1, b"Exif\0\0") * 250, frame())).width == 40
+    with pytest.raises(Corrupt, match="segments"):
+        whole(jpeg(segment(0xE1, b"Exif\0\0") * 500, frame()))
+
+
+GIF_START = b"GIF89a" + struct.pack("<HHBBB", 100, 100, 0, 0, 0)
+
+
+def gif_frame(width: int, height: int, left: int = 0) -> bytes:
+    return b"," + struct.pack("<HHHHB", left, 0, width, height, 0) + b"\2\0"
+
+
+def test_a_frame_may_go_beyond_a_gifs_canvas_a_little_and_not_far() -> None:
+    assert whole(GIF_START + gif_frame(100, 100) + gif_frame(110, 100, 20) + b";").frames == 2
+    with pytest.raises(Corrupt, match="frame"):
+        whole(GIF_START + gif_frame(100, 100) + gif_frame(8000, 8000) + b";")
+
+
+def test_more_extensions_in_a_row_than_any_gif_has_are_corrupt() -> None:
+    extension = b"!\xfe\0"
+    assert whole(GIF_START + (extension * 9_000 + gif_frame(100, 100)) * 3 + b";").frames == 3
+    with pytest.raises(Corrupt, match="extensions"):
+        whole(GIF_START + extension * 10_001 + gif_frame(100, 100) + b";")
+
+
+def test_a_webp_of_more_chunks_than_any_use_is_corrupt_in_its_frames_too() -> None:
+    assert whole(webp.with_chunks(250)).complete
+    for flood in (webp.with_chunks(1000), webp.with_chunks_in_its_frame(1000)):
+        with pytest.raises(Corrupt, match="chunks"):
+            whole(flood)
+
+
+def test_what_a_decoder_takes_into_memory_as_a_whole_is_told() -> None:
+    data = saved("WEBP")
+    assert whole(data).held == len(data)
+    assert probe(data, 1 << 20).held == 1 << 20
+    assert whole(heif()).held == len(heif())
+    assert whole(saved("PNG")).held == 0
+
+
+def test_a_long_bmp_in_runs_is_refused_because_it_is_decoded_in_python() -> None:
+    assert probe(bmp(40, 30, bits=8, compression=1), 2 << 20).width == 40
+    with pytest.raises(UnsupportedFormat, match="run-length"):
+        probe(bmp(40, 30, bits=8, compression=1), 3 << 20)
+    assert probe(bmp(40, 30), 3 << 20).width == 40
+
+
+def test_of_icons_that_claim_to_be_equal_the_largest_by_itself_counts() -> None:
+    """Pillow takes the one of the fewest colours, whatever it holds."""
+    small, large = icons.bitmap(16, 16), png(ihdr=struct.pack(">IIBBBBB", 9000, 9000, 8, 6, 0, 0, 0))
+    for order in ((small, large), (large, small)):
+        assert whole(icons.ico(*((16, 16, 32, picture) for picture in order))).width == 9000
+    with pytest.raises(Corrupt, match="4 MB"):
+        probe(icons.ico((16, 16, 32, small)), 5 << 20)
+
+
+@needs_avif
+def test_an_avif_coded_larger_than_it_says_is_corrupt_wherever_that_is() -> None:
+    ordinary = heif_bombs.picture(heif_bombs.AVIF, (64, 64))
+    lying = heif_bombs.picture(heif_bombs.AVIF, (400, 400), (64, 64))
+    tiles = heif_bombs.derived(b"grid", struct.pack(">BBBBHH", 0, 0, 0, 1, 128, 64), (128, 64), 2, 3)
+    assert whole(heif_bombs.file(heif_bombs.AVIF, tiles, ordinary, ordinary)).complete
+    for items in ((lying,), (tiles, ordinary, lying), (ordinary, lying)):
+        with pytest.raises(Corrupt, match="400"):
+            whole(heif_bombs.file(heif_bombs.AVIF, *items))
+
+
+@needs_avif
+def test_an_avif_is_incomplete_until_all_that_is_coded_was_seen() -> None:
+    data = heif_bombs.file(heif_bombs.AVIF, heif_bombs.picture(heif_bombs.AVIF, (400, 400), (64, 64)))
+    part = probe(data[:-20], len(data))
+    assert (part.width, part.complete) == (64, False)
+
+
+@needs_avif
+def test_the_first_frame_of_an_animated_avif_must_be_as_large_as_it_says_too() -> None:
+    data = animated("AVIF", 2)
+    assert whole(data).complete
+    large = heif_bombs.coded(heif_bombs.AVIF, (400, 400))[1]
+    at = data.index(b"stco") + 12
+    moved = data[:at] + struct.pack(">I", len(data)) + data[at + 4 :]
+    size_at = data.index(b"stsz") + 12
+    moved = moved[:size_at] + struct.pack(">I", len(large)) + moved[size_at + 4 :] + large
+    with pytest.raises(Corrupt, match="400"):
+        whole(moved)

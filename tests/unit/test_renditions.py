@@ -38,11 +38,12 @@ KEYS = st.one_of(
 def any_rendition(draw: st.DrawFn) -> Rendition:
     fit = draw(st.sampled_from(Fit))
     width, height = draw(sides), draw(sides)
-    kept = "both" if fit is Fit.COVER else draw(st.sampled_from(["both", "width", "height"]))
+    kept = "both" if fit.crops else draw(st.sampled_from(["both", "width", "height"]))
     size = (None if kept == "height" else width, None if kept == "width" else height)
     name = draw(st.one_of(NAMES, st.just(f"{size[0] or ''}x{size[1] or ''}")))
     format_ = draw(st.sampled_from([None, *OUTPUT_FORMATS]))
-    return Rendition(name, *size, fit, format_, draw(st.none() | st.integers(1, 100)))
+    progressive = format_ in (None, Format.JPEG) and draw(st.booleans())
+    return Rendition(name, *size, fit, format_, draw(st.none() | st.integers(1, 100)), progressive)
 
 
 @st.composite
@@ -72,6 +73,9 @@ def test_the_printed_text_is_canonical(rendition: Rendition) -> None:
     [
         ("128x128", Rendition("128x128", 128, 128)),
         (" 128x128 ", Rendition("128x128", 128, 128)),
+        ("9x9:smart", Rendition("9x9", 9, 9, Fit.SMART)),
+        ("9x9:progressive", Rendition("9x9", 9, 9, progressive=True)),
+        ("9x9:jpeg:q70:progressive", Rendition("9x9", 9, 9, Fit.INSIDE, Format.JPEG, 70, progressive=True)),
         ("512x", Rendition("512x", 512, None)),
         ("x512", Rendition("x512", None, 512)),
         ("card=512x512:cover:webp:q80", Rendition("card", 512, 512, Fit.COVER, Format.WEBP, 80)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Protocol
 
 from thumbnailer.costs import Capabilities, Capability
@@ -15,41 +16,59 @@ from thumbnailer.plan import Plan
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """One encoded picture per target of the plan, in its order. Times are seconds."""
+    """One encoded picture per target of the plan. Times are seconds, `defect` is empty for a whole one."""
 
     engine: EngineName
     pictures: tuple[bytes, ...]
-    damaged: bool
+    defect: str
     decode_seconds: float
     encode_seconds: float
+    placeholders: tuple[str, ...] = ()
+    """a ThumbHash each, where the plan asks for them"""
+    profile_ignored: bool = False
+    """there is a colour profile, and it cannot be used"""
 
 
 class Engine(Protocol):
     """Synchronous, gives up the GIL while it decodes, does no I/O but reading the one file."""
 
     def render(self, path: str, plan: Plan) -> Rendering:
-        """Raises Corrupt where the file's pixels cannot be read, UnsupportedFormat where a codec is missing."""
+        """All of the picture. Raises Corrupt where that cannot be read, UnsupportedFormat where a codec is missing."""
         ...
 
 
 _PILLOW_ALWAYS = frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP, Format.TIFF, Format.BMP, Format.ICO})
 _WRITTEN_ALWAYS = frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP})
-_VIPS = Capability(
-    reads=frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP, Format.TIFF, Format.AVIF}),
+_BUNDLED_VIPS = Capability(
+    reads=frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP, Format.TIFF, Format.AVIF, Format.SVG}),
     writes=_WRITTEN_ALWAYS | {Format.AVIF},
 )
+"""What the libvips of pyvips' binary wheel has; another libvips is asked."""
 
 
 def installed_engines() -> Capabilities:
     """What is installed, told from what can be found, without importing an engine."""
     found: dict[EngineName, Capability] = {}
     if find_spec("pyvips"):
-        found[EngineName.VIPS] = _VIPS
+        found[EngineName.VIPS] = _BUNDLED_VIPS if _is_libvips_bundled() else _capability_of_libvips()
     if find_spec("PIL"):
         avif = {Format.AVIF} if find_spec("PIL._avif") else set()
         heic = {Format.HEIC} if find_spec("pillow_heif") else set()
-        found[EngineName.PILLOW] = Capability(_PILLOW_ALWAYS | avif | heic, _WRITTEN_ALWAYS | avif)
+        jxl = {Format.JXL} if find_spec("pylibjxl") else set()
+        found[EngineName.PILLOW] = Capability(_PILLOW_ALWAYS | avif | heic | jxl, _WRITTEN_ALWAYS | avif)
     return found
+
+
+def _is_libvips_bundled() -> bool:
+    """Whether pyvips finds the libvips of its binary wheel beside itself."""
+    binding = find_spec("_libvips")
+    return bool(binding and binding.origin and Path(binding.origin).with_name("pyvips_binary.libs").is_dir())
+
+
+def _capability_of_libvips() -> Capability:
+    from thumbnailer.engine.vips import capability
+
+    return capability()
 
 
 def load_engine(name: EngineName) -> Engine:
@@ -64,14 +83,19 @@ def load_engine(name: EngineName) -> Engine:
 
 
 def render(load: Callable[[EngineName], Engine], path: str, plan: Plan) -> Rendering:
-    """The plan's engine; what it cannot read its fallback is asked for. Raises the first one's error if neither can."""
-    try:
-        return load(plan.engine).render(path, plan)
-    except Corrupt:
-        if plan.fallback is None:
-            raise
+    """The plan's engine; what it cannot read its fallback is asked for; of what neither can, the part that shows.
+
+    Raises Corrupt where that is less than half of the picture.
+    """
+    engines = (plan.engine,) if plan.fallback is None else (plan.engine, plan.fallback)
+    errors = []
+    for name in engines:
         try:
-            return load(plan.fallback).render(path, plan)
-        except Corrupt:
-            pass
-        raise
+            return load(name).render(path, plan)
+        except Corrupt as error:
+            errors.append(Corrupt(str(error)))  # without its traceback, which would keep what that engine has decoded
+    if EngineName.PILLOW in engines:
+        from thumbnailer.engine.pillow import render_damaged
+
+        return render_damaged(path, plan)
+    raise errors[0]

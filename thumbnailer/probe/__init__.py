@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage
 from thumbnailer.model import ImageInfo
 from thumbnailer.probe import bmff, foreign, gif, jp2, jpeg, jxl, png, simple, text, tiff, webp
+from thumbnailer.probe.ending import ending_defect
 from thumbnailer.probe.head import Head
 
 if TYPE_CHECKING:
     from mmap import mmap
 
-__all__ = ["probe"]
+__all__ = ["ending_defect", "probe"]
 
 DECISIVE = 32
 """Bytes from which on an unknown head stays unknown."""

@@ -1,26 +1,31 @@
 """HEIC and AVIF (ISO/IEC 23008-12), and the videos that share their container.
 
 The primary item's coding decides between HEIC and AVIF, not the brands: `mif1` alone says neither. Sizes are after
-`irot`, because decoders turn the picture themselves. Limits: `clap` is not applied (libheif crops, libavif does not),
-and an item's size is its `ispe`, as libheif's own limits take it.
+`irot`, because decoders turn the picture themselves, and of a HEIC after `clap`, because libheif crops; libavif does
+not. An item's size is its `ispe`, as libheif's own limits take it; AV1 must not be coded larger, because libavif
+compares the two when it has decoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
 from thumbnailer.exif import MAX_BLOCK, Ifd0, parse_ifd0
 from thumbnailer.model import Format, ImageInfo
+from thumbnailer.probe.av1 import coded_sizes
 from thumbnailer.probe.boxes import Box, boxes, children
 from thumbnailer.probe.head import Head
+from thumbnailer.probe.places import MAX_ITEMS, Extent, Sequence, item_extents, read_sequence
 
-MAX_ITEMS = 16_384
 MAX_BRANDS = 64
 MAX_HOPS = 8
 """From a derived item (a grid of grids, an overlay) to what it is made of."""
-MAX_TRACKS = 16
+MAX_GROWTH = 2
+SMALL = 65_536
+"""Coded pixels may be this many times an item's, or this many: encoders pad to their block size."""
 
 STILL_BRANDS = frozenset(
     {b"mif1", b"mif2", b"mif3", b"miaf", b"heic", b"heix", b"heim", b"heis", b"avif", b"MA1A", b"MA1B"}
@@ -46,10 +51,7 @@ CODINGS = {b"hvc1": Format.HEIC, b"av01": Format.AVIF}
 DERIVED = frozenset({b"grid", b"iden", b"iovl"})
 ALPHA_KINDS = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 ICC_COLOURS = (b"prof", b"rICC")
-SAMPLE_SIZES = (b"mdia", b"minf", b"stbl", b"stsz")
 QUARTER_TURN = 1
-IN_IDAT = 1
-"""iloc's construction method for data within the meta box (ISO/IEC 14496-12 section 8.11.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,6 @@ class _Items:
         return [self.properties[index - 1] for index in self.links.get(item, ()) if 0 < index <= known]
 
 
-@dataclass(frozen=True, slots=True)
-class _Frames:
-    count: int = 1
-    reached: bool = True
-
-
 def read_bmff(head: Head) -> ImageInfo:
     head = head.called("HEIF")
     brands = _brands(head)
@@ -84,9 +80,11 @@ def read_bmff(head: Head) -> ImageInfo:
     items = _items(head, meta)
     coded = _coded_item(items)
     kind = _coding(items.kinds.get(coded, b""))
-    exif = _exif(head, meta, items)
-    frames = _frames(head) if brands[0] in SEQUENCE_BRANDS else _Frames()
-    width, height = _upright_size(head, items)
+    places = dict(item_extents(head, meta))
+    exif = _exif(head, items, places)
+    sequence = read_sequence(head) if brands[0] in SEQUENCE_BRANDS else Sequence()
+    width, height = _upright_size(head, items, crops=kind is Format.HEIC)
+    checked = kind is Format.HEIC or _coded_as_said(head, items, places, sequence)
     properties = items.of(items.primary) + items.of(coded)
     has_alpha = any(_is_alpha(head, box) for box in items.properties)
     return ImageInfo(
@@ -94,14 +92,15 @@ def read_bmff(head: Head) -> ImageInfo:
         width,
         height,
         has_alpha=has_alpha,
-        frames=frames.count,
+        frames=sequence.frames,
         bit_depth=_bit_depth(head, properties),
         icc=any(box.kind == b"colr" and head.read(box.start, 4) in ICC_COLOURS for box in properties),
         channels=3 + has_alpha,
         samples=_stored_samples(head, properties) + has_alpha,
         artist=exif.artist if exif else b"",
         copyright=exif.copyright if exif else b"",
-        complete=frames.reached and exif is not None,
+        complete=sequence.reached and checked and exif is not None,
+        held=len(head) if head.total is None else head.total,
     )
 
 
@@ -230,16 +229,40 @@ def _coding(kind: bytes) -> Format:
     return CODINGS[kind]
 
 
-def _upright_size(head: Head, items: _Items) -> tuple[int, int]:
-    """The primary item's own size (a grid's is that of the assembled picture), turned as decoders turn it."""
-    own = {box.kind: box for box in reversed(items.of(items.primary))}
-    if b"ispe" not in own:
+def _upright_size(head: Head, items: _Items, crops: bool) -> tuple[int, int]:
+    """The primary item's own size (a grid's is that of all its tiles), cropped and turned in the order of the file."""
+    size = _size(head, items, items.primary)
+    if size is None:
         raise Corrupt("HEIF primary item has no size")
-    width, height = head.unpack(">II", own[b"ispe"].start + 4)
-    if not (width and height):
+    width, height = size
+    for box in items.of(items.primary):
+        if box.kind == b"clap" and crops:
+            width, height = _cropped(head, box, width, height)
+        if box.kind == b"irot" and head.byte(box.start) & QUARTER_TURN:
+            width, height = height, width
+    if not (width > 0 and height > 0):
         raise Corrupt(f"HEIF of {width} x {height} pixels")
-    turned = b"irot" in own and head.byte(own[b"irot"].start) & QUARTER_TURN
-    return (height, width) if turned else (width, height)
+    return width, height
+
+
+def _size(head: Head, items: _Items, item: int) -> tuple[int, int] | None:
+    ispe = next((box for box in items.of(item) if box.kind == b"ispe"), None)
+    if ispe is None:
+        return None
+    width, height = head.unpack(">II", ispe.start + 4)
+    return width, height
+
+
+def _cropped(head: Head, clap: Box, width: int, height: int) -> tuple[int, int]:
+    """A clean aperture: its sides, and how far its middle is from that of the picture (ISO/IEC 14496-12 12.1.4)."""
+    fractions = struct.iter_unpack(">iI", head.read(clap.start, 32))
+    across, down, right, below = (top / max(1, bottom) for top, bottom in fractions)
+    return _kept(width, across, right), _kept(height, down, below)
+
+
+def _kept(side: int, clean: float, offset: float) -> int:
+    start = round(offset + (side - clean) / 2)
+    return min(side, start + round(clean)) - max(0, start)
 
 
 def _is_alpha(head: Head, box: Box) -> bool:
@@ -293,84 +316,38 @@ def _hevc_samples(head: Head, box: Box) -> float:
     return (1.0, 1.5, 2.0, 3.0)[head.byte(box.start + 16) & 3]
 
 
-def _exif(head: Head, meta: dict[bytes, Box], items: _Items) -> Ifd0 | None:
+def _exif(head: Head, items: _Items, places: Mapping[int, tuple[Extent, ...]]) -> Ifd0 | None:
     """The EXIF item, of which only the credit counts; None if it lies beyond the bytes at hand."""
     item = next((item for item, kind in items.kinds.items() if kind == b"Exif"), None)
-    if item is None or b"iloc" not in meta:
+    place = next(iter(places.get(item, ())), None) if item is not None else None
+    if place is None:
         return Ifd0()
     try:
-        start, size = _location(head, meta, item)
-        head.need(start + size)
-        (offset,) = head.unpack(">I", start)
+        head.need(place.start + place.size)
+        (offset,) = head.unpack(">I", place.start)
     except Corrupt:
         return Ifd0()
     except NeedMoreBytes:
         return None
-    return parse_ifd0(head.up_to(start + 4 + offset, max(0, min(size - 4 - offset, MAX_BLOCK))))
+    return parse_ifd0(head.up_to(place.start + 4 + offset, max(0, min(place.size - 4 - offset, MAX_BLOCK))))
 
 
-def _location(head: Head, meta: dict[bytes, Box], wanted: int) -> tuple[int, int]:
-    """Where an item of one extent lies."""
-    for item, method, start, size in _locations(head, meta[b"iloc"]):
-        if item == wanted:
-            base = meta[b"idat"].start if method == IN_IDAT and b"idat" in meta else 0
-            return base + start, size
-    raise Corrupt("HEIF item lies nowhere")
+def _coded_as_said(head: Head, items: _Items, places: Mapping[int, tuple[Extent, ...]], sequence: Sequence) -> bool:
+    """Whether all coded pictures were seen; raises Corrupt for one that is larger than the boxes say."""
+    said = _size(head, items, items.primary) or (0, 0)
+    coded = [item for item in places if items.kinds.get(item) == b"av01"]
+    pictures: list[tuple[tuple[int, int], tuple[Extent, ...]]] = [(said, (sample,)) for sample in sequence.first]
+    pictures += [(_size(head, items, item) or said, places[item]) for item in coded]
+    return all(_is_coded_as_said(head, *picture) for picture in pictures)
 
 
-def _locations(head: Head, iloc: Box) -> Iterator[tuple[int, int, int, int]]:
-    """Item, construction method, start and size of each item's first extent (ISO/IEC 14496-12 section 8.11.3)."""
-    version = head.byte(iloc.start)
-    sizes, other_sizes = head.unpack(">BB", iloc.start + 4)
-    offset_size, length_size, base_size = sizes >> 4, sizes & 15, other_sizes >> 4
-    index_size = other_sizes & 15 if version else 0
-    id_size = 4 if version >= 2 else 2
-    fields = _Fields(head, iloc.start + 6)
-    for _ in range(min(fields.take(id_size), MAX_ITEMS)):
-        item = fields.take(id_size)
-        method = fields.take(2) & 15 if version else 0
-        fields.take(2)  # data reference
-        base, extents = fields.take(base_size), fields.take(2)
-        fields.take(index_size)
-        start, size = base + fields.take(offset_size), fields.take(length_size)
-        fields.skip((extents - 1) * (index_size + offset_size + length_size))
-        yield item, method, start, size
-
-
-class _Fields:
-    """Reads big-endian numbers one after the other."""
-
-    def __init__(self, head: Head, position: int) -> None:
-        self._head = head
-        self._position = position
-
-    def take(self, size: int) -> int:
-        value = int.from_bytes(self._head.read(self._position, size), "big")
-        self._position += size
-        return value
-
-    def skip(self, size: int) -> None:
-        self._position = max(0, self._position + size)
-
-
-def _frames(head: Head) -> _Frames:
-    """Samples of the longest track of a sequence; two where the bytes at hand do not tell."""
-    try:
-        movie = next((box for box in boxes(head, 0, head.end) if box.kind == b"moov"), None)
-        tracks = boxes(head, movie.start, movie.end, MAX_TRACKS) if movie else iter(())
-        counts = [_samples(head, box) for box in tracks if box.kind == b"trak"]
-    except Corrupt:
-        return _Frames(2)
-    except NeedMoreBytes:
-        return _Frames(2, reached=False)
-    return _Frames(max(2, *counts, 2))
-
-
-def _samples(head: Head, track: Box) -> int:
-    box = track
-    for kind in SAMPLE_SIZES:
-        inner = children(head, box).get(kind)
-        if inner is None:
-            return 0
-        box = inner
-    return head.unpack(">I", box.start + 8)[0]
+def _is_coded_as_said(head: Head, said: tuple[int, int], extents: tuple[Extent, ...]) -> bool:
+    if any(extent.start + extent.size > head.end for extent in extents):
+        return True  # it is not in the file: no decoder will read it either
+    if not all(head.reaches(extent.start + extent.size) for extent in extents):
+        return False
+    data = b"".join(head.view[extent.start : extent.start + extent.size] for extent in extents)
+    for width, height in coded_sizes(data):
+        if width * height > MAX_GROWTH * said[0] * said[1] + SMALL:
+            raise Corrupt(f"AVIF item of {said[0]} x {said[1]} pixels, coded as {width} x {height}")
+    return True

@@ -1,12 +1,12 @@
 """GIF (CompuServe GIF89a). Frames are counted by stepping over data blocks, never by decoding them.
 
-Limit: a frame behind the first that is larger than the canvas does not count towards the size.
+A frame behind the first may go beyond the canvas a little, as some real ones do: decoders clip it, or grow.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.model import Format, ImageInfo
@@ -17,23 +17,29 @@ MAX_STEPS = 4_000_000
 """What the walk may cost: one a data block (some 1 GB of full ones), BLOCK_STEPS any other block. It is about a second;
 beyond it `complete` is False."""
 BLOCK_STEPS = 10
+MAX_EXTENSIONS = 10_000
+"""In a row, without a picture. Encoders write three or four; decoders read them one by one, and so does this walk."""
+MAX_GROWTH = 2
+SMALL = 65_536
+"""A frame may make the canvas grow to this many times its pixels, and a small one to this many pixels: Pillow allocates
+all of it, and the plan's limits were met by the canvas."""
 
 EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B
 BLOCK_START = re.compile(rb"[!,;]")
-GRAPHIC_CONTROL, APPLICATION = b"\xf9", b"\xff"
-LOOPING = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
+GRAPHIC_CONTROL = b"\xf9"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Seen:
-    """What the walk has met so far."""
+    """What the walk has met so far; changed in place, as it has a step for each of some 100,000 blocks."""
 
     width: int
     height: int
     frames: int = 0
+    extensions: int = 0
+    """since the last picture"""
     interlaced: bool = False
     transparent: bool = False
-    looping: bool = False
     ended: bool = False
 
 
@@ -44,7 +50,6 @@ def read_gif(head: Head) -> ImageInfo:
     seen = _walk(head)
     if not (seen.width and seen.height):
         raise Corrupt(f"GIF of {seen.width} x {seen.height} pixels")
-    animated = seen.looping or seen.frames > 1
     return ImageInfo(
         Format.GIF,
         seen.width,
@@ -55,7 +60,7 @@ def read_gif(head: Head) -> ImageInfo:
         channels=1,
         palette=True,
         samples=1,
-        complete=seen.ended or not animated,
+        complete=seen.ended,  # another frame may come, looping or not
     )
 
 
@@ -69,56 +74,60 @@ def _walk(head: Head) -> _Seen:
         end = head.search(BLOCK_START, position, len(head))
         if end is None:
             break
-        seen, position = _block(head, seen, end - 1)
+        position = _block(head, seen, end - 1)
         position, taken = _skip_data(head.view, position, steps)
         steps -= taken + BLOCK_STEPS
     if seen.frames == 0 and not seen.ended:
         head.need(len(head) + 1)
     if seen.frames == 0:
         raise Corrupt("GIF has no picture")
-    return replace(seen, ended=seen.ended or (head.whole and steps > 0))
+    seen.ended = seen.ended or (head.whole and steps > 0)
+    return seen
 
 
-def _block(head: Head, seen: _Seen, position: int) -> tuple[_Seen, int]:
-    """One block's own fields, and where its data blocks begin."""
+def _block(head: Head, seen: _Seen, position: int) -> int:
+    """Notes one block's own fields; where its data blocks begin."""
     kind = head.view[position]
     if kind == IMAGE:
         return _image(head, seen, position)
     if kind == EXTENSION:
         return _extension(head, seen, position)
-    return replace(seen, ended=True), position
+    seen.ended = True
+    return position
 
 
-def _image(head: Head, seen: _Seen, position: int) -> tuple[_Seen, int]:
+def _image(head: Head, seen: _Seen, position: int) -> int:
     if not head.reaches(position + 10):
         return _cut_off(head, seen, position + 10)
     left, top, width, height, flags = head.unpack("<HHHHB", position + 1)
     if seen.frames == 0:
         # Decoders grow the canvas to hold a first frame that goes beyond it.
-        seen = replace(
-            seen,
-            width=max(seen.width, left + width) if width else seen.width,
-            height=max(seen.height, top + height) if height else seen.height,
-            interlaced=bool(flags & 0x40),
-        )
-    return replace(seen, frames=seen.frames + 1), position + 11 + _colour_table(flags)
+        seen.width = max(seen.width, left + width) if width else seen.width
+        seen.height = max(seen.height, top + height) if height else seen.height
+        seen.interlaced = bool(flags & 0x40)
+    grown = max(seen.width, left + width) * max(seen.height, top + height)
+    if grown > MAX_GROWTH * seen.width * seen.height + SMALL:
+        raise Corrupt(f"GIF of {seen.width} x {seen.height} pixels with a frame of {width} x {height} at {left}, {top}")
+    seen.frames += 1
+    seen.extensions = 0
+    return position + 11 + _colour_table(flags)
 
 
-def _extension(head: Head, seen: _Seen, position: int) -> tuple[_Seen, int]:
-    label, fields = head.up_to(position + 1, 1), head.up_to(position + 3, 11)
-    # Only what is new is noted: a long animation has one of these a frame.
-    if label == GRAPHIC_CONTROL and not seen.transparent and fields[:1] and fields[0] & 1:
-        seen = replace(seen, transparent=True)
-    if label == APPLICATION and fields in LOOPING:
-        seen = replace(seen, looping=True)
-    return seen, position + 2
+def _extension(head: Head, seen: _Seen, position: int) -> int:
+    seen.extensions += 1
+    if seen.extensions > MAX_EXTENSIONS:
+        raise Corrupt(f"GIF with more than {MAX_EXTENSIONS} extensions and no picture")
+    label, flags = head.up_to(position + 1, 1), head.up_to(position + 3, 1)
+    if label == GRAPHIC_CONTROL and flags and flags[0] & 1:
+        seen.transparent = True
+    return position + 2
 
 
-def _cut_off(head: Head, seen: _Seen, end: int) -> tuple[_Seen, int]:
+def _cut_off(head: Head, seen: _Seen, end: int) -> int:
     """A descriptor that goes beyond the bytes at hand: only the first one is worth asking for more."""
     if seen.frames == 0:
         head.need(end)
-    return seen, end
+    return end
 
 
 def _skip_data(view: memoryview, position: int, steps: int) -> tuple[int, int]:

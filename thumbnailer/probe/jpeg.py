@@ -18,7 +18,9 @@ from thumbnailer.probe.head import Head
 
 MAX_HEADER = 8 << 20
 """Where the search for the frame header ends, however much of the object is at hand (MATRIX row 10)."""
-MAX_SEGMENTS = 50_000
+MAX_SEGMENTS = 300
+"""Before the first scan. Profiles and extended XMP take one for every 64 KB. Pillow copies all EXIF so far at every
+piece of it: with 50,000 pieces that takes minutes."""
 MAX_JUNK = 64 << 10
 
 MARKER = re.compile(rb"\xff[\x01-\xfe]")
@@ -42,6 +44,8 @@ UNREAD_FRAMES = {
     0xF7: "JPEG-LS",
 }
 PRECISIONS = (8, 12)
+ALL_COEFFICIENTS = (0, 63, 0)
+"""What the scan of a sequential picture must say of itself: from, to, and no approximation (T.81 B.2.3)."""
 SCAN = re.compile(rb"\xff\xda")
 MAX_SCANS = 100
 """Cameras and encoders write about 10. Every one is a pass over the whole picture, and no decoder has a limit."""
@@ -67,6 +71,10 @@ class _Header:
         return next((s for s in wanted if head.up_to(s.start, len(prefix)) == prefix), None)
 
     @property
+    def scan(self) -> _Segment | None:
+        return next((s for s in self.segments if s.marker == SOS), None)
+
+    @property
     def frame(self) -> _Segment | None:
         return next((s for s in self.segments if s.marker in READ_FRAMES), None)
 
@@ -82,8 +90,6 @@ def read_jpeg(head: Head) -> ImageInfo:
     in_scan = _in_first_scan(head, header)
     progressive = header.frame.marker in PROGRESSIVE or in_scan not in (None, channels)
     many_scans = progressive or in_scan is None
-    if many_scans and head.whole:
-        _refuse_too_many_scans(head)
     return ImageInfo(
         Format.JPEG,
         width,
@@ -97,7 +103,26 @@ def read_jpeg(head: Head) -> ImageInfo:
         artist=exif.artist,
         copyright=exif.copyright,
         complete=header.complete and (head.whole or not many_scans),
+        defect=_scan_defect(head, header, header.frame),
+        scans=_scans(head) if many_scans else 1,
     )
+
+
+def scan_start(head: Head) -> int:
+    """Where the first scan's header begins. Raises Corrupt, NeedMoreBytes."""
+    scan = _header(head).scan
+    if scan is None:
+        raise Corrupt("JPEG has no scan")
+    return scan.start
+
+
+def _scan_defect(head: Head, header: _Header, frame: _Segment) -> str:
+    """Some cameras write nonsense where a sequential picture's scan has no choice; decoders do not mind."""
+    if header.scan is None or frame.marker in PROGRESSIVE:
+        return ""
+    components = head.up_to(header.scan.start, 1)
+    said = head.up_to(header.scan.start + 1 + 2 * components[0], 3) if components else b""
+    return "a scan header that makes no sense" if len(said) == 3 and tuple(said) != ALL_COEFFICIENTS else ""
 
 
 def _in_first_scan(head: Head, header: _Header) -> int | None:
@@ -114,11 +139,12 @@ def _components(head: Head, frame: _Segment) -> tuple[int, float]:
     return count, sum(across * down for across, down in factors) / max(1, finest)
 
 
-def _refuse_too_many_scans(head: Head) -> None:
+def _scans(head: Head) -> int:
     """Counts the marker: within a scan's data no 0xFF stands unescaped. An embedded thumbnail's own counts too."""
     scans = sum(1 for _ in islice(SCAN.finditer(head.view), MAX_SCANS + 1))
     if scans > MAX_SCANS:
         raise Corrupt(f"JPEG with more than {MAX_SCANS} scans")
+    return max(1, scans)
 
 
 def _header(head: Head) -> _Header:

@@ -1,12 +1,13 @@
 """PNG (W3C PNG, third edition), APNG included.
 
-Limits: chunks are walked up to the first IDAT, or to the end when all of the object is at hand; an eXIf chunk behind
-the pixels of an object of which only the head was given is therefore not seen, and `complete` stays True. Of an object
-with more chunks than MAX_CHUNKS the rest is not looked at.
+Chunks are walked to the end: an eXIf chunk may stand behind the pixels, and decoders suffer from a flood of chunks
+there as much as before them. `complete` is False until that end was seen.
 """
 
 from __future__ import annotations
 
+import re
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,14 +18,33 @@ from thumbnailer.model import Format, ImageInfo
 from thumbnailer.probe.head import Head
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+HEADER = struct.Struct(">I4s")
+"""Length and kind of a chunk."""
 IHDR_END = 33
-MAX_CHUNKS = 10_000
+MAX_CHUNKS = 200_000
+"""libpng writes pixels in chunks of 8 KB by default: this is 1.6 GB of them, and a fraction of a second to walk."""
+MAX_OTHER_CHUNKS = 300
+"""Of those without pixels. Pillow inflates up to 1 MB of every profile, one after the other, and keeps unknown chunks;
+libpng itself stops at 1,000."""
+MAX_TEXT = 16 << 20
+"""Bytes of all texts before the pixels and of the profile, unpacked. 8 KB in the file may be 8 MB, and libvips holds
+five copies of each: a file of 40 KB made it grow by 200 MB, one of 24 MB by 14 GB. Of what stands behind the pixels it
+holds nothing. The workflows that image generators write are a megabyte at most."""
 MAX_LENGTH = (1 << 31) - 1
 """Of a chunk, and of a side (section 5.3 and 11.2.1)."""
 
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 """Colour type to allowed bit depths (section 11.2.1)."""
 WITH_ALPHA = (4, 6)
+PIXELS = (b"IDAT", b"fdAT", b"fcTL")
+PIECE = 1 << 20
+PLAIN_TEXT = b"tEXt"
+DEFLATED = {
+    b"zTXt": re.compile(rb"[^\x00]{1,79}\x00\x00"),
+    b"iTXt": re.compile(rb"[^\x00]{1,79}\x00\x01\x00[^\x00]*\x00[^\x00]*\x00"),
+    b"iCCP": re.compile(rb"[^\x00]{1,79}\x00\x00"),
+}
+"""What stands before the deflated bytes (sections 11.3.2.3, 11.3.3.3 and 11.3.3.4); other iTXt is plain."""
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 PALETTE = 3
 
@@ -48,7 +68,7 @@ class _Chunk:
 def read_png(head: Head) -> ImageInfo:
     head = head.called("PNG")
     ihdr = _ihdr(head)
-    chunks, complete = _collect(head)
+    chunks, text, complete = _collect(head)
     exif = _exif(head, chunks.get(b"eXIf"))
     return ImageInfo(
         Format.PNG,
@@ -66,6 +86,7 @@ def read_png(head: Head) -> ImageInfo:
         artist=exif.artist,
         copyright=exif.copyright,
         complete=complete,
+        held=2 * text,  # six copies, as others are counted three times
     )
 
 
@@ -98,30 +119,67 @@ def _ihdr(head: Head, start: int = 0) -> _Ihdr:
     return _Ihdr(width, height, depth, colour, bool(interlace))
 
 
-def _collect(head: Head) -> tuple[dict[bytes, _Chunk], bool]:
-    """The first chunk of each kind where it counts, and whether all that could matter was reached."""
+def _collect(head: Head) -> tuple[dict[bytes, _Chunk], int, bool]:
+    """The first chunk of each kind where it counts, the bytes of text, and whether all that matters was reached."""
     found: dict[bytes, _Chunk] = {}
-    walked = 0
+    others = text = 0
     for chunk in _chunks(head):
-        walked += 1
+        if chunk.kind not in PIXELS:
+            others += 1
+        if others > MAX_OTHER_CHUNKS:
+            raise Corrupt(f"PNG with more than {MAX_OTHER_CHUNKS} chunks beside its pixels")
+        if chunk.kind not in PIXELS and b"IDAT" not in found and chunk.start + chunk.length > head.end:
+            raise Corrupt("PNG ends inside its header")  # decoders allocate first what such a chunk claims
+        if b"IDAT" not in found and (chunk.kind != b"iCCP" or chunk.kind not in found):
+            text += _text_size(head, chunk, MAX_TEXT - text)
+        if text > MAX_TEXT:
+            raise Corrupt(f"PNG with more than {MAX_TEXT >> 20} MB of text")
         # Behind the pixels only eXIf has a meaning (section 5.6).
         if b"IDAT" not in found or chunk.kind == b"eXIf":
             found.setdefault(chunk.kind, chunk)
-        if chunk.kind == b"IEND" or (chunk.kind == b"IDAT" and not head.whole):
-            break
-    return found, head.whole or b"IDAT" in found or walked == MAX_CHUNKS
+        if chunk.kind == b"IEND":
+            return found, text, True
+    return found, text, head.whole
+
+
+def _text_size(head: Head, chunk: _Chunk, most: int) -> int:
+    """Bytes of a text or a profile as decoders hold it; no more is unpacked than shows that it is over `most`."""
+    if chunk.kind == PLAIN_TEXT:
+        return chunk.length
+    if chunk.kind not in DEFLATED:
+        return 0
+    body = head.up_to(chunk.start, chunk.length)
+    start = DEFLATED[chunk.kind].match(body)
+    if start is None:
+        return chunk.length
+    return _inflated_size(body[start.end() :], most)
+
+
+def _inflated_size(packed: bytes, most: int) -> int:
+    """Counted piece by piece, of which none is kept. What is broken counts as far as it goes."""
+    inflater = zlib.decompressobj()
+    size = 0
+    try:
+        while packed and size <= most:
+            size += len(inflater.decompress(packed, PIECE))
+            packed = inflater.unconsumed_tail
+    except zlib.error:
+        pass
+    return size
 
 
 def _chunks(head: Head) -> Iterator[_Chunk]:
+    """The chunks at hand, as far as their lengths make sense."""
     position = IHDR_END
     for _ in range(MAX_CHUNKS):
         if not head.reaches(position + 8):
             return
-        (length,) = head.unpack(">I", position)
+        length, kind = HEADER.unpack_from(head.view, position)
         if length > MAX_LENGTH:
             return
-        yield _Chunk(head.read(position + 4, 4), position + 8, length)
+        yield _Chunk(kind, position + 8, length)
         position += 12 + length
+    raise Corrupt(f"PNG with more than {MAX_CHUNKS} chunks")
 
 
 def _frames(head: Head, control: _Chunk | None) -> int:

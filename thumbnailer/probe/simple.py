@@ -19,7 +19,13 @@ BITS = (1, 2, 4, 8, 16, 24, 32)
 MOST_PALETTE_BITS = 8
 EMBEDDED = {4: "BMP with an embedded JPEG", 5: "BMP with an embedded PNG"}
 
+RUN_LENGTHS = (1, 2)
+MAX_RUN_LENGTHS = 2 << 20
+"""Bytes of a file in RLE8 or RLE4, which Pillow decodes in Python: a second for these."""
+
 MAX_ICONS = 256
+MAX_ICO = 4 << 20
+"""Bytes of a file. Two hundred icons of 256 x 256 are less as PNG; and what is in such a PNG is not looked at."""
 ICON_ENTRY = 16
 
 
@@ -31,6 +37,10 @@ def is_bmp(start: bytes) -> bool:
 def read_bmp(head: Head) -> ImageInfo:
     head = head.called("BMP")
     width, height, bits = _dib(head, 14)
+    (size,) = head.unpack("<I", 14)
+    packed = size > SHORT_OS2_HEADER and head.unpack("<I", 30)[0] in RUN_LENGTHS
+    if packed and head.total is not None and head.total > MAX_RUN_LENGTHS:
+        raise UnsupportedFormat(f"run-length encoded BMP of more than {MAX_RUN_LENGTHS >> 20} MB")
     channels = 1 if bits <= MOST_PALETTE_BITS else 3
     has_alpha = _has_alpha_mask(head, bits)
     return ImageInfo(
@@ -70,26 +80,30 @@ def _has_alpha_mask(head: Head, bits: int) -> bool:
 class _Icon:
     width: int
     height: int
-    bits: int
-    size: int
     start: int
 
 
 def read_ico(head: Head) -> ImageInfo:
-    """The largest icon's size, by its own header: a PNG within may be any size, whatever the directory says."""
+    """The largest icon's size, by its own header: a PNG within may be any size, whatever the directory says.
+
+    Of several that the directory calls the largest, decoders differ in which they take: the largest by itself counts.
+    """
     head = head.called("ICO")
+    if head.total is not None and head.total > MAX_ICO:
+        raise Corrupt(f"ICO of more than {MAX_ICO >> 20} MB")
     (count,) = head.unpack("<H", 4)
     if not 0 < count <= MAX_ICONS:
         raise Corrupt(f"ICO of {count} icons")
     icons = [_icon(head, 6 + ICON_ENTRY * index) for index in range(count)]
-    largest = max(icons, key=lambda icon: (icon.width * icon.height, icon.bits))
-    width, height = _icon_size(head, largest)
+    most = max(icon.width * icon.height for icon in icons)
+    sizes = [_icon_size(head, icon) for icon in icons if icon.width * icon.height == most]
+    width, height = max(sizes, key=lambda size: size[0] * size[1])
     return ImageInfo(Format.ICO, width, height, has_alpha=True)
 
 
 def _icon(head: Head, at: int) -> _Icon:
-    width, height, _, _, _, bits, size, start = head.unpack("<BBBBHHII", at)
-    return _Icon(width or 256, height or 256, bits, size, start)
+    width, height, start = head.unpack("<BB10xI", at)
+    return _Icon(width or 256, height or 256, start)
 
 
 def _icon_size(head: Head, icon: _Icon) -> tuple[int, int]:

@@ -132,6 +132,8 @@ def _svg(root: bytes) -> ImageInfo:
     box_width, box_height = _view_box(_attribute(tag, b"viewBox"))
     if box_width and box_height:
         width, height = _fill_in(width, height, box_width, box_height)
+    if not (width and height):
+        raise UnsupportedFormat("SVG without a size of its own (no width and height, no viewBox)")
     return ImageInfo(Format.SVG, _whole(width), _whole(height), has_alpha=True)
 
 
@@ -162,4 +164,4 @@ def _view_box(value: bytes) -> tuple[float, float]:
 
 
 def _whole(side: float) -> int:
-    return max(1, round(side)) if side else 0
+    return max(1, round(side))

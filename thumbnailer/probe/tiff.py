@@ -1,6 +1,8 @@
 """TIFF 6.0 and BigTIFF: the first directory, and the length of the chain.
 
-Limits: pages are counted up to MAX_PAGES and only as far as the bytes reach; sub-directories are not looked at.
+Only the first page is decoded, but libvips counts the pages, for which libtiff reads all directories and copies the
+values of their tags: so all of the chain is walked here, and refused where it holds more than honest files do.
+Limits: pages are counted only as far as the bytes reach; sub-directories are not looked at.
 """
 
 from __future__ import annotations
@@ -14,19 +16,33 @@ from thumbnailer.exif import TEXT_TYPES, clean_credit, valid_orientation
 from thumbnailer.model import Format, ImageInfo
 from thumbnailer.probe.head import Head
 
-MAX_PAGES = 100
+MAX_PAGES = 10_000
 MAX_ENTRIES = 4096
 """libtiff's own sanity check on a directory."""
+MAX_LOOKUPS = 40_000_000
+"""libtiff looks for every tag among all of its directory: the sum of their squares, of which a million take 20 ms. Even
+10,000 pages of 60 tags are fewer."""
+SHARED = 32 << 20
+"""Values of several tags do not overlap, so that together they are no larger than the file; but some writers let pages
+share a profile. To this many bytes of values that are there only once it costs nothing to speak of."""
+MAX_SAMPLES = 5
+"""A pixel: CMYK and alpha. Neither engine makes a picture of more, and libvips' memory grows with them."""
+MAX_TILE = 4 << 20
+"""Pixels of a tile that is larger than the picture: decoders unpack it as a whole."""
 MAX_VALUES = 256
 """Values read of one tag; all tags of interest have one a channel, or are capped text."""
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, CHANNELS = 256, 257, 258, 259, 262, 274, 277
-ROWS_PER_STRIP, ARTIST, TILE_HEIGHT, EXTRA_SAMPLES = 278, 315, 323, 338
+ROWS_PER_STRIP, PLANAR, ARTIST, TILE_WIDTH, TILE_HEIGHT, EXTRA_SAMPLES = 278, 284, 315, 322, 323, 338
+SEPARATE = 2
+"""PlanarConfiguration: each channel in strips of its own, so that a row is whole when the last channel's is there."""
 COPYRIGHT, ICC, DNG_VERSION = 33432, 34675, 50706
 UNCOMPRESSED, PALETTE = 1, 3
 """Of COMPRESSION and PHOTOMETRIC (TIFF 6.0, pages 30 and 37)."""
 INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 """BYTE, SHORT, LONG and BigTIFF's LONG8."""
+VALUE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes of a value of each type; one of all others (TIFF 6.0, page 15; BigTIFF adds 16 to 18)."""
 ALPHA_SAMPLES = (1, 2)
 """Associated and unassociated alpha; 0 is a channel of unknown meaning (TIFF 6.0, page 31)."""
 
@@ -72,26 +88,28 @@ def read_tiff(head: Head) -> ImageInfo:
     if DNG_VERSION in first.entries:
         raise UnsupportedFormat("DNG raw")
     width, height = (_size(head, layout, first.entries.get(tag)) for tag in (WIDTH, HEIGHT))
+    band = _band(head, layout, first, width * height)
     details = _details(head, layout, first)
+    chain = _chain(head, layout, offset)
     channels = max(1, _first(head, layout, first, CHANNELS, 1))
-    pages, reached = _pages(head, layout, offset)
     return ImageInfo(
         Format.TIFF,
         width,
         height,
         orientation=details.orientation,
         has_alpha=details.has_alpha,
-        frames=pages,
+        frames=chain.pages,
         bit_depth=details.bit_depth,
         icc=ICC in first.entries,
         channels=channels,
         palette=_first(head, layout, first, PHOTOMETRIC, 0) == PALETTE,
         samples=channels,
         block_rows=_block_rows(head, layout, first, height),
-        tiled=TILE_HEIGHT in first.entries,
         artist=details.artist,
         copyright=details.copyright,
-        complete=details.complete and reached,
+        complete=details.complete and chain.reached,
+        band=min(band, height),
+        held=chain.held,
     )
 
 
@@ -154,19 +172,58 @@ def _extent(head: Head, layout: _Layout, offset: int) -> tuple[int, int]:
     return count, head.unpack(layout.offset, end)[0] if head.reaches(end + layout.inline) else 0
 
 
-def _pages(head: Head, layout: _Layout, offset: int) -> tuple[int, bool]:
-    """Pages of the chain, and whether it was followed to where it ends."""
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """All pages: their number, the bytes of the most tags of one of them, whether all was followed to its end."""
+
+    pages: int
+    held: int
+    reached: bool
+
+
+def _chain(head: Head, layout: _Layout, offset: int) -> _Chain:
     visited: set[int] = set()
-    try:
-        while offset and offset not in visited and len(visited) < MAX_PAGES:
-            _, after = _extent(head, layout, offset)
-            visited.add(offset)
-            offset = after
-    except Corrupt:
-        return max(1, len(visited)), True
-    except NeedMoreBytes:
-        return max(1, len(visited)), False
-    return len(visited), True
+    lookups = held = values = 0
+    reached = True
+    while offset and offset not in visited:
+        try:
+            count, after = _extent(head, layout, offset)
+        except (Corrupt, NeedMoreBytes) as error:
+            reached = isinstance(error, Corrupt)
+            break
+        visited.add(offset)
+        lookups += count**2
+        own = _bytes_of_values(head, layout, offset, count)
+        held, values = max(held, own), values + own
+        if len(visited) > MAX_PAGES or lookups > MAX_LOOKUPS or values > head.end + SHARED:
+            raise Corrupt(f"TIFF with more tags than are of use: {values} bytes in {len(visited)} pages")
+        offset = after
+    return _Chain(max(1, len(visited)), held, reached)
+
+
+def _bytes_of_values(head: Head, layout: _Layout, offset: int, count: int) -> int:
+    """Of those that lie outside the directory, and whole within the file: others are no values."""
+    start = offset + layout.count_size
+    fields = struct.iter_unpack(
+        f"{layout.order}HH{layout.offset[-1]}{layout.inline}x", head.read(start, count * layout.entry_size)
+    )
+    sizes = (values * VALUE_SIZES.get(kind, 1) for _, kind, values in fields)
+    return sum(size for size in sizes if layout.inline < size <= head.end)
+
+
+def _band(head: Head, layout: _Layout, directory: _Directory, pixels: int) -> int:
+    """Rows that are decoded together. Raises where that, or a pixel, is more than any picture needs."""
+    samples, rows, planar, width, height = (
+        next(_integers(head, layout, directory.entries.get(tag)), default)
+        for tag, default in ((CHANNELS, 1), (ROWS_PER_STRIP, pixels), (PLANAR, 1), (TILE_WIDTH, 0), (TILE_HEIGHT, 0))
+    )
+    if samples > MAX_SAMPLES:
+        raise UnsupportedFormat(f"TIFF of {samples} samples a pixel")
+    if width * height > max(MAX_TILE, 2 * pixels):
+        raise Corrupt(f"TIFF with tiles of {width} x {height}, larger than the picture")
+    if height:
+        return height
+    return rows if planar == SEPARATE else 1
 
 
 def _size(head: Head, layout: _Layout, entry: _Entry | None) -> int:

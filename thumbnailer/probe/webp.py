@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.exif import MAX_BLOCK, Ifd0, parse_ifd0
@@ -11,8 +12,15 @@ from thumbnailer.model import Format, ImageInfo
 from thumbnailer.probe.head import Head
 
 MAX_CHUNKS = 200_000
-"""Chunks walked of an extended file, a fraction of a second; beyond it `complete` is False."""
+"""Chunks walked of an extended file, a fraction of a second."""
+MAX_OTHER_CHUNKS = 300
+"""Of those without pixels, in frames and beside them. Encoders write three; libwebp notes every one."""
+PIXELS = (b"ANMF", b"VP8 ", b"VP8L", b"ALPH", b"")
+"""The kinds that hold frames, and the one that says where the container ends."""
+FRAME_HEADER = 16
 FIRST_CHUNK = 12
+HEADER = struct.Struct("<4sI")
+"""Kind and size of a chunk."""
 ICC, ALPHA, EXIF, ANIMATION = 0x20, 0x10, 0x08, 0x02
 """Flags of the VP8X chunk (section 2.7.1)."""
 
@@ -37,7 +45,7 @@ def read_webp(head: Head) -> ImageInfo:
     kind = head.read(FIRST_CHUNK, 4)
     if kind not in readers:
         raise Corrupt("WebP does not begin with a picture chunk")
-    return readers[kind](head)
+    return replace(readers[kind](head), held=len(head) if head.total is None else head.total)
 
 
 def _lossy(head: Head) -> ImageInfo:
@@ -57,9 +65,7 @@ def _lossless(head: Head) -> ImageInfo:
         raise Corrupt("WebP does not begin with a VP8L picture")
     width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     has_alpha = bool(bits >> 28 & 1)
-    return ImageInfo(
-        Format.WEBP, width, height, has_alpha=has_alpha, channels=3 + has_alpha, samples=LOSSLESS_SAMPLES
-    )
+    return ImageInfo(Format.WEBP, width, height, has_alpha=has_alpha, channels=3 + has_alpha, samples=LOSSLESS_SAMPLES)
 
 
 def _extended(head: Head) -> ImageInfo:
@@ -68,7 +74,6 @@ def _extended(head: Head) -> ImageInfo:
     walked = _walk(head, flags)
     exif = walked.exif or Ifd0()
     has_alpha = bool(flags & ALPHA)
-    open_questions = flags & ANIMATION or (flags & EXIF and walked.exif is None)
     return ImageInfo(
         Format.WEBP,
         width,
@@ -81,17 +86,21 @@ def _extended(head: Head) -> ImageInfo:
         samples=LOSSY_SAMPLES + has_alpha if walked.lossy else LOSSLESS_SAMPLES,
         artist=exif.artist,
         copyright=exif.copyright,
-        complete=walked.ended or not open_questions,
+        complete=walked.ended,
     )
 
 
 def _walk(head: Head, flags: int) -> _Walked:
     """Count frames and find EXIF where the flags announce them; libwebp ignores them where they do not."""
-    frames, lossy, exif = 0, False, None
-    for kind, start, size in _chunks(head):
+    frames, others, lossy, exif = 0, 0, False, None
+    for kind, start, size in _chunks(head, FIRST_CHUNK, 8 + head.unpack("<I", 4)[0]):
         if kind == b"ANMF" and flags & ANIMATION:
             frames += 1
+            others += sum(inner not in PIXELS for inner, _, _ in _chunks(head, start + FRAME_HEADER, start + size))
         lossy = lossy or kind == b"VP8 "
+        others += kind not in PIXELS
+        if others > MAX_OTHER_CHUNKS:
+            raise Corrupt(f"WebP with more than {MAX_OTHER_CHUNKS} chunks beside its pixels")
         if kind == b"EXIF" and flags & EXIF and exif is None:
             if not head.reaches(start + size) and not head.whole:
                 return _Walked(frames, lossy)
@@ -101,16 +110,16 @@ def _walk(head: Head, flags: int) -> _Walked:
     return _Walked(frames, lossy, exif)
 
 
-def _chunks(head: Head) -> Iterator[tuple[bytes, int, int]]:
+def _chunks(head: Head, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """Kind, start and size of each chunk; an empty kind says that the container's end was reached."""
-    position = FIRST_CHUNK
-    end = min(8 + head.unpack("<I", 4)[0], head.end)
+    end = min(end, head.end)
     for _ in range(MAX_CHUNKS):
         if position + 8 > end or (head.whole and not head.reaches(position + 8)):
             yield b"", position, 0
             return
         if not head.reaches(position + 8):
             return
-        (size,) = head.unpack("<I", position + 4)
-        yield head.read(position, 4), position + 8, size
+        kind, size = HEADER.unpack_from(head.view, position)
+        yield kind, position + 8, size
         position += 8 + size + size % 2
+    raise Corrupt(f"WebP of more than {MAX_CHUNKS} chunks")

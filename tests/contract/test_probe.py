@@ -1,0 +1,180 @@
+"""What the probe reads of a header is what the decoders read, over the whole corpus."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections import defaultdict
+from dataclasses import replace
+from importlib.util import find_spec
+from io import BytesIO
+from typing import Any, Final
+
+import pytest
+from PIL import Image
+
+from tests.bombs import heif
+from tests.corpus import Row, needs_corpus, rows
+from thumbnailer.engine import installed_engines, load_engine
+from thumbnailer.engine.pillow import ALLOWED
+from thumbnailer.engine.vips import LOADERS
+from thumbnailer.model import EngineName, Format, ImageInfo
+from thumbnailer.probe import probe
+
+Fields = dict[str, Any]
+
+TOLD_OTHERWISE: Final = {
+    ("libavif-apple_gainmap_new.jpg", "Pillow"): {"frames": "counts the gain map"},
+    ("pillow-iss634.apng", "libvips"): {"frames": "reads no animated PNG"},
+    ("pillow-dispose_op_previous_first.png", "libvips"): {"frames": "reads no animated PNG"},
+    ("imagor-dancing-banana.gif", "libvips"): {"bit_depth": "says the bits of an index into the palette"},
+    ("pillow-dispose_prev.gif", "libvips"): {"bit_depth": "says the bits of an index into the palette"},
+    ("pillow-g4_orientation_6.tif", "Pillow"): {"size": "turns a TIFF before it says its size"},
+    ("pillow-rgb16-565.bmp", "Pillow"): {"bit_depth": "says the bits of a pixel"},
+    ("pillow_heif-zPug_3.heic", "Pillow"): {"frames": "counts pictures beside each other"},
+    ("pillow_heif-zPug_3.heic", "libvips"): {"frames": "counts pictures beside each other"},
+    ("pillow-rot1mir0.avif", "Pillow"): {"size": "leaves the turn to others", "orientation": "and says it here"},
+    ("libavif-abc_color_irot_alpha_irot.avif", "Pillow"): {"size": "as above", "orientation": "as above"},
+    ("pillow-star.avifs", "libvips"): {"frames": "reads the still picture of an animation"},
+}
+"""Where a decoder means something else by a field."""
+CANNOT_READ: Final = {("sharp-cielab-dagams.tiff", "Pillow")}
+
+
+def probed(info: ImageInfo) -> Fields:
+    return {
+        "size": (info.width, info.height),
+        "orientation": info.orientation,
+        "progressive": info.progressive,
+        "has_alpha": info.has_alpha,
+        "frames": info.frames,
+        "bit_depth": info.bit_depth,
+        "icc": info.icc,
+    }
+
+
+def by_pillow(data: bytes, format_: Format) -> Fields:
+    if format_ is Format.HEIC:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener(thumbnails=False)
+    image = Image.open(BytesIO(data), formats=[ALLOWED[format_]])
+    fields = _from_tile(image, format_)  # before anything loads the pixels, which ends the tile
+    return fields | {
+        "size": image.size,
+        "orientation": image.getexif().get(0x0112, 1),
+        "has_alpha": image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info,
+        "frames": getattr(image, "n_frames", 1),
+        "icc": bool(image.info.get("icc_profile")),
+    }
+
+
+def _from_tile(image: Any, format_: Format) -> Fields:
+    """Depth and interlacing, which Pillow keeps to itself: as it hands them to its decoders."""
+    arguments = image.tile[0][3] if image.tile else ""
+    match format_:
+        case Format.GIF:
+            return {"progressive": bool(arguments[1])}
+        case Format.TIFF:
+            return {"bit_depth": max(image.tag_v2.get(258, (1,)))}
+        case Format.HEIC:
+            return {"bit_depth": image.info["bit_depth"]}
+        case Format.AVIF | Format.ICO | Format.WEBP:
+            return {}
+    raw_mode = arguments if isinstance(arguments, str) else arguments[0]
+    said = re.search(r";(\d+)", raw_mode)
+    depth = int(said[1]) if said else 1 if image.mode == "1" else 8
+    interlaced = image.info.get("progressive") or image.info.get("interlace")
+    return {"bit_depth": depth, "progressive": bool(interlaced)}
+
+
+def by_libvips(data: bytes, format_: Format) -> Fields:
+    import pyvips
+
+    loader = LOADERS[Format.AVIF if format_ is Format.HEIC else format_][0]
+    image = getattr(pyvips.Image, f"{loader}_buffer")(data, access="sequential")
+
+    def field(name: str, default: Any) -> Any:
+        return image.get(name) if image.get_typeof(name) else default
+
+    fields = {
+        "size": (image.width, image.height),
+        "orientation": field("orientation", 1),
+        "progressive": bool(field("interlaced", 0)),
+        "has_alpha": bool(image.hasalpha()),
+        "frames": field("n-pages", 1),
+        "icc": bool(image.get_typeof("icc-profile-data")),
+    }
+    depth = field("bits-per-sample", None)
+    return fields | ({"bit_depth": depth} if depth else {})
+
+
+def by_libjxl(data: bytes, format_: Format) -> Fields:
+    import pylibjxl
+
+    said = pylibjxl.probe(data)
+    return {
+        "size": (said["width"], said["height"]),
+        "has_alpha": said["has_alpha"],
+        "bit_depth": said["bits_per_sample"],
+    }
+
+
+DECODERS: Final = {
+    "Pillow": (by_pillow, installed_engines()[EngineName.PILLOW].reads - {Format.JXL}),
+    "libvips": (by_libvips, (installed_engines()[EngineName.VIPS].reads | {Format.HEIC}) - {Format.SVG}),
+    "libjxl": (by_libjxl, frozenset({Format.JXL}) if find_spec("pylibjxl") else frozenset()),
+}
+
+
+def readable() -> list[Row]:
+    return [row for row in rows() if row.expect.startswith("thumbnail")]
+
+
+@needs_corpus
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("row", readable(), ids=lambda row: row.file)
+def test_the_probe_says_of_a_header_what_the_decoder_says(row: Row, decoder: str) -> None:
+    data = row.read()
+    info = probe(data, len(data))
+    read, formats = DECODERS[decoder]
+    if info.format not in formats or (row.file, decoder) in CANNOT_READ:
+        return
+    load_engine(EngineName.VIPS)  # opens its loaders
+    said, expected = read(data, info.format), probed(info)
+    different = {name for name, value in said.items() if value != expected[name]}
+    assert different == TOLD_OTHERWISE.get((row.file, decoder), {}).keys(), (said, expected)
+
+
+@needs_corpus
+def test_every_format_and_every_field_was_compared() -> None:
+    seen: dict[Format, int] = defaultdict(int)
+    for row in readable():
+        seen[probe(row.read(), row.bytes).format] += 1
+    assert seen.keys() >= installed_engines()[EngineName.PILLOW].reads | installed_engines()[EngineName.VIPS].reads
+
+
+CROPS = {
+    "one row less, as phones write it": ((64, 1, 63, 1, 0, 1, -1, 2), ()),
+    "around the middle": ((40, 1, 20, 1, 0, 1, 0, 1), ()),
+    "off the middle": ((30, 1, 30, 1, -10, 1, 12, 1), ()),
+    "at a corner": ((32, 1, 32, 1, -16, 1, -16, 1), ()),
+    "then a quarter turn": ((40, 1, 20, 1, 0, 1, 0, 1), (1,)),
+    "then a half turn": ((40, 1, 20, 1, 0, 1, 0, 1), (2,)),
+    "in fractions": ((80, 2, 60, 3, 0, 1, 0, 1), ()),
+}
+
+
+@pytest.mark.skipif(find_spec("pillow_heif") is None, reason="pillow-heif is not installed")
+@pytest.mark.parametrize("how", CROPS)
+def test_a_crop_of_a_heic_is_what_libheif_makes_of_it(how: str) -> None:
+    import pillow_heif
+
+    numbers, turns = CROPS[how]
+    crop = heif.box(b"clap", struct.pack(">iIiIiIiI", *numbers))
+    whole = heif.picture(heif.HEIC, (64, 64))
+    turned = tuple(heif.box(b"irot", bytes((turn,))) for turn in turns)
+    data = heif.file(heif.HEIC, replace(whole, properties=(*whole.properties, crop, *turned)))
+    info = probe(data, len(data))
+    assert (info.width, info.height) == pillow_heif.open_heif(data).size
+    assert (info.width, info.height) != (64, 64)

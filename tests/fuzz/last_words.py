@@ -1,0 +1,39 @@
+"""What a process was doing when it died, or had been doing for too long."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+HANG_SECONDS: Final = 30.0
+"""Of the clock, and then the worker is killed: 10 s of a CPU that may be shared by three."""
+
+
+@contextmanager
+def last_words(path: Path) -> Iterator[None]:
+    """A file that gets what native code says on standard error, and every thread's stack if the process dies here
+    or takes nearly as long as a hang. Of what ends well nothing is kept."""
+    with path.open("w") as file, _standard_error_to(file.fileno()):
+        faulthandler.enable(file)
+        faulthandler.dump_traceback_later(HANG_SECONDS - 3, file=file)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            faulthandler.disable()
+    path.unlink()
+
+
+@contextmanager
+def _standard_error_to(file: int) -> Iterator[None]:
+    kept = os.dup(2)
+    os.dup2(file, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

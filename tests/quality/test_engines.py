@@ -1,0 +1,180 @@
+"""What makes pictures of both engines alike: shrinking while loading, colours, and the encoders' settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from bench.quality import SAMPLES, plan_for
+from bench.scoring import references, score, shown, shown_frames, ssim
+from tests.quality.test_scoring import encoded
+from thumbnailer.costs import MOST_SHRINK
+from thumbnailer.engine import load_engine
+from thumbnailer.engine.pillow import FULL_CHROMA
+from thumbnailer.model import EngineName, Format
+from thumbnailer.plan import QUALITY
+from thumbnailer.probe import probe
+
+Make = Callable[[bytes, EngineName, str], bytes]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """data, engine, rendition -> its thumbnail by this engine alone."""
+
+    def made(data: bytes, engine: EngineName, rendition: str) -> bytes:
+        path = tmp_path / "source"
+        path.write_bytes(data)
+        plan = plan_for(data, engine, rendition)
+        assert plan.engine is engine
+        return load_engine(engine).render(str(path), plan).pictures[0]
+
+    return made
+
+
+# --- shrinking while loading --------------------------------------------------------------------------------------
+
+
+def widest(data: bytes, shrink: int) -> str:
+    """The largest rendition for which the decoder is asked to shrink by this much."""
+    width = probe(data, len(data)).upright[0]
+    wishes = (f"{wish}x:png" for wish in range(width // (2 * shrink) + 1, 0, -1))
+    return next(wish for wish in wishes if plan_for(data, None, wish).shrink == shrink)
+
+
+SHRUNK = [
+    *(("hubble-progressive.jpg", shrink, engine) for shrink in (2, 4, 8) for engine in EngineName),
+    *(("rocket.jpg", shrink, engine) for shrink in (2, 4, 8) for engine in EngineName),
+    *(("coffee-rotated-by-exif.jpg", shrink, engine) for shrink in (2, 4, 8) for engine in EngineName),
+    *(("china.webp", shrink, EngineName.VIPS) for shrink in (2, 4, 8)),
+]
+
+
+@pytest.mark.parametrize(("name", "shrink", "engine"), SHRUNK)
+def test_the_largest_thumbnail_of_every_shrink_is_as_good_as_a_whole_decode(
+    make: Make, name: str, shrink: int, engine: EngineName
+) -> None:
+    """Just where a decoder's shrink by 2, 4 or 8 begins it leaves the fewest pixels to the resampler."""
+    data = (SAMPLES / name).read_bytes()
+    rendition = widest(data, shrink)
+    targets = plan_for(data, engine, rendition).targets
+    made = score(shown(make(data, engine, rendition)), references(data, targets)[0])
+    assert made.within(mean=1.5, ssim=0.99), made
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "WEBP"])
+@pytest.mark.parametrize("size", [(1001, 631), (1023, 769), (897, 1601)])
+def test_sides_that_a_shrink_does_not_divide_shift_nothing(make: Make, size: tuple[int, int], format_: str) -> None:
+    """A pixel of the last eighth taken for a whole one or left out is seen here as a mean of 3 to 11."""
+    noise = np.random.default_rng(1).integers(0, 256, (size[1] // 9, size[0] // 9), dtype=np.uint8)
+    image = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+    data = encoded(image.convert("RGB"), format_, quality=95)
+    for shrink in (2, MOST_SHRINK):
+        rendition = widest(data, shrink)
+        reference = references(data, plan_for(data, None, rendition).targets)[0]
+        for engine in EngineName:
+            made = score(shown(make(data, engine, rendition)), reference)
+            assert made.within(mean=2.8, ssim=0.995), (engine, shrink, made)
+
+
+# --- colours ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", EngineName)
+@pytest.mark.parametrize("colour", [(100, 150, 200, 255), (9, 250, 3, 255), (1, 1, 1, 255)])
+def test_an_opaque_colour_beside_an_alpha_channel_stays_what_it_is(
+    make: Make, engine: EngineName, colour: tuple[int, ...]
+) -> None:
+    made = make(encoded(Image.new("RGBA", (300, 300), colour)), engine, "64x64:png")
+    assert np.unique(shown(made).reshape(-1, 3), axis=0).tolist() == [list(colour[:3])]
+
+
+@pytest.mark.parametrize("engine", EngineName)
+def test_a_thumbnail_has_8_bits_whatever_the_source_has(make: Make, engine: EngineName) -> None:
+    with Image.open(SAMPLES / "rocket.jpg") as image:
+        profile = image.info["icc_profile"]
+    made = make(deep_tiff(profile), engine, "64x64:png")
+    assert probe(made, len(made)).bit_depth == 8
+
+
+def deep_tiff(profile: bytes) -> bytes:
+    """16 bits a colour, which Pillow reads but does not write."""
+    load_engine(EngineName.VIPS)
+    import pyvips
+
+    ramp = np.linspace(0, 65535, 128 * 128 * 3).reshape(128, 128, 3).astype(np.uint16)
+    image = pyvips.Image.new_from_array(ramp).copy(interpretation="rgb16")
+    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    return bytes(image.tiffsave_buffer())
+
+
+def test_inks_become_the_same_colours_in_both_engines(make: Make) -> None:
+    inks = Image.new("CMYK", (192, 64))
+    for number, ink in enumerate(((0, 255, 255, 0), (255, 0, 255, 0), (255, 255, 0, 0), (0, 0, 0, 255))):
+        inks.paste(ink, (48 * number, 0, 48 * (number + 1), 64))
+    vips, pillow = (shown(make(encoded(inks, "JPEG", quality=100), engine, "96x96:png")) for engine in EngineName)
+    assert score(vips, pillow).within(mean=0.6)
+
+
+# --- encoders -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("engine", EngineName)
+@pytest.mark.parametrize(("quality", "sampling"), [(FULL_CHROMA - 1, (2, 2)), (FULL_CHROMA, (1, 1))])
+def test_from_a_quality_of_90_on_a_jpeg_keeps_every_pixel_its_colour(
+    make: Make, engine: EngineName, quality: int, sampling: tuple[int, int]
+) -> None:
+    made = make((SAMPLES / "chelsea.png").read_bytes(), engine, f"64x64:jpeg:q{quality}")
+    with Image.open(BytesIO(made)) as image:
+        assert image.layer[0][1:3] == sampling  # type: ignore[attr-defined]
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_from_a_quality_of_90_on_an_avif_keeps_every_pixel_its_colour(make: Make) -> None:
+    """Red and blue pixels in turn: at half the resolution all are the same violet."""
+    board = np.indices((64, 64)).sum(axis=0) % 2
+    source = encoded(Image.fromarray(np.stack([255 * board, 0 * board, 255 - 255 * board], axis=2).astype(np.uint8)))
+    for engine in EngineName:
+        fine, coarse = (shown(make(source, engine, f"64x64:avif:q{q}")) for q in (FULL_CHROMA, FULL_CHROMA - 1))
+        assert np.abs(fine - shown(source)).mean() < 20 < np.abs(coarse - shown(source)).mean()
+
+
+@pytest.mark.parametrize("name", ["rocket.jpg", "hubble-progressive.jpg", "chelsea.png", "china.webp"])
+def test_at_the_default_quality_a_jpeg_is_near_to_the_reference(make: Make, name: str) -> None:
+    """At 80, most are at 0.95 and less; rocket.jpg, of dark sky with fine noise, is the worst of the samples."""
+    data = (SAMPLES / name).read_bytes()
+    reference = references(data, plan_for(data, None, "128x128:jpeg").targets)[0]
+    for engine in EngineName:
+        assert ssim(shown(make(data, engine, "128x128:jpeg")), reference) >= 0.968
+    assert QUALITY[Format.JPEG] == 95
+
+
+def test_a_gif_has_the_same_soft_edges_from_both_engines(make: Make) -> None:
+    """What is less than half opaque becomes clear, the rest opaque."""
+    y, x = np.mgrid[0:200, 0:200]
+    alpha = np.clip(150 - np.hypot(x - 100, y - 100) * 1.5, 0, 150) * 255 / 150
+    colours = np.stack([x, y, 255 - x, alpha], axis=2).astype(np.uint8)
+    vips, pillow = (make(encoded(Image.fromarray(colours)), engine, "100x100:gif") for engine in EngineName)
+    with Image.open(BytesIO(vips)) as one, Image.open(BytesIO(pillow)) as other:
+        clear = [np.asarray(image.convert("RGBA"))[..., 3] == 0 for image in (one, other)]
+    assert np.mean(clear[0] != clear[1]) < 0.002
+    assert 0.5 < np.mean(clear[1]) < 0.9
+    assert score(shown(vips), shown(pillow)).within(ssim=0.96)
+
+
+@pytest.mark.parametrize("engine", EngineName)
+def test_an_animation_costs_little_where_little_moves(make: Make, engine: EngineName) -> None:
+    noise = Image.fromarray(np.random.default_rng(3).integers(0, 256, (96, 96, 3), dtype=np.uint8)).quantize(64)
+    frames = [noise.convert("RGB") for _ in range(12)]
+    for number, frame in enumerate(frames):
+        frame.paste((255, 0, 0), (8 * number, 40, 8 * number + 8, 48))
+    source = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=80, loop=0)
+    moving, still = make(source, engine, "96x96:gif"), make(encoded(frames[0], "GIF"), engine, "96x96:gif")
+    assert len(moving) < 2 * len(still)
+    for ours, original in zip(shown_frames(moving), shown_frames(source), strict=True):
+        assert score(ours, original).within()

@@ -1,0 +1,25 @@
+"""`python -m bench lambda`, as a user starts it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from bench.emulator import NoEmulator, find_binary
+
+
+def test_the_answers_to_a_real_s3_and_a_real_sqs_event_are_printed() -> None:
+    try:
+        find_binary()
+    except NoEmulator as error:
+        pytest.skip(str(error))
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "lambda"], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '{"records": 1, "outcomes": {"stored": 1}}' in done.stdout
+    assert '{"batchItemFailures": []}' in done.stdout
+    assert "EventError" in done.stdout
+    assert "started 1 time(s)" in done.stdout

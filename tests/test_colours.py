@@ -1,0 +1,252 @@
+"""Colours come out right in sRGB, whatever the profile, the depth and the way they are stored.
+
+Expected values come from the formulas of the colour spaces (`tests/profiles.py`), or, where a profile is a table, from
+a conversion of the whole picture by Little CMS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+import pyvips
+from PIL import Image, ImageCms, features
+
+from tests.bombs import saved
+from tests.corpus import CORPUS, needs_corpus
+from tests.pictures import opened
+from tests.processing import Processed, process
+from tests.profiles import (
+    ADOBE_RGB,
+    GREY_GAMMA,
+    P3,
+    PROPHOTO,
+    Array,
+    Space,
+    difference,
+    encoded,
+    grey_profile,
+    linear,
+    rgb_profile,
+    srgb,
+)
+from thumbnailer.metrics import observations
+from thumbnailer.model import EngineName, Status
+
+pytestmark = pytest.mark.matrix(18)
+
+NEAR = 2.3
+"""Delta E of 1976: what an eye can just tell."""
+SPACES = {"P3": P3, "Adobe RGB": ADOBE_RGB, "ProPhoto": PROPHOTO}
+PATCHES = np.array(
+    [
+        *((200, 150, 130), (120, 140, 110), (90, 100, 130), (128, 128, 128)),
+        *((230, 220, 200), (40, 40, 45), (150, 120, 140), (120, 130, 90)),
+    ],
+    np.uint8,
+)
+GREYS = np.array([0, 30, 70, 110, 150, 190, 225, 255], np.uint8)
+ALPHAS = np.array([255, 255, 255, 255, 128, 200, 90, 255], np.uint8)
+LOSSLESS: dict[str, dict[str, Any]] = {
+    "JPEG": {"quality": 100, "subsampling": 0},
+    "PNG": {},
+    "TIFF": {},
+    "WEBP": {"lossless": True},
+    "AVIF": {"quality": 100, "subsampling": "4:4:4"},
+}
+
+
+@pytest.fixture(params=list(EngineName))
+def engine(request: pytest.FixtureRequest) -> EngineName:
+    return EngineName(request.param)
+
+
+def picture(values: Any, mode: str) -> Image.Image:
+    """Eight patches of 100 x 100, four beside each other."""
+    grid = np.asarray(values).reshape(2, 4, -1)
+    return Image.fromarray(grid.repeat(100, 0).repeat(100, 1).squeeze(), mode)
+
+
+def patches(made: Processed) -> Array:
+    """The colours that came out, 0 to 1, with alpha."""
+    assert made.outcome.status is Status.STORED, made.outcome.detail
+    image = opened(made.thumbnails[0]).convert("RGBA")
+    assert image.size == (80, 40)
+    return np.asarray(image).astype(float)[10:40:20, 10:80:20].reshape(8, 4) / 255
+
+
+def made(data: bytes, engine: EngineName) -> Processed:
+    return process(data, ENGINE=engine, RENDITIONS="80x40:png")
+
+
+def check(data: bytes, engine: EngineName, expected: Array, near: float = NEAR) -> None:
+    result = made(data, engine)
+    assert not result.outcome.profile_ignored
+    found = patches(result)
+    wrong = difference(found[:, :3], expected)
+    assert wrong.max() <= near, (wrong.round(2), (found * 255).round(), (expected * 255).round())
+
+
+def in_srgb(space: Space, colours: Any = PATCHES) -> Array:
+    expected = srgb(np.asarray(colours) / 255, space)
+    assert -0.001 <= expected.min() <= expected.max() <= 1.001, "a patch that sRGB cannot show proves nothing"
+    assert difference(expected, np.asarray(colours) / 255).max() > 2 * NEAR, "without the profile it must be wrong"
+    return expected
+
+
+def grey_in_srgb(values: Any, most: int = 255) -> Array:
+    expected = encoded(linear(np.asarray(values) / most, GREY_GAMMA))
+    return np.repeat(expected[:, None], 3, axis=1)
+
+
+def deep(values: Any, interpretation: str, profile: bytes | None, saver: str) -> bytes:
+    """Sixteen bits a channel, which Pillow cannot write."""
+    grid = (np.asarray(values).reshape(2, 4, -1).astype(np.uint16) * 257).repeat(100, 0).repeat(100, 1)
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(grid)).copy(interpretation=interpretation)
+    if profile:
+        image.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    return bytes(getattr(image, saver)())
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("kind", LOSSLESS)
+def test_a_profile_of_a_wide_colour_space_is_converted(kind: str, space: str, engine: EngineName) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF encoder")
+    profile = rgb_profile(SPACES[space])
+    data = saved(picture(PATCHES, "RGB"), kind, icc_profile=profile, **LOSSLESS[kind])
+    check(data, engine, in_srgb(SPACES[space]))
+
+
+@pytest.mark.parametrize("saver", ["pngsave_buffer", "tiffsave_buffer"])
+@pytest.mark.parametrize("space", [None, *SPACES])
+def test_sixteen_bits_become_eight(space: str | None, saver: str, engine: EngineName) -> None:
+    profile = rgb_profile(SPACES[space]) if space else None
+    expected = in_srgb(SPACES[space]) if space else PATCHES / 255
+    check(deep(PATCHES, "rgb16", profile, saver), engine, expected)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_a_grey_profile_is_converted(kind: str, engine: EngineName) -> None:
+    data = saved(picture(GREYS, "L"), kind, icc_profile=grey_profile(), **LOSSLESS[kind])
+    check(data, engine, grey_in_srgb(GREYS))
+
+
+@pytest.mark.parametrize("saver", ["pngsave_buffer", "tiffsave_buffer"])
+@pytest.mark.parametrize("profile", [None, grey_profile()], ids=["plain", "profile"])
+def test_sixteen_bits_of_grey_become_eight(saver: str, profile: bytes | None, engine: EngineName) -> None:
+    expected = grey_in_srgb(GREYS) if profile else np.repeat(GREYS[:, None] / 255, 3, axis=1)
+    check(deep(GREYS, "grey16", profile, saver), engine, expected)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("profile", [None, grey_profile()], ids=["plain", "profile"])
+def test_grey_with_alpha_keeps_both(bits: int, profile: bytes | None, engine: EngineName) -> None:
+    both = np.stack([GREYS, ALPHAS], axis=1)
+    if bits == 16:
+        data = deep(both, "grey16", profile, "pngsave_buffer")
+    else:
+        data = saved(picture(both, "LA"), "PNG", **({"icc_profile": profile} if profile else {}))
+    found = patches(made(data, engine))
+    expected = grey_in_srgb(GREYS) if profile else np.repeat(GREYS[:, None] / 255, 3, axis=1)
+    assert difference(found[:, :3], expected).max() <= NEAR
+    assert np.abs(found[:, 3] * 255 - ALPHAS).max() <= 1
+
+
+@pytest.mark.parametrize("profile", [None, rgb_profile(ADOBE_RGB)], ids=["plain", "profile"])
+def test_a_palette_keeps_its_colours_and_its_transparency(profile: bytes | None, engine: EngineName) -> None:
+    image = picture(np.arange(8, dtype=np.uint8), "P")
+    image.putpalette(PATCHES.tobytes())
+    options = {"icc_profile": profile} if profile else {}
+    found = patches(made(saved(image, "PNG", transparency=ALPHAS.tobytes(), **options), engine))
+    expected = in_srgb(ADOBE_RGB) if profile else PATCHES / 255
+    assert difference(found[:, :3], expected).max() <= NEAR
+    assert np.abs(found[:, 3] * 255 - ALPHAS).max() <= 1
+
+
+def test_one_transparent_colour_of_an_rgb_png_is_transparent(engine: EngineName) -> None:
+    key = tuple(int(value) for value in PATCHES[2])
+    found = patches(made(saved(picture(PATCHES, "RGB"), "PNG", transparency=key), engine))
+    assert [round(alpha) for alpha in found[:, 3]] == [1, 1, 0, 1, 1, 1, 1, 1]
+    seen = found[:, 3] > 0
+    assert difference(found[seen, :3], PATCHES[seen] / 255).max() <= NEAR
+
+
+def converted(image: Image.Image, profile: bytes) -> Image.Image:
+    """All of it, by Little CMS."""
+    source = ImageCms.ImageCmsProfile(BytesIO(profile))
+    target = ImageCms.createProfile("sRGB")
+    result = ImageCms.profileToProfile(image, source, target, ImageCms.Intent.PERCEPTUAL, outputMode="RGB")
+    assert result is not None
+    return result
+
+
+def press_profile() -> bytes:
+    return bytes(pyvips.Operation.call("profile_load", "cmyk"))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+@pytest.mark.parametrize("embedded", [True, False])
+def test_cmyk_is_converted_by_its_profile_or_by_that_of_an_ordinary_press(
+    kind: str, embedded: bool, engine: EngineName
+) -> None:
+    inks = [(0, 0, 0, 0), (0, 0, 0, 255), (255, 0, 0, 0), (0, 255, 0, 0), (0, 0, 255, 0), (90, 60, 30, 20)]
+    image = picture(np.array([*inks, (20, 120, 90, 40), (130, 30, 140, 10)], np.uint8), "CMYK")
+    options = {"icc_profile": press_profile()} if embedded else {}
+    data = saved(image, kind, **options, **LOSSLESS[kind])
+    expected = np.asarray(converted(image, press_profile())).astype(float)[50::100, 50::100].reshape(8, 3) / 255
+    check(data, engine, expected, near=2 * NEAR)
+
+
+@needs_corpus
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sharp-Channel_digital_image_CMYK_color.jpg",  # YCCK, with a profile
+        "sharp-Channel_digital_image_CMYK_color_no_profile.jpg",  # YCCK, without
+        "thumbor-cmyk-icc.jpg",  # CMYK, with
+        "pillow-pil_sample_cmyk.jpg",
+        "pillow-tiff_strip_cmyk_jpeg.tif",
+        "imagor-jpg-24bit-icc-adobe-rgb.jpg",
+        "libavif-apple_gainmap_new.jpg",  # P3
+        "sharp-concert.jpg",  # grey, gamma 2.2
+        "pillow-icc_profile_big.jpg",
+    ],
+)
+def test_a_real_picture_looks_as_it_does_converted_as_a_whole(name: str, engine: EngineName) -> None:
+    data = (CORPUS / name).read_bytes()
+    with Image.open(BytesIO(data)) as image:
+        profile = image.info.get("icc_profile") or (press_profile() if image.mode == "CMYK" else b"")
+        whole = converted(image, profile) if profile else image.convert("RGB")
+        whole.thumbnail((100, 100), Image.Resampling.LANCZOS)
+    result = process(data, ENGINE=engine, RENDITIONS="100x100:png")
+    found = np.asarray(opened(result.thumbnails[0]).convert("RGB")).astype(float) / 255
+    expected = np.asarray(whole.convert("RGB").resize(found.shape[1::-1])).astype(float) / 255
+    assert difference(found, expected).mean() <= NEAR
+
+
+VALID = {"RGB": rgb_profile(P3), "L": grey_profile(), "CMYK": press_profile()}
+BROKEN: dict[str, Callable[[bytes], bytes]] = {
+    "no profile at all": lambda profile: b"no profile at all",
+    "empty": lambda profile: bytes(len(profile)),
+    "cut within its tags": lambda profile: profile[:150],
+    "tags turned over": lambda profile: profile[:130] + bytes(byte ^ 255 for byte in profile[130:]),
+    "of another colour space": lambda profile: VALID["L"] if profile != VALID["L"] else VALID["RGB"],
+    "no tags": lambda profile: profile[:128] + bytes(4) + profile[132:],
+}
+
+
+@pytest.mark.parametrize("mode", VALID)
+@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+def test_a_broken_profile_is_ignored_and_counted(kind: str, how: str, mode: str, engine: EngineName) -> None:
+    image = picture(PATCHES, "RGB").convert(mode)
+    plain = made(saved(image, kind, **LOSSLESS[kind]), engine)
+    broken = made(saved(image, kind, icc_profile=BROKEN[how](VALID[mode]), **LOSSLESS[kind]), engine)
+    assert difference(patches(broken)[:, :3], patches(plain)[:, :3]).max() <= 0.5
+    assert (plain.outcome.profile_ignored, broken.outcome.profile_ignored) == (False, True)
+    assert ("thumbnailer_profiles_ignored", 1) in observations(broken.outcome)
+    assert "thumbnailer_profiles_ignored" not in dict(observations(plain.outcome))

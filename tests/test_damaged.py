@@ -1,0 +1,205 @@
+"""Pictures that break off, or have junk where their end should be: shown as far as they go, and said to be damaged."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.pictures import opened
+from tests.processing import Processed, process
+from thumbnailer.engine import load_engine
+from thumbnailer.model import EngineName, Status
+
+ENGINES = pytest.mark.parametrize("engine", list(EngineName))
+SIDE = 240
+
+
+def photo() -> Image.Image:
+    """No row of it is white, and none is like another."""
+    noise = np.random.default_rng(2).integers(20, 200, (24, 24, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+
+
+def encoded(image: Image.Image, format_: str, **options: Any) -> bytes:
+    out = BytesIO()
+    image.save(out, format_, **options)
+    return out.getvalue()
+
+
+def through_libvips(saver: str, depth: int = 8, **options: Any) -> bytes:
+    load_engine(EngineName.VIPS)
+    import pyvips
+
+    image = pyvips.Image.new_from_memory(photo().tobytes(), SIDE, SIDE, 3, "uchar").copy(interpretation="srgb")
+    if depth == 16:
+        image = (image.cast("ushort") * 257).copy(interpretation="rgb16")
+    return bytes(getattr(image, saver)(**options))
+
+
+def with_alpha() -> Image.Image:
+    image = photo().convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return image
+
+
+SOURCES = {
+    "baseline.jpg": lambda: encoded(photo(), "JPEG", quality=95),
+    "grey.jpg": lambda: encoded(photo().convert("L"), "JPEG", quality=95),
+    "cmyk.jpg": lambda: encoded(photo().convert("CMYK"), "JPEG", quality=95),
+    "rgb.png": lambda: encoded(photo(), "PNG"),
+    "palette.png": lambda: encoded(photo().quantize(64), "PNG"),
+    "bits.png": lambda: encoded(photo().convert("1"), "PNG"),
+    "alpha.png": lambda: encoded(with_alpha(), "PNG"),
+    "interlaced.png": lambda: through_libvips("pngsave_buffer", interlace=True),
+    "sixteen.png": lambda: through_libvips("pngsave_buffer", depth=16, bitdepth=16),
+    "plain.gif": lambda: encoded(photo().quantize(64), "GIF", interlace=0),
+    "interlaced.gif": lambda: encoded(photo().quantize(64), "GIF", interlace=1),
+    "lossy.webp": lambda: encoded(photo(), "WEBP", quality=90),
+    "lossless.webp": lambda: encoded(photo(), "WEBP", lossless=True),
+    "alpha.webp": lambda: encoded(with_alpha(), "WEBP", quality=90),
+}
+
+
+def pixels(data: bytes) -> np.ndarray[Any, Any]:
+    """On white, as floats."""
+    image = opened(data).convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image)
+    return np.asarray(white.convert("RGB")).astype(float)
+
+
+def rows_alike(made: Processed, whole: Processed) -> int:
+    """Rows from the top on that are as those of the whole picture."""
+    differences = np.abs(pixels(made.thumbnails[0]) - pixels(whole.thumbnails[0])).mean(axis=(1, 2))
+    return int(np.argmax(differences > 12)) if (differences > 12).any() else len(differences)
+
+
+@ENGINES
+@pytest.mark.matrix(4)
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_cut_picture_is_shown_down_to_its_cut_from_half_of_its_rows_on(name: str, engine: EngineName) -> None:
+    data = SOURCES[name]()
+    whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")
+    assert (whole.outcome.status, whole.outcome.damaged, whole.outcome.detail) == (Status.STORED, False, None)
+    shown = []
+    for tenth in range(1, 10):
+        made = process(data[: len(data) * tenth // 10], ENGINE=engine, RENDITIONS="120x120:png")
+        if made.outcome.status is Status.REJECTED:
+            assert made.outcome.reason == "corrupt"
+            shown.append(0)
+        else:
+            assert made.outcome.damaged
+            assert made.outcome.detail
+            shown.append(rows_alike(made, whole))
+            if "interlaced" in name:  # a missing row is as the one above it
+                assert np.abs(pixels(made.thumbnails[0]) - pixels(whole.thumbnails[0])).mean() < 12
+            elif shown[-1] < 118 and "alpha" not in name:
+                assert pixels(made.thumbnails[0])[-1].min() > 250, "below the cut it is not white"
+    assert shown[0] == shown[1] == 0
+    assert shown[7] >= 60
+    if "interlaced" not in name:
+        assert shown == sorted(shown)
+        assert all(count == 0 or count >= 55 for count in shown)
+
+
+@ENGINES
+@pytest.mark.matrix(4)
+def test_a_progressive_jpeg_is_shown_as_its_scans_so_far_make_it(engine: EngineName) -> None:
+    data = encoded(photo(), "JPEG", quality=95, progressive=True)
+    whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")
+    second_scan = data.index(b"\xff\xda", data.index(b"\xff\xda") + 1)
+    errors = []
+    for fifth in range(1, 5):
+        cut = second_scan + (len(data) - second_scan) * fifth // 5
+        made = process(data[:cut], ENGINE=engine, RENDITIONS="120x120:png")
+        assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
+        errors.append(np.abs(pixels(made.thumbnails[0]) - pixels(whole.thumbnails[0])).mean())
+    assert errors[0] < 25
+    assert errors[-1] < 5
+    assert process(data[: data.index(b"\xff\xda") + 60], ENGINE=engine).outcome.reason == "corrupt"
+
+
+@ENGINES
+@pytest.mark.matrix(4)
+@pytest.mark.parametrize(("share", "status"), [(0.8, Status.STORED), (0.2, Status.REJECTED)])
+def test_a_jpeg_that_ends_before_its_time_has_no_silent_grey(engine: EngineName, share: float, status: Status) -> None:
+    """An end marker where data should be: libjpeg fills the rest with grey and does not call that an error."""
+    data = encoded(photo(), "JPEG", quality=95)
+    made = process(data[: int(len(data) * share)] + b"\xff\xd9", ENGINE=engine, RENDITIONS="120x120:png")
+    assert made.outcome.status is status
+    if made.thumbnails:
+        assert made.outcome.damaged
+        assert pixels(made.thumbnails[0])[-1].min() > 250
+
+
+@ENGINES
+def test_a_picture_that_really_is_grey_below_is_not_damaged(engine: EngineName) -> None:
+    image = photo()
+    image.paste((128, 128, 128), (0, SIDE // 4, SIDE, SIDE))
+    made = process(encoded(image, "JPEG", quality=95), ENGINE=engine, RENDITIONS="120x120:png")
+    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, False)
+    assert np.abs(pixels(made.thumbnails[0])[60:] - 128).max() < 3
+
+
+@ENGINES
+@pytest.mark.parametrize("name", ["baseline.jpg", "rgb.png", "plain.gif", "lossy.webp"])
+@pytest.mark.parametrize(("tail", "damaged"), [(b"<?php junk", True), (bytes(3000), False)])
+def test_junk_behind_the_end_is_said_and_padding_is_not(
+    engine: EngineName, name: str, tail: bytes, damaged: bool
+) -> None:
+    data = SOURCES[name]()
+    made = process(data + tail, ENGINE=engine)
+    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, damaged)
+    assert made.outcome.detail == ("junk after its end" if damaged else None)
+    assert made.thumbnails == process(data, ENGINE=engine).thumbnails
+
+
+@pytest.mark.parametrize("appended", [SOURCES["grey.jpg"](), b"\0\0\0\x18ftypmp42 a moving picture", b"data SEFT"])
+def test_what_phones_append_to_a_jpeg_is_no_damage(appended: bytes) -> None:
+    outcome = process(SOURCES["baseline.jpg"]() + appended).outcome
+    assert (outcome.status, outcome.damaged) == (Status.STORED, False)
+
+
+@ENGINES
+def test_a_scan_header_that_makes_no_sense_is_said(engine: EngineName) -> None:
+    data = bytearray(encoded(photo(), "JPEG", quality=95))
+    end_of_scan_header = data.index(b"\xff\xda") + 2 + 12
+    data[end_of_scan_header - 3 : end_of_scan_header] = b"\1\2\3"
+    made = process(bytes(data), ENGINE=engine)
+    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
+    assert made.outcome.detail == "a scan header that makes no sense"
+
+
+@ENGINES
+def test_of_a_cut_animation_the_whole_frames_are_left(engine: EngineName) -> None:
+    frames = [photo().rotate(angle).quantize(32) for angle in (0, 90, 180, 270)]
+    for format_ in ("GIF", "WEBP"):
+        pictures = frames if format_ == "GIF" else [frame.convert("RGB") for frame in frames]
+        data = encoded(pictures[0], format_, save_all=True, append_images=pictures[1:], duration=100, loop=0)
+        made = process(data[: len(data) * 6 // 10], ENGINE=engine)
+        assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
+        assert 2 <= opened(made.thumbnails[0]).n_frames <= 3  # type: ignore[attr-defined]
+
+
+@ENGINES
+def test_decoders_write_nothing_to_standard_error(engine: EngineName, capfd: pytest.CaptureFixture[str]) -> None:
+    """Between lines of JSON, theirs could not be told from ours."""
+    data = bytearray(encoded(photo(), "TIFF", compression="tiff_lzw"))
+    data[200:400] = b"\xff" * 200
+    for source in (bytes(data), SOURCES["baseline.jpg"]()[:5000], SOURCES["rgb.png"]()[:5000]):
+        process(source, ENGINE=engine)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_damaged_picture_does_not_make_others_lenient() -> None:
+    """What is missing is looked for in one picture at a time: nothing of a decoder is switched for the process."""
+    cut = SOURCES["baseline.jpg"]()
+    cut, too_short = cut[: len(cut) * 8 // 10], cut[: len(cut) * 3 // 10]
+    with ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(lambda data: process(data).outcome, [cut, too_short] * 8))
+    assert [outcome.status for outcome in outcomes] == [Status.STORED, Status.REJECTED] * 8

@@ -1,0 +1,354 @@
+"""What comes out holds pixels, and of the metadata no more than artist and copyright."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image, features
+
+from tests.bombs import gradient, png, saved, webp
+from tests.bombs.jpeg import with_segments
+from tests.containers import exif_tags, parts
+from tests.corpus import Row, needs_corpus, rows
+from tests.pictures import opened
+from tests.processing import process
+from thumbnailer.model import EngineName, Format, Status
+from thumbnailer.probe import probe
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+OUTPUTS = "a=120x120:jpeg,b=120x120:png,c=120x120:webp,d=120x120:avif"
+ORIENTATION, ARTIST, COPYRIGHT = 0x0112, 0x013B, 0x8298
+
+ALLOWED_PARTS = {
+    Format.JPEG: r"APP0|APP14|C0|C1|C2|C4|DB|DD|DA",
+    Format.PNG: r"IHDR|PLTE|tRNS|IDAT|IEND|pHYs|bKGD|sBIT",
+    Format.GIF: r"image|F9|FF",
+    Format.WEBP: r"VP8X|VP8 |VP8L|ALPH|ANIM|ANMF",
+    Format.AVIF: r"ftyp|meta|mdat|free|av01|ispe|pixi|av1C|auxC|colr|pasp|irot",
+}
+"""Pixels and how to decode them. EXIF comes to them where there is artist or copyright."""
+ALLOWED_TAGS = {
+    ARTIST,
+    COPYRIGHT,
+    0x011A,
+    0x011B,
+    0x0128,
+    0x8769,
+    0x9000,
+    0x9101,
+    0xA000,
+    0xA001,
+    0xA002,
+    0xA003,
+    0x0213,
+}
+"""The credit, and what libvips adds: resolution, the thumbnail's own size, versions."""
+
+
+@pytest.fixture(params=list(EngineName))
+def engine(request: pytest.FixtureRequest) -> EngineName:
+    return EngineName(request.param)
+
+
+def check_parts(thumbnail: bytes) -> None:
+    format_ = probe(thumbnail, len(thumbnail)).format
+    kinds = {kind for kind, _ in parts(thumbnail)}
+    tags = exif_tags(thumbnail)
+    exif = {"APP1", "eXIf", "EXIF", "Exif"} if tags else set()
+    assert not [kind for kind in kinds - exif if not re.fullmatch(ALLOWED_PARTS[format_], kind)], kinds
+    assert tags.keys() <= ALLOWED_TAGS, [hex(tag) for tag in tags]
+    if format_ is Format.GIF:
+        extensions = [content[:11] for kind, content in parts(thumbnail) if kind == "FF"]
+        assert all(extension == b"NETSCAPE2.0" for extension in extensions)
+    if format_ is Format.AVIF:
+        assert all(content.startswith(b"nclx") for kind, content in parts(thumbnail) if kind == "colr")
+
+
+# --- orientation (row 16) -----------------------------------------------------------------------------------------
+
+
+def quarters() -> Image.Image:
+    """Upright: red and green above, blue and white below; wider than high."""
+    image = Image.new("RGB", (240, 160))
+    for colour, box in ((RED, (0, 0)), (GREEN, (120, 0)), (BLUE, (0, 80)), (WHITE, (120, 80))):
+        image.paste(colour, (*box, box[0] + 120, box[1] + 80))
+    return image
+
+
+STORED_AS = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def block(order: str, orientation: int, kind: str = "H", count: int = 1) -> bytes:
+    """An EXIF block of either byte order: orientation and an artist."""
+    codes = {"H": 3, "I": 4, "s": 2}
+    value = b"6" if kind == "s" else struct.pack(order + kind, orientation)
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    entries = struct.pack(order + "HHI", ORIENTATION, codes[kind], count) + value.ljust(4, b"\0")
+    entries += struct.pack(order + "HHII", ARTIST, 2, 5, 38)
+    return b"Exif\0\0" + start + struct.pack(order + "IH", 8, 2) + entries + struct.pack(order + "I", 0) + b"Anna\0\0"
+
+
+def upright_and_untagged(data: bytes, engine: EngineName, artist: str | None = "Anna") -> None:
+    made = process(data, ENGINE=engine, RENDITIONS=OUTPUTS)
+    assert made.outcome.status is Status.STORED, made.outcome.detail
+    for thumbnail in made.thumbnails:
+        image = opened(thumbnail)
+        corners = [image.convert("RGB").getpixel(at) for at in ((20, 20), (100, 20), (20, 60), (100, 60))]
+        assert image.size == (120, 80)
+        assert all(near(pixel, colour) for pixel, colour in zip(corners, (RED, GREEN, BLUE, WHITE), strict=True))
+        assert ORIENTATION not in exif_tags(thumbnail)
+        assert probe(thumbnail, len(thumbnail)).artist == (artist or "").encode()
+        check_parts(thumbnail)
+
+
+def near(pixel: object, colour: tuple[int, int, int], within: int = 12) -> bool:
+    assert isinstance(pixel, tuple)
+    return all(abs(a - b) <= within for a, b in zip(pixel[:3], colour, strict=True))
+
+
+@pytest.mark.matrix(16)
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("order", ["<", ">"], ids=["II", "MM"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_each_orientation_in_either_byte_order_comes_out_upright_and_without_its_tag(
+    orientation: int, order: str, format_: str, engine: EngineName
+) -> None:
+    turn = STORED_AS[orientation]
+    stored = quarters() if turn is None else quarters().transpose(turn)
+    upright_and_untagged(saved(stored, format_, exif=block(order, orientation), quality=95), engine)
+
+
+BROKEN = {
+    "0": block("<", 0),
+    "9": block(">", 9),
+    "65535": block("<", 65_535),
+    "of a million values": block("<", 6, count=1_000_000)[:-6].replace(struct.pack("<I", 1_000_000), bytes(4)),
+    "as text": block("<", 6, kind="s"),
+    "huge and long": block(">", 1 << 20, kind="I"),
+}
+
+
+@pytest.mark.matrix(16)
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("how", BROKEN)
+def test_an_orientation_that_does_not_exist_counts_as_none(how: str, format_: str, engine: EngineName) -> None:
+    artist = None if how == "of a million values" else "Anna"
+    upright_and_untagged(saved(quarters(), format_, exif=BROKEN[how], quality=95), engine, artist)
+
+
+BROKEN_BLOCKS = {
+    "cut within its entries": block("<", 6)[:20],
+    "no byte order": b"Exif\0\0XX*\0" + block("<", 6)[10:],
+    "directory past the end": b"Exif\0\0II*\0" + struct.pack("<I", 1 << 30) + bytes(40),
+    "directory in the header": b"Exif\0\0II*\0" + struct.pack("<I", 2) + bytes(40),
+    "65535 entries": b"Exif\0\0II*\0" + struct.pack("<IH", 8, 65_535) + bytes(40),
+    "a loop": b"Exif\0\0II*\0" + struct.pack("<IHI", 8, 0, 8) + bytes(40),
+    "empty": b"Exif\0\0",
+}
+
+
+@pytest.mark.matrix(16)
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("how", BROKEN_BLOCKS)
+def test_a_broken_exif_block_counts_as_none(how: str, format_: str, engine: EngineName) -> None:
+    upright_and_untagged(saved(quarters(), format_, exif=BROKEN_BLOCKS[how], quality=95), engine, None)
+
+
+# --- what is private (row 17) -------------------------------------------------------------------------------------
+
+SECRET = b"SECRET"
+
+
+def secret(place: str) -> bytes:
+    """A text that says where it was."""
+    return SECRET + b"-" + place.encode() + b"-" + SECRET
+
+
+def private_exif() -> bytes:
+    """GPS, camera, MakerNote and an embedded thumbnail, and the credit that may stay."""
+    exif = Image.Exif()
+    exif[0x010E], exif[0x010F], exif[ARTIST], exif[COPYRIGHT] = "SECRET-title", "SECRET-camera", "Anna", "(c) Bob"
+    exif[0x9C9C] = "SECRET-comment".encode("utf-16-le")
+    gps = exif.get_ifd(0x8825)
+    gps[1], gps[2], gps[29] = "N", (48.0, 8.0, 14.0), "SECRET-gps"
+    details = exif.get_ifd(0x8769)
+    details[0x927C], details[0x9286], details[0xA431] = secret("makernote"), secret("usercomment"), "SECRET-serial"
+    plain = exif.tobytes()
+    thumbnail = saved(gradient((16, 16)), "JPEG", comment=secret("thumbnail"))
+    at = len(plain) - 6
+    ifd1 = struct.pack("<HHHIIHHIII", 2, 0x0201, 4, 1, at + 30, 0x0202, 4, 1, len(thumbnail), 0)
+    link = 14 + 2 + 12 * int.from_bytes(plain[14:16], "little")
+    return plain[:link] + struct.pack("<I", at) + plain[link + 4 :] + ifd1 + thumbnail
+
+
+def xmp(place: str) -> bytes:
+    return b'<x:xmpmeta xmlns:x="adobe:ns:meta/">' + secret(place) + b"</x:xmpmeta>"
+
+
+def private_jpeg() -> bytes:
+    data = saved(gradient(), "JPEG", exif=private_exif(), xmp=xmp("xmp"), comment=secret("comment"))
+    iptc = (
+        b"Photoshop 3.0\x008BIM\x04\x04\0\0" + struct.pack(">I", 40) + b"\x1c\x02\x78\0\x20" + secret("iptc").ljust(35)
+    )
+    for marker, payload in (
+        (0xED, iptc),
+        (0xE2, b"MPF\0" + secret("mpf")),
+        (0xEB, secret("jumbf")),
+        (0xE0, b"JFXX\0" + secret("jfxx")),
+    ):
+        data = with_segments(data, marker, payload, 1)
+    return data + saved(gradient(), "JPEG", comment=secret("second picture")) + secret("trailer")
+
+
+def private_png() -> bytes:
+    packed = zlib.compress(secret("ztxt"))
+    before = [
+        png.chunk(b"tEXt", b"Author\0" + secret("text")),
+        png.chunk(b"zTXt", b"Author\0\0" + packed),
+        png.chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp("itxt")),
+        png.chunk(b"eXIf", private_exif().removeprefix(b"Exif\0\0")),
+        png.chunk(b"prVt", secret("private chunk")),
+    ]
+    return png.with_chunks(before, [png.chunk(b"tEXt", b"Author\0" + secret("behind"))]) + secret("trailer")
+
+
+def private_gif() -> bytes:
+    first, second = gradient((200, 100)), gradient((200, 100)).rotate(180)
+    data = saved(first, "GIF", save_all=True, append_images=[second], loop=0, comment=secret("comment"))
+    application = b"!\xff\x0bXMP DataXMP" + bytes((len(xmp("xmp")),)) + xmp("xmp") + b"\0"
+    start = data.index(b"!\xff\x0bNETSCAPE2.0")
+    return data[:start] + application + data[start:] + secret("trailer")
+
+
+def private_webp() -> bytes:
+    return saved(gradient(), "WEBP", exif=private_exif(), xmp=xmp("xmp")) + secret("trailer")
+
+
+def private_tiff() -> bytes:
+    tags = {
+        270: "SECRET-description",
+        305: "SECRET-software",
+        700: xmp("xmp"),
+        33723: secret("iptc"),
+        315: "Anna",
+        33432: "(c) Bob",
+    }
+    return saved(gradient(), "TIFF", tiffinfo=tags, exif=private_exif())
+
+
+def private_avif() -> bytes:
+    return saved(gradient(), "AVIF", exif=private_exif(), xmp=xmp("xmp"))
+
+
+def private_heic() -> bytes:
+    import pillow_heif
+
+    out = BytesIO()
+    pillow_heif.from_pillow(gradient()).save(out, exif=private_exif(), xmp=xmp("xmp"))
+    return out.getvalue()
+
+
+PRIVATE: dict[str, Any] = {
+    "jpeg": private_jpeg,
+    "png": private_png,
+    "gif": private_gif,
+    "webp": private_webp,
+    "tiff": private_tiff,
+    "avif": pytest.param(private_avif, marks=pytest.mark.skipif(not features.check("avif"), reason="no AVIF encoder")),
+    "heic": private_heic,
+}
+
+
+@pytest.mark.matrix(17)
+@pytest.mark.parametrize("make", PRIVATE.values(), ids=PRIVATE)
+@pytest.mark.parametrize("format_", ["jpeg", "png", "gif", "webp", "avif", "auto"])
+def test_nothing_private_comes_out(make: Any, format_: str, engine: EngineName) -> None:
+    data = make()
+    assert data.count(SECRET) > 2
+    made = process(data, ENGINE=engine, RENDITIONS=f"100x100:{format_}")
+    assert made.outcome.status is Status.STORED, made.outcome.detail
+    thumbnail = made.thumbnails[0]
+    assert SECRET not in thumbnail
+    assert "SECRET".encode("utf-16-le") not in thumbnail
+    check_parts(thumbnail)
+    if make is not private_gif and probe(thumbnail, len(thumbnail)).format is not Format.GIF:
+        kept = probe(thumbnail, len(thumbnail))
+        assert (kept.artist, kept.copyright) == (b"Anna", b"(c) Bob")
+
+
+MARKS = (b"adobe.com/xap", b"xmpmeta", b"8BIM", b"Photoshop", b"ICC_PROFILE", b"MPF\0", b"iTXt", b"tEXt", b"XMP ")
+
+
+@needs_corpus
+@pytest.mark.matrix(17)
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row.file)
+def test_no_thumbnail_of_a_real_file_holds_anything_but_pixels_and_credit(row: Row, engine: EngineName) -> None:
+    """In both the format of its own and one whose EXIF is easy to read; none at all is made of some."""
+    made = process(row.read(), ENGINE=engine, RENDITIONS="a=64x64,b=64x64:jpeg", SVG="on")
+    for thumbnail in made.thumbnails:
+        check_parts(thumbnail)
+        assert not [mark for mark in MARKS if mark in thumbnail]
+
+
+# --- two files in one (row 20) ------------------------------------------------------------------------------------
+
+SCRIPT = b"<script>alert('SECRET')</script>"
+HTML = b"<!DOCTYPE html><html><body>" + SCRIPT + b"</body></html>"
+
+
+def gif_that_is_a_script() -> bytes:
+    """GIF89a/*...*/=1;... : its canvas is `/*` wide, which opens a comment of JavaScript."""
+    data = saved(gradient((200, 100)), "GIF")
+    return data[:6] + b"/*\x64\0" + data[10:-1] + b"!\xfe\x20*/=1;alert('SECRET');//".ljust(35, b"/") + b"\0;"
+
+
+POLYGLOTS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "JPEG and HTML behind": (lambda: saved(gradient(), "JPEG") + HTML, "image/jpeg"),
+    "JPEG and HTML in a comment": (lambda: saved(gradient(), "JPEG", comment=b"--><!--" + HTML), "image/jpeg"),
+    "JPEG and ZIP": (
+        lambda: saved(gradient(), "JPEG") + b"PK\3\4SECRET" + bytes(20) + b"PK\5\6" + bytes(18),
+        "image/jpeg",
+    ),
+    "JPEG and PDF": (lambda: with_segments(saved(gradient(), "JPEG"), 0xFE, b"%PDF-1.4 SECRET", 1), "image/jpeg"),
+    "PNG and HTML": (lambda: png.with_chunks([png.chunk(b"tEXt", b"x\0" + HTML)]) + HTML, "image/png"),
+    "GIF and JavaScript": (gif_that_is_a_script, "image/gif"),
+    "GIF and HTML behind": (lambda: saved(gradient((200, 100)), "GIF") + HTML, "image/gif"),
+    "WebP and HTML behind": (lambda: saved(gradient(), "WEBP") + HTML, "image/webp"),
+    "WebP and HTML in a chunk": (
+        lambda: webp.riff(webp.extended(64, 64), webp.lossless(64, 64), (b"HTML", HTML)),
+        "image/webp",
+    ),
+}
+
+
+@pytest.mark.matrix(20)
+@pytest.mark.parametrize("name", POLYGLOTS)
+def test_of_two_files_in_one_only_the_picture_comes_out(name: str, engine: EngineName) -> None:
+    make, content_type = POLYGLOTS[name]
+    made = process(make(), key="page.html", ENGINE=engine)
+    assert made.outcome.status is Status.STORED, made.outcome.detail
+    assert not [
+        mark for mark in (b"SECRET", b"<script", b"<html", b"%PDF", b"PK\3\4", b"*/=") if mark in made.thumbnails[0]
+    ]
+    assert made.headers[0].content_type == content_type
+    check_parts(made.thumbnails[0])
+
+
+@pytest.mark.matrix(20)
+def test_html_with_a_picture_behind_it_is_no_picture() -> None:
+    assert process(HTML + saved(gradient(), "JPEG")).outcome.reason == "not-an-image"

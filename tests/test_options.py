@@ -1,0 +1,117 @@
+"""What a rendition or a setting can ask for beyond size and format, alike in both engines."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from importlib.util import find_spec
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.pictures import opened
+from tests.processing import process
+from thumbnailer import app
+from thumbnailer.errors import SettingsError
+from thumbnailer.model import EngineName
+from thumbnailer.probe import probe
+from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.store.memory import MemoryStore
+
+ENGINES = pytest.mark.parametrize("engine", list(EngineName))
+needs_thumbhash = pytest.mark.skipif(find_spec("thumbhash") is None, reason="the extra `thumbhash` is not installed")
+
+
+def encoded(image: Image.Image, format_: str, **options: Any) -> bytes:
+    out = BytesIO()
+    image.save(out, format_, **options)
+    return out.getvalue()
+
+
+def with_something_red_at_the_left() -> Image.Image:
+    image = Image.new("RGB", (600, 200), (90, 90, 90))
+    image.paste((230, 60, 40), (40, 60, 120, 140))
+    return image
+
+
+@ENGINES
+@pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP"])
+def test_a_smart_crop_keeps_what_draws_the_eye_and_a_plain_one_the_middle(engine: EngineName, format_: str) -> None:
+    source = encoded(with_something_red_at_the_left(), format_)
+    made = process(source, ENGINE=engine, RENDITIONS="smart=100x100:smart:png,plain=100x100:cover:png")
+    smart, plain = (np.asarray(opened(data).convert("RGB")).astype(int) for data in made.thumbnails)
+    assert smart.shape == plain.shape == (100, 100, 3)
+    assert (smart[..., 0] - smart[..., 2]).max() > 100
+    assert (plain[..., 0] - plain[..., 2]).max() < 10
+
+
+@ENGINES
+def test_a_smart_crop_does_not_jump_from_frame_to_frame(engine: EngineName) -> None:
+    first = with_something_red_at_the_left()
+    source = encoded(first, "GIF", save_all=True, append_images=[first.transpose(Image.Transpose.FLIP_LEFT_RIGHT)])
+    made = opened(process(source, ENGINE=engine, RENDITIONS="100x100:smart").thumbnails[0])
+    reds = []
+    for number in range(2):
+        made.seek(number)
+        frame = np.asarray(made.convert("RGB")).astype(int)
+        reds.append((frame[..., 0] - frame[..., 2]).max() > 100)
+    assert reds == [True, False]
+
+
+@ENGINES
+def test_a_jpeg_is_progressive_where_its_rendition_says_so(engine: EngineName) -> None:
+    source = encoded(with_something_red_at_the_left(), "JPEG")
+    made = process(source, ENGINE=engine, RENDITIONS="a=100x100:progressive,b=100x100,c=100x100:jpeg:q70:progressive")
+    assert [probe(data, len(data)).progressive for data in made.thumbnails] == [True, False, True]
+
+
+@ENGINES
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_a_source_that_already_fits_does_not_grow(engine: EngineName, format_: str) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize((120, 120), Image.Resampling.BICUBIC)
+    palette = {"PNG": 32, "GIF": 16}.get(format_)
+    options = {"quality": 45} if palette is None else {}
+    source = encoded(image.quantize(palette) if palette else image, format_, **options)
+    made = process(source, ENGINE=engine, RENDITIONS="128x128")
+    info = probe(made.thumbnails[0], len(made.thumbnails[0]))
+    assert (info.width, info.height) == (120, 120)
+    assert len(made.thumbnails[0]) <= len(source)
+    difference = np.abs(
+        np.asarray(opened(made.thumbnails[0]).convert("RGB")).astype(int)
+        - np.asarray(opened(source).convert("RGB")).astype(int)
+    )
+    assert difference.mean() < 12
+
+
+@ENGINES
+def test_a_png_of_less_than_full_quality_has_a_palette(engine: EngineName) -> None:
+    source = encoded(Image.linear_gradient("L").convert("RGB").rotate(30), "PNG")
+    full, less = process(source, ENGINE=engine, RENDITIONS="a=200x200:png,b=200x200:png:q50").thumbnails
+    assert (opened(full).mode, opened(less).mode) == ("RGB", "P")
+    assert len(less) < len(full)
+
+
+@ENGINES
+@needs_thumbhash
+def test_a_thumbhash_of_each_thumbnail_is_in_its_metadata_if_a_setting_asks_for_it(engine: EngineName) -> None:
+    from thumbhash import thumb_hash_to_average_rgba
+
+    image = Image.new("RGBA", (300, 200), (0, 0, 0, 0))
+    image.paste((200, 40, 40, 255), (0, 0, 300, 200))
+    source = encoded(image, "PNG")
+    made = process(source, ENGINE=engine, THUMBHASH="on", RENDITIONS="a=100x100,b=50x50:cover:jpeg")
+    for headers in made.headers:
+        hashed = list(b64decode(headers.metadata["thumbhash"]))
+        assert len(hashed) <= 25
+        average = [255 * band for band in thumb_hash_to_average_rgba(hashed)[:3]]
+        assert average == pytest.approx([200, 40, 40], abs=12)
+    assert all("thumbhash" not in headers.metadata for headers in process(source, ENGINE=engine).headers)
+
+
+def test_a_thumbhash_without_its_package_is_a_settings_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"thumbnailer\[thumbhash\]"):
+        app.build(parse_settings({"THUMBNAILER_THUMBHASH": "on"}), Machine(512, None), {}, MemoryStore())

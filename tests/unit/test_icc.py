@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from functools import cache
+from io import BytesIO
+
+import pytest
+from PIL import Image, ImageCms
+
+from tests.corpus import Row, needs_corpus, rows
+from tests.profiles import ADOBE_RGB, P3, grey_profile, rgb_profile
+from thumbnailer.icc import CMYK, GREY, RGB, is_usable
+
+PROFILE = rgb_profile(P3)
+MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
+
+
+def test_a_profile_is_of_use_for_pixels_of_its_own_colour_space_alone() -> None:
+    assert is_usable(rgb_profile(ADOBE_RGB), RGB)
+    assert is_usable(grey_profile(), GREY)
+    assert not any(is_usable(PROFILE, space) for space in (GREY, CMYK, None))
+
+
+@pytest.mark.parametrize("at", [12, 16, 20, 36])
+def test_a_header_with_a_field_of_nonsense_is_of_no_use(at: int) -> None:
+    assert not is_usable(PROFILE[:at] + b"????" + PROFILE[at + 4 :], RGB)
+
+
+def test_a_profile_without_one_of_its_curves_or_with_a_value_beyond_its_end_is_of_no_use() -> None:
+    assert not is_usable(PROFILE.replace(b"gTRC", b"none", 1), RGB)
+    assert not is_usable(PROFILE[:-1000], RGB)
+    assert not is_usable(PROFILE.replace(b"XYZ \0\0\0\0", b"text\0\0\0\0"), RGB)
+
+
+def test_any_cut_is_judged_without_an_error() -> None:
+    assert [is_usable(PROFILE[:end], RGB) for end in (*range(400), len(PROFILE))] == [False] * 400 + [True]
+
+
+@cache
+def profiles_of_the_corpus() -> dict[str, bytes]:
+    found = {}
+    for row in rows():
+        if profile := _profile(row):
+            found[row.file] = profile
+    return found
+
+
+def _profile(row: Row) -> bytes | None:
+    try:
+        with Image.open(BytesIO(row.read())) as image:
+            return image.info.get("icc_profile")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+
+
+@needs_corpus
+@pytest.mark.parametrize("name", profiles_of_the_corpus())
+def test_a_real_profile_is_of_use_where_little_cms_can_use_it(name: str) -> None:
+    profile = profiles_of_the_corpus()[name]
+    space = profile[16:20]
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(profile))
+        ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), MODES.get(space, "RGB"), "RGB")
+        works = True
+    except (ImageCms.PyCMSError, OSError):
+        works = False
+    assert is_usable(profile, space) == works

@@ -1,0 +1,86 @@
+"""The oldest libraries that strangers' pictures are given to: what is older has a hole that a picture can reach."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Final, NamedTuple
+
+
+class OutdatedLibrary(ImportError):
+    """An engine that must not be used before a library of its is newer."""
+
+
+class Floor(NamedTuple):
+    library: str
+    least: str
+    why: str
+
+
+FLOORS: Final = (
+    Floor("libvips", "8.16.1", "CVE-2025-29769: an AVIF of a TIFF with four bands of no meaning overflows the heap"),
+    Floor("Pillow", "12.1.1", "CVE-2026-25990: tiles outside of their picture are written; no Pillow-SIMD is newer"),
+    Floor("libwebp", "1.3.2", "CVE-2023-4863: the tables of a lossless WebP overflow the heap"),
+    Floor("libheif", "1.23.2", "CVE-2026-84383: nested alpha items of a HEIC overflow the heap"),
+)
+"""libwebp and libheif are those of Pillow and pillow-heif: libvips does not tell what it was built with.
+
+What else is known is out of reach: PSD, FITS and PDF are on no list, and a TIFF of more than five samples a pixel
+(CVE-2026-69242) does not pass the probe.
+"""
+
+
+def require(library: str, found: str) -> None:
+    """Raises OutdatedLibrary."""
+    floor = next(floor for floor in FLOORS if floor.library == library)
+    if not is_enough(floor, found):
+        raise OutdatedLibrary(f"{library} {found} is older than {floor.least} ({floor.why})")
+
+
+def is_enough(floor: Floor, found: str) -> bool:
+    return _numbers(found) >= _numbers(floor.least)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def installed() -> Iterator[tuple[Floor, str]]:
+    """Those of the libraries that are here, with their versions. Imports them."""
+    versions = {"libvips": _libvips, "Pillow": _pillow, "libwebp": _libwebp, "libheif": _libheif}
+    for floor in FLOORS:
+        if version := versions[floor.library]():
+            yield floor, version
+
+
+def _libvips() -> str | None:
+    if not find_spec("pyvips"):
+        return None
+    import pyvips
+
+    return ".".join(str(pyvips.version(part)) for part in range(3))
+
+
+def _pillow() -> str | None:
+    if not find_spec("PIL"):
+        return None
+    import PIL
+
+    return PIL.__version__
+
+
+def _libwebp() -> str | None:
+    if not find_spec("PIL"):
+        return None
+    from PIL import features
+
+    return features.version("webp")
+
+
+def _libheif() -> str | None:
+    if not find_spec("pillow_heif"):
+        return None
+    import pillow_heif
+
+    return str(pillow_heif.libheif_version())

@@ -1,0 +1,223 @@
+"""Pictures that end too early or break off, as a browser shows them: what was decoded, white where nothing was.
+
+Pillow's decoders write row by row into memory that this module has filled with noise beforehand: a row that still is
+that noise was not decoded. libwebp counts its rows itself. At least half of the rows must be there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import random
+import struct
+from collections.abc import Callable, Iterator
+from functools import cache
+from io import BytesIO
+from typing import Any, Final
+
+from PIL import Image
+
+from thumbnailer.errors import Corrupt
+from thumbnailer.model import Format, ImageInfo
+
+LEAST_SHARE: Final = 0.5
+ROW_BY_ROW: Final = frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP, Format.TIFF, Format.BMP, Format.ICO})
+"""Formats whose decoders hand out rows as they come; of the others (AVIF, HEIC, JPEG XL) it is all or nothing."""
+TAIL: Final = 128
+"""Pixels at a row's end that tell whether the row was finished: rows are written from left to right."""
+MISSING_GREY: Final = (127, 128)
+"""What libjpeg makes of rows without data, as it is and inverted."""
+END_OF_IMAGE: Final = b"\xff\xd9"
+WHITE: Final[dict[str, Any]] = {
+    "CMYK": (0, 0, 0, 0),
+    "I;16": 65535,
+    "I;16B": 65535,
+    "LA": (255, 0),
+    "RGBA": (0, 0, 0, 0),
+}
+"""In modes where it is not the largest value of every band; with alpha: nothing at all."""
+
+
+def is_cut(image: Image.Image, info: ImageInfo) -> bool:
+    """Whether a loaded JPEG ends in the grey that libjpeg puts where data is missing, without saying so."""
+    return info.format is Format.JPEG and _is_grey(image.crop((0, image.height - 1, *image.size)).tobytes())
+
+
+def load(image: Image.Image, info: ImageInfo, errors: tuple[type[Exception], ...]) -> Image.Image:
+    """The opened picture's first frame, as far as it can be decoded. `errors` are what decoders raise.
+
+    Raises Corrupt where less than half of its rows can.
+    """
+    noise = _noise_row(image)
+    _prefill(image, noise)
+    if info.format is Format.JPEG and info.progressive:
+        _end_early(image)
+    try:
+        image.load()
+    except errors as error:
+        if image._im is None:
+            raise Corrupt("nothing of it can be decoded") from error
+        image.tile = []  # type: ignore[attr-defined]  # what is there counts as all there is
+    return _completed(image, noise, interlaced=info.progressive and info.format is not Format.JPEG)
+
+
+# --- which rows were decoded --------------------------------------------------------------------------------------
+
+
+def _noise_row(image: Image.Image) -> Callable[[str], Image.Image]:
+    """A row that no picture holds, in whatever mode the decoder turns out to write; the same every time."""
+
+    @cache
+    def row(mode: str) -> Image.Image:
+        size = len(Image.new(mode, (image.width, 1)).tobytes())
+        return Image.frombytes(mode, (image.width, 1), random.Random(1).randbytes(size))  # noqa: S311
+
+    return row
+
+
+def _prefill(image: Image.Image, noise: Callable[[str], Image.Image]) -> None:
+    """Noise in the memory that the decoder is about to write to."""
+    prepare = image.load_prepare  # type: ignore[attr-defined]
+
+    def prepare_with_noise() -> None:
+        prepare()
+        filled = noise(image.im.mode).resize(image.size, Image.Resampling.NEAREST)
+        image.im.paste(filled.im, (0, 0, *image.size))
+
+    image.load_prepare = prepare_with_noise  # type: ignore[attr-defined]
+
+
+def _end_early(image: Image.Image) -> None:
+    """An end where the file breaks off: libjpeg then shows what the scans so far add up to."""
+    file = image.fp  # type: ignore[attr-defined]
+    ends = iter([END_OF_IMAGE])
+    image.load_read = lambda size: file.read(size) or next(ends, b"")  # type: ignore[attr-defined]
+
+
+def _completed(image: Image.Image, noise: Callable[[str], Image.Image], interlaced: bool) -> Image.Image:
+    """What was not decoded painted over. Raises Corrupt where that is more than half."""
+    decoded_pixels = Image.Image()._new(image.im)
+    missing = _missing_rows(_bytes(decoded_pixels), _bytes(noise(image.im.mode)), image.width, image.height)
+    decoded = image.height - len(missing)
+    if decoded < LEAST_SHARE * image.height:
+        raise Corrupt(f"of its {image.height} rows {decoded} can be decoded; at least half are needed")
+    icc = image.info.get("icc_profile")
+    whole = image if image.mode != "P" else image.convert("RGBA" if "transparency" in image.info else "RGB")
+    for top in missing:
+        row = (0, top, whole.width, top + 1)
+        if interlaced and top:
+            whole.paste(whole.crop((0, top - 1, whole.width, top)), row)
+        else:
+            whole.paste(WHITE.get(whole.mode, "white"), row)
+    whole.info = {"icc_profile": icc} if icc else {}
+    return whole
+
+
+def _bytes(image: Image.Image) -> bytes:
+    return (image.convert("L") if image.mode == "1" else image).tobytes()
+
+
+def _missing_rows(pixels: bytes, noise: bytes, width: int, height: int) -> list[int]:
+    stride = len(noise)
+    rows = [pixels[start : start + stride] for start in range(0, stride * height, stride)]
+    grey = next((number for number, row in enumerate(reversed(rows)) if not _is_grey(row)), height)
+    looked_at = _tail_of(width, stride)
+    return [
+        number
+        for number, row in enumerate(rows)
+        if number >= height - grey or all(row[at] == noise[at] for at in looked_at)
+    ]
+
+
+def _tail_of(width: int, stride: int) -> list[int]:
+    """Bytes of a row's last odd columns: of an interlaced PNG's even rows those are the last that come."""
+    depth = stride // width
+    columns = [column for column in range(max(0, width - TAIL), width) if column % 2] or [0]
+    return [column * depth + band for column in columns for band in range(depth)]
+
+
+def _is_grey(row: bytes) -> bool:
+    return row[0] in MISSING_GREY and row == row[:1] * len(row)
+
+
+# --- WebP ---------------------------------------------------------------------------------------------------------
+
+RGBA: Final = 1  # MODE_RGBA of libwebp's decode.h
+MOST_CHUNKS: Final = 200_000
+
+
+def load_webp(data: bytes, info: ImageInfo) -> Image.Image:
+    """A WebP that breaks off: its whole frames where it is animated, else the rows that libwebp can decode.
+
+    Raises Corrupt where no frame is whole, or less than half of the rows are there.
+    """
+    chunks = list(_chunks(data))
+    icc = next((payload for kind, payload in chunks if kind == b"ICCP"), None)
+    if info.frames > 1:
+        return _whole_frames(chunks)
+    image = _decoded_rows(data, info)
+    if icc:
+        image.info["icc_profile"] = icc
+    return image
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and payload of each chunk that is whole (RFC 9649, section 2.3)."""
+    position = 12
+    for _ in range(MOST_CHUNKS):
+        if position + 8 > len(data):
+            return
+        kind, size = struct.unpack_from("<4sI", data, position)
+        if position + 8 + size > len(data):
+            return
+        yield kind, data[position + 8 : position + 8 + size]
+        position += 8 + size + size % 2
+
+
+def _whole_frames(chunks: list[tuple[bytes, bytes]]) -> Image.Image:
+    if not any(kind == b"ANMF" for kind, _ in chunks):
+        raise Corrupt("not one frame of the animation is whole")
+    body = b"".join(struct.pack("<4sI", kind, len(part)) + part + b"\0" * (len(part) % 2) for kind, part in chunks)
+    return Image.open(BytesIO(b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body), formats=["WEBP"])
+
+
+def _decoded_rows(data: bytes, info: ImageInfo) -> Image.Image:
+    stride = 4 * info.width
+    pixels = bytearray(stride * info.height)  # zeros: nothing at all
+    webp = _libwebp()
+    buffer = (ctypes.c_char * len(pixels)).from_buffer(pixels)
+    decoder = webp.WebPINewRGB(RGBA, buffer, len(pixels), stride)
+    if not decoder:
+        raise Corrupt("libwebp cannot decode it")
+    try:
+        webp.WebPIUpdate(decoder, data, len(data))  # its verdict is known: the data ends too early, or is broken
+        rows = ctypes.c_int(0)
+        webp.WebPIDecGetRGB(decoder, ctypes.byref(rows), None, None, None)
+    finally:
+        webp.WebPIDelete(decoder)
+    if rows.value < LEAST_SHARE * info.height:
+        raise Corrupt(f"of its {info.height} rows {rows.value} can be decoded; at least half are needed")
+    image = Image.frombuffer("RGBA", (info.width, info.height), pixels, "raw", "RGBA", 0, 1)
+    return image if info.has_alpha else _on_white(image)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image)
+    return white
+
+
+@cache
+def _libwebp() -> Any:
+    """The libwebp that Pillow itself uses; only its incremental decoder says how far it came (decode.h)."""
+    from PIL import _webp
+
+    library = ctypes.CDLL(_webp.__file__)
+    library.WebPINewRGB.restype = ctypes.c_void_p
+    library.WebPINewRGB.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
+    library.WebPIUpdate.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
+    pointer = ctypes.POINTER(ctypes.c_int)
+    library.WebPIDecGetRGB.restype = ctypes.c_void_p
+    library.WebPIDecGetRGB.argtypes = [ctypes.c_void_p, pointer, pointer, pointer, pointer]
+    library.WebPIDelete.restype = None
+    library.WebPIDelete.argtypes = [ctypes.c_void_p]
+    return library
