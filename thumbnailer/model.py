@@ -135,8 +135,8 @@ class ImageInfo:
     band: int = 1
     """Rows that must be decoded to hand out one of them, where the file decides that: a TIFF's tiles."""
     held: int = 0
-    """Bytes that a decoder copies into memory as they are in the file: a TIFF's tags, a WebP as a whole; of a PNG what
-    its texts are unpacked."""
+    """Bytes that decoders copy and copy again, beside the pixels: a TIFF's tags, a WebP's metadata, a HEIF as a whole;
+    of a PNG what its texts are unpacked."""
 
     @property
     def pixels(self) -> int:

@@ -119,10 +119,10 @@ def _first(head: Head, layout: _Layout, directory: _Directory, tag: int, default
 
 def _block_rows(head: Head, layout: _Layout, directory: _Directory, height: int) -> int:
     """A strip is as high as the picture unless it is said to be lower (TIFF 6.0, page 39)."""
-    if TILE_HEIGHT in directory.entries:
-        return _first(head, layout, directory, TILE_HEIGHT, height)
     if _first(head, layout, directory, COMPRESSION, UNCOMPRESSED) == UNCOMPRESSED:
         return 0
+    if TILE_HEIGHT in directory.entries:
+        return _first(head, layout, directory, TILE_HEIGHT, height)
     return min(height, _first(head, layout, directory, ROWS_PER_STRIP, height) or height)
 
 
