@@ -218,7 +218,7 @@ def _vips_decoder(work: Work) -> tuple[float, float]:
             planes = info.pixels * (4 if info.samples == 4 else 2 * (info.samples - 1.5))  # at full size, or alpha's
             return decoded + planes + work.source_bytes, 2 * decoded + work.source_bytes
         case Format.AVIF:
-            at_most = info.pixels * (12.4 + 2 * _sample_bytes(info) * info.samples)
+            at_most = 8 * MB + info.pixels * (11.9 + 2 * _sample_bytes(info) * info.samples)
             return at_most + work.source_bytes, info.pixels * pixel + work.source_bytes
         case Format.TIFF if info.band > 1:
             return both(min(info.band, info.width) * info.band * pixel)  # one tile, taken for a square

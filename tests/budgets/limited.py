@@ -80,6 +80,7 @@ def main(folder: str, memory_mb: str, renditions: str, seeds: str) -> None:
         for seed in map(int, seeds.split(",")):
             order = random.Random(seed).sample(keys, len(keys)) if seed else keys
             runner.run(work(Path(folder), int(memory_mb), renditions, order, together=seed > 0))
+    print("#", [l.split() for l in Path("/proc/self/status").read_text().splitlines() if l[:5] in ("VmHWM", "RssAn", "RssFi", "VmRSS")])
 
 
 if __name__ == "__main__":
