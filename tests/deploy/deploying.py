@@ -2,9 +2,9 @@
 
 moto makes buckets, queues, role, log group, function, mapping, rule and permission. It cannot do the types in `UNABLE`;
 of a bucket it drops everything but name and encryption, of a queue the RedriveAllowPolicy, of a function package type,
-architecture, storage and log group. What the way of a picture needs of that is put in place here through AWS's own API,
-from the same translated template with the same parameters: never from a second description. The bucket policies are left
-out: they refuse plain HTTP, which is what the emulator speaks. The rest is tested as data in test_template.py.
+architecture, storage and log group. What the way of a picture needs of that is put in place here through AWS's own
+API, from the same translated template with the same parameters: never from a second description. The bucket policies
+are left out: they refuse plain HTTP, which is what the emulator speaks. The rest is tested as data in test_template.py.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ def _notification(wanted: Mapping[str, Any]) -> dict[str, Any]:
     if "LambdaConfigurations" in wanted:
         return {
             "LambdaFunctionConfigurations": [
-                {"LambdaFunctionArn": one["Function"], "Events": [one["Event"]]} for one in wanted["LambdaConfigurations"]
+                {"LambdaFunctionArn": one["Function"], "Events": [one["Event"]]}
+                for one in wanted["LambdaConfigurations"]
             ]
         }
     return {

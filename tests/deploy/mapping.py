@@ -119,5 +119,5 @@ def given_back(answer: Any, ids: Collection[str]) -> set[str]:
     if not isinstance(answer, Mapping):
         return set(ids)
     items = answer.get("batchItemFailures") or []
-    named = [item.get("itemIdentifier") if isinstance(item, Mapping) else None for item in items]
-    return set(named) if all(one in ids for one in named) else set(ids)
+    named = {str(item.get("itemIdentifier")) if isinstance(item, Mapping) else "" for item in items}
+    return named if named <= set(ids) else set(ids)

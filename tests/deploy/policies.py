@@ -1,4 +1,4 @@
-"""Says what a policy allows, as IAM does: an explicit deny wins, then an allow; conditions on missing keys are false."""
+"""What a policy says of a request, as IAM reads it: a deny wins over an allow, a condition on a missing key fails."""
 
 from __future__ import annotations
 

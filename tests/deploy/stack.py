@@ -1,4 +1,4 @@
-"""The template as data: translated by AWS's own SAM translator, with parameters given, resolved as CloudFormation would.
+"""The template as data: translated by AWS's own SAM translator, and resolved with parameters as CloudFormation would.
 
 `Stack` knows the intrinsic functions the template uses and no others: one more raises.
 """
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,7 +77,7 @@ class Stack:
         name: str = "thumbnailer",
         physical: Mapping[str, str] | None = None,
     ) -> None:
-        self.template = template or translated()
+        self.template = template or _translated()
         self.name = name
         self._physical = physical or {}
         declared = self.template["Parameters"]
@@ -104,7 +104,7 @@ class Stack:
 
     # --- what CloudFormation makes --------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def resources(self) -> dict[str, Resource]:
         return {
             id_: Resource(id_, written["Type"], self.resolve(written.get("Properties", {})))

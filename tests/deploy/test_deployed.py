@@ -79,7 +79,9 @@ def start(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         running = Running(deploy(aws, template, **parameters), monkeypatch)
         if running.deployed.mapping is not None and parameters.get("Trigger", "queue") == "queue":
             at_once = {**running.deployed.mapping, "MaximumBatchingWindowInSeconds": 0}
-            assert QueueMapping(at_once, running.sqs, post).deliver()  # S3's test event, sent when a notification is set
+            assert QueueMapping(
+                at_once, running.sqs, post
+            ).deliver()  # S3's test event, sent when a notification is set
         return running
 
     yield deployed
@@ -107,7 +109,7 @@ def test_the_buckets_are_there_and_private(start: Start) -> None:
     assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == [SOURCE, DESTINATION]
     for bucket in (SOURCE, DESTINATION):
         blocked = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
-        assert blocked and all(blocked.values())
+        assert list(blocked.values()) == [True] * 4
         (rule,) = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
         assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
         (owner,) = s3.get_bucket_ownership_controls(Bucket=bucket)["OwnershipControls"]["Rules"]
@@ -230,7 +232,7 @@ def test_without_a_window_a_batch_is_at_most_the_batch_size(start: Start, sample
 
 def test_an_existing_bucket_sends_by_eventbridge(start: Start, aws: Cloud, samples: dict[str, bytes]) -> None:
     aws.s3.create_bucket(Bucket=SOURCE)
-    switched_on = {"EventBridgeConfiguration": {}}  # what README says to do
+    switched_on: Any = {"EventBridgeConfiguration": {}}  # what README says to do
     aws.s3.put_bucket_notification_configuration(Bucket=SOURCE, NotificationConfiguration=switched_on)
     running = start(Trigger="eventbridge", CreateSourceBucket="false")
     moved("50% of+it.jpg", samples["coffee-rotated-by-exif.jpg"], running)
@@ -249,7 +251,9 @@ def test_the_bucket_invokes_the_function_directly(
     """What moto would have Docker do with the event of the picture is done in this process."""
     running = start(Trigger="direct")
     invoked: list[tuple[str, str]] = []
-    monkeypatch.setattr(LambdaFunction, "invoke", lambda function, body, *_: invoked.append((function.function_arn, body)))
+    monkeypatch.setattr(
+        LambdaFunction, "invoke", lambda function, body, *_: invoked.append((function.function_arn, body))
+    )
     function = running.deployed.outputs["FunctionName"]
     running.cloud.put("a b.jpg", samples["coffee-rotated-by-exif.jpg"])
     ((arn, body),) = invoked
