@@ -53,7 +53,7 @@ def build(target: Target, extras: Sequence[str], folder: Path) -> Built:
     """Installs, strips, compiles and checks, in `folder`, which is empty. Raises PackingError."""
     code, dependencies = folder / "code", folder / "dependencies"
     install(target, extras, dependencies)
-    stripped = strip(dependencies)
+    stripped = strip(dependencies, target.system)
     objects = shared_objects(dependencies)
     if wrong := problems(objects, target):
         raise DoesNotLoad(f"this would not load in {target.system.name}:\n" + "\n".join(f"  {p}" for p in wrong))

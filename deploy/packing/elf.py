@@ -96,7 +96,7 @@ def _read(path: Path) -> SharedObject:
         versions: dict[str, tuple[str, ...]] = {}
         for section in elf.iter_sections():
             if isinstance(section, DynamicSection):
-                needed += [cast(Any, tag).needed for tag in section.iter_tags("DT_NEEDED")]
+                needed += [cast("Any", tag).needed for tag in section.iter_tags("DT_NEEDED")]
             elif isinstance(section, GNUVerNeedSection):
                 for library, asked in section.iter_versions():
                     versions[str(library.name)] = tuple(str(version.name) for version in asked)

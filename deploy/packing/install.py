@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -30,14 +31,15 @@ UNREACHABLE: Final = re.compile(r"Failed to fetch|error sending request|dns erro
 
 def install(target: Target, extras: Sequence[str], folder: Path) -> None:
     """The project's dependencies, of the versions in constraints.txt, into `folder`. Raises CannotInstall."""
-    constraints = folder.with_name(f"{folder.name}-constraints.txt")
-    constraints.write_text(constrained((ROOT / "constraints.txt").read_text(), target))
-    chosen = [f"--constraint={constraints}"]
-    oldest = [f"{package}=={target.system.instead[package]}" for package in target.system.oldest_wheel]
-    if oldest:  # what is there already, the second step leaves alone
-        _uv(target, "manylinux2014", folder, [*chosen, "--no-deps", *oldest])
-    wanted = [f"--extra={extra}" for extra in (*EXTRAS, *extras)]
-    _uv(target, target.system.manylinux, folder, [*chosen, *wanted, "--requirements", str(ROOT / "pyproject.toml")])
+    with tempfile.NamedTemporaryFile("w", prefix="constraints-", suffix=".txt") as constraints:
+        constraints.write(constrained((ROOT / "constraints.txt").read_text(), target))
+        constraints.flush()
+        chosen = f"--constraint={constraints.name}"
+        older = [f"{package}=={version}" for package, version in target.system.instead.items()]
+        if older:  # what is there already, the second step leaves alone
+            _uv(target, "manylinux2014", folder, [chosen, "--no-deps", *older])
+        wanted = [f"--extra={extra}" for extra in (*EXTRAS, *extras)]
+        _uv(target, target.system.manylinux, folder, [chosen, *wanted, f"--requirements={ROOT / 'pyproject.toml'}"])
 
 
 def constrained(constraints: str, target: Target) -> str:

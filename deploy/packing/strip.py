@@ -6,12 +6,13 @@ Measured by what is opened when every sample goes through the handler, with both
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from deploy.packing.elf import shared_objects, unneeded
+from deploy.packing.target import System
 
 
 class Rule(NamedTuple):
@@ -55,11 +56,7 @@ RULES: Final = (
         ("cffi/*", "pycparser/*", "pycparser-*"),
     ),
     Rule("Prometheus", "Lambda's metrics are lines of the log", ("prometheus_client/*", "prometheus_client-*")),
-    Rule(
-        "fonts, Tk and formulas",
-        "thumbnails have no text; nothing is drawn on a screen, computed or morphed",
-        ("PIL/_imagingft.*", "PIL/_imagingtk.*", "PIL/_imagingmath.*", "PIL/_imagingmorph.*"),
-    ),
+    Rule("fonts and Tk", "thumbnails have no text and no window", ("PIL/_imagingft.*", "PIL/_imagingtk.*")),
     Rule("aiohttp's server", "only its client is used", ("aiohttp/web*.py", "aiohttp/worker.py")),
     Rule("time zones", "botocore reckons in UTC", ("dateutil/zoneinfo/*.tar.gz",)),
 )
@@ -67,27 +64,28 @@ UNNEEDED: Final = "libraries"
 """The name that native libraries go under which no shared object asks for any more."""
 
 
-def rule_for(path: str) -> Rule | None:
-    """The first rule that leaves out `path`, which is relative to the folder that was installed to."""
-    return next((rule for rule in RULES if rule.matches(path)), None)
+def rules_for(system: System) -> tuple[Rule, ...]:
+    """All rules, and what does not load in `system`."""
+    return (*RULES, Rule("what does not load", f"in {system.name}", system.without)) if system.without else RULES
 
 
-def strip(tree: Path) -> dict[str, int]:
+def strip(tree: Path, system: System) -> dict[str, int]:
     """Deletes what is left out; how many bytes went by which rule."""
-    gone = dict.fromkeys((*(rule.name for rule in RULES), UNNEEDED), 0)
-    for name, path in list(_left_out(tree)):
-        gone[name] += path.stat().st_size
-        path.unlink()
+    rules = rules_for(system)
+    gone = dict.fromkeys((*(rule.name for rule in rules), UNNEEDED), 0)
+    for path in [path for path in tree.rglob("*") if path.is_file()]:
+        if rule := first_match(path.relative_to(tree).as_posix(), rules):
+            gone[rule.name] += path.stat().st_size
+            path.unlink()
     for path in unneeded(shared_objects(tree)):
         gone[UNNEEDED] += path.stat().st_size
         path.unlink()
     return gone
 
 
-def _left_out(tree: Path) -> Iterator[tuple[str, Path]]:
-    for path in tree.rglob("*"):
-        if path.is_file() and (rule := rule_for(path.relative_to(tree).as_posix())):
-            yield rule.name, path
+def first_match(path: str, rules: Sequence[Rule] = RULES) -> Rule | None:
+    """The rule that leaves out `path`, which is relative to the folder that was installed to."""
+    return next((rule for rule in rules if rule.matches(path)), None)
 
 
 def _any(path: str, patterns: tuple[str, ...]) -> bool:

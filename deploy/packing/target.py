@@ -20,9 +20,9 @@ class System:
     manylinux: str
     """the newest wheels that are asked for; what is in them is read afterwards"""
     instead: Mapping[str, str] = field(default_factory=dict)
-    """the versions that still run there, for packages whose newest do not"""
-    oldest_wheel: tuple[str, ...] = ()
-    """of these packages' several wheels, the manylinux2014 one"""
+    """of packages whose newest do not load there, the last version with a manylinux2014 wheel, which is taken"""
+    without: tuple[str, ...] = ()
+    """paths of packages that no version of loads there"""
 
 
 # glibc and gcc: docs.aws.amazon.com/linux/al2023/ug/glibc-gcc-and-binutils.html; what a gcc's libstdc++ and libgcc_s
@@ -37,8 +37,9 @@ AMAZON_LINUX_2: Final = System(
     "Amazon Linux 2",
     {"GLIBC": (2, 26), "GLIBCXX": (3, 4, 24), "CXXABI": (1, 3, 11), "GCC": (7, 0, 0), "ZLIB": (1, 2, 7)},
     manylinux="manylinux_2_28",
-    instead={"pillow": "12.2.0", "pyvips-binary": "8.18.0"},
-    oldest_wheel=("pillow",),
+    instead={"pillow": "12.2.0"},
+    # pyvips-binary 8.18.0 is the last for its glibc, and has none of the functions that pyvips 3.2 added
+    without=("pyvips/*", "pyvips-*", "_libvips.*", "pyvips_binary*", "_cffi_backend.*", "cffi-*"),
 )
 RUNTIMES: Final = {
     "3.11": AMAZON_LINUX_2,
