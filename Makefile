@@ -5,8 +5,10 @@
 # make matrix    which rows of the bad-input matrix the tests show
 # make bench     CPU time of both engines, a row a format
 # make lambda    the function under AWS's runtime interface emulator: a real S3 and a real SQS event
+# make image     the container image, Lambda by default; with Pillow-SIMD on x86-64
+# make test-image    builds and tests it, and says its size and what a picture takes in it
 # make constraints   newer versions of all that is installed
-.PHONY: demo test check lint types layers simd matrix bench lambda browser constraints clean
+.PHONY: demo test check lint types layers simd matrix bench lambda image test-image browser constraints clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -43,6 +45,15 @@ matrix: .venv/.dev
 
 lambda: .venv/.dev $(BIN)/aws-lambda-rie
 	$(BIN)/python -m bench lambda $(ARGS)
+
+image:
+	deploy/image build $(ARGS)
+
+test-image: export THUMBNAILER_TEST_IMAGE = $(or $(IMAGE),thumbnailer)
+test-image: .venv/.dev $(BIN)/aws-lambda-rie
+	deploy/image build
+	$(BIN)/pytest tests/image $(ARGS)
+	$(BIN)/python -m tests.image
 
 bench: .venv/.dev
 	$(BIN)/python -m bench engines $(ARGS)
