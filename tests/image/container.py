@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import subprocess
+import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -51,6 +52,20 @@ def engine(*arguments: str) -> str:
 def config() -> dict[str, Any]:
     found: dict[str, Any] = json.loads(engine("image", "inspect", IMAGE))[0]["Config"]
     return found
+
+
+@contextmanager
+def exported() -> Iterator[tarfile.TarFile]:
+    """The image's files as they lie in its layers, to be read once, one after another."""
+    container = engine("create", IMAGE).strip()
+    try:
+        with (
+            subprocess.Popen([SCRIPT, "engine", "export", container], stdout=subprocess.PIPE) as export,
+            tarfile.open(fileobj=export.stdout, mode="r|") as image,
+        ):
+            yield image
+    finally:
+        engine("rm", container)
 
 
 class Running:

@@ -6,9 +6,10 @@ import ast
 import re
 import subprocess
 import sys
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.image.container import ROOT, SITE, config, run, shell
+from tests.image.container import ROOT, SITE, config, exported, run, shell
 
 
 def test_it_starts_the_lambda_by_default_and_is_not_root() -> None:
@@ -78,6 +79,16 @@ def test_nothing_of_the_machine_that_built_it_is_in_it() -> None:
     assert shell(strange) == ""
     environment = [name.partition("=")[0] for name in config()["Env"]]
     assert set(environment) <= {"LANG", "PATH", "PYTHONDONTWRITEBYTECODE", "container"}
+
+
+def test_the_machine_that_built_it_left_neither_its_name_nor_its_name_servers() -> None:
+    """Looked up in the layers: what runs has these files from the engine."""
+    own = {name: Path(name).read_bytes() for name in ("/etc/hostname", "/etc/resolv.conf") if Path(name).exists()}
+    with exported() as image:
+        for member in image:
+            name = f"/{member.name.removeprefix('./')}"
+            if own.get(name) and (file := image.extractfile(member)):
+                assert file.read() != own[name], name
 
 
 def _index_words() -> set[str]:
