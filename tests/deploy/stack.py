@@ -12,7 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import boto3
 from samtranslator.parser.parser import Parser
@@ -260,6 +260,50 @@ def as_list(value: Any) -> list[Any]:
 
 def dashboard(stack: Stack) -> Any:
     return json.loads(stack["Dashboard"]["DashboardBody"])
+
+
+# --- what it watches ----------------------------------------------------------------------------------------------
+
+
+class Series(NamedTuple):
+    """What CloudWatch tells one line of a chart from another by."""
+
+    namespace: str
+    name: str
+    dimensions: frozenset[tuple[str, str]]
+
+
+def shown(stack: Stack) -> set[Series]:
+    """What the dashboard's charts show."""
+    charts = [widget for widget in dashboard(stack)["widgets"] if widget["type"] == "metric"]
+    return {series for chart in charts for series in _of_chart(chart["properties"]["metrics"])}
+
+
+def _of_chart(metrics: list[list[Any]]) -> list[Series]:
+    """In a chart, a dot stands for what the metric above has in its place."""
+    found: list[Series] = []
+    above: list[str] = []
+    for metric in metrics:
+        words = [word for word in metric if isinstance(word, str)]
+        above = [above[place] if word == "." else word for place, word in enumerate(words)]
+        namespace, name, *dimensions = above
+        found.append(Series(namespace, name, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True))))
+    return found
+
+
+def alarmed(stack: Stack) -> set[Series]:
+    """What the alarms look at."""
+    written = [alarm.properties for alarm in stack.of_type("AWS::CloudWatch::Alarm")]
+    single = [one for one in written if "MetricName" in one]
+    of_expressions = [
+        part["MetricStat"]["Metric"] for one in written for part in one.get("Metrics", []) if "MetricStat" in part
+    ]
+    return {
+        Series(
+            one["Namespace"], one["MetricName"], frozenset((part["Name"], part["Value"]) for part in one["Dimensions"])
+        )
+        for one in single + of_expressions
+    }
 
 
 def _text(value: Any) -> str:

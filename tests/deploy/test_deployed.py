@@ -172,7 +172,7 @@ def test_a_zip_takes_the_image_s_place(start: Start, aws: Cloud) -> None:
 def test_alarms_and_dashboard_are_there(start: Start) -> None:
     cloudwatch = start(AlarmTopicArn=f"arn:aws:sns:us-east-1:{ACCOUNT}:ops").cloud.client("cloudwatch")
     alarms = cloudwatch.describe_alarms()["MetricAlarms"]
-    assert len(alarms) == 4
+    assert len(alarms) == 5
     assert all(alarm["AlarmActions"] == alarm["OKActions"] != [] for alarm in alarms)
     (dashboard,) = cloudwatch.list_dashboards()["DashboardEntries"]
     assert dashboard["DashboardName"] == "thumbnailer-us-east-1"

