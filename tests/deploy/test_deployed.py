@@ -1,6 +1,7 @@
 """The deployed template at work: a picture goes in at one end and its thumbnail comes out at the other.
 
-The emulator is moto; what it cannot do is said in deploying.py, and what runs the queue in mapping.py.
+The emulator is moto; what it cannot do is said in deploying.py, and what runs the queue in mapping.py. Here the
+function runs in this process, which is quick; in test_runtime.py as in AWS.
 """
 
 from __future__ import annotations
@@ -11,53 +12,17 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 import pytest
-from moto.awslambda.models import LambdaFunction
 
 from handler import aws_lambda
 from tests.cloud import DESTINATION, SOURCE, Cloud
 from tests.conftest import Context
-from tests.deploy.deploying import Deployed, deploy
-from tests.deploy.mapping import Delivery, InvocationFailed, QueueMapping, given_back
+from tests.deploy.deploying import deploy
+from tests.deploy.mapping import InvocationFailed, QueueMapping, given_back
+from tests.deploy.running import DEAD, EVENTS, NO_EVENT, Running, emptied
 from tests.deploy.stack import ACCOUNT, AS_ZIP, translated
 from tests.pictures import opened
 
-Start = Callable[..., "Running"]
-NO_EVENT = "this is no event"
-
-
-class Running:
-    """A deployed stack with its function in this process, in the environment that the stack gives it."""
-
-    def __init__(self, deployed: Deployed, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.deployed, self.cloud = deployed, deployed.cloud
-        for name, value in deployed.environment().items():
-            monkeypatch.setenv(name, value)
-        self.sqs = self.cloud.client("sqs")
-
-    @property
-    def mapping(self) -> QueueMapping:
-        assert self.deployed.mapping is not None
-        return QueueMapping(self.deployed.mapping, self.sqs, post)
-
-    def attributes(self, queue: str) -> dict[str, str]:
-        url = self.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
-        answer: dict[str, str] = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-        return answer
-
-    def holds(self, queue: str) -> int:
-        """Messages in a queue, seen or hidden."""
-        told = self.attributes(queue)
-        return int(told["ApproximateNumberOfMessages"]) + int(told["ApproximateNumberOfMessagesNotVisible"])
-
-    def send(self, body: str) -> None:
-        """Puts a message into the queue as it is."""
-        self.sqs.send_message(QueueUrl=self.mapping.url, MessageBody=body)
-
-    def dead_letters(self) -> list[str]:
-        """The bodies of messages in the dead-letter queue."""
-        url = self.sqs.get_queue_url(QueueName="thumbnailer-dead")["QueueUrl"]
-        answer = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0)
-        return [message["Body"] for message in answer.get("Messages", [])]
+Start = Callable[..., Running]
 
 
 def post(event: dict[str, Any]) -> Any:
@@ -69,29 +34,24 @@ def post(event: dict[str, Any]) -> Any:
 
 
 @pytest.fixture
-def start(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Deploys with the given parameters into an empty cloud, which itself invokes no function: it would ask Docker."""
-    monkeypatch.setattr(LambdaFunction, "invoke", lambda *_: "{}")
-    for bucket in (SOURCE, DESTINATION):
-        aws.s3.delete_bucket(Bucket=bucket)
+def invoked(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    return emptied(aws, monkeypatch)
+
+
+@pytest.fixture
+def start(aws: Cloud, invoked: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Deploys into an empty cloud; the function is this process, with the environment that the stack gives it."""
 
     def deployed(template: Mapping[str, Any] | None = None, **parameters: str) -> Running:
-        running = Running(deploy(aws, template, **parameters), monkeypatch)
-        if running.deployed.mapping is not None and parameters.get("Trigger", "queue") == "queue":
-            at_once = {**running.deployed.mapping, "MaximumBatchingWindowInSeconds": 0}
-            assert QueueMapping(
-                at_once, running.sqs, post
-            ).deliver()  # S3's test event, sent when a notification is set
+        running = Running(deploy(aws, template, **parameters), post)
+        for name, value in running.deployed.environment().items():
+            monkeypatch.setenv(name, value)
+        if parameters.get("Trigger", "queue") == "queue":
+            running.take_test_event()
         return running
 
     yield deployed
     aws_lambda.close()
-
-
-def moved(key: str, body: bytes, running: Running) -> list[Delivery]:
-    """Puts an object into the source bucket and carries the events through."""
-    running.cloud.put(key, body)
-    return running.mapping.deliver_all()
 
 
 # --- what is there ------------------------------------------------------------------------------------------------
@@ -130,14 +90,14 @@ def test_the_notification_is_wired_to_the_queue(start: Start) -> None:
         (arn, "s3:LifecycleExpiration:*"),
         (arn, "s3:ObjectRestore:Completed"),
     }
-    allowed = json.loads(running.attributes("thumbnailer-events")["Policy"])["Statement"][1]
+    allowed = json.loads(running.attributes(EVENTS)["Policy"])["Statement"][1]
     assert allowed["Principal"] == {"Service": "s3.amazonaws.com"}
     assert allowed["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
 
 
 def test_the_queues_are_tied_to_each_other_and_to_the_function(start: Start) -> None:
     running = start(Timeout="30", BatchWindow="5", MaxReceiveCount="3", BatchSize="100", MaximumConcurrency="7")
-    events, dead = running.attributes("thumbnailer-events"), running.attributes("thumbnailer-dead")
+    events, dead = running.attributes(EVENTS), running.attributes(DEAD)
     assert events["VisibilityTimeout"] == "185"
     assert json.loads(events["RedrivePolicy"]) == {"deadLetterTargetArn": dead["QueueArn"], "maxReceiveCount": 3}
     assert int(dead["MessageRetentionPeriod"]) > int(events["MessageRetentionPeriod"])
@@ -188,16 +148,16 @@ def test_what_cloudformation_would_refuse_is_not_deployed(aws: Cloud) -> None:
 
 def test_a_picture_in_the_source_bucket_becomes_a_thumbnail(start: Start, samples: dict[str, bytes]) -> None:
     running = start()
-    (delivery,) = moved("albums/red flower+1.jpg", samples["coffee-rotated-by-exif.jpg"], running)
+    (delivery,) = running.moved("albums/red flower+1.jpg", samples["coffee-rotated-by-exif.jpg"])
     assert (delivery.answer, delivery.kept) == ({"batchItemFailures": []}, ())
     thumbnail = running.cloud.thumbnail("albums/red flower+1.jpg")
     assert opened(thumbnail["Body"]).size == (128, 85)
-    assert running.holds("thumbnailer-events") == running.holds("thumbnailer-dead") == 0
+    assert running.holds(EVENTS) == running.holds(DEAD) == 0
 
 
 def test_the_thumbnail_goes_when_the_picture_goes(start: Start, samples: dict[str, bytes]) -> None:
     running = start()
-    moved("a.jpg", samples["coffee-rotated-by-exif.jpg"], running)
+    running.moved("a.jpg", samples["coffee-rotated-by-exif.jpg"])
     assert running.cloud.thumbnails() == ["a.jpg"]
     running.cloud.s3.delete_object(Bucket=SOURCE, Key="a.jpg")
     assert running.mapping.deliver_all()
@@ -208,7 +168,7 @@ def test_the_settings_reach_the_function(start: Start, samples: dict[str, bytes]
     running = start(
         Renditions="big=300x300:cover:webp:q80, small=40x", Destination="small-{bucket}", CacheControl="max-age=60"
     )
-    moved("a.jpg", samples["coffee-rotated-by-exif.jpg"], running)
+    running.moved("a.jpg", samples["coffee-rotated-by-exif.jpg"])
     listed = running.cloud.s3.list_objects_v2(Bucket=f"small-{SOURCE}")["Contents"]
     assert [item["Key"] for item in listed] == ["a.jpg/big.webp", "a.jpg/small.jpg"]
     assert running.cloud.s3.head_object(Bucket=f"small-{SOURCE}", Key="a.jpg/big.webp")["CacheControl"] == "max-age=60"
@@ -235,25 +195,21 @@ def test_an_existing_bucket_sends_by_eventbridge(start: Start, aws: Cloud, sampl
     switched_on: Any = {"EventBridgeConfiguration": {}}  # what README says to do
     aws.s3.put_bucket_notification_configuration(Bucket=SOURCE, NotificationConfiguration=switched_on)
     running = start(Trigger="eventbridge", CreateSourceBucket="false")
-    moved("50% of+it.jpg", samples["coffee-rotated-by-exif.jpg"], running)
+    running.moved("50% of+it.jpg", samples["coffee-rotated-by-exif.jpg"])
     assert running.cloud.thumbnails() == ["50% of+it.jpg"]
 
 
 def test_a_bucket_of_the_stack_sends_by_eventbridge(start: Start, samples: dict[str, bytes]) -> None:
     running = start(Trigger="eventbridge")
-    moved("a b.jpg", samples["coffee-rotated-by-exif.jpg"], running)
+    running.moved("a b.jpg", samples["coffee-rotated-by-exif.jpg"])
     assert running.cloud.thumbnails() == ["a b.jpg"]
 
 
 def test_the_bucket_invokes_the_function_directly(
-    start: Start, samples: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    start: Start, samples: dict[str, bytes], invoked: list[tuple[str, str]]
 ) -> None:
     """What moto would have Docker do with the event of the picture is done in this process."""
     running = start(Trigger="direct")
-    invoked: list[tuple[str, str]] = []
-    monkeypatch.setattr(
-        LambdaFunction, "invoke", lambda function, body, *_: invoked.append((function.function_arn, body))
-    )
     function = running.deployed.outputs["FunctionName"]
     running.cloud.put("a b.jpg", samples["coffee-rotated-by-exif.jpg"])
     ((arn, body),) = invoked
@@ -278,7 +234,7 @@ def test_what_failed_comes_back_and_the_rest_does_not(start: Start, samples: dic
     (delivery,) = mapping.deliver_all()
     assert (len(delivery.ids), len(delivery.kept)) == (2, 1)
     assert running.cloud.thumbnails() == ["a.jpg"]
-    assert running.holds("thumbnailer-events") == 1
+    assert running.holds(EVENTS) == 1
     assert mapping.deliver() is None  # not before its visibility timeout ends
     mapping.let_visibility_end()
     again = mapping.deliver()
@@ -299,7 +255,7 @@ def test_a_record_that_keeps_failing_ends_in_the_dead_letter_queue_and_is_redriv
         tries += 1
         mapping.let_visibility_end()
     assert tries == 3
-    assert running.holds("thumbnailer-events") == 0
+    assert running.holds(EVENTS) == 0
     (body,) = running.dead_letters()
     assert [unquote_plus(record["s3"]["object"]["key"]) for record in json.loads(body)["Records"]] == ["a.jpg"]
 
@@ -312,14 +268,14 @@ def test_a_record_that_keeps_failing_ends_in_the_dead_letter_queue_and_is_redriv
 
 def test_a_refused_picture_leaves_a_note_and_does_not_come_back(start: Start) -> None:
     running = start()
-    (delivery,) = moved("a.jpg", b"not a picture at all", running)
+    (delivery,) = running.moved("a.jpg", b"not a picture at all")
     assert delivery.kept == ()
     assert running.cloud.thumbnails() == ["_failed/a.jpg.json"]
 
 
 def test_without_notes_nothing_is_written_for_a_refused_picture(start: Start) -> None:
     running = start(FailedPrefix="")
-    moved("a.jpg", b"not a picture at all", running)
+    running.moved("a.jpg", b"not a picture at all")
     assert running.cloud.thumbnails() == []
 
 
@@ -334,7 +290,7 @@ def test_a_failed_invocation_deletes_nothing(start: Start, samples: dict[str, by
     delivery = mapping.deliver()
     assert delivery is not None
     assert delivery.kept == delivery.ids
-    assert running.holds("thumbnailer-events") == 1
+    assert running.holds(EVENTS) == 1
 
 
 def test_without_report_batch_item_failures_what_failed_is_lost(start: Start) -> None:
@@ -346,7 +302,7 @@ def test_without_report_batch_item_failures_what_failed_is_lost(start: Start) ->
     (delivery,) = running.mapping.deliver_all()
     assert len(delivery.answer["batchItemFailures"]) == 1
     assert delivery.kept == ()
-    assert running.holds("thumbnailer-events") == running.holds("thumbnailer-dead") == 0
+    assert running.holds(EVENTS) == running.holds(DEAD) == 0
 
 
 def test_a_mapping_that_is_switched_off_delivers_nothing(start: Start) -> None:
@@ -354,7 +310,7 @@ def test_a_mapping_that_is_switched_off_delivers_nothing(start: Start) -> None:
     running.send(NO_EVENT)
     mapping = QueueMapping({**running.mapping.configuration, "State": "Disabled"}, running.sqs, post)
     assert mapping.deliver() is None
-    assert running.holds("thumbnailer-events") == 1
+    assert running.holds(EVENTS) == 1
 
 
 # --- how AWS reads an answer --------------------------------------------------------------------------------------
