@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -581,24 +580,3 @@ def test_the_dashboard_marks_the_timeout_in_milliseconds(timeout: str) -> None:
         if "annotations" in widget.get("properties", {})
     ]
     assert line == int(timeout) * 1000
-
-
-# --- its README ---------------------------------------------------------------------------------------------------
-
-GUIDE: Final = TEMPLATE.with_name("README.md").read_text()
-
-
-def test_the_readme_names_parameters_and_outputs_that_there_are() -> None:
-    declared = translated()
-    named = set(re.findall(r"\b([A-Z][A-Za-z]+)=", GUIDE)) | set(re.findall(r"^\| `([A-Z]\w+)`", GUIDE, re.MULTILINE))
-    alarms = {id_ for id_, one in declared["Resources"].items() if one["Type"] == "AWS::CloudWatch::Alarm"}
-    assert named - set(declared["Parameters"]) - {"OutputKey"} == alarms
-    outputs = set(re.findall(r"output (\w+)\)", GUIDE)) | set(re.findall(r"output `(\w+)`", GUIDE))
-    assert outputs <= set(declared["Outputs"])
-    assert len(outputs) >= 6
-
-
-def test_what_the_readme_deploys_is_not_refused() -> None:
-    """Every combination in it, with what it says to be given."""
-    assert stack(Renditions="card=512x512:cover:webp:q80,small=128x128", MemorySize="3008")
-    assert stack(CreateSourceBucket="false", CreateDestinationBucket="false", Trigger="eventbridge")
