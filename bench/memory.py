@@ -93,7 +93,7 @@ the plan reckons with it. The peak is the resident memory of a process of its ow
 `thumbnailer/memory_model.py`. The plan takes an engine whose estimate fits into the tier, and the one that leaves room
 for the other workers before one that does not; what fits in no engine is `rejected:too-many-pixels` as soon as its
 header has come. `tests/budgets` holds that no estimate is below the measured peak and, over 4 MP, none above 1.5 times
-of it (pictures that take less than 12 MB count as 12); and that the kernel, given 128, 256, 512 and 1,024 MB as a
+of it (pictures that take less than 16 MB count as 16); and that the kernel, given 128, 256, 512 and 1,024 MB as a
 limit, finds nothing to kill, the pictures one by one and in mixes.
 
 Several things follow from the table. A sequential JPEG takes next to nothing, because its decoder shrinks it; a
