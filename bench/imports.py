@@ -205,9 +205,7 @@ def run(picture: Path, runs: int, rows: int) -> None:
     for number, title in enumerate(TITLES):
         console.print(_table(title, medians([parts(each.stages[number]) for each in measured]), rows))
     door, event = median(each.door_ms for each in measured), median(each.event_ms for each in measured)
-    console.print(
-        f"door {door:.0f} ms, first event ({picture.name}) {event:.0f} ms, of {runs} runs each; importtime on"
-    )
+    console.print(f"door {door:.0f} ms, first event ({picture.name}) {event:.0f} ms: medians of {runs} runs")
 
 
 def _table(title: str, found: Sequence[Part], rows: int) -> Table:
