@@ -80,7 +80,9 @@ def running_door(cloud: Cloud, proxy: FaultProxy, tmp_path_factory: pytest.TempP
     except NoEmulator as missing:
         pytest.skip(str(missing))
     with running(Function(timeout=TIMEOUT, env=env), folder / "log") as function:
-        yield Door(function)
+        started = Door(function)
+        started({"Event": "s3:TestEvent"})  # the cold start takes of no test's time
+        yield started
         scratch = [path.name for path in folder.iterdir() if path.name.startswith("thumbnailer-")]
     assert scratch == []
 
@@ -419,6 +421,41 @@ def test_where_all_records_fail_all_come_back(door: Door, cloud: Cloud, picture:
     assert call.returned == ["1.jpg", "2.jpg"]
     assert set(call.ends.values()) == {"failed:destination-unavailable"}
     assert all("NoSuchBucket" in record["detail"] for record in call.records.values())
+
+
+# --- the machine --------------------------------------------------------------------------------------------------
+
+
+def test_what_does_not_fit_into_tmp_comes_back_with_the_reason_and_the_rest_goes_on(
+    running_door: Door, cloud: Cloud, picture: bytes, samples: dict[str, bytes], tmp_path: Path
+) -> None:
+    """A function that may write no file larger than what lies between the two pictures."""
+    cloud.reset()
+    large = samples["astronaut-alpha.png"]
+    limit = (len(picture) + len(large)) // 2
+    assert len(picture) < limit < len(large)
+    limited = ("prlimit", f"--fsize={limit}", *Function().command)
+    env = {**cloud.env, "TMPDIR": str(tmp_path)}
+    with running(Function(timeout=TIMEOUT, env=env, command=limited), tmp_path / "log") as function:
+        call = Door(function)(
+            queued({"small.jpg": cloud.put("small.jpg", picture), "large": cloud.put("large", large)})
+        )
+        assert call.returned == ["large"]
+        assert call.ends == {"small.jpg": "stored", "large": "deferred:no-space"}
+        assert "does not fit" in call.records["large"]["detail"]
+        assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+@pytest.mark.matrix(42)
+def test_a_destination_that_is_the_source_is_refused_before_anything_is_read(
+    running_door: Door, cloud: Cloud, picture: bytes, tmp_path: Path
+) -> None:
+    cloud.reset()
+    env = {**cloud.env, "THUMBNAILER_DESTINATION": "{bucket}"}
+    with running(Function(timeout=TIMEOUT, env=env), tmp_path / "log") as function:
+        answer = function.invoke(s3_event(cloud.put("x.jpg", picture)))
+    assert answer.error == "SettingsError"
+    assert "THUMBNAILER_DESTINATION" in answer.value["errorMessage"]
 
 
 # --- events -------------------------------------------------------------------------------------------------------
