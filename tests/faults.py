@@ -65,11 +65,13 @@ class Fault:
     byte: int | None = None
     """where the body breaks off; None: in the middle"""
     delay: float = 0.0
-    """seconds before anything is done"""
+    """seconds before anything is done; what is passed on after it is counted as late"""
 
     @property
     def name(self) -> str:
-        return str(self.answer.status) if self.do == "answer" else self.do
+        if self.do == "answer":
+            return str(self.answer.status)
+        return "late" if self.do == "pass" and self.delay else self.do
 
 
 Rule = Callable[[Request], Fault]
@@ -127,6 +129,7 @@ class FaultProxy:
         self.errors: list[Exception] = []
         self.idle_seconds: float | None = None
         """a connection on which nothing is asked for so long is closed"""
+        self._in_work = 0
         self.reset()
 
     def reset(self, rule: Rule | None = None) -> None:
@@ -137,7 +140,6 @@ class FaultProxy:
         self.connections = 0
         self.most_at_once = 0
         """requests in work at the same time"""
-        self._in_work = 0
         self._attempts: Counter[tuple[str, str]] = Counter()
 
     def count(self, method: str) -> int:
