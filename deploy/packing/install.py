@@ -55,13 +55,16 @@ def _uv(target: Target, manylinux: str, folder: Path, arguments: Sequence[str]) 
         raise CannotInstall("uv is not installed; `make .venv/bin/uv` installs it")
     platform = f"{target.machine}-{manylinux}"
     wheels = [f"--python-version={target.python}", f"--python-platform={platform}", *ARGUMENTS]
-    done = subprocess.run(  # noqa: S603
-        [uv, "pip", "install", f"--python={sys.executable}", f"--target={folder}", *wheels, *arguments],
-        env={**os.environ, "PKG_CONFIG": "false"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [uv, "pip", "install", f"--python={sys.executable}", f"--target={folder}", *wheels, *arguments]
+    # The versions are given, so an index cannot tell of better ones: it is asked only for what uv's cache has not.
+    done = _ran([*command, "--offline"])
+    if done.returncode:
+        done = _ran(command)
     if done.returncode:
         kind = IndexUnreachable if UNREACHABLE.search(done.stderr) else CannotInstall
         raise kind(f"no wheels for Python {target.python} on {platform}:\n{done.stderr.strip()}")
+
+
+def _ran(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PKG_CONFIG": "false"}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # noqa: S603

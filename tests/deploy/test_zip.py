@@ -14,13 +14,14 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from zlib import crc32
 
 import pytest
 from PIL import Image
 
 from bench.emulator import HANDLER, Function, NoEmulator, find_binary, running
 from deploy.packing.archive import UNZIPPED_LIMIT, check_size, files_below, megabytes, write_zip
-from deploy.packing.build import Artefact, Built, build, copy_code, find_interpreter, write
+from deploy.packing.build import Built, build, copy_code, find_interpreter
 from deploy.packing.elf import newest_asked_for, problems, shared_objects, unneeded
 from deploy.packing.errors import CannotInstall, DoesNotLoad, IndexUnreachable, TooLarge, UnknownTarget
 from deploy.packing.install import ROOT, constrained, install
@@ -72,8 +73,30 @@ class Package(NamedTuple):
 Make = Callable[[Target], Package]
 
 
+class Dist(NamedTuple):
+    """What the command has written and said."""
+
+    whole: Path
+    layer: Path
+    code: Path
+    said: str
+
+
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Make:
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Dist:
+    """By the command, for the Python that the tests run in; to be asked for after `own`, which knows whether it can."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "deploy.packing", "--python", HERE, "--arch", ARCHITECTURE, "--out", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    name = target_for(HERE, ARCHITECTURE).name
+    whole, layer, code = (folder / f"{name}{part}.zip" for part in ("", "-layer", "-code"))
+    assert set(folder.iterdir()) == {whole, layer, code}
+    return Dist(whole, layer, code, done.stdout)
+
+
+@pytest.fixture(scope="session")
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Make:
     packages: dict[str, Package] = {}
 
     def make(target: Target) -> Package:
@@ -81,8 +104,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Make:
         if key not in packages:
             folder = tmp_path_factory.mktemp("zip")
             built = reachable(lambda: build(target, (), folder / "built"))
-            write_zip(folder / "zip", built.files())
-            packages[key] = Package(built, unzipped(folder / "zip", folder / "unzipped"))
+            if target == target_for(HERE, ARCHITECTURE):
+                path = request.getfixturevalue("dist").whole
+            else:
+                path = folder / "zip"
+                write_zip(path, built.files())
+            packages[key] = Package(built, unzipped(path, folder / "unzipped"))
         return packages[key]
 
     return make
@@ -99,14 +126,6 @@ def own(made: Make) -> Package:
     if HERE not in RUNTIMES:
         pytest.skip(f"Lambda has no Python {HERE}")
     return made(target_for(HERE, ARCHITECTURE))
-
-
-@pytest.fixture(scope="session")
-def artefacts(made: Make, tmp_path_factory: pytest.TempPathFactory) -> list[Artefact]:
-    """The zip, the layer and its code, of the Python that the tests run in."""
-    if HERE not in RUNTIMES:
-        pytest.skip(f"Lambda has no Python {HERE}")
-    return write(made(target_for(HERE, ARCHITECTURE)).built, tmp_path_factory.mktemp("dist"))
 
 
 unreachable: list[str] = []
@@ -235,13 +254,12 @@ def source_of(path: Path) -> Path:
 
 
 def test_the_layer_and_the_code_do_together_what_the_zip_does(
-    own: Package, artefacts: list[Artefact], cloud: Cloud, tmp_path: Path
+    own: Package, dist: Dist, cloud: Cloud, tmp_path: Path
 ) -> None:
     """On Lambda they lie in /opt/python and /var/task."""
     cloud.reset()
-    _, layer, code = artefacts
-    task = unzipped(code.path, tmp_path / "task")
-    opt = unzipped(layer.path, tmp_path / "opt")
+    task = unzipped(dist.code, tmp_path / "task")
+    opt = unzipped(dist.layer, tmp_path / "opt")
     event = s3_event(cloud.put("rocket.jpg", sample("rocket.jpg")))
     said = run(own, [task, opt / "python"], cloud, [event], [{}], tmp_path)
     assert said["answers"] == [[STORED]]
@@ -465,10 +483,16 @@ def test_it_fits_into_lambda_with_room_for_layers_of_others(package: Package) ->
     assert check_size(files_below(package.tree)) < UNZIPPED_LIMIT / 2
 
 
-def test_layer_and_code_are_together_as_large_as_the_zip(own: Package, artefacts: list[Artefact]) -> None:
-    whole, layer, code = artefacts
-    assert whole.unzipped == layer.unzipped + code.unzipped == check_size(files_below(own.tree))
-    assert [artefact.zipped for artefact in artefacts] == [artefact.path.stat().st_size for artefact in artefacts]
+def test_layer_and_code_are_together_what_the_zip_is(own: Package, dist: Dist) -> None:
+    whole, layer, code = (contents(path) for path in (dist.whole, dist.layer, dist.code))
+    assert {name.removeprefix("python/"): crc for name, crc in layer.items()} | code == whole
+    assert len(layer) + len(code) == len(whole)
+
+
+def contents(path: Path) -> dict[str, int]:
+    """The checksum of each file of an archive."""
+    with zipfile.ZipFile(path) as archive:
+        return {info.filename: info.CRC for info in archive.infolist()}
 
 
 def test_what_is_beyond_lambdas_limit_is_refused_naming_the_largest(tmp_path: Path) -> None:
@@ -499,16 +523,18 @@ def test_an_archives_bytes_follow_from_its_files_alone(tmp_path: Path) -> None:
         assert {oct(info.external_attr >> 16) for info in archive.infolist()} == {"0o100644"}
 
 
-def test_the_command_makes_the_same_zips_again_and_reports_their_sizes(
-    artefacts: list[Artefact], tmp_path: Path
-) -> None:
-    """Another process in another folder, so nothing of either gets into them."""
-    command = [sys.executable, "-m", "deploy.packing", "--python", HERE, "--arch", ARCHITECTURE, "--out", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert {path.name: digest(path) for path in tmp_path.iterdir()} == {a.path.name: digest(a.path) for a in artefacts}
-    for said in (artefacts[0].path.name, megabytes(artefacts[0].unzipped), "pillow_heif.libs", "direct", "GLIBC 2."):
-        assert said in done.stdout
+def test_building_again_gives_the_same_files(own: Package, dist: Dist) -> None:
+    """In another process and another folder: nothing of either gets into them."""
+    again = {name: crc32(path.read_bytes()) for name, path in own.built.files().items()}
+    assert contents(dist.whole) == again
+
+
+def test_the_command_reports_sizes(own: Package, dist: Dist) -> None:
+    whole = check_size(files_below(own.tree))
+    for said in (dist.whole.name, megabytes(whole), megabytes(dist.layer.stat().st_size), "pillow_heif.libs"):
+        assert said in dist.said
+    assert "direct" in dist.said
+    assert "GLIBC 2." in dist.said
 
 
 def test_the_command_ends_with_1_and_the_reason(tmp_path: Path) -> None:
