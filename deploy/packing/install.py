@@ -37,9 +37,11 @@ def install(target: Target, extras: Sequence[str], folder: Path) -> None:
         chosen = f"--constraint={constraints.name}"
         older = [f"{package}=={version}" for package, version in target.system.instead.items()]
         if older:  # what is there already, the second step leaves alone
-            _uv(target, "manylinux2014", folder, [chosen, "--no-deps", *older])
+            install_wheels(target, "manylinux2014", folder, [chosen, "--no-deps", *older])
         wanted = [f"--extra={extra}" for extra in (*EXTRAS, *extras)]
-        _uv(target, target.system.manylinux, folder, [chosen, *wanted, f"--requirements={ROOT / 'pyproject.toml'}"])
+        install_wheels(
+            target, target.system.manylinux, folder, [chosen, *wanted, f"--requirements={ROOT / 'pyproject.toml'}"]
+        )
 
 
 def constrained(constraints: str, target: Target) -> str:
@@ -49,7 +51,8 @@ def constrained(constraints: str, target: Target) -> str:
     return constraints
 
 
-def _uv(target: Target, manylinux: str, folder: Path, arguments: Sequence[str]) -> None:
+def install_wheels(target: Target, manylinux: str, folder: Path, arguments: Sequence[str]) -> None:
+    """What uv's `arguments` ask for. Raises CannotInstall."""
     uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if uv is None:
         raise CannotInstall("uv is not installed; `make .venv/bin/uv` installs it")

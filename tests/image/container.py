@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -28,6 +29,8 @@ LAMBDA_512_MB: Final = (
 MEMORY_LIMIT: Final = ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max")
 MEMORY_PEAK: Final = ("/sys/fs/cgroup/memory/memory.max_usage_in_bytes", "/sys/fs/cgroup/memory.peak")
 """Inside a container; control groups of version 1 and of version 2."""
+
+MOST_RESIDENT: Final = "grep -h VmHWM /proc/[0-9]*/status"
 
 
 def run(*command: str, options: Sequence[str] = (), fails: bool = False) -> subprocess.CompletedProcess[str]:
@@ -71,32 +74,34 @@ class Running:
 
     def number(self, *paths: str) -> int:
         """The number in the first of these files that there is."""
-        script = " || ".join(f"cat {path} 2>/dev/null" for path in paths)
-        return int(engine("exec", self._name, "sh", "-c", script).split()[0])
+        return int(self._shell(" || ".join(f"cat {path} 2>/dev/null" for path in paths)).split()[0])
+
+    def most_resident(self) -> int:
+        """The most bytes that the function's process had in memory: it is by far the largest in there."""
+        return max(int(line.split()[1]) * 1024 for line in self._shell(MOST_RESIDENT).splitlines())
+
+    def _shell(self, script: str) -> str:
+        return engine("exec", self._name, "sh", "-c", script)
 
 
 @contextmanager
 def function_in_container(
-    function: Function, folder: Path, options: Sequence[str] = LAMBDA_512_MB
+    function: Function, folder: Path, options: Sequence[str] = (), command: Sequence[str] = ()
 ) -> Iterator[Running]:
-    """The image's default command under the emulator, as Lambda runs it. Raises NoEmulator."""
+    """The image's default command, or another, under the emulator, limited as Lambda limits. Raises NoEmulator."""
     container, inside = f"thumbnailer-test-{uuid4().hex[:8]}", "/usr/local/bin/aws-lambda-rie"
     # The image's own PATH holds inside; of the host's variables, those that podman and docker look at hold outside.
     inner = [f"--env={name}" for name in function.environment() if name not in ("PATH", "LAMBDA_TASK_ROOT")]
     outer = [f"{name}={os.environ[name]}" for name in ("HOME", "XDG_RUNTIME_DIR", "DOCKER_HOST") if name in os.environ]
     mounted = f"--volume={find_binary()}:{inside}:ro"
-    options = [f"--name={container}", "--network=host", mounted, f"--entrypoint={inside}", *inner, *options]
+    own = [f"--name={container}", "--network=host", mounted, f"--entrypoint={inside}", *inner, *LAMBDA_512_MB]
     script = folder / "emulator"
-    script.write_text(f'#!/bin/sh\nexec env {shlex.join([*outer, SCRIPT, "run", *options, IMAGE])} "$@"\n')
+    script.write_text(f'#!/bin/sh\nexec env {shlex.join([*outer, SCRIPT, "run", *own, *options, IMAGE])} "$@"\n')
     script.chmod(0o755)
     remove = [SCRIPT, "engine", "rm", "--force", container]
     with ExitStack() as stack:
         stack.callback(subprocess.run, remove, capture_output=True, timeout=60, check=False)
-        emulator = Emulator(_with_command(function), str(script), folder / "log")
+        started = replace(function, command=command or [*config()["Entrypoint"], *config()["Cmd"]])
+        emulator = Emulator(started, str(script), folder / "log")
         stack.callback(emulator.close)
         yield Running(container, emulator)
-
-
-def _with_command(function: Function) -> Function:
-    """The same function, started as the image says."""
-    return Function(function.memory_mb, function.timeout, function.env, [*config()["Entrypoint"], *config()["Cmd"]])
