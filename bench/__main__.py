@@ -9,6 +9,7 @@ import typer
 
 from bench import choices, invoking
 from bench import engines as engines_
+from bench import memory as memory_
 from bench import quality as quality_
 from bench.emulator import NoEmulator
 
@@ -40,6 +41,17 @@ def lambda_(
     except NoEmulator as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
+
+
+@app.command()
+def memory(
+    sizes: Annotated[str, typer.Option(help="megapixels of the pictures that are made")] = "1,4,12,24,50,100",
+    rendition: Annotated[str, typer.Option(help="the thumbnails to make of each")] = "128x128",
+    images: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="your own pictures instead")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="the table as a Markdown file too")] = None,
+) -> None:
+    """Peak of memory of each kind of picture in each engine, and what the plan reckons with."""
+    memory_.run([float(size) for size in sizes.split(",")], rendition, images, output)
 
 
 @app.command()

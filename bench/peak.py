@@ -14,14 +14,14 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from thumbnailer.engine import Engine, installed_engines, load_engine
+from thumbnailer.engine import Rendering, installed_engines, load_engine
 from thumbnailer.errors import Rejected
 from thumbnailer.heap import tame_heap
 from thumbnailer.model import EngineName, EventKind, ObjectEvent
@@ -37,12 +37,13 @@ RESET_PEAK: Final = "5"  # proc(5), clear_refs
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One picture in one engine; `warm` is a tiny picture of the same kind."""
+    """One picture in one engine; `warm` is a tiny one of the same kind; `damaged`: what shows of it, the last try."""
 
     path: str
     engine: str
     renditions: str = "128x128"
     warm: str | None = None
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,9 @@ def peak_server() -> Iterator[PeakServer]:
 
 
 def serve() -> None:
+    tame_heap()
+    for name in installed_engines():  # imported once for all; that starts no thread, which a fork would lose
+        load_engine(name)
     for line in sys.stdin:
         job = Job(**json.loads(line))
         read, write = os.pipe()
@@ -129,25 +133,31 @@ def _answer(job: Job) -> str:
 
 
 def _measured(job: Job) -> Peak:
-    tame_heap()
-    engine = load_engine(EngineName(job.engine))
+    render = _damaged if job.damaged else load_engine(EngineName(job.engine)).render
     try:
         plan = plan_for(job.path, job.engine, job.renditions)
     except Rejected as error:
         return Peak(0, 0, 0, error.reason)
     with ThreadPoolExecutor(1) as decoder:  # as in the pipeline: a thread allocates from an arena of its own
         if job.warm:
-            decoder.submit(_ended, engine, job.warm, plan_for(job.warm, job.engine, job.renditions)).result()
+            decoder.submit(_ended, render, job.warm, plan_for(job.warm, job.engine, job.renditions)).result()
         before = _idle()
-        ended = decoder.submit(_ended, engine, job.path, plan).result()
+        ended = decoder.submit(_ended, render, job.path, plan).result()
         peak = _status("VmHWM")
     megapixels = plan.info.pixels * plan.frames / 1e6
-    return Peak(peak - before, plan.memory_estimate, megapixels, ended)
+    estimate = plan.second_estimate if job.damaged else plan.memory_estimate
+    return Peak(peak - before, estimate, megapixels, ended)
 
 
-def _ended(engine: Engine, path: str, plan: Plan) -> str:
+def _damaged(path: str, plan: Plan) -> Rendering:
+    from thumbnailer.engine.pillow import render_damaged
+
+    return render_damaged(path, plan)
+
+
+def _ended(render: Callable[[str, Plan], Rendering], path: str, plan: Plan) -> str:
     try:
-        engine.render(path, plan)
+        render(path, plan)
     except Rejected as error:
         return error.reason
     return "ok"

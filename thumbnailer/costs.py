@@ -1,7 +1,6 @@
-"""What each engine can read and write, which is the faster for a format, and what memory a picture needs in it.
+"""What each engine can read and write, and which is the faster for a format.
 
 The order of preference is a measured table: `python -m bench engines` prints it, `docs/why.md` keeps a run of it.
-The memory model counts whole pictures, in bytes; it may be too high, never too low.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from thumbnailer.model import EngineName, Format, ImageInfo
-
-MB: Final = 1024 * 1024
 
 PREFERENCE: Final[Mapping[Format, tuple[EngineName, ...]]] = {
     Format.JPEG: (EngineName.PILLOW, EngineName.VIPS),
@@ -35,8 +32,6 @@ FRAME_WEIGHT: Final = 2
 """A pixel of an animation's frame is decoded, converted and composed: 23 ns where a still's is 11."""
 WEIGHTS: Final[Mapping[Format, int]] = {Format.JXL: 4}
 """A lossless JPEG XL takes 45 ns a pixel, however few bytes it has."""
-COPIES_HELD: Final = 3
-"""Of what a decoder takes from the file as it is: read, parsed, handed on (measured: a TIFF of 100 MB of tags)."""
 ANIMATED: Final = frozenset({Format.GIF, Format.WEBP})
 """Formats whose frames all become frames of the thumbnail, where that is one of these too."""
 
@@ -85,46 +80,3 @@ def pixels_of_work(info: ImageInfo, frames: int) -> int:
     if frames > 1:
         return info.pixels * frames * FRAME_WEIGHT
     return info.pixels * WEIGHTS.get(info.format, 1) * max(ORDINARY_SCANS, info.scans) // ORDINARY_SCANS
-
-
-def memory_estimate(info: ImageInfo, engine: EngineName, shrink: int, frames: int, output_pixels: int) -> int:
-    """The most bytes this picture makes the process grow by while it is rendered."""
-    output = output_pixels * 4 * 4 * frames  # resized, turned, converted, encoded
-    kept = info.pixels * 4 * frames if frames > 1 and engine is EngineName.VIPS else 0  # the whole roll of frames
-    held = info.held * COPIES_HELD
-    return 8 * MB + output + kept + held + _decoder_bytes(info) + _pixel_bytes(info, engine, shrink)
-
-
-def _decoder_bytes(info: ImageInfo) -> int:
-    """What a decoder holds beside the pixels it hands out."""
-    match info.format:
-        case Format.JPEG if info.progressive or info.scans > 1:
-            return info.pixels * 3 * 2 * 4 // 3  # every coefficient, 16 bits, no subsampling assumed, CMYK allowed for
-        case Format.AVIF | Format.HEIC:
-            return info.pixels * 6  # YUV at 16 bits and the reference frame
-        case Format.WEBP:
-            return info.pixels * 4
-        case Format.GIF:
-            return info.pixels * 5
-        case _:
-            return 0
-
-
-def _pixel_bytes(info: ImageInfo, engine: EngineName, shrink: int) -> int:
-    """The decoded picture, as far as the engine keeps it: libvips streams what a format lets it stream."""
-    sample = 2 if info.bit_depth > 8 else 1
-    if engine is EngineName.VIPS and _streams(info):
-        rows = 512 + 2 * info.band if info.band > 1 else 512  # in each step of the pipeline, and what the file forces
-        return (info.width // shrink) * rows * 4 * sample
-    if info.format is not Format.JPEG and engine is EngineName.PILLOW:
-        shrink = 1
-    decoded = (info.width // shrink + 1) * (info.height // shrink + 1) * 4 * sample
-    if engine is EngineName.VIPS:
-        return 2 * decoded
-    return decoded * 3  # decoded, converted, reduced: Pillow holds the old one while it makes the new
-
-
-def _streams(info: ImageInfo) -> bool:
-    return info.format in (Format.JPEG, Format.PNG, Format.TIFF) and not (
-        info.format is Format.PNG and info.progressive
-    )

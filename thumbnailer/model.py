@@ -124,8 +124,8 @@ class ImageInfo:
     palette: bool = False
     samples: float = 4.0
     """numbers stored a pixel, fewer than `channels` where colour is stored more coarsely: 1.5 in JPEG's 4:2:0"""
-    block_pixels: int = 0
-    """of the largest strip or tile of a TIFF, which is decompressed as one"""
+    block_rows: int = 0
+    """of a TIFF: the height of its strips or tiles, each of which is decompressed as one; 0 where nothing is"""
     artist: bytes = b""
     copyright: bytes = b""
     complete: bool = True
@@ -135,8 +135,8 @@ class ImageInfo:
     band: int = 1
     """Rows that must be decoded to hand out one of them, where the file decides that: a TIFF's tiles."""
     held: int = 0
-    """Bytes that a decoder copies into memory as they are in the file: a TIFF's tags, a WebP as a whole; of a PNG what
-    its texts are unpacked."""
+    """Bytes that decoders copy and copy again, beside the pixels: a TIFF's tags, a WebP's metadata, a HEIF as a whole;
+    of a PNG what its texts are unpacked."""
 
     @property
     def pixels(self) -> int:

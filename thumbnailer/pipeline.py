@@ -6,15 +6,16 @@ import asyncio
 import mmap
 import os
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 from typing import IO, Final
 
 from thumbnailer.costs import Capabilities
-from thumbnailer.engine import Engine, Rendering, render
+from thumbnailer.engine import Engine, Rendering, render_first, render_second
 from thumbnailer.errors import (
     AccessDenied,
     Archived,
@@ -37,6 +38,7 @@ from thumbnailer.errors import (
     StoreThrottled,
     Throttled,
 )
+from thumbnailer.heap import trim_heap
 from thumbnailer.logs import LOGGER
 from thumbnailer.model import EngineName, EventKind, Format, ImageInfo, ObjectEvent, Outcome, Output, Status
 from thumbnailer.notes import note_body, note_headers, note_key
@@ -119,6 +121,15 @@ class MemoryBudget:
             self._free += amount
             self._changed.notify_all()
 
+    @asynccontextmanager
+    async def held(self, amount: int) -> AsyncIterator[None]:
+        """For what is there already, whether or not there is room: those who come wait for it as well."""
+        self._free -= amount
+        try:
+            yield
+        finally:
+            await self.give_back(amount)
+
 
 class Pipeline:
     """Made inside the loop that runs it. `tmp` is where sources lie while they are worked on."""
@@ -197,7 +208,8 @@ class Pipeline:
         with self._scratch() as file:
             plan = await self._fetch(event, file, trace)
             rendering = await self._render(file.name, plan, trace)
-        outputs = await self._upload(plan, rendering, trace)
+        async with self._memory.held(sum(map(len, rendering.pictures))):
+            outputs = await self._upload(plan, rendering, trace)
         return trace.outcome(event, Status.STORED, outputs)
 
     async def _removed(self, event: ObjectEvent, trace: Trace) -> Outcome:
@@ -273,11 +285,7 @@ class Pipeline:
     async def _render(self, path: str, plan: Plan, trace: Trace) -> Rendering:
         """Admitted by memory, then by a free decoder; `wait` is all that passes before an engine has begun."""
         started = perf_counter()
-        await self._memory.take(plan.memory_estimate)
-        decoding = asyncio.create_task(self._decode(path, plan))
-        self._decoding.add(decoding)
-        decoding.add_done_callback(self._decoding.discard)
-        rendering = await asyncio.shield(decoding)
+        rendering = await self._tried(path, plan)
         busy = rendering.decode_seconds + rendering.encode_seconds
         trace.timings["wait"] = perf_counter() - started - busy
         trace.timings |= {"decode": rendering.decode_seconds, "encode": rendering.encode_seconds}
@@ -285,14 +293,35 @@ class Pipeline:
         trace.note_defects(plan.info.defect, rendering.defect)
         return rendering
 
-    async def _decode(self, path: str, plan: Plan) -> Rendering:
+    async def _tried(self, path: str, plan: Plan) -> Rendering:
+        """The second try is admitted anew: most pictures never need it, and it may take much more than the first."""
+        try:
+            return await self._admitted(plan.memory_estimate, partial(render_first, self._load_engine, path, plan))
+        except Corrupt as error:
+            if not plan.second_estimate:
+                raise
+            first = error
+        return await self._admitted(plan.second_estimate, partial(render_second, self._load_engine, path, plan, first))
+
+    async def _admitted(self, memory: int, work: Callable[[], Rendering]) -> Rendering:
+        await self._memory.take(memory)
+        decoding = asyncio.create_task(self._decode(memory, work))
+        self._decoding.add(decoding)
+        decoding.add_done_callback(self._decoding.discard)
+        return await asyncio.shield(decoding)
+
+    async def _decode(self, memory: int, work: Callable[[], Rendering]) -> Rendering:
         """A thread cannot be cancelled, so its memory is given back when it ends, not when nobody waits any more."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._decoders, render, self._load_engine, path, plan
-            )
+            return await asyncio.get_running_loop().run_in_executor(self._decoders, self._tidily, work)
         finally:
-            await self._memory.give_back(plan.memory_estimate)
+            await self._memory.give_back(memory)
+
+    def _tidily(self, work: Callable[[], Rendering]) -> Rendering:
+        try:
+            return work()
+        finally:
+            trim_heap(self._tier.most_kept_free)
 
     # --- upload ---------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from thumbnailer.errors import (
     TooManyPixels,
     UnsupportedFormat,
 )
+from thumbnailer.memory_model import Wanted, Work, memory_estimate, salvage_estimate
 from thumbnailer.model import EngineName, EventKind, Fit, Format, ImageInfo, ObjectEvent
 from thumbnailer.objects import ObjectHeaders, PutHeaders
 from thumbnailer.renditions import MAX_SIDE, OUTPUT_FORMATS, Rendition, target_key
@@ -74,6 +75,11 @@ class Plan:
     targets: tuple[Target, ...]
     fetch_bytes: int
     memory_estimate: int
+    """what `engine` takes beyond the idle process"""
+    second_estimate: int
+    """what is taken by what is tried when `engine` cannot read the file: the fallback, then the part that shows"""
+    salvage: bool
+    """whether there is room for showing the part of a damaged picture that can be decoded"""
     thumbhash: bool
 
 
@@ -138,15 +144,65 @@ def make_plan(
         raise UnsupportedFormat(f"{info.format}: no engine here reads it" + _writes_too(targets))
     frames = _frames(info, targets)
     _refuse_work(info, frames, settings, tier)
-    output = sum(target.scaled[0] * target.scaled[1] for target in targets)
-    needs = {name: costs.memory_estimate(info, name, shrink, frames, output) for name in engines}
-    fitting = [name for name in engines if needs[name] <= tier.memory_budget]
+    room = _room(engines, Work(info, shrink, source.size, _wanted(info, targets)), tier, settings.engine)
+    return Plan(
+        event=event,
+        info=info,
+        engine=room.engine,
+        fallback=room.fallback,
+        shrink=shrink,
+        frames=frames,
+        targets=targets,
+        fetch_bytes=source.size,
+        memory_estimate=room.first,
+        second_estimate=room.second,
+        salvage=room.salvage,
+        thumbhash=settings.thumbhash,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """Who is asked in what order, and the memory that takes."""
+
+    engine: EngineName
+    fallback: EngineName | None
+    salvage: bool
+    first: int
+    second: int
+
+
+def _room(engines: Iterable[EngineName], work: Work, tier: Tier, preferred: EngineName | None) -> _Room:
+    """The engines that fit into the tier's memory, in their order. Raises TooManyPixels where none does.
+
+    One that would leave no room for the other workers gives way to one that does, unless it was asked for by name.
+    """
+    needs = {name: memory_estimate(name, work) for name in engines}
+    fitting = [name for name, need in needs.items() if need <= tier.memory_budget]
     if not fitting:
-        least = min(needs.values())
-        raise TooManyPixels(f"{info.width}x{info.height} needs {least >> 20} MB, there are {tier.memory_budget >> 20}")
-    engine, fallback = fitting[0], next(iter(fitting[1:]), None)
-    most = max(needs[name] for name in fitting)
-    return Plan(event, info, engine, fallback, shrink, frames, targets, source.size, most, settings.thumbhash)
+        size = f"{work.info.width}x{work.info.height}"
+        least, budget = min(needs.values()) >> 20, tier.memory_budget >> 20
+        raise TooManyPixels(f"{size} needs {least} MB, there are {budget}")
+    if preferred is None:
+        share = tier.memory_budget // tier.workers
+        fitting.sort(key=lambda name: needs[name] > share)
+    engine, *others = fitting
+    salvage_need = salvage_estimate(work) if EngineName.PILLOW in fitting else 0
+    salvage = 0 < salvage_need <= tier.memory_budget
+    second = [needs[name] for name in others] + ([salvage_need] if salvage else [])
+    return _Room(engine, next(iter(others), None), salvage, needs[engine], max(second, default=0))
+
+
+def _wanted(info: ImageInfo, targets: Iterable[Target]) -> tuple[Wanted, ...]:
+    """The thumbnails before they are turned and cropped."""
+    return tuple(
+        Wanted(
+            *(target.scaled[::-1] if info.orientation >= 5 else target.scaled),
+            format=target.format,
+            frames=info.frames if keeps_animation(info, target) else 1,
+        )
+        for target in targets
+    )
 
 
 def _refuse_picture(info: ImageInfo, settings: Settings, tier: Tier) -> None:

@@ -9,8 +9,10 @@ from typing import Final
 
 MB: Final = 1024 * 1024
 MB_PER_VCPU: Final = 1769
-IDLE_MB: Final = 64
-"""What the process holds before any picture: interpreter, store, both engines, HEIC. A test measures 54 MB of RSS."""
+IDLE_MB: Final = 76
+"""What the process holds between pictures: interpreter, store, and both engines with every codec used."""
+KEPT_FREE: Final = 8
+"""One part in so many, beside the budget, is for what has been freed and not given back."""
 HARD_MAX_PIXELS: Final = 178_956_970  # where Pillow itself refuses: 2 x (1 GiB / 4 / 3) pixels
 PIXELS_PER_MB: Final = 400_000
 """A backstop beside the plan's estimate in bytes: CPU grows with memory, and so does what is worth decoding."""
@@ -29,6 +31,11 @@ class Tier:
     max_bytes: int
     max_frames: int
 
+    @property
+    def most_kept_free(self) -> int:
+        """Bytes that earlier pictures may leave in the allocator's hands."""
+        return self.memory_budget // KEPT_FREE
+
     def with_changes(self, changes: Mapping[str, int]) -> Tier:
         """The same tier with some fields set by hand."""
         return replace(self, **changes)
@@ -39,13 +46,14 @@ def tier_for(memory_mb: int, cpus: float | None = None) -> Tier:
     share = memory_mb / MB_PER_VCPU
     vcpus = share if cpus is None else cpus
     workers = max(1, math.ceil(vcpus - 0.05))
+    budget = max(24 * MB, (memory_mb - IDLE_MB) * MB * KEPT_FREE // (KEPT_FREE + 1))
     return Tier(
         memory_mb=memory_mb,
         vcpus=vcpus,
         workers=workers,
         # A small picture keeps a core busy for some 4 ms while its GET and PUT wait some 50 ms for S3: 12 to 16 a core.
         in_flight=min(64, max(4, math.ceil(16 * vcpus))),
-        memory_budget=max(24, memory_mb - IDLE_MB - memory_mb // 8) * MB,
+        memory_budget=budget,
         max_pixels=min(HARD_MAX_PIXELS, memory_mb * PIXELS_PER_MB),
         max_bytes=min(256, memory_mb) * MB,  # several at once must fit into Lambda's 512 MB of /tmp
         max_frames=min(1000, max(100, memory_mb // 2)),

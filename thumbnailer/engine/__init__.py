@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -82,20 +83,40 @@ def load_engine(name: EngineName) -> Engine:
     return PillowEngine()
 
 
-def render(load: Callable[[EngineName], Engine], path: str, plan: Plan) -> Rendering:
+Load = Callable[[EngineName], Engine]
+
+
+def render(load: Load, path: str, plan: Plan) -> Rendering:
     """The plan's engine; what it cannot read its fallback is asked for; of what neither can, the part that shows.
 
     Raises Corrupt where that is less than half of the picture.
     """
-    engines = (plan.engine,) if plan.fallback is None else (plan.engine, plan.fallback)
-    errors = []
-    for name in engines:
-        try:
-            return load(name).render(path, plan)
-        except Corrupt as error:
-            errors.append(Corrupt(str(error)))  # without its traceback, which would keep what that engine has decoded
-    if EngineName.PILLOW in engines:
+    try:
+        return render_first(load, path, plan)
+    except Corrupt as error:
+        return render_second(load, path, plan, error)
+
+
+def render_first(load: Load, path: str, plan: Plan) -> Rendering:
+    """By the plan's engine, within the plan's `memory_estimate`. Raises Corrupt where that cannot read it."""
+    return _rendered(load, plan.engine, path, plan)
+
+
+def render_second(load: Load, path: str, plan: Plan, error: Corrupt) -> Rendering:
+    """By what else the plan names, within its `second_estimate`. Raises Corrupt, `error` if nothing else is left."""
+    if plan.fallback is not None:
+        with suppress(Corrupt):
+            return _rendered(load, plan.fallback, path, plan)
+    if plan.salvage:
         from thumbnailer.engine.pillow import render_damaged
 
         return render_damaged(path, plan)
-    raise errors[0]
+    raise error
+
+
+def _rendered(load: Load, name: EngineName, path: str, plan: Plan) -> Rendering:
+    try:
+        return load(name).render(path, plan)
+    except Corrupt as error:
+        message = str(error)
+    raise Corrupt(message)  # a new one, because the first one's traceback would keep what was decoded

@@ -35,6 +35,8 @@ FLOAT_BITS = ((32, 0), (16, 0), (24, 0), (1, 6))
 EXTRA_CHANNELS = ((0, 0), (1, 0), (2, 4), (1, 12))
 ENUM = ((0, 0), (1, 0), (2, 4), (18, 6))
 """U32 distributions: for each selector an offset and how many bits are added to it (annex B)."""
+GREY = 1
+"""Of colour_space."""
 ALPHA = 0
 
 
@@ -72,12 +74,12 @@ class _Metadata:
     bit_depth: int = 8
     alpha: bool = False
     icc: bool = False
+    grey: bool = False
 
 
 def read_codestream(head: Head) -> ImageInfo:
     head = head.called("JPEG XL")
-    info = _parse(head.up_to(0, ENOUGH), whole=head.whole or len(head) >= ENOUGH)
-    return replace(info, held=_size_of_file(head))
+    return _parse(head.up_to(0, ENOUGH), whole=head.whole or len(head) >= ENOUGH)
 
 
 def read_container(head: Head) -> ImageInfo:
@@ -93,12 +95,7 @@ def read_container(head: Head) -> ImageInfo:
             raise
         ended = isinstance(error, Corrupt)
     info = _parse(stream, whole=ended or len(stream) >= ENOUGH)
-    return replace(info, artist=exif.artist, copyright=exif.copyright, held=_size_of_file(head))
-
-
-def _size_of_file(head: Head) -> int:
-    """As far as it is known; the decoder is given all of it."""
-    return len(head) if head.total is None else head.total
+    return replace(info, artist=exif.artist, copyright=exif.copyright)
 
 
 def _codestream_part(head: Head, box: Box, wanted: int) -> bytes:
@@ -140,6 +137,7 @@ def _info(stream: bytes) -> ImageInfo:
         frames=2 if metadata.animated else 1,
         bit_depth=metadata.bit_depth,
         icc=metadata.icc,
+        channels=(1 if metadata.grey else 3) + metadata.alpha,
     )
 
 
@@ -161,7 +159,7 @@ def _metadata(bits: _Bits) -> _Metadata:
     depth = _bit_depth(bits)
     bits.flag()  # modular_16bit_buffers
     alpha, plain = _extra_channels(bits)
-    return _Metadata(orientation, animated, depth, alpha, icc=plain and _wants_icc(bits))
+    return _Metadata(orientation, animated, depth, alpha, *(_encoding(bits) if plain else ()))
 
 
 def _extra_fields(bits: _Bits) -> tuple[int, bool]:
@@ -209,6 +207,9 @@ def _extra_channels(bits: _Bits) -> tuple[bool, bool]:
     return count > 0, True
 
 
-def _wants_icc(bits: _Bits) -> bool:
+def _encoding(bits: _Bits) -> tuple[bool, bool]:
+    """Whether there is a profile, and whether the colours are grey."""
     bits.flag()  # xyb_encoded
-    return not bits.flag() and bits.flag()  # not the default encoding, want_icc
+    if bits.flag():  # the default: sRGB
+        return False, False
+    return bits.flag(), bits.choice(ENUM) == GREY

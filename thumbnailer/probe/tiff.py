@@ -32,13 +32,13 @@ MAX_TILE = 4 << 20
 MAX_VALUES = 256
 """Values read of one tag; all tags of interest have one a channel, or are capped text."""
 
-WIDTH, HEIGHT, BITS, PHOTOMETRIC, ORIENTATION, CHANNELS = 256, 257, 258, 262, 274, 277
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, CHANNELS = 256, 257, 258, 259, 262, 274, 277
 ROWS_PER_STRIP, PLANAR, ARTIST, TILE_WIDTH, TILE_HEIGHT, EXTRA_SAMPLES = 278, 284, 315, 322, 323, 338
 SEPARATE = 2
 """PlanarConfiguration: each channel in strips of its own, so that a row is whole when the last channel's is there."""
 COPYRIGHT, ICC, DNG_VERSION = 33432, 34675, 50706
-PALETTE = 3
-"""Of PHOTOMETRIC (TIFF 6.0, page 37)."""
+UNCOMPRESSED, PALETTE = 1, 3
+"""Of COMPRESSION and PHOTOMETRIC (TIFF 6.0, pages 30 and 37)."""
 INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 """BYTE, SHORT, LONG and BigTIFF's LONG8."""
 VALUE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -104,7 +104,7 @@ def read_tiff(head: Head) -> ImageInfo:
         channels=channels,
         palette=_first(head, layout, first, PHOTOMETRIC, 0) == PALETTE,
         samples=channels,
-        block_pixels=_block_pixels(head, layout, first, width, height),
+        block_rows=_block_rows(head, layout, first, height),
         artist=details.artist,
         copyright=details.copyright,
         complete=details.complete and chain.reached,
@@ -117,12 +117,13 @@ def _first(head: Head, layout: _Layout, directory: _Directory, tag: int, default
     return next(_integers(head, layout, directory.entries.get(tag)), default)
 
 
-def _block_pixels(head: Head, layout: _Layout, directory: _Directory, width: int, height: int) -> int:
+def _block_rows(head: Head, layout: _Layout, directory: _Directory, height: int) -> int:
     """A strip is as high as the picture unless it is said to be lower (TIFF 6.0, page 39)."""
-    if TILE_WIDTH in directory.entries:
-        sides = (_first(head, layout, directory, tag, 0) for tag in (TILE_WIDTH, TILE_HEIGHT))
-        return next(sides) * next(sides)
-    return width * min(height, _first(head, layout, directory, ROWS_PER_STRIP, height) or height)
+    if _first(head, layout, directory, COMPRESSION, UNCOMPRESSED) == UNCOMPRESSED:
+        return 0
+    if TILE_HEIGHT in directory.entries:
+        return _first(head, layout, directory, TILE_HEIGHT, height)
+    return min(height, _first(head, layout, directory, ROWS_PER_STRIP, height) or height)
 
 
 @dataclass(frozen=True, slots=True)

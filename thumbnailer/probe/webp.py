@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.exif import MAX_BLOCK, Ifd0, parse_ifd0
@@ -35,6 +35,7 @@ class _Walked:
 
     frames: int = 0
     lossy: bool = False
+    pixels: int = 0
     exif: Ifd0 | None = None
     ended: bool = False
 
@@ -45,7 +46,7 @@ def read_webp(head: Head) -> ImageInfo:
     kind = head.read(FIRST_CHUNK, 4)
     if kind not in readers:
         raise Corrupt("WebP does not begin with a picture chunk")
-    return replace(readers[kind](head), held=len(head) if head.total is None else head.total)
+    return readers[kind](head)
 
 
 def _lossy(head: Head) -> ImageInfo:
@@ -55,7 +56,9 @@ def _lossy(head: Head) -> ImageInfo:
     width, height = (side & 0x3FFF for side in head.unpack("<HH", 26))
     if tag & 1 or start_code != b"\x9d\x01\x2a" or not (width and height):
         raise Corrupt("WebP does not begin with a VP8 key frame")
-    return ImageInfo(Format.WEBP, width, height, channels=3, samples=LOSSY_SAMPLES)
+    return ImageInfo(
+        Format.WEBP, width, height, channels=3, samples=LOSSY_SAMPLES, held=_beside(head, _first_size(head))
+    )
 
 
 def _lossless(head: Head) -> ImageInfo:
@@ -65,7 +68,24 @@ def _lossless(head: Head) -> ImageInfo:
         raise Corrupt("WebP does not begin with a VP8L picture")
     width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     has_alpha = bool(bits >> 28 & 1)
-    return ImageInfo(Format.WEBP, width, height, has_alpha=has_alpha, channels=3 + has_alpha, samples=LOSSLESS_SAMPLES)
+    return ImageInfo(
+        Format.WEBP,
+        width,
+        height,
+        has_alpha=has_alpha,
+        channels=3 + has_alpha,
+        samples=LOSSLESS_SAMPLES,
+        held=_beside(head, _first_size(head)),
+    )
+
+
+def _first_size(head: Head) -> int:
+    return head.unpack("<I", FIRST_CHUNK + 4)[0]
+
+
+def _beside(head: Head, pixels: int) -> int:
+    """The bytes of the file that are no pixels."""
+    return max(0, (len(head) if head.total is None else head.total) - pixels)
 
 
 def _extended(head: Head) -> ImageInfo:
@@ -87,27 +107,29 @@ def _extended(head: Head) -> ImageInfo:
         artist=exif.artist,
         copyright=exif.copyright,
         complete=walked.ended,
+        held=_beside(head, walked.pixels),
     )
 
 
 def _walk(head: Head, flags: int) -> _Walked:
     """Count frames and find EXIF where the flags announce them; libwebp ignores them where they do not."""
-    frames, others, lossy, exif = 0, 0, False, None
+    frames, others, pixels, lossy, exif = 0, 0, 0, False, None
     for kind, start, size in _chunks(head, FIRST_CHUNK, 8 + head.unpack("<I", 4)[0]):
         if kind == b"ANMF" and flags & ANIMATION:
             frames += 1
             others += sum(inner not in PIXELS for inner, _, _ in _chunks(head, start + FRAME_HEADER, start + size))
         lossy = lossy or kind == b"VP8 "
         others += kind not in PIXELS
+        pixels += size if kind in PIXELS else 0
         if others > MAX_OTHER_CHUNKS:
             raise Corrupt(f"WebP with more than {MAX_OTHER_CHUNKS} chunks beside its pixels")
         if kind == b"EXIF" and flags & EXIF and exif is None:
             if not head.reaches(start + size) and not head.whole:
-                return _Walked(frames, lossy)
+                return _Walked(frames, lossy, pixels)
             exif = parse_ifd0(head.up_to(start, min(size, MAX_BLOCK)))
         if kind == b"":
-            return _Walked(frames, lossy, exif, ended=True)
-    return _Walked(frames, lossy, exif)
+            return _Walked(frames, lossy, pixels, exif, ended=True)
+    return _Walked(frames, lossy, pixels, exif)
 
 
 def _chunks(head: Head, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:

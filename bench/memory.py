@@ -1,0 +1,94 @@
+"""Estimate and measured peak of memory side by side, over a ladder of pictures or a folder of one's own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from bench import ladder
+from bench.peak import Job, Peak, PeakServer, peak_server
+from thumbnailer.doctor import pillow_distribution
+from thumbnailer.memory_model import MB
+from thumbnailer.model import EngineName
+
+SIZES: Final = (1.0, 4.0, 12.0, 24.0, 50.0, 100.0)
+COLUMNS: Final = ("picture", "MP", "engine", "measured MB", "estimate MB", "estimate / measured")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one engine took for one picture."""
+
+    name: str
+    engine: EngineName
+    peak: Peak
+
+    def cells(self) -> tuple[str, ...]:
+        peak = self.peak
+        ended = "" if peak.ended == "ok" else f" ({peak.ended})"
+        numbers = (
+            f"{peak.measured / MB:.1f}",
+            f"{peak.estimate / MB:.1f}",
+            f"{peak.estimate / max(1, peak.measured):.2f}",
+        )
+        return self.name + ended, f"{peak.megapixels:.1f}", self.engine.value, *numbers
+
+
+def measure_ladder(sizes: Sequence[float], rendition: str, kinds: Iterable[str] = ladder.KINDS) -> Iterator[Row]:
+    """Each picture is written, measured in both engines and deleted: a ladder to 100 MP is several GB."""
+    with tempfile.TemporaryDirectory() as folder, peak_server() as server:
+        tiny = ladder.picture(ladder.TINY)
+        warm = {kind: ladder.write(Path(folder), ladder.TINY, kind, tiny) for kind in kinds}
+        for size in sizes:
+            image = ladder.picture(size)
+            for kind, tiny_one in warm.items():
+                if ladder.fits(kind, size):
+                    path = ladder.write(Path(folder), size, kind, image)
+                    yield from _rows(server, path, tiny_one, rendition)
+                    path.unlink()
+
+
+def measure_folder(folder: Path, rendition: str) -> Iterator[Row]:
+    """Each file in both engines, each of them warmed by a picture of the kind it is most like."""
+    with tempfile.TemporaryDirectory() as warm_folder, peak_server() as server:
+        tiny = ladder.picture(ladder.TINY)
+        most_like = {Path(kind).suffix: kind for kind in reversed(list(ladder.KINDS))}
+        warm = {suffix: ladder.write(Path(warm_folder), ladder.TINY, kind, tiny) for suffix, kind in most_like.items()}
+        for path in sorted(path for path in folder.iterdir() if path.is_file()):
+            yield from _rows(server, path, warm.get(path.suffix, warm[".jpg"]), rendition)
+
+
+def _rows(server: PeakServer, path: Path, warm: Path, rendition: str) -> Iterator[Row]:
+    """Of the engines that read it."""
+    for engine in EngineName:
+        peak = server.measure(Job(str(path), engine, rendition, str(warm)))
+        if peak.estimate:
+            yield Row(path.name, engine, peak)
+
+
+def run(sizes: Sequence[float], rendition: str, images: Path | None, output: Path | None) -> None:
+    """Prints the table; writes it as a Markdown page as well where `output` is given."""
+    rows = measure_ladder(sizes, rendition) if images is None else measure_folder(images, rendition)
+    found = list(track(rows, "measuring", total=None, console=Console(stderr=True), transient=True))
+    table = Table(*COLUMNS, show_edge=False)
+    for row in found:
+        table.add_row(*row.cells())
+    Console(width=120).print(table)
+    if output is not None:
+        output.write_text(_page(found, rendition))
+
+
+def _page(rows: Sequence[Row], rendition: str) -> str:
+    lines = [" | ".join(row.cells()) for row in rows]
+    table = "\n".join(f"| {line} |" for line in (" | ".join(COLUMNS), " | ".join(["---"] * len(COLUMNS)), *lines))
+    command = (
+        f"Made by `python -m bench memory --rendition {rendition} -o FILE` with {', '.join(pillow_distribution())}."
+    )
+    return f"{table}\n\n{command}\n"

@@ -1,0 +1,114 @@
+"""The whole pipeline under a real memory limit: the kernel kills whatever takes more, and it must have nothing to kill.
+
+What is in the group is one process, as in a Lambda: interpreter, store, both engines, and whatever is in work.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bench import ladder
+from tests.budgets.control_groups import MemoryGroup, NoControlGroups, memory_group
+from tests.corpus import CORPUS, needs_corpus, rows
+
+MB = 1 << 20
+MEMORY_MB = (128, 256, 512, 1024)
+ONE_BY_ONE, MIXED = "0", "1"
+THREE = "s=128x128:jpeg,m=1024x1024:jpeg,c=512x512:cover:jpeg"
+LADDER = {
+    1.0: ("alpha-interlaced.png", "rgb.avif", "frames.gif", "rgb.heic"),
+    5.0: ("alpha.png", "16bit-interlaced.png", "lossless.webp", "444.avif"),
+    12.0: ("rgb.jpg", "rgb-progressive.jpg", "rgb.webp", "one-strip.tif"),
+    24.0: ("444-progressive.jpg", "rgb.png", "tiles1024.tif"),
+}
+"""Of each kind some that fit into 128 MB and some that do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a process went that worked on a folder."""
+
+    statuses: dict[str, list[str]]
+    kills: int
+    returncode: int
+    stderr: str
+
+
+def worked(group: MemoryGroup, folder: Path, memory_mb: int, renditions: str, seeds: str) -> Ended:
+    """The process joins the group before it becomes Python, so that all it ever takes counts."""
+    join = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.procs)]
+    command = [*join, sys.executable, "-m", "tests.budgets.limited", str(folder), str(memory_mb), renditions, seeds]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    statuses: dict[str, list[str]] = {}
+    for key, status, *_ in map(json.loads, done.stdout.splitlines()):
+        statuses.setdefault(key, []).append(status)
+    return Ended(statuses, group.kills, done.returncode, done.stderr[-2000:])
+
+
+def limited(folder: Path, memory_mb: int, renditions: str, seeds: str) -> Ended:
+    try:
+        with memory_group(memory_mb * MB) as group:
+            return worked(group, folder, memory_mb, renditions, seeds)
+    except NoControlGroups as reason:
+        pytest.skip(f"no memory limit can be set: {reason}")
+
+
+def assert_nothing_was_killed(ended: Ended, files: int, rounds: int) -> None:
+    assert (ended.kills, ended.returncode) == (0, 0), ended.stderr
+    assert len(ended.statuses) == files
+    assert {len(statuses) for statuses in ended.statuses.values()} == {rounds}
+    assert {status for statuses in ended.statuses.values() for status in statuses} <= {"stored", "rejected"}
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("ladder")
+    for megapixels, kinds in LADDER.items():
+        image = ladder.picture(megapixels)
+        for kind in kinds:
+            ladder.write(folder, megapixels, kind, image)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_limit_is_really_a_limit(tmp_path: Path) -> None:
+    """Else none of the others could fail."""
+    hog = [sys.executable, "-c", f"bytearray({100 * MB})"]
+    try:
+        with memory_group(32 * MB) as group:
+            join = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.procs)]
+            killed = subprocess.run([*join, *hog], check=False)
+            assert killed.returncode == -9
+            assert group.kills == 1
+    except NoControlGroups as reason:
+        pytest.skip(f"no memory limit can be set: {reason}")
+
+
+@pytest.mark.parametrize("renditions", ["128x128", THREE], ids=["one thumbnail", "three"])
+@pytest.mark.parametrize("memory_mb", MEMORY_MB)
+def test_no_large_picture_nor_any_mix_of_them_gets_the_process_killed(
+    pictures: Path, memory_mb: int, renditions: str
+) -> None:
+    files = len(list(pictures.iterdir()))
+    ended = limited(pictures, memory_mb, renditions, f"{ONE_BY_ONE},{MIXED}")
+    assert_nothing_was_killed(ended, files, rounds=2)
+    assert any("stored" in statuses for statuses in ended.statuses.values())
+
+
+@needs_corpus
+@pytest.mark.parametrize("memory_mb", MEMORY_MB)
+def test_no_file_of_the_corpus_nor_any_mix_of_them_gets_the_process_killed(memory_mb: int, tmp_path: Path) -> None:
+    for row in rows():
+        (tmp_path / row.file).symlink_to(CORPUS / row.file)
+    ended = limited(tmp_path, memory_mb, "128x128", f"{ONE_BY_ONE},{MIXED}")
+    assert_nothing_was_killed(ended, len(rows()), rounds=2)
+    stored = sum("stored" in statuses for statuses in ended.statuses.values())
+    assert stored > len(rows()) // 2

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thumbnailer.costs import ANIMATED, PREFERENCE
+from thumbnailer.memory_model import MB, Wanted, Work, memory_estimate, salvage_estimate
+from thumbnailer.model import EngineName, Format, ImageInfo
+
+PILLOW, VIPS = EngineName.PILLOW, EngineName.VIPS
+JPEG = ImageInfo(Format.JPEG, 4000, 3000, channels=3, samples=3)
+SMALL = Wanted(128, 96, Format.JPEG)
+
+infos = st.builds(
+    ImageInfo,
+    st.sampled_from(list(PREFERENCE)),
+    st.integers(8, 65535),
+    st.integers(8, 65535),
+    progressive=st.booleans(),
+    has_alpha=st.booleans(),
+    bit_depth=st.sampled_from([8, 16]),
+    channels=st.sampled_from([1, 3, 4]),
+)
+
+
+def estimate(info: ImageInfo, engine: EngineName, shrink: int = 1, source_bytes: int = 0, *wanted: Wanted) -> int:
+    return memory_estimate(engine, Work(info, shrink, source_bytes, wanted or (SMALL,)))
+
+
+@given(infos, st.sampled_from(EngineName), st.sampled_from([1, 2, 4, 8]), st.integers(1, 4000), st.integers(1, 4000))
+def test_more_work_is_never_estimated_at_less_memory(
+    info: ImageInfo, engine: EngineName, shrink: int, width: int, height: int
+) -> None:
+    wanted = Wanted(min(width, info.width), min(height, info.height), Format.JPEG)
+    work = Work(info, shrink, 1 << 20, (wanted,))
+    least = memory_estimate(engine, work)
+    assert least >= wanted.pixels
+    assert memory_estimate(engine, replace(work, source_bytes=2 << 20)) >= least
+    assert memory_estimate(engine, replace(work, info=replace(info, held=MB))) >= least + MB
+    assert salvage_estimate(work) >= memory_estimate(PILLOW, work)
+
+
+@pytest.mark.parametrize("engine", EngineName)
+def test_a_jpeg_that_is_shrunk_while_loading_needs_less(engine: EngineName) -> None:
+    assert estimate(JPEG, engine, shrink=8) < estimate(JPEG, engine, shrink=2) < estimate(JPEG, engine)
+
+
+def test_pillow_is_not_counted_on_to_shrink_a_webp() -> None:
+    webp = replace(JPEG, format=Format.WEBP)
+    assert estimate(webp, PILLOW, shrink=8) == estimate(webp, PILLOW)
+    assert estimate(webp, VIPS, shrink=8) < estimate(webp, VIPS)
+
+
+@pytest.mark.parametrize("engine", EngineName)
+def test_a_jpeg_in_several_scans_needs_all_its_coefficients(engine: EngineName) -> None:
+    sequential = estimate(JPEG, engine, shrink=8)
+    assert estimate(replace(JPEG, progressive=True), engine, shrink=8) - sequential >= JPEG.pixels * 3 * 2 * 0.95
+    assert estimate(replace(JPEG, scans=3), engine, shrink=8) == estimate(replace(JPEG, progressive=True), engine, 8)
+
+
+def test_libvips_streams_a_png_but_not_an_interlaced_one() -> None:
+    png = ImageInfo(Format.PNG, 4000, 3000, channels=3)
+    assert estimate(png, VIPS) < estimate(png, PILLOW)
+    assert estimate(replace(png, progressive=True), VIPS) > png.pixels * 3
+
+
+def test_several_thumbnails_make_libvips_hold_the_picture() -> None:
+    png = ImageInfo(Format.PNG, 4000, 3000, channels=3)
+    assert estimate(png, VIPS, 1, 0, SMALL, SMALL) > png.pixels * 3 > estimate(png, VIPS)
+
+
+@pytest.mark.parametrize("engine", EngineName)
+def test_16_bits_of_grey_need_more_than_8(engine: EngineName) -> None:
+    tiff = ImageInfo(Format.TIFF, 2000, 2000, channels=1)
+    assert estimate(replace(tiff, bit_depth=16), engine) > estimate(tiff, engine)
+
+
+@pytest.mark.parametrize("format_", sorted(ANIMATED))
+def test_libvips_holds_every_frame_of_an_animation(format_: Format) -> None:
+    roll = ImageInfo(format_, 500, 500, frames=50)
+    assert estimate(roll, VIPS, 1, 0, Wanted(128, 128, format_, 50)) >= roll.pixels * 4 * 50
+
+
+def test_what_a_file_forces_into_memory_is_in_the_estimate() -> None:
+    """Tiles of many rows, strips that are compressed as one, and tags."""
+    tiff = ImageInfo(Format.TIFF, 7000, 7000, channels=3)
+    for engine in EngineName:
+        assert estimate(replace(tiff, held=100 * MB), engine) >= estimate(tiff, engine) + 300 * MB
+    assert estimate(replace(tiff, band=4096), VIPS) >= estimate(tiff, VIPS) + 7000 * 4096 * 3
+    assert estimate(replace(tiff, block_rows=7000), PILLOW) >= estimate(tiff, PILLOW) + tiff.pixels * 3
+
+
+@pytest.mark.parametrize("engine", EngineName)
+def test_a_large_thumbnail_is_paid_for_when_it_is_encoded(engine: EngineName) -> None:
+    png = ImageInfo(Format.PNG, 4000, 3000)
+    small, large = (estimate(png, engine, 1, 0, Wanted(side, side, Format.WEBP)) for side in (128, 3000))
+    assert large - small >= 3000 * 3000 * 10
