@@ -65,7 +65,8 @@ async def _work(event: object, context: Context) -> tuple[Delivery, list[Outcome
     events = [event_ for message in delivery.messages for event_ in message.events]
     outcomes = await app.pipeline.process_all(events, deadline, lambda outcome: log_record(outcome, request_id))
     log_batch(outcomes, perf_counter() - started, request_id)
-    for line in emf_lines(outcomes, round(time() * 1000)):
+    function = settings_.environment().get("AWS_LAMBDA_FUNCTION_NAME", "local")
+    for line in emf_lines(outcomes, round(time() * 1000), function):
         print(json.dumps(line | {"request_id": request_id}), file=sys.stdout)
     return delivery, outcomes
 

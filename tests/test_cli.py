@@ -96,6 +96,11 @@ def test_doctor_names_the_pillow_that_runs_and_what_each_engine_reads() -> None:
     assert all(word in ended.stdout for word in ("Pillow", "heic", "obstore"))
 
 
+def test_doctor_complains_of_a_source_bucket_that_is_a_destination() -> None:
+    assert thumbnailer("doctor", "--source", "photos").returncode == 0
+    assert thumbnailer("doctor", "--source", "photos-resized").returncode == 2
+
+
 def test_two_files_of_one_name_are_a_usage_error(tmp_path: Path) -> None:
     twin = tmp_path / "rocket.jpg"
     twin.write_bytes(b"x")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import threading
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -93,7 +94,7 @@ def test_memory_in_flight_never_goes_beyond_the_budget(samples: dict[str, bytes]
 
     async def work() -> None:
         store, engine = MemoryStore("photos", "photos-resized"), CountingEngine()
-        tier = replace(tier_for(3008), workers=8, in_flight=8, memory_budget=30 * MB)
+        tier = replace(tier_for(3008), workers=8, in_flight=8, memory_budget=14 * MB)
         pipe = pipeline(store, engine, tier)
         events = await filled(store, samples["chelsea.png"], 16)
         processing = asyncio.create_task(pipe.process_all(events))
@@ -112,7 +113,7 @@ def test_a_decode_that_outlives_its_record_keeps_its_memory_until_it_ends(sample
 
     async def work() -> None:
         store, engine = MemoryStore("photos", "photos-resized"), CountingEngine()
-        pipe = pipeline(store, engine, replace(tier_for(3008), workers=4, memory_budget=12 * MB))
+        pipe = pipeline(store, engine, replace(tier_for(3008), workers=4, memory_budget=9 * MB))
         events = await filled(store, samples["chelsea.png"], 2)
         soon = asyncio.get_running_loop().time() + 2
         outcomes = await pipe.process_all(events, soon)
@@ -120,7 +121,7 @@ def test_a_decode_that_outlives_its_record_keeps_its_memory_until_it_ends(sample
         assert engine.most_held == 1
         engine.let_go.set()
         assert [outcome.status for outcome in await pipe.process_all(events)] == [Status.STORED] * 2
-        assert engine.most_bytes <= 12 * MB
+        assert engine.most_bytes <= 9 * MB
         await pipe.aclose()
 
     run(work())
@@ -158,3 +159,27 @@ def test_an_object_too_large_is_refused_from_its_event_with_nothing_read() -> No
         await pipe.aclose()
 
     run(work())
+
+
+def test_what_fits_in_no_engine_is_rejected_before_the_download_ends() -> None:
+    """A progressive JPEG of 24 MP, of which every coefficient is held, on the smallest tier."""
+    header = progressive_header(6000, 4000)
+    data = header + bytes(5 * MB)
+
+    async def work() -> None:
+        store = MemoryStore("photos", "photos-resized")
+        await store.put("photos", "large.jpg", data, PutHeaders("image/jpeg"))
+        pipe = pipeline(store, CountingEngine(), tier_for(128))
+        outcome = await pipe.process(ObjectEvent(EventKind.CREATED, "photos", "large.jpg"))
+        assert (outcome.status, outcome.reason) == (Status.REJECTED, "too-many-pixels")
+        assert outcome.bytes_in < len(data) // 2
+        await pipe.aclose()
+
+    run(work())
+
+
+def progressive_header(width: int, height: int) -> bytes:
+    """SOI and SOF2 of three components, 4:4:4 (ITU-T T.81, B.2.2), and the beginning of a scan."""
+    frame = struct.pack(">BHHB", 8, height, width, 3) + b"\x01\x11\x00\x02\x11\x00\x03\x11\x00"
+    scan = b"\x03\x01\x00\x02\x00\x03\x00\x00\x00\x00"
+    return b"\xff\xd8\xff\xc2" + struct.pack(">H", 2 + len(frame)) + frame + b"\xff\xda" + b"\x00\x0c" + scan

@@ -144,9 +144,11 @@ async def _events(events: Sequence[ObjectEvent], settings: Settings) -> list[Out
 
 
 @app.command()
-def doctor() -> None:
-    """Says what is installed, what runs, and whether the settings make sense."""
-    findings = doctor_.examine()
+def doctor(
+    source: Annotated[str | None, typer.Option(help="a bucket that pictures are to come from")] = None,
+) -> None:
+    """Says what is installed, what runs, and whether the settings make sense (for that bucket)."""
+    findings = doctor_.examine(source)
     table = Table("", "what", "found", show_edge=False)
     for finding in findings:
         table.add_row(

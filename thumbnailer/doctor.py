@@ -28,9 +28,9 @@ class Finding(NamedTuple):
     found: str
 
 
-def examine() -> list[Finding]:
-    """Everything, whatever is broken: nothing here raises."""
-    return [*_pillow(), *_engines(), *_libraries(), *_settings()]
+def examine(source: str | None = None) -> list[Finding]:
+    """Everything, whatever is broken: nothing here raises. `source` is the bucket that pictures come from, if told."""
+    return [*_pillow(), *_engines(), *_libraries(), *_settings(source)]
 
 
 def pillow_distribution() -> tuple[str, ...]:
@@ -112,7 +112,7 @@ def _list(formats: frozenset[object]) -> str:
     return ", ".join(sorted(str(format_) for format_ in formats))
 
 
-def _settings() -> Iterator[Finding]:
+def _settings(source: str | None) -> Iterator[Finding]:
     machine, env = settings_.machine(), settings_.environment()
     try:
         settings = settings_.load()
@@ -133,6 +133,8 @@ def _settings() -> Iterator[Finding]:
     where = f"{config.endpoint_url or 'AWS'}, {config.region}"
     yield Finding(True, "transport", f"{choice.transport}: {choice.why}; {where}")
     yield _key(settings)
+    if source is not None:
+        yield _source(settings, source)
     yield from (Finding(True, s.variable, env.get(s.variable, s.default or "(by itself)")) for s in settings_.SETTINGS)
 
 
@@ -140,3 +142,10 @@ def _key(settings: Settings) -> Finding:
     if can_collide(settings.key, settings.renditions):
         return Finding(None, "thumbnail keys", f"{settings.key}: two sources can write the same key")
     return Finding(True, "thumbnail keys", f"{settings.key}: no two sources can write the same key")
+
+
+def _source(settings: Settings, bucket: str) -> Finding:
+    if settings.is_destination(bucket):
+        why = f"is itself a destination of {settings.destination}: all in it is skipped as our own output"
+        return Finding(False, "source", f"{bucket} {why}; take another bucket or THUMBNAILER_DESTINATION")
+    return Finding(True, "source", f"{bucket}: its thumbnails go to {settings.destination_bucket(bucket)}")

@@ -1,6 +1,7 @@
 """Metrics, described once in `METRICS`: Prometheus for the worker, CloudWatch EMF lines for Lambda, the same names.
 
-No label ever holds a key or a bucket: labels come from the enums of model.py and errors.py alone.
+No label ever holds a key or a bucket: labels come from the enums of model.py and errors.py alone. In CloudWatch the one
+dimension is the function's name, as in Lambda's own metrics: two stacks of one account do not mix.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 STAGES: Final = ("open", "fetch", "wait", "decode", "encode", "upload", "total")
 EMF_MOST_VALUES: Final = 100  # the EMF specification's limit on the values of one metric in one line
 NAMESPACE: Final = "Thumbnailer"
+DIMENSION: Final = "FunctionName"
 
 
 class Metric(NamedTuple):
@@ -55,23 +57,24 @@ def observations(outcome: Outcome) -> Iterator[tuple[str, float]]:
         yield f"thumbnailer_{stage}_seconds", seconds
 
 
-def emf_lines(outcomes: Sequence[Outcome], timestamp_ms: int) -> Iterator[dict[str, Any]]:
+def emf_lines(outcomes: Sequence[Outcome], timestamp_ms: int, function: str) -> Iterator[dict[str, Any]]:
     """CloudWatch embedded-metric-format objects, one for each EMF_MOST_VALUES records."""
     for start in range(0, len(outcomes), EMF_MOST_VALUES):
-        yield _emf(outcomes[start : start + EMF_MOST_VALUES], timestamp_ms)
+        yield _emf(outcomes[start : start + EMF_MOST_VALUES], timestamp_ms, function)
 
 
-def _emf(outcomes: Sequence[Outcome], timestamp_ms: int) -> dict[str, Any]:
+def _emf(outcomes: Sequence[Outcome], timestamp_ms: int, function: str) -> dict[str, Any]:
     values: dict[str, list[float]] = {}
     for outcome in outcomes:
         for name, value in observations(outcome):
             values.setdefault(name, []).append(value)
     directive = {
         "Namespace": NAMESPACE,
-        "Dimensions": [[]],
+        "Dimensions": [[DIMENSION]],  # one set: each further one would be billed as metrics of its own
         "Metrics": [{"Name": metric.name, "Unit": metric.unit} for metric in METRICS if metric.name in values],
     }
-    return {"_aws": {"Timestamp": timestamp_ms, "CloudWatchMetrics": [directive]}, **_summed(values)}
+    head = {"Timestamp": timestamp_ms, "CloudWatchMetrics": [directive]}
+    return {"_aws": head, DIMENSION: function, **_summed(values)}
 
 
 def _summed(values: Mapping[str, list[float]]) -> dict[str, float | list[float]]:

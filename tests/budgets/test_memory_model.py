@@ -23,7 +23,7 @@ LARGE = 24.0
 THREE = "s=128x128,m=1024x1024,c=512x512:cover"
 NEAR = 1.5
 NEAR_FROM_MEGAPIXELS = 4.0
-LEAST_COUNTED = 12 * MB
+LEAST_COUNTED = 16 * MB
 """A picture that takes less is counted as this: below it, most of the estimate is what does not follow the picture."""
 
 

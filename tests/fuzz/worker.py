@@ -112,7 +112,7 @@ class Rig:
             cpu = time.process_time()
             outcome, written, plans = self._process(number, data)
             cpu, grown = time.process_time() - cpu, _status("VmHWM") - before
-        allowed = max((plan.memory_estimate for plan in plans), default=UNPLANNED)
+        allowed = max((max(plan.memory_estimate, plan.second_estimate) for plan in plans), default=UNPLANNED)
         problems = (
             *self._with_place(wrong_ending(outcome)),
             *wrong_objects(outcome, written),

@@ -115,6 +115,33 @@ def test_a_key_template_that_can_collide_deserves_a_look(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
+    ("destination", "source", "good", "says"),
+    [
+        (None, "photos", True, "go to photos-resized"),
+        (None, "photos-resized", False, "skipped as our own output"),
+        (None, "photos-resized-2", True, "go to photos-resized-2-resized"),
+        ("small-{bucket}", "photos-resized", True, "go to small-photos-resized"),
+        ("small-{bucket}", "small-photos", False, "skipped as our own output"),
+        ("thumbs", "thumbs", False, "skipped as our own output"),
+        ("thumbs", "photos-resized", True, "go to thumbs"),
+    ],
+)
+def test_a_source_bucket_that_is_taken_for_a_destination_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, destination: str | None, source: str, good: bool, says: str
+) -> None:
+    """The pipeline skips every record of such a bucket (own-output), so no thumbnail would ever be made."""
+    if destination:
+        monkeypatch.setenv("THUMBNAILER_DESTINATION", destination)
+    (finding,) = [finding for finding in examine(source) if finding.what == "source"]
+    assert finding.good is good
+    assert says in finding.found
+
+
+def test_without_a_source_bucket_nothing_is_said_of_it() -> None:
+    assert "source" not in {finding.what for finding in examine()}
+
+
+@pytest.mark.parametrize(
     ("library", "expected"),
     [
         (b"", False),

@@ -8,10 +8,20 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from thumbnailer.errors import Reason
-from thumbnailer.metrics import EMF_MOST_VALUES, METRICS, NAMESPACE, STAGES, Prometheus, emf_lines, observations
+from thumbnailer.metrics import (
+    DIMENSION,
+    EMF_MOST_VALUES,
+    METRICS,
+    NAMESPACE,
+    STAGES,
+    Prometheus,
+    emf_lines,
+    observations,
+)
 from thumbnailer.model import EngineName, EventKind, Format, ObjectEvent, Outcome, Output, Status
 
 NOW_MS = 1_795_601_700_000
+FUNCTION = "thumbnailer-ImageFunction-1A2B"
 SECRET_BUCKET, SECRET_KEY = "bucket-of-alice", 'key-of-alice"} 1\n# HELP forged'
 NAMES = {metric.name for metric in METRICS}
 UNITS = {"Seconds", "Bytes", "Count"}
@@ -47,7 +57,9 @@ def check_emf(line: dict[str, Any]) -> None:
         assert set(directive) == {"Namespace", "Dimensions", "Metrics"}
         assert 1 <= len(directive["Namespace"]) <= 1024
         assert directive["Dimensions"]
-        assert all(len(dimensions) <= 30 and set(dimensions) <= set(line) for dimensions in directive["Dimensions"])
+        for dimensions in directive["Dimensions"]:
+            assert len(dimensions) <= 30
+            assert all(isinstance(line[name], str) and 1 <= len(line[name]) <= 1024 for name in dimensions)
         assert 1 <= len(directive["Metrics"]) <= 100
         for metric in directive["Metrics"]:
             assert set(metric) == {"Name", "Unit"}
@@ -61,21 +73,28 @@ def check_emf(line: dict[str, Any]) -> None:
     "outcomes", [ALL, ALL[:1], [Outcome(ALL[0].event, Status.DELETED)]], ids=["all", "one", "bare"]
 )
 def test_an_emf_line_is_what_cloudwatch_specifies(outcomes: list[Outcome]) -> None:
-    for line in emf_lines(outcomes, NOW_MS):
+    for line in emf_lines(outcomes, NOW_MS, FUNCTION):
         check_emf(line)
         assert line["_aws"]["Timestamp"] == NOW_MS
         assert line["_aws"]["CloudWatchMetrics"][0]["Namespace"] == NAMESPACE
 
 
 def test_every_value_in_an_emf_line_is_declared_as_a_metric() -> None:
-    (line,) = emf_lines(ALL, NOW_MS)
+    (line,) = emf_lines(ALL, NOW_MS, FUNCTION)
     declared = [metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
     assert len(set(declared)) == len(declared)
-    assert set(declared) == set(line) - {"_aws"} == NAMES
+    assert set(declared) == set(line) - {"_aws", DIMENSION} == NAMES
+
+
+def test_two_functions_of_one_account_do_not_mix() -> None:
+    """And there is one set of dimensions: CloudWatch bills each combination of name and dimensions as a metric."""
+    (line,) = emf_lines(ALL, NOW_MS, FUNCTION)
+    assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [[DIMENSION]]
+    assert line[DIMENSION] == FUNCTION
 
 
 def test_250_records_are_3_lines_and_none_is_lost() -> None:
-    lines = list(emf_lines([outcome()] * 250, NOW_MS))
+    lines = list(emf_lines([outcome()] * 250, NOW_MS, FUNCTION))
     assert [line["thumbnailer_records_stored"] for line in lines] == [100, 100, 50]
     assert [len(line["thumbnailer_total_seconds"]) for line in lines] == [100, 100, 50]
     for line in lines:
@@ -84,11 +103,11 @@ def test_250_records_are_3_lines_and_none_is_lost() -> None:
 
 @pytest.mark.parametrize(("records", "lines"), [(0, 0), (1, 1), (EMF_MOST_VALUES, 1), (EMF_MOST_VALUES + 1, 2)])
 def test_a_line_holds_as_many_records_as_a_metric_may_have_values(records: int, lines: int) -> None:
-    assert len(list(emf_lines([outcome()] * records, NOW_MS))) == lines
+    assert len(list(emf_lines([outcome()] * records, NOW_MS, FUNCTION))) == lines
 
 
 def test_units_and_values_are_those_of_the_record() -> None:
-    (line,) = emf_lines([outcome(), outcome(Status.FAILED)], NOW_MS)
+    (line,) = emf_lines([outcome(), outcome(Status.FAILED)], NOW_MS, FUNCTION)
     units = {metric["Name"]: metric["Unit"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
     assert units["thumbnailer_bytes_in"] == "Bytes"
     assert units["thumbnailer_decode_seconds"] == "Seconds"
@@ -112,9 +131,9 @@ def registry() -> CollectorRegistry:
 
 
 def test_prometheus_has_the_same_names_and_values_as_emf(registry: CollectorRegistry) -> None:
-    (line,) = emf_lines(ALL, NOW_MS)
+    (line,) = emf_lines(ALL, NOW_MS, FUNCTION)
     families = {family.name: family for family in registry.collect()}
-    assert set(families) == set(line) - {"_aws"} == NAMES
+    assert set(families) == set(line) - {"_aws", DIMENSION} == NAMES
     for name, family in families.items():
         samples = [s.value for s in family.samples if s.name in (f"{name}_total", f"{name}_sum")]
         expected = line[name] if isinstance(line[name], list) else [line[name]]
@@ -144,4 +163,4 @@ def test_more_keys_and_buckets_make_no_more_series(registry: CollectorRegistry) 
 
 
 def test_no_emf_line_holds_a_key_or_a_bucket() -> None:
-    assert all("alice" not in json.dumps(line) for line in emf_lines(ALL, NOW_MS))
+    assert all("alice" not in json.dumps(line) for line in emf_lines(ALL, NOW_MS, FUNCTION))

@@ -1,0 +1,75 @@
+"""A deployed stack at work: its function, wherever that runs, and its queues."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import pytest
+from moto.awslambda.models import LambdaFunction
+
+from tests.cloud import DESTINATION, SOURCE, Cloud
+from tests.deploy.deploying import Deployed
+from tests.deploy.mapping import Delivery, Post, QueueMapping
+
+EVENTS: Final = "thumbnailer-events"
+DEAD: Final = "thumbnailer-dead"
+NO_EVENT: Final = "this is no event"
+
+
+class Running:
+    """`post` is the function: it answers an event, or raises InvocationFailed."""
+
+    def __init__(self, deployed: Deployed, post: Post) -> None:
+        self.deployed, self.cloud, self.post = deployed, deployed.cloud, post
+        self.sqs = self.cloud.client("sqs")
+
+    @property
+    def mapping(self) -> QueueMapping:
+        assert self.deployed.mapping is not None
+        return QueueMapping(self.deployed.mapping, self.sqs, self.post)
+
+    def moved(self, key: str, body: bytes) -> list[Delivery]:
+        """Puts an object into the source bucket and carries the events through."""
+        self.cloud.put(key, body)
+        return self.mapping.deliver_all()
+
+    def attributes(self, queue: str) -> dict[str, str]:
+        url = self.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+        answer: dict[str, str] = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
+        return answer
+
+    def holds(self, queue: str) -> int:
+        """Messages in a queue, seen or hidden."""
+        told = self.attributes(queue)
+        return int(told["ApproximateNumberOfMessages"]) + int(told["ApproximateNumberOfMessagesNotVisible"])
+
+    def send(self, body: str) -> None:
+        """Puts a message into the queue as it is."""
+        self.sqs.send_message(QueueUrl=self.mapping.url, MessageBody=body)
+
+    def dead_letters(self) -> list[str]:
+        """The bodies of messages in the dead-letter queue."""
+        url = self.sqs.get_queue_url(QueueName=DEAD)["QueueUrl"]
+        answer = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0)
+        return [message["Body"] for message in answer.get("Messages", [])]
+
+    def take_test_event(self) -> None:
+        """S3 sends one when a notification is set; it goes the way of all others, without waiting for more."""
+        at_once: Mapping[str, Any] = {**self.mapping.configuration, "MaximumBatchingWindowInSeconds": 0}
+        assert QueueMapping(at_once, self.sqs, self.post).deliver()
+
+
+def emptied(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Makes room for a stack. The cloud itself invokes no function, since it would ask Docker: what it would invoke
+    goes into the list that is returned, as the function's ARN and the event."""
+    invoked: list[tuple[str, str]] = []
+
+    def note(function: Any, body: str, *_: object) -> str:
+        invoked.append((function.function_arn, body))
+        return "{}"
+
+    monkeypatch.setattr(LambdaFunction, "invoke", note)
+    for bucket in (SOURCE, DESTINATION):
+        cloud.s3.delete_bucket(Bucket=bucket)
+    return invoked

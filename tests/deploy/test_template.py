@@ -1,0 +1,582 @@
+"""What the template would make of an AWS account: resources, policies and alarms, looked at as data."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.deploy.policies import Request, decision
+from tests.deploy.stack import (
+    ACCOUNT,
+    AS_ZIP,
+    BASICS,
+    REGION,
+    TEMPLATE,
+    Stack,
+    as_list,
+    dashboard,
+    policies,
+    source,
+    translated,
+)
+from thumbnailer.metrics import NAMESPACE
+
+TRIGGERS: Final = ("queue", "eventbridge", "direct")
+KEY: Final = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
+OTHER_KEY: Final = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/99999999-2222-3333-4444-555555555555"
+EVERYTHING: Final = {
+    "SourceKmsKeyArn": KEY,
+    "Sse": "aws:kms",
+    "KmsKeyId": OTHER_KEY,
+    "AllowListBucket": "true",
+    "SourceVersioning": "true",
+    "ReserveConcurrency": "true",
+    "AlarmTopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:ops",
+}
+COMMON: Final = {
+    "LogGroup", "Role", "DestinationBucket", "DestinationBucketPolicy", "SourceBucketResource", "SourceBucketPolicy",
+    "DeadLetterQueue", "DeadLetterQueuePolicy", "DeadLetterAlarm", "ErrorRateAlarm", "FailedRecordsAlarm",
+    "DurationAlarm", "AgeAlarm", "Dashboard",
+}  # fmt: skip
+QUEUED: Final = {"Queue", "QueuePolicy", "QueueMapping"}
+OWN: Final = {"queue": QUEUED, "eventbridge": QUEUED | {"Rule"}, "direct": {"InvokePermission", "AsyncInvokes"}}
+MOST_BYTES_WITHOUT_A_BUCKET: Final = 51_200
+"""CloudFormation's limit on a template that is not first put into S3."""
+
+
+def stack(**parameters: str) -> Stack:
+    made = Stack(BASICS | parameters)
+    assert made.refused() == []
+    return made
+
+
+ALL: Final = [
+    {"Trigger": trigger, **package, **more}
+    for trigger, package, more in product(TRIGGERS, ({}, AS_ZIP), ({}, EVERYTHING))
+]
+every_variant = pytest.mark.parametrize("parameters", ALL, ids=lambda one: f"{one['Trigger']}-{len(one)}")
+
+
+# --- the file -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What cfn-lint has to say, information too, of the template and of what SAM makes of it."""
+    plain = tmp_path_factory.mktemp("lint") / "translated.json"
+    plain.write_text(json.dumps(translated()))
+    code = "from cfnlint.runner import main; main()"
+    command = [sys.executable, "-c", code, "--format", "json", "--include-checks", "I", "--", str(TEMPLATE), str(plain)]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    found: dict[str, list[str]] = {TEMPLATE.name: [], plain.name: []}
+    for one in json.loads(told.stdout):
+        found[Path(one["Filename"]).name].append(f"{one['Rule']['Id']} {one['Message']}")
+    return found
+
+
+def test_cfn_lint_has_nothing_to_say(findings: Mapping[str, list[str]]) -> None:
+    """And nothing is switched off in the file."""
+    assert "cfn-lint" not in TEMPLATE.read_text()
+    assert findings["template.yaml"] == []
+
+
+def test_cfn_lint_finds_no_error_in_what_sam_makes_of_it(findings: Mapping[str, list[str]]) -> None:
+    """But for warnings about the empty defaults of a zip, which a rule keeps from being used."""
+    assert [one for one in findings["translated.json"] if not one.startswith(("W1030 {'Ref': 'Code", "I"))] == []
+
+
+def test_it_can_be_deployed_without_a_bucket_for_it() -> None:
+    assert len(TEMPLATE.read_bytes()) <= MOST_BYTES_WITHOUT_A_BUCKET
+
+
+def test_it_is_a_sam_template_and_sam_adds_nothing_unasked() -> None:
+    written = source()
+    assert written["Transform"] == "AWS::Serverless-2016-10-31"
+    assert set(translated()["Resources"]) == set(written["Resources"])
+
+
+def test_every_condition_mapping_and_parameter_is_used() -> None:
+    text = json.dumps(translated())
+    for name in translated()["Conditions"]:
+        assert text.count(f'"{name}"') > 1, name
+    for name in translated()["Parameters"]:
+        assert f'{{"Ref": "{name}"}}' in text or f"${{{name}}}" in text, name
+
+
+# --- variants -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("package", [{}, AS_ZIP], ids=["image", "zip"])
+@pytest.mark.parametrize("trigger", TRIGGERS)
+def test_each_variant_has_exactly_its_resources(trigger: str, package: Mapping[str, str]) -> None:
+    function = "ZipFunction" if package else "ImageFunction"
+    assert set(stack(Trigger=trigger, **package).resources) == COMMON | OWN[trigger] | {function}
+
+
+def test_what_is_not_to_be_made_is_not_made() -> None:
+    made = stack(
+        Trigger="eventbridge", CreateSourceBucket="false", CreateDestinationBucket="false", CreateDashboard="false"
+    )
+    left_out = {
+        "SourceBucketResource",
+        "SourceBucketPolicy",
+        "DestinationBucket",
+        "DestinationBucketPolicy",
+        "Dashboard",
+    }
+    assert set(made.resources) == COMMON - left_out | OWN["eventbridge"] | {"ImageFunction"}
+
+
+@every_variant
+def test_every_variant_can_be_resolved(parameters: dict[str, str]) -> None:
+    """No reference to what is not made: not in a resource, not in an output."""
+    made = stack(**parameters)
+    assert "Fn::" not in json.dumps([resource.properties for resource in made.resources.values()])
+    assert made.outputs["FunctionName"]
+    assert ("QueueUrl" in made.outputs) == (parameters["Trigger"] != "direct")
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS)
+def test_what_the_notification_needs_is_made_before_the_bucket(trigger: str) -> None:
+    """S3 tries a notification when it is set, and CloudFormation orders by references."""
+    made = stack(Trigger=trigger)
+    needs = made.resolve(made.template["Resources"]["SourceBucketResource"]["Metadata"]["Needs"])
+    wanted = {"queue": "thumbnailer-QueuePolicy", "direct": "thumbnailer-InvokePermission", "eventbridge": "none"}
+    assert needs == wanted[trigger]
+
+
+def test_nothing_that_is_always_made_waits_for_what_may_be_left_out() -> None:
+    """CloudFormation's documentation says that such a resource would be left out as well."""
+    assert not [one for one in translated()["Resources"].values() if "DependsOn" in one]
+
+
+# --- function -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("package", [{}, AS_ZIP], ids=["image", "zip"])
+def test_the_function_is_what_the_parameters_say(package: Mapping[str, str]) -> None:
+    made = stack(**package, Architecture="arm64", MemorySize="512", Timeout="300", EphemeralStorage="4096")
+    (function,) = made.of_type("AWS::Lambda::Function")
+    told = function.properties
+    assert told["Architectures"] == ["arm64"]
+    assert (told["MemorySize"], told["Timeout"], told["EphemeralStorage"]) == ("512", "300", {"Size": "4096"})
+    assert told["LoggingConfig"] == {"LogGroup": "/aws/lambda/thumbnailer"}
+    if package:
+        assert (told["PackageType"], told["Code"]) == ("Zip", {"S3Bucket": "code", "S3Key": "thumbnailer-1.zip"})
+        assert (told["Handler"], told["Runtime"]) == ("handler.aws_lambda.handler", "python3.13")
+    else:
+        assert (told["PackageType"], told["Code"]) == ("Image", {"ImageUri": BASICS["ImageUri"]})
+        assert not {"Handler", "Runtime"} & set(told)
+
+
+def test_the_concurrency_is_reserved_on_wish_and_then_agrees_with_the_mapping_s() -> None:
+    assert "ReservedConcurrentExecutions" not in stack()["ImageFunction"]
+    made = stack(ReserveConcurrency="true", MaximumConcurrency="25")
+    assert made["ImageFunction"]["ReservedConcurrentExecutions"] == "25"
+    assert made["QueueMapping"]["ScalingConfig"] == {"MaximumConcurrency": "25"}
+
+
+def test_the_log_is_kept_for_as_long_as_asked() -> None:
+    group = stack(LogRetentionDays="7")["LogGroup"]
+    assert group == {"LogGroupName": "/aws/lambda/thumbnailer", "RetentionInDays": "7"}
+
+
+# --- queues -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trigger", ["queue", "eventbridge"])
+def test_the_queue_gives_up_to_the_dead_letter_queue_and_no_other_queue_may(trigger: str) -> None:
+    made = stack(Trigger=trigger, MaxReceiveCount="7")
+    redrive = made["Queue"]["RedrivePolicy"]
+    assert redrive == {"deadLetterTargetArn": made.attribute("DeadLetterQueue", "Arn"), "maxReceiveCount": "7"}
+    allowed = made["DeadLetterQueue"]["RedriveAllowPolicy"]
+    assert allowed == {"redrivePermission": "byQueue", "sourceQueueArns": [made.attribute("Queue", "Arn")]}
+
+
+def test_without_a_queue_none_may_give_up_to_the_dead_letter_queue() -> None:
+    assert stack(Trigger="direct")["DeadLetterQueue"]["RedriveAllowPolicy"] == {"redrivePermission": "denyAll"}
+
+
+@every_variant
+def test_dead_letters_outlive_what_waits(parameters: dict[str, str]) -> None:
+    """A message keeps its age when it is moved; 14 days is the most SQS keeps any."""
+    made = stack(**parameters)
+    assert made["DeadLetterQueue"]["MessageRetentionPeriod"] == 14 * 24 * 3600
+    longest = int(made.template["Parameters"]["QueueRetentionSeconds"]["MaxValue"])
+    assert longest <= 13 * 24 * 3600
+
+
+@every_variant
+def test_every_queue_is_encrypted_with_sqs_own_key(parameters: dict[str, str]) -> None:
+    for queue in stack(**parameters).of_type("AWS::SQS::Queue"):
+        assert queue.properties["SqsManagedSseEnabled"] is True
+        assert "KmsMasterKeyId" not in queue.properties
+
+
+@pytest.mark.parametrize("trigger", ["queue", "eventbridge"])
+def test_single_failures_come_back(trigger: str) -> None:
+    mapping = stack(Trigger=trigger, BatchSize="50", BatchWindow="5")["QueueMapping"]
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert (mapping["BatchSize"], mapping["MaximumBatchingWindowInSeconds"]) == ("50", "5")
+
+
+def test_a_direct_invocation_that_keeps_failing_is_handed_over() -> None:
+    made = stack(Trigger="direct")
+    config = made["AsyncInvokes"]
+    assert config["DestinationConfig"]["OnFailure"]["Destination"] == made.attribute("DeadLetterQueue", "Arn")
+    assert config["MaximumRetryAttempts"] == 2
+    send = Request("sqs:SendMessage", made.attribute("DeadLetterQueue", "Arn"))
+    assert decision(role(made), send) == "allow"
+
+
+# --- buckets ------------------------------------------------------------------------------------------------------
+
+
+@every_variant
+def test_every_bucket_is_private_encrypted_and_kept(parameters: dict[str, str]) -> None:
+    made = stack(**parameters)
+    buckets = made.of_type("AWS::S3::Bucket")
+    assert len(buckets) == 2
+    for bucket in buckets:
+        told = bucket.properties
+        assert list(told["PublicAccessBlockConfiguration"].values()) == [True] * 4
+        assert told["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+        assert len(told["BucketEncryption"]["ServerSideEncryptionConfiguration"]) == 1
+        (rule,) = told["LifecycleConfiguration"]["Rules"]
+        assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
+        written = made.template["Resources"][bucket.id]
+        assert (written["DeletionPolicy"], written["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+
+
+def encryption(made: Stack, bucket: str) -> Any:
+    return made[bucket]["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]["ServerSideEncryptionByDefault"]
+
+
+def test_buckets_are_encrypted_with_the_keys_given() -> None:
+    made = stack(**EVERYTHING)
+    assert encryption(made, "SourceBucketResource") == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": KEY}
+    assert encryption(made, "DestinationBucket") == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": OTHER_KEY}
+    assert encryption(stack(), "SourceBucketResource") == {"SSEAlgorithm": "AES256"}
+    assert encryption(stack(), "DestinationBucket") == {"SSEAlgorithm": "AES256"}
+
+
+def test_old_versions_are_kept_on_wish() -> None:
+    assert stack(SourceVersioning="true")["SourceBucketResource"]["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert "VersioningConfiguration" not in stack()["SourceBucketResource"]
+
+
+@pytest.mark.parametrize(
+    ("destination", "name"),
+    [
+        ("{bucket}-resized", "photos-resized"),
+        ("small-{bucket}", "small-photos"),
+        ("a.{bucket}.b", "a.photos.b"),
+        ("thumbs", "thumbs"),
+    ],
+)
+def test_the_destination_s_name_is_the_function_s_own_reading_of_it(destination: str, name: str) -> None:
+    made = stack(Destination=destination)
+    assert made["DestinationBucket"]["BucketName"] == name
+    assert made.outputs["DestinationBucketName"] == name
+    assert made["ImageFunction"]["Environment"]["Variables"]["THUMBNAILER_DESTINATION"] == destination
+    put = Request("s3:PutObject", f"arn:aws:s3:::{name}/a.jpg")
+    assert decision(role(made), put) == "allow"
+
+
+# --- policies -----------------------------------------------------------------------------------------------------
+
+
+def role(made: Stack) -> dict[str, Any]:
+    (only,) = made["Role"]["Policies"]
+    document: dict[str, Any] = only["PolicyDocument"]
+    return document
+
+
+def queue_policy(made: Stack, queue: str) -> dict[str, Any]:
+    (found,) = [
+        one.properties["PolicyDocument"]
+        for one in made.of_type("AWS::SQS::QueuePolicy")
+        if made.ref(queue) in one.properties["Queues"]
+    ]
+    document: dict[str, Any] = found
+    return document
+
+
+@every_variant
+def test_no_statement_is_about_everything(parameters: dict[str, str]) -> None:
+    """No resource `*`, no action `*`, no `NotAction`; a service's wildcard only to deny. There is no exception."""
+    documents = policies(stack(**parameters))
+    assert len(documents) == (6 if parameters["Trigger"] != "direct" else 5)  # trust, role, buckets, queues
+    for path, document in documents.items():
+        for statement in document["Statement"]:
+            assert not {"NotAction", "NotResource", "NotPrincipal"} & set(statement), path
+            assert "*" not in as_list(statement.get("Resource", [])), path
+            actions = as_list(statement["Action"])
+            assert "*" not in actions, path
+            if statement["Effect"] == "Allow":
+                assert not [action for action in actions if "*" in action], path
+                assert statement.get("Principal") != "*", path
+
+
+@every_variant
+def test_the_role_uses_no_managed_policy_and_is_lambda_s_alone(parameters: dict[str, str]) -> None:
+    told = stack(**parameters)["Role"]
+    assert set(told) == {"AssumeRolePolicyDocument", "Policies"}
+    (trust,) = told["AssumeRolePolicyDocument"]["Statement"]
+    assert trust == {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+
+
+PHOTO: Final = "arn:aws:s3:::photos/a/b.jpg"
+THUMBNAIL: Final = "arn:aws:s3:::photos-resized/a/b.jpg"
+QUEUE: Final = f"arn:aws:sqs:{REGION}:{ACCOUNT}:thumbnailer-events"
+DEAD: Final = f"arn:aws:sqs:{REGION}:{ACCOUNT}:thumbnailer-dead"
+LOG: Final = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/thumbnailer:log-stream:x"
+MAY: Final = {
+    ("s3:GetObject", PHOTO),
+    ("s3:GetObjectVersion", PHOTO),
+    ("s3:PutObject", THUMBNAIL),
+    ("s3:DeleteObject", THUMBNAIL),
+    ("logs:CreateLogStream", LOG),
+    ("logs:PutLogEvents", LOG),
+}
+CONSUMES: Final = {(f"sqs:{verb}", QUEUE) for verb in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")}
+KMS_AND_LIST: Final = {
+    ("kms:Decrypt", KEY), ("kms:GenerateDataKey", OTHER_KEY), ("s3:ListBucket", "arn:aws:s3:::photos"),
+}  # fmt: skip
+ACTIONS: Final = {action for action, _ in MAY | CONSUMES | KMS_AND_LIST} | {
+    "s3:DeleteObjectVersion", "s3:PutObjectAcl", "s3:PutBucketPolicy", "s3:GetObjectTagging", "sqs:SendMessage",
+    "sqs:PurgeQueue", "kms:Encrypt", "logs:CreateLogGroup", "lambda:InvokeFunction", "iam:PassRole",
+}  # fmt: skip
+RESOURCES: Final = {
+    PHOTO, THUMBNAIL, QUEUE, DEAD, LOG, KEY, OTHER_KEY, "arn:aws:s3:::photos", "arn:aws:s3:::photos-resized",
+    "arn:aws:s3:::photos-private/x", "arn:aws:s3:::photos-resized-2/x", f"{QUEUE}-2",
+    LOG.replace("thumbnailer", "other"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS)
+@pytest.mark.parametrize("more", [{}, EVERYTHING], ids=["plain", "everything"])
+def test_the_role_can_do_what_the_function_does_and_nothing_else(trigger: str, more: Mapping[str, str]) -> None:
+    """Every action tried on every resource."""
+    document = role(stack(Trigger=trigger, **more))
+    allowed = {one for one in product(ACTIONS, RESOURCES) if decision(document, Request(*one)) == "allow"}
+    by_trigger = {("sqs:SendMessage", DEAD)} if trigger == "direct" else CONSUMES
+    assert allowed == MAY | by_trigger | (KMS_AND_LIST if more else set())
+
+
+def test_who_keeps_thumbnails_needs_no_permission_to_delete() -> None:
+    delete = Request("s3:DeleteObject", THUMBNAIL)
+    assert decision(role(stack(OnDelete="keep")), delete) == "nothing"
+    assert decision(role(stack(OnDelete="delete")), delete) == "allow"
+
+
+S3: Final = ("Service", "s3.amazonaws.com")
+EVENTS: Final = ("Service", "events.amazonaws.com")
+RULE: Final = f"arn:aws:events:{REGION}:{ACCOUNT}:rule/thumbnailer-Rule"
+OURS: Final = {"aws:SourceArn": "arn:aws:s3:::photos", "aws:SourceAccount": ACCOUNT, "aws:SecureTransport": "true"}
+BY_RULE: Final = {"aws:SourceArn": RULE, "aws:SourceAccount": ACCOUNT, "aws:SecureTransport": "true"}
+SENDERS: Final = {
+    "the bucket": (S3, OURS),
+    "the bucket, in the clear": (S3, OURS | {"aws:SecureTransport": "false"}),
+    "another bucket": (S3, OURS | {"aws:SourceArn": "arn:aws:s3:::photos2"}),
+    "a bucket of that name in another account": (S3, OURS | {"aws:SourceAccount": "999999999999"}),
+    "S3 for nobody": (S3, {"aws:SecureTransport": "true"}),
+    "the rule": (EVENTS, BY_RULE),
+    "another rule": (EVENTS, BY_RULE | {"aws:SourceArn": RULE + "2"}),
+    "the same rule in another account": (EVENTS, BY_RULE | {"aws:SourceArn": RULE.replace(ACCOUNT, "9" * 12)}),
+    "a topic": (("Service", "sns.amazonaws.com"), OURS),
+    "another account": (("AWS", "arn:aws:iam::999999999999:root"), OURS),
+    "everybody": (("AWS", "*"), OURS),
+}
+
+
+def senders(document: Mapping[str, Any], queue: str) -> set[str]:
+    """Whom the queue's own policy lets send."""
+    return {
+        who
+        for who, (principal, context) in SENDERS.items()
+        if decision(document, Request("sqs:SendMessage", queue, principal, context)) == "allow"
+    }
+
+
+@pytest.mark.parametrize(("trigger", "sender"), [("queue", "the bucket"), ("eventbridge", "the rule")])
+def test_nobody_but_the_bucket_or_its_rule_may_send_to_the_queue(trigger: str, sender: str) -> None:
+    made = stack(Trigger=trigger)
+    assert senders(queue_policy(made, "Queue"), QUEUE) == {sender}
+    for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:SetQueueAttributes"):
+        for principal, context in SENDERS.values():
+            assert decision(queue_policy(made, "Queue"), Request(action, QUEUE, principal, context)) != "allow"
+
+
+@pytest.mark.parametrize(("trigger", "allowed"), [("queue", set()), ("direct", set()), ("eventbridge", {"the rule"})])
+def test_nobody_but_the_rule_may_send_to_the_dead_letter_queue(trigger: str, allowed: set[str]) -> None:
+    """The queue's redrive and the function's own role need no word in its policy."""
+    assert senders(queue_policy(stack(Trigger=trigger), "DeadLetterQueue"), DEAD) == allowed
+
+
+@every_variant
+def test_everything_stored_is_reached_over_tls_only(parameters: dict[str, str]) -> None:
+    made = stack(**parameters)
+    anybody = ("AWS", f"arn:aws:iam::{ACCOUNT}:role/admin")
+    guarded = [
+        (one.properties["PolicyDocument"], one.properties["Bucket"]) for one in made.of_type("AWS::S3::BucketPolicy")
+    ]
+    assert len(guarded) == 2
+    for document, bucket in guarded:
+        for resource in (f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/a/b.jpg"):
+            for secure, expected in (("false", "deny"), ("true", "nothing")):
+                request = Request("s3:GetObject", resource, anybody, {"aws:SecureTransport": secure})
+                assert decision(document, request) == expected
+    for queue in made.of_type("AWS::SQS::Queue"):
+        document, arn = queue_policy(made, queue.id), made.attribute(queue.id, "Arn")
+        for secure, expected in (("false", "deny"), ("true", "nothing")):
+            request = Request("sqs:ReceiveMessage", arn, anybody, {"aws:SecureTransport": secure})
+            assert decision(document, request) == expected
+
+
+def test_the_bucket_alone_may_invoke_the_function_directly() -> None:
+    permission = stack(Trigger="direct")["InvokePermission"]
+    assert permission == {
+        "FunctionName": "thumbnailer-ImageFunction",
+        "Action": "lambda:InvokeFunction",
+        "Principal": "s3.amazonaws.com",
+        "SourceAccount": ACCOUNT,
+        "SourceArn": "arn:aws:s3:::photos",
+    }
+
+
+def test_the_rule_hears_of_one_bucket_of_this_account() -> None:
+    made = stack(Trigger="eventbridge")
+    pattern = made["Rule"]["EventPattern"]
+    assert pattern["detail"] == {"bucket": {"name": ["photos"]}}
+    assert (pattern["account"], pattern["source"]) == ([ACCOUNT], ["aws.s3"])
+    (target,) = made["Rule"]["Targets"]
+    assert (target["Arn"], target["DeadLetterConfig"]["Arn"]) == (QUEUE, DEAD)
+
+
+def test_the_rule_hears_of_all_that_thumbnailer_reads() -> None:
+    folder = Path(__file__).parents[1] / "events"
+    events = [json.loads(path.read_bytes()) for path in sorted(folder.glob("eventbridge_*.json"))]
+    assert len(events) == 3
+    assert {event["detail-type"] for event in events} == set(
+        stack(Trigger="eventbridge")["Rule"]["EventPattern"]["detail-type"]
+    )
+
+
+# --- alarms and dashboard -----------------------------------------------------------------------------------------
+
+
+@every_variant
+def test_there_are_five_alarms_and_silence_is_no_alarm(parameters: dict[str, str]) -> None:
+    alarms = stack(**parameters).of_type("AWS::CloudWatch::Alarm")
+    assert len(alarms) == 5
+    for alarm in alarms:
+        assert alarm.properties["TreatMissingData"] == "notBreaching"
+        topic = [parameters["AlarmTopicArn"]] if "AlarmTopicArn" in parameters else None
+        assert alarm.properties.get("AlarmActions") == alarm.properties.get("OKActions") == topic
+        assert len(alarm.properties["AlarmDescription"]) > 20
+
+
+def metrics(alarm: Mapping[str, Any]) -> dict[str, tuple[str, str, str]]:
+    """The metrics of an alarm with an expression, by id: namespace, name and statistic."""
+    stats = {one["Id"]: one["MetricStat"] for one in alarm["Metrics"] if "MetricStat" in one}
+    return {
+        id_: (stat["Metric"]["Namespace"], stat["Metric"]["MetricName"], stat["Stat"]) for id_, stat in stats.items()
+    }
+
+
+def expression(alarm: Mapping[str, Any], **values: float) -> float:
+    """What CloudWatch would compute: its arithmetic is Python's, but for IF."""
+    (written,) = [one["Expression"] for one in alarm["Metrics"] if one.get("ReturnData", True)]
+    return float(eval(written, {"IF": lambda test, one, other: one if test else other}, values))
+
+
+def test_a_single_dead_letter_is_an_alarm() -> None:
+    alarm = stack()["DeadLetterAlarm"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
+    assert alarm["Dimensions"] == [{"Name": "QueueName", "Value": "thumbnailer-dead"}]
+    assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == (
+        "Maximum",
+        "GreaterThanThreshold",
+        0,
+    )
+
+
+def test_the_error_rate_is_in_percent_of_the_invocations() -> None:
+    alarm = stack(ErrorRateAlarmPercent="7")["ErrorRateAlarm"]
+    assert metrics(alarm) == {
+        "errors": ("AWS/Lambda", "Errors", "Sum"),
+        "invocations": ("AWS/Lambda", "Invocations", "Sum"),
+    }
+    assert expression(alarm, errors=3, invocations=60) == 5
+    assert alarm["Threshold"] == "7"
+
+
+def test_the_failed_records_are_in_percent_of_all() -> None:
+    alarm = stack(ErrorRateAlarmPercent="7")["FailedRecordsAlarm"]
+    assert metrics(alarm) == {
+        "failed": (NAMESPACE, "thumbnailer_records_failed", "Sum"),
+        "records": (NAMESPACE, "thumbnailer_total_seconds", "SampleCount"),
+    }
+    assert expression(alarm, failed=3, records=60) == 5
+    assert alarm["Threshold"] == "7"
+
+
+def test_the_duration_is_in_percent_of_the_timeout() -> None:
+    alarm = stack(Timeout="120", DurationAlarmPercent="80")["DurationAlarm"]
+    assert metrics(alarm) == {"duration": ("AWS/Lambda", "Duration", "p99")}
+    assert expression(alarm, duration=96_000) == 80
+    assert alarm["Threshold"] == "80"
+
+
+@pytest.mark.parametrize(
+    ("trigger", "metric", "of_an_hour"),
+    [
+        ("queue", ("AWS/SQS", "ApproximateAgeOfOldestMessage", "Maximum"), 3600),
+        ("eventbridge", ("AWS/SQS", "ApproximateAgeOfOldestMessage", "Maximum"), 3600),
+        ("direct", ("AWS/Lambda", "AsyncEventAge", "Maximum"), 3_600_000),
+    ],
+)
+def test_the_age_of_the_oldest_event_is_in_seconds(trigger: str, metric: tuple[str, str, str], of_an_hour: int) -> None:
+    alarm = stack(Trigger=trigger, AgeAlarmSeconds="1200")["AgeAlarm"]
+    assert metrics(alarm) == {"age": metric}
+    assert expression(alarm, age=of_an_hour) == 3600
+    assert alarm["Threshold"] == "1200"
+
+
+def test_by_default_the_age_alarm_is_not_late_and_not_for_one_retry() -> None:
+    made = stack()
+    assert int(made["Queue"]["VisibilityTimeout"]) < int(made["AgeAlarm"]["Threshold"])
+
+
+@every_variant
+def test_the_dashboard_is_laid_out_without_overlap_and_shows_all_alarms(parameters: dict[str, str]) -> None:
+    made = stack(**parameters)
+    widgets = dashboard(made)["widgets"]
+    cells = [
+        (x, y)
+        for one in widgets
+        for x in range(one["x"], one["x"] + one["width"])
+        for y in range(one["y"], one["y"] + one["height"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24
+    alarms = {made.attribute(alarm.id, "Arn") for alarm in made.of_type("AWS::CloudWatch::Alarm")}
+    assert set(widgets[0]["properties"]["alarms"]) == alarms
+
+
+@pytest.mark.parametrize("timeout", ["10", "900"])
+def test_the_dashboard_marks_the_timeout_in_milliseconds(timeout: str) -> None:
+    (line,) = [
+        widget["properties"]["annotations"]["horizontal"][0]["value"]
+        for widget in dashboard(stack(Timeout=timeout))["widgets"]
+        if "annotations" in widget.get("properties", {})
+    ]
+    assert line == int(timeout) * 1000
