@@ -9,6 +9,7 @@ import typer
 
 from bench import choices, invoking
 from bench import engines as engines_
+from bench import imports as imports_
 from bench import memory as memory_
 from bench import quality as quality_
 from bench.emulator import NoEmulator
@@ -41,6 +42,18 @@ def lambda_(
     except NoEmulator as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
+
+
+@app.command()
+def imports(
+    picture: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="what the first event is about")] = (
+        quality_.SAMPLES / "rocket.jpg"
+    ),
+    runs: Annotated[int, typer.Option(min=1, max=1000, help="processes that are started")] = 9,
+    rows: Annotated[int, typer.Option(min=1, max=1000, help="largest parts that are shown")] = 12,
+) -> None:
+    """What the Lambda door imports before its first event and during it: the parts of a cold start."""
+    imports_.run(picture, runs, rows)
 
 
 @app.command()

@@ -17,7 +17,7 @@ from handler.envelope import Delivery, open_envelope
 from handler.partial import answer
 from thumbnailer import settings as settings_
 from thumbnailer.app import App, build, new_event_loop
-from thumbnailer.logs import LOGGER, log_batch, log_record, start_logging
+from thumbnailer.logs import LOGGER, REQUEST_ID, log_batch, log_record, start_logging
 from thumbnailer.metrics import emf_lines
 from thumbnailer.model import Outcome
 
@@ -58,6 +58,7 @@ def handler(event: object, context: Context) -> dict[str, Any]:
 async def _work(event: object, context: Context) -> tuple[Delivery, list[Outcome]]:
     started = perf_counter()
     app, delivery, request_id = _app(), open_envelope(event), context.aws_request_id
+    REQUEST_ID.set(request_id)  # for what is logged by those who know of no request
     deadline = asyncio.get_running_loop().time() + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
     for broken in delivery.broken:
         line = {"message_id": broken.id, "detail": broken.error, "request_id": request_id}

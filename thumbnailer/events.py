@@ -65,7 +65,7 @@ def _record(record: object, envelopes: int) -> tuple[ObjectEvent, ...]:
 def _s3(record: Mapping[str, Any]) -> ObjectEvent:
     version = str(record.get("eventVersion", "2.0"))
     if version.partition(".")[0] != "2":
-        raise EventError(f"eventVersion {version} is not known here; expected 2.x")
+        raise EventError(f"eventVersion {version!r} is not known here; expected 2.x")
     name = _text(record, "eventName").removeprefix("s3:")
     entity = _object(record, "s3")
     item = _object(entity, "object")

@@ -7,11 +7,14 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any, Final
 
 from thumbnailer.model import Outcome
 
 LOGGER: Final = logging.getLogger("thumbnailer")
+REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
+"""of the invocation that is being worked on: a line that was not given one carries this"""
 
 
 class JsonLines(logging.Formatter):
@@ -22,6 +25,8 @@ class JsonLines(logging.Formatter):
         line |= getattr(record, "line", {})
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
+        if (request_id := REQUEST_ID.get()) is not None:
+            line.setdefault("request_id", request_id)
         return json.dumps(line, default=str)
 
 

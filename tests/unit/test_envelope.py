@@ -74,7 +74,7 @@ def test_a_message_of_version_3_is_returned_with_a_clear_error() -> None:
     payload = load("sqs_s3")
     payload["Records"][0]["body"] = json.dumps(load("s3_put_v30"))
     (broken,) = open_envelope(payload).broken
-    assert "eventVersion 3.0" in broken.error
+    assert "eventVersion '3.0'" in broken.error
 
 
 @pytest.mark.parametrize("id_", [None, 3, {}])

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache, partial
+from importlib import import_module
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -38,6 +39,13 @@ ALLOWED: Final = {
     Format.ICO: "ICO",
     Format.JXL: "JXL",
 }
+PLUGINS: Final = {
+    Format.WEBP: "PIL.WebPImagePlugin",
+    Format.AVIF: "PIL.AvifImagePlugin",
+    Format.TIFF: "PIL.TiffImagePlugin",
+    Format.ICO: "PIL.IcoImagePlugin",
+}
+"""Of formats that Pillow has not at once: it would import every plugin it has, some forty, to find the one."""
 TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -147,11 +155,17 @@ def _opened(path: str, plan: Plan, damaged: bool) -> Iterator[Image.Image]:
 
 
 def _open(path: str, info: ImageInfo, damaged: bool) -> Image.Image:
+    _import_plugin(info.format)
     if info.format is Format.JXL:
         return _decoded_jxl(path, info)
     if damaged and info.format is Format.WEBP:  # libwebp does not even open what is not all there
         return salvage.load_webp(Path(path).read_bytes(), info)
     return Image.open(path, formats=[ALLOWED[info.format]])
+
+
+def _import_plugin(format_: Format) -> None:
+    if format_ in PLUGINS:
+        import_module(PLUGINS[format_])
 
 
 def _decoded_jxl(path: str, info: ImageInfo) -> Image.Image:
@@ -380,6 +394,7 @@ def _encoded(frames: list[tuple[Image.Image, float]], loop: int | None, info: Im
         options |= {"duration": [int(duration) for _, duration in frames]}
         options |= {"loop": loop} if loop is not None else {}
         options |= {"disposal": _disposal([first, *rest])} if target.format is Format.GIF else {}
+    _import_plugin(target.format)
     out = BytesIO()
     first.save(out, **options)
     return out.getvalue()

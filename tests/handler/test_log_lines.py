@@ -1,0 +1,105 @@
+"""What one invocation writes: a line a record, a line a batch, the metrics; all JSON, all with the request id."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from handler import aws_lambda
+from tests import emf
+from tests.cloud import Cloud, s3_event, s3_record, sqs_event
+from tests.conftest import Context
+from thumbnailer.errors import EventError
+
+FORGED = '{"level": "INFO", "message": "record", "outcome": "forged", "request_id": "forged"}'
+BREAKS = ("\n", "\r", "\r\n", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x00", "\x1b[2K", "\x9b2K")
+KEYS = st.lists(
+    st.one_of(st.characters(codec="utf-8"), st.sampled_from(BREAKS), st.sampled_from(("%0A", "+", '"', "\\", FORGED))),
+    max_size=40,
+).map(lambda parts: f"{''.join(parts)}/")
+"""Keys of folders: their records end without a request."""
+RAW_KEYS = st.text(st.one_of(st.characters(), st.sampled_from('%0AFE"\n\r')), min_size=1, max_size=40).map(
+    lambda key: f"{key}/"
+)
+"""As no S3 would write them: halves of surrogate pairs, broken percent signs."""
+RECORDS = st.lists(KEYS, max_size=8)
+many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+class OtherContext(Context):
+    aws_request_id = 'second"\nrequest'
+
+
+def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """All that was written, to either stream; each line must be one JSON object, in ASCII that moves no cursor."""
+    out, err = capsys.readouterr()
+    assert err == ""
+    lines = out.split("\n")
+    assert lines.pop() == ""
+    assert all(line.isascii() and line.isprintable() for line in lines)
+    return [json.loads(line) for line in lines]
+
+
+def kinds(lines: list[dict[str, Any]]) -> Counter[str]:
+    return Counter("metrics" if "_aws" in line else line["message"] for line in lines)
+
+
+@many
+@given(RECORDS, st.booleans())
+def test_each_record_has_one_line_and_each_batch_one_whatever_the_keys_are(
+    aws: Cloud, capsys: pytest.CaptureFixture[str], keys: list[str], in_queue: bool
+) -> None:
+    events = [s3_event(s3_record(key, 0, "e")) for key in keys]
+    event = sqs_event(*events) if in_queue else s3_event(*(record for event in events for record in event["Records"]))
+    context = OtherContext() if in_queue else Context()
+    aws_lambda.handler(event, context)
+    lines = written(capsys)
+    assert kinds(lines) == {"record": len(keys), "batch": 1, "metrics": 1} if keys else {"batch": 1}
+    assert {line["request_id"] for line in lines} == {context.aws_request_id}
+    assert [line["key"] for line in lines if line.get("message") == "record"] == keys
+    for line in lines:
+        if "_aws" in line:
+            emf.check(json.dumps(line))
+
+
+@many
+@given(RAW_KEYS)
+def test_a_key_that_is_none_forges_nothing_either(aws: Cloud, capsys: pytest.CaptureFixture[str], raw: str) -> None:
+    record = s3_record("x", 0, "e")
+    record["s3"]["object"]["key"] = raw
+    answer = aws_lambda.handler(sqs_event(s3_event(record), FORGED + "\n" + raw), Context())
+    lines = written(capsys)
+    unreadable = [line["message_id"] for line in lines if line.get("message") == "unreadable message"]
+    assert unreadable == [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+    assert unreadable in (["m0", "m1"], ["m1"])
+    assert kinds(lines)["record"] == 2 - len(unreadable)
+    assert {line["request_id"] for line in lines} == {Context.aws_request_id}
+
+
+@pytest.mark.parametrize("mark", BREAKS, ids=ascii)
+def test_no_event_breaks_a_line_of_the_error_that_lambda_prints(aws: Cloud, mark: str) -> None:
+    record = s3_record("x/", 0, "e") | {"eventVersion": f"{mark}{FORGED}"}
+    with pytest.raises(EventError) as raised:
+        aws_lambda.handler(s3_event(record), Context())
+    assert str(raised.value).isprintable()
+
+
+def test_a_bug_is_logged_with_its_request(
+    aws: Cloud, samples: dict[str, bytes], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from thumbnailer.engine.pillow import PillowEngine
+
+    def bug(*_: object) -> None:
+        raise ZeroDivisionError(f"a bug\n{FORGED}")
+
+    monkeypatch.setattr(PillowEngine, "render", bug)
+    monkeypatch.setenv("THUMBNAILER_ENGINE", "pillow")
+    aws_lambda.handler(sqs_event(s3_event(s3_record("x/", 0, "e"), aws.put("x.jpg", samples["rocket.jpg"]))), Context())
+    lines = written(capsys)
+    assert kinds(lines) == {"unforeseen": 1, "record": 2, "batch": 1, "metrics": 1}
+    assert {line["request_id"] for line in lines} == {Context.aws_request_id}
