@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import json
+import threading
 import urllib.request
 from typing import Any
 from urllib.parse import quote_plus
 
 import boto3
 from botocore.config import Config
+from moto.s3.responses import S3Response
 from moto.server import ThreadedMotoServer
 
 SOURCE, DESTINATION = "photos", "photos-resized"
+
+
+def _put_one_at_a_time() -> None:
+    """moto closes the bytes of an overwritten object while an earlier answer may yet be made of them."""
+    lock, put = threading.Lock(), S3Response.put_object
+
+    def locked(self: S3Response) -> Any:
+        with lock:
+            return put(self)
+
+    S3Response.put_object = locked  # type: ignore[method-assign]
+
+
+_put_one_at_a_time()
 
 
 class Cloud:

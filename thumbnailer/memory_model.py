@@ -19,8 +19,10 @@ MARGIN: Final = 1.08
 """Measurements of one cell differ by some percent; decoders of other versions, by some more."""
 FIXED: Final = 4 * MB
 """Stacks, tables, what an allocator rounds up: nothing that grows with the picture."""
-CODEC_ITSELF: Final[Mapping[Format, int]] = {Format.JXL: 12 * MB, Format.HEIC: 4 * MB, Format.SVG: 8 * MB}
+CODEC_ITSELF: Final[Mapping[Format, int]] = {Format.HEIC: 4 * MB, Format.SVG: 8 * MB}
 """What a codec takes for the smallest of pictures."""
+SMALL_JXL: Final = 16 * MB
+"""What libjxl holds for a picture of some tens of thousands of pixels already."""
 CMYK_TABLES: Final = 3 * MB
 """Of the transform that Little CMS makes from a profile of four inks."""
 COPIES_HELD: Final = 3
@@ -165,7 +167,7 @@ def _pillow_codec(work: Work) -> tuple[float, float]:
         case Format.HEIC:
             return info.pixels * (3.5 + 0.8 * sample) + work.source_bytes, 0
         case _:  # JPEG XL: copied to make an image; of grey, libjxl holds more than it hands out
-            return info.pixels * max(2.7, info.channels) + 1.3 * work.source_bytes, 0
+            return max(SMALL_JXL, info.pixels * max(2.7, info.channels) + 1.3 * work.source_bytes), 0
 
 
 def _pillow_reader(work: Work) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import ValidationError
 
@@ -30,9 +30,10 @@ OUTCOMES = st.builds(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(OUTCOMES, max_size=130), st.integers(0, 2**45))
 def test_any_outcomes_make_lines_that_cloudwatch_takes(outcomes: list[Outcome], now: int) -> None:
-    for line in emf_lines(outcomes, now):
+    for line in emf_lines(outcomes, now, "thumbnails"):
         document = emf.check(json.dumps(line))
         assert document["_aws"]["Timestamp"] == now
 
@@ -40,7 +41,7 @@ def test_any_outcomes_make_lines_that_cloudwatch_takes(outcomes: list[Outcome], 
 def test_no_line_is_larger_than_a_log_event_and_no_batch_has_more_metrics_than_a_line_may_declare() -> None:
     long = tuple((stage, 0.123456789012345678) for stage in STAGES)
     outcome = Outcome(ObjectEvent(EventKind.CREATED, "b", "k"), Status.STORED, bytes_in=5 * 10**12, timings=long)
-    for line in emf_lines([outcome] * 10_000, 0):
+    for line in emf_lines([outcome] * 10_000, 0, "thumbnails"):
         emf.check(json.dumps(line))
     assert len(METRICS) <= 100
 
