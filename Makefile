@@ -7,8 +7,11 @@
 # make fuzz      thousands of broken pictures through the whole path, in processes that may die
 # make fuzz-probe    the probe alone, with inputs chosen by the code that they reach
 # make lambda    the function under AWS's runtime interface emulator: a real S3 and a real SQS event
+# make zip       the zip and the layer for Lambda in dist/; PYTHON_VERSION=3.11 to 3.14, ARCH=x86_64 or arm64
+# make image     the container image, Lambda by default; with Pillow-SIMD on x86-64
+# make test-image    builds and tests it, and says its size and what a picture takes in it
 # make constraints   newer versions of all that is installed
-.PHONY: demo test check lint types layers simd matrix bench fuzz fuzz-probe lambda browser constraints clean
+.PHONY: demo test check lint types layers simd matrix bench fuzz fuzz-probe lambda zip image test-image browser constraints clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -20,6 +23,8 @@ PIL = $(if $(wildcard .venv/.simd),,pillow$(comma))
 SIMD_PACKAGES := gcc libc6-dev libjpeg62-turbo-dev zlib1g-dev libwebp-dev libtiff-dev libfreetype-dev liblcms2-dev libopenjp2-7-dev
 HAS_HEADERS = $(BIN)/python -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null
 SAM_CLI := aws-sam-cli==1.170.0
+PYTHON_VERSION ?= 3.13
+ARCH ?= x86_64
 AVX2 := $(if $(shell grep -m1 -o avx2 /proc/cpuinfo),-mavx2,)
 
 demo: .venv/.demo
@@ -45,6 +50,18 @@ matrix: .venv/.dev
 
 lambda: .venv/.dev $(BIN)/aws-lambda-rie
 	$(BIN)/python -m bench lambda $(ARGS)
+
+zip: .venv/.dev
+	$(BIN)/python -m deploy.packing --python $(PYTHON_VERSION) --arch $(ARCH) $(ARGS)
+
+image:
+	deploy/image build $(ARGS)
+
+test-image: export THUMBNAILER_TEST_IMAGE = $(or $(IMAGE),thumbnailer)
+test-image: .venv/.dev $(BIN)/aws-lambda-rie
+	deploy/image build
+	$(BIN)/pytest tests/image $(ARGS)
+	$(BIN)/python -m tests.image
 
 bench: .venv/.dev
 	$(BIN)/python -m bench engines $(ARGS)
@@ -100,4 +117,4 @@ $(BIN)/aws-lambda-rie: .venv/bin/uv
 	rm -r .venv/sam
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,65 @@
+"""Zips whose bytes follow from the files alone, and what Lambda takes of them."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
+
+from deploy.packing.errors import TooLarge
+
+UNZIPPED_LIMIT: Final = 250 * 1024 * 1024
+"""Function and layers together (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html): 262,144,000 bytes."""
+DIRECT_LIMIT: Final = 50 * 1024 * 1024
+"""What can be uploaded to Lambda itself; a larger zip goes through S3. Same source."""
+LAYERS: Final = 5
+UNIX: Final = 3
+LEVEL: Final = 6
+
+Files = Mapping[str, Path]
+"""The files of an archive by their names in it."""
+
+
+def files_below(folder: Path, prefix: str = "") -> dict[str, Path]:
+    return {prefix + p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+
+
+def write_zip(out: Path, files: Files) -> int:
+    """Sorted, readable by all (Lambda's user is not the owner), without times or owners; its size in bytes."""
+    with ZipFile(out, "w", ZIP_DEFLATED, compresslevel=LEVEL) as archive:
+        for name in sorted(files):
+            info = ZipInfo(name)
+            info.create_system = UNIX
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            info.compress_type = ZIP_DEFLATED
+            archive.writestr(info, files[name].read_bytes(), compresslevel=LEVEL)
+    return out.stat().st_size
+
+
+def by_package(files: Files) -> dict[str, int]:
+    """Bytes of each top-level name, the largest first."""
+    sizes: dict[str, int] = {}
+    for name, path in files.items():
+        package = name.partition("/")[0]
+        sizes[package] = sizes.get(package, 0) + path.stat().st_size
+    return dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
+
+
+def check_size(files: Files) -> int:
+    """Bytes when unzipped. Raises TooLarge that names the largest packages."""
+    sizes = by_package(files)
+    total = sum(sizes.values())
+    if total > UNZIPPED_LIMIT:
+        largest = ", ".join(f"{name} {megabytes(size)}" for name, size in list(sizes.items())[:8])
+        raise TooLarge(
+            f"{megabytes(total)} MB unzipped, and Lambda takes {megabytes(UNZIPPED_LIMIT)} MB, function and up to "
+            f"{LAYERS} layers together. The largest, in MB: {largest}. Leave out an extra, or deploy the image."
+        )
+    return total
+
+
+def megabytes(size: int) -> str:
+    """In Lambda's MB, which are MiB."""
+    return f"{size / (1024 * 1024):.1f}"

@@ -1,0 +1,104 @@
+"""Whether the shared objects of a folder load in a runtime: read from their headers, symbols and dynamic sections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, cast
+
+from elftools.elf.dynamic import DynamicSection
+from elftools.elf.elffile import ELFFile
+from elftools.elf.gnuversions import GNUVerNeedSection
+
+from deploy.packing.target import LIBRARIES, Target, Version
+
+MAGIC: Final = b"\x7fELF"
+MACHINES: Final = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
+
+
+class SharedObject(NamedTuple):
+    """`needed` are the libraries it asks for, `versions` the symbol versions it asks of each."""
+
+    path: Path
+    machine: str
+    needed: tuple[str, ...]
+    versions: Mapping[str, tuple[str, ...]]
+
+
+def shared_objects(tree: Path) -> list[SharedObject]:
+    """All below `tree`, whatever their names."""
+    return [_read(path) for path in sorted(tree.rglob("*")) if path.is_file() and _is_elf(path)]
+
+
+def problems(objects: Sequence[SharedObject], target: Target) -> list[str]:
+    """What keeps any of them from loading in the target's runtime; empty if they all load."""
+    inside = {object_.path.name for object_ in objects}
+    return [f"{o.path.name} {problem}" for o in objects for problem in _problems(o, inside, target)]
+
+
+def newest_asked_for(objects: Iterable[SharedObject]) -> dict[str, Version]:
+    """The newest symbol version of each family that is asked of the runtime's own libraries."""
+    newest: dict[str, Version] = {}
+    for object_ in objects:
+        for library in LIBRARIES.keys() & object_.versions.keys():
+            for text in object_.versions[library]:
+                family, version = _parsed(text)
+                newest[family] = max(newest.get(family, ()), version)
+    return newest
+
+
+def unneeded(objects: Sequence[SharedObject]) -> set[Path]:
+    """The libraries that wheels bring along (`name.libs/`) and no extension module asks for, nor what it asks for.
+
+    Reached from the modules, since libraries may ask for each other in a ring.
+    """
+    bundled = {o.path: o for o in objects if o.path.parent.suffix == ".libs"}
+    asking = [o for o in objects if o.path not in bundled]
+    while asking:
+        names = {name for o in asking for name in o.needed}
+        asking = [bundled.pop(path) for path in list(bundled) if path.name in names]
+    return set(bundled)
+
+
+def _problems(object_: SharedObject, inside: set[str], target: Target) -> Iterator[str]:
+    if object_.machine != target.machine:
+        yield f"is for {object_.machine}, not for {target.machine}"
+    if ".cpython-" in object_.path.name and not object_.path.name.endswith(target.suffix):
+        yield f"is for another Python than {target.python} on {target.machine}"
+    for library in object_.needed:
+        if library not in LIBRARIES and library not in inside:
+            yield f"needs {library}, which is neither inside nor in {target.system.name}"
+    for library in LIBRARIES.keys() & object_.versions.keys():
+        for text in object_.versions[library]:
+            family, version = _parsed(text)
+            newest = target.system.newest.get(family, ())
+            if not version or version > newest:
+                has = f"{family}_{'.'.join(map(str, newest))}" if newest else "none such"
+                yield f"needs {text} of {library}; {target.system.name} has {has}"
+
+
+def _parsed(text: str) -> tuple[str, Version]:
+    """("GLIBC", (2, 34)) of GLIBC_2.34; no version where it is none, as in GLIBC_PRIVATE."""
+    family, _, version = text.partition("_")
+    numbers = version.split(".")
+    return (family, tuple(map(int, numbers))) if all(map(str.isdecimal, numbers)) else (text, ())
+
+
+def _is_elf(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == MAGIC
+
+
+def _read(path: Path) -> SharedObject:
+    with path.open("rb") as file:
+        elf = ELFFile(file)
+        needed: list[str] = []
+        versions: dict[str, tuple[str, ...]] = {}
+        for section in elf.iter_sections():
+            if isinstance(section, DynamicSection):
+                needed += [cast("Any", tag).needed for tag in section.iter_tags("DT_NEEDED")]
+            elif isinstance(section, GNUVerNeedSection):
+                for library, asked in section.iter_versions():
+                    versions[str(library.name)] = tuple(str(version.name) for version in asked)
+        machine = MACHINES.get(elf["e_machine"], elf["e_machine"])
+    return SharedObject(path, machine, tuple(needed), versions)

@@ -1,0 +1,554 @@
+"""The zips: built once a session, unzipped, and run by a bare interpreter of their Python where there is one here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+from zlib import crc32
+
+import pytest
+from PIL import Image
+
+from bench.emulator import HANDLER, Function, NoEmulator, find_binary, running
+from deploy.packing.archive import UNZIPPED_LIMIT, check_size, files_below, megabytes, write_zip
+from deploy.packing.build import Built, build, copy_code, find_interpreter
+from deploy.packing.elf import newest_asked_for, problems, shared_objects, unneeded
+from deploy.packing.errors import CannotInstall, DoesNotLoad, IndexUnreachable, TooLarge, UnknownTarget
+from deploy.packing.install import ROOT, constrained, install
+from deploy.packing.strip import UNNEEDED, first_match, strip
+from deploy.packing.target import AMAZON_LINUX_2, AMAZON_LINUX_2023, MACHINES, RUNTIMES, System, Target, target_for
+from tests.cloud import Cloud, s3_event
+
+T = TypeVar("T")
+pytestmark = pytest.mark.timeout(600)
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+ARCHITECTURE = {machine: architecture for architecture, machine in MACHINES.items()}[platform.machine()]
+IN_ZIP = Path(__file__).with_name("in_zip.py")
+RENDITIONS = "128x128,a=64x64:smart,b=90x90:cover:webp,c=50x50:inside:avif,d=80x80:inside:png:q80,e=70x70:inside:gif"
+WAYS = [
+    {"THUMBNAILER_ENGINE": engine, "THUMBNAILER_TRANSPORT": transport}
+    for engine, transport in (("auto", "obstore"), ("vips", "aioboto3"), ("pillow", "obstore"))
+]
+SAMPLES = sorted(path for path in (ROOT / "thumbnailer" / "demo" / "samples").iterdir() if path.suffix != ".md")
+MADE = {"tiff": {"compression": "tiff_lzw"}, "tiff-jpeg": {"compression": "jpeg"}, "bmp": {}, "ico": {}, "gif": {}}
+"""Formats that no sample has, and how Pillow writes them."""
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="300" height="200"><circle cx="99" cy="99" r="80"/></svg>'
+STORED = {"records": 1, "outcomes": {"stored": 1}}
+WITHOUT_A_LICENCE_IN_ITS_WHEEL = {"obstore"}
+
+
+def runnable() -> list[Target]:
+    """What can be run here: this Python's zip, and one of what Amazon Linux 2023 gets."""
+    if HERE not in RUNTIMES:
+        return []
+    own, others = target_for(HERE, ARCHITECTURE), [p for p in RUNTIMES if p != HERE and find_interpreter(p)]
+    if own.system is AMAZON_LINUX_2023:
+        return [own]
+    return [own, target_for(others[-1], ARCHITECTURE) if others else Target(HERE, ARCHITECTURE, AMAZON_LINUX_2023)]
+
+
+class Package(NamedTuple):
+    """What was built for a target, and its zip unzipped."""
+
+    built: Built
+    tree: Path
+
+    @property
+    def python(self) -> str:
+        found = find_interpreter(self.built.target.python)
+        assert found
+        return found
+
+
+Make = Callable[[Target], Package]
+
+
+class Dist(NamedTuple):
+    """What the command has written and said."""
+
+    whole: Path
+    layer: Path
+    code: Path
+    said: str
+
+
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Dist:
+    """By the command, for the Python that the tests run in; to be asked for after `own`, which knows whether it can."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "deploy.packing", "--python", HERE, "--arch", ARCHITECTURE, "--out", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    name = target_for(HERE, ARCHITECTURE).name
+    whole, layer, code = (folder / f"{name}{part}.zip" for part in ("", "-layer", "-code"))
+    assert set(folder.iterdir()) == {whole, layer, code}
+    return Dist(whole, layer, code, done.stdout)
+
+
+@pytest.fixture(scope="session")
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Make:
+    packages: dict[str, Package] = {}
+
+    def make(target: Target) -> Package:
+        key = f"{target.name} {target.system.name}"
+        if key not in packages:
+            folder = tmp_path_factory.mktemp("zip")
+            built = reachable(lambda: build(target, (), folder / "built"))
+            if target == target_for(HERE, ARCHITECTURE):
+                path = request.getfixturevalue("dist").whole
+            else:
+                path = folder / "zip"
+                write_zip(path, built.files())
+            packages[key] = Package(built, unzipped(path, folder / "unzipped"))
+        return packages[key]
+
+    return make
+
+
+@pytest.fixture(params=runnable(), ids=lambda target: f"{target.python} for {target.system.name}")
+def package(request: pytest.FixtureRequest, made: Make) -> Package:
+    return made(request.param)
+
+
+@pytest.fixture
+def own(made: Make) -> Package:
+    """Of the Python that the tests run in."""
+    if HERE not in RUNTIMES:
+        pytest.skip(f"Lambda has no Python {HERE}")
+    return made(target_for(HERE, ARCHITECTURE))
+
+
+unreachable: list[str] = []
+"""Why there is no way to wheels, once that is known: every further try would wait again."""
+
+
+def reachable(work: Callable[[], T]) -> T:
+    """What `work` makes of wheels; the test is skipped where there is no way to them."""
+    if unreachable:
+        pytest.skip(unreachable[0])
+    try:
+        return work()
+    except IndexUnreachable as error:
+        unreachable.append(str(error))
+        pytest.skip(str(error))
+
+
+def unzipped(path: Path, folder: Path) -> Path:
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(folder)
+    return folder
+
+
+def pictures(target: Target) -> dict[str, bytes]:
+    """One at least of each format that is read without an extra, and one that breaks off."""
+    found = {path.name: path.read_bytes() for path in SAMPLES}
+    with Image.open(BytesIO(sample("rocket.jpg"))) as image:
+        for name, options in MADE.items():
+            out = BytesIO()
+            image.resize((200, 150)).save(out, name.partition("-")[0], **options)
+            found[name] = out.getvalue()
+    found["broken-off.jpg"] = found["rocket.jpg"][: len(found["rocket.jpg"]) * 3 // 4]
+    if target.system is AMAZON_LINUX_2023:
+        found["drawing.svg"] = SVG
+    return found
+
+
+def sample(name: str) -> bytes:
+    return next(path for path in SAMPLES if path.name == name).read_bytes()
+
+
+Events = list[dict[str, Any]]
+Ways = list[dict[str, str]]
+
+
+def run(package: Package, path: list[Path], cloud: Cloud, events: Events, ways: Ways, folder: Path) -> dict[str, Any]:
+    """What `in_zip.py` says, run by a bare interpreter: isolated, without site-packages."""
+    told, out = folder / "run.json", folder / "said.json"
+    told.write_text(json.dumps({"path": [*map(str, path)], "events": events, "environments": ways, "out": str(out)}))
+    done = subprocess.run(
+        [package.python, "-I", "-S", "-B", str(IN_ZIP), str(told)],
+        env=cloud.env | {"NO_PROXY": "127.0.0.1", "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    said: dict[str, Any] = json.loads(out.read_text())
+    return said
+
+
+# --- in a bare interpreter ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def everything(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Package], dict[str, Any]]:
+    """What comes of every format, by both engines and both S3 clients, in every format, from the zip alone."""
+    done: dict[Path, dict[str, Any]] = {}
+
+    def said(package: Package) -> dict[str, Any]:
+        if package.tree not in done:
+            cloud.reset()
+            more = {"THUMBNAILER_RENDITIONS": RENDITIONS, "THUMBNAILER_THUMBHASH": "on", "THUMBNAILER_SVG": "on"}
+            given = pictures(package.built.target)
+            events = [s3_event(cloud.put(name, data)) for name, data in given.items()]
+            ways = [way | more for way in WAYS]
+            done[package.tree] = run(package, [package.tree], cloud, events, ways, tmp_path_factory.mktemp("run"))
+        return done[package.tree]
+
+    return said
+
+
+Everything = Callable[[Package], dict[str, Any]]
+
+
+def test_unzipped_into_a_bare_interpreters_path_it_stores_a_picture_of_every_format_in_every_way(
+    package: Package, everything: Everything
+) -> None:
+    assert everything(package)["answers"] == [[STORED] * len(pictures(package.built.target))] * len(WAYS)
+
+
+def test_every_plugin_of_pillow_can_still_be_imported(package: Package, everything: Everything) -> None:
+    assert everything(package)["broken"] == ["FpxImagePlugin", "MicImagePlugin"]  # these need olefile
+
+
+def test_doctor_in_the_zip_says_that_it_has_plain_pillow_and_which_engines(
+    package: Package, everything: Everything
+) -> None:
+    doctor = everything(package)["doctor"]
+    good, found = doctor["PIL"]
+    assert good is True
+    assert found.startswith("Pillow ")
+    assert "no SIMD" in found
+    assert "heic" in doctor["engine pillow"][1]
+    has_vips = package.built.target.system is AMAZON_LINUX_2023
+    assert doctor["engine vips"][0] is (True if has_vips else None)
+    assert [what for what, (good, _) in doctor.items() if good is False] == []
+
+
+def test_clients_can_be_made_for_s3_and_for_what_credentials_come_from_and_for_nothing_else(
+    package: Package, everything: Everything
+) -> None:
+    assert everything(package)["services"] == ["s3", "sso", "sso-oidc", "sts"]
+
+
+def test_next_to_nothing_is_in_it_that_was_not_opened(package: Package, everything: Everything) -> None:
+    """Of code and data. 2 to 3 % were: certificates, host names in other encodings, fallbacks in pure Python."""
+    opened = {source_of(Path(path)) for path in everything(package)["opened"]}
+    code = {path for path in files_below(package.tree).values() if ".dist-info" not in str(path)}
+    idle = {path: path.stat().st_size for path in code if source_of(path) not in opened}
+    total = sum(path.stat().st_size for path in code)
+    assert sum(idle.values()) < total * 0.04, sorted(idle.items(), key=lambda item: -item[1])[:20]
+    assert [path.name for path, size in idle.items() if size > 300_000] == []
+
+
+def source_of(path: Path) -> Path:
+    """The source that bytecode is of; anything else is itself."""
+    return path.parent.parent / f"{path.name.split('.')[0]}.py" if path.suffix == ".pyc" else path
+
+
+def test_the_layer_and_the_code_do_together_what_the_zip_does(
+    own: Package, dist: Dist, cloud: Cloud, tmp_path: Path
+) -> None:
+    """On Lambda they lie in /opt/python and /var/task."""
+    cloud.reset()
+    task = unzipped(dist.code, tmp_path / "task")
+    opt = unzipped(dist.layer, tmp_path / "opt")
+    event = s3_event(cloud.put("rocket.jpg", sample("rocket.jpg")))
+    said = run(own, [task, opt / "python"], cloud, [event], [{}], tmp_path)
+    assert said["answers"] == [[STORED]]
+    assert {path.name for path in opt.iterdir()} == {"python"}
+    assert {path.name for path in task.iterdir()} == {"handler", "thumbnailer"}
+
+
+RUNTIME = ("awslambdaric", "runtime_client", "simplejson", "snapshot_restore_py")
+"""What Lambda itself brings: its runtime client and what that needs."""
+START = """
+import sys
+sys.path = [{tree!r}, *sys.path, {runtime!r}]
+from awslambdaric.__main__ import main
+main(["", {handler!r}])
+"""
+
+
+def test_it_handles_an_event_under_lambdas_own_runtime_client(own: Package, cloud: Cloud, tmp_path: Path) -> None:
+    try:
+        find_binary()
+    except NoEmulator as error:
+        pytest.skip(str(error))
+    cloud.reset()
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    for path in installed_beside("awslambdaric"):
+        if path.name.split(".")[0] in RUNTIME:
+            (runtime / path.name).symlink_to(path)
+    start = START.format(tree=str(own.tree), runtime=str(runtime), handler=HANDLER)
+    env = {**cloud.env, "TMPDIR": str(tmp_path)}
+    function = Function(command=(own.python, "-I", "-S", "-B", "-c", start), root=own.tree, env=env)
+    with running(function, tmp_path / "log") as emulator:
+        answer = emulator.invoke(s3_event(cloud.put("china.webp", sample("china.webp"))))
+    assert answer.value == STORED, emulator.log
+
+
+def installed_beside(module: str) -> list[Path]:
+    from importlib.util import find_spec
+
+    spec = find_spec(module)
+    assert spec
+    assert spec.origin
+    return list(Path(spec.origin).parents[1].iterdir())
+
+
+# --- what is in it --------------------------------------------------------------------------------------------------
+
+
+def test_bytecode_is_there_for_every_module_and_used_without_a_look_at_the_source(
+    package: Package, tmp_path: Path
+) -> None:
+    """A function's folder is read-only: what is not compiled before is compiled at every cold start."""
+    modules = [name for name in files_below(package.tree) if name.endswith(".py")]
+    tag = f"cpython-{package.built.target.python.replace('.', '')}"
+    assert [m for m in modules if not (package.tree / bytecode_of(m, tag)).exists()] == []
+    copy_code(tmp_path)
+    shutil.copytree(package.tree / "thumbnailer", tmp_path / "thumbnailer", dirs_exist_ok=True)
+    (tmp_path / "thumbnailer" / "model.py").write_text("raise SystemExit('compiled anew')")
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from thumbnailer.model import Outcome"
+    done = subprocess.run([package.python, "-I", "-S", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def bytecode_of(module: str, tag: str) -> str:
+    folder, _, name = module.rpartition("/")
+    return f"{folder}/__pycache__/{name[:-3]}.{tag}.pyc".lstrip("/")
+
+
+def test_nothing_of_ours_is_in_it_that_people_start_on_their_machines(package: Package) -> None:
+    names = set(files_below(package.tree))
+    assert {"handler/aws_lambda.py", "thumbnailer/doctor.py", "thumbnailer/LICENSE"} <= names
+    assert not {name for name in names if name.startswith(("thumbnailer/demo", "thumbnailer/cli", "tests", "bench"))}
+
+
+def test_every_distribution_that_is_in_it_comes_with_its_metadata_and_its_licence(package: Package) -> None:
+    names = set(files_below(package.tree))
+    distributions = {name.partition("/")[0] for name in names if ".dist-info/" in name}
+    assert {f"{d}/METADATA" for d in distributions} <= names
+    licensed = {name.partition("/")[0] for name in names if "LICENSE" in name.upper()}
+    assert {d.partition("-")[0] for d in distributions - licensed} <= WITHOUT_A_LICENCE_IN_ITS_WHEEL
+
+
+def test_the_certificates_that_aioboto3_trusts_are_in_it(package: Package) -> None:
+    assert "botocore/cacert.pem" in files_below(package.tree)
+
+
+def test_every_rule_leaves_something_out(package: Package) -> None:
+    idle = {name for name, size in package.built.stripped.items() if not size}
+    assert idle <= {"caches"}
+    assert package.built.stripped[UNNEEDED] > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("botocore/__pycache__/client.cpython-311.pyc", "caches"),
+        ("aioitertools/tests/itertools.py", "tests"),
+        ("uvloop/loop.pyx", "sources and types"),
+        ("bin/jp.py", "commands"),
+        ("uvloop-1.dist-info/RECORD", "records"),
+        ("botocore/data/ec2/2016-11-15/service-2.json.gz", "other AWS services"),
+        ("botocore/data/s3/2006-03-01/examples-1.json", "AWS's examples"),
+        ("cffi/api.py", "cffi's compiler"),
+        ("uvloop-1.dist-info/METADATA", None),
+        ("numpy-1.dist-info/licenses/numpy/ma/LICENSE", None),
+        ("pillow-1.dist-info/sboms/pillow.cdx.json", None),
+        ("botocore/data/s3/2006-03-01/service-2.json.gz", None),
+        ("botocore/data/endpoints.json", None),
+        ("_cffi_backend.cpython-311-x86_64-linux-gnu.so", None),
+        ("cffi-2.dist-info/licenses/LICENSE", None),
+    ],
+)
+def test_a_rule_leaves_out_what_it_names_and_no_more(path: str, name: str | None) -> None:
+    rule = first_match(path)
+    assert (rule.name if rule else None) == name
+
+
+# --- where it would load --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", MACHINES)
+@pytest.mark.parametrize("python", RUNTIMES)
+def test_for_every_runtime_there_are_wheels_and_all_their_shared_objects_load_there(
+    python: str, architecture: str, tmp_path: Path
+) -> None:
+    """As far as can be read: of those of other Pythons and processors nothing can be run here."""
+    target = target_for(python, architecture)
+    reachable(lambda: install(target, (), tmp_path))
+    strip(tmp_path, target.system)
+    objects = shared_objects(tmp_path)
+    assert len(objects) > 30
+    assert problems(objects, target) == []
+    assert newest_asked_for(objects)["GLIBC"] > (2, 17)
+    shutil.rmtree(tmp_path)  # 130 MB each
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wheels for python3.13 on x86_64."""
+    folder = tmp_path_factory.mktemp("wheels") / "wheels"
+    reachable(lambda: install(target_for("3.13", "x86_64"), (), folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        (target_for("3.13", "arm64"), "is for x86_64, not for aarch64"),
+        (target_for("3.12", "x86_64"), "is for another Python than 3.12 on x86_64"),
+        (Target("3.13", "x86_64", AMAZON_LINUX_2), "needs GLIBC_2.27 of libm.so.6; Amazon Linux 2 has GLIBC_2.26"),
+    ],
+)
+def test_a_shared_object_that_would_not_load_is_a_problem(wheels: Path, target: Target, problem: str) -> None:
+    assert [found for found in problems(shared_objects(wheels), target) if problem in found]
+
+
+def test_a_library_that_is_neither_inside_nor_the_systems_is_a_problem(wheels: Path) -> None:
+    objects = [o for o in shared_objects(wheels) if "libx265" not in o.path.name]
+    (problem,) = problems(objects, target_for("3.13", "x86_64"))
+    assert "libheif" in problem
+    assert "needs libx265" in problem
+    assert "neither inside nor in Amazon Linux 2023" in problem
+
+
+def test_symbol_versions_that_nothing_is_known_of_are_a_problem(wheels: Path) -> None:
+    bare = System("Bare Linux", {}, "manylinux2014")
+    found = problems(shared_objects(wheels), Target("3.13", "x86_64", bare))
+    assert [problem for problem in found if "of libc.so.6; Bare Linux has none such" in problem]
+
+
+def test_libraries_in_a_ring_that_no_module_asks_for_are_left_out(wheels: Path) -> None:
+    """FreeType and HarfBuzz ask for each other; both are for text alone."""
+    objects = shared_objects(wheels)
+    assert unneeded(objects) == set()
+    silent = [o for o in objects if "_imagingft" not in o.path.name]
+    gone = {path.name.partition("-")[0] for path in unneeded(silent)}
+    assert {"libfreetype", "libharfbuzz"} <= gone
+    assert not gone & {"libjpeg", "libtiff", "liblzma", "libwebp", "libavif", "libheif", "libvips"}
+
+
+def test_nothing_is_written_that_would_not_load(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.packing.build.install", lambda target, extras, folder: shutil.copytree(wheels, folder))
+    with pytest.raises(DoesNotLoad, match="is for x86_64, not for aarch64"):
+        build(target_for("3.13", "arm64"), (), tmp_path)
+
+
+def test_what_has_no_wheels_for_the_runtime_is_refused_with_what_the_installer_says(tmp_path: Path) -> None:
+    """pylibjxl has none for arm64."""
+    with pytest.raises(CannotInstall, match="pylibjxl"):
+        reachable(lambda: install(target_for("3.13", "arm64"), ("jxl",), tmp_path))
+
+
+def test_an_index_that_cannot_be_reached_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(IndexUnreachable):
+        install(target_for("3.13", "x86_64"), (), tmp_path / "wheels")
+
+
+def test_amazon_linux_2_gets_the_last_versions_that_run_there() -> None:
+    given = "pillow==13.0.0 ; sys_platform == 'linux'\npillow-heif==1.8.1\nsix==1.17.0\n"
+    assert constrained(given, target_for("3.13", "arm64")) == given
+    assert constrained(given, target_for("3.11", "arm64")).splitlines() == [
+        "pillow==12.2.0 ; sys_platform == 'linux'",
+        "pillow-heif==1.8.1",
+        "six==1.17.0",
+    ]
+
+
+@pytest.mark.parametrize(("python", "architecture"), [("3.10", "x86_64"), ("3.13", "aarch64"), ("", "")])
+def test_a_runtime_that_is_none_is_refused_saying_which_there_are(python: str, architecture: str) -> None:
+    with pytest.raises(UnknownTarget, match=r"3\.11, 3\.12, 3\.13, 3\.14|x86_64, arm64"):
+        target_for(python, architecture)
+
+
+# --- sizes and bytes ------------------------------------------------------------------------------------------------
+
+
+def test_it_fits_into_lambda_with_room_for_layers_of_others(package: Package) -> None:
+    assert check_size(files_below(package.tree)) < UNZIPPED_LIMIT / 2
+
+
+def test_layer_and_code_are_together_what_the_zip_is(own: Package, dist: Dist) -> None:
+    whole, layer, code = (contents(path) for path in (dist.whole, dist.layer, dist.code))
+    assert {name.removeprefix("python/"): crc for name, crc in layer.items()} | code == whole
+    assert len(layer) + len(code) == len(whole)
+
+
+def contents(path: Path) -> dict[str, int]:
+    """The checksum of each file of an archive."""
+    with zipfile.ZipFile(path) as archive:
+        return {info.filename: info.CRC for info in archive.infolist()}
+
+
+def test_what_is_beyond_lambdas_limit_is_refused_naming_the_largest(tmp_path: Path) -> None:
+    for name, size in (("numpy", 200 << 20), ("PIL", 50 << 20), ("small", 1)):
+        (tmp_path / name).mkdir()
+        with (tmp_path / name / "x.so").open("wb") as file:
+            file.truncate(size)
+    with pytest.raises(TooLarge, match=r"250\.0 MB unzipped, and Lambda takes 250\.0 MB.*numpy 200\.0, PIL 50\.0"):
+        check_size(files_below(tmp_path))
+    (tmp_path / "small" / "x.so").unlink()
+    assert check_size(files_below(tmp_path)) == UNZIPPED_LIMIT
+
+
+def test_an_archives_bytes_follow_from_its_files_alone(tmp_path: Path) -> None:
+    """Neither from their times and modes nor from the order they are found in."""
+    digests = set()
+    for number, names in enumerate(("ab", "ba")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text(name)
+            os.utime(folder / name, (number, number))
+            (folder / name).chmod(0o600 + number)
+        write_zip(tmp_path / "zip", files_below(folder))
+        digests.add(digest(tmp_path / "zip"))
+    assert len(digests) == 1
+    with zipfile.ZipFile(tmp_path / "zip") as archive:
+        assert {oct(info.external_attr >> 16) for info in archive.infolist()} == {"0o100644"}
+
+
+def test_building_again_gives_the_same_files(own: Package, dist: Dist) -> None:
+    """In another process and another folder: nothing of either gets into them."""
+    again = {name: crc32(path.read_bytes()) for name, path in own.built.files().items()}
+    assert contents(dist.whole) == again
+
+
+def test_the_command_reports_sizes(own: Package, dist: Dist) -> None:
+    whole = check_size(files_below(own.tree))
+    for said in (dist.whole.name, megabytes(whole), megabytes(dist.layer.stat().st_size), "pillow_heif.libs"):
+        assert said in dist.said
+    assert "direct" in dist.said
+    assert "GLIBC 2." in dist.said
+
+
+def test_the_command_ends_with_1_and_the_reason(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "deploy.packing", "--python", "3.9", "--out", str(tmp_path / "dist")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no runtime python3.9" in done.stderr
+    assert not (tmp_path / "dist").exists()
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
