@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.cloud import DESTINATION, SOURCE, Cloud
+from tests.faults import Fault, Request, fault_proxy
 from tests.interleaving import Change, Found, Stepped, explore
 from tests.test_pipeline import CountingEngine, pipeline, run, settings
 from thumbnailer.app import build
@@ -326,16 +327,21 @@ def test_over_http_events_late_twice_and_in_any_order_end_as_the_newest(
             for change in HISTORIES[number % len(HISTORIES)]:
                 event = await asyncio.to_thread(_change, aws, f"{number}", change)
                 for _ in range(2):
-                    events.create_task(_delivered(pipe, event, dice.uniform(0, 0.08)))
-                await asyncio.sleep(dice.uniform(0, 0.04))
+                    events.create_task(_delivered(pipe, event, dice.uniform(0, 0.03)))
+                await asyncio.sleep(dice.uniform(0, 0.3))
 
     async def work() -> None:
         chosen = parse_settings({"THUMBNAILER_TRANSPORT": transport, "THUMBNAILER_RENDITIONS": "4x4"})
-        pipe = build(chosen, Machine(3008, None), aws.env).pipeline
+        pipe = build(chosen, Machine(3008, None), aws.env | {"AWS_ENDPOINT_URL": proxy.url}).pipeline
         await asyncio.gather(*(live(pipe, number) for number in range(KEYS)))
         await pipe.aclose()
 
-    run(work())
+    def slowly(request: Request) -> Fault:
+        """The first write of each thumbnail takes so long that later ones overtake it."""
+        return Fault("pass", delay=1 if request.method in ("PUT", "DELETE") and request.attempt == 0 else 0)
+
+    with fault_proxy(aws.url, slowly) as proxy:
+        run(work())
     for number in range(KEYS):
         newest = HISTORIES[number % len(HISTORIES)][-1]
         assert (f"{number}" in aws.thumbnails()) == (newest is not None), number
