@@ -225,6 +225,36 @@ def test_mistakes_between_settings_are_all_reported() -> None:
 # --- destinations and globs ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.matrix(44)
+def test_an_expected_owner_is_refused_with_the_client_that_cannot_say_it() -> None:
+    message = mistakes(EXPECTED_OWNER="123456789012", TRANSPORT="obstore")
+    assert "THUMBNAILER_TRANSPORT must be auto or aioboto3" in message
+    for transport in ("auto", "aioboto3"):
+        assert settings(EXPECTED_OWNER="123456789012", TRANSPORT=transport).expected_owner == "123456789012"
+
+
+@pytest.mark.parametrize("account", ["", "12345678901", "1234567890123", "12345678901x", "١٢٣٤٥٦٧٨٩٠١٢"])
+def test_an_owner_is_an_account_id(account: str) -> None:
+    assert f"THUMBNAILER_EXPECTED_OWNER={account!r}" in mistakes(EXPECTED_OWNER=account)
+
+
+@pytest.mark.matrix(44)
+@pytest.mark.parametrize(
+    ("sources", "bucket", "expected"),
+    [
+        ("", "anything", True),
+        ("photos", "photos", True),
+        ("photos", "photos2", False),
+        ("photos", "my-photos", False),
+        ("photos, team-*", "team-a", True),
+        ("photos, team-*", "a-team-b", False),
+        ("photos, team-*", "Photos", False),
+    ],
+)
+def test_sources_are_the_buckets_that_a_glob_matches(sources: str, bucket: str, expected: bool) -> None:
+    assert settings(SOURCES=sources).may_be_source(bucket) == expected
+
+
 @pytest.mark.matrix(42)
 def test_the_source_bucket_as_destination_is_refused_at_the_start() -> None:
     message = mistakes(DESTINATION="{bucket}")
