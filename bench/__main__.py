@@ -11,6 +11,7 @@ from bench import choices, invoking
 from bench import engines as engines_
 from bench import imports as imports_
 from bench import memory as memory_
+from bench import pictures as pictures_
 from bench import quality as quality_
 from bench.emulator import NoEmulator
 
@@ -96,6 +97,17 @@ def shrink(
 ) -> None:
     """Likeness and CPU time of decoders that shrink while they load: what the plan's rule follows."""
     choices.shrink(megapixels, rounds)
+
+
+@app.command()
+def pictures(
+    quick: Annotated[bool, typer.Option("--quick", help="fewer and smaller ones")] = False,
+    folder: Annotated[
+        Path | None, typer.Option(file_okay=False, help="where sets are kept, in place of ~/.cache")
+    ] = None,
+) -> None:
+    """Makes the reference set of pictures, once, and says its hash."""
+    pictures_.run(quick, folder)
 
 
 app(prog_name="python -m bench")
