@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Final
 
 from bench.prices import Architecture, Prices
+from bench.result import Cell
 
 MILLION: Final = 1_000_000
 MB_PER_GB: Final = 1024
@@ -79,7 +81,8 @@ def billed_ms(durations_ms: Iterable[float], init_ms: float = 0.0) -> int:
     return sum(math.ceil(duration) for duration in durations_ms) + math.ceil(init_ms)
 
 
-def _request_lines(requests: Requests, prices: Prices) -> dict[str, float]:
+def request_lines(requests: Requests, prices: Prices) -> dict[str, float]:
+    """The lines of a cost that are the same wherever the pictures are made."""
     return {
         "sqs": MILLION * requests.sqs * prices["sqs_request"],
         "s3_get": MILLION * requests.get * prices["s3_get"],
@@ -134,7 +137,7 @@ def lambda_cost(cell: LambdaCell, prices: Prices) -> Cost:
     return Cost(
         compute=invocations * cell.gb_seconds * prices.gb_second(cell.architecture),
         lambda_requests=invocations * prices["lambda_request"],
-        **_request_lines(cell.requests, prices),
+        **request_lines(cell.requests, prices),
     )
 
 
@@ -173,7 +176,38 @@ def fargate_cost(task: Task, prices: Prices, busy: float = 1.0) -> Cost:
     if not 0 < busy <= 1:
         raise ValueError(f"the busy share is above 0 and at most 1: {busy}")
     images_an_hour = 3600 * task.images_per_second * busy
-    return Cost(compute=MILLION * task.hour(prices) / images_an_hour, **_request_lines(task.requests, prices))
+    return Cost(compute=MILLION * task.hour(prices) / images_an_hour, **request_lines(task.requests, prices))
+
+
+# --- a cell of a result ----------------------------------------------------------------------------------------------
+
+
+def cell_requests(cell: Cell) -> Requests:
+    """The median of each kind."""
+    kinds = ("get", "head", "put", "sqs")
+    return Requests(**{kind: median(one.requests.get(kind, 0.0) for one in cell.repetitions) for kind in kinds})
+
+
+def cell_task(cell: Cell) -> Task:
+    """Of a cell that was measured as a Fargate task."""
+    rate, key = cell.median("images_per_second") or 0.0, cell.key
+    spot = key.platform == "fargate-spot"
+    return Task(key.vcpus, key.memory_mb / MB_PER_GB, rate, cell_requests(cell), _architecture(cell), spot)
+
+
+def cell_cost(cell: Cell, prices: Prices) -> Cost:
+    """By the medians of its repetitions; of a task that is always busy."""
+    if cell.key.platform != "lambda":
+        return fargate_cost(cell_task(cell), prices)
+    records = median(one.records / max(1, one.invocations) for one in cell.repetitions)
+    billed = (cell.median("billed_ms_per_image") or 0.0) * records
+    return lambda_cost(
+        LambdaCell(cell.key.memory_mb, billed, records, cell_requests(cell), _architecture(cell)), prices
+    )
+
+
+def _architecture(cell: Cell) -> Architecture:
+    return "arm64" if cell.key.architecture == "arm64" else "x86"
 
 
 # --- a month ------------------------------------------------------------------------------------------------------
@@ -227,7 +261,7 @@ def _task_hours(load: Load, busy_tasks: int) -> float:
 
 
 def _requests_a_picture(task: Task, prices: Prices) -> float:
-    return sum(_request_lines(task.requests, prices).values()) / MILLION
+    return sum(request_lines(task.requests, prices).values()) / MILLION
 
 
 # --- break-even ---------------------------------------------------------------------------------------------------

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Literal
+from dataclasses import replace
+from typing import Final
 
-from bench.costing import LambdaCell, Requests, Task, fargate_cost, lambda_cost, sqs_requests
+from bench.costing import cell_cost
 from bench.prices import load_prices
 from bench.result import Cell, CellKey, Machine, PictureSet, Repetition, Result, Software
 
@@ -59,18 +60,17 @@ def lambda_cell(memory: int, engine: str, handler: str = "ours") -> Cell:
     one = _repetitions(memory, cpu / speed + waits, cpu, min(memory * 0.97, base + 0.12 * memory))
     if handler == "floor":
         return Cell(key, one)
-    billed = sum(each.billed_ms for each in one) / len(one)
-    requests = Requests(sqs=sqs_requests(10))
-    return Cell(key, one, "", lambda_cost(LambdaCell(memory, billed / 100, 10, requests), PRICES).lines())
+    return _with_cost(Cell(key, one))
 
 
 def task_cell(platform: str, vcpus: float, memory: int) -> Cell:
     key = CellKey(platform, memory, vcpus, "auto", "obstore", "reference", 10)
     one = _repetitions(memory, CPU_MS["auto"] * 1.1 / vcpus, CPU_MS["auto"], 260)
-    speed = one[0].records / one[0].wall_seconds
-    spot: Literal[True, False] = platform == "fargate-spot"
-    task = Task(vcpus, memory / 1024, speed, Requests(sqs=sqs_requests(10)), spot=spot)
-    return Cell(key, one, "", fargate_cost(task, PRICES).lines())
+    return _with_cost(Cell(key, one))
+
+
+def _with_cost(cell: Cell) -> Cell:
+    return replace(cell, usd_per_million=cell_cost(cell, PRICES).lines())
 
 
 def _repetitions(memory: int, ms: float, cpu_ms: float, rss_mb: float) -> tuple[Repetition, ...]:

@@ -18,6 +18,7 @@ from bench.costing import (
     Task,
     billed_ms,
     break_even,
+    cell_cost,
     fargate_cost,
     fargate_month,
     lambda_cost,
@@ -27,6 +28,7 @@ from bench.costing import (
     tasks_for,
 )
 from bench.prices import load_prices
+from tests.bench.results import lambda_cell, task_cell
 
 PRICES = load_prices()
 NO_REQUESTS = Requests(get=0, put=0)
@@ -225,6 +227,18 @@ def test_the_rarer_the_pictures_come_the_later_an_idle_task_pays() -> None:
     never = break_even(lambda_, Task(1, 2, 30), PRICES, Load(duty=0.25, least_tasks=0)).first
     assert never is not None
     assert never < (points[2] or 0)  # nothing runs while nothing comes
+
+
+def test_a_measured_cell_costs_what_its_numbers_do() -> None:
+    measured = lambda_cell(512, "vips")
+    rates = [measured.median(name) or 0 for name in ("billed_ms_per_image", "images_per_gb_second")]
+    cost = cell_cost(measured, PRICES)
+    assert cost.compute == pytest.approx(1e6 * PRICES.gb_second("x86") / rates[1])
+    assert cost == lambda_cost(LambdaCell(512, 10 * rates[0], 10, Requests(sqs=1.2)), PRICES)
+    for platform in ("fargate", "fargate-spot"):
+        task = task_cell(platform, 1, 2048)
+        same = Task(1, 2, task.median("images_per_second") or 0, Requests(sqs=1.2), spot=platform == "fargate-spot")
+        assert cell_cost(task, PRICES) == fargate_cost(same, PRICES)
 
 
 @pytest.mark.parametrize(
