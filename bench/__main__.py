@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from bench import choices, invoking
+from bench import choices, draining, invoking
 from bench import engines as engines_
 from bench import imports as imports_
 from bench import memory as memory_
@@ -70,6 +70,19 @@ def memory(
 ) -> None:
     """Peak of memory of each kind of picture in each engine, and what the plan reckons with."""
     memory_.run([float(size) for size in sizes.split(",")], rendition, images, output)
+
+
+@app.command()
+def drain(
+    messages: Annotated[int, typer.Option(min=100, help="how many, one picture each")] = 2000,
+    pictures: Annotated[Path, typer.Option(exists=True, file_okay=False, help="taken in turns")] = quality_.SAMPLES,
+    cores: Annotated[str, typer.Option(help="the worker's, by number")] = "0",
+    memory: Annotated[int, typer.Option(min=128, help="MB that the worker is told it has")] = 2048,
+    preset: Annotated[str, typer.Option(help="how far away S3 is: loopback, near or published")] = "near",
+) -> None:
+    """The worker on a full queue: images a second, how busy its cores are, its memory over time."""
+    wanted = draining.Drain(messages, pictures, tuple(int(core) for core in cores.split(",")), memory, preset)
+    draining.run(wanted)
 
 
 @app.command()
