@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import heapq
 import json
+import math
 import sys
 import time
 import urllib.request
@@ -69,9 +70,12 @@ class MemorySqs:
                 raise web.HTTPBadRequest(text=f"{operation} is not among what this stand-in knows")
 
     async def _receive(self, most: int, wait_seconds: float) -> dict[str, Any]:
-        until = time.monotonic() + wait_seconds
-        while not (taken := self._take(most)) and time.monotonic() < until:
-            await asyncio.sleep(LONG_POLL_STEP)  # time makes messages visible, too
+        taken = self._take(most)
+        for _ in range(math.ceil(wait_seconds / LONG_POLL_STEP)):
+            if taken:
+                break
+            await asyncio.sleep(LONG_POLL_STEP)  # what shows a message may be nothing but time
+            taken = self._take(most)
         return {"Messages": [_shown(held) for held in taken]} if taken else {}
 
     def _take(self, most: int) -> list[Held]:

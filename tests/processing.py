@@ -37,5 +37,5 @@ def process(data: bytes, memory_mb: int = 3008, key: str = "x", **settings: str)
 
 
 async def _read(store: MemoryStore, bucket: str, key: str) -> tuple[bytes, ObjectHeaders]:
-    async with store.open(bucket, key, None) as body:
+    async with store.open(bucket, key) as body:
         return b"".join([bytes(chunk) async for chunk in body.chunks()]), body.headers
