@@ -179,6 +179,12 @@ class KeyTooLong(Rejected):
     reason = Reason.KEY_TOO_LONG
 
 
+class CrashesEngine(Rejected):
+    """It was alone in its process, and ended it: it would do so again. EngineCrash is what may have been another's."""
+
+    reason = Reason.ENGINE_CRASH
+
+
 class Failed(RecordError):
     status = Status.FAILED
 
