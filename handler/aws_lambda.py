@@ -87,11 +87,8 @@ def _end_if_worn_out(app: App, request_id: str) -> None:
     """An environment whose decoders hang is left for a new one. Its event comes back, and is worked there."""
     if app.pipeline.stuck < app.tier.workers:
         return
-    line = {
-        "detail": f"{app.pipeline.stuck} decodes never end; this environment ends instead",
-        "request_id": request_id,
-    }
-    LOGGER.critical("worn out", extra={"line": line})
+    detail = f"{app.pipeline.stuck} decodes do not end: this environment does, and the event comes back"
+    LOGGER.critical("worn out", extra={"line": {"detail": detail, "request_id": request_id}})
     sys.stdout.flush()
     os._exit(1)  # an exit in the usual way would wait for them
 

@@ -17,13 +17,14 @@ from typing import Final
 from thumbnailer.costs import pixels_of_work
 from thumbnailer.engine import Rendering
 from thumbnailer.engine.child import BEGUN, Request
+from thumbnailer.engine.fitting import LOWER
 from thumbnailer.errors import Corrupt, CrashesEngine, EngineCrash, RecordError
-from thumbnailer.plan import Plan, keeps_animation
+from thumbnailer.plan import Plan, Target, keeps_animation
 
-FIXED_SECONDS: Final = 10.0
+FIXED_SECONDS: Final = 5.0
 SECONDS_PER_PIXEL_READ: Final = 0.2e-6
 SECONDS_PER_PIXEL_WRITTEN: Final = 5e-6
-"""CPU time, several times what the slowest formats take."""
+"""CPU time, several times what the slowest formats take (docs/why.md)."""
 WALL_PER_CPU: Final = 10
 """A decoder that waits for ever takes no CPU time; one that is given little takes its time."""
 STOPPED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -33,10 +34,16 @@ MOST_OF_LAST_WORDS: Final = 200
 
 def cpu_seconds(plan: Plan) -> int:
     """The CPU time after which a decoder is taken to be in an endless loop."""
-    frames = ((target, plan.frames if keeps_animation(plan.info, target) else 1) for target in plan.targets)
-    written = sum(target.scaled[0] * target.scaled[1] * count for target, count in frames)
     read = pixels_of_work(plan.info, plan.frames)
+    written = sum(_pixels_written(plan, target) for target in plan.targets)
     return round(FIXED_SECONDS + read * SECONDS_PER_PIXEL_READ + written * SECONDS_PER_PIXEL_WRITTEN)
+
+
+def _pixels_written(plan: Plan, target: Target) -> int:
+    """Of all its frames, as often as they may have to be encoded."""
+    frames = plan.frames if keeps_animation(plan.info, target) else 1
+    tries = 1 if target.most_bytes is None else 1 + len(LOWER[target.format])
+    return target.scaled[0] * target.scaled[1] * frames * tries
 
 
 async def render_alone(path: str, plan: Plan, first: Corrupt | None = None) -> Rendering:
@@ -60,12 +67,16 @@ async def render_alone(path: str, plan: Plan, first: Corrupt | None = None) -> R
     raise _crash(answer, _how(child, bool(finished), limit) + _shown(last_words), child.returncode)
 
 
-async def _started() -> Process:
-    # The child finds its modules where this process did: in a layer, a zip, or where the runtime has put them.
+def command() -> tuple[str, ...]:
+    """Starts a child, which finds its modules where this process does: in a layer, a zip, or wherever else."""
     code = f"import sys; sys.path[:] = {sys.path!r}; from thumbnailer.engine.child import main; main()"
+    return sys.executable, "-c", code
+
+
+async def _started() -> Process:
     try:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", code), stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
+            *command(), stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
         )
     except OSError as error:
         raise EngineCrash(f"no child process can be started: {error.strerror}") from error

@@ -69,24 +69,30 @@ class Decoders(Generic[T]):
 
     def _work_one(self, job: tuple[Future[T], Callable[[], T]] | None) -> bool:
         """Whether there is need of this thread for another."""
-        if job is not None and job[0].set_running_or_notify_cancel():
+        if job is None:
+            return self._goes_on(None, wanted=False)
+        future, work = job
+        if future.set_running_or_notify_cancel():
             with self._lock:
-                self._running.add(job[0])
-            _settle(*job)
+                self._running.add(future)
+            _settle(future, work)
+        goes_on = self._goes_on(future, wanted=True)
+        del job, future, work  # the traceback of an error has this frame: together they would keep what was decoded
+        return goes_on
+
+    def _goes_on(self, ended: Future[T] | None, wanted: bool) -> bool:
         with self._lock:
-            if job is not None:
-                self._running.discard(job[0])
-                self._given_up.pop(job[0], None)
-            goes_on = job is not None and self._alive <= self._most()
+            if ended is not None:
+                self._running.discard(ended)
+                self._given_up.pop(ended, None)
+            goes_on = wanted and self._alive <= self._most()
             self._alive -= not goes_on
             return goes_on
 
 
 def _settle(future: Future[T], work: Callable[[], T]) -> None:
     try:
-        result = work()
+        future.set_result(work())
     except BaseException as error:
         future.set_exception(error)
-        del future  # its error's traceback has this frame: together they would keep what was decoded
-    else:
-        future.set_result(result)
+        del future  # as there
