@@ -112,9 +112,13 @@ class MemoryBudget:
     """Bytes that pictures in work may hold together; who comes first is let in first, so no large one starves."""
 
     def __init__(self, total: int) -> None:
-        self._free = total
+        self._total = self._free = total
         self._changed = asyncio.Condition()
         self._queue = asyncio.Lock()
+
+    @property
+    def taken(self) -> int:
+        return self._total - self._free
 
     async def take(self, amount: int) -> None:
         async with self._queue, self._changed:
@@ -163,6 +167,11 @@ class Pipeline:
     def stuck(self) -> int:
         """Decodes that run on long after their records were given up. From `workers` on, a new process is better."""
         return self._decoders.stuck
+
+    @property
+    def memory_reserved(self) -> int:
+        """Bytes that the plans of the pictures in work reckon with."""
+        return self._memory.taken
 
     async def process_all(
         self,
