@@ -54,8 +54,8 @@ MOST_HEADER_BYTES: Final = 8 * 1024 * 1024
 HEADER_AT_THE_END: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF: its directory may follow the pixels
 LEAST_SECONDS: Final = 0.25
 """A record is not begun with less time than this: not even a small one would be through."""
-CLOSING_SECONDS: Final = 10.0
-"""How long the end waits for what is being decoded, of which some may never end."""
+CLOSING_SECONDS: Final = 3.0
+"""How long the end waits for what is still being decoded when no record waits for it any more; it may never end."""
 
 
 @dataclass(slots=True)
