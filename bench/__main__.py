@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from bench import alone as alone_
 from bench import choices, draining, invoking
 from bench import engines as engines_
 from bench import imports as imports_
@@ -47,6 +48,16 @@ def lambda_(
     except NoEmulator as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
+
+
+@app.command()
+def alone(
+    rounds: Annotated[
+        int, typer.Option(min=3, max=1000, help="measurements of each row, both sides taking turns")
+    ] = 15,
+) -> None:
+    """What it costs to work a picture in a child process, as is done when its message comes again."""
+    alone_.run(rounds)
 
 
 @app.command()
