@@ -181,6 +181,12 @@ class BucketNotAllowed(Rejected):
     reason = Reason.BUCKET_NOT_ALLOWED
 
 
+class CrashesEngine(Rejected):
+    """It was alone in its process, and ended it: it would do so again. EngineCrash is what may have been another's."""
+
+    reason = Reason.ENGINE_CRASH
+
+
 class Failed(RecordError):
     status = Status.FAILED
 

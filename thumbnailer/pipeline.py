@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Coroutine, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,6 +13,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from thumbnailer.costs import Capabilities
+from thumbnailer.decoders import Decoders
 from thumbnailer.engine import Engine, Rendering, render_first, render_second
 from thumbnailer.errors import (
     AccessDenied,
@@ -42,6 +42,7 @@ from thumbnailer.errors import (
 )
 from thumbnailer.heap import trim_heap
 from thumbnailer.logs import LOGGER
+from thumbnailer.memory_model import CHILD
 from thumbnailer.model import EngineName, EventKind, Format, ImageInfo, ObjectEvent, Outcome, Output, Status
 from thumbnailer.notes import note_body, note_headers, note_key
 from thumbnailer.objects import ObjectBody, ObjectHeaders, ObjectStore, ObjectVersion
@@ -60,12 +61,16 @@ MEMORY_FOR_SOURCES: Final = 4
 """One part in so many of the memory budget is the most that sources for which /tmp has no room may take together."""
 LEAST_SECONDS: Final = 0.25
 """A record is not begun with less time than this: not even a small one would be through."""
+CLOSING_SECONDS: Final = 3.0
+"""How long the end waits for what is still being decoded when no record waits for it any more; it may never end."""
 
 
 @dataclass(slots=True)
 class Trace:
-    """What was learnt of a record before it ended, however it ended: for its log line, never for a decision."""
+    """How a record is worked, and what was learnt of it before it ended: for its log line, never for a decision."""
 
+    alone: bool = False
+    """whether it is decoded in a child process"""
     started: float = field(default_factory=perf_counter)
     timings: dict[str, float] = field(default_factory=dict)
     bytes_in: int = 0
@@ -134,6 +139,10 @@ class MemoryBudget:
         self._changed = asyncio.Event()  # for the one that is first in the queue
         self._queue = asyncio.Lock()
 
+    @property
+    def taken(self) -> int:
+        return self._total - self._free
+
     async def take(self, amount: int) -> None:
         """Raises NoSpace where it does not fit beside the sources that lie in memory."""
         async with self._queue:
@@ -195,30 +204,48 @@ class Pipeline:
         self._load_engine = load_engine
         self._tmp = tmp
         self._memory = MemoryBudget(tier.memory_budget)
-        self._decoders = ThreadPoolExecutor(tier.workers, thread_name_prefix="decode")
+        self._decoders: Decoders[Rendering] = Decoders(tier.workers)
+        self._children = asyncio.Semaphore(tier.workers)
         self._decoding: set[asyncio.Task[Rendering]] = set()
+
+    @property
+    def stuck(self) -> int:
+        """Decodes that run on long after their records were given up. From `workers` on, a new process is better."""
+        return self._decoders.stuck
+
+    @property
+    def memory_reserved(self) -> int:
+        """Bytes that the plans of the pictures in work reckon with."""
+        return self._memory.taken
 
     async def process_all(
         self,
         events: Sequence[ObjectEvent],
         deadline: float | None = None,
         done: Callable[[Outcome], None] = lambda _: None,
+        alone: Container[int] = (),
     ) -> list[Outcome]:
-        """All records at once, as far as the tier lets; one outcome each, in their order. `deadline`: see `process`."""
+        """All records at once, as far as the tier lets; one outcome each, in their order.
+
+        `deadline`: see `process`; `alone`: the places in `events` of those for which `process` is told so.
+        """
         outcomes: dict[int, Outcome] = {}
         waiting = iter(enumerate(events))
 
         async def work() -> None:
             for number, event in waiting:
-                outcomes[number] = await self.process(event, deadline)
+                outcomes[number] = await self.process(event, deadline, number in alone)
                 done(outcomes[number])
 
         await asyncio.gather(*(work() for _ in range(min(self._tier.in_flight, len(events)))))
         return [outcomes[number] for number in range(len(events))]
 
-    async def process(self, event: ObjectEvent, deadline: float | None = None) -> Outcome:
-        """One record to its outcome; raises nothing. `deadline` is a time of the running loop, None: no limit."""
-        trace = Trace()
+    async def process(self, event: ObjectEvent, deadline: float | None = None, alone: bool = False) -> Outcome:
+        """One record to its outcome; raises nothing. `deadline` is a time of the running loop, None: no limit.
+
+        `alone`: the picture is decoded in a child process, because it may have killed the last process it was in.
+        """
+        trace = Trace(alone=alone)
         outcome = await self._ended(event, trace, deadline, lambda: self._work(event, trace))
         if self._deserves_note(outcome):
             return await self._ended(event, trace, deadline, lambda: self._leave_note(outcome))
@@ -370,7 +397,7 @@ class Pipeline:
     async def _render(self, path: str, plan: Plan, trace: Trace) -> Rendering:
         """Admitted by memory, then by a free decoder; `wait` is all that passes before an engine has begun."""
         started = perf_counter()
-        rendering = await self._tried(path, plan)
+        rendering = await self._tried(path, plan, trace.alone)
         busy = rendering.decode_seconds + rendering.encode_seconds
         trace.timings["wait"] = perf_counter() - started - busy
         trace.timings |= {"decode": rendering.decode_seconds, "encode": rendering.encode_seconds}
@@ -378,29 +405,58 @@ class Pipeline:
         trace.note_defects(plan.info.defect, rendering.defect)
         return rendering
 
-    async def _tried(self, path: str, plan: Plan) -> Rendering:
+    async def _tried(self, path: str, plan: Plan, alone: bool) -> Rendering:
         """The second try is admitted anew: most pictures never need it, and it may take much more than the first."""
         try:
+            if self._isolates(plan.memory_estimate, alone):
+                return await self._in_child(plan.memory_estimate, partial(_render_alone, path, plan))
             return await self._admitted(plan.memory_estimate, partial(render_first, self._load_engine, path, plan))
         except Corrupt as error:
             if not plan.second_estimate:
                 raise
             first = error
+        if self._isolates(plan.second_estimate, alone):
+            return await self._in_child(plan.second_estimate, partial(_render_alone, path, plan, first))
         return await self._admitted(plan.second_estimate, partial(render_second, self._load_engine, path, plan, first))
+
+    def _isolates(self, memory: int, alone: bool) -> bool:
+        """Not where there is no room for a child beside the picture: that would be killed, however good it is."""
+        return alone and memory + CHILD <= self._tier.memory_budget
+
+    async def _in_child(self, memory: int, work: Callable[[], Awaitable[Rendering]]) -> Rendering:
+        """Unlike a thread, a child ends when its record does, and this returns when it has."""
+        async with self._children:
+            await self._memory.take(memory + CHILD)
+            decoding = self._remembered(self._then_given_back(memory + CHILD, work()))
+            try:
+                return await asyncio.shield(decoding)
+            except asyncio.CancelledError:
+                decoding.cancel()
+                await asyncio.wait({decoding})
+                raise
 
     async def _admitted(self, memory: int, work: Callable[[], Rendering]) -> Rendering:
         await self._memory.take(memory)
-        decoding = asyncio.create_task(self._decode(memory, work))
-        self._decoding.add(decoding)
-        decoding.add_done_callback(self._decoding.discard)
-        return await asyncio.shield(decoding)
+        thread = self._decoders.submit(partial(self._tidily, work))
+        decoding = self._remembered(self._then_given_back(memory, asyncio.wrap_future(thread)))
+        try:
+            return await asyncio.shield(decoding)
+        except asyncio.CancelledError:
+            self._decoders.give_up(thread)
+            raise
 
-    async def _decode(self, memory: int, work: Callable[[], Rendering]) -> Rendering:
+    async def _then_given_back(self, memory: int, work: Awaitable[Rendering]) -> Rendering:
         """A thread cannot be cancelled, so its memory is given back when it ends, not when nobody waits any more."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._decoders, self._tidily, work)
+            return await work
         finally:
             await self._memory.give_back(memory)
+
+    def _remembered(self, work: Coroutine[Any, Any, Rendering]) -> asyncio.Task[Rendering]:
+        decoding = asyncio.create_task(work)
+        self._decoding.add(decoding)
+        decoding.add_done_callback(self._decoding.discard)
+        return decoding
 
     def _tidily(self, work: Callable[[], Rendering]) -> Rendering:
         try:
@@ -425,9 +481,17 @@ class Pipeline:
         return outcome
 
     async def aclose(self) -> None:
-        await asyncio.gather(*self._decoding, return_exceptions=True)
-        self._decoders.shutdown()
+        """What is still being decoded is waited for, but not for ever."""
+        if self._decoding:
+            await asyncio.wait(self._decoding, timeout=0 if self.stuck else CLOSING_SECONDS)
+        self._decoders.close()
         await self._store.aclose()
+
+
+async def _render_alone(path: str, plan: Plan, first: Corrupt | None = None) -> Rendering:
+    from thumbnailer.alone import render_alone  # not for a cold start: most records are never delivered again
+
+    return await render_alone(path, plan, first)
 
 
 def _labelled(targets: Sequence[Target], placeholders: Sequence[str]) -> list[Target]:
