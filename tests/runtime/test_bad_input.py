@@ -449,7 +449,9 @@ def test_what_does_not_fit_into_tmp_comes_back_with_the_reason_and_the_rest_goes
         )
         assert call.returned == ["large"]
         assert call.ends == {"small.jpg": "stored", "large": "deferred:no-space"}
-        assert "does not fit" in call.records["large"]["detail"]
+        assert call.records["large"]["detail"].endswith(
+            f"takes no file of {len(large)} bytes: File too large; nor does memory"
+        )
         assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 
