@@ -1,9 +1,9 @@
 """deploy/fargate.yaml deployed beside the Lambda's stack: to moto's CloudFormation, over HTTP.
 
-moto makes cluster, service, task definition, roles, log group and network, and starts no task; of the service
-it drops the capacity providers, of the task its size and roles; of a policy it keeps the statements that are left out, as None; a
-log group's ARN ends without its `:*`. What it cannot make from
-a template (`UNABLE`) is put in place through AWS's own API, from the same template with the same parameters.
+moto makes cluster, service, task definition, roles, log group and network, and starts no task. Of the service it drops
+the capacity providers, of the task its size and roles; what a condition leaves out of a list it keeps as None; a log
+group's ARN ends without its `:*`. What it cannot make from a template (`UNABLE`) is put in place through AWS's own API,
+from the same template with the same parameters.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def test_there_is_a_service_whose_task_is_the_worker(pipeline: Deployed) -> None
     (made,) = task["containerDefinitions"]
     wanted = container(stack)
     assert (made["image"], made["command"]) == (wanted["Image"], wanted["Command"])
-    environment = {one["name"]: str(one["value"]) for one in made["environment"]}
+    environment = {one["name"]: str(one["value"]) for one in made["environment"] if one}
     assert environment == {one["Name"]: str(one["Value"]) for one in wanted["Environment"]}
     url = pipeline.cloud.client("sqs").get_queue_url(QueueName=EVENTS)["QueueUrl"]
     assert environment["THUMBNAILER_QUEUE_URL"].endswith(f"/{ACCOUNT}/{EVENTS}")
