@@ -1,4 +1,4 @@
-"""Makes in the emulator of deploy/compose.yaml what deploy/template.yaml makes in AWS: two buckets, queue, dead-letter queue.
+"""Makes two buckets, a queue and its dead-letter queue in the emulator of deploy/compose.yaml, as template.yaml in AWS.
 
 It runs in the emulator's own image, which has boto3, and may run again. AWS_ENDPOINT_URL says where the emulator is.
 """
@@ -7,6 +7,7 @@ import json
 from typing import Any, Final
 
 import boto3
+from botocore.config import Config
 
 SOURCE: Final = "photos"
 DESTINATION: Final = "photos-resized"
@@ -16,7 +17,8 @@ EVENTS: Final = ("s3:ObjectCreated:*", "s3:ObjectRemoved:*")
 
 
 def main() -> None:
-    s3, sqs = boto3.client("s3"), boto3.client("sqs")
+    s3 = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))  # no name resolves to bucket.emulator
+    sqs = boto3.client("sqs")
     queue = _queue(sqs, QUEUE, {"VisibilityTimeout": "360", "RedrivePolicy": _redrive(_queue(sqs, DEAD, {}))})
     for bucket in (SOURCE, DESTINATION):
         s3.create_bucket(Bucket=bucket)
