@@ -107,9 +107,13 @@ class MemoryBudget:
     """Bytes that pictures in work may hold together; who comes first is let in first, so no large one starves."""
 
     def __init__(self, total: int) -> None:
-        self._free = total
+        self._total = self._free = total
         self._changed = asyncio.Condition()
         self._queue = asyncio.Lock()
+
+    @property
+    def taken(self) -> int:
+        return self._total - self._free
 
     async def take(self, amount: int) -> None:
         async with self._queue, self._changed:
@@ -153,6 +157,11 @@ class Pipeline:
         self._decoders = ThreadPoolExecutor(tier.workers, thread_name_prefix="decode")
         self._decoding: set[asyncio.Task[Rendering]] = set()
 
+    @property
+    def memory_reserved(self) -> int:
+        """Bytes that the plans of the pictures in work reckon with."""
+        return self._memory.taken
+
     async def process_all(
         self,
         events: Sequence[ObjectEvent],
@@ -171,7 +180,12 @@ class Pipeline:
         await asyncio.gather(*(work() for _ in range(min(self._tier.in_flight, len(events)))))
         return [outcomes[number] for number in range(len(events))]
 
-    async def process(self, event: ObjectEvent, deadline: float | None = None) -> Outcome:
+    async def process(
+        self,
+        event: ObjectEvent,
+        deadline: float | None = None,
+        alone: bool = False,  # noqa: ARG002
+    ) -> Outcome:
         """One record to its outcome; raises nothing. `deadline` is a time of the running loop, None: no limit."""
         trace = Trace()
         outcome = await self._ended(event, trace, deadline, lambda: self._work(event, trace))

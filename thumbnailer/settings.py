@@ -58,6 +58,10 @@ class Settings:
     workers: int | None
     in_flight: int | None
     log_level: str
+    queue_url: str | None
+    stop_timeout: int
+    record_timeout: int
+    port: int
 
     def destination_bucket(self, bucket: str) -> str:
         """Where thumbnails of pictures in `bucket` go."""
@@ -87,6 +91,8 @@ class Setting:
     parse: Callable[[str], Any]
     accepts: str
     meaning: str
+    worker_only: bool = False
+    """It means nothing to the Lambda function."""
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
@@ -130,6 +136,12 @@ def _switch(text: str) -> bool:
 def _header(text: str) -> str:
     if not re.fullmatch(r"[\x20-\x7e]{1,1024}", text):
         raise ValueError("it holds characters no header can")
+    return text
+
+
+def _queue_url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+/\S+", text):
+        raise ValueError(f"{text!r} is no address of a queue")
     return text
 
 
@@ -291,6 +303,42 @@ SETTINGS: Final = (
     ),
     Setting(
         "THUMBNAILER_LOG_LEVEL", "log_level", "INFO", _one_of(*LEVELS), ", ".join(LEVELS), "the least level logged"
+    ),
+    Setting(
+        "THUMBNAILER_QUEUE_URL",
+        "queue_url",
+        None,
+        _queue_url,
+        "an address, as in https://sqs.eu-west-1.amazonaws.com/123456789012/thumbnails",
+        "the queue that `thumbnailer worker` takes its messages from",
+        worker_only=True,
+    ),
+    Setting(
+        "THUMBNAILER_STOP_TIMEOUT",
+        "stop_timeout",
+        "25",
+        _whole(1, 120),
+        "1 to 120",
+        "seconds from SIGTERM to the end of the worker: less than the platform waits before it kills",
+        worker_only=True,
+    ),
+    Setting(
+        "THUMBNAILER_RECORD_TIMEOUT",
+        "record_timeout",
+        "120",
+        _whole(5, 43_200),
+        "5 to 43200",
+        "seconds that one record may take in the worker before it goes back to the queue",
+        worker_only=True,
+    ),
+    Setting(
+        "THUMBNAILER_PORT",
+        "port",
+        "8080",
+        _whole(0, 65_535),
+        "0 to 65535",
+        "where the worker serves /metrics, /healthz and /readyz; 0: a free one, which it logs",
+        worker_only=True,
     ),
 )
 PREFIX: Final = "THUMBNAILER_"

@@ -17,6 +17,7 @@ from thumbnailer.settings import PREFIX, SETTINGS, Setting, parse_settings
 DECLARED: Final[Mapping[str, Any]] = source()["Parameters"]
 NOT_ON_LAMBDA: Final = {
     "THUMBNAILER_MEMORY_MB": "Lambda tells its own memory, which MemorySize sets; another number would be a wrong one",
+    **{setting.variable: "the worker's alone" for setting in SETTINGS if setting.worker_only},
 }
 KEY: Final = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 GOES_WITH: Final = {"KmsKeyId": {"Sse": "aws:kms"}}

@@ -55,6 +55,10 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         workers=None,
         in_flight=None,
         log_level="INFO",
+        queue_url=None,
+        stop_timeout=25,
+        record_timeout=120,
+        port=8080,
     )
 
 
@@ -82,6 +86,10 @@ def test_every_variable_is_read_into_its_field() -> None:
         WORKERS="4",
         IN_FLIGHT="5",
         LOG_LEVEL="DEBUG",
+        QUEUE_URL="https://sqs.us-east-1.amazonaws.com/123456789012/q",
+        STOP_TIMEOUT="110",
+        RECORD_TIMEOUT="60",
+        PORT="0",
     )
     assert given_ == Settings(
         renditions=parse_renditions("a=1x1,b=2x2"),
@@ -106,6 +114,10 @@ def test_every_variable_is_read_into_its_field() -> None:
         workers=4,
         in_flight=5,
         log_level="DEBUG",
+        queue_url="https://sqs.us-east-1.amazonaws.com/123456789012/q",
+        stop_timeout=110,
+        record_timeout=60,
+        port=0,
     )
 
 
