@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,8 +18,7 @@ from tests.cloud import Cloud
 from tests.deploy.fargate import container, environment, worker
 from tests.deploy.stack import ACCOUNT, TEMPLATE
 from tests.deploy.test_watching import EVERYTHING_SEEN
-from thumbnailer import metrics
-from thumbnailer.metrics import METRICS, Metric, Prometheus
+from thumbnailer.metrics import METRICS, WORKER_METRICS, Prometheus
 
 COMPOSE: Final = TEMPLATE.with_name("compose.yaml")
 MONITORING: Final = TEMPLATE.parent / "monitoring"
@@ -30,18 +28,6 @@ ALERTS: Final = Path(__file__).with_name("alerts.yml")
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool: .ci/apt prometheus")
 
-WORKERS_OWN: Final = {
-    "thumbnailer_in_flight": "gauge",
-    "thumbnailer_memory_reserved_bytes": "gauge",
-    "thumbnailer_queue_visible": "gauge",
-    "thumbnailer_queue_invisible": "gauge",
-    "thumbnailer_queue_lag_seconds": "histogram",
-    "thumbnailer_receive_count": "histogram",
-    "thumbnailer_messages_received": "counter",
-    "thumbnailer_messages_deleted": "counter",
-    "thumbnailer_messages_returned": "counter",
-    "thumbnailer_queue_errors": "counter",
-}
 PROCESS: Final = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_start_time_seconds"}
 PROMETHEUS_S_OWN: Final = {"up"}
 
@@ -54,8 +40,7 @@ def suffixed(name: str, kind: str) -> set[str]:
 
 def kinds() -> dict[str, str]:
     """Every metric of the worker by its kind."""
-    own: Iterable[Metric] = getattr(metrics, "WORKER_METRICS", ())
-    return WORKERS_OWN | {one.name: one.kind for one in (*METRICS, *own)}
+    return {one.name: one.kind for one in METRICS + WORKER_METRICS}
 
 
 def names(expression: str) -> set[str]:
@@ -85,10 +70,7 @@ def test_the_worker_s_metrics_are_what_this_knows() -> None:
     for outcome in EVERYTHING_SEEN:
         told.observe(outcome)
     exposed = {sample.name for family in registry.collect() for sample in family.samples}
-    known = {
-        name: kind for name, kind in kinds().items() if name not in WORKERS_OWN or hasattr(metrics, "WORKER_METRICS")
-    }
-    expected = {series for name, kind in known.items() for series in suffixed(name, kind)}
+    expected = {series for name, kind in kinds().items() for series in suffixed(name, kind)}
     assert {name for name in exposed if name.startswith("thumbnailer_") and not name.endswith("_created")} == expected
     assert exposed >= PROCESS
 
