@@ -9,7 +9,12 @@ from the same template with the same parameters.
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from ast import literal_eval
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -19,6 +24,8 @@ from tests.deploy.deploying import Deployed, deploy
 from tests.deploy.fargate import BASICS, NAME, container, worker, written
 from tests.deploy.running import DEAD, EVENTS, emptied
 from tests.deploy.stack import ACCOUNT, Stack
+from tests.worker.running import until
+from tests.worker.running import worker as working
 
 UNABLE: Final = {
     "AWS::ApplicationAutoScaling::ScalableTarget",
@@ -154,3 +161,40 @@ def test_dead_letters_are_moved_from_the_one_queue_to_the_other(pipeline: Deploy
     assert told["QueueArn"] == stack.parameters["QueueArn"]
     assert json.loads(told["RedrivePolicy"])["deadLetterTargetArn"] == stack.parameters["DeadLetterQueueArn"]
     assert stack.parameters["DeadLetterQueueArn"].endswith(f":{DEAD}")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def healthy(stack: Stack) -> bool:
+    """What the task's own health check says."""
+    _, _, *rest = container(stack)["HealthCheck"]["Command"]
+    return subprocess.run([sys.executable, *rest], capture_output=True, timeout=30, check=False).returncode == 0
+
+
+def test_the_worker_with_the_task_s_environment_takes_over_the_lambda_s_queue(
+    pipeline: Deployed, tmp_path: Path, samples: dict[str, bytes]
+) -> None:
+    """From the bucket that the one template makes, through its queue, by the worker that the other describes."""
+    cloud = pipeline.cloud
+    stack, _ = deployed(pipeline, Port=str(free_port()), Renditions="card=64x64:cover:webp", Key="t/{stem}.{ext}")
+    given = {one["Name"]: str(one["Value"]) for one in container(stack)["Environment"]}
+    emulator = {name: value for name, value in cloud.env.items() if name != "AWS_REGION"}
+    env = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path), **emulator, **given}
+    command = container(stack)["Command"]
+    assert command == ["thumbnailer", "worker"]  # as tests.worker.running starts it
+    cloud.put("a/coffee.jpg", samples["coffee-rotated-by-exif.jpg"])
+    with working(env, tmp_path / "log") as process:
+        until(lambda: cloud.thumbnails() == ["t/coffee.webp"])
+        assert process.port() == int(stack.parameters["Port"])
+        assert healthy(stack)
+        sqs = cloud.client("sqs")
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        url = sqs.get_queue_url(QueueName=EVENTS)["QueueUrl"]
+        until(lambda: set(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"].values()) == {"0"})
+        assert process.terminate() == 0
+    assert not healthy(stack)
