@@ -111,8 +111,9 @@ class Watch:
         self._queue = queue
 
     async def live(self) -> str | None:
-        """That it answers says that the loop turns."""
-        return None
+        """That it answers says that the loop turns; of threads that hang the loop knows nothing."""
+        stuck = self._app.pipeline.stuck
+        return f"{stuck} decodes do not end" if stuck >= self._app.tier.workers else None
 
     async def ready(self) -> str | None:
         try:

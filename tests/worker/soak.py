@@ -1,10 +1,10 @@
 """A long day in minutes: `python -m tests.worker.soak`. Exit code 1 if anything in the end is not as it must be.
 
 Workers take thousands of messages from a real SQS protocol server while a fault proxy breaks a share of their requests
-to S3 and workers are killed at random. Messages come twice and out of order, keys are overwritten and removed with their
-events in any order, some pictures are broken, some messages are no events. In the end every picture has the thumbnail
-of its newest version, every bad object its note, nothing that was removed has any, the queue is empty, the dead-letter
-queue holds what is no event and nothing else, and nothing is left in the workers' /tmp.
+to S3 and workers are killed at random. Messages come twice and out of order, keys are overwritten and removed with
+their events in any order, some pictures are broken, some messages are no events. In the end every picture has the
+thumbnail of its newest version, every bad object its note, nothing that was removed has any, the queue is empty, the
+dead-letter queue holds what is no event and nothing else, and nothing is left in the workers' /tmp.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _filled(aws: Cloud, day: Day, chance: random.Random) -> World:
 def _written(
     aws: Cloud, world: World, pool: ThreadPoolExecutor, key: str, fate: float, two: Sequence[bytes], bad: bytes
 ) -> None:
-    """One key's life. The older version is never seen by a worker, but its event is, before or after the newer one's."""
+    """One key's life. The older version is never seen by a worker; its event is, before or after the newer one's."""
     world.messages.append(event(key, sequencer="01"))
     if fate < OVERWRITTEN:
         world.messages.append(event(key, sequencer="02"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def test_sigkill_loses_nothing(aws: Cloud, env: dict[str, str], log: Path, sampl
     aws.send([event(key) for key in keys])
     for done in (10, 40):
         with worker(env, log) as process:
-            until(lambda done=done: len(aws.keys()) >= done)
+            until(partial(has_thumbnails, aws, done))
             process.kill()
     with worker(env, log) as process:
         until(lambda: aws.keys() == set(keys) and drained(aws))
