@@ -31,6 +31,7 @@ from tests.deploy.fargate import (
 from tests.deploy.policies import Request, decision
 from tests.deploy.stack import ACCOUNT, IMAGE, REGION, Stack, accepts, as_list
 from thumbnailer.settings import PREFIX, SETTINGS, Setting, parse_settings
+from thumbnailer.tier import tier_for
 
 DECLARED: Final[Mapping[str, Any]] = written()["Parameters"]
 ON_LAMBDA: Final[Mapping[str, Any]] = lambda_stack.source()["Parameters"]
@@ -155,6 +156,8 @@ def test_left_alone_every_setting_is_as_it_is_but_for_the_size_of_the_task() -> 
         "THUMBNAILER_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/thumbnailer-events",
         "THUMBNAILER_MEMORY_MB": "2048",
         "THUMBNAILER_WORKERS": "1",
+        "THUMBNAILER_IN_FLIGHT": "16",
+        "THUMBNAILER_SOURCES": "photos",  # a stack has one source bucket
     }
     assert given.items() >= of_the_task.items()
     defaults = {one.variable: one.default for one in BY_PARAMETER.values() if one.default}
@@ -169,7 +172,15 @@ def test_the_worker_takes_the_settings() -> None:
 @pytest.mark.parametrize("name", BY_PARAMETER)
 def test_every_parameter_reaches_its_variable_and_no_other(name: str) -> None:
     declared = DECLARED[name]
-    values = {"Include": "*.jpg", "Exclude": "tmp/*", "CacheControl": "max-age=60", "KmsKeyId": KEY, "Key": "t/{key}"}
+    values = {
+        "Sources": "photos, team-*",
+        "ExpectedOwner": ACCOUNT,
+        "Include": "*.jpg",
+        "Exclude": "tmp/*",
+        "CacheControl": "max-age=60",
+        "KmsKeyId": KEY,
+        "Key": "t/{key}",
+    }
     value = values.get(name) or str(declared.get("AllowedValues", [declared.get("MaxValue", "7")])[-1])
     if not accepts(declared, value):
         value = {"Renditions": "9x9", "Destination": "thumbs", "FailedPrefix": "no/"}[name]
@@ -259,6 +270,7 @@ def test_there_is_no_other_cpu_or_memory() -> None:
         ({"Cpu": "4096", "Memory": "2048"}, "MemoryForFourVcpus"),
         ({"Destination": "photos"}, "ThumbnailsDoNotGoToTheSource"),
         ({"KmsKeyId": KEY}, "AKeyIsForKms"),
+        ({"ExpectedOwner": ACCOUNT, "Transport": "obstore"}, "AnExpectedOwnerNeedsTheOtherClient"),
         ({"DeadLetterQueueArn": QUEUE}, "DeadLettersAreElsewhere"),
         ({"QueueArn": QUEUE.replace(REGION, "eu-west-1")}, "TheQueueIsInThisRegion"),
         ({"SpotWeight": "0"}, "SomeTasksHaveAWeight"),
@@ -305,11 +317,14 @@ def test_the_task_is_what_the_parameters_say() -> None:
 
 
 @pytest.mark.parametrize("cpu", FARGATE_SIZES)
-def test_as_many_pictures_are_decoded_at_a_time_as_there_are_whole_processors(cpu: int) -> None:
-    made = worker(Cpu=str(cpu), Memory=str(max(FARGATE_SIZES[cpu])))
-    assert environment(made)["THUMBNAILER_WORKERS"] == str(max(1, cpu // 1024))
-    own = worker(Cpu=str(cpu), Memory=str(max(FARGATE_SIZES[cpu])), Workers="3")
-    assert environment(own)["THUMBNAILER_WORKERS"] == "3"
+def test_a_task_is_told_the_tier_of_its_own_processors(cpu: int) -> None:
+    """And not of those of the machine below, which it may see."""
+    memory = max(FARGATE_SIZES[cpu])
+    given = environment(worker(Cpu=str(cpu), Memory=str(memory)))
+    tier = tier_for(memory, cpu / 1024)
+    assert (given["THUMBNAILER_WORKERS"], given["THUMBNAILER_IN_FLIGHT"]) == (str(tier.workers), str(tier.in_flight))
+    own = environment(worker(Cpu=str(cpu), Memory=str(memory), Workers="3", InFlight="7"))
+    assert (own["THUMBNAILER_WORKERS"], own["THUMBNAILER_IN_FLIGHT"]) == ("3", "7")
 
 
 @pytest.mark.parametrize("seconds", DECLARED["StopTimeout"]["AllowedValues"])

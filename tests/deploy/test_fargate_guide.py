@@ -7,10 +7,12 @@ from typing import Any, Final
 
 import pytest
 
+from handler.consumer import LOOK_SECONDS, POLL_SECONDS, Limits
 from tests.deploy import stack as lambda_stack
 from tests.deploy.fargate import BASICS, FARGATE, NAME, worker, written
 from tests.deploy.stack import IMAGE, Stack
 from tests.deploy.test_guide import commands
+from thumbnailer.tier import tier_for
 
 GUIDE: Final = FARGATE.with_suffix(".md").read_text()
 README: Final = FARGATE.with_name("README.md").read_text()
@@ -91,7 +93,7 @@ def costs(rate: float) -> dict[str, float]:
     alone, among_ten = 2.2, 0.81  # KB of log a picture takes in the Lambda: of itself, and of its batch
     rows = {
         "Fargate": MILLION / rate / 3600 * hour(),
-        "S3, GET": MILLION * 0.0004 / 1000,
+        "S3, GET and HEAD": 2 * MILLION * 0.0004 / 1000,
         "S3, PUT": MILLION * 0.005 / 1000,
         "SQS": 0.40 + 2 * 0.40 / 10,
         "log": (10 * among_ten - alone) / 9 * 0.50,
@@ -127,6 +129,12 @@ def test_the_monthly_costs_are_those_of_what_the_template_makes() -> None:
     assert f"{HOURS * an_hour:.2f} a month with `Zones=2`, {HOURS * an_hour / 2:.2f} with `Zones=1`" in GUIDE
     assert an_hour / 2 == pytest.approx(0.04)
     assert "cost 0.04 USD an hour in each" in written()["Parameters"]["Zones"]["Description"]
+    task = made["TaskDefinition"]
+    tier = tier_for(int(task["Memory"]), int(task["Cpu"]) / 1024)
+    receivers = Limits(tier.in_flight, 0, 0).receivers
+    requests = HOURS * 3600 * (receivers / POLL_SECONDS + 1 / LOOK_SECONDS)
+    assert monthly("a task asking an empty queue") == pytest.approx(requests / MILLION * 0.40, abs=0.0051)
+    assert f"{receivers} receivers, each every {POLL_SECONDS} s, and the queue's length every {LOOK_SECONDS} s" in GUIDE
     own = sum(looked_at(alarm.properties) for alarm in made.of_type("AWS::CloudWatch::Alarm"))
     tracking = made["BacklogPolicy"]["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
     of_tracking = 2 * looked_at(tracking)
