@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from bench import choices, invoking
+from bench import alone as alone_
+from bench import choices, draining, invoking
 from bench import engines as engines_
 from bench import imports as imports_
 from bench import memory as memory_
@@ -51,6 +52,16 @@ def lambda_(
 
 
 @app.command()
+def alone(
+    rounds: Annotated[
+        int, typer.Option(min=3, max=1000, help="measurements of each row, both sides taking turns")
+    ] = 15,
+) -> None:
+    """What it costs to work a picture in a child process, as is done when its message comes again."""
+    alone_.run(rounds)
+
+
+@app.command()
 def imports(
     picture: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="what the first event is about")] = (
         quality_.SAMPLES / "rocket.jpg"
@@ -71,6 +82,19 @@ def memory(
 ) -> None:
     """Peak of memory of each kind of picture in each engine, and what the plan reckons with."""
     memory_.run([float(size) for size in sizes.split(",")], rendition, images, output)
+
+
+@app.command()
+def drain(
+    messages: Annotated[int, typer.Option(min=100, help="how many, one picture each")] = 2000,
+    pictures: Annotated[Path, typer.Option(exists=True, file_okay=False, help="taken in turns")] = quality_.SAMPLES,
+    cores: Annotated[str, typer.Option(help="the worker's, by number")] = "0",
+    memory: Annotated[int, typer.Option(min=128, help="MB that the worker is told it has")] = 2048,
+    preset: Annotated[str, typer.Option(help="how far away S3 is: loopback, near or published")] = "near",
+) -> None:
+    """The worker on a full queue: images a second, how busy its cores are, its memory over time."""
+    wanted = draining.Drain(messages, pictures, tuple(int(core) for core in cores.split(",")), memory, preset)
+    draining.run(wanted)
 
 
 @app.command()

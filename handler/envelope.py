@@ -54,13 +54,18 @@ def _queue_delivery(records: list[Any]) -> Delivery:
 def _message(record: object) -> Message | BrokenMessage:
     if not isinstance(record, Mapping) or not isinstance(record.get("messageId"), str):
         raise EventError("a record of an SQS event has no messageId, so it could not be given back")
+    return open_message(record["messageId"], record.get("body"), record.get("attributes"))
+
+
+def open_message(id_: str, body: object, attributes: object) -> Message | BrokenMessage:
+    """One message of a queue, as the Lambda mapping and the queue itself hand it over."""
     try:
-        return Message(record["messageId"], parse_text(record.get("body")), _receive_count(record))
+        return Message(id_, parse_text(body), receive_count(attributes))
     except EventError as error:
-        return BrokenMessage(record["messageId"], str(error))
+        return BrokenMessage(id_, str(error))
 
 
-def _receive_count(record: Mapping[str, Any]) -> int:
-    attributes = record.get("attributes")
+def receive_count(attributes: object) -> int:
+    """How often the message has been received, this time included; 1 where it is not said."""
     text = attributes.get("ApproximateReceiveCount") if isinstance(attributes, Mapping) else None
     return int(text) if isinstance(text, str) and text.isdecimal() else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from thumbnailer.app import build, new_event_loop
@@ -36,6 +37,12 @@ def process(data: bytes, memory_mb: int = 3008, key: str = "x", **settings: str)
         return runner.run(work())
 
 
+async def stored_objects(store: MemoryStore, outcomes: Iterable[Outcome]) -> dict[str, bytes]:
+    """The thumbnails by their keys."""
+    outputs = [output for outcome in outcomes for output in outcome.outputs]
+    return {output.key: (await _read(store, output.bucket, output.key))[0] for output in outputs}
+
+
 async def _read(store: MemoryStore, bucket: str, key: str) -> tuple[bytes, ObjectHeaders]:
-    async with store.open(bucket, key, None) as body:
+    async with store.open(bucket, key) as body:
         return b"".join([bytes(chunk) async for chunk in body.chunks()]), body.headers

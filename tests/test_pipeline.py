@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.conftest import scratch_files
+from thumbnailer import decoders
+from thumbnailer import pipeline as pipeline_
 from thumbnailer.app import new_event_loop
 from thumbnailer.costs import Capability
 from thumbnailer.engine import Rendering
@@ -125,6 +127,86 @@ def test_a_decode_that_outlives_its_record_keeps_its_memory_until_it_ends(sample
         await pipe.aclose()
 
     run(work())
+
+
+class HangingEngine:
+    """Hangs on the pictures named so, with the GIL given up; the others are through at once."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+
+    def render(self, path: str, plan: Plan) -> Rendering:
+        if plan.event.key.startswith("hang"):
+            self.let_go.wait(60)
+        return Rendering(EngineName.VIPS, tuple(b"picture" for _ in plan.targets), "", 0.0, 0.0)
+
+
+async def hung(
+    data: bytes, workers: int, hanging: int, memory_budget: int = 100 * MB
+) -> tuple[Pipeline, HangingEngine]:
+    """A pipeline after some records whose decodes never ended; in its source are `hang-N` and `good-N`."""
+    store, engine = MemoryStore("photos", "photos-resized"), HangingEngine()
+    for number in range(9):
+        await store.put("photos", f"hang-{number}", data, PutHeaders("image/png"))
+        await store.put("photos", f"good-{number}", data, PutHeaders("image/png"))
+    tier = replace(tier_for(1769), workers=workers, in_flight=20, memory_budget=memory_budget)
+    pipe = Pipeline(settings(), tier, store, INSTALLED, lambda _: engine)
+    for number in range(hanging):
+        outcome = await pipe.process(created(f"hang-{number}"), asyncio.get_running_loop().time() + 0.5)
+        assert (outcome.status, outcome.reason) == (Status.DEFERRED, "out-of-time")
+    return pipe, engine
+
+
+def created(key: str) -> ObjectEvent:
+    return ObjectEvent(EventKind.CREATED, "photos", key)
+
+
+@pytest.mark.matrix(47)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_when_as_many_decodes_hang_as_there_are_workers_the_rest_go_on(
+    samples: dict[str, bytes], workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoders, "STUCK_SECONDS", 0)
+
+    async def work() -> None:
+        pipe, engine = await hung(samples["chelsea.png"], workers, hanging=workers)
+        assert pipe.stuck == workers
+        outcomes = await pipe.process_all([created(f"good-{number}") for number in range(9)])
+        assert {outcome.status for outcome in outcomes} == {Status.STORED}
+        engine.let_go.set()
+        await until(lambda: pipe.stuck == 0)
+        assert (await pipe.process(created("hang-0"))).status is Status.STORED
+        await pipe.aclose()
+
+    run(work())
+
+
+def test_records_that_wait_for_a_hung_decode_in_one_batch_are_all_deferred_in_time(samples: dict[str, bytes]) -> None:
+    async def work() -> None:
+        pipe, engine = await hung(samples["chelsea.png"], workers=1, hanging=0)
+        soon = asyncio.get_running_loop().time() + 1
+        keys = ["hang-0", "good-0", "good-1"]
+        outcomes = await pipe.process_all([created(key) for key in keys], soon)
+        assert {outcome.status for outcome in outcomes} == {Status.DEFERRED}
+        outcomes = await pipe.process_all([created(key) for key in keys[1:]])
+        assert {outcome.status for outcome in outcomes} == {Status.STORED}
+        engine.let_go.set()
+        await pipe.aclose()
+
+    run(work())
+
+
+def test_the_end_does_not_wait_for_a_decode_that_hangs(
+    samples: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline_, "CLOSING_SECONDS", 0.5)
+
+    async def work() -> HangingEngine:
+        pipe, engine = await hung(samples["chelsea.png"], workers=2, hanging=1)
+        await pipe.aclose()
+        return engine
+
+    run(work()).let_go.set()
 
 
 class DenyingStore(MemoryStore):

@@ -1,4 +1,4 @@
-"""`thumbnailer ...`: demo, resize, event, doctor.
+"""`thumbnailer ...`: demo, resize, event, worker, doctor.
 
 Exit codes: 0 all well, 1 some records failed or were rejected, 2 usage or settings.
 """
@@ -42,6 +42,14 @@ def main() -> None:
     except (SettingsError, EventError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+
+
+@app.command()
+def worker() -> None:
+    """Takes messages from the queue of THUMBNAILER_QUEUE_URL until SIGTERM; /metrics, /healthz, /readyz on one port."""
+    from handler.worker import main as work
+
+    work()
 
 
 @app.command()

@@ -6,7 +6,7 @@ dimension is the function's name, as in Lambda's own metrics: two stacks of one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from thumbnailer.model import Outcome, Status
@@ -24,7 +24,7 @@ class Metric(NamedTuple):
     """One metric. `unit` is CloudWatch's word."""
 
     name: str
-    kind: Literal["counter", "histogram"]
+    kind: Literal["counter", "gauge", "histogram"]
     unit: Literal["Count", "Bytes", "Seconds"]
     help: str
     buckets: tuple[float, ...] = ()
@@ -42,6 +42,20 @@ METRICS: Final = (
         for s in STAGES
     ),
 )
+_AGE_BUCKETS: Final = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400)
+WORKER_METRICS: Final = (
+    Metric("thumbnailer_in_flight", "gauge", "Count", "messages held by this worker"),
+    Metric("thumbnailer_memory_reserved_bytes", "gauge", "Bytes", "what the plans of the pictures in work reckon with"),
+    Metric("thumbnailer_queue_visible", "gauge", "Count", "messages that wait in the queue, approximately"),
+    Metric("thumbnailer_queue_invisible", "gauge", "Count", "messages that consumers of the queue hold, approximately"),
+    Metric("thumbnailer_queue_lag_seconds", "histogram", "Seconds", "age of a message as it is received", _AGE_BUCKETS),
+    Metric("thumbnailer_receive_count", "histogram", "Count", "how often a message was received", (1, 2, 3, 5, 10)),
+    Metric("thumbnailer_messages_received", "counter", "Count", "messages taken from the queue"),
+    Metric("thumbnailer_messages_deleted", "counter", "Count", "messages that are done"),
+    Metric("thumbnailer_messages_returned", "counter", "Count", "messages given back to be tried again"),
+    Metric("thumbnailer_queue_errors", "counter", "Count", "requests to the queue that failed, entries of a batch too"),
+)
+"""What the worker knows beside its records."""
 
 
 def observations(outcome: Outcome) -> Iterator[tuple[str, float]]:
@@ -84,23 +98,41 @@ def _summed(values: Mapping[str, list[float]]) -> dict[str, float | list[float]]
 
 
 class Prometheus:
-    """The same metrics for a process that is scraped. The import is here: Lambda never pays it."""
+    """The same metrics, and the worker's own, for a process that is scraped. Lambda never pays the import."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        from prometheus_client import Counter, Histogram
+        from prometheus_client import Counter, Gauge, Histogram
 
-        self._counters = {
+        self._records = {
             m.name: Counter(m.name, m.help, ["reason"], registry=registry) for m in METRICS if m.kind == "counter"
         }
+        self._counters = {
+            m.name: Counter(m.name, m.help, registry=registry) for m in WORKER_METRICS if m.kind == "counter"
+        }
+        self._gauges = {m.name: Gauge(m.name, m.help, registry=registry) for m in WORKER_METRICS if m.kind == "gauge"}
         self._histograms = {
             m.name: Histogram(m.name, m.help, buckets=m.buckets, registry=registry)
-            for m in METRICS
+            for m in METRICS + WORKER_METRICS
             if m.kind == "histogram"
         }
 
     def observe(self, outcome: Outcome) -> None:
         for name, value in observations(outcome):
-            if name in self._counters:
-                self._counters[name].labels(reason=outcome.reason or "").inc(value)
+            if name in self._records:
+                self._records[name].labels(reason=outcome.reason or "").inc(value)
             else:
                 self._histograms[name].observe(value)
+
+    def count(self, name: str, amount: float = 1) -> None:
+        self._counters[name].inc(amount)
+
+    def measure(self, name: str, value: float) -> None:
+        """One value of a histogram."""
+        self._histograms[name].observe(value)
+
+    def set(self, name: str, value: float) -> None:
+        self._gauges[name].set(value)
+
+    def watch(self, name: str, value: Callable[[], float]) -> None:
+        """A gauge that asks when it is scraped."""
+        self._gauges[name].set_function(value)

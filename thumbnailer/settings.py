@@ -39,10 +39,12 @@ class Settings:
     renditions: tuple[Rendition, ...]
     destination: str
     key: str
+    sources: tuple[str, ...]
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     engine: EngineName | None
     transport: Transport
+    expected_owner: str | None
     memory_mb: int | None
     max_pixels: int | None
     max_bytes: int | None
@@ -58,6 +60,10 @@ class Settings:
     workers: int | None
     in_flight: int | None
     log_level: str
+    queue_url: str | None
+    stop_timeout: int
+    record_timeout: int
+    port: int
 
     def destination_bucket(self, bucket: str) -> str:
         """Where thumbnails of pictures in `bucket` go."""
@@ -69,6 +75,10 @@ class Settings:
         if not marker:
             return bucket == before
         return len(bucket) > len(before) + len(after) and bucket.startswith(before) and bucket.endswith(after)
+
+    def may_be_source(self, bucket: str) -> bool:
+        """Whether events of `bucket` are taken at all."""
+        return not self.sources or any(fnmatchcase(bucket, glob) for glob in self.sources)
 
     def wants(self, key: str) -> bool:
         """Whether the include and exclude globs (`*` crosses `/`) let the decoded key through."""
@@ -87,6 +97,8 @@ class Setting:
     parse: Callable[[str], Any]
     accepts: str
     meaning: str
+    worker_only: bool = False
+    """It means nothing to the Lambda function."""
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
@@ -133,6 +145,18 @@ def _header(text: str) -> str:
     return text
 
 
+def _queue_url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+/\S+", text):
+        raise ValueError(f"{text!r} is no address of a queue")
+    return text
+
+
+def _account(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{12}", text):
+        raise ValueError(f"{text!r} is no account id")
+    return text
+
+
 def _prefix(text: str) -> str:
     if len(text.encode()) > 256:
         raise ValueError("it has more than 256 bytes")
@@ -164,6 +188,14 @@ SETTINGS: Final = (
         "text with {key}, {name}, {ext}, {dir}, {stem}; with several renditions {name} must be in it",
         "the key of a thumbnail; default {key} for one rendition, {key}/{name}.{ext} for several",
     ),
+    Setting(
+        "THUMBNAILER_SOURCES",
+        "sources",
+        "",
+        _globs,
+        "a comma list of globs",
+        "only events of these buckets; empty: of any",
+    ),
     Setting("THUMBNAILER_INCLUDE", "include", "", _globs, "a comma list of globs", "only these keys (`*` crosses `/`)"),
     Setting("THUMBNAILER_EXCLUDE", "exclude", "", _globs, "a comma list of globs", "not these keys"),
     Setting(
@@ -181,6 +213,14 @@ SETTINGS: Final = (
         _one_of("auto", "obstore", "aioboto3"),
         "auto, obstore or aioboto3",
         "the S3 client; auto takes obstore where it can do what the settings and credentials ask",
+    ),
+    Setting(
+        "THUMBNAILER_EXPECTED_OWNER",
+        "expected_owner",
+        None,
+        _account,
+        "an AWS account id of 12 digits; not with THUMBNAILER_TRANSPORT=obstore",
+        "the account that sources and destinations must belong to; S3 denies requests for another's bucket",
     ),
     Setting(
         "THUMBNAILER_MEMORY_MB",
@@ -292,6 +332,42 @@ SETTINGS: Final = (
     Setting(
         "THUMBNAILER_LOG_LEVEL", "log_level", "INFO", _one_of(*LEVELS), ", ".join(LEVELS), "the least level logged"
     ),
+    Setting(
+        "THUMBNAILER_QUEUE_URL",
+        "queue_url",
+        None,
+        _queue_url,
+        "an address, as in https://sqs.eu-west-1.amazonaws.com/123456789012/thumbnails",
+        "the queue that `thumbnailer worker` takes its messages from",
+        worker_only=True,
+    ),
+    Setting(
+        "THUMBNAILER_STOP_TIMEOUT",
+        "stop_timeout",
+        "25",
+        _whole(1, 120),
+        "1 to 120",
+        "seconds from SIGTERM to the end of the worker: less than the platform waits before it kills",
+        worker_only=True,
+    ),
+    Setting(
+        "THUMBNAILER_RECORD_TIMEOUT",
+        "record_timeout",
+        "120",
+        _whole(5, 43_200),
+        "5 to 43200",
+        "seconds that one record may take in the worker before it goes back to the queue",
+        worker_only=True,
+    ),
+    Setting(
+        "THUMBNAILER_PORT",
+        "port",
+        "8080",
+        _whole(0, 65_535),
+        "0 to 65535",
+        "where the worker serves /metrics, /healthz and /readyz; 0: a free one, which it logs",
+        worker_only=True,
+    ),
 )
 PREFIX: Final = "THUMBNAILER_"
 
@@ -337,6 +413,11 @@ def _contradictions(values: dict[str, Any]) -> list[str]:
         mistakes.append(f"THUMBNAILER_KEY={values['key']!r}: {error}. It accepts: {_accepted('key')}.")
     if values.get("kms_key_id") and "sse" in values and not (values["sse"] or "").startswith("aws:kms"):
         mistakes.append("THUMBNAILER_KMS_KEY_ID is set, so THUMBNAILER_SSE must be aws:kms or aws:kms:dsse.")
+    if values.get("expected_owner") and values.get("transport") == "obstore":
+        mistakes.append(
+            "THUMBNAILER_EXPECTED_OWNER is set, so THUMBNAILER_TRANSPORT must be auto or aioboto3: "
+            "obstore cannot sign the header for it."
+        )
     return mistakes
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.errors import ObjectMissing
 from thumbnailer.model import EventKind, ObjectEvent, Outcome
-from thumbnailer.objects import ObjectBody, ObjectHeaders, PutHeaders
+from thumbnailer.objects import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders
 from thumbnailer.settings import Machine, parse_settings
 
 PIECE = 65_536
@@ -44,11 +44,15 @@ class FolderStore:
         self._folder = folder
 
     @asynccontextmanager
-    async def open(self, bucket: str, key: str, version_id: str | None = None) -> AsyncIterator[ObjectBody]:
+    async def open(self, bucket: str, key: str) -> AsyncIterator[ObjectBody]:
         path = self._folder / key
         if not path.is_file():
             raise ObjectMissing(key)
         yield _Body(path)
+
+    async def head(self, bucket: str, key: str) -> ObjectVersion | None:
+        path = self._folder / key
+        return _Body(path).headers.version if path.is_file() else None
 
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None: ...
 
@@ -57,15 +61,15 @@ class FolderStore:
     async def aclose(self) -> None: ...
 
 
-async def work(folder: Path, memory_mb: int, renditions: str, keys: list[str], together: bool) -> None:
+async def work(folder: Path, memory_mb: int, renditions: str, keys: list[str], together: bool, alone: bool) -> None:
     settings = parse_settings({"THUMBNAILER_MEMORY_MB": str(memory_mb), "THUMBNAILER_RENDITIONS": renditions})
     pipeline = build(settings, Machine(memory_mb, None), {}, FolderStore(folder)).pipeline
     events = [ObjectEvent(EventKind.CREATED, "photos", key) for key in keys]
     if together:
-        await pipeline.process_all(events, done=say)
+        await pipeline.process_all(events, done=say, alone=range(len(events)) if alone else ())
     else:
         for event in events:
-            say(await pipeline.process(event))
+            say(await pipeline.process(event, alone=alone))
     await pipeline.aclose()
 
 
@@ -73,13 +77,16 @@ def say(outcome: Outcome) -> None:
     print(json.dumps([outcome.event.key, outcome.status, outcome.reason, outcome.detail]), flush=True)
 
 
-def main(folder: str, memory_mb: str, renditions: str, seeds: str) -> None:
-    """`seeds` is a comma list: of each number a shuffled mix, all in flight at once; 0: one by one."""
+def main(folder: str, memory_mb: str, renditions: str, seeds: str, alone: str = "") -> None:
+    """`seeds` is a comma list: of each number a shuffled mix, all in flight at once; 0: one by one.
+
+    `alone`: each in a child process.
+    """
     keys = sorted(path.name for path in Path(folder).iterdir() if path.is_file())
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         for seed in map(int, seeds.split(",")):
             order = random.Random(seed).sample(keys, len(keys)) if seed else keys
-            runner.run(work(Path(folder), int(memory_mb), renditions, order, together=seed > 0))
+            runner.run(work(Path(folder), int(memory_mb), renditions, order, seed > 0, bool(alone)))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from tests.corpus import CORPUS, needs_corpus, rows
 
 MB = 1 << 20
 MEMORY_MB = (128, 256, 512, 1024)
-ONE_BY_ONE, MIXED = "0", "1"
+ONE_BY_ONE, MIXED, ALONE = "0", "1", "alone"
 THREE = "s=128x128:jpeg,m=1024x1024:jpeg,c=512x512:cover:jpeg"
 LADDER = {
     1.0: ("alpha-interlaced.png", "rgb.avif", "frames.gif", "rgb.heic"),
@@ -37,32 +37,36 @@ class Ended:
     """How a process went that worked on a folder."""
 
     statuses: dict[str, list[str]]
+    reasons: set[str | None]
     kills: int
     returncode: int
     stderr: str
 
 
-def worked(group: MemoryGroup, folder: Path, memory_mb: int, renditions: str, seeds: str) -> Ended:
+def worked(group: MemoryGroup, folder: Path, memory_mb: int, renditions: str, *how: str) -> Ended:
     """The process joins the group before it becomes Python, so that all it ever takes counts."""
     join = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.procs)]
-    command = [*join, sys.executable, "-m", "tests.budgets.limited", str(folder), str(memory_mb), renditions, seeds]
+    command = [*join, sys.executable, "-m", "tests.budgets.limited", str(folder), str(memory_mb), renditions, *how]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     statuses: dict[str, list[str]] = {}
-    for key, status, *_ in map(json.loads, done.stdout.splitlines()):
+    reasons: set[str | None] = set()
+    for key, status, reason, _ in map(json.loads, done.stdout.splitlines()):
         statuses.setdefault(key, []).append(status)
-    return Ended(statuses, group.kills, done.returncode, done.stderr[-2000:])
+        reasons.add(reason)
+    return Ended(statuses, reasons, group.kills, done.returncode, done.stderr[-2000:])
 
 
-def limited(folder: Path, memory_mb: int, renditions: str, seeds: str) -> Ended:
+def limited(folder: Path, memory_mb: int, renditions: str, *how: str) -> Ended:
     try:
         with memory_group(memory_mb * MB) as group:
-            return worked(group, folder, memory_mb, renditions, seeds)
+            return worked(group, folder, memory_mb, renditions, *how)
     except NoControlGroups as reason:
         pytest.skip(f"no memory limit can be set: {reason}")
 
 
 def assert_nothing_was_killed(ended: Ended, files: int, rounds: int) -> None:
     assert (ended.kills, ended.returncode) == (0, 0), ended.stderr
+    assert "engine-crash" not in ended.reasons
     assert len(ended.statuses) == files
     assert {len(statuses) for statuses in ended.statuses.values()} == {rounds}
     assert {status for statuses in ended.statuses.values() for status in statuses} <= {"stored", "rejected"}
@@ -112,3 +116,14 @@ def test_no_file_of_the_corpus_nor_any_mix_of_them_gets_the_process_killed(memor
     assert_nothing_was_killed(ended, len(rows()), rounds=2)
     stored = sum("stored" in statuses for statuses in ended.statuses.values())
     assert stored > len(rows()) // 2
+
+
+@needs_corpus
+@pytest.mark.parametrize("memory_mb", [128, 512])
+def test_children_beside_the_process_get_nothing_killed_either(memory_mb: int, tmp_path: Path, pictures: Path) -> None:
+    """As many as there are workers, or as fit; every file of the corpus, and the large pictures."""
+    files = [CORPUS / row.file for row in rows()] + list(pictures.iterdir())
+    for file in files:
+        (tmp_path / file.name).symlink_to(file)
+    ended = limited(tmp_path, memory_mb, "128x128", MIXED, ALONE)
+    assert_nothing_was_killed(ended, len(files), rounds=1)

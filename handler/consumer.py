@@ -1,0 +1,289 @@
+"""What the worker does all day: messages from a queue, many at a time, until it is told to stop.
+
+The way of a message: received -> held, kept invisible by the heartbeat -> its events through the pipeline -> deleted,
+or given back to be seen again after a while. Whatever kills the worker on that way, the queue hands the message out
+again, and the same thumbnails are written again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+from handler.batches import Batches
+from handler.envelope import BrokenMessage, open_message, receive_count
+from handler.sqs import BATCH, QueueError, QueueState, Received
+from thumbnailer.logs import LOGGER, REQUEST_ID, log_record
+from thumbnailer.metrics import Prometheus
+from thumbnailer.model import Message, ObjectEvent, Outcome
+
+T = TypeVar("T")
+POLL_SECONDS: Final = 20
+"""The longest that SQS lets a receive wait."""
+LOOK_SECONDS: Final = 15
+"""How often the queue is asked how long it is."""
+LAST_POLL_SECONDS: Final = 1.0
+"""What a receive that is under way gets to end in when the worker stops: what it brings can be given back at once."""
+CLOSING_SECONDS: Final = 3.0
+"""Of the stop timeout, what is kept for giving back and for closing connections."""
+FIRST_BACKOFF, LONGEST_BACKOFF = 5.0, 900.0
+"""Seconds that a message is hidden after its first failure, and at most."""
+FAILED_POLL_SECONDS: Final = (0.5, 30.0)
+"""The shortest and the longest pause after receives that failed."""
+
+
+class MessageQueue(Protocol):
+    """What is used of handler.sqs.Queue. Every method raises QueueError."""
+
+    async def receive(self, most: int, wait_seconds: int) -> list[Received]: ...
+    async def delete(self, receipts: Sequence[str]) -> list[str]: ...
+    async def hide(self, receipts: dict[str, int]) -> list[str]: ...
+    async def state(self) -> QueueState: ...
+
+
+class Records(Protocol):
+    """What is used of the pipeline."""
+
+    async def process(self, event: ObjectEvent, deadline: float | None = None, alone: bool = False) -> Outcome: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`in_flight` messages are worked on at once, as many again may be held ready. Times are seconds."""
+
+    in_flight: int
+    record_seconds: float
+    stop_seconds: float
+
+    @property
+    def held(self) -> int:
+        return 2 * max(self.in_flight, BATCH)
+
+    @property
+    def receivers(self) -> int:
+        """As many as bring in one round what is worked on at once."""
+        return math.ceil(self.in_flight / BATCH) + 1
+
+
+def backoff(count: int, chance: Callable[[], float] = random.random) -> int:
+    """Seconds until a message is seen again that has failed `count` times: doubled each time, half of it random."""
+    most = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0 ** (min(count, 20) - 1))
+    return math.ceil(most * (1 + chance()) / 2)
+
+
+class Room:
+    """How many more messages may be held. Taken by the batch: so receives stay few when there is much to do."""
+
+    def __init__(self, free: int) -> None:
+        self._free = free
+        self._changed = asyncio.Event()
+
+    async def take_batch(self) -> bool:
+        """True, once there is room."""
+        while self._free < BATCH:
+            self._changed.clear()
+            await self._changed.wait()
+        self._free -= BATCH
+        return True
+
+    def give_back(self, number: int) -> None:
+        self._free += number
+        self._changed.set()
+
+
+class Consumer:
+    """Made inside the loop that runs it. `busy` is told when there is work in hand, and when there is none."""
+
+    def __init__(
+        self,
+        queue: MessageQueue,
+        records: Records,
+        limits: Limits,
+        metrics: Prometheus,
+        busy: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        self.held: dict[str, Received] = {}
+        """by receipt: what we must finish or give back"""
+        self._queue = queue
+        self._records = records
+        self._limits = limits
+        self._metrics = metrics
+        self._busy = busy
+        self._stopping = asyncio.Event()
+        self._room = Room(limits.held)
+        self._slots = asyncio.Semaphore(limits.in_flight)
+        self._working: set[asyncio.Task[None]] = set()
+        self._deletes = Batches(self._delete)
+        self._returns = Batches(self._hide)
+
+    def stop(self) -> None:
+        """Takes no more messages; `run` finishes what it can in time and gives back the rest."""
+        self._stopping.set()
+
+    async def run(self, visibility: int) -> None:
+        """Ends after `stop`, within the limits' stop_seconds. `visibility`: seconds that a received message is ours."""
+        self._metrics.watch("thumbnailer_in_flight", lambda: len(self.held))
+        helpers = [asyncio.create_task(self._heartbeat(visibility)), asyncio.create_task(self._look())]
+        receivers = [asyncio.create_task(self._receive()) for _ in range(self._limits.receivers)]
+        await self._stopping.wait()
+        until = asyncio.get_running_loop().time() + max(0.0, self._limits.stop_seconds - CLOSING_SECONDS)
+        LOGGER.info("stopping", extra={"line": {"held": len(self.held)}})
+        await asyncio.gather(*receivers)
+        await self._finish(until)
+        for helper in helpers:
+            helper.cancel()
+        await asyncio.gather(*helpers, return_exceptions=True)
+
+    # --- receiving ------------------------------------------------------------------------------------------------
+
+    async def _receive(self) -> None:
+        pause, longest = FAILED_POLL_SECONDS
+        while not self._stopping.is_set() and await self._unless_stopped(self._room.take_batch()):
+            try:
+                poll = self._queue.receive(BATCH, POLL_SECONDS)
+                messages = await self._unless_stopped(poll, LAST_POLL_SECONDS) or []
+                pause = FAILED_POLL_SECONDS[0]
+            except QueueError as error:
+                self._note_error(str(error))
+                messages = []
+                await self._unless_stopped(asyncio.sleep(pause * (1 + random.random())))  # noqa: S311
+                pause = min(longest, 2 * pause)
+            self._room.give_back(BATCH - len(messages))
+            for message in messages:
+                self._accept(message)
+
+    async def _unless_stopped(self, awaitable: Awaitable[T], grace: float = 0) -> T | None:
+        """What it brings, or None when the worker is stopped and it has not ended within `grace` seconds of that."""
+        task = asyncio.ensure_future(awaitable)
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            await asyncio.wait({task}, timeout=grace)
+        stopping.cancel()
+        if not task.done():
+            task.cancel()
+            return None
+        return task.result()
+
+    def _accept(self, received: Received) -> None:
+        self._metrics.count("thumbnailer_messages_received")
+        self._metrics.measure("thumbnailer_receive_count", receive_count(received.attributes))
+        self._metrics.measure("thumbnailer_queue_lag_seconds", max(0.0, time.time() - received.sent))
+        self.held[received.receipt] = received
+        self._busy(True)
+        task = asyncio.create_task(self._work(received))
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
+
+    # --- the way of one message -----------------------------------------------------------------------------------
+
+    async def _work(self, received: Received) -> None:
+        """Deletes the message or gives it back; if it is cancelled, gives it back at once."""
+        hidden: int | None = 0
+        try:
+            hidden = await self._ended(received)
+        except asyncio.CancelledError:
+            pass  # nobody waits for it but the worker's own end
+        finally:
+            self._let_go(received, hidden)
+
+    async def _ended(self, received: Received) -> int | None:
+        """None where the message is done, else the seconds until it is to be seen again."""
+        REQUEST_ID.set(received.id)
+        message = open_message(received.id, received.body, received.attributes)
+        if isinstance(message, BrokenMessage):  # it must go to the dead-letter queue, not away
+            line = {"message_id": message.id, "detail": message.error}
+            LOGGER.error("unreadable message", extra={"line": line})
+            return backoff(1)
+        outcomes = await asyncio.gather(*(self._record(event, message) for event in message.events))
+        if None in outcomes:
+            return 0
+        if any(outcome.status.comes_back for outcome in outcomes if outcome):
+            return backoff(message.receive_count)
+        return None
+
+    async def _record(self, event: ObjectEvent, message: Message) -> Outcome | None:
+        """None where the worker stops before there is a slot. On its second delivery it is worked alone, in a process
+        that may die: it may be what has killed the worker that had it first.
+        """
+        if self._stopping.is_set() or not await self._unless_stopped(self._slots.acquire()):
+            return None
+        try:
+            deadline = asyncio.get_running_loop().time() + self._limits.record_seconds
+            outcome = await self._records.process(event, deadline, alone=message.receive_count > 1)
+        finally:
+            self._slots.release()
+        log_record(outcome, message.id)
+        self._metrics.observe(outcome)
+        return outcome
+
+    def _let_go(self, received: Received, hidden: int | None) -> None:
+        del self.held[received.receipt]
+        self._room.give_back(1)
+        if hidden is None:
+            self._deletes.add(received.receipt)
+        else:
+            self._returns.add((received.receipt, hidden))
+        if not self.held:
+            self._busy(False)
+
+    # --- what is said to the queue --------------------------------------------------------------------------------
+
+    async def _delete(self, receipts: list[str]) -> None:
+        if await self._said(self._queue.delete(receipts)):
+            self._metrics.count("thumbnailer_messages_deleted", len(receipts))
+
+    async def _hide(self, pairs: list[tuple[str, int]]) -> None:
+        if await self._said(self._queue.hide(dict(pairs))):
+            self._metrics.count("thumbnailer_messages_returned", len(pairs))
+
+    async def _said(self, request: Awaitable[list[str]]) -> bool:
+        """Whether the queue took the request. What it did not take comes back by itself, which does no harm."""
+        try:
+            refused = await request
+        except QueueError as error:
+            self._note_error(str(error))
+            return False
+        for entry in refused:
+            self._note_error(entry)
+        return True
+
+    async def _heartbeat(self, visibility: int) -> None:
+        """Thrice in the time that a message stays ours, makes all that are held stay ours as long again."""
+        while True:
+            await asyncio.sleep(visibility / 3)
+            receipts = list(self.held)
+            for start in range(0, len(receipts), BATCH):
+                held = [receipt for receipt in receipts[start : start + BATCH] if receipt in self.held]
+                if held:
+                    await self._said(self._queue.hide(dict.fromkeys(held, visibility)))
+
+    async def _look(self) -> None:
+        while True:
+            try:
+                state = await self._queue.state()
+                self._metrics.set("thumbnailer_queue_visible", state.visible)
+                self._metrics.set("thumbnailer_queue_invisible", state.invisible)
+            except QueueError as error:
+                self._note_error(str(error))
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _note_error(self, what: str) -> None:
+        self._metrics.count("thumbnailer_queue_errors")
+        LOGGER.warning("queue", extra={"line": {"detail": what[:500]}})
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    async def _finish(self, until: float) -> None:
+        """What is in work gets until then; what is not done by then is cancelled, which gives it back."""
+        if self._working:
+            await asyncio.wait(self._working, timeout=max(0.0, until - asyncio.get_running_loop().time()))
+        for task in self._working:
+            task.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
+        await asyncio.gather(self._deletes.flush(), self._returns.flush())

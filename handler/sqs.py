@@ -1,0 +1,123 @@
+"""The queue as the worker sees it: receive, delete, change visibility, each in batches of ten. SQS through aioboto3."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aioboto3
+from aiobotocore.config import AioConfig
+from botocore.exceptions import BotoCoreError, ClientError
+
+from thumbnailer.errors import ThumbnailerError
+
+BATCH: Final = 10
+"""The most messages that one request to SQS may name (SQS quotas)."""
+LONGEST_INVISIBLE: Final = 43_200
+"""Seconds: 12 hours (SQS quotas)."""
+CONNECTIONS: Final = 32
+GONE: Final = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
+NOT_HELD: Final = ("ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue")
+"""What SQS calls a receipt whose message has been deleted, or received by somebody else since."""
+
+
+class QueueError(ThumbnailerError):
+    """The queue could not be asked, or said no."""
+
+
+class QueueMissing(QueueError):
+    """There is no such queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message as received: ours for the queue's visibility timeout, by this receipt. `sent` is epoch seconds."""
+
+    id: str
+    receipt: str
+    body: str
+    attributes: Mapping[str, str]
+    sent: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """The queue's own visibility timeout in seconds, and about how many messages wait and are held."""
+
+    visibility: int
+    visible: int
+    invisible: int
+
+
+class Queue:
+    """One queue. Every method raises QueueError; botocore has tried three times by then."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    async def receive(self, most: int, wait_seconds: int) -> list[Received]:
+        """Up to ten messages, waiting for the first of them up to 20 s."""
+        answer = await self._ask(
+            "receive_message",
+            MaxNumberOfMessages=most,
+            WaitTimeSeconds=wait_seconds,
+            AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+        )
+        return [_received(message) for message in answer.get("Messages", [])]
+
+    async def delete(self, receipts: Sequence[str]) -> list[str]:
+        """Says which of these at most ten could not be deleted, and why. They come back, which does no harm."""
+        entries = [{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(receipts)]
+        return _refused(await self._ask("delete_message_batch", Entries=entries))
+
+    async def hide(self, receipts: Mapping[str, int]) -> list[str]:
+        """Makes each of at most ten messages visible that many seconds from now; says which were refused."""
+        entries = [
+            {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": min(LONGEST_INVISIBLE, seconds)}
+            for number, (receipt, seconds) in enumerate(receipts.items())
+        ]
+        return _refused(await self._ask("change_message_visibility_batch", Entries=entries))
+
+    async def state(self) -> QueueState:
+        names = ["VisibilityTimeout", "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        attributes = (await self._ask("get_queue_attributes", AttributeNames=names))["Attributes"]
+        return QueueState(*(int(attributes[name]) for name in names))
+
+    async def _ask(self, operation: str, **arguments: Any) -> Mapping[str, Any]:
+        try:
+            answer: Mapping[str, Any] = await getattr(self._client, operation)(QueueUrl=self._url, **arguments)
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "")
+            kind = QueueMissing if code in GONE else QueueError
+            raise kind(f"{operation} {self._url}: {error}") from error
+        except (BotoCoreError, OSError) as error:
+            raise QueueError(f"{operation} {self._url}: {error}") from error
+        return answer
+
+
+def _received(message: Mapping[str, Any]) -> Received:
+    attributes = message.get("Attributes", {})
+    sent = float(attributes.get("SentTimestamp", "0")) / 1000
+    return Received(message["MessageId"], message["ReceiptHandle"], message.get("Body", ""), attributes, sent)
+
+
+def _refused(answer: Mapping[str, Any]) -> list[str]:
+    """Receipts that are no longer ours are no error: whoever holds the message now does the same work."""
+    return [
+        f"{failed.get('Code')}: {failed.get('Message', '')}"
+        for failed in answer.get("Failed", [])
+        if not str(failed.get("Code", "")).endswith(NOT_HELD)
+    ]
+
+
+@asynccontextmanager
+async def open_queue(url: str) -> AsyncIterator[Queue]:
+    """With the endpoint, region and credentials that the environment gives, as everywhere in AWS."""
+    config = AioConfig(
+        max_pool_connections=CONNECTIONS, connect_timeout=5, read_timeout=30, retries={"mode": "standard"}
+    )
+    async with aioboto3.Session().client("sqs", config=config) as client:
+        yield Queue(client, url)

@@ -1,0 +1,45 @@
+"""What a child process takes beside its picture, against what the pipeline sets aside for it."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bench.peak import plan_for
+from tests.budgets.control_groups import NoControlGroups, memory_group
+from thumbnailer.alone import command, cpu_seconds
+from thumbnailer.engine.child import BEGUN, Request
+from thumbnailer.errors import Rejected
+from thumbnailer.memory_model import CHILD, MB
+from thumbnailer.model import EngineName
+
+SAMPLES = Path(__file__).parents[2] / "thumbnailer" / "demo" / "samples"
+PICTURES = sorted(path.name for path in SAMPLES.iterdir() if path.suffix != ".md")
+
+
+@pytest.mark.parametrize("engine", list(EngineName))
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_child_with_its_picture_takes_no_more_than_is_set_aside_for_both(name: str, engine: EngineName) -> None:
+    """By the kernel's own count: what the process holds for itself, and the pages of files that it is first to read."""
+    path = str(SAMPLES / name)
+    try:
+        plan = plan_for(path, engine, "128x128")
+    except Rejected:
+        pytest.skip(f"{engine} does not read it")
+    request = pickle.dumps(Request(path, plan, None, cpu_seconds(plan), os.getpid()))
+    try:
+        with memory_group(512 * MB) as group:
+            join = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.procs)]
+            done = subprocess.run([*join, *command()], input=request, capture_output=True, check=False, timeout=60)
+            peak = group.peak
+    except NoControlGroups as reason:
+        pytest.skip(f"no memory can be counted: {reason}")
+    if peak is None:
+        pytest.skip("this kernel does not say how much it was")
+    assert (done.returncode, done.stdout[:1], done.stderr) == (0, BEGUN, b"")
+    print(f"{name} in {engine}: {peak / MB:.1f} MB, of the picture at most {plan.memory_estimate / MB:.1f}")
+    assert peak <= CHILD + plan.memory_estimate

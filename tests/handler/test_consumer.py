@@ -1,0 +1,287 @@
+"""The worker's consumer over a queue in memory and records that wait until they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from handler import consumer as consumer_
+from handler.consumer import FIRST_BACKOFF, LONGEST_BACKOFF, Consumer, Limits, backoff
+from tests.queues import MemoryQueue
+from thumbnailer.app import new_event_loop
+from thumbnailer.metrics import Prometheus
+from thumbnailer.model import ObjectEvent, Outcome, Status
+
+
+def body(*keys: str) -> str:
+    objects = [{"bucket": {"name": "photos"}, "object": {"key": key}} for key in keys]
+    records = [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": object_} for object_ in objects]
+    return json.dumps({"Records": records})
+
+
+class Records:
+    """Ends each record as its key says; keys that begin with `wait` only after `go`."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.alone: list[tuple[str, bool]] = []
+        self.at_once = self.most_at_once = 0
+
+    async def process(self, event: ObjectEvent, deadline: float | None = None, alone: bool = False) -> Outcome:
+        assert deadline is not None
+        self.alone.append((event.key, alone))
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await (self.go.wait() if event.key.startswith("wait") else asyncio.sleep(0))
+        finally:
+            self.at_once -= 1
+        return Outcome(event, Status.FAILED if "fail" in event.key else Status.STORED)
+
+
+class Bench:
+    """A consumer at work on a queue; `metrics` are read by name."""
+
+    def __init__(self, queue: MemoryQueue, limits: Limits) -> None:
+        self.queue, self.records, self.registry = queue, Records(), CollectorRegistry()
+        self.busy: list[bool] = []
+        self.running: asyncio.Future[None]
+        self.consumer = Consumer(queue, self.records, limits, Prometheus(self.registry), self.busy.append)
+
+    def metric(self, name: str) -> float:
+        return self.registry.get_sample_value(name) or 0.0
+
+    async def stopped(self) -> None:
+        self.consumer.stop()
+        await asyncio.wait_for(self.running, 20)
+
+
+def working(
+    work: Callable[[Bench], Awaitable[None]],
+    queue: MemoryQueue,
+    limits: Limits = Limits(in_flight=10, record_seconds=30, stop_seconds=20),  # noqa: B008
+    visibility: int = 30,
+) -> Bench:
+    """Runs `work` beside the consumer, then stops it."""
+
+    async def run() -> Bench:
+        bench = Bench(queue, limits)
+        bench.running = asyncio.ensure_future(bench.consumer.run(visibility))
+        await work(bench)
+        if not bench.running.done():
+            await bench.stopped()
+        return bench
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(asyncio.wait_for(run(), 60))
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+def empty(queue: MemoryQueue) -> Callable[[Bench], Coroutine[Any, Any, None]]:
+    return lambda _: until(lambda: not queue.messages)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here waits for seconds that only people's networks need."""
+    monkeypatch.setattr(consumer_, "LAST_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(consumer_, "FAILED_POLL_SECONDS", (0.01, 0.05))
+    monkeypatch.setattr(consumer_, "CLOSING_SECONDS", 0.5)
+
+
+def test_what_is_done_is_deleted_ten_at_a_time() -> None:
+    queue = MemoryQueue()
+    for number in range(200):
+        queue.send(body(f"{number}.jpg"))
+    bench = working(empty(queue), queue)
+    assert sorted(key for key, _ in bench.records.alone) == sorted(f"{number}.jpg" for number in range(200))
+    assert queue.calls["delete"] <= 40
+    assert queue.calls["receive"] <= 30
+    assert bench.metric("thumbnailer_messages_received_total") == 200
+    assert bench.metric("thumbnailer_messages_deleted_total") == 200
+    assert bench.metric("thumbnailer_records_stored_total") is not None
+
+
+def test_no_more_is_worked_on_at_once_than_the_tier_takes_and_as_much_again_held() -> None:
+    queue = MemoryQueue()
+    for number in range(100):
+        queue.send(body(f"wait{number}"))
+
+    async def work(bench: Bench) -> None:
+        await until(lambda: len(bench.consumer.held) == 20)
+        await asyncio.sleep(0.05)
+        assert (bench.records.most_at_once, len(bench.consumer.held)) == (10, 20)
+        assert bench.metric("thumbnailer_in_flight") == 20
+        bench.records.go.set()
+        await until(lambda: not queue.messages)
+
+    assert working(work, queue).records.most_at_once == 10
+
+
+def test_what_failed_passingly_is_given_back_for_later_and_what_is_no_event_as_well() -> None:
+    queue = MemoryQueue()
+    failed, unreadable, good = queue.send(body("fail.jpg")), queue.send("{"), queue.send(body("good.jpg"))
+    working(lambda _: until(lambda: len(queue.hidden) == 2 and good not in queue.messages), queue)
+    assert set(queue.messages) == {failed, unreadable}
+    assert all(0 < seconds <= FIRST_BACKOFF for _, seconds in queue.hidden)
+
+
+def test_what_is_never_readable_ends_in_the_dead_letter_queue_by_the_queues_own_doing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consumer_, "FIRST_BACKOFF", 0.0)
+    queue = MemoryQueue(most_receives=3)
+    queue.send("no event")
+    working(lambda _: until(lambda: queue.dead), queue)
+    assert queue.dead == ["no event"]
+
+
+def test_a_message_with_one_failed_record_comes_back_whole() -> None:
+    queue = MemoryQueue()
+    id_ = queue.send(body("good.jpg", "fail.jpg"))
+    working(lambda _: until(lambda: queue.hidden), queue)
+    assert set(queue.messages) == {id_}
+
+
+def test_a_second_delivery_is_worked_alone() -> None:
+    queue = MemoryQueue(visibility=0.05)
+    queue.send(body("wait.jpg"))
+
+    async def work(bench: Bench) -> None:
+        await until(lambda: len(bench.records.alone) == 2)
+        bench.records.go.set()
+
+    bench = working(work, queue)
+    assert bench.records.alone[:2] == [("wait.jpg", False), ("wait.jpg", True)]
+
+
+def test_what_is_held_is_kept_from_others_by_a_heartbeat_in_batches() -> None:
+    queue = MemoryQueue(visibility=1)
+    for number in range(15):
+        queue.send(body(f"wait{number}"))
+
+    async def work(bench: Bench) -> None:
+        await until(lambda: len(bench.consumer.held) == 15)
+        await asyncio.sleep(2.5)
+        assert max(stored.receives for stored in queue.messages.values()) == 1
+        bench.records.go.set()
+        await until(lambda: not queue.messages)
+
+    bench = working(work, queue, visibility=1)
+    assert len(bench.records.alone) == 15
+    assert 10 <= queue.calls["hide"] <= 20  # 15 receipts are two requests, every third of a second
+
+
+@pytest.mark.matrix(39)
+def test_a_receipt_that_has_expired_does_no_harm() -> None:
+    """Another has the message by then; its work is the same."""
+    queue = MemoryQueue(visibility=0.05)
+    queue.send(body("wait.jpg"))
+
+    async def work(bench: Bench) -> None:
+        await until(lambda: len(bench.records.alone) >= 2)
+        bench.records.go.set()
+        await until(lambda: not queue.messages)
+
+    assert working(work, queue).metric("thumbnailer_queue_errors_total") == 0
+
+
+@pytest.mark.matrix(40)
+@pytest.mark.parametrize("operation", ["receive", "delete", "hide", "state"])
+def test_a_queue_that_fails_for_a_while_is_asked_again_and_nothing_is_lost(operation: str) -> None:
+    queue = MemoryQueue(visibility=0.2, broken={operation})
+    for number in range(30):
+        queue.send(body(f"{number}.jpg" if operation != "hide" else f"fail{number}.jpg"))
+
+    async def work(bench: Bench) -> None:
+        await until(lambda: bench.metric("thumbnailer_queue_errors_total") >= 1)
+        queue.broken.clear()
+        if operation == "hide":
+            await until(lambda: len(queue.hidden) >= 30)
+        else:
+            await until(lambda: not queue.messages)
+
+    bench = working(work, queue)
+    assert len({key for key, _ in bench.records.alone}) == 30
+
+
+@pytest.mark.matrix(40)
+def test_a_queue_that_fails_is_not_hammered() -> None:
+    queue = MemoryQueue(broken={"receive"})
+    working(lambda _: asyncio.sleep(1), queue)
+    assert 5 <= queue.calls["receive"] <= 120
+
+
+@pytest.mark.matrix(37)
+def test_when_stopped_what_is_in_work_is_finished_and_the_rest_given_back_at_once() -> None:
+    queue = MemoryQueue()
+    for number in range(40):
+        queue.send(body(f"wait{number}"))
+
+    async def work(bench: Bench) -> None:
+        await until(lambda: len(bench.consumer.held) == 20)
+        bench.consumer.stop()
+        await asyncio.sleep(0.1)
+        bench.records.go.set()
+        await bench.running
+
+    bench = working(work, queue)
+    assert len(queue.messages) == 30
+    assert sorted(seconds for _, seconds in queue.hidden) == [0] * 10
+    assert all(stored.visible_at <= time.monotonic() for stored in queue.messages.values())
+    assert bench.busy[-1] is False
+
+
+@pytest.mark.matrix(37)
+def test_what_is_not_finished_in_the_stop_timeout_is_given_back() -> None:
+    queue = MemoryQueue()
+    for number in range(5):
+        queue.send(body(f"wait{number}"))
+
+    async def work(bench: Bench) -> None:
+        await until(lambda: bench.records.at_once == 5)
+        await bench.stopped()
+
+    bench = working(work, queue, Limits(in_flight=10, record_seconds=30, stop_seconds=1))
+    assert sorted(seconds for _, seconds in queue.hidden) == [0] * 5
+    assert (len(queue.messages), bench.records.at_once) == (5, 0)
+
+
+def test_nothing_is_taken_after_the_stop() -> None:
+    queue = MemoryQueue()
+
+    async def work(bench: Bench) -> None:
+        await asyncio.sleep(0.05)
+        await bench.stopped()
+        queue.send(body("late.jpg"))
+        await asyncio.sleep(0.1)
+
+    bench = working(work, queue)
+    assert (len(queue.messages), bench.records.alone) == (1, [])
+
+
+def test_it_says_when_there_is_work_in_hand_and_when_there_is_none() -> None:
+    queue = MemoryQueue()
+    queue.send(body("a.jpg"))
+    bench = working(empty(queue), queue)
+    assert (bench.busy[0], bench.busy[-1]) == (True, False)
+
+
+@given(st.integers(1, 1000), st.floats(0, 1))
+def test_a_message_is_hidden_longer_each_time_and_never_too_long(count: int, chance: float) -> None:
+    seconds = backoff(count, lambda: chance)
+    assert 0 < seconds <= LONGEST_BACKOFF
+    assert seconds >= min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (min(count, 12) - 1)) / 2
+    assert backoff(count + 1, lambda: 0.0) >= backoff(count, lambda: 0.0)

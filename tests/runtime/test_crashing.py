@@ -1,0 +1,89 @@
+"""A picture that really kills the process, and one that hangs it, in the door as AWS runs it."""
+
+from __future__ import annotations
+
+import re
+import time
+import urllib.error
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.emulator import Emulator, Function, NoEmulator, find_binary, running
+from tests.cloud import Cloud, s3_event, sqs_event
+from tests.crashing import PYTHONPATH, children, eventually
+from thumbnailer.decoders import STUCK_SECONDS
+
+TIMEOUT = 25
+ENDS = {"crash.jpg": "rejected:engine-crash", "loop.jpg": "rejected:engine-crash"}
+
+
+@pytest.fixture
+def function(cloud: Cloud, tmp_path: Path) -> Iterator[Emulator]:
+    """Of 1 worker; its engines do what keys say. The log is shown where a test fails."""
+    try:
+        find_binary()
+    except NoEmulator as missing:
+        pytest.skip(str(missing))
+    cloud.reset()
+    env = {**cloud.env, "TMPDIR": str(tmp_path), "PYTHONPATH": PYTHONPATH, "THUMBNAILER_WORKERS": "1"}
+    with running(Function(timeout=TIMEOUT, env=env), tmp_path / "log") as started:
+        yield started
+        print(started.log)
+
+
+def queued(cloud: Cloud, picture: bytes, keys: list[str], count: int) -> dict[str, Any]:
+    event = sqs_event(*(s3_event(cloud.put(key, picture)) for key in keys))
+    for message in event["Records"]:
+        message["attributes"]["ApproximateReceiveCount"] = str(count)
+    return event
+
+
+def dies() -> AbstractContextManager[object]:
+    """The emulator's answer where the runtime has died."""
+    return pytest.raises(urllib.error.HTTPError, match="502")
+
+
+def ends(function: Emulator) -> dict[str, str]:
+    """Of the records that were logged, the last time each."""
+    records = [line for line in function.lines() if line.get("message") == "record"]
+    return {line["key"]: ":".join(filter(None, (line["outcome"], line["reason"]))) for line in records}
+
+
+@pytest.mark.matrix(21)
+def test_what_kills_the_runtime_is_rejected_when_it_comes_again_and_all_others_are_stored(
+    function: Emulator, cloud: Cloud, samples: dict[str, bytes], tmp_path: Path
+) -> None:
+    good = [f"good-{number}.jpg" for number in range(4)]
+    keys = ["crash.jpg", *good[:2], "loop.jpg", *good[2:]]
+    with dies():
+        function.invoke(queued(cloud, samples["rocket.jpg"], ["crash.jpg", *good], count=1))
+    assert "signal: segmentation fault" in function.log
+    assert cloud.thumbnails() == []
+    again = function.invoke(queued(cloud, samples["rocket.jpg"], keys, count=2))
+    assert again.value == {"batchItemFailures": []}
+    assert ends(function) == ENDS | dict.fromkeys(good, "stored")
+    assert set(cloud.thumbnails()) == {*good, "_failed/crash.jpg.json", "_failed/loop.jpg.json"}
+    assert len(re.findall("Process runtime-1 exited", function.log)) == 1
+    assert all(children(pid) == set() for pid in function.runtime_pids())
+
+
+@pytest.mark.matrix(47)
+def test_a_runtime_whose_only_decoder_hangs_ends_before_the_next_event_and_a_new_one_takes_that(
+    function: Emulator, cloud: Cloud, samples: dict[str, bytes]
+) -> None:
+    hung = function.invoke(queued(cloud, samples["rocket.jpg"], ["wait.jpg"], count=1))
+    assert hung.value == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
+    at_once = function.invoke(queued(cloud, samples["rocket.jpg"], ["good-1.jpg"], count=1))
+    assert at_once.value == {"batchItemFailures": []}
+    time.sleep(STUCK_SECONDS + 0.5)
+    with dies():
+        function.invoke(queued(cloud, samples["rocket.jpg"], ["good-2.jpg"], count=1))
+    assert [line["level"] for line in function.lines() if line.get("message") == "worn out"] == ["CRITICAL"]
+    fresh = function.invoke(queued(cloud, samples["rocket.jpg"], ["good-2.jpg"], count=2))
+    assert fresh.value == {"batchItemFailures": []}
+    assert ends(function) == {"wait.jpg": "deferred:out-of-time", "good-1.jpg": "stored", "good-2.jpg": "stored"}
+    assert eventually(lambda: all(children(pid) == set() for pid in function.runtime_pids()))
