@@ -297,10 +297,13 @@ def against_limit(title: str, series: Sequence[Series]) -> bytes:
 
 
 class Mark(NamedTuple):
+    """A point, and what is written beside it, so many points to the right of it and above."""
+
     x: float
     y: float
     text: str
-    below: bool
+    right: float
+    above: float
 
 
 def crossing(
@@ -349,9 +352,9 @@ def _mark(axes: Axes, mark: Mark) -> None:
     axes.annotate(
         mark.text,
         (mark.x, mark.y),
-        (18, -40 if mark.below else 34),
+        (mark.right, mark.above),
         textcoords="offset points",
-        ha="left",
+        ha="left" if mark.right > 0 else "right",
         fontsize=9.5,
         arrowprops={"arrowstyle": "-", "color": SOFT},
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},

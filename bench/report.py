@@ -219,7 +219,7 @@ def _month(function: Cell, found: Sequence[Rival], prices: Prices) -> Chart:
             point = rival.even.for_good
             text = f"{rival.title.partition(',')[0]} is cheaper for good\nfrom {charts.number(point)} a month"
             usd_there = lambda_month(cost, point) - alike * point
-            marks.append(Mark(point, usd_there, text, below=True))
+            marks.append(Mark(point, usd_there, text, *((18, -40) if marks else (-18, 34))))
     cheapest_task = min(each.ys[0] for each in all_[1:])
 
     def finish(axes: Axes) -> None:
@@ -248,7 +248,7 @@ def _busy(function: Cell, found: Sequence[Rival], prices: Prices) -> Chart:
             text = f"{rival.title.partition(',')[0]} pays\nabove {rival.even.busy_share:.0%}"
             at = full / rival.even.busy_share
             if rival.even.busy_share >= shares[0]:
-                marks.append(Mark(rival.even.busy_share, at, text, below=False))
+                marks.append(Mark(rival.even.busy_share, at, text, 18, 34))
 
     def finish(axes: Axes) -> None:
         charts.in_percent(axes, 4 * all_[0].ys[0])
