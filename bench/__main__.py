@@ -165,7 +165,7 @@ def scale(
 @app.command()
 def report(
     results: Annotated[list[Path], typer.Argument(dir_okay=False, help="files of results")],
-    output: Annotated[Path, typer.Option("-o", "--output", file_okay=False, help="a folder")] = Path("build/bench-report"),
+    output: Annotated[Path, typer.Option("-o", "--output", file_okay=False, help="a folder")] = report_.FOLDER,
     prices: Annotated[Path | None, typer.Option(dir_okay=False, help="your own, in place of the results'")] = None,
 ) -> None:
     """One page that needs nothing else, and its charts as PNG."""

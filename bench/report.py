@@ -38,6 +38,7 @@ MONTHS: Final = [10 ** (5 + 5 * step / 240) for step in range(241)]
 """Pictures a month: a hundred thousand to ten thousand million."""
 DUTIES: Final = (1.0, 0.5, 0.25, 0.1)
 FLOOR: Final = "floor"
+FOLDER: Final = Path("build/bench-report")
 
 
 @dataclass(frozen=True, slots=True)
