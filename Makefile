@@ -6,12 +6,13 @@
 # make bench     CPU time of both engines, a row a format
 # make fuzz      thousands of broken pictures through the whole path, in processes that may die
 # make fuzz-probe    the probe alone, with inputs chosen by the code that they reach
+# make soak      thousands of messages for workers that are killed, over a network that fails
 # make lambda    the function under AWS's runtime interface emulator: a real S3 and a real SQS event
 # make zip       the zip and the layer for Lambda in dist/; PYTHON_VERSION=3.11 to 3.14, ARCH=x86_64 or arm64
 # make image     the container image, Lambda by default; with Pillow-SIMD on x86-64
 # make test-image    builds and tests it, and says its size and what a picture takes in it
 # make constraints   newer versions of all that is installed
-.PHONY: demo test check lint types layers simd matrix bench fuzz fuzz-probe lambda zip image test-image browser constraints clean
+.PHONY: demo test check lint types layers simd matrix bench fuzz fuzz-probe soak lambda zip image test-image browser constraints clean
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
@@ -69,6 +70,10 @@ bench: .venv/.dev
 # E.g. ARGS='--inputs 50000 --seed 7 --keep broken'; exit code 1 if there are findings, each with a command that shows it.
 fuzz: .venv/.dev
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+# E.g. ARGS='--messages 1000 --seed 7'.
+soak: .venv/.dev
+	$(BIN)/python -m tests.worker.soak $(ARGS)
 
 # ARGS are libFuzzer's, e.g. -runs=1000000.
 fuzz-probe: .venv/.fuzz

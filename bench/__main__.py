@@ -16,6 +16,7 @@ from bench import imports as imports_
 from bench import memory as memory_
 from bench import pictures as pictures_
 from bench import quality as quality_
+from bench import report as report_
 from bench import scale as scale_
 from bench.emulator import NoEmulator
 from thumbnailer.errors import ThumbnailerError
@@ -159,6 +160,17 @@ def scale(
     with _told():
         arrivals = scale_.Arrivals(scale_.parse_rate(rate), 60 * minutes)
         scale_.run(arrivals, results, change, least_tasks, most_tasks, prices, seed, output)
+
+
+@app.command()
+def report(
+    results: Annotated[list[Path], typer.Argument(dir_okay=False, help="files of results")],
+    output: Annotated[Path, typer.Option("-o", "--output", file_okay=False, help="a folder")] = report_.FOLDER,
+    prices: Annotated[Path | None, typer.Option(dir_okay=False, help="your own, in place of the results'")] = None,
+) -> None:
+    """One page that needs nothing else, and its charts as PNG."""
+    with _told():
+        report_.run(results, output, prices)
 
 
 @contextmanager

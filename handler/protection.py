@@ -18,6 +18,10 @@ MINUTES: Final = 10
 """A worker that is killed stays protected no longer than this."""
 IDLE_SECONDS: Final = 30.0
 """Protection is not given up for less: each change is a call of the ECS API."""
+LONGEST_SECONDS, PAUSE_SECONDS = 3600.0, 120.0
+"""With a queue that is never empty, protection pauses now and then, so that a deployment need not wait for ever: what
+is in hand is given back at SIGTERM all the same.
+"""
 TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 
 
@@ -38,10 +42,13 @@ class Protection:
         async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
             while True:
                 await self._work.wait()
+                until = asyncio.get_running_loop().time() + LONGEST_SECONDS
                 await self._protect(session, True)
-                while not await self._idle_for_long():
+                while not (idle := await self._idle_for_long()) and asyncio.get_running_loop().time() < until:
                     await self._protect(session, True)  # before it runs out
                 await self._protect(session, False)
+                if not idle:
+                    await asyncio.sleep(PAUSE_SECONDS)
 
     async def _idle_for_long(self) -> bool:
         """True when there was no work for IDLE_SECONDS; False when the protection is half over first."""

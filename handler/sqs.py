@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aioboto3
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
-from thumbnailer.errors import ThumbnailerError
+from thumbnailer.errors import SettingsError, ThumbnailerError
 
 BATCH: Final = 10
 """The most messages that one request to SQS may name (SQS quotas)."""
@@ -113,11 +115,23 @@ def _refused(answer: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def region_of(url: str, env: Mapping[str, str]) -> str | None:
+    """The environment's, else that of the queue's address: botocore itself does not read AWS_REGION."""
+    named = re.fullmatch(r"sqs\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?", urlsplit(url).hostname or "")
+    return env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or (named[1] if named else None)
+
+
 @asynccontextmanager
-async def open_queue(url: str) -> AsyncIterator[Queue]:
-    """With the endpoint, region and credentials that the environment gives, as everywhere in AWS."""
+async def open_queue(url: str, env: Mapping[str, str]) -> AsyncIterator[Queue]:
+    """With the endpoint, region and credentials that the environment gives, as everywhere in AWS.
+
+    Raises SettingsError where no region is to be found.
+    """
+    region = region_of(url, env)
+    if region is None:
+        raise SettingsError("AWS_REGION is not set, and the queue's address names no region")
     config = AioConfig(
         max_pool_connections=CONNECTIONS, connect_timeout=5, read_timeout=30, retries={"mode": "standard"}
     )
-    async with aioboto3.Session().client("sqs", config=config) as client:
+    async with aioboto3.Session().client("sqs", region_name=region, config=config) as client:
         yield Queue(client, url)

@@ -16,13 +16,15 @@ from handler.sqs import Queue, QueueError, QueueMissing, QueueState, open_queue
 from handler.status import served
 from thumbnailer import settings as settings_
 from thumbnailer.app import App, build, new_event_loop
-from thumbnailer.errors import SettingsError
+from thumbnailer.errors import ObjectMissing, SettingsError, StoreDenied, StoreError
 from thumbnailer.logs import LOGGER, start_logging
 from thumbnailer.metrics import Prometheus
 from thumbnailer.settings import Settings
 
 RETRY_SECONDS: Final = 2.0
 """Between attempts to reach the queue at the start."""
+PROBE_KEY: Final = ".thumbnailer-ready"
+"""An object that need not be there: what is asked is whether S3 answers for the bucket."""
 
 
 def main() -> None:
@@ -43,9 +45,10 @@ async def _work(settings: Settings, url: str, env: Mapping[str, str]) -> None:
         app = build(settings, settings_.machine(), env)
         stack.push_async_callback(app.pipeline.aclose)
         metrics.watch("thumbnailer_memory_reserved_bytes", lambda: app.pipeline.memory_reserved)
-        queue = await stack.enter_async_context(open_queue(url))
+        queue = await stack.enter_async_context(open_queue(url, env))
         watch = Watch(app, queue)
         port = await stack.enter_async_context(served(settings.port, registry, watch.live, watch.ready))
+        LOGGER.info("serving", extra={"line": {"port": port}})
         protection = Protection(env["ECS_AGENT_URI"]) if env.get("ECS_AGENT_URI") else None
         if protection:
             await stack.enter_async_context(_running(protection.run()))
@@ -54,7 +57,7 @@ async def _work(settings: Settings, url: str, env: Mapping[str, str]) -> None:
             return
         limits = Limits(app.tier.in_flight, settings.record_timeout, settings.stop_timeout)
         consumer = Consumer(queue, app.pipeline, limits, metrics, protection.busy if protection else lambda _: None)
-        LOGGER.info("working", extra={"line": {"queue": url, "port": port, "in_flight": limits.in_flight}})
+        LOGGER.info("working", extra={"line": {"queue": url, "in_flight": limits.in_flight}})
         stopping = asyncio.ensure_future(stop.wait())
         stopping.add_done_callback(lambda _: consumer.stop())
         await consumer.run(state.visibility)
@@ -116,8 +119,29 @@ class Watch:
         return f"{stuck} decodes do not end" if stuck >= self._app.tier.workers else None
 
     async def ready(self) -> str | None:
+        """The queue answers, and so do the buckets that THUMBNAILER_SOURCES names, with those of their thumbnails."""
         try:
             await self._queue.state()
         except QueueError as error:
             return str(error)
-        return None
+        answers = await asyncio.gather(*(self._unreachable(bucket) for bucket in named_buckets(self._app.settings)))
+        return next(filter(None, answers), None)
+
+    async def _unreachable(self, bucket: str) -> str | None:
+        """That S3 denies the look is an answer as well: writing and reading are other permissions."""
+        try:
+            async with self._app.store.open(bucket, PROBE_KEY):
+                return None
+        except (ObjectMissing, StoreDenied):
+            return None
+        except StoreError as error:
+            return str(error)
+
+
+def named_buckets(settings: Settings) -> list[str]:
+    """The buckets that can be known before any event: of THUMBNAILER_SOURCES those that are no globs, and where their
+    thumbnails go.
+    """
+    sources = [bucket for bucket in settings.sources if not set(bucket) & set("*?[")]
+    fixed = [] if "{bucket}" in settings.destination else [settings.destination]
+    return list(dict.fromkeys([*sources, *map(settings.destination_bucket, sources), *fixed]))

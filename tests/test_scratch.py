@@ -140,7 +140,7 @@ def test_memory_is_set_aside_before_any_of_it_is_taken() -> None:
 # --- a disk that is full ------------------------------------------------------------------------------------------
 
 ON_A_SMALL_DISK = """
-import json, sys
+import json, os, sys
 from tests.test_scratch import Reserve, Scratch, outcomes_of
 from thumbnailer.errors import NoSpace
 folder, picture = sys.argv[1:]

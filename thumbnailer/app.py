@@ -29,6 +29,7 @@ class App:
     settings: Settings
     tier: Tier
     pipeline: Pipeline
+    store: ObjectStore
 
 
 def sized_tier(settings: Settings, machine: Machine) -> Tier:
@@ -59,4 +60,4 @@ def build(settings: Settings, machine: Machine, env: Mapping[str, str], store: O
         env, transport=settings.transport, connections=2 * tier.in_flight, expected_owner=settings.expected_owner
     )
     chosen = store or open_store(config, env)
-    return App(settings, tier, Pipeline(settings, tier, chosen, installed_engines(), cache(load_engine)))
+    return App(settings, tier, Pipeline(settings, tier, chosen, installed_engines(), cache(load_engine)), chosen)

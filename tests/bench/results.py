@@ -56,8 +56,8 @@ def lambda_cell(memory: int, engine: str, handler: str = "ours") -> Cell:
     waits = {"ours": 6.0, "floor": 0.0}.get(handler, 60.0)
     threads = 1.0 if handler == "textbook" else max(1.0, vcpus)
     speed = min(vcpus, threads)
-    base = 0.0 if handler == "floor" else 70.0 + (25 if engine == "auto" else 0)
-    one = _repetitions(memory, cpu / speed + waits, cpu, min(memory * 0.97, base + 0.12 * memory))
+    base = {"auto": 95.0, "vips": 60.0, "pillow": 76.0, "none": 20.0}[engine]
+    one = _repetitions(memory, cpu / speed + waits, cpu, min(memory * 0.97, base + base * memory / 900))
     if handler == "floor":
         return Cell(key, one)
     return _with_cost(Cell(key, one))
@@ -89,7 +89,7 @@ def _repetitions(memory: int, ms: float, cpu_ms: float, rss_mb: float) -> tuple[
             bytes_out=7_000_000,
             outcomes={"stored": 1000},
             requests={"get": 1, "head": 0, "put": 1, "sqs": 1.2},
-            stages_ms={"get": 9.0, "decode": cpu_ms * 0.7, "resize": cpu_ms * 0.1, "encode": cpu_ms * 0.2, "put": 12.0},
+            stages_ms={"get": 9.0, "decode": ms * 0.4, "resize": ms * 0.05, "encode": ms * 0.1, "put": 12.0},
             cold_start_ms=400 + 60_000 / memory if number == 0 else None,
         )
         for number, noise in enumerate(NOISE)

@@ -58,4 +58,5 @@ _OPERATORS: Final[Mapping[str, Callable[[str | None, list[str]], bool]]] = {
     "Bool": lambda given, wanted: given in wanted,
     "StringEquals": lambda given, wanted: given in wanted,
     "ArnEquals": lambda given, wanted: given is not None and any(fnmatchcase(given, one) for one in wanted),
+    "ArnLike": lambda given, wanted: given is not None and any(fnmatchcase(given, one) for one in wanted),
 }

@@ -1,6 +1,6 @@
-"""The template as data: translated by AWS's own SAM translator, and resolved with parameters as CloudFormation would.
+"""A template as data: translated by AWS's own SAM translator, and resolved with parameters as CloudFormation would.
 
-`Stack` knows the intrinsic functions the template uses and no others: one more raises.
+`Stack` knows the intrinsic functions the templates use and no others: one more raises.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ _ARNS: Final = {
     "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{id}}:*",
     "AWS::Events::Rule": f"arn:aws:events:{REGION}:{ACCOUNT}:rule/{{id}}",
     "AWS::CloudWatch::Alarm": f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{{id}}",
+    "AWS::ServiceDiscovery::Service": f"arn:aws:servicediscovery:{REGION}:{ACCOUNT}:service/{{id}}",
 }
+_NAMES: Final = {"QueueName": "AWS::SQS::Queue", "Name": "AWS::ECS::Service", "GroupId": "AWS::EC2::SecurityGroup"}
+"""Attributes that are the resource's name or id, by the type that has them."""
 _NAME_PROPERTIES: Final = ("BucketName", "QueueName", "LogGroupName", "DashboardName")
 
 
@@ -68,7 +71,7 @@ class Resource:
 
 
 class Stack:
-    """The translated template with parameters given; `physical` are names that an emulator gave, by logical id."""
+    """A template (else the Lambda's) with parameters given; `physical` are names an emulator gave, by logical id."""
 
     def __init__(
         self,
@@ -162,7 +165,7 @@ class Stack:
     def attribute(self, id_: str, attribute: str) -> str:
         """What `GetAtt` gives."""
         self._physical_id(id_)  # raises where it is not made
-        if attribute == "QueueName":
+        if _NAMES.get(attribute) == self.template["Resources"][id_]["Type"]:
             return self._name_of(id_)
         if attribute != "Arn":
             raise NotImplementedError(attribute)
@@ -181,6 +184,8 @@ class Stack:
             ((name, argument),) = written.items()
             if name == "Ref":
                 return self.ref(argument)
+            if name == "Condition" and isinstance(argument, str):
+                return self.condition(argument)
             if name.startswith("Fn::"):
                 return self._function(name, argument)
         values = {key: self.resolve(value) for key, value in written.items()}
@@ -201,6 +206,7 @@ class Stack:
             "Fn::Join": lambda by, parts: by.join(parts),
             "Fn::Split": lambda by, text: text.split(by),
             "Fn::Select": lambda index, items: items[int(index)],
+            "Fn::GetAZs": lambda: [f"{REGION}{letter}" for letter in "abc"],
             "Fn::FindInMap": lambda map_, *keys: self._found(map_, *map(_text, keys)),
         }
         return functions[name](*self.resolve(argument))

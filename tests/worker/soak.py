@@ -30,8 +30,7 @@ from bench.quality import SAMPLES
 from tests.faults import at_random, fault_proxy
 from tests.worker.running import Cloud, WorkerProcess, cloud, event
 
-VISIBILITY = 20
-MOST_RECEIVES = 12
+VISIBILITY = 10
 NOTES = "_failed/"
 OVERWRITTEN, REMOVED, BAD, TWICE, UNREADABLE = 0.03, 0.02, 0.05, 0.1, 0.002
 """Shares of the keys, or of the messages."""
@@ -48,6 +47,8 @@ class Day:
     faults: float
     seed: int
     seconds: float = 3600.0
+    most_receives: int = 12
+    """after so many the queue gives a message up"""
 
 
 @dataclass(slots=True)
@@ -77,7 +78,7 @@ def soak(day: Day, progress: Callable[[int], None] = lambda _: None) -> Report:
     chance = random.Random(day.seed)
     report = Report()
     with ExitStack() as stack:
-        aws = stack.enter_context(cloud(VISIBILITY, MOST_RECEIVES))
+        aws = stack.enter_context(cloud(VISIBILITY, day.most_receives))
         world = _filled(aws, day, chance)
         proxy = stack.enter_context(fault_proxy(aws.url, at_random(day.seed, day.faults)))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))

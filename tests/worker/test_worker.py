@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import Answer, ScriptedServer
 from tests.worker.running import SOURCE, Cloud, WorkerProcess, cloud, event, until, worker
 
 VISIBILITY = 4
@@ -17,14 +18,26 @@ VISIBILITY = 4
 
 @pytest.fixture
 def aws() -> Iterator[Cloud]:
+    with cloud(VISIBILITY, most_receives=5) as started:
+        yield started
+
+
+@pytest.fixture
+def impatient_aws() -> Iterator[Cloud]:
+    """It gives a message up after its second receive."""
     with cloud(VISIBILITY, most_receives=2) as started:
         yield started
 
 
 @pytest.fixture
-def env(aws: Cloud, tmp_path: Path) -> dict[str, str]:
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
+def scratch(tmp_path: Path) -> Path:
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def env(aws: Cloud, scratch: Path) -> dict[str, str]:
     return aws.env | {"TMPDIR": str(scratch)}
 
 
@@ -107,8 +120,10 @@ def test_sigkill_loses_nothing(aws: Cloud, env: dict[str, str], log: Path, sampl
 
 
 def test_what_is_no_event_ends_in_the_dead_letter_queue(
-    aws: Cloud, env: dict[str, str], log: Path, samples: dict[str, bytes]
+    impatient_aws: Cloud, scratch: Path, log: Path, samples: dict[str, bytes]
 ) -> None:
+    aws = impatient_aws
+    env = aws.env | {"TMPDIR": str(scratch)}
     aws.put("good.jpg", samples["rocket.jpg"])
     aws.send(["no event", event("good.jpg")])
     with worker(env, log) as process:
@@ -120,8 +135,10 @@ def test_what_is_no_event_ends_in_the_dead_letter_queue(
 
 @pytest.mark.matrix(41)
 def test_what_was_redriven_after_a_fix_ends_as_if_nothing_had_been(
-    aws: Cloud, env: dict[str, str], log: Path, samples: dict[str, bytes]
+    impatient_aws: Cloud, scratch: Path, log: Path, samples: dict[str, bytes]
 ) -> None:
+    aws = impatient_aws
+    env = aws.env | {"TMPDIR": str(scratch)}
     aws.put("a.jpg", samples["rocket.jpg"])
     aws.s3.delete_bucket(Bucket="photos-resized")
     aws.send([event("a.jpg")])
@@ -146,8 +163,36 @@ def test_a_queue_that_does_not_exist_ends_it_with_a_clear_message(env: dict[str,
 
 
 def test_a_queue_that_cannot_be_reached_yet_is_waited_for_and_it_is_not_ready(env: dict[str, str], log: Path) -> None:
-    with worker(env | {"AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9", "THUMBNAILER_PORT": "18080"}, log) as process:
-        until(lambda: "queue" in process.text)
+    with worker(env | {"AWS_ENDPOINT_URL_SQS": "http://127.0.0.1:9"}, log) as process:
+        until(lambda: "get_queue_attributes" in process.text)
+        assert process.get("/healthz")[0] == 200
+        assert process.get("/readyz")[0] == 503
+        assert process.terminate() == 0
+
+
+def test_it_is_not_ready_while_a_bucket_that_it_is_for_does_not_answer(
+    aws: Cloud, env: dict[str, str], log: Path
+) -> None:
+    with worker(env | {"THUMBNAILER_SOURCES": "photos,albums,*-photos"}, log) as process:
+        assert process.get("/healthz")[0] == 200
+        status, text = process.get("/readyz")
+        assert (status, "albums" in text) == (503, True)
+        for bucket in ("albums", "albums-resized"):
+            aws.s3.create_bucket(Bucket=bucket)
+        assert process.get("/readyz") == (200, "ok\n")
+
+
+def test_a_task_of_ecs_is_protected_while_there_is_work_in_hand(
+    aws: Cloud, env: dict[str, str], log: Path, samples: dict[str, bytes], scripted: ScriptedServer
+) -> None:
+    scripted.play(Answer(body=b'{"protection": {}}'))
+    aws.put("a.jpg", samples["rocket.jpg"])
+    with worker(env | {"ECS_AGENT_URI": scripted.url}, log) as process:
+        assert not scripted.seen
+        aws.send([event("a.jpg")])
+        asked = until(lambda: list(scripted.seen))[0]
+        assert (asked.method, asked.target) == ("PUT", "/task-protection/v1/state")
+        assert json.loads(asked.body)["ProtectionEnabled"] is True
         assert process.terminate() == 0
 
 

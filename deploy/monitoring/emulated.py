@@ -1,0 +1,43 @@
+"""Makes two buckets, a queue and its dead-letter queue in the emulator of deploy/compose.yaml, as template.yaml in AWS.
+
+It runs in the emulator's own image, which has boto3, and may run again. AWS_ENDPOINT_URL says where the emulator is.
+"""
+
+import json
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+
+SOURCE: Final = "photos"
+DESTINATION: Final = "photos-resized"
+QUEUE: Final = "thumbnailer-events"
+DEAD: Final = "thumbnailer-dead"
+EVENTS: Final = ("s3:ObjectCreated:*", "s3:ObjectRemoved:*")
+
+
+def main() -> None:
+    s3 = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))  # no name resolves to bucket.emulator
+    sqs = boto3.client("sqs")
+    queue = _queue(sqs, QUEUE, {"VisibilityTimeout": "360", "RedrivePolicy": _redrive(_queue(sqs, DEAD, {}))})
+    for bucket in (SOURCE, DESTINATION):
+        s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_notification_configuration(
+        Bucket=SOURCE,
+        NotificationConfiguration={"QueueConfigurations": [{"QueueArn": queue, "Events": list(EVENTS)}]},
+    )
+
+
+def _queue(sqs: Any, name: str, attributes: dict[str, str]) -> str:
+    """Makes a queue and says its ARN."""
+    url = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+    arn: str = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    return arn
+
+
+def _redrive(dead: str) -> str:
+    return json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 5})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""The report: one page that needs nothing else, with every number that a reader decides by, from made-up results."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from typer.testing import CliRunner
+
+from bench.__main__ import app
+from bench.charts import HATCHES, LOOKS, number, spread
+from bench.costing import FORMULA, Load, break_even, cell_cost, cell_task
+from bench.report import all_charts, evens_of, lines_of, prices_of, rivals, rows_of
+from bench.result import Result, write_result
+from tests.bench.results import PRICES, synthetic_result
+
+RESULT = synthetic_result()
+CHARTS = {"tuning", "engines", "stages", "memory", "floor", "month", "busy"}
+
+
+class Page(HTMLParser):
+    """Counts elements, and collects what they point to and say."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.alts: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.links += [str(found[name]) for name in ("src", "href") if name in found]
+        self.alts += [str(found["alt"])] if "alt" in found else []
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    write_result(RESULT, folder / "run.json")
+    ended = CliRunner().invoke(app, ["report", str(folder / "run.json"), "-o", str(folder / "out")])
+    assert ended.exit_code == 0, ended.output
+    return folder / "out"
+
+
+def test_the_page_needs_nothing_else_and_says_each_chart_in_words(written: Path) -> None:
+    page = Page((written / "index.html").read_text())
+    assert page.open == []
+    assert len(page.links) == len(CHARTS)
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    assert all(re.search(r"\d", alt) for alt in page.alts)
+    assert "url(" not in (written / "index.html").read_text()
+
+
+def test_made_up_numbers_are_said_to_be_and_measured_ones_are_not(tmp_path: Path) -> None:
+    for synthetic in (True, False):
+        write_result(replace(synthetic_result((512,)), synthetic=synthetic), tmp_path / "run.json")
+        ended = CliRunner().invoke(app, ["report", str(tmp_path / "run.json"), "-o", str(tmp_path)])
+        assert ended.exit_code == 0, ended.output
+        assert ("Nothing of it was measured" in (tmp_path / "index.html").read_text()) is synthetic
+
+
+def test_the_page_has_machine_versions_commit_pictures_prices_and_what_was_refused(written: Path) -> None:
+    text = Page((written / "index.html").read_text()).text
+    wanted = [
+        RESULT.machine.kernel,
+        RESULT.software.commit,
+        RESULT.software.simd,
+        RESULT.picture_sets[0].hash,
+        "this machine has 2 cores",
+        "period_ms",
+        "lambda_x86_gb_second 1.667e-05",
+        FORMULA,
+    ]
+    assert [each for each in wanted if each not in text] == []
+
+
+def test_every_chart_is_a_picture_with_lines_on_it(written: Path) -> None:
+    assert {path.stem for path in written.glob("*.png")} == CHARTS
+    for path in written.glob("*.png"):
+        with Image.open(path) as image:
+            assert image.width >= 1000
+            grey = np.asarray(image.convert("L"))
+        assert 0.005 < float((grey < 128).mean()) < 0.3
+
+
+def test_charts_tell_lines_and_parts_apart_without_colour() -> None:
+    assert len({(look.marker, look.dashes) for look in LOOKS}) == len({look.marker for look in LOOKS}) == len(LOOKS)
+    assert len(set(HATCHES)) == len(HATCHES)
+
+
+def test_lines_are_by_engine_and_by_rival() -> None:
+    lines = lines_of(RESULT)
+    assert set(lines) == {"auto", "pillow", "vips", "textbook", "floor"}
+    assert [cell.key.memory_mb for cell in lines["auto"]] == [128, 256, 512, 1024, 1769, 3008]
+
+
+def test_a_line_is_never_of_cells_that_differ_in_more_than_memory() -> None:
+    auto = lines_of(RESULT)["auto"]
+    batches = [replace(cell, key=replace(cell.key, batch_size=1)) for cell in auto[:3]]
+    mixed = replace(RESULT, cells=(*batches, *RESULT.cells))
+    assert {cell.key.batch_size for cell in lines_of(mixed)["auto"]} == {10}
+    assert len(lines_of(mixed)["auto"]) == len(auto)
+
+
+def test_every_measured_cell_is_a_row_with_its_cost_and_ratios() -> None:
+    rows = list(rows_of(RESULT, PRICES))
+    assert len(rows) == sum(bool(cell.repetitions) for cell in RESULT.cells)
+    row = next(row for row in rows if row[0] == "Lambda 512 MB" and row[1] == "auto")
+    cell = next(cell for cell in lines_of(RESULT)["auto"] if cell.key.memory_mb == 512)
+    assert row[-3] == f"{cell_cost(cell, PRICES).total:.2f}"
+    assert float(row[-2]) == pytest.approx(RESULT.ratios(cell)["images_per_gb_second"], abs=0.005)
+    assert float(row[-1]) == pytest.approx(5.0 / 2.6, abs=0.05)
+
+
+def test_break_even_is_between_the_cheapest_of_each_kind() -> None:
+    found = list(rivals(RESULT, PRICES))
+    assert [rival.title.partition(",")[0] for rival in found] == ["Fargate", "Fargate Spot"]
+    functions = list(lines_of(RESULT)["auto"] + lines_of(RESULT)["vips"] + lines_of(RESULT)["pillow"])
+    function = min((cell_cost(cell, PRICES) for cell in functions), key=lambda cost: cost.total)
+    for rival in found:
+        assert rival.even == break_even(function, rival.task, PRICES, Load())
+        tasks = [cell_task(cell) for cell in RESULT.cells if cell.key.platform.startswith("fargate")]
+        assert rival.task in tasks
+    rows = list(evens_of(RESULT, PRICES))
+    assert len(rows) == 2 * 4 * 2
+    assert rows[0][-1] == number(found[0].even.for_good or 0)
+
+
+def test_prices_are_those_of_the_results_unless_others_are_given(tmp_path: Path) -> None:
+    dear = replace(RESULT, prices=dict(RESULT.prices) | {"s3_put": 0.001})
+    assert prices_of(dear)["s3_put"] == 0.001
+    assert prices_of(dear)["s3_get"] == PRICES["s3_get"]
+    own = tmp_path / "own.toml"
+    own.write_text('[s3_put]\nusd = 0.5\nunit = "request"\ndate = "2026-11-02"\nsource = "a test"\n')
+    write_result(dear, tmp_path / "run.json")
+    ended = CliRunner().invoke(app, ["report", str(tmp_path / "run.json"), "-o", str(tmp_path), "--prices", str(own)])
+    assert ended.exit_code == 0, ended.output
+    assert "s3_put 0.5 (2026-11-02, a test)" in Page((tmp_path / "index.html").read_text()).text
+
+
+def only(keep: str) -> Result:
+    return replace(RESULT, cells=tuple(cell for cell in RESULT.cells if cell.key.platform == keep))
+
+
+@pytest.mark.parametrize(
+    ("result", "charts"),
+    [
+        (only("fargate"), set()),
+        (only("lambda"), CHARTS - {"month", "busy"}),
+        (replace(RESULT, cells=tuple(c for c in RESULT.cells if c.key.handler == "textbook")), set()),
+        (synthetic_result((512,)), CHARTS),
+        (replace(RESULT, cells=()), set()),
+    ],
+)
+def test_what_was_not_measured_has_no_chart(result: Result, charts: set[str]) -> None:
+    assert {chart.name for chart in all_charts(result, PRICES)} == charts
+
+
+def test_several_results_share_a_page(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_result(synthetic_result((512, 1024)), tmp_path / f"{name}.json")
+    files = [str(tmp_path / "a.json"), str(tmp_path / "b.json")]
+    ended = CliRunner().invoke(app, ["report", *files, "-o", str(tmp_path / "out")])
+    assert ended.exit_code == 0, ended.output
+    assert len(list((tmp_path / "out").glob("*.png"))) == 2 * len(CHARTS)
+    assert len(Page((tmp_path / "out" / "index.html").read_text()).links) == 2 * len(CHARTS)
+
+
+def test_what_is_no_result_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{}")
+    ended = CliRunner().invoke(app, ["report", str(tmp_path / "x.json"), "-o", str(tmp_path / "out")])
+    assert ended.exit_code == 2
+    assert "is not a file of results" in " ".join(ended.output.split())
+    assert not (tmp_path / "out").exists()
+
+
+@given(st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=8).map(sorted), st.floats(0.01, 0.12))
+def test_names_are_apart_in_order_and_within_the_chart(heights: list[float], gap: float) -> None:
+    placed = spread(heights, gap)
+    assert all(after - before >= gap - 1e-9 for before, after in itertools.pairwise(placed))
+    assert placed[0] >= -1e-9
+    assert placed[-1] <= 1 + 1e-9
+
+
+def test_names_that_are_apart_already_stay() -> None:
+    assert spread([0.1, 0.5, 0.9], 0.06) == pytest.approx([0.1, 0.5, 0.9])
+    assert spread([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])

@@ -1,0 +1,241 @@
+"""deploy/compose.yaml, deploy/monitoring: alerts and dashboard look at what the worker tells; the tools take them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from prometheus_client import CollectorRegistry, ProcessCollector
+from samtranslator.yaml_helper import yaml_parse
+
+from tests.cloud import Cloud
+from tests.deploy.fargate import container, environment, worker
+from tests.deploy.stack import ACCOUNT, TEMPLATE
+from tests.deploy.test_watching import EVERYTHING_SEEN
+from thumbnailer.metrics import METRICS, WORKER_METRICS, Prometheus
+
+COMPOSE: Final = TEMPLATE.with_name("compose.yaml")
+MONITORING: Final = TEMPLATE.parent / "monitoring"
+RULES: Final = MONITORING / "rules.yml"
+DASHBOARD: Final[dict[str, Any]] = json.loads((MONITORING / "grafana" / "dashboards" / "thumbnailer.json").read_text())
+ALERTS: Final = Path(__file__).with_name("alerts.yml")
+
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool: .ci/apt prometheus")
+
+PROCESS: Final = {"process_resident_memory_bytes", "process_cpu_seconds_total", "process_start_time_seconds"}
+PROMETHEUS_S_OWN: Final = {"up"}
+
+
+def suffixed(name: str, kind: str) -> set[str]:
+    """The series that Prometheus has of a metric."""
+    endings = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+    return {name + ending for ending in endings[kind]}
+
+
+def kinds() -> dict[str, str]:
+    """Every metric of the worker by its kind."""
+    return {one.name: one.kind for one in METRICS + WORKER_METRICS}
+
+
+def names(expression: str) -> set[str]:
+    """The series that an expression asks for."""
+    bare = re.sub(r'"[^"]*"', "", re.sub(r"\b(by|without) \([^)]*\)", "", expression))
+    return {name for name in re.findall(r"[a-z_]+", bare) if name.startswith(("thumbnailer_", "process_"))} | (
+        {"up"} if re.search(r"\bup\b", bare) else set()
+    )
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for group in yaml_parse(RULES.read_text())["groups"] for rule in group["rules"]]
+
+
+def shown() -> list[str]:
+    return [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+
+
+# --- names --------------------------------------------------------------------------------------------------------
+
+
+def test_the_worker_s_metrics_are_what_this_knows() -> None:
+    """As prometheus_client writes them, for a process to which everything has happened."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    told = Prometheus(registry)
+    for outcome in EVERYTHING_SEEN:
+        told.observe(outcome)
+    exposed = {sample.name for family in registry.collect() for sample in family.samples}
+    expected = {series for name, kind in kinds().items() for series in suffixed(name, kind)}
+    assert {name for name in exposed if name.startswith("thumbnailer_") and not name.endswith("_created")} == expected
+    assert exposed >= PROCESS
+
+
+def test_the_dashboard_shows_every_metric_and_no_other() -> None:
+    asked = {name for expression in shown() for name in names(expression)}
+    exposed = {series for name, kind in kinds().items() for series in suffixed(name, kind)}
+    assert asked <= exposed | PROCESS | PROMETHEUS_S_OWN
+    for name, kind in kinds().items():
+        assert asked & suffixed(name, kind), name
+
+
+def test_the_alerts_look_at_what_there_is() -> None:
+    exposed = {series for name, kind in kinds().items() for series in suffixed(name, kind)}
+    for rule in rules():
+        asked = names(rule["expr"])
+        assert asked, rule["alert"]
+        assert asked <= exposed | PROCESS | PROMETHEUS_S_OWN, rule["alert"]
+
+
+def test_every_alert_says_what_is_the_matter() -> None:
+    for rule in rules():
+        assert rule["labels"]["severity"] in {"info", "warning", "critical"}
+        assert len(rule["annotations"]["summary"]) > 10
+        assert len(rule["annotations"]["description"]) > 20
+
+
+def test_every_alert_is_tried_as_firing_and_as_silent() -> None:
+    tests = [one for case in yaml_parse(ALERTS.read_text())["tests"] for one in case["alert_rule_test"]]
+    alerts = {rule["alert"] for rule in rules()}
+    assert {one["alertname"] for one in tests if one.get("exp_alerts")} == alerts
+    assert {one["alertname"] for one in tests if not one.get("exp_alerts")} == alerts
+
+
+# --- the tools ----------------------------------------------------------------------------------------------------
+
+
+def promtool(*arguments: str) -> None:
+    told = subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert told.returncode == 0, told.stdout + told.stderr
+
+
+@needs_promtool
+def test_promtool_takes_configuration_and_rules() -> None:
+    promtool("check", "config", str(MONITORING / "prometheus.yml"))
+    promtool("check", "rules", "--lint=all", "--lint-fatal", str(RULES))
+
+
+@needs_promtool
+def test_alerts_fire_when_they_should() -> None:
+    promtool("test", "rules", str(ALERTS))
+
+
+@needs_promtool
+def test_prometheus_understands_every_expression_of_the_dashboard(tmp_path: Path) -> None:
+    recorded = [
+        {"record": f"shown:{number}", "expr": expression.replace("$__rate_interval", "1m")}
+        for number, expression in enumerate(shown())
+    ]
+    (tmp_path / "shown.yml").write_text(json.dumps({"groups": [{"name": "shown", "rules": recorded}]}))
+    promtool("check", "rules", "--lint-fatal", str(tmp_path / "shown.yml"))
+
+
+def test_the_dashboard_is_laid_out_without_overlap() -> None:
+    cells = [
+        (x, y)
+        for panel in DASHBOARD["panels"]
+        for place in [panel["gridPos"]]
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(x for x, _ in cells) < 24
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
+def test_the_dashboard_asks_the_source_that_is_provisioned() -> None:
+    provisioned = MONITORING / "grafana" / "provisioning"
+    (source,) = yaml_parse((provisioned / "datasources" / "prometheus.yml").read_text())["datasources"]
+    asked = {json.dumps(one["datasource"]) for panel in DASHBOARD["panels"] for one in (panel, *panel["targets"])}
+    assert asked == {json.dumps({"type": source["type"], "uid": source["uid"]})}
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = yaml_parse((provisioned / "dashboards" / "thumbnailer.yml").read_text())["providers"]
+    mounted = [volume.split(":")[1] for volume in services()["grafana"]["volumes"]]
+    assert provider["options"]["path"] in mounted
+
+
+# --- compose ------------------------------------------------------------------------------------------------------
+
+
+def services() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = yaml_parse(COMPOSE.read_text())["services"]
+    return found
+
+
+def test_what_compose_mounts_and_waits_for_is_there() -> None:
+    all_ = services()
+    for name, service in all_.items():
+        assert set(service.get("depends_on", ())) <= set(all_) - {name}
+        for volume in service.get("volumes", ()):
+            here, _, mode = volume.split(":")
+            assert (COMPOSE.parent / here).exists(), here
+            assert mode == "ro"
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:")
+
+
+def test_every_image_but_our_own_is_of_one_version() -> None:
+    images = {service["image"] for service in services().values()} - {"${IMAGE:-thumbnailer}"}
+    assert all(re.fullmatch(r"docker\.io/[a-z/]+:v?\d+\.\d+\.\d+", image) for image in images)
+    constraints = (TEMPLATE.parents[1] / "constraints.txt").read_text()
+    (moto,) = re.findall(r"^moto==(\S+)$", constraints, re.MULTILINE)
+    assert f"docker.io/motoserver/moto:{moto}" in images
+
+
+def test_the_worker_is_held_as_fargate_holds_it() -> None:
+    here, there = services()["worker"], container(worker())
+    assert (here["command"], here["user"]) == (there["Command"], there["User"])
+    assert here["read_only"] is there["ReadonlyRootFilesystem"] is True
+    assert here["tmpfs"] == [there["MountPoints"][0]["ContainerPath"]]
+    assert here["cap_drop"] == there["LinuxParameters"]["Capabilities"]["Drop"]
+    assert here["stop_grace_period"] == f"{there['StopTimeout']}s"
+    check = there["HealthCheck"]
+    assert here["healthcheck"] == {
+        "test": check["Command"],
+        "interval": f"{check['Interval']}s",
+        "timeout": f"{check['Timeout']}s",
+        "retries": check["Retries"],
+        "start_period": f"{check['StartPeriod']}s",
+    }
+
+
+def test_prometheus_asks_the_worker_where_it_answers() -> None:
+    (job,) = yaml_parse((MONITORING / "prometheus.yml").read_text())["scrape_configs"]
+    (found,) = job["dns_sd_configs"]
+    assert (job["job_name"], found["names"]) == ("thumbnailer", ["worker"])
+    assert str(found["port"]) == environment(worker())["THUMBNAILER_PORT"]
+
+
+def emulated() -> Any:
+    spec = importlib.util.spec_from_file_location("emulated", MONITORING / "emulated.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_picture_put_into_the_emulator_is_a_message_for_the_worker(
+    aws: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (aws.env | {"AWS_DEFAULT_REGION": "us-east-1"}).items():
+        monkeypatch.setenv(name, value)
+    module = emulated()
+    module.main()
+    module.main()  # `compose up` may be run again
+    aws.put("a/photo.jpg", b"bytes")
+    sqs = aws.client("sqs")
+    told = services()["worker"]["environment"]["THUMBNAILER_QUEUE_URL"]
+    assert told == f"http://emulator:5000/{ACCOUNT}/{module.QUEUE}"
+    url = f"{aws.url}/{ACCOUNT}/{module.QUEUE}"
+    bodies = [
+        json.loads(message["Body"]) for message in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
+    ]
+    keys = [record["s3"]["object"]["key"] for body in bodies for record in body.get("Records", ())]
+    assert [key.replace("%2F", "/") for key in keys] == ["a/photo.jpg"]
+    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])["Attributes"]
+    assert json.loads(attributes["RedrivePolicy"])["deadLetterTargetArn"].endswith(f":{module.DEAD}")
