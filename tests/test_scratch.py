@@ -52,8 +52,8 @@ def outcomes_of(pictures: dict[str, bytes], tmp: str | None, **env: str) -> tupl
         pipe._tmp = tmp
         events = [ObjectEvent(EventKind.CREATED, "photos", key) for key in pictures]
         outcomes = await pipe.process_all(events)
-        assert (pipe._memory._set_aside, pipe._memory._free) == (0, pipe._memory._total)
         await pipe.aclose()
+        assert (pipe._memory._set_aside, pipe._memory._free) == (0, pipe._memory._total)
         return {outcome.event.key: outcome for outcome in outcomes}, store
 
     return run(work())
