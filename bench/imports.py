@@ -166,13 +166,16 @@ def measure(picture: Path, endpoint: str) -> Measured:
 
 @contextmanager
 def one_picture(picture: Path) -> Iterator[str]:
-    """The URL of an S3 that answers every GET with the picture, and takes every PUT."""
+    """The URL of an S3 that answers every GET and HEAD with the picture, and takes every PUT."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             self._answer(picture.read_bytes())
+
+        def do_HEAD(self) -> None:
+            self._answer(b"")
 
         def do_PUT(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))

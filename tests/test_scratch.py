@@ -113,6 +113,22 @@ def test_a_file_in_memory_can_be_opened_by_another_process() -> None:
     assert read.stdout == "hello"
 
 
+def test_a_picture_in_memory_is_decoded_by_a_child_process_too(samples: dict[str, bytes]) -> None:
+    """As it is when its message comes a second time."""
+
+    async def work() -> Outcome:
+        store = MemoryStore("photos", "photos-resized")
+        await store.put("photos", "x", samples["rocket.jpg"], PutHeaders("image/jpeg"))
+        pipe = build(parse_settings({}), Machine(3008, None), {}, store).pipeline
+        pipe._tmp = NOWHERE
+        outcome = await pipe.process(ObjectEvent(EventKind.CREATED, "photos", "x"), alone=True)
+        await pipe.aclose()
+        return outcome
+
+    outcome = run(work())
+    assert outcome.status is Status.STORED, outcome
+
+
 def test_memory_is_set_aside_before_any_of_it_is_taken() -> None:
     scratch = Scratch(NOWHERE, Reserve(room=4))
     with pytest.raises(NoSpace, match="no room"):

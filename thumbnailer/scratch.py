@@ -68,7 +68,7 @@ class Scratch:
                 rest = rest[os.write(self.fileno(), rest) :]
             except OSError as error:
                 if self.in_memory:
-                    raise NoSpace(f"memory took no more: {error.strerror}") from error
+                    raise NoSpace(f"{self._why(error)}; nor does memory") from error
                 self._move(error)
 
     def close(self) -> None:
@@ -80,9 +80,12 @@ class Scratch:
         assert self._file is not None, "expect() comes first"
         return self._file
 
+    def _why(self, reason: OSError) -> str:
+        return f"{self._folder} takes no file of {self._size} bytes: {reason.strerror}"
+
     def _move(self, reason: OSError) -> None:
         """Go on in memory with what was written so far, and free the disk."""
-        why = f"{self._folder} takes no file of {self._size} bytes: {reason.strerror}"
+        why = self._why(reason)
         if self._size > MOST_IN_MEMORY:
             raise NoSpace(f"{why}; only up to {MOST_IN_MEMORY >> 20} MB go on in memory") from reason
         if not hasattr(os, "memfd_create"):

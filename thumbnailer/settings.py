@@ -219,7 +219,7 @@ SETTINGS: Final = (
         "expected_owner",
         None,
         _account,
-        "an AWS account id of 12 digits; not with THUMBNAILER_TRANSPORT=obstore",
+        "an AWS account id of 12 digits",
         "the account that sources and destinations must belong to; S3 denies requests for another's bucket",
     ),
     Setting(
@@ -413,11 +413,6 @@ def _contradictions(values: dict[str, Any]) -> list[str]:
         mistakes.append(f"THUMBNAILER_KEY={values['key']!r}: {error}. It accepts: {_accepted('key')}.")
     if values.get("kms_key_id") and "sse" in values and not (values["sse"] or "").startswith("aws:kms"):
         mistakes.append("THUMBNAILER_KMS_KEY_ID is set, so THUMBNAILER_SSE must be aws:kms or aws:kms:dsse.")
-    if values.get("expected_owner") and values.get("transport") == "obstore":
-        mistakes.append(
-            "THUMBNAILER_EXPECTED_OWNER is set, so THUMBNAILER_TRANSPORT must be auto or aioboto3: "
-            "obstore cannot sign the header for it."
-        )
     return mistakes
 
 

@@ -272,7 +272,6 @@ def test_there_is_no_other_cpu_or_memory() -> None:
         ({"Cpu": "4096", "Memory": "2048"}, "MemoryForFourVcpus"),
         ({"Destination": "photos"}, "ThumbnailsDoNotGoToTheSource"),
         ({"KmsKeyId": KEY}, "AKeyIsForKms"),
-        ({"ExpectedOwner": ACCOUNT, "Transport": "obstore"}, "AnExpectedOwnerNeedsTheOtherClient"),
         ({"DeadLetterQueueArn": QUEUE}, "DeadLettersAreElsewhere"),
         ({"SpotWeight": "0"}, "SomeTasksHaveAWeight"),
         ({"VpcId": GIVEN_NETWORK["VpcId"]}, "AVpcHasItsSubnets"),

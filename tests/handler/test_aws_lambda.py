@@ -404,7 +404,7 @@ def test_an_event_of_a_bucket_that_is_no_source_is_rejected_before_any_request_a
 
 @pytest.mark.matrix(44)
 def test_a_bucket_of_another_account_is_denied(
-    aws: Cloud, scripted: ScriptedServer, context: Any, monkeypatch: pytest.MonkeyPatch
+    aws: Cloud, transport: str, scripted: ScriptedServer, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S3 compares, and answers 403 where the bucket is another's."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)

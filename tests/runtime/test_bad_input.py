@@ -139,6 +139,7 @@ class Case:
     end: str
     get: Faults = ()
     put: Faults = ()
+    head: Faults = ()
     says: str = ""
     requests: tuple[int, int] = (1, 1)
 
@@ -148,6 +149,7 @@ def case(name: str, row: int | None, *of: Any, **more: Any) -> Any:
 
 
 SLOW_DOWN, UNAVAILABLE, DENIED = said(503, "SlowDown"), said(500, "InternalError"), said(403, "AccessDenied")
+MISSING, NO_BUCKET = said(404, "NoSuchKey"), said(404, "NoSuchBucket")
 CASES = [
     case("good.jpg", None, "stored"),
     case("slow-thrice.jpg", 30, "stored", get=[SLOW_DOWN] * 3, requests=(4, 1)),
@@ -160,9 +162,9 @@ CASES = [
     case("closed-after.jpg", None, "stored", get=[Fault("close")], put=[Fault("close")]),
     case("late.jpg", None, "stored", get=Fault("pass", delay=0.5), put=Fault("pass", delay=0.5)),
     case("short-always.jpg", 33, "failed:source-unavailable", get=Fault("short", byte=900), requests=(4, 0)),
-    case("gone.jpg", 25, "skipped:gone", get=said(404, "NoSuchKey"), requests=(1, 0)),
+    case("gone.jpg", 25, "skipped:gone", get=MISSING, head=MISSING, requests=(1, 0)),
     case("denied.jpg", 25, "rejected:access-denied", get=DENIED, says="AccessDenied", requests=(1, 0)),
-    case("no-bucket.jpg", None, "skipped:gone", get=said(404, "NoSuchBucket"), says="NoSuchBucket", requests=(1, 0)),
+    case("no-bucket.jpg", None, "skipped:gone", get=NO_BUCKET, head=NO_BUCKET, says="NoSuchBucket", requests=(1, 0)),
     case("lost-put.jpg", 34, "stored", put=[Fault("lost")], requests=(1, 2)),
     case("expired-once.jpg", 35, "stored", get=[said(400, "ExpiredToken")], requests=(2, 1)),
     case(
@@ -217,7 +219,11 @@ def batch(running_door: Door, cloud: Cloud, proxy: FaultProxy, picture: bytes) -
         *(
             (method, f"/{bucket}/{key}", faults)
             for key, case in cases.items()
-            for method, bucket, faults in (("GET", SOURCE, case.get), ("PUT", DESTINATION, case.put))
+            for method, bucket, faults in (
+                ("GET", SOURCE, case.get),
+                ("HEAD", SOURCE, case.head),
+                ("PUT", DESTINATION, case.put),
+            )
         )
     )
     bodies: dict[str, list[bytes]] = {}
@@ -443,7 +449,9 @@ def test_what_does_not_fit_into_tmp_comes_back_with_the_reason_and_the_rest_goes
         )
         assert call.returned == ["large"]
         assert call.ends == {"small.jpg": "stored", "large": "deferred:no-space"}
-        assert "does not fit" in call.records["large"]["detail"]
+        assert call.records["large"]["detail"].endswith(
+            f"takes no file of {len(large)} bytes: File too large; nor does memory"
+        )
         assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
 

@@ -75,7 +75,7 @@ def test_records_that_time_runs_out_for_come_back_and_the_next_call_works(
     answer = function.invoke(event)
     assert answer.value == {"batchItemFailures": [{"itemIdentifier": f"m{n}"} for n in range(3)]}
     assert {line["outcome"] for line in function.lines() if line.get("message") == "record"} == {"deferred"}
-    scripted.answer_by_method(GET=whole(data), PUT=Answer(headers={"ETag": '"t"'}))
+    scripted.answer_by_method(GET=whole(data), HEAD=whole(data), PUT=Answer(headers={"ETag": '"t"'}))
     one = sqs_event(s3_event(s3_record("0.jpg", len(data), "e1")))
     assert function.invoke(one).value == {"batchItemFailures": []}
     assert function.starts == 1
@@ -99,7 +99,7 @@ def test_a_frozen_environment_answers_although_its_connections_are_gone(
 ) -> None:
     """S3 closes idle connections while the process does not run to see it."""
     data = samples["rocket.jpg"]
-    scripted.answer_by_method(GET=whole(data), PUT=Answer(headers={"ETag": '"t"'}))
+    scripted.answer_by_method(GET=whole(data), HEAD=whole(data), PUT=Answer(headers={"ETag": '"t"'}))
     function = start(scripted.url)
     event = s3_event(s3_record("x.jpg", len(data), "e1"))
     assert function.invoke(event).value["outcomes"] == {"stored": 1}

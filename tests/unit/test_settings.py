@@ -237,14 +237,6 @@ def test_mistakes_between_settings_are_all_reported() -> None:
 # --- destinations and globs ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.matrix(44)
-def test_an_expected_owner_is_refused_with_the_client_that_cannot_say_it() -> None:
-    message = mistakes(EXPECTED_OWNER="123456789012", TRANSPORT="obstore")
-    assert "THUMBNAILER_TRANSPORT must be auto or aioboto3" in message
-    for transport in ("auto", "aioboto3"):
-        assert settings(EXPECTED_OWNER="123456789012", TRANSPORT=transport).expected_owner == "123456789012"
-
-
 @pytest.mark.parametrize("account", ["", "12345678901", "1234567890123", "12345678901x", "١٢٣٤٥٦٧٨٩٠١٢"])
 def test_an_owner_is_an_account_id(account: str) -> None:
     assert f"THUMBNAILER_EXPECTED_OWNER={account!r}" in mistakes(EXPECTED_OWNER=account)

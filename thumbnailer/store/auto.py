@@ -34,8 +34,6 @@ def choose_transport(
     """The store for `config` in an environment like `env`; `exists` says whether a file is there."""
     if config.transport != "auto":
         return Choice(config.transport, "as configured")
-    if config.expected_owner:
-        return Choice("aioboto3", "obstore signs no x-amz-expected-bucket-owner")
     if config.region.startswith(_OTHER_PARTITIONS) and config.endpoint_url is None:
         return Choice("aioboto3", f"obstore knows no endpoint for {config.region}")
     for variable, feature in _ONLY_AIOBOTO3.items():

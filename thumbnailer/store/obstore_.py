@@ -257,6 +257,8 @@ def _client(config: StoreConfig) -> ClientConfig:
         "timeout": timedelta(minutes=15),
         "pool_max_idle_per_host": str(config.connections),
     }
+    if config.expected_owner:
+        options["default_headers"] = {"x-amz-expected-bucket-owner": config.expected_owner}  # measured: it is signed
     if (config.endpoint_url or "").startswith("http://"):
         options["allow_http"] = True
     elif config.ca_bundle:
