@@ -18,7 +18,7 @@ import pytest
 
 from tests.budgets.control_groups import NoControlGroups, memory_group
 from tests.conftest import scratch_files
-from tests.crashing import PYTHONPATH, alive, children, eventually, open_files
+from tests.crashing import PYTHONPATH, alive, children, eventually, open_pipes
 from tests.processing import stored_objects
 from thumbnailer import alone
 from thumbnailer.app import App, build, new_event_loop
@@ -81,11 +81,11 @@ def _first_child() -> None:
 @pytest.fixture(autouse=True)
 def nothing_is_left(_first_child: None) -> Iterator[None]:
     """No process, living or dead, no pipe, no scratch file."""
-    files = open_files()
+    pipes = open_pipes()
     before = children()
     yield
     assert children() <= before
-    assert open_files() == files
+    assert open_pipes() <= pipes
     assert scratch_files() == set()
 
 
