@@ -31,6 +31,13 @@ def alive(pid: int) -> bool:
         return False
 
 
+def waits(pid: int) -> bool:
+    """Whether that process is in `sitecustomize.wait`."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/comm").read_text() == "waiting\n"
+    return False
+
+
 def open_pipes() -> int:
     """Ends of pipes, and sockets between processes of one machine, which uvloop takes in their place."""
     return sum(target.startswith(("pipe:", "socket:")) for target in _open_to())
