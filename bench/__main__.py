@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench import alone as alone_
-from bench import choices, invoking
+from bench import choices, draining, invoking
 from bench import engines as engines_
 from bench import imports as imports_
 from bench import memory as memory_
+from bench import pictures as pictures_
 from bench import quality as quality_
+from bench import scale as scale_
 from bench.emulator import NoEmulator
+from thumbnailer.errors import ThumbnailerError
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -79,6 +84,19 @@ def memory(
 
 
 @app.command()
+def drain(
+    messages: Annotated[int, typer.Option(min=100, help="how many, one picture each")] = 2000,
+    pictures: Annotated[Path, typer.Option(exists=True, file_okay=False, help="taken in turns")] = quality_.SAMPLES,
+    cores: Annotated[str, typer.Option(help="the worker's, by number")] = "0",
+    memory: Annotated[int, typer.Option(min=128, help="MB that the worker is told it has")] = 2048,
+    preset: Annotated[str, typer.Option(help="how far away S3 is: loopback, near or published")] = "near",
+) -> None:
+    """The worker on a full queue: images a second, how busy its cores are, its memory over time."""
+    wanted = draining.Drain(messages, pictures, tuple(int(core) for core in cores.split(",")), memory, preset)
+    draining.run(wanted)
+
+
+@app.command()
 def quality(
     images: Annotated[Path, typer.Option(exists=True, file_okay=False, help="the pictures")] = quality_.SAMPLES,
     output: Annotated[Path, typer.Option("-o", "--output", help="the page")] = Path("docs/quality.html"),
@@ -109,4 +127,49 @@ def shrink(
     choices.shrink(megapixels, rounds)
 
 
-app(prog_name="python -m bench")
+@app.command()
+def pictures(
+    quick: Annotated[bool, typer.Option("--quick", help="fewer and smaller ones")] = False,
+    folder: Annotated[
+        Path | None, typer.Option(file_okay=False, help="where sets are kept, in place of ~/.cache")
+    ] = None,
+) -> None:
+    """Makes the reference set of pictures, once, and says its hash."""
+    with _told():
+        pictures_.run(quick, folder)
+
+
+@app.command()
+def scale(
+    rate: Annotated[str, typer.Option(help="pictures that come, e.g. 10000/s, 600/min, 2e6/day")] = "100/s",
+    minutes: Annotated[float, typer.Option(min=0.1, max=600, help="how long they come")] = 5,
+    results: Annotated[Path | None, typer.Option(dir_okay=False, help="measured cells, for the service times")] = None,
+    memory: Annotated[int | None, typer.Option(min=128, max=10_240, help="MB of the function")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, max=10_000, help="of the mapping")] = None,
+    window: Annotated[float | None, typer.Option(min=0, max=300, help="seconds that the mapping waits")] = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="the account's, or what is reserved")] = None,
+    least_tasks: Annotated[int, typer.Option(min=1, help="Fargate tasks that always run")] = 1,
+    most_tasks: Annotated[int | None, typer.Option(min=1, help="default: half more than the rate needs")] = None,
+    prices: Annotated[Path | None, typer.Option(dir_okay=False, help="your own, over bench/prices.toml")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="of chance")] = 1,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="all of it as JSON, second by second")] = None,
+) -> None:
+    """Simulates queue, Lambda and Fargate at a rate: backlog, latency, concurrency, price."""
+    change = {"memory_mb": memory, "batch_size": batch_size, "window": window, "account": concurrency}
+    with _told():
+        arrivals = scale_.Arrivals(scale_.parse_rate(rate), 60 * minutes)
+        scale_.run(arrivals, results, change, least_tasks, most_tasks, prices, seed, output)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What the user can put right ends with its message, and exit code 2."""
+    try:
+        yield
+    except ThumbnailerError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m bench")

@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar
 from handler.sqs import BATCH
 
 T = TypeVar("T")
-LINGER_SECONDS: Final = 0.1
+LINGER_SECONDS: Final = 0.5
 
 
 class Batches(Generic[T]):

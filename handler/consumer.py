@@ -199,7 +199,7 @@ class Consumer:
         if isinstance(message, BrokenMessage):  # it must go to the dead-letter queue, not away
             line = {"message_id": message.id, "detail": message.error}
             LOGGER.error("unreadable message", extra={"line": line})
-            return backoff(receive_count(received.attributes))
+            return backoff(1)
         outcomes = await asyncio.gather(*(self._record(event, message) for event in message.events))
         if None in outcomes:
             return 0

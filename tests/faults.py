@@ -24,9 +24,10 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
-from tests.servers import PIECE, Answer, error
+from bench.http1 import MOST_HEAD_BYTES, PIECE, has_no_body, is_chunked, parsed
+from bench.http1 import head as http_head
+from tests.servers import Answer, error
 
-MOST_HEAD_BYTES = 256 * 1024
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "expect", "proxy-connection"}
 Do = Literal["pass", "answer", "reset", "stall", "lost", "close", "short", "break", "hang"]
 
@@ -223,7 +224,7 @@ class FaultProxy:
             return None
         finally:
             self._waiting.discard(writer)
-        (method, target, *_), headers = _parsed(head)
+        (method, target, *_), headers = parsed(head)
         if headers.get("expect", "").lower() == "100-continue":
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         body = await _whole_body(reader, headers)
@@ -373,9 +374,9 @@ class _Server:
         kept = {name: value for name, value in request.headers.items() if name not in HOP_BY_HOP}
         if request.body or request.method in ("PUT", "POST"):
             kept["content-length"] = str(len(request.body))
-        writer.write(_head(f"{request.method} {request.target} HTTP/1.1", kept) + request.body)
+        writer.write(http_head(f"{request.method} {request.target} HTTP/1.1", kept) + request.body)
         await writer.drain()
-        (version, status, *_), headers = _parsed(await reader.readuntil(b"\r\n\r\n"))
+        (version, status, *_), headers = parsed(await reader.readuntil(b"\r\n\r\n"))
         ends = version == "HTTP/1.0" or headers.get("connection", "").lower() == "close"
         if ends:
             self._streams = None
@@ -402,32 +403,22 @@ async def _reply(
     method: str, status: str, headers: dict[str, str], reader: asyncio.StreamReader, *, until_closed: bool
 ) -> _Reply:
     kept = {name: value for name, value in headers.items() if name not in HOP_BY_HOP}
-    bare = method == "HEAD" or status in ("204", "304")
+    bare = has_no_body(method, status)
     line = f"HTTP/1.1 {status} Passed"
     if bare:
-        return _Reply(_head(line, kept), 0, None)
+        return _Reply(http_head(line, kept), 0, None)
     if "content-length" in headers:
-        return _Reply(_head(line, kept), int(headers["content-length"]), reader)
+        return _Reply(http_head(line, kept), int(headers["content-length"]), reader)
     body = await reader.read() if until_closed and "transfer-encoding" not in headers else b""
     body = body or await _whole_body(reader, headers)
-    return _Reply(_head(line, kept | {"content-length": str(len(body))}), len(body), None, body)
+    return _Reply(http_head(line, kept | {"content-length": str(len(body))}), len(body), None, body)
 
 
 # --- HTTP ---------------------------------------------------------------------------------------------------------
 
 
-def _parsed(head: bytes) -> tuple[list[str], dict[str, str]]:
-    first, *lines = head.decode("latin-1").split("\r\n")
-    pairs = (line.partition(":") for line in lines if line)
-    return first.split(" ", 2), {name.lower(): value.strip() for name, _, value in pairs}
-
-
-def _head(first: str, headers: Mapping[str, str]) -> bytes:
-    return "\r\n".join([first, *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode("latin-1")
-
-
 async def _whole_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
-    if headers.get("transfer-encoding", "").lower() != "chunked":
+    if not is_chunked(headers):
         return await reader.readexactly(int(headers.get("content-length", "0")))
     pieces = []
     while size := int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16):
@@ -441,7 +432,7 @@ async def _whole_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) 
 def _scripted(answer: Answer, method: str) -> bytes:
     bare = answer.status == 204 or method == "HEAD"
     length = {} if answer.status == 204 else {"Content-Length": str(len(answer.body))}
-    return _head(f"HTTP/1.1 {answer.status} Fault", {**answer.headers, **length}) + (b"" if bare else answer.body)
+    return http_head(f"HTTP/1.1 {answer.status} Fault", {**answer.headers, **length}) + (b"" if bare else answer.body)
 
 
 @contextlib.contextmanager

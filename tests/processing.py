@@ -44,5 +44,5 @@ async def stored_objects(store: MemoryStore, outcomes: Iterable[Outcome]) -> dic
 
 
 async def _read(store: MemoryStore, bucket: str, key: str) -> tuple[bytes, ObjectHeaders]:
-    async with store.open(bucket, key, None) as body:
+    async with store.open(bucket, key) as body:
         return b"".join([bytes(chunk) async for chunk in body.chunks()]), body.headers

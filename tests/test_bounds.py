@@ -271,8 +271,8 @@ class HeadersOnly(MemoryStore):
     """Says that its objects are of 5 GB, and has no bytes to give."""
 
     @asynccontextmanager
-    async def open(self, bucket: str, key: str, version_id: str | None = None) -> AsyncIterator[ObjectBody]:
-        async with super().open(bucket, key, version_id) as body:
+    async def open(self, bucket: str, key: str) -> AsyncIterator[ObjectBody]:
+        async with super().open(bucket, key) as body:
             yield Untouched(replace(body.headers, size=5 * 10**9))
 
 

@@ -55,6 +55,8 @@ def build(settings: Settings, machine: Machine, env: Mapping[str, str], store: O
     check_extras(settings)
     tier = sized_tier(settings, machine)
     tame_heap()
-    config = StoreConfig.from_env(env, transport=settings.transport, connections=2 * tier.in_flight)
+    config = StoreConfig.from_env(
+        env, transport=settings.transport, connections=2 * tier.in_flight, expected_owner=settings.expected_owner
+    )
     chosen = store or open_store(config, env)
     return App(settings, tier, Pipeline(settings, tier, chosen, installed_engines(), cache(load_engine)))

@@ -128,7 +128,7 @@ def _settings(source: str | None) -> Iterator[Finding]:
         f"{tier.memory_budget >> 20} MB for pictures, each at most {tier.max_pixels:,} pixels and "
         f"{tier.max_bytes >> 20} MB",
     )
-    config = StoreConfig.from_env(env, transport=settings.transport)
+    config = StoreConfig.from_env(env, transport=settings.transport, expected_owner=settings.expected_owner)
     choice = choose_transport(config, env)
     where = f"{config.endpoint_url or 'AWS'}, {config.region}"
     yield Finding(True, "transport", f"{choice.transport}: {choice.why}; {where}")

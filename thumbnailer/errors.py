@@ -9,9 +9,9 @@
     │   └── StoreThrottled, StoreUnavailable                            passing
     │       └── StoreRefused        passing, but not by asking again at once: credentials, clock, region
     └── RecordError                 ends one record; `status` and `reason` are on the class
-        ├── Skipped                 OwnOutput, Filtered, FolderMarker, Gone, NotNewer
+        ├── Skipped                 OwnOutput, Filtered, FolderMarker, Gone
         ├── Rejected                NotAnImage, UnsupportedFormat, Corrupt, TooManyPixels, TooManyBytes,
-        │                           TooManyFrames, Archived, AccessDenied, KeyTooLong
+        │                           TooManyFrames, Archived, AccessDenied, KeyTooLong, BucketNotAllowed
         ├── Failed                  SourceUnavailable, DestinationUnavailable, DestinationDenied, Throttled, EngineCrash
         └── Deferred                OutOfTime, NoSpace
 
@@ -33,7 +33,6 @@ class Reason(StrEnum):
     FILTERED = "filtered"
     FOLDER_MARKER = "folder-marker"
     GONE = "gone"
-    NOT_NEWER = "not-newer"
     NOT_AN_IMAGE = "not-an-image"
     UNSUPPORTED_FORMAT = "unsupported-format"
     CORRUPT = "corrupt"
@@ -43,6 +42,7 @@ class Reason(StrEnum):
     ARCHIVED = "archived"
     ACCESS_DENIED = "access-denied"
     KEY_TOO_LONG = "key-too-long"
+    BUCKET_NOT_ALLOWED = "bucket-not-allowed"
     SOURCE_UNAVAILABLE = "source-unavailable"
     DESTINATION_UNAVAILABLE = "destination-unavailable"
     DESTINATION_DENIED = "destination-denied"
@@ -135,10 +135,6 @@ class Gone(Skipped):
     reason = Reason.GONE
 
 
-class NotNewer(Skipped):
-    reason = Reason.NOT_NEWER
-
-
 class Rejected(RecordError):
     status = Status.REJECTED
 
@@ -177,6 +173,12 @@ class AccessDenied(Rejected):
 
 class KeyTooLong(Rejected):
     reason = Reason.KEY_TOO_LONG
+
+
+class BucketNotAllowed(Rejected):
+    """An event of a bucket that is none of THUMBNAILER_SOURCES. No note: it would go where a forged name says."""
+
+    reason = Reason.BUCKET_NOT_ALLOWED
 
 
 class CrashesEngine(Rejected):

@@ -9,12 +9,22 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 Transport = Literal["auto", "aioboto3", "obstore"]
 
 _SENDABLE_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 _SENDABLE_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+
+
+class ObjectVersion(NamedTuple):
+    """What tells one content of a key from another: equal exactly where nothing was written in between.
+
+    Two writes of the same bytes to a bucket that keeps no versions are one version here.
+    """
+
+    etag: str | None
+    version_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +42,10 @@ class ObjectHeaders:
     content_disposition: str | None
     content_language: str | None
     metadata: Mapping[str, str]
+
+    @property
+    def version(self) -> ObjectVersion:
+        return ObjectVersion(self.etag, self.version_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +81,19 @@ class ObjectBody(Protocol):
 
 
 class ObjectStore(Protocol):
-    """The verbs the pipeline uses. One request each when nothing goes wrong; no HEAD.
+    """The verbs the pipeline uses. One request each when nothing goes wrong.
 
     Every one but `aclose` raises the StoreErrors: what is passing has been retried before it is raised.
     """
 
-    def open(self, bucket: str, key: str, version_id: str | None = None) -> AbstractAsyncContextManager[ObjectBody]:
-        """One GET. Leaving the context before the body's end drops the connection and what was still to come.
+    def open(self, bucket: str, key: str) -> AbstractAsyncContextManager[ObjectBody]:
+        """One GET of what is there now. Leaving the context early drops the connection and what was still to come."""
+        ...
 
-        `version_id` None or empty: the newest. "null" is a version like any other: the one S3 gives to objects
-        older than their bucket's versioning.
+    async def head(self, bucket: str, key: str) -> ObjectVersion | None:
+        """One HEAD: what is there now, None: nothing (the bucket may not be there either).
+
+        The answer to a HEAD has no body, so an error has no code: StoreDenied may be any 403, and only a GET tells.
         """
         ...
 
@@ -113,6 +130,8 @@ class StoreConfig:
     backoff: float = 0.1
     max_backoff: float = 2.0
     connections: int = 64
+    expected_owner: str | None = None
+    """the AWS account that every bucket must belong to; S3 denies requests for another's"""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str], **changes: Any) -> StoreConfig:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import mmap
 import os
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Coroutine, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Coroutine, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from thumbnailer.costs import Capabilities
 from thumbnailer.decoders import Decoders
@@ -31,7 +30,10 @@ from thumbnailer.errors import (
     ObjectArchived,
     ObjectMissing,
     OutOfTime,
+    Reason,
     RecordError,
+    Rejected,
+    Skipped,
     SourceUnavailable,
     StoreDenied,
     StoreError,
@@ -43,15 +45,20 @@ from thumbnailer.logs import LOGGER
 from thumbnailer.memory_model import CHILD
 from thumbnailer.model import EngineName, EventKind, Format, ImageInfo, ObjectEvent, Outcome, Output, Status
 from thumbnailer.notes import note_body, note_headers, note_key
-from thumbnailer.objects import ObjectBody, ObjectHeaders, ObjectStore
+from thumbnailer.objects import ObjectBody, ObjectHeaders, ObjectStore, ObjectVersion
 from thumbnailer.plan import Plan, Target, make_plan, refuse_event, refuse_headers, with_placeholder
 from thumbnailer.probe import ending_defect, probe
 from thumbnailer.renditions import possible_target_keys
+from thumbnailer.scratch import Scratch
 from thumbnailer.settings import Settings
 from thumbnailer.tier import Tier
 
 MOST_HEADER_BYTES: Final = 8 * 1024 * 1024
 HEADER_AT_THE_END: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF: its directory may follow the pixels
+MOST_ROUNDS: Final = 5
+"""How often a record is done again because its source has changed meanwhile; then it comes back."""
+MEMORY_FOR_SOURCES: Final = 4
+"""One part in so many of the memory budget is the most that sources for which /tmp has no room may take together."""
 LEAST_SECONDS: Final = 0.25
 """A record is not begun with less time than this: not even a small one would be through."""
 CLOSING_SECONDS: Final = 3.0
@@ -81,6 +88,10 @@ class Trace:
         finally:
             self.timings[name] = self.timings.get(name, 0.0) + perf_counter() - started
 
+    def begin_again(self) -> None:
+        """Another round, for another content of the source: times add up, all else is that one's alone."""
+        self.bytes_in, self.info, self.engine, self.defects, self.profile_ignored = 0, None, None, [], False
+
     def note_defects(self, *defects: str) -> None:
         self.defects += filter(None, defects)
 
@@ -108,12 +119,24 @@ class Trace:
         )
 
 
+@dataclass(slots=True)
+class Seen:
+    """What one round found at the source's key; None: nothing, as far as we may know."""
+
+    version: ObjectVersion | None = None
+
+
 class MemoryBudget:
-    """Bytes that pictures in work may hold together; who comes first is let in first, so no large one starves."""
+    """Bytes that pictures in work may hold together; who comes first is let in first, so no large one starves.
+
+    Sources that lie in memory wait here for their decoding while they hold memory. That can be no deadlock: what does
+    not fit beside all of them is refused, so whoever waits is let in when those that decode have ended.
+    """
 
     def __init__(self, total: int) -> None:
         self._total = self._free = total
-        self._changed = asyncio.Condition()
+        self._set_aside = 0
+        self._changed = asyncio.Event()  # for the one that is first in the queue
         self._queue = asyncio.Lock()
 
     @property
@@ -121,14 +144,36 @@ class MemoryBudget:
         return self._total - self._free
 
     async def take(self, amount: int) -> None:
-        async with self._queue, self._changed:
-            await self._changed.wait_for(lambda: self._free >= amount)
+        """Raises NoSpace where it does not fit beside the sources that lie in memory."""
+        async with self._queue:
+            while self._free < amount:
+                self._refuse_what_never_fits(amount)
+                self._changed.clear()
+                await self._changed.wait()
             self._free -= amount
 
+    def _refuse_what_never_fits(self, amount: int) -> None:
+        if amount > self._total - self._set_aside:
+            needed, total, taken = amount >> 20, self._total >> 20, self._set_aside >> 20
+            raise NoSpace(f"decoding needs {needed} of {total} MB; sources that /tmp has no room for lie in {taken}")
+
+    def set_aside(self, amount: int) -> None:
+        """For a source in memory, at once or not at all: raises NoSpace."""
+        share = self._total // MEMORY_FOR_SOURCES
+        if amount > min(self._free, share - self._set_aside):
+            raise NoSpace(f"{self._set_aside} of {share} bytes of memory for sources are taken, {self._free} free")
+        self._free -= amount
+        self._set_aside += amount
+        self._changed.set()
+
+    async def bring_back(self, amount: int) -> None:
+        """What was set aside."""
+        self._set_aside -= amount
+        await self.give_back(amount)
+
     async def give_back(self, amount: int) -> None:
-        async with self._changed:
-            self._free += amount
-            self._changed.notify_all()
+        self._free += amount
+        self._changed.set()
 
     @asynccontextmanager
     async def held(self, amount: int) -> AsyncIterator[None]:
@@ -202,9 +247,13 @@ class Pipeline:
         """
         trace = Trace(alone=alone)
         outcome = await self._ended(event, trace, deadline, lambda: self._work(event, trace))
-        if outcome.status is Status.REJECTED and self._settings.failed_prefix:
+        if self._deserves_note(outcome):
             return await self._ended(event, trace, deadline, lambda: self._leave_note(outcome))
         return outcome
+
+    def _deserves_note(self, outcome: Outcome) -> bool:
+        unwanted = outcome.reason == Reason.BUCKET_NOT_ALLOWED
+        return outcome.status is Status.REJECTED and bool(self._settings.failed_prefix) and not unwanted
 
     async def _ended(
         self, event: ObjectEvent, trace: Trace, deadline: float | None, work: Callable[[], Awaitable[Outcome]]
@@ -227,63 +276,99 @@ class Pipeline:
 
     async def _work(self, event: ObjectEvent, trace: Trace) -> Outcome:
         refuse_event(event, self._settings, self._tier)
-        if event.kind is EventKind.REMOVED:
-            return await self._removed(event, trace)
-        return await self._created(event, trace)
+        if event.kind is not EventKind.REMOVED:
+            return await self._newest(event, trace, removed=False)
+        if self._settings.on_delete == "keep":
+            raise Filtered("the source was removed; THUMBNAILER_ON_DELETE=keep leaves its thumbnails")
+        current = ObjectEvent(EventKind.CREATED, event.bucket, event.key)
+        return replace(await self._newest(current, trace, removed=True), event=event)
 
-    async def _created(self, event: ObjectEvent, trace: Trace) -> Outcome:
-        with self._scratch() as file:
-            plan = await self._fetch(event, file, trace)
-            rendering = await self._render(file.name, plan, trace)
+    async def _newest(self, event: ObjectEvent, trace: Trace, removed: bool) -> Outcome:
+        """Makes the destination what the source is, in rounds until a look after a write finds what it was made of.
+
+        Events come in any order and their records run beside each other. Take the last write of all to a thumbnail:
+        its record looked at the source after it, and found what the write was made of, or it would have written again.
+        If the source changed later, that has an event whose record reads it later and writes later still: so this was
+        not the last write. S3 is strongly consistent, so each look sees all that was written before it.
+        """
+        wrote = removed
+        made = False
+        for _ in range(MOST_ROUNDS):
+            seen = Seen()
+            ended_by: RecordError | None = None
+            try:
+                outcome = await self._created(event, trace, seen)
+                made = True
+            except (Skipped, Rejected) as error:
+                if not self._withdraws(error, wrote):
+                    raise
+                outcome, ended_by = await self._withdrawn(event, trace), error
+            wrote = True
+            if await self._is_still(event, seen, trace):
+                return _settled(outcome, ended_by, removed, made)
+            trace.begin_again()
+        raise SourceUnavailable(f"it changed again and again while its thumbnails were made, {MOST_ROUNDS} times")
+
+    def _withdraws(self, error: RecordError, wrote: bool) -> bool:
+        """Whether thumbnails of what the key held before must go.
+
+        Where nothing is there, always: an earlier try of this record may have ended between its write and its look.
+        """
+        return self._settings.on_delete == "delete" and (wrote or isinstance(error, Gone))
+
+    async def _created(self, event: ObjectEvent, trace: Trace, seen: Seen) -> Outcome:
+        async with self._scratch() as file:
+            plan = await self._fetch(event, file, trace, seen)
+            rendering = await self._render(file.path, plan, trace)
         async with self._memory.held(sum(map(len, rendering.pictures))):
             outputs = await self._upload(plan, rendering, trace)
         return trace.outcome(event, Status.STORED, outputs)
 
-    async def _removed(self, event: ObjectEvent, trace: Trace) -> Outcome:
-        """Deletes the thumbnails, unless the source is there after all: removals and creations come in any order."""
-        if self._settings.on_delete == "keep":
-            raise Filtered("the source was removed; THUMBNAILER_ON_DELETE=keep leaves its thumbnails")
-        current = ObjectEvent(EventKind.CREATED, event.bucket, event.key)
-        try:
-            return await self._created(current, trace)
-        except (Gone, AccessDenied):  # without s3:ListBucket, S3 answers 403 for what is not there
-            await self._delete_thumbnails(event)
-            return trace.outcome(event, Status.DELETED)
-
-    async def _delete_thumbnails(self, event: ObjectEvent) -> None:
+    async def _withdrawn(self, event: ObjectEvent, trace: Trace) -> Outcome:
         bucket = self._settings.destination_bucket(event.bucket)
         keys = possible_target_keys(self._settings.key, event.key, self._settings.renditions)
-        with destination_errors():
-            await asyncio.gather(*(self._store.delete(bucket, key) for key in keys))
+        with trace.stage("upload"), destination_errors(), suppress(BucketMissing):
+            await _all(self._store.delete(bucket, key) for key in keys)
+        return trace.outcome(event, Status.DELETED)
+
+    async def _is_still(self, event: ObjectEvent, seen: Seen, trace: Trace) -> bool:
+        """One look, after all writes. A 403 is S3's answer for what is not there, too, without s3:ListBucket."""
+        with trace.stage("upload"), source_errors():
+            try:
+                return await self._store.head(event.bucket, event.key) == seen.version
+            except StoreDenied:
+                return seen.version is None
 
     # --- fetch ----------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _scratch(self) -> Iterator[IO[bytes]]:
-        """A file whose name has nothing of the key; gone afterwards, whatever happens."""
+    @asynccontextmanager
+    async def _scratch(self) -> AsyncIterator[Scratch]:
+        """Gone afterwards, whatever happens."""
+        scratch = Scratch(self._tmp, self._memory.set_aside)
         try:
-            file = tempfile.NamedTemporaryFile(prefix="thumbnailer-", dir=self._tmp, buffering=0)
-        except OSError as error:
-            raise NoSpace(f"no file can be made in {tempfile.gettempdir()}: {error.strerror}") from error
-        with file:
-            yield file
+            yield scratch
+        finally:
+            scratch.close()
+            if scratch.in_memory:
+                await self._memory.bring_back(scratch.in_memory)
 
-    async def _fetch(self, event: ObjectEvent, file: IO[bytes], trace: Trace) -> Plan:
+    async def _fetch(self, event: ObjectEvent, file: Scratch, trace: Trace, seen: Seen) -> Plan:
         """One GET into `file`. Hopeless objects are dropped once their header is known, before the rest is read."""
         with source_errors():
             async with AsyncExitStack() as stack:
                 with trace.stage("open"):
-                    opening = self._store.open(event.bucket, event.key, event.version_id)
-                    body = await stack.enter_async_context(opening)
+                    body = await stack.enter_async_context(self._store.open(event.bucket, event.key))
+                seen.version = body.headers.version
                 refuse_headers(event, body.headers, self._settings, self._tier)
+                file.expect(body.headers.size)
                 with trace.stage("fetch"):
                     return await self._read(event, body, file, trace)
 
-    async def _read(self, event: ObjectEvent, body: ObjectBody, file: IO[bytes], trace: Trace) -> Plan:
+    async def _read(self, event: ObjectEvent, body: ObjectBody, file: Scratch, trace: Trace) -> Plan:
         plan: Plan | None = None
         probe_at = 1
         async for chunk in body.chunks():
-            _write(file, chunk)
+            file.write(chunk)
             trace.bytes_in += len(chunk)
             if plan is None and trace.bytes_in >= probe_at:
                 plan = self._planned(event, file, body.headers, trace)
@@ -295,7 +380,7 @@ class Pipeline:
         trace.note_defects(_ending_defect(file, plan.info.format))
         return plan
 
-    def _planned(self, event: ObjectEvent, file: IO[bytes], source: ObjectHeaders, trace: Trace) -> Plan | None:
+    def _planned(self, event: ObjectEvent, file: Scratch, source: ObjectHeaders, trace: Trace) -> Plan | None:
         """The plan, or None while the header goes on. Raises Corrupt where it goes on for ever."""
         try:
             trace.info = _probe_file(file, source.size)
@@ -385,7 +470,7 @@ class Pipeline:
         """All PUTs at once."""
         pairs = list(zip(_labelled(plan.targets, rendering.placeholders), rendering.pictures, strict=True))
         with trace.stage("upload"), destination_errors():
-            await asyncio.gather(*(self._store.put(t.bucket, t.key, data, t.headers) for t, data in pairs))
+            await _all(self._store.put(t.bucket, t.key, data, t.headers) for t, data in pairs)
         return [_output(target, data) for target, data in pairs]
 
     async def _leave_note(self, outcome: Outcome) -> Outcome:
@@ -421,11 +506,24 @@ def _output(target: Target, data: bytes) -> Output:
     return Output(target.bucket, target.key, target.name, target.width, target.height, target.format, len(data))
 
 
-def _write(file: IO[bytes], chunk: bytes) -> None:
-    try:
-        file.write(chunk)
-    except OSError as error:
-        raise NoSpace(f"the source does not fit into {os.path.dirname(file.name)}: {error.strerror}") from error
+async def _all(writes: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """All at once, and none is under way any more when this ends, even if one fails: none comes after a look."""
+    ends = await asyncio.gather(*writes, return_exceptions=True)
+    for end in ends:
+        if end is not None:
+            raise end
+
+
+def _settled(outcome: Outcome, ended_by: RecordError | None, removed: bool, made: bool) -> Outcome:
+    """How a record ends whose thumbnails are, or are not, there as they must. Raises the RecordError that ended it."""
+    if ended_by is None:
+        return outcome
+    missing = isinstance(ended_by, Gone | AccessDenied)
+    if removed and missing and not made:
+        return outcome
+    if made and isinstance(ended_by, AccessDenied):  # gone, or a permission was taken away: the retry finds out
+        raise SourceUnavailable(f"it could be read, and then no more: {ended_by}") from ended_by
+    raise ended_by
 
 
 def _next_probe(size: int) -> int:
@@ -433,17 +531,17 @@ def _next_probe(size: int) -> int:
     return 2 * size if size > MOST_HEADER_BYTES else min(2 * size, MOST_HEADER_BYTES + 1)
 
 
-def _probe_file(file: IO[bytes], total: int) -> ImageInfo:
+def _probe_file(file: Scratch, total: int) -> ImageInfo:
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return probe(data, total)
 
 
-def _ending_defect(file: IO[bytes], format_: Format) -> str:
+def _ending_defect(file: Scratch, format_: Format) -> str:
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return ending_defect(data, format_)
 
 
-def _first_bytes(file: IO[bytes]) -> bytes:
+def _first_bytes(file: Scratch) -> bytes:
     return os.pread(file.fileno(), 4, 0)
 
 

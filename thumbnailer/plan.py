@@ -9,6 +9,7 @@ from typing import Final
 from thumbnailer import costs
 from thumbnailer.costs import Capabilities
 from thumbnailer.errors import (
+    BucketNotAllowed,
     Filtered,
     FolderMarker,
     NotAnImage,
@@ -90,6 +91,8 @@ def refuse_event(event: ObjectEvent, settings: Settings, tier: Tier) -> None:
     """Raises what can be said of a record from its event alone."""
     if settings.is_destination(event.bucket):
         raise OwnOutput(f"{event.bucket} is a destination of THUMBNAILER_DESTINATION={settings.destination}")
+    if not settings.may_be_source(event.bucket):
+        raise BucketNotAllowed(f"{event.bucket} is none of THUMBNAILER_SOURCES={','.join(settings.sources)}")
     if event.kind is EventKind.OTHER:
         raise Filtered("nothing was created, removed or restored")
     if settings.failed_prefix and event.key.startswith(settings.failed_prefix):

@@ -39,10 +39,12 @@ class Settings:
     renditions: tuple[Rendition, ...]
     destination: str
     key: str
+    sources: tuple[str, ...]
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     engine: EngineName | None
     transport: Transport
+    expected_owner: str | None
     memory_mb: int | None
     max_pixels: int | None
     max_bytes: int | None
@@ -73,6 +75,10 @@ class Settings:
         if not marker:
             return bucket == before
         return len(bucket) > len(before) + len(after) and bucket.startswith(before) and bucket.endswith(after)
+
+    def may_be_source(self, bucket: str) -> bool:
+        """Whether events of `bucket` are taken at all."""
+        return not self.sources or any(fnmatchcase(bucket, glob) for glob in self.sources)
 
     def wants(self, key: str) -> bool:
         """Whether the include and exclude globs (`*` crosses `/`) let the decoded key through."""
@@ -145,6 +151,12 @@ def _queue_url(text: str) -> str:
     return text
 
 
+def _account(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{12}", text):
+        raise ValueError(f"{text!r} is no account id")
+    return text
+
+
 def _prefix(text: str) -> str:
     if len(text.encode()) > 256:
         raise ValueError("it has more than 256 bytes")
@@ -176,6 +188,14 @@ SETTINGS: Final = (
         "text with {key}, {name}, {ext}, {dir}, {stem}; with several renditions {name} must be in it",
         "the key of a thumbnail; default {key} for one rendition, {key}/{name}.{ext} for several",
     ),
+    Setting(
+        "THUMBNAILER_SOURCES",
+        "sources",
+        "",
+        _globs,
+        "a comma list of globs",
+        "only events of these buckets; empty: of any",
+    ),
     Setting("THUMBNAILER_INCLUDE", "include", "", _globs, "a comma list of globs", "only these keys (`*` crosses `/`)"),
     Setting("THUMBNAILER_EXCLUDE", "exclude", "", _globs, "a comma list of globs", "not these keys"),
     Setting(
@@ -193,6 +213,14 @@ SETTINGS: Final = (
         _one_of("auto", "obstore", "aioboto3"),
         "auto, obstore or aioboto3",
         "the S3 client; auto takes obstore where it can do what the settings and credentials ask",
+    ),
+    Setting(
+        "THUMBNAILER_EXPECTED_OWNER",
+        "expected_owner",
+        None,
+        _account,
+        "an AWS account id of 12 digits; not with THUMBNAILER_TRANSPORT=obstore",
+        "the account that sources and destinations must belong to; S3 denies requests for another's bucket",
     ),
     Setting(
         "THUMBNAILER_MEMORY_MB",
@@ -385,6 +413,11 @@ def _contradictions(values: dict[str, Any]) -> list[str]:
         mistakes.append(f"THUMBNAILER_KEY={values['key']!r}: {error}. It accepts: {_accepted('key')}.")
     if values.get("kms_key_id") and "sse" in values and not (values["sse"] or "").startswith("aws:kms"):
         mistakes.append("THUMBNAILER_KMS_KEY_ID is set, so THUMBNAILER_SSE must be aws:kms or aws:kms:dsse.")
+    if values.get("expected_owner") and values.get("transport") == "obstore":
+        mistakes.append(
+            "THUMBNAILER_EXPECTED_OWNER is set, so THUMBNAILER_TRANSPORT must be auto or aioboto3: "
+            "obstore cannot sign the header for it."
+        )
     return mistakes
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.errors import ObjectMissing
 from thumbnailer.model import EventKind, ObjectEvent, Outcome
-from thumbnailer.objects import ObjectBody, ObjectHeaders, PutHeaders
+from thumbnailer.objects import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders
 from thumbnailer.settings import Machine, parse_settings
 
 PIECE = 65_536
@@ -44,11 +44,15 @@ class FolderStore:
         self._folder = folder
 
     @asynccontextmanager
-    async def open(self, bucket: str, key: str, version_id: str | None = None) -> AsyncIterator[ObjectBody]:
+    async def open(self, bucket: str, key: str) -> AsyncIterator[ObjectBody]:
         path = self._folder / key
         if not path.is_file():
             raise ObjectMissing(key)
         yield _Body(path)
+
+    async def head(self, bucket: str, key: str) -> ObjectVersion | None:
+        path = self._folder / key
+        return _Body(path).headers.version if path.is_file() else None
 
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None: ...
 

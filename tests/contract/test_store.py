@@ -33,7 +33,7 @@ from thumbnailer.errors import (
     StoreThrottled,
     StoreUnavailable,
 )
-from thumbnailer.objects import ObjectHeaders, ObjectStore, PutHeaders, StoreConfig
+from thumbnailer.objects import ObjectHeaders, ObjectStore, ObjectVersion, PutHeaders, StoreConfig
 from thumbnailer.store.aioboto3_ import Aioboto3Store
 from thumbnailer.store.auto import choose_transport, open_store
 from thumbnailer.store.memory import MemoryStore
@@ -147,13 +147,13 @@ def faulty(transport: str, scripted: ScriptedServer) -> Run:
     return lambda use: _run(lambda: open_store(_config(transport, scripted.url), os.environ), use)
 
 
-async def get(store: ObjectStore, bucket: str, key: str, version_id: str | None = None) -> tuple[ObjectHeaders, bytes]:
-    async with store.open(bucket, key, version_id) as body:
+async def get(store: ObjectStore, bucket: str, key: str) -> tuple[ObjectHeaders, bytes]:
+    async with store.open(bucket, key) as body:
         return body.headers, b"".join([chunk async for chunk in body.chunks()])
 
 
-def fetch(key: str = "k", version_id: str | None = None) -> Use:
-    return lambda store: get(store, "bkt", key, version_id)
+def fetch(key: str = "k") -> Use:
+    return lambda store: get(store, "bkt", key)
 
 
 # ---- objects that are kept
@@ -283,19 +283,48 @@ def test_storage_class_and_encryption_reach_the_object(
     assert s3.head_object(Bucket="bkt", Key="plain").get("StorageClass", "STANDARD") == "STANDARD"
 
 
-def test_the_version_asked_for_is_the_one_that_comes(kept: Run) -> None:
-    async def use(store: ObjectStore) -> list[bytes]:
-        versions = []
-        for data in (b"one", b"two"):
-            await store.put("ver", "k", data, JPEG)
-            versions.append((await get(store, "ver", "k"))[0].version_id)
-        await store.delete("ver", "k")
-        assert None not in versions
-        with pytest.raises(ObjectMissing):
-            await get(store, "ver", "k")
-        return [(await get(store, "ver", "k", version))[1] for version in versions]
+@pytest.mark.parametrize("bucket", ["bkt", "ver"])
+def test_a_look_sees_what_a_get_would_bring(kept: Run, bucket: str) -> None:
+    """The same bytes twice are two versions where versions are kept, as a version id tells them apart."""
 
-    assert kept(use) == [b"one", b"two"]
+    async def use(store: ObjectStore) -> list[ObjectVersion]:
+        assert await store.head(bucket, "k") is None
+        versions = []
+        for data in (b"one", b"two", b"two"):
+            await store.put(bucket, "k", data, JPEG)
+            found = await store.head(bucket, "k")
+            assert found == (await get(store, bucket, "k"))[0].version
+            assert found is not None
+            versions.append(found)
+        await store.delete(bucket, "k")
+        assert await store.head(bucket, "k") is None
+        with pytest.raises(ObjectMissing):
+            await get(store, bucket, "k")
+        return versions
+
+    one, two, again = kept(use)
+    assert one.etag == hashlib.md5(b"one", usedforsecurity=False).hexdigest()
+    assert one != two
+    assert (two == again) == (two.version_id is None)
+    assert bucket == "bkt" or two.version_id is not None
+
+
+def test_a_look_into_a_bucket_that_is_not_there_sees_nothing(kept: Run) -> None:
+    assert kept(lambda store: store.head("no-such-bucket", "k")) is None
+
+
+def test_a_look_at_any_key_sees_that_key(kept: Run) -> None:
+    keys = [key for key in ODD_KEYS + PLAIN_KEYS if "\n" not in key]
+
+    async def use(store: ObjectStore) -> None:
+        for key in keys:
+            await store.put("bkt", key, key.encode(), JPEG)
+        for key in keys:
+            found = await store.head("bkt", key)
+            assert found is not None
+            assert found.etag == hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()
+
+    kept(use)
 
 
 def test_deleting_what_is_not_there_is_fine(kept: Run) -> None:
@@ -319,32 +348,22 @@ def test_a_missing_key_is_told_from_a_missing_bucket(kept: Run) -> None:
 
 def test_each_operation_is_one_request(faulty: Run, scripted: ScriptedServer) -> None:
     async def use(store: ObjectStore) -> None:
-        scripted.play(whole(b"abc"), Answer(200, {"ETag": '"e"'}), Answer(204))
+        scripted.play(whole(b"abc"), whole(b"abc"), Answer(200, {"ETag": '"e"'}), Answer(204))
         await get(store, "bkt", "k")
+        await store.head("bkt", "k")
         await store.put("bkt", "k", b"x" * 6_000_000, JPEG)
         await store.delete("bkt", "k")
 
     faulty(use)
     assert [(seen.method, seen.target.partition("?")[0]) for seen in scripted.seen] == [
         ("GET", "/bkt/k"),
+        ("HEAD", "/bkt/k"),
         ("PUT", "/bkt/k"),
         ("DELETE", "/bkt/k"),
     ]
     assert scripted.connections == 1
-    assert len(scripted.seen[1].body) == 6_000_000
+    assert len(scripted.seen[2].body) == 6_000_000
     assert not [name for seen in scripted.seen for name in seen.headers if "checksum" in name or "trailer" in name]
-
-
-@pytest.mark.parametrize(
-    ("version", "query"), [(None, ""), ("", ""), ("null", "versionId=null"), ("a/b+c", "versionId=a%2Fb%2Bc")]
-)
-def test_the_version_is_sent_as_it_is(faulty: Run, scripted: ScriptedServer, version: str | None, query: str) -> None:
-    scripted.play(whole(b"abc"))
-    faulty(fetch(version_id=version))
-    (seen,) = scripted.seen
-    assert [part for part in seen.target.partition("?")[2].split("&") if part.startswith("versionId")] == [
-        query
-    ] * bool(query)
 
 
 @pytest.mark.parametrize(("sse", "key"), [(None, None), ("AES256", None), ("aws:kms:dsse", "key-1")])
@@ -515,6 +534,63 @@ def test_nothing_is_tried_again_once_the_time_for_it_is_over(transport: str, scr
     assert scripted.methods == ["GET"]
 
 
+def test_a_look_that_is_denied_is_told_from_one_that_finds_nothing(faulty: Run, scripted: ScriptedServer) -> None:
+    async def use(store: ObjectStore) -> None:
+        scripted.play(Answer(404))
+        assert await store.head("bkt", "k") is None
+        scripted.play(Answer(403))
+        with pytest.raises(StoreDenied):
+            await store.head("bkt", "k")
+        assert scripted.methods == ["HEAD"]
+
+    faulty(use)
+
+
+def test_a_look_is_tried_again_and_asks_for_new_credentials_once(
+    faulty: Run, transport: str, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 says 400 and no more to a HEAD with a token that has run out; botocore then asks for the bucket's region."""
+    asked = 2 if transport == "aioboto3" else 1
+
+    async def use(store: ObjectStore) -> None:
+        scripted.play(Answer(503), Answer(500), whole(b"abc"))
+        assert await store.head("bkt", "k") == ObjectVersion("e1", None)
+        scripted.play(*[Answer(400)] * asked, whole(b"abc"))
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "rotated")
+        assert await store.head("bkt", "k") == ObjectVersion("e1", None)
+        assert "Credential=rotated/" in scripted.seen[asked].headers["authorization"]
+        scripted.play(Answer(400))
+        with pytest.raises(StoreRefused):
+            await store.head("bkt", "k")
+        assert scripted.methods == ["HEAD"] * 2 * asked
+
+    faulty(use)
+
+
+OWNER = "123456789012"
+
+
+@pytest.mark.matrix(44)
+def test_every_request_says_whose_the_bucket_must_be_and_signs_it(scripted: ScriptedServer) -> None:
+    scripted.play(Answer(200, whole(b"").headers, BODY, sent=100, then="close"), rest(BODY, 100), whole(b"abc"))
+
+    async def use(store: ObjectStore) -> None:
+        await get(store, "bkt", "k")
+        await store.head("bkt", "k")
+        await store.put("bkt", "k", b"x", JPEG)
+        await store.delete("bkt", "k")
+
+    _run(lambda: open_store(_config("auto", scripted.url, expected_owner=OWNER), os.environ), use)
+    assert scripted.methods == ["GET", "GET", "HEAD", "PUT", "DELETE"]
+    assert {seen.headers["x-amz-expected-bucket-owner"] for seen in scripted.seen} == {OWNER}
+    assert all("x-amz-expected-bucket-owner" in seen.headers["authorization"] for seen in scripted.seen)
+
+
+def test_auto_takes_the_store_that_can_say_whose_the_bucket_must_be() -> None:
+    config = StoreConfig.from_env({}, expected_owner=OWNER)
+    assert choose_transport(config, {"AWS_ACCESS_KEY_ID": "k"}).transport == "aioboto3"
+
+
 def test_an_answer_without_a_body_is_understood(faulty: Run, scripted: ScriptedServer) -> None:
     scripted.play(Answer(403))
     with pytest.raises(StoreDenied):
@@ -606,12 +682,6 @@ def test_a_body_without_an_etag_does_not_go_on_at_all(faulty: Run, scripted: Scr
     with pytest.raises(StoreUnavailable):
         faulty(fetch())
     assert scripted.methods == ["GET"]
-
-
-def test_a_body_goes_on_with_the_version_it_began_with(faulty: Run, scripted: ScriptedServer) -> None:
-    scripted.play(Answer(200, whole(b"").headers, BODY, sent=0, then="close"), rest(BODY, 0))
-    assert faulty(fetch(version_id="v1"))[1] == BODY
-    assert ["versionId=v1" in seen.target for seen in scripted.seen] == [True, True]
 
 
 def test_an_object_deleted_while_it_is_read_is_missing(faulty: Run, scripted: ScriptedServer) -> None:

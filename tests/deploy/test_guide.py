@@ -95,7 +95,7 @@ def costs(pictures: int, seconds: float, log_kb: float) -> dict[str, float]:
     rows = {
         "Lambda, time": MILLION / pictures * seconds * memory_mb / 1024 * GB_SECOND,
         "Lambda, invocations": 0.20 / pictures,
-        "S3, GET": MILLION * 0.0004 / 1000,
+        "S3, GET and HEAD": 2 * MILLION * 0.0004 / 1000,
         "S3, PUT": MILLION * 0.005 / 1000,
         "SQS": 0.40 + 2 * 0.40 / pictures,
         "log": MILLION * log_kb / 1_000_000 * 0.50,

@@ -53,6 +53,8 @@ VALID: Final = {
     ),
     "Destination": ("{bucket}-resized", "small-{bucket}", "thumbs", "a.{bucket}.b", "{bucket}2"),
     "Key": ("{key}", "t/{key}", "{dir}/{stem}.{ext}", "{name}/{key}", "a b/{key}"),
+    "Sources": ("photos", "photos, team-*"),
+    "ExpectedOwner": ("123456789012",),
     "Include": ("*.jpg", "*.jpg, *.png", "photos/*"),
     "Exclude": ("tmp/*", "*secret*"),
     "CacheControl": ("max-age=60", "public, max-age=31536000, immutable"),
@@ -72,6 +74,7 @@ INVALID: Final = {
     ),
     "Destination": ("", "{bucket}", "My_Bucket", "{source}-x", "{bucket}{bucket}", "a b", "thumbs\n"),
     "Key": ("thumb.jpg", "{name}", "{size}{key}", "{key", "{key!r}", "{key:>9}"),
+    "ExpectedOwner": ("12345678901", "1234567890123", "123456789o12", "123456789012\n"),
     "CacheControl": ("max-age=1\r\nx: y", "für immer", "x" * 1025),
     "FailedPrefix": ("x" * 257,),
     "Sse": ("aes256",),
@@ -128,10 +131,12 @@ def test_every_setting_is_a_parameter() -> None:
 
 
 @pytest.mark.parametrize("package", [{}, AS_ZIP], ids=["image", "zip"])
-def test_left_alone_the_parameters_leave_every_setting_as_it_is(package: Mapping[str, str]) -> None:
+def test_left_alone_the_parameters_leave_every_setting_as_it_is_but_the_sources(package: Mapping[str, str]) -> None:
+    """A stack has one source bucket, so events of others are none of its business."""
     given_ = environment(package)
-    assert parse_settings(given_) == parse_settings({})
-    unset = {setting.variable for setting in ON_LAMBDA.values() if not setting.default}
+    own = {"THUMBNAILER_SOURCES": BASICS["SourceBucket"]}
+    assert parse_settings(given_) == parse_settings(own)
+    unset = {setting.variable for setting in ON_LAMBDA.values() if not setting.default} - own.keys()
     assert set(given_) == {setting.variable for setting in ON_LAMBDA.values()} - unset
 
 

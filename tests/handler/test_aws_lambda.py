@@ -291,16 +291,18 @@ def test_a_removed_picture_loses_its_thumbnail_and_one_that_is_there_again_keeps
     assert aws.thumbnails() == []
 
 
-def test_the_version_of_the_event_is_the_one_that_is_read(
+@pytest.mark.matrix(23)
+def test_what_is_read_is_what_is_there_whatever_version_the_event_tells_of(
     aws: Cloud, transport: str, samples: dict[str, bytes], context: Any
 ) -> None:
     aws.s3.put_bucket_versioning(Bucket=SOURCE, VersioningConfiguration={"Status": "Enabled"})
     first = aws.put("x.jpg", samples["rocket.jpg"])
-    aws.put("x.jpg", samples["astronaut-alpha.png"])
-    aws_lambda.handler(s3_event(first), context)
-    thumbnail = aws.thumbnail("x.jpg")
-    assert thumbnail["ContentType"] == "image/jpeg"
-    assert thumbnail["Metadata"]["source-version-id"] == first["s3"]["object"]["versionId"]
+    second = aws.put("x.jpg", samples["astronaut-alpha.png"])
+    for event in (first, second, first):
+        aws_lambda.handler(s3_event(event), context)
+        thumbnail = aws.thumbnail("x.jpg")
+        assert thumbnail["ContentType"] == "image/png"
+        assert thumbnail["Metadata"]["source-version-id"] == second["s3"]["object"]["versionId"]
 
 
 def test_headers_and_metadata_of_the_source_are_carried_over(
@@ -361,7 +363,7 @@ def test_each_answer_of_s3_to_a_get_has_its_outcome(
         assert aws_lambda.handler(event, context)["outcomes"] == {end: 1}
 
 
-def test_a_record_costs_one_get_and_one_put_and_no_head(
+def test_a_record_costs_one_get_one_put_and_one_look(
     aws: Cloud,
     transport: str,
     scripted: ScriptedServer,
@@ -370,9 +372,49 @@ def test_a_record_costs_one_get_and_one_put_and_no_head(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
-    scripted.play(whole(samples["rocket.jpg"]), Answer(200, {"ETag": '"t"'}))
+    scripted.play(whole(samples["rocket.jpg"]), Answer(200, {"ETag": '"t"'}), whole(samples["rocket.jpg"]))
     aws_lambda.handler(s3_event(s3_record("x.jpg", len(samples["rocket.jpg"]), "e1")), context)
+    assert scripted.methods == ["GET", "PUT", "HEAD"]
+
+
+def test_a_record_that_is_rejected_costs_one_get_and_its_note(
+    aws: Cloud, transport: str, scripted: ScriptedServer, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
+    scripted.play(whole(b"only text, no picture"), Answer(200, {"ETag": '"t"'}))
+    aws_lambda.handler(s3_event(s3_record("x.jpg", 21, "e1")), context)
     assert scripted.methods == ["GET", "PUT"]
+
+
+@pytest.mark.matrix(44)
+def test_an_event_of_a_bucket_that_is_no_source_is_rejected_before_any_request_and_without_a_note(
+    aws: Cloud, scripted: ScriptedServer, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
+    monkeypatch.setenv("THUMBNAILER_SOURCES", "photos,team-*")
+    events = [
+        s3_record("x.jpg", 500, "e", name=name, bucket=bucket)
+        for name in ("ObjectCreated:Put", "ObjectRemoved:Delete")
+        for bucket in ("other", "photos2", "a-team-b")
+    ]
+    answer = aws_lambda.handler(s3_event(*events), context)
+    assert answer["outcomes"] == {"rejected:bucket-not-allowed": 6}
+    assert scripted.seen == []
+
+
+@pytest.mark.matrix(44)
+def test_a_bucket_of_another_account_is_denied(
+    aws: Cloud, scripted: ScriptedServer, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 compares, and answers 403 where the bucket is another's."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
+    monkeypatch.setenv("THUMBNAILER_EXPECTED_OWNER", "123456789012")
+    monkeypatch.setenv("THUMBNAILER_FAILED_PREFIX", "")
+    scripted.play(error(403, "AccessDenied"))
+    answer = aws_lambda.handler(s3_event(s3_record("x.jpg", 500, "e")), context)
+    assert answer["outcomes"] == {"rejected:access-denied": 1}
+    (seen,) = scripted.seen
+    assert seen.headers["x-amz-expected-bucket-owner"] == "123456789012"
 
 
 def test_one_connection_serves_one_invocation_after_the_other(
@@ -388,7 +430,7 @@ def test_one_connection_serves_one_invocation_after_the_other(
     event = s3_event(s3_record("x.jpg", len(samples["rocket.jpg"]), "e1"))
     seen = []
     for _ in range(3):
-        scripted.play(whole(samples["rocket.jpg"]), Answer(200, {"ETag": '"t"'}))
+        scripted.play(whole(samples["rocket.jpg"]), Answer(200, {"ETag": '"t"'}), whole(samples["rocket.jpg"]))
         aws_lambda.handler(event, context)
         seen.append(scripted.connections)
     assert seen[0] <= 2

@@ -333,6 +333,8 @@ def test_the_same_event_many_times_over_a_bad_network_makes_one_and_the_same_thu
     assert (messages, cloud.thumbnails(), cloud.thumbnail("x.jpg")["ETag"]) == ([], ["x.jpg"], first)
 
 
+@pytest.mark.matrix(23)
+@pytest.mark.matrix(24)
 def test_a_source_overwritten_while_its_thumbnail_is_put_ends_as_the_newer_one(
     door: Door, cloud: Cloud, proxy: FaultProxy, picture: bytes, samples: dict[str, bytes]
 ) -> None:
@@ -346,10 +348,9 @@ def test_a_source_overwritten_while_its_thumbnail_is_put_ends_as_the_newer_one(
     older = cloud.put("x.jpg", picture)
     proxy.rule = overwritten
     assert door(s3_event(older)).ends == {"x.jpg": "stored"}
-    made = cloud.thumbnail("x.jpg")
-    assert (made["ContentType"], made["Metadata"]["source-etag"]) == ("image/jpeg", older["s3"]["object"]["eTag"])
-    for event in (*newer, older):  # in the wrong order, too: what is read is what is there
-        door(s3_event(event))
+    for event in (None, *newer, older):  # in the wrong order, too: what is read is what is there
+        if event is not None:
+            door(s3_event(event))
         made = cloud.thumbnail("x.jpg")
         assert made["ContentType"] == "image/png"
         assert made["Metadata"]["source-etag"] == newer[0]["s3"]["object"]["eTag"]

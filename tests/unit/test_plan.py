@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from thumbnailer.costs import PREFERENCE, Capability
 from thumbnailer.errors import (
+    BucketNotAllowed,
     Filtered,
     FolderMarker,
     KeyTooLong,
@@ -267,6 +268,14 @@ def test_the_users_metadata_is_carried_over_up_to_what_s3_takes(spare: int) -> N
 def test_an_ordinary_record_is_not_refused() -> None:
     refuse_event(EVENT, settings(), TIER)
     refuse_headers(EVENT, SOURCE, settings(), TIER)
+
+
+@pytest.mark.matrix(44)
+@pytest.mark.parametrize("kind", EventKind)
+def test_events_of_a_bucket_that_is_no_source_are_rejected_whatever_they_tell(kind: EventKind) -> None:
+    with pytest.raises(BucketNotAllowed, match="THUMBNAILER_SOURCES=other,more-"):
+        refuse_event(replace(EVENT, kind=kind), settings(SOURCES="other,more-*"), TIER)
+    refuse_event(EVENT, settings(SOURCES="other,photos"), TIER)
 
 
 @pytest.mark.matrix(42)

@@ -36,10 +36,12 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         renditions=parse_renditions("128x128"),
         destination="{bucket}-resized",
         key="{key}",
+        sources=(),
         include=(),
         exclude=(),
         engine=None,
         transport="auto",
+        expected_owner=None,
         memory_mb=None,
         max_pixels=None,
         max_bytes=None,
@@ -67,10 +69,12 @@ def test_every_variable_is_read_into_its_field() -> None:
         RENDITIONS="a=1x1,b=2x2",
         DESTINATION="thumbs",
         KEY="{name}/{key}",
+        SOURCES="photos,team-*",
         INCLUDE="*.jpg, *.png",
         EXCLUDE="tmp/*",
         ENGINE="vips",
         TRANSPORT="aioboto3",
+        EXPECTED_OWNER="123456789012",
         MEMORY_MB="1769",
         MAX_PIXELS="1",
         MAX_BYTES="2",
@@ -95,10 +99,12 @@ def test_every_variable_is_read_into_its_field() -> None:
         renditions=parse_renditions("a=1x1,b=2x2"),
         destination="thumbs",
         key="{name}/{key}",
+        sources=("photos", "team-*"),
         include=("*.jpg", "*.png"),
         exclude=("tmp/*",),
         engine=EngineName.VIPS,
         transport="aioboto3",
+        expected_owner="123456789012",
         memory_mb=1769,
         max_pixels=1,
         max_bytes=2,
@@ -229,6 +235,36 @@ def test_mistakes_between_settings_are_all_reported() -> None:
 
 
 # --- destinations and globs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.matrix(44)
+def test_an_expected_owner_is_refused_with_the_client_that_cannot_say_it() -> None:
+    message = mistakes(EXPECTED_OWNER="123456789012", TRANSPORT="obstore")
+    assert "THUMBNAILER_TRANSPORT must be auto or aioboto3" in message
+    for transport in ("auto", "aioboto3"):
+        assert settings(EXPECTED_OWNER="123456789012", TRANSPORT=transport).expected_owner == "123456789012"
+
+
+@pytest.mark.parametrize("account", ["", "12345678901", "1234567890123", "12345678901x", "١٢٣٤٥٦٧٨٩٠١٢"])
+def test_an_owner_is_an_account_id(account: str) -> None:
+    assert f"THUMBNAILER_EXPECTED_OWNER={account!r}" in mistakes(EXPECTED_OWNER=account)
+
+
+@pytest.mark.matrix(44)
+@pytest.mark.parametrize(
+    ("sources", "bucket", "expected"),
+    [
+        ("", "anything", True),
+        ("photos", "photos", True),
+        ("photos", "photos2", False),
+        ("photos", "my-photos", False),
+        ("photos, team-*", "team-a", True),
+        ("photos, team-*", "a-team-b", False),
+        ("photos, team-*", "Photos", False),
+    ],
+)
+def test_sources_are_the_buckets_that_a_glob_matches(sources: str, bucket: str, expected: bool) -> None:
+    assert settings(SOURCES=sources).may_be_source(bucket) == expected
 
 
 @pytest.mark.matrix(42)

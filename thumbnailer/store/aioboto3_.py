@@ -12,8 +12,8 @@ import aiohttp
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
-from thumbnailer.errors import ObjectMissing, StoreError, StoreRefused, StoreUnavailable
-from thumbnailer.objects import ObjectBody, ObjectHeaders, PutHeaders, StoreConfig, sendable
+from thumbnailer.errors import BucketMissing, ObjectMissing, StoreError, StoreRefused, StoreUnavailable
+from thumbnailer.objects import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
 from thumbnailer.store.s3 import CHUNK, Retry, S3Body, error_for
 
 T = TypeVar("T")
@@ -34,9 +34,9 @@ class Aioboto3Store:
         self._refreshed_at = float("-inf")
 
     @asynccontextmanager
-    async def open(self, bucket: str, key: str, version_id: str | None = None) -> AsyncIterator[ObjectBody]:
+    async def open(self, bucket: str, key: str) -> AsyncIterator[ObjectBody]:
         what = f"GET {bucket}/{key!r}"
-        asked = {"Bucket": bucket, "Key": key} | ({"VersionId": version_id} if version_id else {})
+        asked = self._asked(bucket, key)
 
         async def get(**more: str) -> _Answer:
             client = await self._client()
@@ -62,8 +62,19 @@ class Aioboto3Store:
         finally:
             body.close()
 
+    async def head(self, bucket: str, key: str) -> ObjectVersion | None:
+        async def attempt() -> ObjectVersion | None:
+            client = await self._client()
+            try:
+                answer = await _mapped(f"HEAD {bucket}/{key!r}", client.head_object(**self._asked(bucket, key)))
+            except (ObjectMissing, BucketMissing):
+                return None
+            return _version(answer)
+
+        return await Retry(self._config, self._refresh).run(attempt)
+
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
-        asked = {"Bucket": bucket, "Key": key, "Body": data, **_arguments(headers)}
+        asked = {**self._asked(bucket, key), "Body": data, **_arguments(headers)}
 
         async def attempt() -> None:
             client = await self._client()
@@ -75,7 +86,7 @@ class Aioboto3Store:
         async def attempt() -> None:
             client = await self._client()
             try:
-                await _mapped(f"DELETE {bucket}/{key!r}", client.delete_object(Bucket=bucket, Key=key))
+                await _mapped(f"DELETE {bucket}/{key!r}", client.delete_object(**self._asked(bucket, key)))
             except ObjectMissing:
                 return
 
@@ -84,6 +95,10 @@ class Aioboto3Store:
     async def aclose(self) -> None:
         self._current = None
         await self._exit.aclose()
+
+    def _asked(self, bucket: str, key: str) -> dict[str, Any]:
+        owner = self._config.expected_owner
+        return {"Bucket": bucket, "Key": key} | ({"ExpectedBucketOwner": owner} if owner else {})
 
     async def _client(self) -> Any:
         async with self._making:
@@ -143,12 +158,17 @@ def _error(what: str, error: ClientError) -> StoreError:
     )
 
 
-def _headers(answer: _Answer) -> ObjectHeaders:
+def _version(answer: _Answer) -> ObjectVersion:
     etag = answer.get("ETag")
+    return ObjectVersion(etag.strip('"') if etag else None, answer.get("VersionId"))
+
+
+def _headers(answer: _Answer) -> ObjectHeaders:
+    version = _version(answer)
     return ObjectHeaders(
         size=answer["ContentLength"],
-        etag=etag.strip('"') if etag else None,
-        version_id=answer.get("VersionId"),
+        etag=version.etag,
+        version_id=version.version_id,
         content_type=answer.get("ContentType"),
         cache_control=answer.get("CacheControl"),
         content_disposition=answer.get("ContentDisposition"),

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 from typing import Final, Literal, NamedTuple, TypeVar
 
-from thumbnailer.objects import ObjectBody, ObjectStore, PutHeaders, StoreConfig
+from thumbnailer.objects import ObjectBody, ObjectStore, ObjectVersion, PutHeaders, StoreConfig
 from thumbnailer.store.s3 import ObstoreCannot
 
 T = TypeVar("T")
@@ -34,6 +34,8 @@ def choose_transport(
     """The store for `config` in an environment like `env`; `exists` says whether a file is there."""
     if config.transport != "auto":
         return Choice(config.transport, "as configured")
+    if config.expected_owner:
+        return Choice("aioboto3", "obstore signs no x-amz-expected-bucket-owner")
     if config.region.startswith(_OTHER_PARTITIONS) and config.endpoint_url is None:
         return Choice("aioboto3", f"obstore knows no endpoint for {config.region}")
     for variable, feature in _ONLY_AIOBOTO3.items():
@@ -101,9 +103,12 @@ class FallbackStore:
         self._buckets: set[str] = set()
 
     @asynccontextmanager
-    async def open(self, bucket: str, key: str, version_id: str | None = None) -> AsyncIterator[ObjectBody]:
+    async def open(self, bucket: str, key: str) -> AsyncIterator[ObjectBody]:
         async with AsyncExitStack() as stack:
-            yield await self._do(bucket, lambda store: stack.enter_async_context(store.open(bucket, key, version_id)))
+            yield await self._do(bucket, lambda store: stack.enter_async_context(store.open(bucket, key)))
+
+    async def head(self, bucket: str, key: str) -> ObjectVersion | None:
+        return await self._do(bucket, lambda store: store.head(bucket, key))
 
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
         await self._do(bucket, lambda store: store.put(bucket, key, data, headers))

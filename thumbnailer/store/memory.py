@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from thumbnailer.errors import BucketMissing, ObjectMissing
-from thumbnailer.objects import ObjectBody, ObjectHeaders, PutHeaders, sendable
+from thumbnailer.objects import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, sendable
 
 
 class _Body(NamedTuple):
@@ -29,11 +29,14 @@ class MemoryStore:
         self._objects: dict[str, dict[str, dict[str, _Body | None]]] = {bucket: {} for bucket in buckets}
 
     @asynccontextmanager
-    async def open(self, bucket: str, key: str, version_id: str | None = None) -> AsyncIterator[ObjectBody]:
-        versions = self._versions(bucket, key)
-        if (body := versions.get(version_id or next(reversed(versions), ""))) is None:
+    async def open(self, bucket: str, key: str) -> AsyncIterator[ObjectBody]:
+        if (body := self._newest(bucket, key)) is None:
             raise ObjectMissing(f"GET {bucket}/{key!r}: no such object")
         yield body
+
+    async def head(self, bucket: str, key: str) -> ObjectVersion | None:
+        body = self._newest(bucket, key) if bucket in self._objects else None
+        return body and body.headers.version
 
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
         """`puts` keeps the headers, storage class and encryption too, of the last PUT of each bucket and key."""
@@ -48,6 +51,10 @@ class MemoryStore:
         versions[id_] = None
 
     async def aclose(self) -> None: ...
+
+    def _newest(self, bucket: str, key: str) -> _Body | None:
+        versions = self._versions(bucket, key)
+        return versions.get(next(reversed(versions), ""))
 
     def _next(self, bucket: str, key: str) -> tuple[dict[str, _Body | None], str]:
         versions = self._versions(bucket, key)

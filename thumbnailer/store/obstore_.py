@@ -18,8 +18,8 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from thumbnailer.errors import ObjectMissing, StoreError, StoreRefused, StoreUnavailable
-from thumbnailer.objects import ObjectBody, ObjectHeaders, PutHeaders, StoreConfig, sendable
+from thumbnailer.errors import BucketMissing, ObjectMissing, StoreError, StoreRefused, StoreUnavailable
+from thumbnailer.objects import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
 from thumbnailer.store.s3 import BucketElsewhere, ObstoreCannot, Retry, S3Body, error_for
 
 if TYPE_CHECKING:
@@ -57,17 +57,15 @@ class ObstoreStore:
         self._stores: OrderedDict[tuple[str, str | None, str | None], S3Store] = OrderedDict()
 
     @asynccontextmanager
-    async def open(self, bucket: str, key: str, version_id: str | None = None) -> AsyncIterator[ObjectBody]:
+    async def open(self, bucket: str, key: str) -> AsyncIterator[ObjectBody]:
         what = _what("GET", bucket, key)
-        # measured: an empty version would be sent, as `?versionId=`
-        base: GetOptions = {"version": version_id} if version_id else {}
 
         async def first() -> GetResult:
-            return await _mapped(what, obstore.get_async(self._store(bucket), key, options=base))
+            return await _mapped(what, obstore.get_async(self._store(bucket), key))
 
         async def rest(offset: int) -> _Stream:
             # both: a store that does not know If-Match still must not hand out another object's end
-            options: GetOptions = {**base, "range": {"offset": offset}, "if_match": result.meta["e_tag"]}
+            options: GetOptions = {"range": {"offset": offset}, "if_match": result.meta["e_tag"]}
             part = await _mapped(what, obstore.get_async(self._store(bucket), key, options=options))
             if part.meta["e_tag"] != result.meta["e_tag"] or part.meta["size"] != result.meta["size"]:
                 raise StoreRefused(f"{what}: the object changed while it was read")
@@ -81,6 +79,19 @@ class ObstoreStore:
             yield body
         finally:
             body.close()
+
+    async def head(self, bucket: str, key: str) -> ObjectVersion | None:
+        what = _what("HEAD", bucket, key)
+        _check(what, bucket, key)
+
+        async def attempt() -> ObjectVersion | None:
+            try:
+                meta = await _mapped(what, obstore.head_async(self._store(bucket), key))
+            except (ObjectMissing, BucketMissing):
+                return None
+            return ObjectVersion(_bare(meta["e_tag"]), meta["version"])
+
+        return await self._retry(bucket).run(attempt)
 
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
         what = _what("PUT", bucket, key)
@@ -187,12 +198,15 @@ def _what(verb: str, bucket: str, key: str) -> str:
     return f"{verb} {bucket}/{key!r}"
 
 
+def _bare(etag: str | None) -> str | None:
+    return etag and etag.strip('"')
+
+
 def _headers(result: GetResult) -> ObjectHeaders:
     meta, attributes = result.meta, result.attributes
-    etag = meta["e_tag"]
     return ObjectHeaders(
         size=meta["size"],
-        etag=etag and etag.strip('"'),
+        etag=_bare(meta["e_tag"]),
         version_id=meta["version"],
         content_type=attributes.get("Content-Type"),
         cache_control=attributes.get("Cache-Control"),

@@ -90,6 +90,8 @@ _BY_STATUS: Final[dict[int, type[StoreError]]] = {
     429: StoreThrottled,
     503: StoreThrottled,
 }
+# what a HEAD is answered when the token has run out: without a body there is no code
+_WITHOUT_CODE: Final[dict[int, type[StoreError]]] = {400: CredentialsExpired}
 _HINTS: Final = {
     "RequestTimeTooSkewed": "; this machine's clock is more than 15 minutes off",
     "SignatureDoesNotMatch": "; the secret key does not belong to the key id",
@@ -98,7 +100,9 @@ _HINTS: Final = {
 
 def error_for(what: str, status: int, code: str | None) -> StoreError:
     """The error an HTTP answer stands for; `what` names the operation and object, for people."""
-    kind = _BY_CODE.get(code or "") or _BY_STATUS.get(status)
+    kind = _BY_CODE[code] if code in _BY_CODE else _BY_STATUS.get(status)
+    if code is None:
+        kind = _WITHOUT_CODE.get(status, kind)
     if kind is None:
         kind = StoreUnavailable if status >= 500 else StoreRefused
     return kind(f"{what}: {status} {code or 'without a code'}{_HINTS.get(code or '', '')}")

@@ -1,0 +1,260 @@
+"""Money from measured cells: examples worked out by hand, and what holds for every cell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.costing import (
+    BreakEven,
+    Cost,
+    LambdaCell,
+    Load,
+    Requests,
+    Task,
+    billed_ms,
+    break_even,
+    cell_cost,
+    fargate_cost,
+    fargate_month,
+    lambda_cost,
+    lambda_month,
+    pictures_per_task,
+    sqs_requests,
+    tasks_for,
+)
+from bench.prices import load_prices
+from tests.bench.results import lambda_cell, task_cell
+
+PRICES = load_prices()
+NO_REQUESTS = Requests(get=0, put=0)
+cells = st.builds(
+    LambdaCell,
+    memory_mb=st.integers(128, 10_240),
+    billed_ms=st.floats(1, 900_000),
+    records=st.floats(0.1, 10_000),
+    requests=st.builds(
+        Requests, *[st.floats(0, 20) for _ in ("get", "head", "put", "sqs")], log_bytes=st.floats(0, 10_000)
+    ),
+    architecture=st.sampled_from(["x86", "arm64"]),
+)
+tasks = st.builds(
+    Task,
+    vcpus=st.just(1),
+    memory_gb=st.sampled_from([2, 4, 8]),
+    images_per_second=st.floats(1, 500),
+    requests=st.just(Requests()),
+    spot=st.booleans(),
+)
+loads = st.builds(Load, duty=st.floats(0.01, 1), least_tasks=st.integers(0, 5), headroom=st.floats(0.2, 1))
+
+
+# --- worked examples ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("memory_mb", "usd"),
+    [(128, 0.41), (512, 1.03), (1024, 1.87), (1769, 3.08), (3008, 5.10), (3538, 5.96), (5307, 8.84), (10_240, 16.87)],
+)
+def test_a_million_invocations_of_a_tenth_of_a_second(memory_mb: int, usd: float) -> None:
+    cost = lambda_cost(LambdaCell(memory_mb, 100, 1, NO_REQUESTS), PRICES)
+    assert cost.total == pytest.approx(usd, abs=0.005)
+    assert cost.lambda_requests == pytest.approx(0.20)
+
+
+def test_one_get_and_four_puts_cost_more_than_the_time() -> None:
+    cost = lambda_cost(LambdaCell(1769, 100, 1, Requests(get=1, put=4)), PRICES)
+    assert cost.s3_get + cost.s3_put == pytest.approx(20.40)
+    assert cost.compute + cost.lambda_requests == pytest.approx(3.08, abs=0.005)
+
+
+def test_a_head_each_adds_forty_cents() -> None:
+    assert lambda_cost(LambdaCell(128, 1, 1, Requests(head=1)), PRICES).s3_head == pytest.approx(0.40)
+
+
+def test_a_queue_of_batches_of_ten_costs_a_send_and_two_tenths() -> None:
+    def cost(batch: int) -> float:
+        return lambda_cost(LambdaCell(128, 1, batch, Requests(sqs=sqs_requests(batch))), PRICES).sqs
+
+    assert cost(10) == pytest.approx(0.40 + 0.04 + 0.04)
+    assert cost(1) == pytest.approx(1.20)
+    assert cost(100) == pytest.approx(cost(10))  # no request takes more than ten
+
+
+def test_ten_pictures_in_an_invocation_as_the_deployment_guide_reckons() -> None:
+    cost = lambda_cost(LambdaCell(1769, 300, 10, Requests(sqs=sqs_requests(10), log_bytes=810)), PRICES)
+    assert cost.compute == pytest.approx(0.86, abs=0.005)
+    assert cost.lambda_requests == pytest.approx(0.02)
+    assert cost.logs == pytest.approx(0.41, abs=0.005)
+    assert cost.total == pytest.approx(7.17, abs=0.01)
+
+
+def test_an_hour_of_one_processor() -> None:
+    hour_of_lambda = lambda_cost(LambdaCell(1769, 3_600_000, 1_000_000, NO_REQUESTS), PRICES).compute
+    assert hour_of_lambda == pytest.approx(0.1037, abs=0.00005)
+    task = Task(1, 2, 10, NO_REQUESTS, public_ipv4=False)
+    assert task.hour(PRICES) == pytest.approx(0.0494, abs=0.00005)
+    arm = LambdaCell(1769, 3_600_000, 1_000_000, NO_REQUESTS, "arm64")
+    assert lambda_cost(arm, PRICES).compute == pytest.approx(0.0829, abs=0.00005)
+    assert replace(task, architecture="arm64").hour(PRICES) == pytest.approx(0.0395, abs=0.00005)
+
+
+def test_at_equal_speed_a_task_pays_when_it_is_busy_for_48_percent() -> None:
+    """Of a processor that makes 10 images a second; Lambda's own requests apart, as in the example."""
+    lambda_ = replace(lambda_cost(LambdaCell(1769, 100, 1, NO_REQUESTS), PRICES), lambda_requests=0)
+    task = Task(1, 2, 10, NO_REQUESTS, public_ipv4=False)
+    assert break_even(lambda_, task, PRICES).busy_share == pytest.approx(0.48, abs=0.005)
+    spot = break_even(lambda_, replace(task, spot=True), PRICES).busy_share
+    assert spot == pytest.approx((0.0133 + 2 * 0.0015) / 0.1037, abs=0.001)
+
+
+def test_break_even_by_hand() -> None:
+    """A task of 0.05437 an hour, always running, costs 39.69 a month; Lambda costs 3.08 a million more in compute."""
+    lambda_ = lambda_cost(LambdaCell(1769, 100, 1), PRICES)
+    task = Task(1, 2, 10)
+    found = break_even(lambda_, task, PRICES, Load(duty=1, least_tasks=1, headroom=0.8))
+    assert task.hour(PRICES) * 730 == pytest.approx(39.69, abs=0.005)
+    assert found.first == pytest.approx(39.69 / 3.0793 * 1e6, rel=1e-3)
+    assert pictures_per_task(task, Load()) == pytest.approx(730 * 3600 * 10 * 0.8)
+    assert found.first is not None
+    assert found.first < pictures_per_task(task, Load())
+
+
+# --- what holds for every cell ------------------------------------------------------------------------------------
+
+
+@given(cells)
+def test_a_total_is_the_sum_of_its_lines_and_none_is_negative(cell: LambdaCell) -> None:
+    cost = lambda_cost(cell, PRICES)
+    assert cost.total == pytest.approx(sum(cost.lines().values()))
+    assert all(line >= 0 for line in cost.lines().values())
+    assert Cost(**cost.lines()) == cost
+
+
+@given(cells)
+def test_compute_is_the_price_of_a_gb_second_over_images_per_gb_second(cell: LambdaCell) -> None:
+    price = PRICES.gb_second(cell.architecture)
+    assert lambda_cost(cell, PRICES).compute == pytest.approx(1e6 * price / cell.images_per_gb_second)
+    assert cell.images_per_gb_second * cell.mb_seconds_per_image == pytest.approx(1024)
+    assert cell.images_per_second_per_mb * 1024 == pytest.approx(cell.images_per_gb_second)
+
+
+@given(cells, st.integers(2, 10))
+def test_twice_the_memory_at_half_the_time_costs_the_same(cell: LambdaCell, times: int) -> None:
+    other = replace(cell, memory_mb=cell.memory_mb * times, billed_ms=cell.billed_ms / times)
+    assert lambda_cost(other, PRICES).total == pytest.approx(lambda_cost(cell, PRICES).total)
+
+
+@given(cells, st.floats(1.01, 100))
+def test_more_records_in_the_same_time_never_cost_more(cell: LambdaCell, times: float) -> None:
+    other = replace(cell, records=cell.records * times)
+    assert lambda_cost(other, PRICES).total < lambda_cost(cell, PRICES).total
+
+
+@given(st.lists(st.floats(0.001, 1000), min_size=1), st.floats(0, 5000))
+def test_every_invocation_is_rounded_up_by_less_than_a_millisecond(durations: list[float], init: float) -> None:
+    billed = billed_ms(durations, init)
+    assert sum(durations) + init <= billed + 1e-6
+    assert billed <= sum(durations) + init + len(durations) + 1
+
+
+def test_a_millisecond_sharp_is_one() -> None:
+    assert billed_ms([1.0, 1.0001, 0.2]) == 1 + 2 + 1
+    assert billed_ms([1.0], init_ms=28.6) == 30
+
+
+@given(tasks, st.floats(0.01, 1))
+def test_half_as_busy_is_twice_the_compute(task: Task, busy: float) -> None:
+    full, partly = fargate_cost(task, PRICES), fargate_cost(task, PRICES, busy)
+    assert partly.compute * busy == pytest.approx(full.compute)
+    assert partly.total - partly.compute == pytest.approx(full.total - full.compute)
+
+
+@given(tasks, loads, st.floats(0, 1e10), st.floats(1, 10))
+def test_more_pictures_never_cost_less(task: Task, load: Load, pictures: float, times: float) -> None:
+    assert fargate_month(task, PRICES, load, pictures * times) >= fargate_month(task, PRICES, load, pictures)
+
+
+@given(tasks, loads, st.floats(1, 1e10))
+def test_there_are_tasks_enough_and_not_one_too_many(task: Task, load: Load, pictures: float) -> None:
+    count, each = tasks_for(task, load, pictures), pictures_per_task(task, load)
+    assert count * each >= pictures * (1 - 1e-9)
+    assert count == load.fewest_busy or (count - 1) * each < pictures
+
+
+@given(tasks, loads, st.floats(0.1, 300))
+def test_break_even_is_where_the_two_curves_cross(task: Task, load: Load, compute: float) -> None:
+    lambda_ = Cost(compute=compute, s3_get=0.40, s3_put=5.00)
+    found = break_even(lambda_, task, PRICES, load)
+    each = pictures_per_task(task, load)
+
+    def cheaper(pictures: float) -> bool:
+        return fargate_month(task, PRICES, load, pictures) < lambda_month(lambda_, pictures)
+
+    if found.first is None or found.for_good is None:
+        assert found == BreakEven(None, None, found.busy_share)
+        assert not any(cheaper(each * tasks * 0.999) for tasks in (1, 2, 10, 1000))
+        return
+    assert found.first <= found.for_good
+    for point in (found.first, found.for_good):
+        assert fargate_month(task, PRICES, load, point * (1 - 1e-9)) == pytest.approx(
+            lambda_month(lambda_, point), rel=1e-6
+        )
+    for share in (0.01, 0.3, 0.9, 0.999):
+        assert not cheaper(found.first * share)
+    for times in (1.001, 1.1, 1.5, 2, 3, 7.7, 50, 1000):
+        assert cheaper(found.for_good * times)
+
+
+def test_a_task_that_never_pays_says_so() -> None:
+    slow = Task(1, 2, 1)
+    lambda_ = Cost(compute=1.0, s3_get=0.40, s3_put=5.00)
+    assert break_even(lambda_, slow, PRICES).first is None
+    assert break_even(lambda_, slow, PRICES).busy_share > 1
+    dearer_requests = replace(slow, requests=Requests(put=3))
+    assert break_even(lambda_, dearer_requests, PRICES) == BreakEven(None, None, math.inf)
+
+
+def test_the_rarer_the_pictures_come_the_later_an_idle_task_pays() -> None:
+    lambda_ = lambda_cost(LambdaCell(1769, 100, 1), PRICES)
+    points = [break_even(lambda_, Task(1, 2, 30), PRICES, Load(duty=duty)).for_good for duty in (1, 0.5, 0.25)]
+    assert None not in points
+    assert points == sorted(points, key=lambda point: point or 0)
+    never = break_even(lambda_, Task(1, 2, 30), PRICES, Load(duty=0.25, least_tasks=0)).first
+    assert never is not None
+    assert never < (points[2] or 0)  # nothing runs while nothing comes
+
+
+def test_a_measured_cell_costs_what_its_numbers_do() -> None:
+    measured = lambda_cell(512, "vips")
+    rates = [measured.median(name) or 0 for name in ("billed_ms_per_image", "images_per_gb_second")]
+    cost = cell_cost(measured, PRICES)
+    assert cost.compute == pytest.approx(1e6 * PRICES.gb_second("x86") / rates[1])
+    assert cost == lambda_cost(LambdaCell(512, 10 * rates[0], 10, Requests(sqs=1.2)), PRICES)
+    for platform in ("fargate", "fargate-spot"):
+        task = task_cell(platform, 1, 2048)
+        same = Task(1, 2, task.median("images_per_second") or 0, Requests(sqs=1.2), spot=platform == "fargate-spot")
+        assert cell_cost(task, PRICES) == fargate_cost(same, PRICES)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: Task(1, 1, 10),
+        lambda: Task(3, 8, 10),
+        lambda: Task(1, 2, 0),
+        lambda: LambdaCell(0, 100, 1),
+        lambda: LambdaCell(128, 100, 0),
+        lambda: Load(duty=0),
+        lambda: Load(least_tasks=-1),
+        lambda: fargate_cost(Task(1, 2, 10), PRICES, busy=0),
+    ],
+)
+def test_what_cannot_be_is_refused(wrong: object) -> None:
+    assert callable(wrong)
+    with pytest.raises(ValueError, match=r"above 0|no task"):
+        wrong()

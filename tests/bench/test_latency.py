@@ -1,0 +1,349 @@
+"""The proxy that makes an S3 as far away as asked: no byte changes, waits and rates are kept, peers may misbehave."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import random
+import socket
+import socketserver
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import pytest
+
+from bench.beside import NotStarted
+from bench.latency import MB, PRESETS, REPORT, Distance, Pace, Running, Wait, latency_proxy, with_tail
+from tests.servers import Answer, ScriptedServer, whole
+
+BODY = random.Random(7).randbytes(1_000_000)
+LOOPBACK = PRESETS["loopback"]
+
+
+def connect(proxy: Running) -> http.client.HTTPConnection:
+    parts = urlsplit(proxy.url)
+    return http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
+
+
+def ask_once(proxy: Running, method: str) -> tuple[float, bytes]:
+    with closing(connect(proxy)) as connection:
+        return ask(connection, method)
+
+
+def ask(connection: http.client.HTTPConnection, method: str, body: bytes | None = None) -> tuple[float, bytes]:
+    """Seconds to the answer's head, and its body."""
+    connection.request(method, "/bucket/key", body)
+    sent = time.perf_counter()
+    answer = connection.getresponse()
+    return time.perf_counter() - sent, answer.read()
+
+
+# --- nothing is changed -------------------------------------------------------------------------------------------
+
+GET = b"GET /b/red+flower%2F1.jpg?x=1&y HTTP/1.1\r\nHost: s3.test\r\nX-Amz-Odd:  kept \r\n\r\n"
+PUT = b"PUT /b/k HTTP/1.1\r\nhost: s3.test\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = b"PUT /b/k HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"
+OK = b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 3\r\n\r\nabc'
+IN_CHUNKS = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+EXCHANGES = {
+    "a length": (GET, OK),
+    "a body": (PUT, OK),
+    "chunks both ways": (CHUNKED, IN_CHUNKS + b"3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n"),
+    "chunks with a trailer": (GET, IN_CHUNKS + b"1\r\na\r\n0\r\nX: y\r\nZ: 1\r\n\r\n"),
+    "no body after HEAD": (b"HEAD /b/k HTTP/1.1\r\nHost: h\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"),
+    "no content": (b"DELETE /b/k HTTP/1.1\r\nHost: h\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"),
+    "not modified": (GET, b"HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n"),
+    "an empty body": (GET, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    "a go-ahead": (PUT, b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    "until it closes": (GET, b"HTTP/1.0 200 OK\r\nServer: old\r\n\r\nall that comes"),
+}  # fmt: skip
+
+
+class RawServer(socketserver.ThreadingTCPServer):
+    """Answers each request of `length` bytes with `answer`; closes then where the answer is HTTP/1.0."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    length = 0
+    answer = b""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), RawHandler)
+        self.seen: list[bytes] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class RawHandler(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        assert isinstance(self.server, RawServer)
+        while request := self.request.recv(self.server.length, socket.MSG_WAITALL):
+            self.server.seen.append(request)
+            self.request.sendall(self.server.answer)
+            if self.server.answer.startswith(b"HTTP/1.0"):
+                return
+
+
+def received(client: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count and (piece := client.recv(count - len(data))):
+        data += piece
+    return data
+
+
+@pytest.fixture(scope="module")
+def raw() -> Iterator[tuple[RawServer, Running]]:
+    with RawServer() as server, latency_proxy(server.url, LOOPBACK) as proxy:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield server, proxy
+        server.shutdown()
+
+
+@pytest.mark.parametrize("name", EXCHANGES)
+def test_every_byte_passes_as_it_is_and_the_connection_is_kept(name: str, raw: tuple[RawServer, Running]) -> None:
+    server, proxy = raw
+    request, answer = EXCHANGES[name]
+    server.length, server.answer, server.seen = len(request), answer, []
+    times = 1 if answer.startswith(b"HTTP/1.0") else 3
+    with socket.create_connection(("127.0.0.1", urlsplit(proxy.url).port), 10) as client:
+        for _ in range(times):
+            client.sendall(request)
+            assert received(client, len(answer)) == answer
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+    assert server.seen == [request] * times
+
+
+def test_large_bodies_pass_both_ways(scripted: ScriptedServer) -> None:
+    scripted.answer_by_method(GET=whole(BODY), PUT=Answer())
+    with latency_proxy(scripted.url, LOOPBACK) as proxy:
+        connection = connect(proxy)
+        for _ in range(2):
+            assert ask(connection, "PUT", BODY)[1] == b""
+            assert ask(connection, "GET")[1] == BODY
+        connection.close()
+        report = proxy.report()
+    assert [request.body for request in scripted.seen if request.method == "PUT"] == [BODY, BODY]
+    assert report["bytes_up"] == report["bytes_down"] == 2 * len(BODY)
+    assert report["requests"] == {"PUT": 2, "GET": 2}
+    assert report["statuses"] == {"200": 4}
+    assert scripted.connections == 1
+
+
+# --- waits and rates ----------------------------------------------------------------------------------------------
+
+
+def test_the_first_byte_comes_no_earlier_than_asked(scripted: ScriptedServer) -> None:
+    scripted.answer_by_method(GET=whole(b"x"), HEAD=whole(b""), PUT=Answer(), DELETE=Answer(204))
+    with latency_proxy(scripted.url, Distance(Wait(40), Wait(120))) as proxy:
+        connection = connect(proxy)
+        took = {m: min(ask(connection, m)[0] for _ in range(3)) for m in ("GET", "HEAD", "PUT", "DELETE")}
+        connection.close()
+        report = proxy.report()
+    assert min(took["GET"], took["HEAD"]) >= 0.039
+    assert min(took["PUT"], took["DELETE"]) >= 0.119
+    assert took["PUT"] > 1.5 * took["GET"]
+    assert report["asked_ms"]["get"]["p99"] == 40
+    assert report["first_byte_ms"]["put"]["p50"] >= 120
+
+
+def test_nothing_is_added_where_nothing_is_asked(scripted: ScriptedServer) -> None:
+    """Against a proxy that waits 100 ms: loopback takes less than half of that at its best."""
+    scripted.answer_by_method(GET=whole(b"x"))
+    with latency_proxy(scripted.url, LOOPBACK) as proxy:
+        connection = connect(proxy)
+        assert min(ask(connection, "GET")[0] for _ in range(10)) < 0.05
+        connection.close()
+
+
+def test_waits_of_many_connections_pass_side_by_side(scripted: ScriptedServer) -> None:
+    scripted.answer_by_method(GET=whole(b"x"))
+    with latency_proxy(scripted.url, Distance(get=Wait(1000))) as proxy, ThreadPoolExecutor(20) as pool:
+        started = time.perf_counter()
+        list(pool.map(lambda _: ask_once(proxy, "GET"), range(20)))
+        assert time.perf_counter() - started < 10  # one after the other they would take 20
+        assert proxy.report()["most_at_once"] > 10
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_a_connection_is_no_faster_than_its_rate(method: str, scripted: ScriptedServer) -> None:
+    scripted.answer_by_method(GET=whole(BODY), PUT=Answer())
+    with latency_proxy(scripted.url, Distance(connection_rate=2 * MB)) as proxy:
+        connection = connect(proxy)
+        started = time.perf_counter()
+        ask(connection, method, BODY if method == "PUT" else None)
+        assert time.perf_counter() - started >= 0.4
+        connection.close()
+
+
+def test_all_connections_together_are_no_faster_than_the_total(scripted: ScriptedServer) -> None:
+    scripted.answer_by_method(GET=whole(BODY))
+    with latency_proxy(scripted.url, Distance(total_rate=5 * MB)) as proxy, ThreadPoolExecutor(4) as pool:
+        started = time.perf_counter()
+        assert all(body == BODY for _, body in pool.map(lambda _: ask_once(proxy, "GET"), range(4)))
+        assert time.perf_counter() - started >= 0.7
+
+
+def test_a_pace_is_right_on_the_average_and_does_not_save_up() -> None:
+    pace = Pace(1000)
+    assert [round(pace.due(100, 5.0), 3) for _ in range(3)] == [5.096, 5.196, 5.296]
+    assert pace.due(100, 9.0) == pytest.approx(9.096)
+    assert Pace(None).due(10**9, 5.0) == 5.0
+
+
+def test_a_tail_has_the_median_and_the_p99_that_were_stated() -> None:
+    chance = random.Random(1)
+    draws = sorted(1000 * with_tail(PRESETS["near"], 120, 180).get.draw(chance) for _ in range(20_000))
+    assert statistics.median(draws) == pytest.approx(20, rel=0.05)
+    assert draws[19_800] == pytest.approx(120, rel=0.1)
+    assert with_tail(PRESETS["near"], 120, 180).put == Wait(30, 180)
+
+
+def test_a_tail_is_seen_in_what_is_asked(scripted: ScriptedServer) -> None:
+    scripted.answer_by_method(GET=whole(b"x"))
+    with latency_proxy(scripted.url, Distance(get=Wait(5, 60)), seed=3) as proxy:
+        connection = connect(proxy)
+        for _ in range(60):
+            ask(connection, "GET")
+        connection.close()
+        asked = proxy.report()["asked_ms"]["get"]
+    assert asked["p99"] > 2 * asked["p50"]
+
+
+@pytest.mark.parametrize("wrong", [lambda: Wait(-1), lambda: Wait(0, 10), lambda: Wait(20, 10)])
+def test_waits_that_cannot_be_are_refused(wrong: Callable[[], Wait]) -> None:
+    with pytest.raises(ValueError, match="expected 0 < median <= p99"):
+        wrong()
+
+
+# --- peers that misbehave -----------------------------------------------------------------------------------------
+
+
+def test_a_hundred_connections_are_served_and_kept(scripted: ScriptedServer) -> None:
+    body = BODY[:50_000]
+    scripted.answer_by_method(GET=whole(body), PUT=Answer())
+
+    def client(proxy: Running) -> bool:
+        connection = connect(proxy)
+        alike = [ask(connection, "GET")[1] == body and ask(connection, "PUT", body)[1] == b"" for _ in range(3)]
+        connection.close()
+        return all(alike)
+
+    with latency_proxy(scripted.url, Distance(Wait(20), Wait(30))) as proxy, ThreadPoolExecutor(100) as pool:
+        assert all(pool.map(client, [proxy] * 100))
+        report = proxy.report()
+    assert report["requests"] == {"GET": 300, "PUT": 300}
+    assert report["connections"] == 101  # and the one that asks for the report
+    assert scripted.connections == 100
+    assert report["unreachable"] == report["broken"] == 0
+
+
+def test_a_report_can_start_the_count_anew(scripted: ScriptedServer) -> None:
+    scripted.answer_by_method(GET=whole(b"x"))
+    with latency_proxy(scripted.url, LOOPBACK) as proxy:
+        connection = connect(proxy)
+        ask(connection, "GET")
+        assert proxy.report(reset=True)["requests"] == {"GET": 1}
+        ask(connection, "GET")
+        ask(connection, "GET")
+        assert proxy.report()["requests"] == {"GET": 2}
+        connection.close()
+    assert all(request.target != REPORT for request in scripted.seen)
+
+
+def test_a_server_that_is_not_there_is_a_closed_connection_and_counted() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        with latency_proxy(f"http://127.0.0.1:{unused.getsockname()[1]}", LOOPBACK) as proxy:
+            for _ in range(2):
+                with pytest.raises(http.client.RemoteDisconnected):
+                    ask_once(proxy, "GET")
+            assert proxy.report()["unreachable"] == 2
+
+
+def test_an_answer_that_breaks_off_is_not_made_whole(scripted: ScriptedServer) -> None:
+    scripted.play(Answer(200, {}, BODY, sent=200_000, then="reset"), whole(b"x"))
+    with latency_proxy(scripted.url, LOOPBACK) as proxy:
+        with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+            ask_once(proxy, "GET")
+        assert ask_once(proxy, "GET")[1] == b"x"
+        assert proxy.report()["broken"] == 1
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_opened_anew(scripted: ScriptedServer) -> None:
+    scripted.answer_by_method(GET=whole(b"x"))
+    with latency_proxy(scripted.url, LOOPBACK) as proxy:
+        connection = connect(proxy)
+        assert ask(connection, "GET")[1] == b"x"
+        scripted.close_connections()
+        time.sleep(0.1)
+        assert ask(connection, "GET")[1] == b"x"
+        connection.close()
+    assert scripted.connections == 2
+
+
+@contextmanager
+def half_a_request(proxy: Running, sent: bytes) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", urlsplit(proxy.url).port), 10) as client:
+        client.sendall(sent)
+        yield client
+
+
+def test_clients_that_go_away_and_nonsense_harm_nobody(scripted: ScriptedServer) -> None:
+    scripted.answer_by_method(GET=whole(BODY), PUT=Answer())
+    pieces = (
+        PUT[:-2],
+        PUT[:20],
+        GET,
+        CHUNKED[:-9],
+        b"\x16\x03\x01nonsense\r\n\r\n",
+        b"PUT /b HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+    )
+    with latency_proxy(scripted.url, LOOPBACK) as proxy:
+        for piece in pieces:
+            with half_a_request(proxy, piece):
+                pass
+        assert ask_once(proxy, "GET")[1] == BODY
+        report = proxy.report()
+    assert "Traceback" not in str(report)
+
+
+def test_it_runs_on_the_core_it_is_given_and_ends_with_its_user(scripted: ScriptedServer) -> None:
+    core = min(os.sched_getaffinity(0))
+    with latency_proxy(scripted.url, LOOPBACK, core=core) as proxy:
+        port = urlsplit(proxy.url).port
+        assert proxy.report()["connections"] == 1
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 1)
+    with pytest.raises(NotStarted, match="core 9999 cannot be used"), latency_proxy(scripted.url, LOOPBACK, core=9999):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--target", "ftp://x"], "expected http://host:port"),
+        (["--target", "http://x", "--tail", "120"], "missing 1 required"),
+        (["--target", "http://x", "--tail", "1,2"], "expected 0 < median <= p99"),
+        (["--target", "http://x", "--preset", "moon"], "invalid choice"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: list[str], said: str) -> None:
+    command = [sys.executable, "-m", "bench.latency", *options]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert said in ended.stderr
+
+
+def test_presets_are_in_the_order_of_their_names() -> None:
+    near, published = PRESETS["near"], PRESETS["published"]
+    assert Distance() == LOOPBACK
+    assert 0 < near.get.median_ms < near.put.median_ms < published.get.median_ms
+    assert replace(near, get=Wait(), put=Wait()) == replace(published, get=Wait(), put=Wait())

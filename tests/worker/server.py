@@ -1,0 +1,26 @@
+"""moto's server in a process of its own, so that its work is not the test's: `python -m tests.worker.server`.
+
+Prints its port, and serves until its standard input ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from moto.server import ThreadedMotoServer
+
+import tests.cloud  # noqa: F401  # for its remedy of a race in moto
+
+
+def main() -> None:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    print(server.get_host_and_port()[1], flush=True)
+    sys.stdin.read()
+    server.stop()
+
+
+if __name__ == "__main__":
+    main()
