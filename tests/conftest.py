@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing.util
 import os
 import shutil
@@ -16,6 +17,7 @@ from handler import aws_lambda
 from tests.cloud import Cloud
 from tests.matrix import Matrix
 from tests.servers import ScriptedServer, scripted_server
+from thumbnailer.scratch import Scratch
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,8 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def scratch_files() -> set[str]:
-    """The sources in work, by name; none may be left by anybody."""
-    return {name for name in os.listdir(tempfile.gettempdir()) if name.startswith("thumbnailer-")}
+    """The sources in work, by path; none may be left open by anybody. On Linux they have no name to be found by."""
+    return {each.path for each in gc.get_objects() if isinstance(each, Scratch) and not each.closed}
 
 
 @pytest.fixture(scope="session", autouse=True)

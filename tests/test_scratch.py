@@ -132,7 +132,7 @@ data = open(picture, "rb").read()
 whole = bytes(range(256)) * 1024  # four times the disk
 scratch = Scratch(folder, Reserve())
 scratch.expect(len(whole))
-on_disk = scratch.path.startswith(folder)
+on_disk = os.readlink(scratch.path).startswith(folder)
 for start in range(0, len(whole), 10_000):
     scratch.write(whole[start : start + 10_000])
 same = open(scratch.path, "rb").read() == whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from typing import IO, Final
@@ -13,6 +14,14 @@ MOST_IN_MEMORY: Final = 16 * 1024 * 1024
 """Larger sources are not held in memory: they come back, to where there is room."""
 _COPIED_AT_ONCE: Final = 1024 * 1024
 PREFIX: Final = "thumbnailer-"  # nothing of the key is in the name
+LINUX: Final = sys.platform == "linux"
+
+
+def _nameless(folder: str | None) -> IO[bytes]:
+    """On Linux without a name, so that not even a process that is killed leaves anything. Raises OSError."""
+    make = tempfile.TemporaryFile if LINUX else tempfile.NamedTemporaryFile
+    file: IO[bytes] = make(prefix=PREFIX, dir=folder, buffering=0)
+    return file
 
 
 class Scratch:
@@ -29,14 +38,18 @@ class Scratch:
         self.in_memory = 0
         """bytes that were set aside"""
         try:
-            self._file: IO[bytes] | None = tempfile.NamedTemporaryFile(prefix=PREFIX, dir=folder, buffering=0)
+            self._file: IO[bytes] | None = _nameless(folder)
         except OSError as error:
             self._file, self._full = None, error
 
     @property
     def path(self) -> str:
         """With this process's id, not `self`: that would be another file in a child."""
-        return f"/proc/{os.getpid()}/fd/{self.fileno()}" if self.in_memory else self._opened.name
+        return f"/proc/{os.getpid()}/fd/{self.fileno()}" if LINUX else str(self._opened.name)
+
+    @property
+    def closed(self) -> bool:
+        return self._file is None or self._file.closed
 
     def fileno(self) -> int:
         return self._opened.fileno()

@@ -17,7 +17,7 @@ VISIBILITY = 4
 
 @pytest.fixture
 def aws() -> Iterator[Cloud]:
-    with cloud(VISIBILITY, most_receives=3) as started:
+    with cloud(VISIBILITY, most_receives=2) as started:
         yield started
 
 
