@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def scratch_files() -> set[str]:
     """The sources in work, by path; none may be left open by anybody. On Linux they have no name to be found by."""
-    return {each.path for each in gc.get_objects() if isinstance(each, Scratch) and not each.closed}
+    return {each.path for each in gc.get_objects() if type(each) is Scratch and not each.closed}
 
 
 @pytest.fixture(scope="session", autouse=True)

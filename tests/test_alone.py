@@ -18,7 +18,7 @@ import pytest
 
 from tests.budgets.control_groups import NoControlGroups, memory_group
 from tests.conftest import scratch_files
-from tests.crashing import PYTHONPATH, alive, children, eventually, open_files
+from tests.crashing import PYTHONPATH, alive, children, eventually, open_pipes, waits
 from tests.processing import stored_objects
 from thumbnailer import alone
 from thumbnailer.app import App, build, new_event_loop
@@ -81,11 +81,11 @@ def _first_child() -> None:
 @pytest.fixture(autouse=True)
 def nothing_is_left(_first_child: None) -> Iterator[None]:
     """No process, living or dead, no pipe, no scratch file."""
-    files = open_files()
+    pipes = open_pipes()
     before = children()
     yield
     assert children() <= before
-    assert open_files() == files
+    assert open_pipes() <= pipes
     assert scratch_files() == set()
 
 
@@ -227,7 +227,7 @@ def test_one_that_people_stop_is_not_the_pictures_fault(samples: dict[str, bytes
         pipeline = built(await filled({"wait.jpg": samples["rocket.jpg"]})).pipeline
         before = children()
         task = asyncio.create_task(pipeline.process(created("wait.jpg"), alone=True))
-        child = await begun(before)
+        child = await waiting_child(before)
         os.kill(child, signal.SIGTERM)
         outcome = await task
         await pipeline.aclose()
@@ -239,15 +239,11 @@ def test_one_that_people_stop_is_not_the_pictures_fault(samples: dict[str, bytes
 # --- time, and what is left ---------------------------------------------------------------------------------------
 
 
-async def begun(before: set[int]) -> int:
-    """The one new child, once it is at its picture: as it says itself by what it has done to its own limits."""
-    while True:
-        for child in children() - before:
-            with suppress(OSError):
-                if Path(f"/proc/{child}/oom_score_adj").read_text() == "1000\n":
-                    await asyncio.sleep(0.3)
-                    return child
+async def waiting_child(before: set[int]) -> int:
+    """The one new child, once it is at its picture."""
+    while not (found := [child for child in children() - before if waits(child)]):
         await asyncio.sleep(0.01)
+    return found[0]
 
 
 @pytest.mark.matrix(47)
@@ -300,7 +296,7 @@ def test_a_child_dies_with_its_parent(samples: dict[str, bytes], tmp_path: Path)
     try:
         assert eventually(lambda: children(parent.pid))
         (child,) = children(parent.pid)
-        assert eventually(lambda: Path(f"/proc/{child}/oom_score_adj").read_text() == "1000\n")
+        assert eventually(lambda: waits(child))
         assert alive(child)
     finally:
         parent.kill()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
@@ -15,8 +16,11 @@ PYTHONPATH = os.pathsep.join((str(FOLDER), str(ROOT)))
 
 def children(pid: int | None = None) -> set[int]:
     """The processes that a process has started, dead ones that were not waited for among them."""
-    tasks = Path(f"/proc/{pid or os.getpid()}/task")
-    return {int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()}
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid or os.getpid()}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # threads end meanwhile
+            found |= set(map(int, (task / "children").read_text().split()))
+    return found
 
 
 def alive(pid: int) -> bool:
@@ -27,18 +31,22 @@ def alive(pid: int) -> bool:
         return False
 
 
-def open_files() -> list[str]:
-    """What the file descriptors of this process are open to."""
-    return sorted(_targets())
+def waits(pid: int) -> bool:
+    """Whether that process is in `sitecustomize.wait`."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/comm").read_text() == "waiting\n"
+    return False
 
 
-def _targets() -> Iterator[str]:
+def open_pipes() -> int:
+    """Ends of pipes, and sockets between processes of one machine, which uvloop takes in their place."""
+    return sum(target.startswith(("pipe:", "socket:")) for target in _open_to())
+
+
+def _open_to() -> Iterator[str]:
     for link in Path("/proc/self/fd").iterdir():
-        try:
-            target = os.readlink(link)
-        except FileNotFoundError:  # the listing's own
-            continue
-        yield target.partition(":")[0]
+        with suppress(FileNotFoundError):  # the listing's own
+            yield os.readlink(link)
 
 
 def eventually(condition: object, seconds: float = 20.0) -> bool:

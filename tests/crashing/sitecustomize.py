@@ -11,12 +11,14 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from thumbnailer import engine
 from thumbnailer.engine import Engine, Rendering
 from thumbnailer.model import EngineName
 from thumbnailer.plan import Plan
 
+WAITING = "waiting"
 _real = engine.load_engine
 
 
@@ -42,7 +44,8 @@ def loop() -> None:
 
 
 def wait() -> None:
-    """For ever, with the GIL given up."""
+    """For ever, with the GIL given up. The process is renamed, so that it can be seen to wait."""
+    Path("/proc/self/comm").write_text(WAITING)
     time.sleep(3600)
 
 

@@ -12,6 +12,7 @@ from handler.worker import Watch
 from tests.test_pipeline import hung, run, settings, until
 from thumbnailer import decoders
 from thumbnailer.app import App
+from thumbnailer.store.memory import MemoryStore
 from thumbnailer.tier import tier_for
 
 
@@ -35,7 +36,7 @@ def test_the_worker_is_unhealthy_and_the_function_ends_once_as_many_decodes_hang
     async def work() -> None:
         for hanging, worn_out in ((1, False), (2, True)):
             pipeline, engine = await hung(samples["chelsea.png"], workers=2, hanging=hanging)
-            app = App(settings(), tier_for(1769).with_changes({"workers": 2}), pipeline)
+            app = App(settings(), tier_for(1769).with_changes({"workers": 2}), pipeline, MemoryStore())
             watch = Watch(app, cast("Queue", None))
             assert pipeline.stuck == hanging
             assert await watch.live() == ("2 decodes do not end" if worn_out else None)
