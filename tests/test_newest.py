@@ -258,10 +258,13 @@ def test_where_thumbnails_are_kept_nothing_is_ever_deleted() -> None:
 
 
 @pytest.mark.parametrize("source", [b"only text, no picture", OLD[:30]])
-def test_what_is_rejected_before_any_write_costs_no_look(source: bytes) -> None:
+def test_what_can_have_no_thumbnail_takes_an_older_versions_away(source: bytes) -> None:
     store = Watched()
+    assert ended(store, OLD) == "stored"
+    store.requests.clear()
     assert ended(store, source, FAILED_PREFIX="").startswith("rejected")
-    assert store.requests == ["GET"]
+    assert store.requests == ["GET", "DELETE", "HEAD"]
+    assert thumbnail_and_source(store)[0] is None
 
 
 def test_the_outcome_tells_of_the_last_round_alone() -> None:

@@ -300,7 +300,7 @@ class Pipeline:
                 outcome = await self._created(event, trace, seen)
                 made = True
             except (Skipped, Rejected) as error:
-                if not self._withdraws(error, wrote):
+                if not self._withdraws(error, wrote, seen):
                     raise
                 outcome, ended_by = await self._withdrawn(event, trace), error
             wrote = True
@@ -309,12 +309,14 @@ class Pipeline:
             trace.begin_again()
         raise SourceUnavailable(f"it changed again and again while its thumbnails were made, {MOST_ROUNDS} times")
 
-    def _withdraws(self, error: RecordError, wrote: bool) -> bool:
+    def _withdraws(self, error: RecordError, wrote: bool, seen: Seen) -> bool:
         """Whether thumbnails of what the key held before must go.
 
         Where nothing is there, always: an earlier try of this record may have ended between its write and its look.
+        And where what is there can have no thumbnail: an older version's must not stand for it.
         """
-        return self._settings.on_delete == "delete" and (wrote or isinstance(error, Gone))
+        refused = isinstance(error, Rejected) and seen.version is not None
+        return self._settings.on_delete == "delete" and (wrote or refused or isinstance(error, Gone))
 
     async def _created(self, event: ObjectEvent, trace: Trace, seen: Seen) -> Outcome:
         async with self._scratch() as file:

@@ -377,13 +377,14 @@ def test_a_record_costs_one_get_one_put_and_one_look(
     assert scripted.methods == ["GET", "PUT", "HEAD"]
 
 
-def test_a_record_that_is_rejected_costs_one_get_and_its_note(
+def test_a_record_that_is_rejected_costs_one_get_the_delete_of_what_was_there_one_look_and_its_note(
     aws: Cloud, transport: str, scripted: ScriptedServer, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
-    scripted.play(whole(b"only text, no picture"), Answer(200, {"ETag": '"t"'}))
+    text = whole(b"only text, no picture")
+    scripted.answer_by_method(GET=text, HEAD=text, DELETE=Answer(204), PUT=Answer(200, {"ETag": '"t"'}))
     aws_lambda.handler(s3_event(s3_record("x.jpg", 21, "e1")), context)
-    assert scripted.methods == ["GET", "PUT"]
+    assert scripted.methods == ["GET", "DELETE", "HEAD", "PUT"]
 
 
 @pytest.mark.matrix(44)
