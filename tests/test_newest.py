@@ -17,10 +17,10 @@ from tests.faults import Fault, Request, fault_proxy
 from tests.interleaving import Change, Found, Stepped, explore
 from tests.test_pipeline import CountingEngine, pipeline, run, settings
 from thumbnailer.app import build
-from thumbnailer.errors import ObjectMissing, StoreDenied
+from thumbnailer.errors import ObjectMissing, RecordError, StoreDenied
 from thumbnailer.model import EventKind, ObjectEvent, Status
 from thumbnailer.objects import ObjectVersion, PutHeaders
-from thumbnailer.pipeline import MOST_ROUNDS, Pipeline
+from thumbnailer.pipeline import MOST_ROUNDS, Pipeline, Seen
 from thumbnailer.plan import SOURCE_ETAG
 from thumbnailer.settings import Machine, Settings, parse_settings
 from thumbnailer.store.memory import MemoryStore
@@ -91,7 +91,7 @@ class Blind(Stepped):
 class Careless(Stepped):
     """Leaves alone what it has not written itself."""
 
-    def _withdraws(self, error: Exception, wrote: bool) -> bool:
+    def _withdraws(self, error: RecordError, wrote: bool, seen: Seen) -> bool:
         return wrote
 
 
