@@ -25,7 +25,7 @@ CODEC_ITSELF: Final[Mapping[Format, int]] = {Format.HEIC: 4 * MB, Format.SVG: 8 
 """What a codec takes for the smallest of pictures."""
 SMALL_JXL: Final = 16 * MB
 """What libjxl holds for a picture of some tens of thousands of pixels already."""
-CMYK_TABLES: Final = 3 * MB
+CMYK_TABLES: Final = 5 * MB
 """Of the transform that Little CMS makes from a profile of four inks."""
 COPIES_HELD: Final = 3
 """Of what a decoder takes from the file as it is: read, parsed, handed on (measured: a TIFF of 100 MB of tags)."""

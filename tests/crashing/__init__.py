@@ -15,12 +15,21 @@ PYTHONPATH = os.pathsep.join((str(FOLDER), str(ROOT)))
 
 
 def children(pid: int | None = None) -> set[int]:
-    """The processes that a process has started, dead ones that were not waited for among them."""
+    """The processes that a process has started in sessions of their own, as decoding children are; dead ones that were
+    not waited for among them. Those of other tests (servers, pools) are in its own session.
+    """
     found: set[int] = set()
     for task in Path(f"/proc/{pid or os.getpid()}/task").iterdir():
         with suppress(FileNotFoundError, ProcessLookupError):  # threads end meanwhile
             found |= set(map(int, (task / "children").read_text().split()))
-    return found
+    return {child for child in found if _session(child) == child}
+
+
+def _session(pid: int) -> int | None:
+    """Of a process that is there, dead or alive (proc(5), stat, field 6)."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[3])
+    return None
 
 
 def alive(pid: int) -> bool:
