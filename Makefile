@@ -21,7 +21,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constra
 # Exactly one of Pillow and Pillow-SIMD: what `make simd` has put there stays.
 comma := ,
 PIL = $(if $(wildcard .venv/.simd),,pillow$(comma))
-SIMD_PACKAGES := gcc libc6-dev libjpeg62-turbo-dev zlib1g-dev libwebp-dev libtiff-dev libfreetype-dev liblcms2-dev libopenjp2-7-dev
+SIMD_PACKAGES := gcc libc6-dev pkg-config libjpeg62-turbo-dev zlib1g-dev libwebp-dev libtiff-dev libfreetype-dev liblcms2-dev libopenjp2-7-dev
 HAS_HEADERS = $(BIN)/python -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null
 SAM_CLI := aws-sam-cli==1.170.0
 PYTHON_VERSION ?= 3.13
@@ -84,11 +84,13 @@ fuzz-probe: .venv/.fuzz
 browser:
 	@.ci/apt chromium libatomic1 || true
 
+# What is enabled by name stops the build where it is not found; else PIL would go without.
 simd: .venv/.dev
 	.ci/apt $(SIMD_PACKAGES)
 	@$(HAS_HEADERS) || .ci/apt python3-dev
 	$(BIN)/uv pip uninstall --quiet --python $(BIN)/python pillow pillow-simd
-	CC="cc $(AVX2)" $(UV) --no-cache --no-binary pillow-simd --no-deps 'pillow-simd>=12.1.1.post0'
+	CC="cc $(AVX2)" $(UV) --no-cache --no-binary pillow-simd --no-deps \
+	    -C tiff=enable -C lcms=enable -C webp=enable 'pillow-simd>=12.1.1.post0'
 	touch .venv/.simd
 	$(BIN)/thumbnailer doctor | grep PIL
 
