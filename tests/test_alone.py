@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from PIL import features
 
 from tests.budgets.control_groups import NoControlGroups, memory_group
 from tests.conftest import scratch_files
@@ -92,6 +93,10 @@ def nothing_is_left(_first_child: None) -> Iterator[None]:
 # --- a good picture -----------------------------------------------------------------------------------------------
 
 RENDITIONS = "128x128,s=300x200:cover:webp,a=64x64:smart:avif"
+
+
+AVIF = features.check("avif") is True
+"""Pillow-SIMD has none, and HEIC, which libvips does not read, cannot be made AVIF then."""
 
 
 @pytest.mark.parametrize("engine", ["auto", "vips", "pillow"])
