@@ -15,9 +15,11 @@
 .PHONY: demo test check lint types layers simd matrix bench fuzz fuzz-probe soak lambda zip image test-image browser constraints clean
 .DELETE_ON_ERROR:
 
+# Processes start often here, and without bytecode each of them compiles its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 BIN := .venv/bin
-UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt
+UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints constraints.txt
 # Exactly one of Pillow and Pillow-SIMD: what `make simd` has put there stays.
 comma := ,
 PIL = $(if $(wildcard .venv/.simd),,pillow$(comma))

@@ -19,8 +19,9 @@ MARGIN: Final = 1.08
 """Measurements of one cell differ by some percent; decoders of other versions, by some more."""
 FIXED: Final = 4 * MB
 """Stacks, tables, what an allocator rounds up: nothing that grows with the picture."""
-CHILD: Final = 12 * MB
-"""What a child process takes beside its picture: an interpreter and an engine of its own."""
+CHILD: Final = 17 * MB
+"""What a child process takes beside its picture: an interpreter and an engine of its own, compiled anew where there is
+no bytecode of them."""
 CODEC_ITSELF: Final[Mapping[Format, int]] = {Format.HEIC: 4 * MB, Format.SVG: 8 * MB}
 """What a codec takes for the smallest of pictures."""
 SMALL_JXL: Final = 16 * MB

@@ -21,20 +21,28 @@ SAMPLES = Path(__file__).parents[2] / "thumbnailer" / "demo" / "samples"
 PICTURES = sorted(path.name for path in SAMPLES.iterdir() if path.suffix != ".md")
 
 
+@pytest.mark.parametrize("bytecode", [True, False], ids=["bytecode", "no-bytecode"])
 @pytest.mark.parametrize("engine", list(EngineName))
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_child_with_its_picture_takes_no_more_than_is_set_aside_for_both(name: str, engine: EngineName) -> None:
+def test_a_child_with_its_picture_takes_no_more_than_is_set_aside_for_both(
+    name: str, engine: EngineName, bytecode: bool, tmp_path: Path
+) -> None:
     """By the kernel's own count: what the process holds for itself, and the pages of files that it is first to read."""
     path = str(SAMPLES / name)
     try:
         plan = plan_for(path, engine, "128x128")
     except Rejected:
         pytest.skip(f"{engine} does not read it")
+    environment = os.environ | (
+        {} if bytecode else {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    )
     request = pickle.dumps(Request(path, plan, None, cpu_seconds(plan), os.getpid()))
     try:
         with memory_group(512 * MB) as group:
             join = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.procs)]
-            done = subprocess.run([*join, *command()], input=request, capture_output=True, check=False, timeout=60)
+            done = subprocess.run(
+                [*join, *command()], input=request, env=environment, capture_output=True, check=False, timeout=60
+            )
             peak = group.peak
     except NoControlGroups as reason:
         pytest.skip(f"no memory can be counted: {reason}")
