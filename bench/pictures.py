@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -127,8 +127,12 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def described(folder: Path, name: str) -> PictureSet:
-    """What a result says of its pictures; the hash is over names and bytes. Raises NoPictures."""
-    pictures = pictures_in(folder)
+    """What a result says of its pictures: all of a folder. Raises NoPictures."""
+    return described_files(folder, pictures_in(folder), name)
+
+
+def described_files(folder: Path, pictures: Sequence[Path], name: str) -> PictureSet:
+    """Of some files of a folder; the hash is over names and bytes."""
     digest = hashlib.sha256()
     for path in pictures:
         inner = hashlib.sha256(path.read_bytes()).hexdigest()

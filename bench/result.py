@@ -63,7 +63,8 @@ class Repetition:
 class CellKey:
     """What is measured: platform x memory x engine x transport x picture set x batch size, and by whom.
 
-    `handler` is "ours" or the name of what it is compared with.
+    `handler` is "ours" or the name of what it is compared with; `start` is "cold" where each repetition is one
+    invocation of a new environment; `in_flight` 0: as many records at once as the tier has it.
     """
 
     platform: str
@@ -76,6 +77,8 @@ class CellKey:
     handler: str = "ours"
     architecture: str = "x86"
     latency: str = "loopback"
+    start: str = "warm"
+    in_flight: int = 0
 
     def place(self) -> tuple[object, ...]:
         """All but who does it: cells of one place can be compared."""
@@ -87,6 +90,7 @@ class CellKey:
             self.batch_size,
             self.architecture,
             self.latency,
+            self.start,
         )
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from bench.beside import NotStarted, beside
 
@@ -56,8 +57,9 @@ def s3_server(*buckets: str, folder: Path | None = None, core: int | None = None
             (root / bucket).mkdir(exist_ok=True)
         port = _free_port()
         program = stack.enter_context(beside("rclone", _command(root, port), core, _environment(core)))
-        program.wait_until(lambda: _answers(port))
-        yield S3Server(f"http://127.0.0.1:{port}", root, program.pid)
+        url = f"http://127.0.0.1:{port}"
+        program.wait_until(lambda: answers(url))
+        yield S3Server(url, root, program.pid)
 
 
 def rclone() -> str:
@@ -91,8 +93,10 @@ def _free_port() -> int:
         return port
 
 
-def _answers(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+def answers(url: str) -> bool:
+    """Whether there is an HTTP server: any answer will do."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=2)
     try:
         connection.request("GET", "/")
         connection.getresponse().read()

@@ -1,0 +1,224 @@
+"""A Lambda cell: the door, or what it is compared with, under AWS's runtime client and runtime interface emulator.
+
+Its init runs with all the CPU there is, as on Lambda; the limit holds from the first invocation on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from bench.bed import Bed, batches, bucket_of, cores_seen, keys_of_a_pass, s3_event
+from bench.cell import Effort, check_output, settings_of
+from bench.costing import sqs_requests
+from bench.emulator import HANDLER, Emulator, Function, find_binary
+from bench.limits import MB, Group, limited
+from bench.peers import PEERS
+from bench.result import CellKey, Repetition, percentile
+from bench.seen import TAIL, CellFailed, Log, assert_s3_is_there, counted, outcomes_of, requests_of, stages
+from thumbnailer.errors import ThumbnailerError
+
+TIMEOUT: Final = 900
+"""Seconds that an invocation may take: Lambda's most, so that the slowest cell ends by itself."""
+PATIENCE: Final = 300.0
+"""Seconds until an answer is waited for no longer."""
+INIT: Final = re.compile(rb"INIT REPORT\(durationMs: ([\d.]+)")
+INIT_DONE: Final = re.compile(rb"INIT (?:RTDONE|REPORT)")
+
+
+class FunctionCell:
+    """One environment, from its cold start until it is closed."""
+
+    def __init__(self, key: CellKey, bed: Bed, effort: Effort, tree: Path) -> None:
+        self._key, self._bed = key, bed
+        self._stack = ExitStack()
+        self.passes = 1
+        self._cold_start_ms: float | None = None
+        try:
+            self._events = events_of(key, bed)
+            self._function = _Environment(key, bed, effort, tree, self._stack)
+            self._warm_up(effort)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _warm_up(self, effort: Effort) -> None:
+        began = time.time()
+        cold = self._function.first(self._events[0])
+        self._cold_start_ms = cold.total_ms
+        one = self._measured(1)
+        check_output(self._key, self._bed, began, keys_in(self._events))
+        self.passes = effort.passes(one.wall_seconds)
+
+    def repeat(self) -> Repetition:
+        cold, self._cold_start_ms = self._cold_start_ms, None  # of the first repetition alone: it was one start
+        return replace(self._measured(self.passes), cold_start_ms=cold)
+
+    def _measured(self, passes: int) -> Repetition:
+        return self._function.measured(list(self._events) * passes)
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+class ColdCell:
+    """Each repetition is a new environment and its first invocation."""
+
+    passes = 1
+
+    def __init__(self, key: CellKey, bed: Bed, effort: Effort, tree: Path) -> None:
+        self._key, self._bed, self._effort, self._tree = key, bed, effort, tree
+        self._event = events_of(key, bed)[0]
+        began = time.time()
+        self.repeat()  # what it reads from the disk is in memory from now on, as it is for any later start
+        check_output(key, bed, began, keys_in([self._event]))
+
+    def repeat(self) -> Repetition:
+        with ExitStack() as stack:
+            function = _Environment(self._key, self._bed, self._effort, self._tree, stack)
+            started = function.first(self._event, measure=True)
+            assert started.repetition is not None
+            return replace(started.repetition, cold_start_ms=started.total_ms)
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Milliseconds of the init, and of init and first invocation together."""
+
+    init_ms: float
+    total_ms: float
+    repetition: Repetition | None
+
+
+class _Environment:
+    """A function under the emulator, in its group."""
+
+    def __init__(self, key: CellKey, bed: Bed, effort: Effort, tree: Path, stack: ExitStack) -> None:
+        self._key, self._bed, self._effort = key, bed, effort
+        given = bed.cores.given(key.vcpus, cores_seen(key.memory_mb))
+        self._group = stack.enter_context(limited(key.memory_mb * MB))
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-cell-")))
+        function = function_of(key, bed, tree, scratch)
+        command = self._group.joining(function.command, given)
+        self._log = Log(scratch / "log")
+        self._emulator = Emulator(replace(function, command=command), find_binary(), self._log.path)
+        stack.callback(self._emulator.close)
+
+    def first(self, event: object, measure: bool = False) -> Started:
+        """The first invocation, which waits for the init. Raises CellFailed."""
+        with _LimitAfterInit(self._log.path, self._group, self._key.vcpus, self._effort.period_us):
+            repetition = self.measured([event])
+        found = INIT.search(self._log.path.read_bytes())
+        if found is None:
+            raise CellFailed(f"the emulator does not say how long the init took: {self._log.tail()}")
+        init_ms, total_ms = float(found[1]), repetition.wall_seconds * 1000
+        billed = math.ceil(init_ms) + math.ceil(max(0.0, total_ms - init_ms))
+        return Started(init_ms, total_ms, replace(repetition, billed_ms=float(billed)) if measure else None)
+
+    def measured(self, events: Sequence[Any]) -> Repetition:
+        """One after another. Raises CellFailed, S3Gone."""
+        proxy = self._bed.proxy(self._key.latency)
+        counted(proxy)
+        self._group.forget_peak_rss()
+        cpu, kills = self._group.cpu_seconds(), self._group.kills
+        answers = [self._invoked(event, kills) for event in events]
+        took = [seconds * 1000 for seconds, _ in answers]
+        records = sum(len(event["Records"]) for event in events)
+        report = counted(proxy)
+        return Repetition(
+            records=records,
+            invocations=len(events),
+            wall_seconds=sum(took) / 1000,
+            cpu_seconds=self._group.cpu_seconds() - cpu,
+            billed_ms=float(sum(math.ceil(ms) for ms in took)),
+            peak_rss_bytes=self._group.peak_rss(),
+            p50_ms=percentile(took, 0.5),
+            p95_ms=percentile(took, 0.95),
+            p99_ms=percentile(took, 0.99),
+            bytes_in=report["bytes_down"],
+            bytes_out=report["bytes_up"],
+            outcomes=dict(sum((outcomes for _, outcomes in answers), Counter())),
+            requests=requests_of(report, records) | {"sqs": sqs_requests(self._key.batch_size)},
+            stages_ms=stages(self._log.new_records()),
+            oom_kills=self._group.kills - kills,
+        )
+
+    def _invoked(self, event: dict[str, Any], kills: int) -> tuple[float, Counter[str]]:
+        try:
+            answer = self._emulator.invoke(event, PATIENCE)
+        except OSError as error:
+            raise self._failure(kills, f"no answer: {error}") from error
+        if answer.error is not None:
+            raise self._failure(kills, f"{answer.error}: {json.dumps(answer.value)[:TAIL]}")
+        outcomes = outcomes_of(answer.value, len(event["Records"]))
+        if set(outcomes) - {"stored", "done"}:
+            raise self._failure(kills, f"not all became thumbnails: {dict(outcomes)}")
+        return answer.seconds, outcomes
+
+    def _failure(self, kills: int, what: str) -> ThumbnailerError:
+        assert_s3_is_there(self._bed)
+        killed = self._group.kills - kills
+        if killed:
+            return CellFailed(f"killed for want of memory ({killed} times) within {self._key.memory_mb} MB")
+        return CellFailed(f"{what}; it wrote: {self._log.tail()}")
+
+
+class _LimitAfterInit:
+    """Sets the CPU limit when the emulator says that the init is done: a millisecond or two after it is."""
+
+    def __init__(self, log: Path, group: Group, vcpus: float, period_us: int) -> None:
+        self._log, self._group, self._vcpus, self._period_us = log, group, vcpus, period_us
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.001):
+            if INIT_DONE.search(self._log.read_bytes()):
+                break
+        self._group.limit_cpu(self._vcpus, self._period_us)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def function_of(key: CellKey, bed: Bed, tree: Path, scratch: Path) -> Function:
+    """Ours, of this or another checkout, or a peer's. Raises CellFailed where the peer cannot run here."""
+    pictures = bed.sets[key.pictures]
+    env = bed.environment(key.latency) | {"TMPDIR": str(scratch)}
+    if key.handler in PEERS:
+        peer = PEERS[key.handler]
+        if why := peer.unavailable():
+            raise CellFailed(why)
+        if peer.reads is not None and pictures.endings - peer.reads:
+            raise CellFailed(f"reads {', '.join(sorted(peer.reads))} alone, and there are others among the pictures")
+        return peer.function(key.memory_mb, env, bed.s3.folder / bucket_of(key.handler))
+    command = (sys.executable, "-m", "awslambdaric", HANDLER)
+    return Function(key.memory_mb, TIMEOUT, env | settings_of(key), command, tree)
+
+
+def events_of(key: CellKey, bed: Bed) -> list[dict[str, Any]]:
+    """One round through the pictures, in batches."""
+    keys = keys_of_a_pass(bed.sets[key.pictures], key.batch_size)
+    return [s3_event(bucket_of(key.handler), batch) for batch in batches(keys, key.batch_size)]
+
+
+def keys_in(events: Sequence[dict[str, Any]]) -> list[str]:
+    return [record["s3"]["object"]["key"] for event in events for record in event["Records"]]
