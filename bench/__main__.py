@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from bench import alone as alone_
-from bench import choices, draining, invoking
+from bench import choices, draining, invoking, measuring
 from bench import engines as engines_
 from bench import imports as imports_
 from bench import memory as memory_
@@ -19,6 +19,7 @@ from bench import quality as quality_
 from bench import report as report_
 from bench import scale as scale_
 from bench.emulator import NoEmulator
+from bench.experiments import EXPERIMENTS, Experiment, Scope
 from thumbnailer.errors import ThumbnailerError
 
 app = typer.Typer(no_args_is_help=True)
@@ -30,7 +31,7 @@ def bench() -> None:
 
 
 @app.command()
-def engines(
+def auto(
     megapixels: Annotated[float, typer.Option(min=0.1, max=50, help="size of the source picture")] = 1.0,
     rounds: Annotated[int, typer.Option(min=3, max=1000, help="measurements of each row, engines taking turns")] = 15,
 ) -> None:
@@ -171,6 +172,47 @@ def report(
     """One page that needs nothing else, and its charts as PNG."""
     with _told():
         report_.run(results, output, prices)
+
+
+def _measuring(experiment: Experiment) -> None:
+    """The command of an experiment: they differ in their cells alone."""
+
+    def command(
+        quick: Annotated[bool, typer.Option("--quick", help="fewer cells, smaller pictures, shorter")] = False,
+        images: Annotated[
+            Path | None, typer.Option(help="a folder with your own pictures in place of the reference set")
+        ] = None,
+        memory: Annotated[str, typer.Option(help="MB of the functions, e.g. 512,1024; default: the question's")] = "",
+        latency: Annotated[str, typer.Option(help="how far away S3 is: loopback, near, near-tail, published")] = "near",
+        repetitions: Annotated[int, typer.Option(min=0, max=1000, help="of each cell; default: 7; quick: 5")] = 0,
+        seconds: Annotated[
+            float, typer.Option(min=0, max=600, help="a repetition's least; default: 2; quick: 0.4")
+        ] = 0,
+        period: Annotated[float, typer.Option(min=1, max=1000, help="ms in which CPU is handed out")] = 20,
+        prices: Annotated[Path | None, typer.Option(dir_okay=False, help="your own, over bench/prices.toml")] = None,
+        output: Annotated[
+            Path | None, typer.Option("-o", "--output", dir_okay=False, help="the file of results")
+        ] = None,
+        resume: Annotated[bool, typer.Option("--resume", help="go on with that file")] = False,
+    ) -> None:
+        with _told():
+            options = measuring.Options(
+                Scope(quick, measuring.known_latency(latency), measuring.memories(memory)),
+                images,
+                output or Path(f"bench-{experiment.name}.json"),
+                resume,
+                prices,
+                repetitions or (5 if quick else 7),
+                seconds or (0.4 if quick else 2.0),
+                period,
+            )
+            raise typer.Exit(measuring.run(experiment, options))
+
+    app.command(experiment.name, help=experiment.question)(command)
+
+
+for _experiment in EXPERIMENTS.values():
+    _measuring(_experiment)
 
 
 @contextmanager

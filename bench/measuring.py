@@ -1,0 +1,197 @@
+"""`python -m bench tiers` and the others: the run, its progress, its file, its tables."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from bench.bed import Bed, Pictures, bed, copies_needed, own_set, reference_sets
+from bench.cell import Effort
+from bench.experiments import FLOOR, Experiment, Scope
+from bench.latency import PRESETS
+from bench.limits import kind_of_limits
+from bench.peers import PEERS
+from bench.prices import Prices, load_prices
+from bench.result import CellKey, Result
+from bench.runs import Run, Slot, result_of, resumed, write
+from bench.tables import LEGEND, WIDTH, experiments_of, refusals, tables
+from thumbnailer.errors import ThumbnailerError
+
+STOPPED: Final = 130
+"""The exit code of a program that Ctrl-C has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user asks for, beside the question."""
+
+    scope: Scope
+    images: Path | None
+    output: Path
+    resume: bool
+    prices: Path | None
+    repetitions: int
+    seconds: float
+    period_ms: float
+
+    @property
+    def effort(self) -> Effort:
+        return Effort(self.seconds, period_us=round(1000 * self.period_ms))
+
+    def settings(self) -> dict[str, str]:
+        """What a result must have in common with another to be gone on with."""
+        return {
+            "latency": self.scope.latency,
+            "quick": str(self.scope.quick).lower(),
+            "repetitions": str(self.repetitions),
+            "seconds": f"{self.seconds:g}",
+            "cpu_period_ms": f"{self.period_ms:g}",
+            "init": "with all CPU, as on Lambda; the limit holds from the first invocation on",
+        }
+
+
+def run(experiment: Experiment, options: Options) -> int:
+    """Measures, writes, prints; the exit code. Raises what a user can put right: ThumbnailerError."""
+    prices = load_prices(options.prices)  # before anything is measured
+    sets = pictures_for(options)
+    keys = usable(experiment.keys(options.scope), sets)
+    console = wide_console()
+    result, stopped = measured([Slot(key) for key in keys], sets, options, prices)
+    if result is not None and result.cells:
+        for table in tables(result, experiments_of(experiment.name), options.scope):
+            console.print(table)
+            console.print()
+        console.print(LEGEND, soft_wrap=True)
+        for line in refusals(result):
+            console.print(line, markup=False, soft_wrap=True)
+        console.print(f"{options.output}: python -m bench report {options.output}", soft_wrap=True)
+    if stopped:
+        console.print(f"Stopped. What was done is in {options.output}; go on with --resume.", soft_wrap=True)
+        return STOPPED
+    return 0
+
+
+def wide_console() -> Console:
+    console = Console()
+    return console if console.width >= WIDTH else Console(width=WIDTH)
+
+
+class WrongOption(ThumbnailerError):
+    """An option is not what it should be."""
+
+
+def known_latency(name: str) -> str:
+    if name not in PRESETS:
+        raise WrongOption(f"--latency {name}: expected one of {', '.join(PRESETS)}")
+    return name
+
+
+def memories(text: str) -> tuple[int, ...]:
+    """MB, of a comma list. Raises WrongOption."""
+    try:
+        found = tuple(int(part) for part in text.split(",") if part)
+    except ValueError:
+        found = (0,)
+    if not all(128 <= one <= 10_240 for one in found):
+        raise WrongOption(f"--memory {text}: expected MB from 128 to 10240, e.g. 512,1024")
+    return found
+
+
+def pictures_for(options: Options) -> dict[str, Pictures]:
+    """Raises NoPictures."""
+    return own_set(options.images) if options.images else reference_sets(options.scope.quick)
+
+
+def usable(keys: Sequence[CellKey], sets: Mapping[str, Pictures]) -> list[CellKey]:
+    """Of a user's own pictures there is one set; and no floor where not all of them are JPEGs."""
+    there = [key for key in keys if key.pictures in sets]
+    reads = PEERS[FLOOR].reads or frozenset()
+    return [key for key in there if key.handler != FLOOR or sets[key.pictures].endings <= reads]
+
+
+def measured(
+    slots: list[Slot], sets: Mapping[str, Pictures], options: Options, prices: Prices
+) -> tuple[Result | None, bool]:
+    """The result, and whether Ctrl-C ended it. What was done is in the file, whatever happens."""
+    used = {name: sets[name] for name in dict.fromkeys(slot.key.pictures for slot in slots)}
+    handlers = list(dict.fromkeys(slot.key.handler for slot in slots))
+    copies = max(copies_needed(len(used[slot.key.pictures].files), slot.key.batch_size) for slot in slots)
+    result: Result | None = None
+    for name in handlers:
+        if name in PEERS:
+            PEERS[name].unavailable()  # installs what it needs before anything is measured
+    with _interruptible(), bed(used, handlers, kind_of_limits(), copies) as there:
+        made = _resume(slots, there, options, prices) if options.resume else None
+
+        def save() -> None:
+            nonlocal result
+            result = result_of(there, slots, prices, options.settings(), made or started)
+            write(result, options.output)
+
+        started = result_of(there, [], prices, {}).made
+        stopped = False
+        with shown() as show:
+            try:
+                Run(there, slots, options.repetitions, options.effort, save, show).measure()
+            except KeyboardInterrupt:
+                stopped = True
+            finally:
+                save()
+    return result, stopped
+
+
+def _resume(slots: list[Slot], there: Bed, options: Options, prices: Prices) -> str | None:
+    if not options.output.exists():
+        return None
+    return resumed(
+        options.output,
+        slots,
+        result_of(there, [Slot(slot.key, refused="-") for slot in slots], prices, options.settings()),
+    )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C also where the shell has it ignored (`&`)."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Bar:
+    """A bar with the time that is left, on standard error."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task = progress.add_task("starting", total=None)
+        self._done = -1
+
+    def expect(self, steps: int) -> None:
+        self._progress.update(self._task, total=steps)
+
+    def next(self, what: str) -> None:
+        self._done += 1
+        self._progress.update(self._task, description=what[:60], completed=self._done)
+
+
+@contextmanager
+def shown() -> Iterator[Bar]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        yield Bar(progress)
