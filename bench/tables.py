@@ -36,7 +36,7 @@ COLUMNS: Final = (
     "x text-\nbook",
     "x floor",
 )
-WIDTH: Final = 112
+WIDTH: Final = 126
 """Columns of text that a table takes; a narrower terminal is no reason to break numbers."""
 LEGEND: Final = """\
 Medians of the repetitions, ± half the span between their quartiles; ms are of one image, p95 of an invocation (of a
@@ -61,7 +61,14 @@ def experiments_of(name: str) -> list[Experiment]:
 def _table(result: Result, experiment: Experiment, cells: Sequence[Cell]) -> Table:
     cold = any(cell.key.start == "cold" for cell in cells)
     columns = [("to first\nanswer ms" if cold and name == "p95\nms" else name) for name in COLUMNS]
-    table = Table(*columns, title=experiment.question, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table = Table(
+        *columns,
+        title=experiment.question,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+    )
     for column in table.columns:
         column.no_wrap = True
         column.justify = "left" if column is table.columns[0] or column is table.columns[1] else "right"
