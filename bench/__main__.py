@@ -189,6 +189,9 @@ def _measuring(experiment: Experiment) -> None:
             float, typer.Option(min=0, max=600, help="a repetition's least; default: 2; quick: 0.4")
         ] = 0,
         period: Annotated[float, typer.Option(min=1, max=1000, help="ms in which CPU is handed out")] = 20,
+        container: Annotated[
+            str | None, typer.Option(metavar="IMAGE", help="limits by podman or docker, of an image by `make image`")
+        ] = None,
         prices: Annotated[Path | None, typer.Option(dir_okay=False, help="your own, over bench/prices.toml")] = None,
         output: Annotated[
             Path | None, typer.Option("-o", "--output", dir_okay=False, help="the file of results")
@@ -205,6 +208,7 @@ def _measuring(experiment: Experiment) -> None:
                 repetitions or (5 if quick else 7),
                 seconds or (0.4 if quick else 2.0),
                 period,
+                container,
             )
             raise typer.Exit(measuring.run(experiment, options))
 

@@ -11,15 +11,17 @@ import math
 import os
 import random
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from bench.enclosures import Enclosure
 from bench.latency import PRESETS, Running, latency_proxy
 from bench.limits import NoLimits
-from bench.pictures import KINDS, described_files, pictures_in, reference_set
+from bench.pictures import KINDS, cache, described_files, pictures_in, reference_set
 from bench.result import PictureSet
 from bench.servers import S3Server, s3_server
 
@@ -113,7 +115,7 @@ class Bed:
     s3: S3Server
     cores: Cores
     sets: Mapping[str, Pictures]
-    limits: str
+    enclosure: Enclosure
     stack: ExitStack
     proxies: dict[str, Running] = field(default_factory=dict)
 
@@ -133,7 +135,7 @@ class Bed:
 
 
 @contextmanager
-def bed(sets: Mapping[str, Pictures], handlers: Iterable[str], limits: str, most_copies: int) -> Iterator[Bed]:
+def bed(sets: Mapping[str, Pictures], handlers: Iterable[str], enclosure: Enclosure, most_copies: int) -> Iterator[Bed]:
     """With every picture `most_copies` times in each handler's bucket. Raises NotStarted, NoLimits."""
     there = cores()
     with ExitStack() as stack:
@@ -146,16 +148,12 @@ def bed(sets: Mapping[str, Pictures], handlers: Iterable[str], limits: str, most
         allowed = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {there.beside})
         stack.callback(os.sched_setaffinity, 0, allowed)
-        yield Bed(s3, there, sets, limits, stack)
+        yield Bed(s3, there, sets, enclosure, stack)
 
 
 @contextmanager
 def _scratch() -> Iterator[str]:
     """Beside the reference set, where there is room for pictures; /tmp may be memory."""
-    import tempfile
-
-    from bench.pictures import cache
-
     cache().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="s3-", dir=cache()) as folder:
         yield folder

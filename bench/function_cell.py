@@ -23,7 +23,7 @@ from bench.bed import Bed, batches, bucket_of, cores_seen, keys_of_a_pass, s3_ev
 from bench.cell import Effort, check_output, settings_of
 from bench.costing import sqs_requests
 from bench.emulator import HANDLER, Emulator, Function, find_binary
-from bench.limits import MB, Group, limited
+from bench.enclosures import Box, Limit, Meter
 from bench.peers import PEERS
 from bench.result import CellKey, Repetition, percentile
 from bench.seen import TAIL, CellFailed, Log, assert_s3_is_there, counted, outcomes_of, requests_of, stages
@@ -110,17 +110,20 @@ class _Environment:
     def __init__(self, key: CellKey, bed: Bed, effort: Effort, tree: Path, stack: ExitStack) -> None:
         self._key, self._bed, self._effort = key, bed, effort
         given = bed.cores.given(key.vcpus, cores_seen(key.memory_mb))
-        self._group = stack.enter_context(limited(key.memory_mb * MB))
+        refuse_others(key, bed)
+        limit = Limit(key.memory_mb, key.vcpus, effort.period_us, given)
+        self._box = bed.enclosure.box(limit, True, stack)
+        self._meter = Meter(self._box)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-cell-")))
         function = function_of(key, bed, tree, scratch)
-        command = self._group.joining(function.command, given)
+        command = self._box.command(function.command, [*function.environment(), "AWS_LAMBDA_RUNTIME_API"])
         self._log = Log(scratch / "log")
         self._emulator = Emulator(replace(function, command=command), find_binary(), self._log.path)
         stack.callback(self._emulator.close)
 
     def first(self, event: object, measure: bool = False) -> Started:
         """The first invocation, which waits for the init. Raises CellFailed."""
-        with _LimitAfterInit(self._log.path, self._group, self._key.vcpus, self._effort.period_us):
+        with _LimitAfterInit(self._log.path, self._box):
             repetition = self.measured([event])
         found = INIT.search(self._log.path.read_bytes())
         if found is None:
@@ -133,19 +136,18 @@ class _Environment:
         """One after another. Raises CellFailed, S3Gone."""
         proxy = self._bed.proxy(self._key.latency)
         counted(proxy)
-        self._group.forget_peak_rss()
-        cpu, kills = self._group.cpu_seconds(), self._group.kills
-        answers = [self._invoked(event, kills) for event in events]
+        self._meter.begin()
+        answers = [self._invoked(event) for event in events]
         took = [seconds * 1000 for seconds, _ in answers]
         records = sum(len(event["Records"]) for event in events)
-        report = counted(proxy)
+        used, report = self._meter.used(), counted(proxy)
         return Repetition(
             records=records,
             invocations=len(events),
             wall_seconds=sum(took) / 1000,
-            cpu_seconds=self._group.cpu_seconds() - cpu,
+            cpu_seconds=used.cpu_seconds,
             billed_ms=float(sum(math.ceil(ms) for ms in took)),
-            peak_rss_bytes=self._group.peak_rss(),
+            peak_rss_bytes=used.peak_rss,
             p50_ms=percentile(took, 0.5),
             p95_ms=percentile(took, 0.95),
             p99_ms=percentile(took, 0.99),
@@ -154,24 +156,24 @@ class _Environment:
             outcomes=dict(sum((outcomes for _, outcomes in answers), Counter())),
             requests=requests_of(report, records) | {"sqs": sqs_requests(self._key.batch_size)},
             stages_ms=stages(self._log.new_records()),
-            oom_kills=self._group.kills - kills,
+            oom_kills=used.kills,
         )
 
-    def _invoked(self, event: dict[str, Any], kills: int) -> tuple[float, Counter[str]]:
+    def _invoked(self, event: dict[str, Any]) -> tuple[float, Counter[str]]:
         try:
             answer = self._emulator.invoke(event, PATIENCE)
         except OSError as error:
-            raise self._failure(kills, f"no answer: {error}") from error
+            raise self._failure(f"no answer: {error}") from error
         if answer.error is not None:
-            raise self._failure(kills, f"{answer.error}: {json.dumps(answer.value)[:TAIL]}")
+            raise self._failure(f"{answer.error}: {json.dumps(answer.value)[:TAIL]}")
         outcomes = outcomes_of(answer.value, len(event["Records"]))
         if set(outcomes) - {"stored", "done"}:
-            raise self._failure(kills, f"not all became thumbnails: {dict(outcomes)}")
+            raise self._failure(f"not all became thumbnails: {dict(outcomes)}")
         return answer.seconds, outcomes
 
-    def _failure(self, kills: int, what: str) -> ThumbnailerError:
+    def _failure(self, what: str) -> ThumbnailerError:
         assert_s3_is_there(self._bed)
-        killed = self._group.kills - kills
+        killed = self._meter.killed()
         if killed:
             return CellFailed(f"killed for want of memory ({killed} times) within {self._key.memory_mb} MB")
         return CellFailed(f"{what}; it wrote: {self._log.tail()}")
@@ -180,8 +182,8 @@ class _Environment:
 class _LimitAfterInit:
     """Sets the CPU limit when the emulator says that the init is done: a millisecond or two after it is."""
 
-    def __init__(self, log: Path, group: Group, vcpus: float, period_us: int) -> None:
-        self._log, self._group, self._vcpus, self._period_us = log, group, vcpus, period_us
+    def __init__(self, log: Path, box: Box) -> None:
+        self._log, self._box = log, box
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -189,7 +191,7 @@ class _LimitAfterInit:
         while not self._over.wait(0.001):
             if INIT_DONE.search(self._log.read_bytes()):
                 break
-        self._group.limit_cpu(self._vcpus, self._period_us)
+        self._box.hold_cpu()
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -197,6 +199,12 @@ class _LimitAfterInit:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
+
+
+def refuse_others(key: CellKey, bed: Bed) -> None:
+    """Raises CellFailed for what is not in a container's image."""
+    if bed.enclosure.holds_ours_alone and key.handler != "ours":
+        raise CellFailed(f"not in {bed.enclosure.name}: only control groups can hold it")
 
 
 def function_of(key: CellKey, bed: Bed, tree: Path, scratch: Path) -> Function:
@@ -210,7 +218,8 @@ def function_of(key: CellKey, bed: Bed, tree: Path, scratch: Path) -> Function:
         if peer.reads is not None and pictures.endings - peer.reads:
             raise CellFailed(f"reads {', '.join(sorted(peer.reads))} alone, and there are others among the pictures")
         return peer.function(key.memory_mb, env, bed.s3.folder / bucket_of(key.handler))
-    command = (sys.executable, "-m", "awslambdaric", HANDLER)
+    python = "python" if bed.enclosure.holds_ours_alone else sys.executable
+    command = (python, "-m", "awslambdaric", HANDLER)
     return Function(key.memory_mb, TIMEOUT, env | settings_of(key), command, tree)
 
 

@@ -14,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bench.bed import Bed, Pictures, bed, copies_needed, own_set, reference_sets
 from bench.cell import Effort
+from bench.enclosures import find_enclosure
 from bench.experiments import FLOOR, Experiment, Scope
 from bench.latency import PRESETS
-from bench.limits import kind_of_limits
 from bench.peers import PEERS
 from bench.prices import Prices, load_prices
 from bench.result import CellKey, Result
@@ -40,6 +40,7 @@ class Options:
     repetitions: int
     seconds: float
     period_ms: float
+    container: str | None = None
 
     @property
     def effort(self) -> Effort:
@@ -53,7 +54,7 @@ class Options:
             "repetitions": str(self.repetitions),
             "seconds": f"{self.seconds:g}",
             "cpu_period_ms": f"{self.period_ms:g}",
-            "init": "with all CPU, as on Lambda; the limit holds from the first invocation on",
+            "init": "within the limit" if self.container else "with all CPU, the limit from the first invocation on",
         }
 
 
@@ -127,7 +128,8 @@ def measured(
     for name in handlers:
         if name in PEERS:
             PEERS[name].unavailable()  # installs what it needs before anything is measured
-    with _interruptible(), bed(used, handlers, kind_of_limits(), copies) as there:
+    enclosure = find_enclosure(options.container)
+    with _interruptible(), bed(used, handlers, enclosure, copies) as there:
         made = _resume(slots, there, options, prices) if options.resume else None
 
         def save() -> None:

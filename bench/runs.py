@@ -184,7 +184,7 @@ def result_of(
     used = {cell.key.pictures for cell in cells}
     return Result(
         made=made or now(),
-        machine=machine(bed.limits),
+        machine=machine(bed.enclosure.name),
         software=software(),
         settings=settings,
         picture_sets=tuple(pictures.described() for name, pictures in bed.sets.items() if name in used),

@@ -17,7 +17,8 @@ from typing import Final
 from bench.bed import Bed, bucket_of, keys_of_a_pass, message
 from bench.beside import ROOT
 from bench.cell import Effort, check_output, settings_of
-from bench.limits import CONTAINER_PERIOD_US, MB, limited
+from bench.enclosures import Limit, Meter
+from bench.limits import CONTAINER_PERIOD_US
 from bench.result import CellKey, Repetition, percentile
 from bench.seen import CellFailed, Log, assert_s3_is_there, counted, requests_of, stages
 from bench.sqs import SqsServer, sqs_server
@@ -47,16 +48,19 @@ class WorkerCell:
     def _start(self) -> None:
         key, bed = self._key, self._bed
         given = bed.cores.given(key.vcpus, math.ceil(key.vcpus))
-        self._group = self._stack.enter_context(limited(key.memory_mb * MB, key.vcpus, CONTAINER_PERIOD_US))
+        limit = Limit(key.memory_mb, key.vcpus, CONTAINER_PERIOD_US, given)
+        box = bed.enclosure.box(limit, False, self._stack)
+        self._meter = Meter(box)
         scratch = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-cell-")))
         self._log = Log(scratch / "log")
         self._queue = self._stack.enter_context(sqs_server(core=bed.cores.beside))
         self._keys = keys_of_a_pass(bed.sets[key.pictures], key.batch_size)
         env = worker_environment(key, bed, self._queue, scratch)
-        command = [sys.executable, "-c", "from thumbnailer.cli import main; main()", "worker"]
+        ours = [sys.executable, "-c", "from thumbnailer.cli import main; main()"]
+        command = [*(["thumbnailer"] if bed.enclosure.holds_ours_alone else ours), "worker"]
         out = self._stack.enter_context(self._log.path.open("wb"))
         process = subprocess.Popen(  # noqa: S603
-            self._group.joining(command, given), cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT
+            box.command(command, env), cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT
         )
         self._process = process
         self._stack.callback(process.wait)
@@ -69,14 +73,14 @@ class WorkerCell:
         """From the first message that is sent until the last is deleted."""
         proxy = self._bed.proxy(self._key.latency)
         counted(proxy)
-        self._group.forget_peak_rss()
-        calls, cpu, kills = Counter(self._queue.calls()), self._group.cpu_seconds(), self._group.kills
+        self._meter.begin()
+        calls = Counter(self._queue.calls())
         bodies = [message(bucket_of(self._key.handler), each) for each in self._keys] * passes
         began = time.perf_counter()
         self._queue.send(bodies)
         self._wait_until_empty()
         wall = time.perf_counter() - began
-        report = counted(proxy)
+        used, report = self._meter.used(), counted(proxy)
         lines = self._log.new_records()
         took = [line["ms"]["total"] for line in lines]
         outcomes = Counter(str(line["outcome"]) for line in lines)
@@ -87,9 +91,9 @@ class WorkerCell:
             records=len(bodies),
             invocations=0,
             wall_seconds=wall,
-            cpu_seconds=self._group.cpu_seconds() - cpu,
+            cpu_seconds=used.cpu_seconds,
             billed_ms=wall * 1000,
-            peak_rss_bytes=self._group.peak_rss(),
+            peak_rss_bytes=used.peak_rss,
             p50_ms=percentile(took, 0.5),
             p95_ms=percentile(took, 0.95),
             p99_ms=percentile(took, 0.99),
@@ -98,7 +102,7 @@ class WorkerCell:
             outcomes=dict(outcomes),
             requests=requests_of(report, len(bodies)) | {"sqs": 1 + worker_calls(asked) / len(bodies)},
             stages_ms=stages(lines),
-            oom_kills=self._group.kills - kills,
+            oom_kills=used.kills,
         )
 
     def _wait_until_empty(self) -> None:
@@ -107,7 +111,7 @@ class WorkerCell:
             if now_left < left:
                 left, changed = now_left, time.monotonic()
             if self._process.poll() is not None:
-                killed = f", killed for want of memory within {self._key.memory_mb} MB" if self._group.kills else ""
+                killed = f", killed for want of memory within {self._key.memory_mb} MB" if self._meter.killed() else ""
                 raise CellFailed(f"the worker has ended ({self._process.returncode}{killed}): {self._log.tail()}")
             if time.monotonic() - changed > PATIENCE:
                 assert_s3_is_there(self._bed)
