@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pytest
 from PIL import features
 
-from tests.budgets.control_groups import NoControlGroups, memory_group
+from bench.limits import NoLimits, limited
 from tests.conftest import scratch_files
 from tests.crashing import PYTHONPATH, alive, children, eventually, open_pipes, waits
 from tests.processing import stored_objects
@@ -389,12 +389,11 @@ def test_a_decoder_that_takes_all_memory_is_killed_and_not_its_parent(
     (tmp_path / "x.jpg").write_bytes(samples["rocket.jpg"])
     env = os.environ | {"TMPDIR": str(tmp_path)}
     try:
-        with memory_group(256 * MB) as group:
-            join = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.procs)]
-            command = [*join, sys.executable, "-c", IN_GROUP, str(tmp_path / "x.jpg")]
+        with limited(256 * MB) as group:
+            command = group.joining([sys.executable, "-c", IN_GROUP, str(tmp_path / "x.jpg")])
             done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100, check=False)
             kills = group.kills
-    except NoControlGroups as reason:
+    except NoLimits as reason:
         pytest.skip(f"no memory limit can be set: {reason}")
     assert (done.returncode, done.stderr, kills) == (0, "", 2)
     outcomes, detail = json.loads(done.stdout)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.limits import NoLimits, limited
 from bench.peak import plan_for
-from tests.budgets.control_groups import NoControlGroups, memory_group
 from thumbnailer.alone import command, cpu_seconds
 from thumbnailer.engine.child import BEGUN, Request
 from thumbnailer.errors import Rejected
@@ -38,13 +38,12 @@ def test_a_child_with_its_picture_takes_no_more_than_is_set_aside_for_both(
     )
     request = pickle.dumps(Request(path, plan, None, cpu_seconds(plan), os.getpid()))
     try:
-        with memory_group(512 * MB) as group:
-            join = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.procs)]
+        with limited(512 * MB) as group:
             done = subprocess.run(
-                [*join, *command()], input=request, env=environment, capture_output=True, check=False, timeout=60
+                group.joining(command()), input=request, env=environment, capture_output=True, check=False, timeout=60
             )
             peak = group.peak
-    except NoControlGroups as reason:
+    except NoLimits as reason:
         pytest.skip(f"no memory can be counted: {reason}")
     if peak is None:
         pytest.skip("this kernel does not say how much it was")

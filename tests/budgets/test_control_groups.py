@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from bench import ladder
-from tests.budgets.control_groups import MemoryGroup, NoControlGroups, memory_group
+from bench.limits import Group, NoLimits
+from bench.limits import limited as in_group
 from tests.corpus import CORPUS, needs_corpus, rows
 
 MB = 1 << 20
@@ -43,10 +44,10 @@ class Ended:
     stderr: str
 
 
-def worked(group: MemoryGroup, folder: Path, memory_mb: int, renditions: str, *how: str) -> Ended:
+def worked(group: Group, folder: Path, memory_mb: int, renditions: str, *how: str) -> Ended:
     """The process joins the group before it becomes Python, so that all it ever takes counts."""
-    join = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.procs)]
-    command = [*join, sys.executable, "-m", "tests.budgets.limited", str(folder), str(memory_mb), renditions, *how]
+    program = [sys.executable, "-m", "tests.budgets.limited", str(folder), str(memory_mb), renditions, *how]
+    command = group.joining(program)
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     statuses: dict[str, list[str]] = {}
     reasons: set[str | None] = set()
@@ -58,9 +59,9 @@ def worked(group: MemoryGroup, folder: Path, memory_mb: int, renditions: str, *h
 
 def limited(folder: Path, memory_mb: int, renditions: str, *how: str) -> Ended:
     try:
-        with memory_group(memory_mb * MB) as group:
+        with in_group(memory_mb * MB) as group:
             return worked(group, folder, memory_mb, renditions, *how)
-    except NoControlGroups as reason:
+    except NoLimits as reason:
         pytest.skip(f"no memory limit can be set: {reason}")
 
 
@@ -87,12 +88,11 @@ def test_a_limit_is_really_a_limit(tmp_path: Path) -> None:
     """Else none of the others could fail."""
     hog = [sys.executable, "-c", f"bytearray({100 * MB})"]
     try:
-        with memory_group(32 * MB) as group:
-            join = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group.procs)]
-            killed = subprocess.run([*join, *hog], check=False)
+        with in_group(32 * MB) as group:
+            killed = subprocess.run(group.joining(hog), check=False)
             assert killed.returncode == -9
             assert group.kills == 1
-    except NoControlGroups as reason:
+    except NoLimits as reason:
         pytest.skip(f"no memory limit can be set: {reason}")
 
 
