@@ -377,8 +377,9 @@ def _table(key: CellKey, rows: Sequence[Row]) -> Table:
     for row in rows:
         between = f"{_change(row.lower)} and {_change(row.upper)}" if row.lower else "-"
         medians = f"{row.base_median:,.4g}", f"{row.new_median:,.4g}"
+        visible = f"{row.visible:.1%}" if row.lower else "-"
         used = f"{row.used} of {row.measured}"
-        table.add_row(row.metric, *medians, _change(row.ratio), between, _visible(row), used, row.verdict)
+        table.add_row(row.metric, *medians, _change(row.ratio), between, visible, used, row.verdict)
     return table
 
 
@@ -386,8 +387,9 @@ def _change(ratio: float) -> str:
     return f"{ratio - 1:+.1%}"
 
 
-def _visible(row: Row) -> str:
-    return f"{row.visible:.1%}" if row.lower else "-"
+def _by_cell(rows: Sequence[Row], say: Callable[[Row], str]) -> Iterator[str]:
+    for key in dict.fromkeys(row.key for row in rows):
+        yield ", ".join(say(row) for row in rows if row.key == key) + f" in {_name(key)}"
 
 
 def sentence(comparison: Comparison) -> str:
@@ -396,12 +398,12 @@ def sentence(comparison: Comparison) -> str:
     if found is Verdict.INCOMPARABLE:
         return f"{NEW} and {BASE} cannot be compared: see above."
     rows = [row for row in comparison.judged if row.verdict is found]
-    changes = "; ".join(f"{row.metric} {_change(row.ratio)} in {_name(row.key)}" for row in rows)
-    noisy = "; ".join(f"{row.metric} in {_name(row.key)}: visible from {_visible(row)}" for row in rows)
+    changes = "; ".join(_by_cell(rows, lambda row: f"{row.metric} {_change(row.ratio)}"))
+    noisy = "; ".join(_by_cell(rows, lambda row: row.metric))
     visible = max(row.visible for row in rows)
     return {
         Verdict.REGRESSION: f"Regression: {NEW} takes more than {BASE}: {changes}.",
         Verdict.IMPROVEMENT: f"Improvement: {NEW} takes less than {BASE}: {changes}.",
-        Verdict.TOO_NOISY: f"Too noisy to tell: take more repetitions, or a quieter machine: {noisy}.",
+        Verdict.TOO_NOISY: f"Too noisy to tell: {noisy}. Take more repetitions, or a quieter machine.",
         Verdict.NO_DIFFERENCE: f"No difference seen; one of less than {visible:.1%} would not have been seen here.",
     }[found]

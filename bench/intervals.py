@@ -5,7 +5,7 @@ machine did something else. So logarithms are taken, a fifth is cut off at each 
 error is that of the trimmed mean (Yuen 1974: from the winsorized variance). How many such errors the interval is wide
 is simulated with numbers of repetitions as they are, and not read off Student's t, which is but an approximation here.
 
-What was tried beside it, with 12 pairs and the noise of tests/bench/test_comparing.py: the bootstrap of the median is
+What was tried beside it, with the kind of noise that tests/bench/test_comparing.py makes: the bootstrap of the median is
 an interval between order statistics that is too narrow for few values (for 5 to 10 pairs it cried two to six times as
 often as promised); the exact interval of the sign test keeps its promise and says nothing below 9 pairs, and with
 12 it misses what two disturbed repetitions hide; so does the mean; the signed-rank test is undone by one.
@@ -28,11 +28,13 @@ TRIM: Final = 0.2
 DRAWS: Final = 200_000
 AT_ONCE: Final = 10_000
 SEED: Final = 1
+FURTHEST: Final = math.log(100)
+"""An interval that reaches further says nothing, and its ends need not be numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A ratio and what it lies between; from 0 to infinity where one value cannot say how much they vary."""
+    """A ratio and what it lies between; from 0 to infinity where the values cannot say."""
 
     ratio: float
     lower: float
@@ -54,10 +56,11 @@ def ratio_interval(over: Sequence[Sequence[float]], under: Sequence[Sequence[flo
     signs = [1] * len(over) + [-1] * len(under)
     measured = [_middle(sample) for sample in samples]
     centre = sum(sign * float(middle) for sign, (middle, _) in zip(signs, measured, strict=True))
-    if any(sample.size < 2 for sample in samples):
-        return Interval(math.exp(centre), 0.0, math.inf)
     error = math.sqrt(sum(float(variance) for _, variance in measured))
-    reach = _errors_wide(tuple(sorted(sample.size for sample in samples)), risk) * error
+    sizes = tuple(sorted(sample.size for sample in samples))
+    reach = _errors_wide(sizes, risk) * error if sizes[0] > 1 else math.inf
+    if reach > FURTHEST:
+        return Interval(math.exp(centre), 0.0, math.inf)
     return Interval(math.exp(centre), math.exp(centre - reach), math.exp(centre + reach))
 
 

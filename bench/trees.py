@@ -59,8 +59,7 @@ def tree_of(argument: str, repository: Path = ROOT) -> ResultFile | Tree:
         return ResultFile(path)
     if (path / PACKAGE).is_file():
         return Checkout(path.resolve())
-    # Without --end-of-options a name that starts with a dash would be an option.
-    found = _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", argument + "^{commit}")
+    found = _git(repository, "rev-parse", "--verify", "--quiet", argument + "^{commit}")
     if found.returncode == 0:
         return Revision(argument, found.stdout.strip())
     if path.is_dir():

@@ -285,6 +285,11 @@ def test_one_wild_value_of_ten_moves_the_interval_by_no_more_than_a_high_one() -
     assert ratio_interval([wild], [], 0.005) == ratio_interval([calm], [], 0.005)
 
 
+def test_two_values_that_are_worlds_apart_say_nothing() -> None:
+    assert ratio_interval([[1.0, 1e9]], [], 0.001).upper == np.inf
+    assert ratio_interval([[1.0, 1e9]], [], 0.001).lower == 0
+
+
 @pytest.mark.parametrize("sizes", [(5,), (12,), (8, 8), (5, 7, 5, 12)])
 def test_the_truth_is_outside_as_often_as_promised(sizes: tuple[int, ...]) -> None:
     """At a risk of 5 % to each side, so that 1000 trials tell: 50 are promised, and 25 to 80 would happen by chance."""
@@ -427,7 +432,7 @@ def test_an_argument_is_a_file_a_checkout_or_a_revision(repository: Path) -> Non
         assert tree_of(name, repository) == Revision(name, commit)
 
 
-@pytest.mark.parametrize("name", ["none", "-h", "--all", "", "none.json", "old:thumbnailer"])
+@pytest.mark.parametrize("name", ["none", "-h", "--since=2020-01-01", "", "none.json", "old:thumbnailer"])
 def test_what_is_none_of_these_is_refused(name: str, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (repository.parent / "elsewhere").mkdir()
     monkeypatch.chdir(repository.parent / "elsewhere")
