@@ -5,8 +5,8 @@ machine did something else. So logarithms are taken, a fifth is cut off at each 
 error is that of the trimmed mean (Yuen 1974: from the winsorized variance). How many such errors the interval is wide
 is simulated with numbers of repetitions as they are, and not read off Student's t, which is but an approximation here.
 
-What was tried beside it, with the kind of noise that tests/bench/test_comparing.py makes: the bootstrap of the median is
-an interval between order statistics that is too narrow for few values (for 5 to 10 pairs it cried two to six times as
+What was tried beside it, with noise of the kind that tests/bench/test_comparing.py makes: the bootstrap of the median
+is an interval between order statistics, too narrow for few values (for 5 to 10 pairs it cried two to six times as
 often as promised); the exact interval of the sign test keeps its promise and says nothing below 9 pairs, and with
 12 it misses what two disturbed repetitions hide; so does the mean; the signed-rank test is undone by one.
 """
