@@ -1,0 +1,547 @@
+"""Whether a build that is slower is seen, and one that is not is left in peace: with noise as machines make it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from bench.comparing import (
+    JUDGED,
+    LEAST_BETWEEN_RUNS,
+    SHOWN,
+    CompareError,
+    Comparison,
+    Row,
+    Verdict,
+    compare,
+    compare_results,
+    run,
+    sentence,
+)
+from bench.intervals import ratio_interval
+from bench.result import Cell, CellKey, Repetition, Result, write_result
+from bench.trees import Checkout, ResultFile, Revision, TreeError, checked_out, tree_of
+from tests.bench.results import synthetic_result
+
+TRIALS: Final = 300
+ALLOWED: Final = 0.02 * TRIALS
+PAIRS: Final = 12
+KEY: Final = CellKey("lambda", 1769, 1.0, "auto", "obstore", "reference", 10)
+SAME: Final = (0.0, 0.0)
+SLEEP: Final = (3.0, 0.0)
+"""Milliseconds an image of wall time and of CPU that NEW takes more."""
+WORK: Final = (3.0, 3.0)
+
+
+# --- noise --------------------------------------------------------------------------------------------------------
+
+
+def repetition(wall_ms: float, cpu_ms: float, p50_ms: float) -> Repetition:
+    return Repetition(
+        records=1000,
+        invocations=100,
+        wall_seconds=wall_ms,
+        cpu_seconds=cpu_ms,
+        billed_ms=1000 * wall_ms,
+        peak_rss_bytes=200 * 1024 * 1024,
+        p50_ms=p50_ms,
+        p95_ms=2 * p50_ms,
+        p99_ms=3 * p50_ms,
+        bytes_in=1,
+        bytes_out=1,
+        outcomes={"stored": 1000},
+        requests={"get": 1},
+    )
+
+
+def noisy(
+    chance: np.random.Generator,
+    more: tuple[float, float],
+    speed: Sequence[float],
+    noise: float = 0.03,
+    bursts: float = 0.02,
+) -> tuple[Repetition, ...]:
+    """25 ms billed and 12 ms CPU an image, and `more`; `speed`: how slow the machine is at each of them.
+
+    Half of the noise's variance is a repetition's, the other half each metric's own; a burst makes all 30 % slower.
+    """
+    wall, cpu = 25 + more[0], 12 + more[1]
+    made = []
+    for slow in speed:
+        shared = slow * chance.lognormal(0, noise / 2**0.5) * (1.3 if chance.random() < bursts else 1)
+        own = shared * chance.lognormal(0, noise / 2**0.5, 3)
+        made.append(repetition(wall * own[0], cpu * own[1], 10 * wall * own[2]))
+    return tuple(made)
+
+
+def drifting(chance: np.random.Generator, count: int) -> list[float]:
+    """A machine whose speed goes slowly up and down by a tenth."""
+    return [float(value) for value in 1 + 0.1 * np.sin(np.linspace(0, 5, count) + 6 * chance.random())]
+
+
+def in_turns(
+    chance: np.random.Generator, more: tuple[float, float], pairs: int = PAIRS, key: CellKey = KEY
+) -> tuple[Cell, Cell]:
+    speed = drifting(chance, 2 * pairs)
+    base, new = noisy(chance, SAME, speed[::2]), noisy(chance, more, speed[1::2])
+    return Cell(replace(key, handler="base"), base), Cell(replace(key, handler="new"), new)
+
+
+def one_pair(seed: int, more: tuple[float, float], pairs: int = PAIRS) -> Comparison:
+    base, new = in_turns(np.random.default_rng(seed), more, pairs)
+    return compare([base], [new], paired=True)
+
+
+def exact(times: float, count: int = 8, handler: str = "ours", key: CellKey = KEY) -> Cell:
+    """No noise: every repetition takes so many times as long."""
+    return Cell(replace(key, handler=handler), (repetition(25 * times, 12 * times, 250 * times),) * count)
+
+
+def row_of(comparison: Comparison, metric: str) -> Row:
+    return next(row for row in comparison.rows if row.metric == metric)
+
+
+# --- in turns -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("more", [SLEEP, WORK])
+def test_three_milliseconds_more_an_image_are_seen(more: tuple[float, float]) -> None:
+    found = [one_pair(seed, more).verdict for seed in range(TRIALS)]
+    assert TRIALS - found.count(Verdict.REGRESSION) < ALLOWED
+
+
+def test_an_equal_build_is_called_neither_slower_nor_faster() -> None:
+    found = [one_pair(seed, SAME).verdict for seed in range(TRIALS)]
+    assert found.count(Verdict.REGRESSION) < ALLOWED
+    assert found.count(Verdict.IMPROVEMENT) < ALLOWED
+    assert found.count(Verdict.NO_DIFFERENCE) > TRIALS / 2
+
+
+def test_more_cells_make_no_more_false_alarms() -> None:
+    keys = [replace(KEY, memory_mb=128 * number) for number in range(1, 7)]
+    found = []
+    for seed in range(TRIALS // 3):
+        chance = np.random.default_rng(seed)
+        cells = [in_turns(chance, SAME, key=key) for key in keys]
+        found.append(compare([base for base, _ in cells], [new for _, new in cells], paired=True))
+    assert sum(each.verdict is Verdict.REGRESSION for each in found) < 0.02 * len(found) + 1
+    assert {len(each.judged) for each in found} == {len(keys) * len(JUDGED)}
+
+
+def test_a_sleep_shows_in_the_time_that_is_billed_and_work_in_the_cpu_too() -> None:
+    sleep, work = one_pair(1, SLEEP, 20), one_pair(1, WORK, 20)
+    assert row_of(sleep, "billed_ms_per_image").verdict is Verdict.REGRESSION
+    assert row_of(sleep, "cpu_ms_per_image").verdict is Verdict.NO_DIFFERENCE
+    assert row_of(work, "cpu_ms_per_image").verdict is Verdict.REGRESSION
+    assert row_of(work, "cpu_ms_per_image").ratio == pytest.approx(15 / 12, rel=0.05)
+
+
+def slowing_down(seed: int, by: float) -> tuple[Repetition, ...]:
+    """Equal builds on a machine that gets steadily slower."""
+    speed = [float(value) for value in np.linspace(1, 1 + by, 2 * PAIRS)]
+    return noisy(np.random.default_rng(seed), SAME, speed, noise=0.01, bursts=0)
+
+
+def test_a_machine_that_gets_slower_makes_no_verdict_and_would_if_builds_did_not_take_turns() -> None:
+    for seed in range(20):
+        everything = slowing_down(seed, by=0.15)
+        base, new = Cell(KEY, everything[::2]), Cell(KEY, everything[1::2])
+        assert compare([base], [new], paired=True).verdict is Verdict.NO_DIFFERENCE
+        first, then = Cell(KEY, everything[:PAIRS]), Cell(KEY, everything[PAIRS:])
+        assert compare([first], [then], paired=True).verdict is Verdict.REGRESSION
+
+
+def test_a_machine_that_gets_slower_fast_makes_no_verdict_where_each_build_goes_first_in_turns() -> None:
+    for seed in range(20):
+        turns = [slowing_down(seed, by=0.6)[start : start + 2] for start in range(0, 2 * PAIRS, 2)]
+        base, new = zip(*(turn[:: -1 if number % 2 else 1] for number, turn in enumerate(turns)), strict=True)
+        assert compare([Cell(KEY, base)], [Cell(KEY, new)], paired=True).verdict is Verdict.NO_DIFFERENCE
+
+
+def test_less_time_is_an_improvement() -> None:
+    comparison = one_pair(3, (-4.0, -3.0))
+    assert comparison.verdict is Verdict.IMPROVEMENT
+    assert comparison.exit_code == 0
+
+
+def test_what_is_certain_and_too_small_to_act_on_is_no_verdict() -> None:
+    for times in (1.015, 1 / 1.015):
+        comparison = compare([exact(1)], [exact(times)], paired=True)
+        assert comparison.verdict is Verdict.NO_DIFFERENCE
+        assert row_of(comparison, "p50_ms").visible == pytest.approx(0.02)
+    assert compare([exact(1)], [exact(1.025)], paired=True).verdict is Verdict.REGRESSION
+    assert compare([exact(1)], [exact(1 / 1.025)], paired=True).verdict is Verdict.IMPROVEMENT
+
+
+def test_what_is_not_seen_comes_with_what_could_have_been_seen() -> None:
+    comparison = one_pair(5, SAME)
+    assert comparison.verdict is Verdict.NO_DIFFERENCE
+    for row in comparison.judged:
+        assert row.visible == pytest.approx(max(0.02, row.upper / row.ratio - 1))
+        assert row.lower < row.ratio < row.upper
+    widest = max(row.visible for row in comparison.judged)
+    assert f"one of less than {widest:.1%} would not have been seen" in sentence(comparison)
+
+
+def test_few_pairs_are_too_noisy_to_tell_and_one_says_nothing() -> None:
+    for pairs in (1, 3):
+        comparison = one_pair(2, SAME, pairs)
+        assert comparison.verdict is Verdict.TOO_NOISY
+        assert comparison.exit_code == 0
+        assert "more repetitions" in sentence(comparison)
+    assert (row_of(one_pair(2, WORK, 1), "p50_ms").lower, row_of(one_pair(2, WORK, 1), "p50_ms").upper) == (0, np.inf)
+
+
+def test_a_regression_counts_where_another_cell_is_faster() -> None:
+    small = replace(KEY, memory_mb=512)
+    comparison = compare([exact(1), exact(1, key=small)], [exact(0.5), exact(1.5, key=small)], paired=True)
+    assert (comparison.verdict, comparison.exit_code) == (Verdict.REGRESSION, 1)
+    assert "512 MB" in sentence(comparison)
+    assert "1769 MB" not in sentence(comparison)
+
+
+def test_memory_cold_starts_and_throughput_are_shown_and_not_judged() -> None:
+    cells = [exact(1), exact(1)]
+    heavier = [replace(one, peak_rss_bytes=2 * one.peak_rss_bytes) for one in cells[1].repetitions]
+    heavier[0] = replace(heavier[0], cold_start_ms=900.0)
+    cold = (replace(cells[0].repetitions[0], cold_start_ms=300.0), *cells[0].repetitions[1:])
+    comparison = compare([Cell(KEY, cold)], [Cell(KEY, tuple(heavier))], paired=True)
+    assert comparison.verdict is Verdict.NO_DIFFERENCE
+    assert [row.metric for row in comparison.rows] == [*JUDGED, *SHOWN]
+    assert row_of(comparison, "peak_rss_mb").ratio == pytest.approx(2)
+    start = row_of(comparison, "cold_start_ms")
+    assert (start.used, start.measured, start.verdict) == (1, 8, Verdict.NOT_JUDGED)
+    assert start.ratio == pytest.approx(3)
+
+
+def test_a_repetition_that_has_no_neighbour_is_not_left_out_in_silence() -> None:
+    comparison = compare([exact(1, 8)], [exact(1, 7)], paired=True)
+    assert (comparison.verdict, comparison.exit_code) == (Verdict.INCOMPARABLE, 2)
+    assert "8 repetitions of base and 7 of new" in comparison.uncompared[0]
+
+
+def test_a_build_that_cannot_do_a_cell_is_not_passed_by_the_others() -> None:
+    other = replace(KEY, engine="vips")
+    base, new = [exact(1), exact(1, key=other)], [exact(1), Cell(other, refused="it crashed")]
+    comparison = compare(base, new, paired=True)
+    assert comparison.exit_code == 2
+    assert "vips" in comparison.uncompared[0]
+    assert "measured in base only" in comparison.uncompared[0]
+    assert compare(base, [exact(2), new[1]], paired=True).exit_code == 1
+
+
+def test_a_build_that_stores_less_is_not_faster() -> None:
+    failing = [replace(one, outcomes={"stored": 900, "failed": 100}) for one in exact(0.5).repetitions]
+    comparison = compare([exact(1)], [Cell(KEY, tuple(failing))], paired=True)
+    assert comparison.exit_code == 2
+    assert "100.0% stored in base, 10.0% failed, 90.0% stored in new" in comparison.uncompared[0]
+
+
+def test_a_time_of_nothing_is_not_compared() -> None:
+    idle = tuple(replace(one, cpu_seconds=0.0) for one in exact(1).repetitions)
+    comparison = compare([exact(1)], [Cell(KEY, idle)], paired=True)
+    assert comparison.exit_code == 2
+    assert "has no cpu_ms_per_image on both sides" in comparison.uncompared[0]
+
+
+def test_without_a_cell_in_common_it_says_what_each_has() -> None:
+    comparison = compare([exact(1)], [exact(1, key=replace(KEY, memory_mb=512))], paired=False)
+    assert (comparison.verdict, comparison.exit_code) == (Verdict.INCOMPARABLE, 2)
+    assert "base has lambda 1769 MB" in comparison.uncompared[0]
+    assert "new has lambda 512 MB" in comparison.uncompared[0]
+    assert "new has nothing that was measured" in compare([exact(1)], [], paired=True).uncompared[0]
+
+
+def test_a_cell_that_is_there_twice_is_refused() -> None:
+    with pytest.raises(CompareError, match="is there twice"):
+        compare([exact(1), exact(1)], [exact(1)], paired=False)
+
+
+# --- the interval -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("count", "student"), [(3, 9.925), (4, 5.841)])
+def test_where_nothing_is_cut_off_the_interval_is_students(count: int, student: float) -> None:
+    """Two-sided 99 % of Student's t with 2 and 3 degrees of freedom, from its table."""
+    ratios = np.random.default_rng(1).lognormal(0.1, 0.02, count)
+    logs = np.log(ratios)
+    interval = ratio_interval([[float(ratio) for ratio in ratios]], [], 0.005)
+    assert np.log(interval.ratio) == pytest.approx(logs.mean())
+    assert np.log(interval.upper / interval.ratio) == pytest.approx(student * logs.std(ddof=1) / count**0.5, rel=0.04)
+
+
+def test_one_wild_value_of_ten_moves_the_interval_by_no_more_than_a_high_one() -> None:
+    calm = [1.0, 1.01, 1.02, 1.03, 1.04, 1.05, 1.06, 1.07, 1.08, 1.09]
+    wild = [*calm[:-1], 50.0]
+    assert ratio_interval([wild], [], 0.005) == ratio_interval([calm], [], 0.005)
+
+
+def test_two_values_that_are_worlds_apart_say_nothing() -> None:
+    assert ratio_interval([[1.0, 1e9]], [], 0.001).upper == np.inf
+    assert ratio_interval([[1.0, 1e9]], [], 0.001).lower == 0
+
+
+@pytest.mark.parametrize("sizes", [(5,), (12,), (8, 8), (5, 7, 5, 12)])
+def test_the_truth_is_outside_as_often_as_promised(sizes: tuple[int, ...]) -> None:
+    """At a risk of 5 % to each side, so that 1000 trials tell: 50 are promised, and 25 to 80 would happen by chance."""
+    chance = np.random.default_rng(7)
+    above = 0
+    for _ in range(1000):
+        samples = [[float(value) for value in chance.lognormal(1, 0.05, size)] for size in sizes]
+        half = (len(samples) + 1) // 2
+        truth = np.exp(half - len(samples[half:]))
+        above += ratio_interval(samples[:half], samples[half:], 0.05).lower > truth
+    assert 25 < above < 80
+
+
+# --- files of results ---------------------------------------------------------------------------------------------
+
+
+def result(*cells: Cell, cpu: str = "made up", baseline: str = "textbook") -> Result:
+    whole = synthetic_result()
+    return replace(whole, cells=cells, baseline=baseline, machine=replace(whole.machine, cpu=cpu))
+
+
+def measured(seed: int, more: tuple[float, float], slow: float, cpu: str = "made up") -> Result:
+    """A run of twelve repetitions, with its baseline, on a machine that is so many times as slow."""
+    chance = np.random.default_rng(seed)
+    speed = [slow] * PAIRS
+    ours, textbook = noisy(chance, more, speed), noisy(chance, (30.0, 9.0), speed)
+    return result(Cell(KEY, ours), Cell(replace(KEY, engine="pillow", handler="textbook"), textbook), cpu=cpu)
+
+
+@pytest.mark.parametrize("more", [SLEEP, WORK])
+def test_files_of_machines_that_differ_are_compared_by_their_baselines(more: tuple[float, float]) -> None:
+    found = [
+        compare_results(measured(seed, SAME, 1), measured(seed + 10_000, more, 1.4, "another")).verdict
+        for seed in range(TRIALS)
+    ]
+    assert TRIALS - found.count(Verdict.REGRESSION) < ALLOWED
+
+
+def test_files_of_equal_builds_on_machines_that_differ_make_no_regression() -> None:
+    found = [
+        compare_results(measured(seed, SAME, 1), measured(seed + 10_000, SAME, 1.4, "another")).verdict
+        for seed in range(TRIALS)
+    ]
+    assert found.count(Verdict.REGRESSION) < ALLOWED
+    assert found.count(Verdict.IMPROVEMENT) < ALLOWED
+
+
+def test_files_must_differ_by_more_than_runs_of_one_build_do() -> None:
+    base = result(exact(1), exact(2, handler="textbook"))
+    for times, verdict in (
+        (1.04, Verdict.NO_DIFFERENCE),
+        (1.06, Verdict.REGRESSION),
+        (1 / 1.04, Verdict.NO_DIFFERENCE),
+        (1 / 1.06, Verdict.IMPROVEMENT),
+    ):
+        comparison = compare_results(base, result(exact(3 * times), exact(6, handler="textbook")))
+        assert comparison.verdict is verdict
+        assert row_of(comparison, "p50_ms").ratio == pytest.approx(times)
+        assert row_of(comparison, "p50_ms").visible == LEAST_BETWEEN_RUNS
+
+
+def test_memory_is_not_divided_by_the_baselines() -> None:
+    heavy = tuple(replace(one, peak_rss_bytes=2 * one.peak_rss_bytes) for one in exact(1).repetitions)
+    comparison = compare_results(
+        result(exact(1), exact(1, handler="textbook")),
+        result(exact(1), Cell(replace(KEY, handler="textbook"), heavy)),
+    )
+    assert row_of(comparison, "peak_rss_mb").ratio == pytest.approx(1)
+
+
+def test_without_a_baseline_in_both_only_one_machine_is_compared_and_it_says_so() -> None:
+    base, new = result(exact(1), exact(2, handler="textbook")), result(exact(1.5))
+    here = compare_results(base, new)
+    assert here.verdict is Verdict.REGRESSION
+    assert "no baseline in both runs" in here.notes[0]
+    elsewhere = compare_results(base, result(exact(1.5), cpu="another"))
+    assert elsewhere.exit_code == 2
+    assert "on made up and on another, without a baseline" in elsewhere.uncompared[0]
+
+
+def test_other_pictures_are_not_compared() -> None:
+    base = result(exact(1))
+    other = replace(base, picture_sets=(replace(base.picture_sets[0], hash="cd" * 32),))
+    comparison = compare_results(base, other)
+    assert comparison.exit_code == 2
+    assert "the pictures are others" in comparison.uncompared[0]
+
+
+def test_files_may_have_cells_and_settings_that_the_other_has_not_and_it_says_so() -> None:
+    base = result(exact(1), exact(1, key=replace(KEY, memory_mb=512)))
+    comparison = compare_results(base, replace(result(exact(1)), settings={"period_ms": "20"}))
+    assert comparison.verdict is Verdict.NO_DIFFERENCE
+    said = "\n".join(comparison.notes)
+    assert "512 MB" in said
+    assert "measured in base only" in said
+    assert "repetitions is 5 in base and not set in new" in said
+
+
+def test_what_the_handler_is_compared_with_is_no_build_to_judge() -> None:
+    base = result(exact(1), exact(1, handler="floor"), baseline="")
+    assert compare_results(base, result(exact(1), exact(9, handler="floor"), baseline="")).exit_code == 0
+
+
+# --- what BASE and NEW are ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A checkout of two commits; the first is tagged `old`."""
+    folder = tmp_path / "repository"
+    package = folder / "thumbnailer"
+    package.mkdir(parents=True)
+    git(folder, "init", "--quiet")
+    for content, tag in (("old", "old"), ("new", "latest")):
+        (package / "__init__.py").write_text(content)
+        git(folder, "add", ".")
+        git(folder, "commit", "--quiet", "-m", content)
+        git(folder, "tag", tag)
+    return folder
+
+
+def git(folder: Path, *arguments: str) -> str:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "commit.gpgsign=false")
+    command = ["git", "-C", str(folder), *identity, *arguments]
+    return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
+
+
+def worktrees(repository: Path) -> int:
+    return git(repository, "worktree", "list", "--porcelain").count("worktree ")
+
+
+def test_an_argument_is_a_file_a_checkout_or_a_revision(repository: Path) -> None:
+    file = repository / "result.json"
+    file.write_text("{}")
+    assert tree_of(str(file), repository) == ResultFile(file)
+    assert tree_of(str(repository), repository) == Checkout(repository.resolve())
+    commit = git(repository, "rev-parse", "HEAD~1").strip()
+    for name in ("old", "HEAD~1", commit, commit[:8]):
+        assert tree_of(name, repository) == Revision(name, commit)
+
+
+@pytest.mark.parametrize("name", ["none", "-h", "--since=2020-01-01", "", "none.json", "old:thumbnailer"])
+def test_what_is_none_of_these_is_refused(name: str, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (repository.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(repository.parent / "elsewhere")
+    with pytest.raises(TreeError, match=r"no revision of the repository|no checkout of this project"):
+        tree_of(name, repository)
+
+
+def test_a_folder_of_something_else_is_refused_unless_a_revision_has_its_name(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    (repository / "docs").mkdir()
+    (repository / "old").mkdir()
+    with pytest.raises(TreeError, match="docs: is a folder, and no checkout of this project"):
+        tree_of("docs", repository)
+    assert isinstance(tree_of("old", repository), Revision)
+
+
+def test_without_git_a_revision_is_refused_with_what_to_do(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(repository))
+    with pytest.raises(TreeError, match="give folders of two checkouts"):
+        tree_of("old", repository)
+
+
+def test_a_revision_is_checked_out_and_gone_afterwards_whatever_happened(repository: Path) -> None:
+    def measure_and_fail() -> None:
+        with checked_out(tree_of("old", repository), repository) as folder:  # type: ignore[arg-type]
+            seen.append(folder)
+            assert (folder / "thumbnailer" / "__init__.py").read_text() == "old"
+            (folder / "thumbnailer" / "left-behind.pyc").write_text("bytecode")
+            assert worktrees(repository) == 2
+            raise ZeroDivisionError
+
+    seen: list[Path] = []
+    with pytest.raises(ZeroDivisionError):
+        measure_and_fail()
+    assert not seen[0].parent.exists()
+    assert worktrees(repository) == 1
+    assert git(repository, "branch", "--list").count("\n") == 1
+
+
+def test_a_commit_that_cannot_be_checked_out_says_why(repository: Path) -> None:
+    with (
+        pytest.raises(TreeError, match=r"gone \(000000000000\): cannot be checked out: .*0000"),
+        checked_out(Revision("gone", "0" * 40), repository),
+    ):
+        pytest.fail("there is nothing to measure")
+    assert worktrees(repository) == 1
+
+
+def test_a_checkout_is_measured_where_it_is_and_stays(repository: Path) -> None:
+    with checked_out(Checkout(repository), repository) as folder:
+        assert folder == repository
+        assert worktrees(repository) == 1
+    assert (repository / "thumbnailer").is_dir()
+
+
+# --- the command --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=StringIO(), width=200)
+
+
+def said(console: Console) -> str:
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue()
+
+
+def unmeasured(trees: Mapping[str, Path]) -> Result:
+    raise AssertionError("files are not measured again")
+
+
+@pytest.mark.parametrize(("times", "code", "sentence_"), [(1, 0, "No difference seen"), (1.2, 1, "Regression: new")])
+def test_two_builds_are_measured_in_one_run(
+    times: float, code: int, sentence_: str, repository: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(trees: Mapping[str, Path]) -> Result:
+        content = {side: (tree / "thumbnailer" / "__init__.py").read_text() for side, tree in trees.items()}
+        assert content == {"base": "old", "new": "changed"}
+        return result(exact(1, handler="base"), exact(times, handler="new"), exact(9, handler="floor"))
+
+    (repository / "thumbnailer" / "__init__.py").write_text("changed")
+    monkeypatch.setattr("bench.comparing.ROOT", repository)
+    assert run("old", str(repository), measure, console) == code
+    assert sentence_ in said(console)
+    assert "billed_ms_per_image" in said(console)
+    assert "base: old (" in said(console)
+    assert worktrees(repository) == 1
+
+
+def test_two_files_are_read_and_compared(tmp_path: Path, console: Console) -> None:
+    paths = [tmp_path / name for name in ("base.json", "new.json", "other.json")]
+    other = exact(1, key=replace(KEY, memory_mb=512))
+    for path, cells in zip(paths, ([exact(1)], [exact(0.5)], [other]), strict=True):
+        write_result(result(*cells), path)
+    base, new, foreign = map(str, paths)
+    assert run(base, new, unmeasured, console) == 0
+    assert "Improvement: new takes less than base" in said(console)
+    assert run(new, base, unmeasured, console) == 1
+    assert run(base, foreign, unmeasured, console) == 2
+    assert "no cell in common" in said(console)
+    assert "cannot be compared" in said(console)
+
+
+def test_a_file_and_a_build_are_refused_with_what_to_do(repository: Path, console: Console) -> None:
+    path = repository / "base.json"
+    write_result(result(exact(1)), path)
+    for base, new in ((str(path), str(repository)), (str(repository), str(path))):
+        with pytest.raises(CompareError, match="give two files, or two folders or revisions"):
+            run(base, new, unmeasured, console)
