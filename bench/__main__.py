@@ -219,6 +219,24 @@ for _experiment in EXPERIMENTS.values():
     _measuring(_experiment)
 
 
+@app.command()
+def compare(
+    base: Annotated[str, typer.Argument(help="a file of results, a folder with a checkout, or a git revision")],
+    new: Annotated[str, typer.Argument(help="another one of the same kind")],
+    images: Annotated[Path | None, typer.Option(help="a folder with your own pictures")] = None,
+    repetitions: Annotated[int, typer.Option(min=3, max=1000, help="of each of two trees")] = 15,
+    seconds: Annotated[float, typer.Option(min=0, max=600, help="of a repetition at least")] = 1.0,
+    output: Annotated[Path, typer.Option("-o", "--output", dir_okay=False, help="what is measured of trees")] = Path(
+        "bench-compare.json"
+    ),
+) -> None:
+    """Is NEW slower than BASE? Trees are measured in turns; exit code 1 for a regression."""
+    with _told():
+        scope = Scope(quick=True, latency="loopback")
+        options = measuring.Options(scope, images, output, False, None, repetitions, seconds, 20)
+        raise typer.Exit(measuring.compare(base, new, options))
+
+
 @contextmanager
 def _told() -> Iterator[None]:
     """What the user can put right ends with its message, and exit code 2."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from bench import comparing
 from bench.bed import Bed, Pictures, bed, copies_needed, own_set, reference_sets
 from bench.cell import Effort
 from bench.enclosures import find_enclosure
-from bench.experiments import FLOOR, Experiment, Scope
+from bench.experiments import FLOOR, Experiment, Scope, ours
 from bench.latency import PRESETS
 from bench.peers import PEERS
 from bench.prices import Prices, load_prices
@@ -86,6 +88,21 @@ def wide_console() -> Console:
 
 class WrongOption(ThumbnailerError):
     """An option is not what it should be."""
+
+
+def compare(base: str, new: str, options: Options) -> int:
+    """The exit code: 1 where NEW is slower. Files are compared as they are; trees are measured now, in turns."""
+
+    def measure(trees: Mapping[str, Path]) -> Result:
+        sets = pictures_for(options)
+        key = replace(ours(options.scope), batch_size=1)  # where nothing hides behind anything else
+        slots = [Slot(replace(key, handler=name), tree) for name, tree in trees.items()]
+        result, stopped = measured(slots, sets, options, load_prices(options.prices))
+        if stopped or result is None:
+            raise typer.Exit(STOPPED)
+        return result
+
+    return comparing.run(base, new, measure, wide_console())
 
 
 def known_latency(name: str) -> str:

@@ -1,4 +1,6 @@
-"""A run: its cells are started, then measured in turns (A B A B …), so that a noisy minute hits all of them.
+"""A run: its cells are started, then measured in turns, so that a noisy minute hits all of them.
+
+Turns go forth and back (A B B A …): on a machine that slows down nobody is always the later one.
 
 What is done is kept: the file of results is written after each round, and a run that was stopped, by Ctrl-C or because
 S3 went away, goes on from it.
@@ -109,7 +111,7 @@ class Run:
                     running.append((slot, one))
             self.save()
             for number in range(self.repetitions):
-                for slot, one in running:
+                for slot, one in running if number % 2 == 0 else reversed(running):
                     self.show.next(f"{number + 1} of {self.repetitions}: {named(slot.key)}")
                     self._repeated(slot, one)
                 self.save()
