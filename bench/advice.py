@@ -466,7 +466,7 @@ def _against_function(found: Candidate, known: _Known) -> Iterator[str]:
     needed = _needed_mb(found.batch_size, known)
     if found.memory_mb < needed:
         yield f"needs {needed:.0f} MB"
-    if any(each.killed and each.memory_mb >= found.memory_mb for each in known.functions):
+    if _was_killed(found, known):
         yield "ran out of memory"
     largest = known.sample.largest_megapixels
     if 1e6 * largest > tier_for(found.memory_mb).max_pixels:
@@ -480,6 +480,13 @@ def _against_function(found: Candidate, known: _Known) -> Iterator[str]:
     yield from _too_late(found, known.question)
 
 
+def _was_killed(found: Candidate, known: _Known) -> bool:
+    """A function with as much memory was, and none lived with as little and batches as large."""
+    killed = any(each.killed and each.memory_mb >= found.memory_mb for each in known.functions)
+    lived = (each for each in known.functions if not each.killed and each.memory_mb <= found.memory_mb)
+    return killed and not any(each.batch_size >= found.batch_size for each in lived)
+
+
 def _fills(found: Candidate, known: _Known) -> bool:
     smaller = [each for each in _batches(known) if each < found.batch_size]
     return not smaller or found.records > FILLED_MORE * smaller[-1]
@@ -491,7 +498,8 @@ def _batches(known: _Known) -> list[int]:
 
 def _needed_mb(batch: int, known: _Known) -> float:
     """With the margin. Work is fitted to the memory there is: the leanest that was seen is what is needed."""
-    as_large = [each for each in known.functions if each.batch_size >= batch] or known.functions
+    alive = _alive(known.functions)
+    as_large = [each for each in alive if each.batch_size >= batch] or alive
     smallest = min(each.batch_size for each in as_large)
     return MEMORY_MARGIN * min(each.peak_rss_mb for each in as_large if each.batch_size == smallest)
 
@@ -598,8 +606,13 @@ def _known(cells: Sequence[Cell], prices: Prices, question: Question, sample: Sa
     if not functions and not tasks:
         refused = "; ".join(sorted({cell.refused for cell in cells if cell.refused}))
         raise AdviceError(f"nothing was measured{': ' + refused if refused else ''}")
-    points = [Point(each.vcpus, each.records, each.ms) for each in functions]
+    points = [Point(each.vcpus, each.records, each.ms) for each in _alive(functions)]
     return _Known(functions, tasks, fit(points) if points else None, prices, question, sample)
+
+
+def _alive(functions: Sequence[_Function]) -> Sequence[_Function]:
+    """Those whose time and memory were not cut short; all, if there are no others."""
+    return [each for each in functions if not each.killed] or functions
 
 
 def _is_function(candidate: Candidate) -> bool:
