@@ -19,7 +19,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.advice import Advice, AdviceError, Candidate, Interval, Next, Question, Sample, Wanted, advise, plan
+from bench.advice import Advice, Next, Wanted, advise, plan
+from bench.candidates import AdviceError, Candidate, Interval, Question, Sample
 from bench.costing import BreakEven
 from bench.prices import load_prices
 from bench.result import Result
@@ -84,14 +85,14 @@ def run(
         len(picked), len(found.headers), sampling_error(found, picked), found.complete, found.largest_megapixels
     )
     advice = advise(result.cells, charged, question, sample)
-    _print_advice(console, advice)
+    _print_advice(console, advice, result)
     if output:
         document = _document(images, found, picked, advice)
         output.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return 0 if advice.best else 1
 
 
-# --- on the terminal ----------------------------------------------------------------------------------------------
+# --- on the terminal ------------------------------------------------------------------------------------------------
 
 
 def _say(console: Console, text: str, style: str | None = None) -> None:
@@ -123,12 +124,15 @@ def _print_survey(console: Console, images: str, found: Survey, picked: Sequence
     )
 
 
-def _print_advice(console: Console, advice: Advice) -> None:
+def _print_advice(console: Console, advice: Advice, result: Result) -> None:
     console.print()
     for number, line in enumerate(_answer(advice)):
         _say(console, line, "bold" if number == 0 else None)
+    _say(console, _where(result))
     console.print()
     console.print(_table(advice))
+    for line in _not_offered(advice):
+        _say(console, line)
     for name, formula in advice.formulas.items():
         console.print()
         _say(console, name, "bold")
@@ -151,6 +155,15 @@ def _answer(advice: Advice) -> Iterator[str]:
         yield f"Break-even: {_break_even(name, point)}."
     yield f"Confidence: {advice.confidence.word}. {'; '.join(advice.confidence.reasons)}."
     yield from advice.notes
+
+
+def _where(result: Result) -> str:
+    """What no interval has in it."""
+    distances = ", ".join(sorted({cell.key.latency for cell in result.cells if cell.repetitions}))
+    return (
+        f"Measured on {result.machine.cpu}, with S3 as far away as {distances}: AWS's own cores and distances move all "
+        "prices and times, and the intervals do not have that in them."
+    )
 
 
 def _name(one: Candidate) -> str:
@@ -202,26 +215,44 @@ def _break_even(name: str, point: BreakEven) -> str:
 
 
 def _table(advice: Advice) -> Table:
-    table = Table(
-        "platform", "MB", "vCPU", "batch", "window s", "at once", "$ a million", "p95 s", "basis", "", show_edge=False
-    )
-    for column in table.columns[1:8]:
+    """What is to be had, the cheapest first; narrow enough for a terminal of 80."""
+    table = Table("", "batch", "$ a million", "p95 s", "", show_edge=False)
+    for column in table.columns[1:4]:
         column.justify = "right"
-    for one in sorted(advice.candidates, key=lambda each: (bool(each.refused), each.usd)):
+    possible = (one for one in advice.candidates if not one.refused)
+    for one in sorted(possible, key=lambda each: each.usd):
         table.add_row(
-            PLATFORMS[one.platform],
-            f"{one.memory_mb:,}",
-            f"{one.vcpus:.2f}",
-            str(one.batch_size),
-            str(one.window),
-            "" if one.at_once is None else f"{one.at_once:,.1f}",
+            _size(one),
+            f"{one.batch_size} in {one.window} s" if one.window else str(one.batch_size),
             _shown(one.usd_per_million),
             _shown(one.p95_seconds),
-            one.basis,
-            _verdict(one, advice),
-            style="bold" if one is advice.best else "dim" if one.refused else None,
+            one.basis + _rank(one, advice),
+            style="bold" if one is advice.best else None,
         )
     return table
+
+
+def _size(one: Candidate) -> str:
+    if one.platform == "lambda":
+        return f"Lambda {one.memory_mb:,} MB"
+    return f"{PLATFORMS[one.platform]} {one.vcpus:g} vCPU {one.memory_mb / 1024:g} GB"
+
+
+def _rank(one: Candidate, advice: Advice) -> str:
+    if one is advice.best:
+        return ", best"
+    return ", next best" if advice.next_best and one is advice.next_best.candidate else ""
+
+
+def _not_offered(advice: Advice) -> Iterator[str]:
+    """A line a reason."""
+    by_reason: dict[str, dict[str, list[str]]] = {}
+    for one in advice.candidates:
+        if one.refused:
+            by_reason.setdefault(one.refused, {}).setdefault(_size(one), []).append(str(one.batch_size))
+    for reason, sizes in by_reason.items():
+        listed = "; ".join(f"{size}, batch {' and '.join(batches)}" for size, batches in sizes.items())
+        yield f"Not offered ({reason}): {listed}."
 
 
 def _shown(interval: Interval | None) -> str:
@@ -232,13 +263,7 @@ def _shown(interval: Interval | None) -> str:
     return f"{interval.value:.2f} ±{off:.2f}" if math.isfinite(off) else f"{interval.value:.2f} ?"
 
 
-def _verdict(one: Candidate, advice: Advice) -> str:
-    if one is advice.best:
-        return "best"
-    return "next best" if advice.next_best and one is advice.next_best.candidate else one.refused
-
-
-# --- the file -----------------------------------------------------------------------------------------------------
+# --- the file -------------------------------------------------------------------------------------------------------
 
 
 def _document(images: str, found: Survey, picked: Sequence[str], advice: Advice) -> dict[str, Any]:

@@ -8,22 +8,8 @@ from dataclasses import replace
 import pytest
 
 from bench import costing
-from bench.advice import (
-    BATCHES,
-    ENVIRONMENTS,
-    FORMULAS,
-    FURTHEST,
-    MEMORIES,
-    Advice,
-    AdviceError,
-    Candidate,
-    Interval,
-    Question,
-    Sample,
-    Wanted,
-    advise,
-    plan,
-)
+from bench.advice import ENVIRONMENTS, FORMULAS, Advice, Wanted, advise, plan
+from bench.candidates import BATCHES, FURTHEST, MEMORIES, AdviceError, Candidate, Interval, Question, Sample
 from bench.costing import LambdaCell, Requests, break_even, cell_task, fargate_cost, lambda_cost, sqs_requests
 from bench.invocation_model import InvocationModel, Point, fit
 from bench.prices import load_prices
@@ -53,7 +39,7 @@ def best(advice: Advice) -> Candidate:
     return advice.best
 
 
-# --- what is measured ---------------------------------------------------------------------------------------------
+# --- what is measured -----------------------------------------------------------------------------------------------
 
 
 def test_three_sizes_with_and_without_batches_and_a_task_are_measured() -> None:
@@ -84,7 +70,7 @@ def test_more_cores_measure_more_memory() -> None:
         plan(0.1)
 
 
-# --- the model ----------------------------------------------------------------------------------------------------
+# --- the model ------------------------------------------------------------------------------------------------------
 
 
 def points(model: InvocationModel) -> list[Point]:
@@ -121,7 +107,7 @@ def test_one_picture_gains_nothing_from_a_second_core_and_a_batch_does() -> None
     assert model.invocation_ms(2, 10) == 10 + 10 * 100 / 2
 
 
-# --- what is recommended ------------------------------------------------------------------------------------------
+# --- what is recommended --------------------------------------------------------------------------------------------
 
 
 def test_what_waits_gets_the_least_memory_that_fits() -> None:
@@ -194,6 +180,15 @@ def test_spot_is_not_promised_for_a_deadline() -> None:
     assert refused.usd < found(advice_for(CPU_BOUND, 200, 10), 2048, 10, "fargate").usd
 
 
+def test_spot_that_was_measured_is_not_reckoned_beside_it() -> None:
+    both = [*PLANNED, Wanted("fargate-spot", 2048, 1, 10)]
+    advice = advise(CPU_BOUND.cells(both), PRICES, Question(200), SAMPLE)
+    assert [each.platform for each in advice.candidates if each.memory_mb == 2048 and each.platform != "lambda"] == [
+        "fargate",
+        "fargate-spot",
+    ]
+
+
 def test_without_a_rate_a_task_has_no_price_but_a_break_even() -> None:
     advice = advice_for(CPU_BOUND)
     task = found(advice, 2048, 10, "fargate")
@@ -214,7 +209,7 @@ def test_break_even_is_costings_against_a_warm_function_at_any_rate(rate: float 
     assert advice.formulas["break-even"] == costing.FORMULA
 
 
-# --- batches, windows, cold starts --------------------------------------------------------------------------------
+# --- batches, windows, cold starts ----------------------------------------------------------------------------------
 
 
 def test_a_batch_is_waited_for_no_longer_than_it_takes_to_fill() -> None:
@@ -265,7 +260,7 @@ def test_more_environments_than_an_account_has_are_told() -> None:
     assert any("1,000" in note for note in advice.notes)
 
 
-# --- memory -------------------------------------------------------------------------------------------------------
+# --- memory ---------------------------------------------------------------------------------------------------------
 
 
 def test_memory_that_is_too_small_is_not_offered() -> None:
@@ -301,7 +296,7 @@ def test_what_is_far_from_what_was_measured_is_never_recommended() -> None:
     }
 
 
-# --- how sure -----------------------------------------------------------------------------------------------------
+# --- how sure -------------------------------------------------------------------------------------------------------
 
 
 def test_quiet_repetitions_and_a_model_that_fits_give_high_confidence() -> None:
@@ -340,6 +335,16 @@ def test_a_list_that_was_cut_or_a_size_beyond_the_measured_is_no_high_confidence
     beyond = advice_for(IO_BOUND)
     assert best(beyond).basis == "extrapolated"
     assert cut.confidence.word == beyond.confidence.word == "fair"
+
+
+def test_what_was_not_measured_is_less_sure_and_what_lies_beyond_least() -> None:
+    cells = [_slower(BETWEEN.cell(FUNCTIONS[0]), 1.1), *BETWEEN.cells(PLANNED[1:])]
+    advice = advise(cells, PRICES, Question(), SAMPLE)
+    assert advice.model is not None
+    assert advice.model.worst_error <= 0.1 < 2 * advice.model.left_out_error
+    measured, fitted, beyond = (found(advice, memory, 10).own_error for memory in (1024, 768, 256))
+    assert measured < fitted
+    assert beyond == pytest.approx(2 * fitted, rel=0.05)
 
 
 def test_where_the_model_does_not_fit_only_what_was_measured_is_advised() -> None:

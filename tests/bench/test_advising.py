@@ -14,8 +14,9 @@ from PIL import Image
 from rich.console import Console
 
 from bench import advising
-from bench.advice import AdviceError, Wanted
+from bench.advice import Wanted
 from bench.advising import DeadlineError, parse_deadline
+from bench.candidates import AdviceError
 from bench.pictures import NoPictures, pictures_in
 from bench.prices import PricesError
 from bench.result import Result
@@ -84,6 +85,7 @@ def test_the_sample_is_measured_and_the_answer_comes_first(folder: Path) -> None
     assert "Break-even: Fargate of 1 vCPU 2 GB is cheaper" in ran.text
     assert "pictures [1]" in ran.text
     assert "1 x not-an-image" in ran.text
+    assert "Measured on made up, with S3 as far away as loopback" in ran.text
 
 
 def test_the_sample_is_in_proportion_to_what_there_is(folder: Path) -> None:
