@@ -54,7 +54,7 @@ then the smaller p95. Confidence is high up to 10 % to each side, fair up to 25 
 measured or where not all keys were listed, and low where the model does not fit."""
 
 
-# --- what is measured -----------------------------------------------------------------------------------------------
+# --- what is measured ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def _task_memory(vcpus: float) -> int:
     return round(max(min(FARGATE_MEMORY_GB[vcpus]), 2 * vcpus) * MB_PER_GB)
 
 
-# --- what is answered -----------------------------------------------------------------------------------------------
+# --- what is answered ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,7 @@ FORMULAS: Final[Mapping[str, str]] = {
 """What is printed with an advice."""
 
 
-# --- which is best --------------------------------------------------------------------------------------------------
+# --- which is best ------------------------------------------------------------------------------------------------
 
 
 def advise(cells: Sequence[Cell], prices: Prices, question: Question, sample: Sample) -> Advice:
@@ -207,7 +207,7 @@ def _break_evens(known: Known) -> dict[str, BreakEven]:
     return found
 
 
-# --- how sure -------------------------------------------------------------------------------------------------------
+# --- how sure -----------------------------------------------------------------------------------------------------
 
 
 def _confidence(best: Candidate | None, known: Known) -> Confidence:

@@ -92,7 +92,7 @@ def run(
     return 0 if advice.best else 1
 
 
-# --- on the terminal ------------------------------------------------------------------------------------------------
+# --- on the terminal ----------------------------------------------------------------------------------------------
 
 
 def _say(console: Console, text: str, style: str | None = None) -> None:
@@ -263,7 +263,7 @@ def _shown(interval: Interval | None) -> str:
     return f"{interval.value:.2f} ±{off:.2f}" if math.isfinite(off) else f"{interval.value:.2f} ?"
 
 
-# --- the file -------------------------------------------------------------------------------------------------------
+# --- the file -----------------------------------------------------------------------------------------------------
 
 
 def _document(images: str, found: Survey, picked: Sequence[str], advice: Advice) -> dict[str, Any]:

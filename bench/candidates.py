@@ -69,7 +69,7 @@ class AdviceError(ThumbnailerError):
     """There is nothing to go by."""
 
 
-# --- what is asked --------------------------------------------------------------------------------------------------
+# --- what is asked ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Sample:
     largest_megapixels: float = 0.0
 
 
-# --- what is compared -----------------------------------------------------------------------------------------------
+# --- what is compared ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ class Candidate:
         return self.own_error * self.cost.compute if self.cost else math.inf
 
 
-# --- what was measured ----------------------------------------------------------------------------------------------
+# --- what was measured --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +249,7 @@ def _alive(functions: Sequence[_Function]) -> Sequence[_Function]:
     return [each for each in functions if not each.killed] or functions
 
 
-# --- functions ------------------------------------------------------------------------------------------------------
+# --- functions ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,7 +413,7 @@ def _too_late(found: Candidate, question: Question) -> Iterator[str]:
         yield f"p95 above {question.deadline:g} s"
 
 
-# --- tasks ----------------------------------------------------------------------------------------------------------
+# --- tasks --------------------------------------------------------------------------------------------------------
 
 
 def task_candidates(known: Known) -> Iterator[Candidate]:

@@ -125,7 +125,7 @@ def megapixel_class(megapixels: float) -> str:
     return next((f"<={most}" for most in CLASSES if megapixels <= most), f">{CLASSES[-1]}")
 
 
-# --- where pictures are ---------------------------------------------------------------------------------------------
+# --- where pictures are -------------------------------------------------------------------------------------------
 
 
 class Source(Protocol):
@@ -273,7 +273,7 @@ def _hint(error: StoreError) -> str:
     return next((hint for kind, hint in hints if isinstance(error, kind)), "try again later")
 
 
-# --- what there is --------------------------------------------------------------------------------------------------
+# --- what there is ------------------------------------------------------------------------------------------------
 
 
 def survey(source: Source, seed: int = 1, most: int = MOST_HEADERS) -> Survey:
@@ -333,7 +333,7 @@ def _nothing_read(source: Source, keys: Sequence[tuple[str, int]], others: Mappi
     )
 
 
-# --- a few that stand for it ----------------------------------------------------------------------------------------
+# --- a few that stand for it --------------------------------------------------------------------------------------
 
 
 def pick(found: Survey, most: int = SAMPLE, seed: int = 1) -> list[str]:

@@ -39,7 +39,7 @@ def best(advice: Advice) -> Candidate:
     return advice.best
 
 
-# --- what is measured -----------------------------------------------------------------------------------------------
+# --- what is measured ---------------------------------------------------------------------------------------------
 
 
 def test_three_sizes_with_and_without_batches_and_a_task_are_measured() -> None:
@@ -70,7 +70,7 @@ def test_more_cores_measure_more_memory() -> None:
         plan(0.1)
 
 
-# --- the model ------------------------------------------------------------------------------------------------------
+# --- the model ----------------------------------------------------------------------------------------------------
 
 
 def points(model: InvocationModel) -> list[Point]:
@@ -107,7 +107,7 @@ def test_one_picture_gains_nothing_from_a_second_core_and_a_batch_does() -> None
     assert model.invocation_ms(2, 10) == 10 + 10 * 100 / 2
 
 
-# --- what is recommended --------------------------------------------------------------------------------------------
+# --- what is recommended ------------------------------------------------------------------------------------------
 
 
 def test_what_waits_gets_the_least_memory_that_fits() -> None:
@@ -209,7 +209,7 @@ def test_break_even_is_costings_against_a_warm_function_at_any_rate(rate: float 
     assert advice.formulas["break-even"] == costing.FORMULA
 
 
-# --- batches, windows, cold starts ----------------------------------------------------------------------------------
+# --- batches, windows, cold starts --------------------------------------------------------------------------------
 
 
 def test_a_batch_is_waited_for_no_longer_than_it_takes_to_fill() -> None:
@@ -260,7 +260,7 @@ def test_more_environments_than_an_account_has_are_told() -> None:
     assert any("1,000" in note for note in advice.notes)
 
 
-# --- memory ---------------------------------------------------------------------------------------------------------
+# --- memory -------------------------------------------------------------------------------------------------------
 
 
 def test_memory_that_is_too_small_is_not_offered() -> None:
@@ -296,7 +296,7 @@ def test_what_is_far_from_what_was_measured_is_never_recommended() -> None:
     }
 
 
-# --- how sure -------------------------------------------------------------------------------------------------------
+# --- how sure -----------------------------------------------------------------------------------------------------
 
 
 def test_quiet_repetitions_and_a_model_that_fits_give_high_confidence() -> None:

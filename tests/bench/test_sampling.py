@@ -79,7 +79,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-# --- what there is --------------------------------------------------------------------------------------------------
+# --- what there is ------------------------------------------------------------------------------------------------
 
 
 def test_a_folder_is_counted_by_format_and_megapixels(folder: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_folder_without_pictures_is_refused_with_what_was_found(tmp_path: Path
         survey(FolderSource(tmp_path))
 
 
-# --- a few that stand for it ----------------------------------------------------------------------------------------
+# --- a few that stand for it --------------------------------------------------------------------------------------
 
 
 def strata_of(found: Survey, keys: list[str]) -> Counter[tuple[str, str]]:
@@ -217,7 +217,7 @@ def test_the_sample_is_a_folder_of_pictures_whatever_the_keys_are(tmp_path: Path
     assert [path.read_bytes().decode() for path in pictures_in(tmp_path / "new")] == keys
 
 
-# --- S3 -------------------------------------------------------------------------------------------------------------
+# --- S3 -----------------------------------------------------------------------------------------------------------
 
 
 class Watched:
