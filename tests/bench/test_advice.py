@@ -1,0 +1,426 @@
+"""Advice from made-up loads whose numbers are known: what is right for each is what is recommended, and how surely."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from bench import costing
+from bench.advice import ENVIRONMENTS, FORMULAS, Advice, Wanted, advise, plan
+from bench.candidates import BATCHES, FURTHEST, MEMORIES, AdviceError, Candidate, Interval, Question, Sample
+from bench.costing import LambdaCell, Requests, break_even, cell_task, fargate_cost, lambda_cost, sqs_requests
+from bench.invocation_model import InvocationModel, Point, fit
+from bench.prices import load_prices
+from bench.result import Cell, Repetition
+from tests.bench.advised import CPU_BOUND, IO_BOUND, LOUD, PLANNED, Made
+
+PRICES = load_prices()
+SAMPLE = Sample(pictures=12, looked=200, error=0.02)
+BETWEEN = Made(wait_ms=60, cpu_ms=40)
+FUNCTIONS = tuple(each for each in PLANNED if each.platform == "lambda")
+
+
+def advice_for(made: Made, rate: float | None = None, deadline: float | None = None) -> Advice:
+    return advise(made.cells(), PRICES, Question(rate, deadline), SAMPLE)
+
+
+def found(advice: Advice, memory_mb: int, batch_size: int, platform: str = "lambda") -> Candidate:
+    return next(
+        each
+        for each in advice.candidates
+        if (each.platform, each.memory_mb, each.batch_size) == (platform, memory_mb, batch_size)
+    )
+
+
+def best(advice: Advice) -> Candidate:
+    assert advice.best is not None
+    return advice.best
+
+
+# --- what is measured ---------------------------------------------------------------------------------------------
+
+
+def test_three_sizes_with_and_without_batches_and_a_task_are_measured() -> None:
+    assert [(each.platform, each.memory_mb, each.batch_size) for each in plan(2)] == [
+        ("lambda", 512, 1),
+        ("lambda", 512, 10),
+        ("lambda", 1024, 1),
+        ("lambda", 1024, 10),
+        ("lambda", 1769, 1),
+        ("lambda", 1769, 10),
+        ("fargate", 2048, 10),
+    ]
+
+
+@pytest.mark.parametrize("cores", [0.25, 0.5, 1, 2, 3, 8])
+def test_nothing_is_measured_that_the_cores_do_not_allow(cores: float) -> None:
+    wanted = plan(cores)
+    assert max(each.vcpus for each in wanted) <= cores
+    assert all(each.vcpus == each.memory_mb / 1769 for each in wanted if each.platform == "lambda")
+    for each in wanted:
+        if each.platform == "fargate":
+            assert each.memory_mb / 1024 in costing.FARGATE_MEMORY_GB[each.vcpus]
+
+
+def test_more_cores_measure_more_memory() -> None:
+    assert max(each.memory_mb for each in plan(3)) == 3008
+    with pytest.raises(AdviceError, match="too few"):
+        plan(0.1)
+
+
+# --- the model ----------------------------------------------------------------------------------------------------
+
+
+def points(model: InvocationModel) -> list[Point]:
+    places = [(wanted.vcpus, wanted.batch_size) for wanted in FUNCTIONS]
+    return [Point(vcpus, records, model.invocation_ms(vcpus, records)) for vcpus, records in places]
+
+
+@pytest.mark.parametrize("numbers", [(60, 0, 0, 40), (20, 3, 5, 150), (400, 0, 0, 0), (0, 0, 0, 80)])
+def test_the_numbers_of_a_load_are_found_again(numbers: tuple[float, float, float, float]) -> None:
+    model = fit(points(InvocationModel(*numbers)))
+    fitted = (model.wait_ms, model.wait_each_ms, model.cpu_ms, model.cpu_each_ms)
+    assert fitted == pytest.approx(numbers, abs=1e-6)
+    assert model.worst_error < 1e-9
+    assert model.left_out_error < 1e-9
+
+
+def test_no_number_is_below_0_whatever_was_measured() -> None:
+    odd = [Point(0.3, 1, 100), Point(0.3, 10, 90), Point(1, 1, 200), Point(1, 10, 150), Point(2, 5, 10)]
+    model = fit(odd)
+    assert min(model.wait_ms, model.wait_each_ms, model.cpu_ms, model.cpu_each_ms) >= 0
+    assert model.worst_error > 0.5
+    assert model.left_out_error > 0.5
+
+
+def test_a_model_that_goes_through_all_points_because_they_are_few_is_not_trusted() -> None:
+    model = fit(points(InvocationModel(60, 0, 0, 40))[:4])
+    assert model.worst_error < 1e-9
+    assert math.isinf(model.left_out_error)
+
+
+def test_one_picture_gains_nothing_from_a_second_core_and_a_batch_does() -> None:
+    model = InvocationModel(10, 0, 0, 100)
+    assert model.invocation_ms(2, 1) == model.invocation_ms(1, 1)
+    assert model.invocation_ms(2, 10) == 10 + 10 * 100 / 2
+
+
+# --- what is recommended ------------------------------------------------------------------------------------------
+
+
+def test_what_waits_gets_the_least_memory_that_fits() -> None:
+    chosen = best(advice_for(IO_BOUND))
+    assert (chosen.platform, chosen.memory_mb, chosen.batch_size) == ("lambda", 256, 10)
+
+
+def test_what_computes_costs_alike_up_to_a_core_and_gets_a_quick_size() -> None:
+    advice = advice_for(CPU_BOUND)
+    chosen = best(advice)
+    assert 1024 <= chosen.memory_mb <= 1769
+    assert chosen.p95 < found(advice, 512, chosen.batch_size).p95
+    cheapest = min(each.usd for each in advice.candidates if not each.refused)
+    assert chosen.usd < 1.02 * cheapest
+
+
+@pytest.mark.parametrize("made", [CPU_BOUND, IO_BOUND, BETWEEN], ids=["cpu", "io", "between"])
+def test_the_price_of_what_was_not_measured_is_that_of_the_load(made: Made) -> None:
+    advice = advice_for(made)
+    for memory in (256, 768, 1280, 2048):
+        for batch in BATCHES:
+            ms = made.invocation_ms(memory / 1769, batch)
+            requests = Requests(get=1, put=1, sqs=sqs_requests(batch))
+            cost = lambda_cost(LambdaCell(memory, ms, batch, requests), PRICES)
+            one = found(advice, memory, batch)
+            assert one.usd == pytest.approx(cost.total, rel=0.01)
+            assert one.p95 == pytest.approx(made.tail * ms / 1000, rel=0.01)
+            assert one.basis == ("fitted" if 512 < memory < 1769 else "extrapolated")
+
+
+def test_a_tighter_deadline_takes_more_memory() -> None:
+    chosen = [best(advise(BETWEEN.cells(FUNCTIONS), PRICES, Question(5, deadline), SAMPLE)) for deadline in (4, 0.3)]
+    assert chosen[0].memory_mb < chosen[1].memory_mb
+    assert all(each.p95 <= deadline for each, deadline in zip(chosen, (4, 0.3), strict=True))
+
+
+def test_a_deadline_that_nothing_meets_gets_no_recommendation_and_the_quickest_time() -> None:
+    advice = advice_for(BETWEEN, 50, 0.05)
+    assert advice.best is None
+    assert advice.next_best is None
+    assert advice.confidence.word == "low"
+    quickest = min(each.p95 for each in advice.candidates if each.refused.startswith("p95"))
+    assert any(f"p95 of {quickest:.2f} s" in note for note in advice.notes)
+
+
+def test_pictures_that_are_many_are_cheaper_on_fargate_and_few_ones_on_lambda() -> None:
+    many, few = (best(advice_for(CPU_BOUND, rate, 10)) for rate in (200, 0.05))
+    assert (many.platform, few.platform) == ("fargate", "lambda")
+    assert many.at_once is not None
+    task = cell_task(CPU_BOUND.cell(PLANNED[-1]))
+    assert many.at_once == math.ceil(200 / (0.8 * task.images_per_second))
+    assert many.usd == pytest.approx(
+        fargate_cost(task, PRICES, 200 / (many.at_once * task.images_per_second)).total, rel=1e-6
+    )
+
+
+def test_the_best_of_the_other_platform_is_named_with_its_price() -> None:
+    advice = advice_for(CPU_BOUND, 200, 10)
+    assert advice.next_platform is not None
+    other = advice.next_platform.candidate
+    assert other.platform == "lambda"
+    assert other.usd == min(each.usd for each in advice.candidates if each.platform == "lambda" and not each.refused)
+    assert advice.next_platform.dearer == pytest.approx(other.usd / best(advice).usd - 1)
+
+
+def test_spot_is_not_promised_for_a_deadline() -> None:
+    assert best(advice_for(CPU_BOUND, 200)).platform == "fargate-spot"
+    refused = found(advice_for(CPU_BOUND, 200, 10), 2048, 10, "fargate-spot")
+    assert "withdrawn" in refused.refused
+    assert refused.usd < found(advice_for(CPU_BOUND, 200, 10), 2048, 10, "fargate").usd
+
+
+def test_spot_that_was_measured_is_not_reckoned_beside_it() -> None:
+    both = [*PLANNED, Wanted("fargate-spot", 2048, 1, 10)]
+    advice = advise(CPU_BOUND.cells(both), PRICES, Question(200), SAMPLE)
+    assert [each.platform for each in advice.candidates if each.memory_mb == 2048 and each.platform != "lambda"] == [
+        "fargate",
+        "fargate-spot",
+    ]
+
+
+def test_without_a_rate_a_task_has_no_price_but_a_break_even() -> None:
+    advice = advice_for(CPU_BOUND)
+    task = found(advice, 2048, 10, "fargate")
+    assert task.usd_per_million is None
+    assert "--rate" in task.refused
+    assert set(advice.break_evens) == {"fargate 1 vCPU 2 GB", "fargate-spot 1 vCPU 2 GB"}
+    assert any("--rate" in note for note in advice.notes)
+
+
+@pytest.mark.parametrize("rate", [None, 0.001, 300])
+def test_break_even_is_costings_against_a_warm_function_at_any_rate(rate: float | None) -> None:
+    advice = advice_for(BETWEEN, rate)
+    warm = min((each for each in advice_for(BETWEEN).candidates if not each.refused), key=lambda each: each.usd)
+    task = cell_task(BETWEEN.cell(PLANNED[-1]))
+    assert warm.cost is not None
+    assert advice.break_evens["fargate 1 vCPU 2 GB"] == break_even(warm.cost, task, PRICES)
+    assert advice.break_evens["fargate-spot 1 vCPU 2 GB"] == break_even(warm.cost, replace(task, spot=True), PRICES)
+    assert advice.formulas["break-even"] == costing.FORMULA
+
+
+# --- batches, windows, cold starts --------------------------------------------------------------------------------
+
+
+def test_a_batch_is_waited_for_no_longer_than_it_takes_to_fill() -> None:
+    advice = advice_for(BETWEEN, 50, 10)
+    one = found(advice, 1024, 10)
+    assert (one.window, one.records) == (1, 10)
+    assert one.p95 == pytest.approx(10 / 50 + BETWEEN.tail * BETWEEN.invocation_ms(1024 / 1769, 10) / 1000, rel=0.01)
+
+
+def test_a_window_ends_before_the_deadline_and_the_batch_is_smaller() -> None:
+    one = found(advice_for(BETWEEN, 2, 4), 1024, 10)
+    assert one.window == 2  # 4 s less some 1.5 s for a batch
+    assert one.records == 1 + 2 * 2
+    assert one.p95 <= 4
+
+
+def test_batches_that_never_fill_are_not_offered_beside_smaller_ones() -> None:
+    advice = advice_for(BETWEEN, 0.05, 2)
+    assert best(advice).batch_size == 1
+    assert "seldom fills" in found(advice, 512, 10).refused
+    assert advice.next_best is not None
+    assert advice.next_best.candidate.batch_size == 1
+
+
+def test_where_pictures_are_rare_every_start_is_cold_and_paid() -> None:
+    rare, busy = (found(advice_for(BETWEEN, rate, 10), 1024, 1) for rate in (1 / 86_400, 5))
+    cold = BETWEEN.cold_ms / 1000
+    assert rare.p95 - busy.p95 == pytest.approx(cold)
+    paid = 1e6 * cold * PRICES.gb_second("x86")
+    assert rare.usd - busy.usd == pytest.approx(paid, rel=0.01)
+
+
+def test_cold_starts_of_the_measurement_are_not_in_the_price() -> None:
+    always_cold = [replace(one, cold_start_ms=900.0, billed_ms=one.billed_ms + 900) for one in _warm(BETWEEN)]
+    cell = BETWEEN.cell(PLANNED[0])
+    with_colds = [replace(cell, repetitions=tuple(always_cold)), *BETWEEN.cells(PLANNED[1:])]
+    same = found(advise(with_colds, PRICES, Question(), SAMPLE), 512, 1)
+    assert same.usd == pytest.approx(found(advice_for(BETWEEN), 512, 1).usd, rel=0.005)
+
+
+def _warm(made: Made) -> list[Repetition]:
+    return [one for one in made.cell(PLANNED[0]).repetitions if one.cold_start_ms is None]
+
+
+def test_more_environments_than_an_account_has_are_told() -> None:
+    advice = advise(BETWEEN.cells(FUNCTIONS), PRICES, Question(40_000, 10), SAMPLE)
+    assert (best(advice).at_once or 0) > ENVIRONMENTS
+    assert any("1,000" in note for note in advice.notes)
+
+
+# --- memory -------------------------------------------------------------------------------------------------------
+
+
+def test_memory_that_is_too_small_is_not_offered() -> None:
+    advice = advice_for(replace(IO_BOUND, peak_rss_mb=600))
+    assert best(advice).memory_mb == 768
+    assert {each.memory_mb for each in advice.candidates if "needs 690 MB" in each.refused} == {256, 512}
+
+
+def test_a_size_that_was_killed_is_not_offered_nor_a_smaller_one() -> None:
+    cells = [
+        replace(cell, repetitions=tuple(replace(one, oom_kills=1) for one in cell.repetitions))
+        if (cell.key.memory_mb, cell.key.batch_size) == (512, 10)
+        else cell
+        for cell in IO_BOUND.cells()
+    ]
+    advice = advise(cells, PRICES, Question(), SAMPLE)
+    assert best(advice).memory_mb == 768
+    assert found(advice, 256, 10).refused == found(advice, 512, 10).refused == "ran out of memory"
+    assert found(advice, 512, 5).refused == found(advice, 256, 1).refused == "ran out of memory"
+    assert not found(advice, 512, 1).refused
+
+
+def test_a_size_that_refuses_the_largest_picture_is_not_offered() -> None:
+    advice = advise(IO_BOUND.cells(), PRICES, Question(), replace(SAMPLE, largest_megapixels=120))
+    assert best(advice).memory_mb == 512  # 256 MB take some 100 MP
+    assert "120 MP" in found(advice, 256, 10).refused
+
+
+def test_what_is_far_from_what_was_measured_is_never_recommended() -> None:
+    advice = advice_for(CPU_BOUND, 50, 10)
+    assert {each.memory_mb for each in advice.candidates if "too far" in each.refused} == {
+        memory for memory in MEMORIES if memory > FURTHEST * 1769
+    }
+
+
+# --- how sure -----------------------------------------------------------------------------------------------------
+
+
+def test_quiet_repetitions_and_a_model_that_fits_give_high_confidence() -> None:
+    advice = advice_for(CPU_BOUND)
+    assert advice.confidence.word == "high"
+    assert advice.model is not None
+    assert advice.model.left_out_error < 0.01
+
+
+def test_noise_lowers_the_confidence_and_widens_the_interval() -> None:
+    quiet, loud = (advice_for(made, 50, 60) for made in (CPU_BOUND, replace(CPU_BOUND, noise=LOUD)))
+    assert loud.confidence.word == "low"
+    pairs = [(best(advice).p95_seconds, best(advice).usd_per_million) for advice in (quiet, loud)]
+    for one, other in zip(*pairs, strict=True):
+        assert one is not None
+        assert other is not None
+        assert other.share > 2 * one.share
+
+
+def test_few_pictures_lower_the_confidence() -> None:
+    words = [
+        advise(CPU_BOUND.cells(), PRICES, Question(), replace(SAMPLE, error=error)).confidence.word
+        for error in (0.02, 0.2, 0.6)
+    ]
+    assert words == ["high", "fair", "low"]
+
+
+def test_a_single_repetition_is_not_taken_for_exact() -> None:
+    once = advice_for(replace(CPU_BOUND, noise=(1.0,)))
+    assert best(once).own_error >= 0.1
+    assert once.confidence.word != "high"
+
+
+def test_a_list_that_was_cut_or_a_size_beyond_the_measured_is_no_high_confidence() -> None:
+    cut = advise(CPU_BOUND.cells(), PRICES, Question(), replace(SAMPLE, complete=False))
+    beyond = advice_for(IO_BOUND)
+    assert best(beyond).basis == "extrapolated"
+    assert cut.confidence.word == beyond.confidence.word == "fair"
+
+
+def test_what_was_not_measured_is_less_sure_and_what_lies_beyond_least() -> None:
+    cells = [_slower(BETWEEN.cell(FUNCTIONS[0]), 1.1), *BETWEEN.cells(PLANNED[1:])]
+    advice = advise(cells, PRICES, Question(), SAMPLE)
+    assert advice.model is not None
+    assert advice.model.worst_error <= 0.1 < 2 * advice.model.left_out_error
+    measured, fitted, beyond = (found(advice, memory, 10).own_error for memory in (1024, 768, 256))
+    assert measured < fitted
+    assert beyond == pytest.approx(2 * fitted, rel=0.05)
+
+
+def test_where_the_model_does_not_fit_only_what_was_measured_is_advised() -> None:
+    factors = (1, 4, 0.3, 1, 3, 0.5)
+    cells = [_slower(BETWEEN.cell(wanted), factor) for wanted, factor in zip(FUNCTIONS, factors, strict=True)]
+    advice = advise(cells, PRICES, Question(), SAMPLE)
+    assert advice.confidence.word == "low"
+    assert {each.basis for each in advice.candidates if not each.refused} == {"measured"}
+    assert any("only measured ones" in reason for reason in advice.confidence.reasons)
+
+
+def _slower(cell: Cell, factor: float) -> Cell:
+    return replace(cell, repetitions=tuple(replace(one, billed_ms=one.billed_ms * factor) for one in cell.repetitions))
+
+
+def test_cells_that_are_too_few_for_a_model_are_compared_as_they_are() -> None:
+    advice = advise(BETWEEN.cells(PLANNED[1:2]), PRICES, Question(), SAMPLE)
+    assert (best(advice).memory_mb, best(advice).batch_size) == (512, 10)
+    assert advice.next_best is None
+    assert advice.confidence.word == "low"
+
+
+def test_two_that_are_alike_are_said_to_be_and_the_quicker_is_taken() -> None:
+    advice = advice_for(Made(wait_ms=0, cpu_ms=100))
+    assert advice.next_best is not None
+    assert not advice.next_best.told_apart
+    assert best(advice).p95 <= advice.next_best.candidate.p95
+
+
+def test_two_that_differ_are_told_apart() -> None:
+    advice = advice_for(IO_BOUND)
+    assert advice.next_best is not None
+    assert advice.next_best.told_apart
+    assert advice.next_best.dearer == pytest.approx(advice.next_best.candidate.usd / best(advice).usd - 1)
+    assert advice.next_best.dearer > 0
+
+
+def test_a_deadline_inside_the_interval_is_told() -> None:
+    p95 = found(advice_for(BETWEEN, 5, 10), 1769, 1).p95
+    advice = advise(BETWEEN.cells(FUNCTIONS), PRICES, Question(5, p95 * 1.001), SAMPLE)
+    assert any("deadline lies within" in note for note in advice.notes)
+
+
+def test_an_interval_is_wider_for_a_larger_error_and_spares_what_is_exact() -> None:
+    narrow, wide = Interval.around(10, 0.01, exact=5), Interval.around(10, 0.1, exact=5)
+    assert narrow.value == wide.value == 15
+    assert wide.high - wide.low == pytest.approx(10 * (narrow.high - narrow.low))
+    assert Interval.around(1, 5, exact=2).low == 2
+
+
+def test_what_was_refused_and_what_failed_is_told() -> None:
+    cells = BETWEEN.cells()
+    refused = Cell(replace(cells[0].key, memory_mb=10_240), refused="this machine has 2 cores")
+    failing = replace(
+        cells[0], repetitions=tuple(replace(one, outcomes={"stored": 40, "failed": 10}) for one in cells[0].repetitions)
+    )
+    advice = advise([failing, *cells[1:], refused], PRICES, Question(), SAMPLE)
+    assert any("this machine has 2 cores" in note for note in advice.notes)
+    assert any("made no thumbnail" in note for note in advice.notes)
+
+
+def test_where_nothing_was_measured_there_is_no_advice() -> None:
+    refused = Cell(BETWEEN.cells()[0].key, refused="no cgroups here")
+    with pytest.raises(AdviceError, match="no cgroups here"):
+        advise([refused], PRICES, Question(), SAMPLE)
+    textbook = [replace(cell, key=replace(cell.key, handler="textbook")) for cell in BETWEEN.cells()]
+    with pytest.raises(AdviceError, match="nothing was measured"):
+        advise(textbook, PRICES, Question(), SAMPLE)
+
+
+def test_every_formula_is_there_to_be_printed() -> None:
+    assert set(advice_for(BETWEEN).formulas) == set(FORMULAS) == {"model", "cost", "p95", "confidence", "break-even"}
+
+
+def test_a_task_alone_is_advised_on_as_well() -> None:
+    task = Wanted("fargate", 2048, 1, 10)
+    advice = advise(BETWEEN.cells([task]), PRICES, Question(50, 10), SAMPLE)
+    assert best(advice).platform == "fargate"
+    assert advice.break_evens == {}
