@@ -237,6 +237,27 @@ def compare(
         raise typer.Exit(measuring.compare(base, new, options))
 
 
+@app.command()
+def advise(
+    images: Annotated[str, typer.Option(help="a folder, or s3://bucket/prefix, with pictures as yours are")],
+    rate: Annotated[str | None, typer.Option(help="pictures that come, e.g. 50/s, 600/min, 2e6/day")] = None,
+    deadline: Annotated[str | None, typer.Option(help="of 95 pictures in 100, e.g. 3s")] = None,
+    latency: Annotated[str, typer.Option(help="how far away S3 is: loopback, near, near-tail, published")] = "near",
+    repetitions: Annotated[int, typer.Option(min=3, max=1000, help="of each cell")] = 6,
+    seconds: Annotated[float, typer.Option(min=0, max=600, help="of a repetition at least")] = 1.0,
+    prices: Annotated[Path | None, typer.Option(dir_okay=False, help="your own, over bench/prices.toml")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", dir_okay=False, help="the advice as JSON")] = None,
+    cells: Annotated[Path, typer.Option(dir_okay=False, help="where the measured cells go")] = Path(
+        "bench-advise.json"
+    ),
+) -> None:
+    """Which memory, batch size and platform for your pictures, at what price, and how sure that is."""
+    with _told():
+        scope = Scope(latency=measuring.known_latency(latency))
+        options = measuring.Options(scope, None, cells, False, prices, repetitions, seconds, 20)
+        raise typer.Exit(measuring.advise(images, rate, deadline, options, output))
+
+
 @contextmanager
 def _told() -> Iterator[None]:
     """What the user can put right ends with its message, and exit code 2."""

@@ -56,7 +56,7 @@ class FunctionCell:
     def _warm_up(self, effort: Effort) -> None:
         began = time.time()
         cold = self._function.first(self._events[0])
-        self._cold_start_ms = cold.total_ms
+        self._cold_start_ms = cold.init_ms
         one = self._measured(1)
         check_output(self._key, self._bed, began, keys_in(self._events))
         self.passes = effort.passes(one.wall_seconds)
@@ -89,7 +89,7 @@ class ColdCell:
             function = _Environment(self._key, self._bed, self._effort, self._tree, stack)
             started = function.first(self._event, measure=True)
             assert started.repetition is not None
-            return replace(started.repetition, cold_start_ms=started.total_ms)
+            return replace(started.repetition, cold_start_ms=started.init_ms)
 
     def close(self) -> None:
         """Nothing is kept."""

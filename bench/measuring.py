@@ -13,8 +13,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bench import comparing
-from bench.bed import Bed, Pictures, bed, copies_needed, own_set, reference_sets
+from bench import advising, comparing
+from bench.advice import Wanted
+from bench.bed import Bed, Pictures, bed, copies_needed, cores, own_set, reference_sets
 from bench.cell import Effort
 from bench.enclosures import find_enclosure
 from bench.experiments import FLOOR, Experiment, Scope, ours
@@ -103,6 +104,27 @@ def compare(base: str, new: str, options: Options) -> int:
         return result
 
     return comparing.run(base, new, measure, wide_console())
+
+
+def advise(images: str, rate: str | None, deadline: str | None, options: Options, advice: Path | None) -> int:
+    """The exit code: 1 where nothing meets what was asked."""
+
+    def measure(folder: Path, wanted: Sequence[Wanted]) -> Result:
+        slots = [Slot(_of(one, options.scope)) for one in wanted]
+        result, stopped = measured(slots, own_set(folder), options, load_prices(options.prices))
+        if stopped or result is None:
+            raise typer.Exit(STOPPED)
+        return result
+
+    there = float(len(cores().cells))
+    return advising.run(
+        images, rate, deadline, options.prices, measure, output=advice, cores=there, console=wide_console()
+    )
+
+
+def _of(wanted: Wanted, scope: Scope) -> CellKey:
+    place = replace(ours(scope, wanted.memory_mb), batch_size=wanted.batch_size)
+    return replace(place, platform=wanted.platform, vcpus=wanted.vcpus)
 
 
 def known_latency(name: str) -> str:

@@ -36,8 +36,8 @@ class ResultError(ThumbnailerError):
 class Repetition:
     """One measurement of a cell. `billed_ms` is of all invocations, rounded up and with the init of those that had one.
 
-    Of a Fargate task it is the time that it ran. `stages_ms` is the mean of a record; `cold_start_ms` is None where
-    nothing was started for it.
+    Of a Fargate task it is the time that it ran. `stages_ms` is the mean of a record. `cold_start_ms` is the init's,
+    None where nothing was started; of a cold cell `billed_ms` has it in it, and p50 to p99 are to the first answer.
     """
 
     records: int

@@ -36,6 +36,7 @@ COLUMNS: Final = (
     "x text-\nbook",
     "x floor",
 )
+COLD_NAMES: Final = {"p95\nms": "to first\nanswer", "images\nper GB-s": "init\nms"}
 WIDTH: Final = 126
 """Columns of text that a table takes; a narrower terminal is no reason to break numbers."""
 LEGEND: Final = """\
@@ -60,7 +61,7 @@ def experiments_of(name: str) -> list[Experiment]:
 
 def _table(result: Result, experiment: Experiment, cells: Sequence[Cell]) -> Table:
     cold = any(cell.key.start == "cold" for cell in cells)
-    columns = [("to first\nanswer ms" if cold and name == "p95\nms" else name) for name in COLUMNS]
+    columns = [COLD_NAMES.get(name, name) if cold else name for name in COLUMNS]
     table = Table(
         *columns,
         title=experiment.question,
@@ -91,9 +92,10 @@ def _numbers(result: Result, cell: Cell) -> Iterator[str]:
     yield with_spread(cell, "images_per_second")
     for metric in ("billed_ms_per_image", "cpu_ms_per_image"):
         yield f"{cell.median(metric) or 0:.1f}"
-    yield f"{cell.median('images_per_gb_second') or 0:.1f}"
+    cold = cell.key.start == "cold"
+    yield f"{cell.median('cold_start_ms') or 0:.0f}" if cold else f"{cell.median('images_per_gb_second') or 0:.1f}"
     yield f"{cell.median('peak_rss_mb') or 0:.0f}"
-    yield f"{cell.median('cold_start_ms' if cell.key.start == 'cold' else 'p95_ms') or 0:.0f}"
+    yield f"{cell.median('p95_ms') or 0:.0f}"
     total = sum(cell.usd_per_million.values())
     yield f"{total:.2f}" if total else "-"
     yield f"{cell.usd_per_million['compute']:.2f}" if total else "-"
