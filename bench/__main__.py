@@ -163,6 +163,19 @@ def scale(
         scale_.run(arrivals, results, change, least_tasks, most_tasks, prices, seed, output)
 
 
+@app.command("scale-check")
+def scale_check(
+    seconds: Annotated[float, typer.Option(min=5, max=600, help="that messages come at each rate")] = 30,
+    quick: Annotated[bool, typer.Option("--quick", help="smaller pictures")] = False,
+    latency: Annotated[str, typer.Option(help="how far away S3 is: loopback, near, near-tail, published")] = "near",
+) -> None:
+    """How far the simulation of `scale` is from a real worker at small scale."""
+    with _told():
+        scope = Scope(quick, measuring.known_latency(latency))
+        options = measuring.Options(scope, None, Path("-"), False, None, 3, 3.0, 20)
+        measuring.check_scale(options, seconds)
+
+
 @app.command()
 def report(
     results: Annotated[list[Path], typer.Argument(dir_okay=False, help="files of results")],

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bench import advising, comparing
+from bench import advising, comparing, scale_check
 from bench.advice import Wanted
 from bench.bed import Bed, Pictures, bed, copies_needed, cores, own_set, reference_sets
 from bench.cell import Effort
@@ -104,6 +104,23 @@ def compare(base: str, new: str, options: Options) -> int:
         return result
 
     return comparing.run(base, new, measure, wide_console())
+
+
+def check_scale(options: Options, seconds: float) -> None:
+    """Prints the table: how far the simulation is from a real worker."""
+    prices, sets = load_prices(options.prices), pictures_for(options)
+    base = ours(options.scope)
+    key = replace(base, platform="fargate", vcpus=1.0, memory_mb=2048, batch_size=10)
+    used = {key.pictures: sets[key.pictures]}
+    copies = copies_needed(len(used[key.pictures].files), key.batch_size)
+    with bed(used, [key.handler], find_enclosure(None), copies) as there, shown() as show:
+        result = result_of(there, [], prices, options.settings())
+        rows = list(scale_check.check(there, key, options.effort, seconds, prices, show.next, result))
+    console = wide_console()
+    console.print(scale_check.table(rows))
+    console.print(
+        "From when a message was sent until its thumbnail was stored. Simulated: median, least and most of 20 runs."
+    )
 
 
 def advise(images: str, rate: str | None, deadline: str | None, options: Options, advice: Path | None) -> int:

@@ -36,6 +36,8 @@ MANY: Final = 5.0
 PIECES: Final = 200
 """Batches that run at once are this many groups at most, each with one service time."""
 INIT_SECONDS: Final = 0.6
+P95: Final = 1.6448536269514722
+"""Standard deviations above the median, of a normal distribution."""
 SAMPLE_SECONDS: Final = 1.0
 PER: Final = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
 ONE_EACH: Final = Requests()
@@ -111,7 +113,10 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Tasks behind a queue. `in_flight` pictures are in work in a task, each for `service`.
+    """Tasks behind a queue. At most `in_flight` pictures are in work in a task; then each takes `service`.
+
+    With fewer each takes less, in proportion, as they share the task's cores; never less than `alone_seconds`, which
+    is what a picture takes that shares them with none.
 
     Looked at every `look_seconds`: more tasks where the backlog a task was above `backlog_a_task` for `looks_out`
     times, fewer after `looks_in` times below nine tenths of it; a task works `start_seconds` after it was asked for.
@@ -130,6 +135,12 @@ class Fleet:
     start_seconds: float = 45.0
     spot: bool = False
     architecture: Architecture = "x86"
+    alone_seconds: float = 0.0
+
+    @property
+    def images_per_second(self) -> float:
+        """Of a task that is full."""
+        return self.in_flight / self.service.seconds(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,11 +301,14 @@ class _Simulation:
         self.in_work += records
         self.running += batches
         self.peak_running = max(self.peak_running, self.running)
-        took = extra + self.service.draw(records / batches, self.chance)
+        took = extra + self._service_seconds(records / batches)
         self.invocations += batches
         self.billed_ms += batches * math.ceil(1000 * took - 1e-6)
         self.receives += batches * math.ceil(records / batches / MOST_MESSAGES_A_REQUEST)
         self.env.timeout(took).callbacks.append(lambda _: self._end_group(batches, records, groups))
+
+    def _service_seconds(self, records: float) -> float:
+        return self.service.draw(records, self.chance)
 
     def _take(self, count: int) -> list[Group]:
         """The oldest messages."""
@@ -417,6 +431,13 @@ class _FleetSimulation(_Simulation):
 
     def _capacity(self) -> int:
         return self.tasks
+
+    def _service_seconds(self, records: float) -> float:
+        """`in_work` has these records in it already."""
+        full = self.service.draw(records, self.chance)
+        share = min(1.0, self.in_work / max(1, self.tasks) / self.fleet.in_flight)
+        scatter = full / self.service.seconds(records)
+        return max(full * share, self.fleet.alone_seconds * scatter)
 
     def _look(self) -> Generator[simpy.Event, None, None]:
         above = below = 0
@@ -541,8 +562,22 @@ def fleet_from(result: Result, spot: bool = False) -> Fleet | None:
     best = max(cells, key=lambda cell: (cell.median("images_per_second") or 0) / cell.key.vcpus)
     rate, latency_ms = best.median("images_per_second") or 0.0, best.median("p50_ms") or 0.0
     in_flight = max(1, round(rate * latency_ms / 1000))  # Little's law
-    service = Service(0.0, in_flight / rate)
-    return fleet_for(service, best.key.vcpus, best.key.memory_mb / 1024, in_flight, spot)
+    service = Service(0.0, in_flight / rate, sigma_of(best))
+    fleet = fleet_for(service, best.key.vcpus, best.key.memory_mb / 1024, in_flight, spot)
+    return replace(fleet, alone_seconds=alone_seconds(best))
+
+
+def sigma_of(cell: Cell) -> float:
+    """Of the lognormal whose p95 is as far above its median as that of the cell's pictures."""
+    median, p95 = cell.median("p50_ms") or 1.0, cell.median("p95_ms") or 1.0
+    return math.log(max(1.0, p95 / median)) / P95
+
+
+def alone_seconds(cell: Cell) -> float:
+    """What a picture takes in a task that has no other: its waits for S3, and its CPU time on one core at most."""
+    waits = [one.stages_ms.get("open", 0.0) + one.stages_ms.get("upload", 0.0) for one in cell.repetitions]
+    cpu = (cell.median("cpu_ms_per_image") or 0.0) / min(1.0, cell.key.vcpus)
+    return (statistics.median(waits) + cpu) / 1000
 
 
 def _ours(result: Result, platform: str) -> list[Cell]:
@@ -615,7 +650,7 @@ def run(
     for name, outcome in list(outcomes.items())[:2]:
         console.print(f"backlog, {name}: {_bars(outcome)} to {outcome.peak_backlog:,}", soft_wrap=True)
     source = f"service times from {results}" if results else "service times are assumed; --results takes measured ones"
-    batch, rate = function.service.seconds(function.batch_size), fleet.in_flight / fleet.service.seconds(1)
+    batch, rate = function.service.seconds(function.batch_size), fleet.images_per_second
     console.print(f"{source}: {batch:.3f} s a batch of {function.batch_size}, {rate:.0f} images/s a task")
     if output:
         output.write_text(json.dumps({name: asdict(outcome) for name, outcome in outcomes.items()}, indent=1))

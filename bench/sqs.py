@@ -98,11 +98,13 @@ class MemorySqs:
         heapq.heappush(self._waiting, (moment, next(self._numbers), receipt_or_id))
 
     def _send(self, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        sent = []
         for entry in entries:
             held = Held(f"m{next(self._numbers)}", entry["MessageBody"], round(time.time() * 1000))
             self._messages[held.id] = held
             self._show_at(time.monotonic(), held.id)
-        return {"Successful": [{"Id": entry["Id"], "MessageId": "", "MD5OfMessageBody": ""} for entry in entries]}
+            sent.append({"Id": entry["Id"], "MessageId": held.id, "MD5OfMessageBody": ""})
+        return {"Successful": sent}
 
     def _each(self, entries: Sequence[Mapping[str, Any]], do: Any) -> dict[str, Any]:
         known = {entry["Id"]: do(entry) for entry in entries}
@@ -171,9 +173,12 @@ class SqsServer:
 
     def calls(self) -> dict[str, int]:
         """How often each operation was asked for."""
-        with urllib.request.urlopen(f"{self.endpoint}/calls", timeout=10) as answer:  # noqa: S310
-            found: dict[str, int] = json.load(answer)
+        found: dict[str, int] = self._told("/calls")
         return found
+
+    def _told(self, path: str) -> Any:
+        with urllib.request.urlopen(self.endpoint + path, timeout=10) as answer:  # noqa: S310
+            return json.load(answer)
 
     def ask(self, operation: str, **asked: object) -> dict[str, Any]:
         headers = {"X-Amz-Target": f"AmazonSQS.{operation}", "Content-Type": CONTENT_TYPE}
@@ -182,10 +187,14 @@ class SqsServer:
             found: dict[str, Any] = json.load(answer)
         return found
 
-    def send(self, bodies: Sequence[str]) -> None:
+    def send(self, bodies: Sequence[str]) -> list[str]:
+        """The messages' ids."""
+        sent: list[str] = []
         entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies)]
         for start in range(0, len(entries), 1000):
-            self.ask("SendMessageBatch", Entries=entries[start : start + 1000])
+            answer = self.ask("SendMessageBatch", Entries=entries[start : start + 1000])
+            sent += [each["MessageId"] for each in answer["Successful"]]
+        return sent
 
     def left(self) -> int:
         """Messages that are not deleted."""

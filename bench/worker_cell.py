@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench.bed import Bed, bucket_of, keys_of_a_pass, message
 from bench.beside import ROOT
@@ -66,6 +66,19 @@ class WorkerCell:
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)
 
+    @property
+    def queue(self) -> SqsServer:
+        return self._queue
+
+    def new_records(self) -> list[dict[str, Any]]:
+        """Its lines about records since the last call."""
+        return self._log.new_records()
+
+    def bodies(self, count: int) -> list[str]:
+        """So many messages, in rounds through the pictures."""
+        keys = self._keys * math.ceil(count / len(self._keys))
+        return [message(bucket_of(self._key.handler), each) for each in keys[:count]]
+
     def repeat(self) -> Repetition:
         return self._measured(self.passes)
 
@@ -75,10 +88,10 @@ class WorkerCell:
         counted(proxy)
         self._meter.begin()
         calls = Counter(self._queue.calls())
-        bodies = [message(bucket_of(self._key.handler), each) for each in self._keys] * passes
+        bodies = self.bodies(passes * len(self._keys))
         began = time.perf_counter()
         self._queue.send(bodies)
-        self._wait_until_empty()
+        self.wait_until_empty()
         wall = time.perf_counter() - began
         used, report = self._meter.used(), counted(proxy)
         lines = self._log.new_records()
@@ -105,7 +118,7 @@ class WorkerCell:
             oom_kills=used.kills,
         )
 
-    def _wait_until_empty(self) -> None:
+    def wait_until_empty(self) -> None:
         left, changed = math.inf, time.monotonic()
         while (now_left := self._queue.left()) > 0:
             if now_left < left:
