@@ -6,16 +6,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from PIL import Image
 
 SIZE: Final = (8.0, 4.6)
 DPI: Final = 160
+COLOURS: Final = 128
+"""Of a chart's palette: with them it has half the bytes, and looks the same."""
 INK: Final = "#1d2126"
 SOFT: Final = "#6b7480"
 STYLE: Final[dict[Any, Any]] = {
@@ -35,6 +38,13 @@ STYLE: Final[dict[Any, Any]] = {
 }
 GAP: Final = 0.062
 """Between names at the right edge, in parts of the height."""
+LEAST_SHARE: Final = 0.045
+"""Of a bar that has room for a number."""
+PERCENT: Final = FuncFormatter(lambda value, _: f"{value:.0%}")
+
+
+NOTE: Final = "\n"
+"""Between a title and what is written smaller beneath it: which cells the chart is of."""
 
 
 class Look(NamedTuple):
@@ -77,18 +87,29 @@ class Chart:
     words: str
     png: bytes
 
+    @property
+    def alt(self) -> str:
+        """What is said in place of the picture."""
+        heading, _, note = self.title.partition(NOTE)
+        return f"{heading} ({note}). {self.words}".replace("\n", " ")
+
 
 def png(figure: Figure) -> bytes:
     out = BytesIO()
     figure.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
-    return out.getvalue()
+    compact = BytesIO()
+    with Image.open(out) as picture:
+        picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(compact, "PNG", optimize=True)
+    return compact.getvalue()
 
 
 def new_figure(title: str, size: tuple[float, float] = SIZE) -> tuple[Figure, Axes]:
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.set_title(title, pad=12)
+    heading, _, note = title.partition(NOTE)
+    axes.set_title(heading, pad=26 if note else 12)
+    axes.annotate(note, (0, 1), (0, 9), xycoords="axes fraction", textcoords="offset points", fontsize=9.5, color=SOFT)
     axes.set_axisbelow(True)
     axes.spines["right"].set_visible(False)
     return figure, axes
@@ -149,25 +170,37 @@ def line(axes: Axes, series: Series, look: Look, markers: bool = True) -> None:
         axes.fill_between(series.xs, series.lower, series.upper, color=look.colour, alpha=0.14, linewidth=0)
 
 
-def names_at_right(axes: Axes, named: Sequence[tuple[str, float, str]]) -> None:
-    """The name of each line beside its last point, moved apart where they would touch, with a thin line to it then."""
+class Name(NamedTuple):
+    """A line's name, and its last point, which it is written beside."""
+
+    text: str
+    x: float
+    y: float
+    colour: str
+
+
+def named(series: Sequence[Series]) -> list[Name]:
+    return [Name(each.name, each.xs[-1], each.ys[-1], look.colour) for each, look in zip(series, LOOKS, strict=False)]
+
+
+def names_at_right(axes: Axes, names: Sequence[Name]) -> None:
+    """The name of each line beside its last point, moved apart where they would touch, with a thin line to it."""
     to_axes = axes.transData + axes.transAxes.inverted()
-    x = axes.get_xlim()[1]
-    places = sorted((float(to_axes.transform((x, y))[1]), name, colour) for name, y, colour in named)
-    gap = GAP * max(name.count("\n") + 1 for name, _, _ in named)
-    for height, (place, name, colour) in zip(spread([place for place, _, _ in places], gap), places, strict=True):
+    places = sorted((float(to_axes.transform((name.x, name.y))[1]), name) for name in names)
+    gap = GAP * max(name.text.count("\n") + 1 for name in names)
+    for height, (_, name) in zip(spread([place for place, _ in places], gap), places, strict=True):
         axes.annotate(
-            name,
-            (1.0, place),
+            name.text,
+            (name.x, name.y),
             (1.035, height),
-            xycoords="axes fraction",
             textcoords="axes fraction",
+            annotation_clip=False,
             va="center",
-            color=colour,
+            color=name.colour,
             fontweight="bold",
             fontsize=9.5,
             linespacing=1.0,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 1},
+            arrowprops={"arrowstyle": "-", "color": name.colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 4},
         )
 
 
@@ -204,7 +237,7 @@ def lines_chart(
         axes.set_ylim(0, 1.08 * max(max(each.upper or each.ys) for each in series))
         axes.set_ylabel(ylabel)
         finish(axes)
-        names_at_right(axes, [(each.name, each.ys[-1], look.colour) for each, look in zip(series, LOOKS, strict=False)])
+        names_at_right(axes, named(series))
         return png(figure)
 
     return styled(draw)
@@ -253,25 +286,76 @@ def _mark_lowest(axes: Axes, series: Series, word: str, unit: str, look: Look) -
 
 
 def stacked(title: str, xlabel: str, rows: Sequence[str], parts: Mapping[str, Sequence[float]]) -> bytes:
-    """A bar for each row, its parts with their numbers in them; what the hatches are is said above."""
+    """A bar of the same length for each row, its parts with their numbers in them and their sum behind it."""
 
     def draw() -> bytes:
-        figure, axes = new_figure(title, (SIZE[0], 1.7 + 0.48 * len(rows)))
+        figure, axes = new_figure(title, (SIZE[0], 2.0 + 0.48 * len(rows)))
+        totals = [sum(values) for values in zip(*parts.values(), strict=True)]
         lefts = [0.0] * len(rows)
-        most = max(map(sum, zip(*parts.values(), strict=True)))
         for (name, values), hatch, shade in zip(parts.items(), HATCHES, SHADES, strict=False):
-            axes.barh(rows, values, left=lefts, height=0.66, label=name, hatch=hatch, color=shade, edgecolor=SOFT)
-            for row, (left, value) in enumerate(zip(lefts, values, strict=True)):
-                if value > 0.045 * most:
+            shares = [value / total for value, total in zip(values, totals, strict=True)]
+            axes.barh(rows, shares, left=lefts, height=0.66, label=name, hatch=hatch, color=shade, edgecolor=SOFT)
+            for row, (left, share, value) in enumerate(zip(lefts, shares, values, strict=True)):
+                if share > LEAST_SHARE:
                     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.9, "pad": 1.0}
-                    axes.text(left + value / 2, row, number(value), ha="center", va="center", fontsize=9, bbox=box)
-            lefts = [left + value for left, value in zip(lefts, values, strict=True)]
+                    axes.text(left + share / 2, row, number(value), ha="center", va="center", fontsize=9, bbox=box)
+            lefts = [left + share for left, share in zip(lefts, shares, strict=True)]
         axes.invert_yaxis()
         axes.grid(visible=False, axis="y")
+        axes.set_xlim(0, 1.1)
+        axes.xaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
+        axes.xaxis.set_major_formatter(PERCENT)
         axes.set_xlabel(xlabel)
-        for row, total in enumerate(lefts):
-            axes.annotate(number(total), (total, row), (5, 0), textcoords="offset points", va="center", fontsize=9.5)
-        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=len(parts), frameon=False)
+        for row, total in enumerate(totals):
+            axes.annotate(number(total), (1, row), (5, 0), textcoords="offset points", va="center", fontweight="bold")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(parts), frameon=False)
+        return png(figure)
+
+    return styled(draw)
+
+
+class Bar(NamedTuple):
+    """A value and its quartiles; `name` is who has it, `group` what its bars of one hatch have in common."""
+
+    name: str
+    group: str
+    value: float
+    lower: float
+    upper: float
+
+
+def bars(title: str, xlabel: str, all_: Sequence[Bar]) -> bytes:
+    """For each name a bar a group, with quartiles as whiskers and the value behind it."""
+
+    def draw() -> bytes:
+        names, groups = list(dict.fromkeys(bar.name for bar in all_)), list(dict.fromkeys(bar.group for bar in all_))
+        height = 0.8 / len(groups)
+        figure, axes = new_figure(title, (SIZE[0], 2.0 + 0.3 * len(names) * len(groups)))
+        for number_, (group, hatch, shade) in enumerate(zip(groups, HATCHES, SHADES, strict=False)):
+            same = [bar for bar in all_ if bar.group == group]
+            rows = [names.index(bar.name) - 0.4 + height * (number_ + 0.5) for bar in same]
+            whiskers = [[bar.value - bar.lower for bar in same], [bar.upper - bar.value for bar in same]]
+            axes.barh(
+                rows,
+                [bar.value for bar in same],
+                height=0.92 * height,
+                xerr=whiskers,
+                label=group,
+                hatch=hatch,
+                color=shade,
+                edgecolor=SOFT,
+                ecolor=INK,
+                capsize=3,
+            )
+            for row, bar in zip(rows, same, strict=True):
+                axes.annotate(number(bar.value), (bar.upper, row), (6, 0), textcoords="offset points", va="center")
+        axes.set_yticks(range(len(names)), names, fontweight="bold")
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.set_xlim(0, 1.12 * max(bar.upper for bar in all_))
+        axes.set_xlabel(xlabel)
+        if len(groups) > 1:
+            figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
         return png(figure)
 
     return styled(draw)
@@ -289,21 +373,19 @@ def against_limit(title: str, series: Sequence[Series]) -> bytes:
         memory_axis(axes, memories)
         plain_log(axes)
         axes.set_ylabel("peak of resident memory, MB")
-        named = [(each.name, each.ys[-1], look.colour) for each, look in zip(series, LOOKS, strict=False)]
-        names_at_right(axes, [*named, ("the limit", memories[-1], SOFT)])
+        names_at_right(axes, [*named(series), Name("the limit", memories[-1], memories[-1], SOFT)])
         return png(figure)
 
     return styled(draw)
 
 
 class Mark(NamedTuple):
-    """A point, and what is written beside it, so many points to the right of it and above."""
+    """A point, and the few characters that are written above it, on the side where no line comes from."""
 
     x: float
     y: float
     text: str
-    right: float
-    above: float
+    side: Literal["left", "right"]
 
 
 def crossing(
@@ -328,7 +410,7 @@ def crossing(
         axes.set_ylabel(ylabel)
         for mark in marks:
             _mark(axes, mark)
-        names_at_right(axes, [(each.name, each.ys[-1], look.colour) for each, look in zip(series, LOOKS, strict=False)])
+        names_at_right(axes, named(series))
         return png(figure)
 
     return styled(draw)
@@ -344,18 +426,17 @@ def logarithmic(axes: Axes, least: float) -> None:
 def in_percent(axes: Axes, most: float) -> None:
     """Along; and up to `most`, where lines come from far above."""
     axes.set_ylim(0, min(most, axes.get_ylim()[1]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    axes.xaxis.set_major_formatter(PERCENT)
 
 
 def _mark(axes: Axes, mark: Mark) -> None:
-    axes.plot([mark.x], [mark.y], "o", color=INK, markersize=7)
+    axes.plot([mark.x], [mark.y], "o", color=INK, markersize=7, zorder=4)
     axes.annotate(
         mark.text,
         (mark.x, mark.y),
-        (mark.right, mark.above),
+        (6 if mark.side == "right" else -6, 6),
         textcoords="offset points",
-        ha="left" if mark.right > 0 else "right",
-        fontsize=9.5,
-        arrowprops={"arrowstyle": "-", "color": SOFT},
-        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5},
+        ha="left" if mark.side == "right" else "right",
+        fontweight="bold",
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.0},
     )

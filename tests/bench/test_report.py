@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +17,28 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
+from bench import report
 from bench.__main__ import app
 from bench.charts import HATCHES, LOOKS, number, spread
 from bench.costing import FORMULA, Load, break_even, cell_cost, cell_task
-from bench.report import all_charts, evens_of, lines_of, prices_of, rivals, rows_of
-from bench.result import Result, write_result
-from tests.bench.results import PRICES, synthetic_result
+from bench.report import (
+    all_charts,
+    cheapest_function,
+    evens_of,
+    lines_of,
+    prices_of,
+    readme_chart,
+    rivals,
+    rows_of,
+    stages_of,
+    taken,
+)
+from bench.result import Cell, Result, write_result
+from tests.bench.results import PRICES, result_of_all, synthetic_result
 
 RESULT = synthetic_result()
-CHARTS = {"tuning", "engines", "stages", "memory", "floor", "month", "busy"}
+CHARTS = set(report.CHARTS)
+OF_TASKS = {"month", "duty", "busy"}
 
 
 class Page(HTMLParser):
@@ -110,23 +125,92 @@ def test_charts_tell_lines_and_parts_apart_without_colour() -> None:
 
 def test_lines_are_by_engine_and_by_rival() -> None:
     lines = lines_of(RESULT)
-    assert set(lines) == {"auto", "pillow", "vips", "textbook", "floor"}
-    assert [cell.key.memory_mb for cell in lines["auto"]] == [128, 256, 512, 1024, 1769, 3008]
+    assert list(lines) == ["ours", "textbook", "ours (pillow)", "ours (vips)", "floor"]
+    assert [cell.key.memory_mb for cell in lines["ours"]] == [128, 256, 512, 1024, 1769, 3008]
 
 
-def test_a_line_is_never_of_cells_that_differ_in_more_than_memory() -> None:
-    auto = lines_of(RESULT)["auto"]
-    batches = [replace(cell, key=replace(cell.key, batch_size=1)) for cell in auto[:3]]
-    mixed = replace(RESULT, cells=(*batches, *RESULT.cells))
-    assert {cell.key.batch_size for cell in lines_of(mixed)["auto"]} == {10}
-    assert len(lines_of(mixed)["auto"]) == len(auto)
+OTHERS: list[dict[str, Any]] = [
+    {"start": "cold"},
+    {"in_flight": 2},
+    {"latency": "published"},
+    {"pictures": "rgb"},
+    {"batch_size": 1},
+]
+
+
+def other_than(cell: Cell, change: dict[str, Any], cheaper: int = 1) -> Cell:
+    """The same cell in another place, with less to pay for."""
+    repetitions = tuple(replace(one, billed_ms=one.billed_ms / cheaper) for one in cell.repetitions)
+    return replace(cell, key=replace(cell.key, **change), repetitions=repetitions)
+
+
+def with_others(result: Result, *others: Cell) -> Result:
+    return replace(result, cells=(*others, *result.cells))
+
+
+@pytest.mark.parametrize("change", OTHERS)
+def test_a_line_is_never_of_cells_that_differ_in_more_than_memory(change: dict[str, Any]) -> None:
+    assert lines_of(with_others(RESULT, *few_others(change))) == lines_of(RESULT)
+
+
+def few_others(change: dict[str, Any]) -> list[Cell]:
+    """Before those of the slice, and fewer."""
+    return [other_than(cell, change, cheaper=3) for line in lines_of(RESULT).values() for cell in line[:5]]
+
+
+def test_charts_over_memory_are_the_same_whatever_else_was_measured() -> None:
+    mixed = with_others(RESULT, *(cell for change in OTHERS for cell in few_others(change)))
+    of_memory = [
+        {chart.name: chart.alt for chart in all_charts(result, PRICES) if chart.name not in OF_TASKS}
+        for result in (mixed, RESULT)
+    ]
+    assert of_memory[0] == of_memory[1]
+
+
+def test_a_chart_is_of_the_slice_with_most_memory_sizes_and_says_which() -> None:
+    most = [
+        other_than(cell, {"memory_mb": cell.key.memory_mb + more, "batch_size": 5, "latency": "near"})
+        for cell in lines_of(RESULT)["ours"]
+        for more in (0, 1)
+    ]
+    charts = {chart.name: chart for chart in all_charts(with_others(RESULT, *most), PRICES)}
+    assert "reference, batches of 5, S3 near" in charts["tuning"].title
+    assert "129 MB" in charts["tuning"].words
+
+
+def test_two_transports_of_one_handler_are_not_one_line() -> None:
+    ours = lines_of(RESULT)["ours"]
+    mixed = with_others(RESULT, *(other_than(cell, {"transport": "aioboto3"}) for cell in ours[:2]))
+    assert lines_of(mixed)["ours"] == ours
+
+
+def test_stages_are_without_their_sum() -> None:
+    cell = lines_of(RESULT)["ours"][0]
+    assert set(stages_of(cell)) == {"get", "decode", "resize", "encode", "put"}
+    assert stages_of(cell)["get"] == pytest.approx(9.0)
+
+
+def test_the_one_chart_has_ours_once_the_others_and_the_floor_on_white_and_is_small() -> None:
+    everything = result_of_all()
+    png = readme_chart(everything)
+    assert len(png) <= 150_000
+    with Image.open(io.BytesIO(png)) as image:
+        assert np.asarray(image.convert("RGB"))[[0, -1]].min() == 255
+        assert np.asarray(image.convert("RGBA"))[..., 3].min() == 255
+    words = next(chart.words for chart in all_charts(everything, PRICES) if chart.name == "money")
+    assert [line.partition(":")[0] for line in words.split("; ")] == ["ours", "textbook", "sharp", "tutorial", "floor"]
+
+
+def test_without_a_cell_of_ours_there_is_no_chart_for_the_readme() -> None:
+    with pytest.raises(ValueError, match="no warm cell of ours"):
+        readme_chart(replace(RESULT, cells=()))
 
 
 def test_every_measured_cell_is_a_row_with_its_cost_and_ratios() -> None:
     rows = list(rows_of(RESULT, PRICES))
     assert len(rows) == sum(bool(cell.repetitions) for cell in RESULT.cells)
-    row = next(row for row in rows if row[0] == "Lambda 512 MB" and row[1] == "auto")
-    cell = next(cell for cell in lines_of(RESULT)["auto"] if cell.key.memory_mb == 512)
+    row = next(row for row in rows if row[0] == "Lambda 512 MB" and row[1] == "ours")
+    cell = next(cell for cell in lines_of(RESULT)["ours"] if cell.key.memory_mb == 512)
     assert row[-3] == f"{cell_cost(cell, PRICES).total:.2f}"
     assert float(row[-2]) == pytest.approx(RESULT.ratios(cell)["images_per_gb_second"], abs=0.005)
     assert float(row[-1]) == pytest.approx(5.0 / 2.6, abs=0.05)
@@ -135,7 +219,7 @@ def test_every_measured_cell_is_a_row_with_its_cost_and_ratios() -> None:
 def test_break_even_is_between_the_cheapest_of_each_kind() -> None:
     found = list(rivals(RESULT, PRICES))
     assert [rival.title.partition(",")[0] for rival in found] == ["Fargate", "Fargate Spot"]
-    functions = list(lines_of(RESULT)["auto"] + lines_of(RESULT)["vips"] + lines_of(RESULT)["pillow"])
+    functions = [cell for name, line in lines_of(RESULT).items() if name.startswith("ours") for cell in line]
     function = min((cell_cost(cell, PRICES) for cell in functions), key=lambda cost: cost.total)
     for rival in found:
         assert rival.even == break_even(function, rival.task, PRICES, Load())
@@ -146,10 +230,41 @@ def test_break_even_is_between_the_cheapest_of_each_kind() -> None:
     assert rows[0][-1] == number(found[0].even.for_good or 0)
 
 
+@pytest.mark.parametrize("change", [change for change in OTHERS if "batch_size" not in change])
+def test_what_was_measured_otherwise_is_not_compared_with_tasks(change: dict[str, Any]) -> None:
+    cheap = other_than(lines_of(RESULT)["ours"][0], change, cheaper=100)
+    assert cheapest_function(with_others(RESULT, cheap), PRICES) == cheapest_function(RESULT, PRICES)
+    tasks = [other_than(cell, change) for cell in RESULT.cells if cell.key.platform != "lambda"]
+    fast = [replace(cell, repetitions=tuple(replace(r, wall_seconds=1e-3) for r in cell.repetitions)) for cell in tasks]
+    assert list(rivals(with_others(RESULT, *fast), PRICES)) == list(rivals(RESULT, PRICES))
+
+
+def test_a_function_of_another_batch_size_is_compared_with_tasks_and_named() -> None:
+    cheap = other_than(lines_of(RESULT)["ours"][0], {"batch_size": 20}, cheaper=100)
+    mixed = with_others(RESULT, cheap)
+    assert cheapest_function(mixed, PRICES) == cheap
+    assert "ours (auto), lambda 128 MB, reference x 20, loopback" in next(taken(mixed, PRICES))
+
+
+def test_spot_is_fargates_tasks_at_its_prices_where_it_was_not_measured_and_that_is_said() -> None:
+    unmeasured = replace(RESULT, cells=tuple(c for c in RESULT.cells if c.key.platform != "fargate-spot"))
+    fargate, spot = rivals(unmeasured, PRICES)
+    assert spot.platform == "Fargate Spot"
+    assert spot.task.spot
+    assert spot.task.images_per_second in {
+        cell.median("images_per_second") for cell in RESULT.cells if cell.key.platform == "fargate"
+    }
+    assert spot.task.hour(PRICES) < fargate.task.hour(PRICES)
+    assert report.SPOT_NOTE in list(taken(unmeasured, PRICES))
+    assert report.SPOT_NOTE not in list(taken(RESULT, PRICES))
+    assert not [row for row in rows_of(unmeasured, PRICES) if "Spot" in row[0]]
+
+
 def test_prices_are_those_of_the_results_unless_others_are_given(tmp_path: Path) -> None:
     dear = replace(RESULT, prices=dict(RESULT.prices) | {"s3_put": 0.001})
     assert prices_of(dear)["s3_put"] == 0.001
-    assert prices_of(dear)["s3_get"] == PRICES["s3_get"]
+    assert prices_of(dear).items["s3_put"].date.isoformat() == "2026-01-02"
+    assert prices_of(dear).items["s3_get"] == PRICES.items["s3_get"]
     own = tmp_path / "own.toml"
     own.write_text('[s3_put]\nusd = 0.5\nunit = "request"\ndate = "2026-11-02"\nsource = "a test"\n')
     write_result(dear, tmp_path / "run.json")
@@ -166,7 +281,7 @@ def only(keep: str) -> Result:
     ("result", "charts"),
     [
         (only("fargate"), set()),
-        (only("lambda"), CHARTS - {"month", "busy"}),
+        (only("lambda"), CHARTS - OF_TASKS),
         (replace(RESULT, cells=tuple(c for c in RESULT.cells if c.key.handler == "textbook")), set()),
         (synthetic_result((512,)), CHARTS),
         (replace(RESULT, cells=()), set()),

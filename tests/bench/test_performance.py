@@ -1,0 +1,192 @@
+"""docs/performance.md follows from a file of results: all of it, and the same again from the same file."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench import report
+from bench.costing import FORMULA
+from bench.experiments import EXPERIMENTS, Scope
+from bench.performance import (
+    cells_of,
+    distances_of,
+    findings,
+    markdown_table,
+    page,
+    run,
+    scope_of,
+    tidy,
+    write,
+)
+from bench.result import Result, read_result, write_result
+from bench.tables import experiments_of
+from tests.bench.results import PRICES, result_of_all
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = ROOT / "docs" / "performance.md"
+SOURCE = re.compile(r"`python -m bench performance (\S+)`")
+LINK = re.compile(r"\]\(([^)#]+)\)")
+RESULT = result_of_all()
+
+
+def written(folder: Path, result: Result = RESULT) -> Path:
+    """The document of a file of results that lies where the repository has its own."""
+    (folder / "results").mkdir(parents=True, exist_ok=True)
+    (folder / "docs").mkdir(exist_ok=True)
+    write_result(result, folder / "results" / "run.json")
+    write(folder / "results" / "run.json", folder / "docs" / "performance.md")
+    return folder / "docs" / "performance.md"
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("performance"))
+
+
+def tables_of(text: str) -> list[list[str]]:
+    """Each table's lines."""
+    return [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+
+
+def test_the_same_file_gives_the_same_bytes(document: Path, tmp_path: Path) -> None:
+    again = written(tmp_path)
+    assert again.read_bytes() == document.read_bytes()
+    charts = {path.name: path.read_bytes() for path in document.with_suffix("").iterdir()}
+    assert {path.name: path.read_bytes() for path in again.with_suffix("").iterdir()} == charts
+
+
+def test_every_link_leads_to_a_file_and_every_chart_is_shown(document: Path) -> None:
+    links = [link for link in LINK.findall(document.read_text()) if link != "why.md"]
+    assert all((document.parent / link).is_file() for link in links)
+    shown = {Path(link).stem for link in links if link.endswith(".png")}
+    assert shown == set(report.CHARTS) == {path.stem for path in document.with_suffix("").iterdir()}
+    assert "../results/run.json" in links
+
+
+def test_the_charts_are_small(document: Path) -> None:
+    assert sum(path.stat().st_size for path in document.with_suffix("").iterdir()) < 600_000
+
+
+def test_every_experiment_has_its_table_with_a_row_a_cell(document: Path) -> None:
+    text = document.read_text()
+    for experiment in experiments_of("all"):
+        cells = cells_of(RESULT, experiment)
+        section = text.partition(f"## {experiment.question}\n")[2].partition("\n## ")[0]
+        (table,) = tables_of(section)
+        assert len(table) == 2 + len(cells) == 2 + len(experiment.keys(Scope(quick=True)))
+
+
+def test_every_row_of_a_table_has_all_columns(document: Path) -> None:
+    for table in tables_of(document.read_text()):
+        assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {table[0].count("|")}
+
+
+def test_no_line_ends_with_a_space_and_sections_are_apart(document: Path) -> None:
+    lines = document.read_text().splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert [line for before, line in itertools.pairwise(lines) if line.startswith("## ") and before] == []
+
+
+def test_it_says_machine_limits_versions_pictures_commit_repetitions_and_prices_with_their_day(document: Path) -> None:
+    text = document.read_text()
+    wanted = [
+        RESULT.machine.cpu,
+        RESULT.machine.limits,
+        RESULT.machine.kernel,
+        RESULT.software.commit,
+        "pillow 0.0.0",
+        RESULT.picture_sets[0].hash,
+        "| repetitions of each cell | 5 |",
+        "first byte of a GET after 20 ms, of a PUT's answer after 30 ms",
+        f"| `lambda_x86_gb_second` | GB-second | {PRICES.items['lambda_x86_gb_second'].date} |",
+        FORMULA,
+        report.SPOT_NOTE,
+        "nothing of this was measured",
+    ]
+    assert [each for each in wanted if each not in text] == []
+
+
+def test_what_was_refused_is_in_its_table_and_below_with_its_reason(tmp_path: Path) -> None:
+    text = written(tmp_path, result_of_all(Scope())).read_text()
+    assert "[refused](#what-could-not-be-measured)" in text
+    below = text.partition("## What could not be measured\n")[2]
+    assert "5.8 vCPUs cannot be given: this machine has 2 cores: ours (auto), lambda 10,240 MB" in below
+
+
+def test_where_nothing_was_refused_that_is_said(document: Path) -> None:
+    assert "Nothing: every cell has its numbers." in document.read_text()
+    assert "refused](" not in document.read_text()
+
+
+def test_measured_numbers_are_not_said_to_be_made_up(tmp_path: Path) -> None:
+    assert "made up;" not in written(tmp_path, replace(RESULT, synthetic=False)).read_text()
+
+
+def test_charts_of_an_earlier_file_are_gone(tmp_path: Path) -> None:
+    charts = written(tmp_path).with_suffix("")
+    (charts / "mine.png").write_bytes(b"not the bench's")
+    written(tmp_path, replace(RESULT, cells=tuple(c for c in RESULT.cells if c.key.platform == "lambda")))
+    assert {path.stem for path in charts.iterdir()} == set(report.CHARTS) - {"month", "duty", "busy"} | {"mine"}
+
+
+@pytest.mark.parametrize("scope", [Scope(quick=True), Scope(), Scope(memories=(256, 640)), Scope(latency="published")])
+def test_the_questions_are_found_again_from_the_files_own_words(scope: Scope) -> None:
+    result = result_of_all(scope)
+    assert scope_of(result).quick == scope.quick
+    found = {cell.key for experiment in experiments_of("all") for cell in cells_of(result, experiment)}
+    assert found >= set(EXPERIMENTS["tiers"].keys(scope)) | set(EXPERIMENTS["peers"].keys(scope))
+    assert {cell.key for cell in result.cells} == found
+
+
+def test_a_finding_has_the_ratio_of_medians_at_the_same_memory() -> None:
+    lines = report.lines_of(RESULT)
+    (mine,) = [cell for cell in lines["ours"] if cell.key.memory_mb == 1769]
+    (theirs,) = lines["sharp"]
+    ratio = (theirs.median("billed_ms_per_image") or 0) / (mine.median("billed_ms_per_image") or 1)
+    (said,) = [line for line in findings(RESULT, PRICES) if line.startswith("`sharp`")]
+    assert f"billed {ratio:.2f} times as long" in said
+
+
+def test_findings_say_nothing_of_what_was_not_measured() -> None:
+    without = [*findings(result_of_all(without="sharp"), PRICES)]
+    assert len(without) == len([*findings(RESULT, PRICES)]) - 1
+    assert not any("sharp" in line for line in without)
+    assert list(findings(replace(RESULT, cells=()), PRICES)) == []
+
+
+def test_only_distances_that_were_measured_are_explained() -> None:
+    assert set(distances_of(RESULT)) == {"near", "loopback"}
+    assert distances_of(replace(RESULT, cells=())) == {}
+
+
+def test_text_in_a_table_cannot_end_its_cell() -> None:
+    assert markdown_table(["a", "b"], [["1|2", "3"]], left=2) == "| a | b |\n| --- | --- |\n| 1\\|2 | 3 |\n"
+
+
+def test_tidy_keeps_words_and_one_empty_line() -> None:
+    assert tidy("\n\na  \n\n\n\nb\n\n") == "a\n\nb\n"
+
+
+def test_a_user_is_told_what_was_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_result(RESULT, tmp_path / "run.json")
+    run(tmp_path / "run.json", tmp_path / "performance.md")
+    assert re.search(r"performance\.md, 10 charts of \d+ kB", capsys.readouterr().out)
+
+
+def test_the_repositorys_document_follows_from_its_results() -> None:
+    if not list((ROOT / "bench" / "results").glob("*.json")):
+        pytest.skip("there is no file of results in bench/results")
+    text = DOCUMENT.read_text(encoding="utf-8")
+    source = SOURCE.search(text)
+    assert source is not None, "docs/performance.md does not say which file it was made from"
+    result = read_result(ROOT / source[1])
+    drawn = list(report.all_charts(result, report.prices_of(result)))
+    again = f"python -m bench performance {source[1]}"
+    assert page(result, drawn, f"../{source[1]}", "performance") == text, f"write it again: {again}"
+    there = {path.stem for path in DOCUMENT.with_suffix("").glob("*.png")}
+    assert there == {chart.name for chart in drawn}, f"write the charts again: {again}"
