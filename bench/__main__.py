@@ -14,6 +14,7 @@ from bench import choices, draining, invoking, measuring
 from bench import engines as engines_
 from bench import imports as imports_
 from bench import memory as memory_
+from bench import performance as performance_
 from bench import pictures as pictures_
 from bench import quality as quality_
 from bench import report as report_
@@ -269,6 +270,15 @@ def advise(
         scope = Scope(latency=measuring.known_latency(latency))
         options = measuring.Options(scope, None, cells, False, prices, repetitions, seconds, 20)
         raise typer.Exit(measuring.advise(images, rate, deadline, options, output))
+
+
+@app.command()
+def performance(
+    results: Annotated[Path, typer.Argument(dir_okay=False, help="the file of a full run")],
+) -> None:
+    """Writes docs/performance.md and its charts anew."""
+    with _told():
+        performance_.run(results)
 
 
 @contextmanager

@@ -115,8 +115,15 @@ class Trace:
             engine=self.engine,
             damaged=status is Status.STORED and bool(self.defects),
             profile_ignored=self.profile_ignored,
-            timings=(*self.timings.items(), ("total", perf_counter() - self.started)),
+            timings=self._timings(),
         )
+
+    def at_the_end(self, outcome: Outcome) -> Outcome:
+        """The same, with the times of what was done since it was made: the look after the writes."""
+        return replace(outcome, timings=self._timings())
+
+    def _timings(self) -> tuple[tuple[str, float], ...]:
+        return (*self.timings.items(), ("total", perf_counter() - self.started))
 
 
 @dataclass(slots=True)
@@ -305,7 +312,7 @@ class Pipeline:
                 outcome, ended_by = await self._withdrawn(event, trace), error
             wrote = True
             if await self._is_still(event, seen, trace):
-                return _settled(outcome, ended_by, removed, made)
+                return trace.at_the_end(_settled(outcome, ended_by, removed, made))
             trace.begin_again()
         raise SourceUnavailable(f"it changed again and again while its thumbnails were made, {MOST_ROUNDS} times")
 
