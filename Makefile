@@ -3,7 +3,7 @@
 # make check     lint, types, layers and tests: the whole gate
 # make simd      Pillow-SIMD in place of Pillow in .venv
 # make matrix    which rows of the bad-input matrix the tests show
-# make bench     CPU time of both engines, a row a format
+# make bench     what each MB of memory buys, in some two minutes; ARGS='tiers' and others: docs/bench.md
 # make fuzz      thousands of broken pictures through the whole path, in processes that may die
 # make fuzz-probe    the probe alone, with inputs chosen by the code that they reach
 # make soak      thousands of messages for workers that are killed, over a network that fails
@@ -66,8 +66,8 @@ test-image: .venv/.dev $(BIN)/aws-lambda-rie
 	$(BIN)/pytest tests/image $(ARGS)
 	$(BIN)/python -m tests.image
 
-bench: .venv/.dev
-	$(BIN)/python -m bench engines $(ARGS)
+bench: .venv/.dev $(BIN)/aws-lambda-rie
+	$(BIN)/python -m bench $(or $(ARGS),all --quick)
 
 # E.g. ARGS='--inputs 50000 --seed 7 --keep broken'; exit code 1 if there are findings, each with a command that shows it.
 fuzz: .venv/.dev
