@@ -6,6 +6,7 @@ compared. `all` is all questions in one run, a cell that several ask for being m
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -18,6 +19,8 @@ MEMORIES: Final = (128, 256, 512, 1024, 1769, 3008, 5307, 10_240)
 ONE_VCPU_MB: Final = 1769
 TASKS: Final[Sequence[tuple[float, int]]] = ((0.25, 512), (0.5, 1024), (1.0, 2048), (2.0, 4096), (4.0, 8192))
 """vCPUs and MB of Fargate tasks, the least memory that a photo of 24 MP needs beside others."""
+ARCHITECTURE: Final = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86"
+"""This machine's: nothing that was measured on one has the price of the other."""
 FLOOR: Final = "floor"
 TEXTBOOK: Final = "textbook"
 KINDS: Final = ("baseline", "progressive", "rgb", "lossy")
@@ -53,7 +56,17 @@ class Experiment:
 def ours(scope: Scope, memory_mb: int = ONE_VCPU_MB, engine: str = "auto") -> CellKey:
     """Our function as the template deploys it."""
     vcpus = round(memory_mb / MB_PER_VCPU, 4)
-    return CellKey("lambda", memory_mb, vcpus, engine, "auto", "photos", scope.batch_size, latency=scope.latency)
+    return CellKey(
+        "lambda",
+        memory_mb,
+        vcpus,
+        engine,
+        transport="auto",
+        pictures="photos",
+        batch_size=scope.batch_size,
+        architecture=ARCHITECTURE,
+        latency=scope.latency,
+    )
 
 
 def _one_memory(scope: Scope) -> int:
@@ -82,6 +95,7 @@ def _engines(scope: Scope) -> Iterator[CellKey]:
     for memory in scope.memories or ((1769,) if scope.quick else (512, 1769)):
         for engine in ("auto", "vips", "pillow"):
             yield ours(scope, memory, engine)
+        yield replace(ours(scope, memory), transport="aioboto3")
         yield from trio(ours(scope, memory))
 
 
@@ -114,7 +128,7 @@ def _fargate(scope: Scope) -> Iterator[CellKey]:
 
 
 def _peers(scope: Scope) -> Iterator[CellKey]:
-    for memory in scope.memories or ((1769,) if scope.quick else (512, 1769)):
+    for memory in scope.memories or ((1769,) if scope.quick else MEMORIES):
         base = ours(scope, memory)
         yield base
         yield from (peer(name, base) for name in PEERS)
@@ -136,7 +150,7 @@ EXPERIMENTS: Final = {
     one.name: one
     for one in (
         Experiment("tiers", "What does each memory size buy?", _tiers, ("memory",)),
-        Experiment("engines", "Which engine is the faster on photos?", _engines, ("memory", "engine")),
+        Experiment("engines", "Which engine, which S3 client?", _engines, ("memory", "engine", "client")),
         Experiment("batch", "How many records an invocation, how many at once?", _batch, ("batch", "in flight")),
         Experiment("latency", "What does the distance to S3 cost?", _latency, ("latency",)),
         Experiment("coldstart", "What does the first invocation of an environment take?", _coldstart, ("memory",)),

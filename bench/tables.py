@@ -14,6 +14,7 @@ from bench.result import Cell, CellKey, Result
 NAMES: Final[Mapping[str, Callable[[CellKey], str]]] = {
     "memory": lambda key: f"{key.memory_mb:,} MB",
     "engine": lambda key: key.engine,
+    "client": lambda key: "" if key.transport in ("auto", "none") else key.transport,
     "batch": lambda key: f"batch {key.batch_size}",
     "in flight": lambda key: f"{key.in_flight} at once" if key.in_flight else "",
     "latency": lambda key: key.latency,
