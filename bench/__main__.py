@@ -198,10 +198,12 @@ def _measuring(experiment: Experiment) -> None:
         ] = None,
         memory: Annotated[str, typer.Option(help="MB of the functions, e.g. 512,1024; default: the question's")] = "",
         latency: Annotated[str, typer.Option(help="how far away S3 is: loopback, near, near-tail, published")] = "near",
-        repetitions: Annotated[int, typer.Option(min=0, max=1000, help="of each cell; default: 7; quick: 5")] = 0,
+        repetitions: Annotated[
+            int | None, typer.Option(min=1, max=1000, help="of each cell; default: 7; quick: 5")
+        ] = None,
         seconds: Annotated[
-            float, typer.Option(min=0, max=600, help="a repetition's least; default: 2; quick: 0.4")
-        ] = 0,
+            float | None, typer.Option(min=0, max=600, help="a repetition's least; default: 2; quick: 0.4")
+        ] = None,
         period: Annotated[float, typer.Option(min=1, max=1000, help="ms in which CPU is handed out")] = 20,
         container: Annotated[
             str | None, typer.Option(metavar="IMAGE", help="limits by podman or docker, of an image by `make image`")
@@ -220,7 +222,7 @@ def _measuring(experiment: Experiment) -> None:
                 resume,
                 prices,
                 repetitions or (5 if quick else 7),
-                seconds or (0.4 if quick else 2.0),
+                (0.4 if quick else 2.0) if seconds is None else seconds,
                 period,
                 container,
             )

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote_plus
 
 from bench.enclosures import Enclosure
 from bench.latency import PRESETS, Running, latency_proxy
@@ -201,7 +202,7 @@ def batches(keys: Sequence[str], batch_size: int) -> list[Sequence[str]]:
 
 
 def s3_event(bucket: str, keys: Sequence[str]) -> dict[str, Any]:
-    """A notification of so many uploads; the keys are plain, so encoded and not are the same."""
+    """A notification of so many uploads."""
     return {"Records": [_record(bucket, key) for key in keys]}
 
 
@@ -217,5 +218,5 @@ def _record(bucket: str, key: str) -> dict[str, Any]:
         "awsRegion": "us-east-1",
         "eventTime": "2026-01-02T03:04:05.678Z",
         "eventName": "ObjectCreated:Put",
-        "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": bucket}, "object": {"key": key}},
+        "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": bucket}, "object": {"key": quote_plus(key, safe="/")}},
     }

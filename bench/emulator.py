@@ -102,7 +102,12 @@ class Emulator:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._wait_until_it_listens()
+        try:
+            self._wait_until_it_listens()
+        except BaseException:  # Ctrl-C too: it is of a session of its own, and hears none
+            self._process.kill()
+            self._process.wait()
+            raise
 
     def invoke(self, event: object, wait: float = 120.0) -> Answer:
         """One event. Raises urllib.error.URLError where nothing answers within `wait` seconds."""
@@ -158,7 +163,6 @@ class Emulator:
                 time.sleep(0.01)
             else:
                 return
-        self._process.kill()
         raise NoEmulator(f"the emulator does not start: {self.log[-1000:]}")
 
 

@@ -225,7 +225,7 @@ def find_enclosure(container: str | None) -> Enclosure:
         return ControlGroups(kind_of_limits())
     engine = shutil.which("podman") or shutil.which("docker")
     if engine is None:
-        raise NoLimits("neither podman nor docker is installed")
+        raise NoLimits("neither podman nor docker is installed: install one, or measure without --container")
     known = subprocess.run([engine, "image", "inspect", container], capture_output=True, timeout=60, check=False)  # noqa: S603
     if known.returncode != 0:
         raise NoLimits(f"{engine} has no image {container}: `make image` builds one")

@@ -18,12 +18,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote_plus
 
 from bench.bed import Bed, batches, bucket_of, cores_seen, keys_of_a_pass, s3_event
 from bench.cell import Effort, check_output, settings_of
 from bench.costing import sqs_requests
 from bench.emulator import HANDLER, Emulator, Function, find_binary
 from bench.enclosures import Box, Limit, Meter
+from bench.limits import NoLimits
 from bench.peers import PEERS
 from bench.result import CellKey, Repetition, percentile
 from bench.seen import TAIL, CellFailed, Log, assert_s3_is_there, counted, outcomes_of, requests_of, stages
@@ -185,20 +187,27 @@ class _LimitAfterInit:
     def __init__(self, log: Path, box: Box) -> None:
         self._log, self._box = log, box
         self._over = threading.Event()
+        self._error: NoLimits | None = None
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def _watch(self) -> None:
         while not self._over.wait(0.001):
             if INIT_DONE.search(self._log.read_bytes()):
                 break
-        self._box.hold_cpu()
+        try:
+            self._box.hold_cpu()
+        except NoLimits as error:
+            self._error = error
 
     def __enter__(self) -> None:
         self._thread.start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Raises NoLimits: what has no limit is not measured."""
         self._over.set()
         self._thread.join()
+        if self._error is not None and kind is None:
+            raise self._error
 
 
 def refuse_others(key: CellKey, bed: Bed) -> None:
@@ -230,4 +239,4 @@ def events_of(key: CellKey, bed: Bed) -> list[dict[str, Any]]:
 
 
 def keys_in(events: Sequence[dict[str, Any]]) -> list[str]:
-    return [record["s3"]["object"]["key"] for event in events for record in event["Records"]]
+    return [unquote_plus(record["s3"]["object"]["key"]) for event in events for record in event["Records"]]

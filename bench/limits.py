@@ -7,12 +7,14 @@ arXiv 2506.01283). Where no limit can be set there is no group: nothing runs unl
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from thumbnailer.errors import ThumbnailerError
@@ -23,6 +25,7 @@ MB_PER_VCPU: Final = 1769
 LAMBDA_PERIOD_US: Final = 20_000
 CONTAINER_PERIOD_US: Final = 100_000
 """What container runtimes set, and so what a Fargate task has."""
+ELSE: Final = "run as root, or with --container"
 _numbers: Final = count()
 
 
@@ -47,7 +50,9 @@ class Controller:
         try:
             (self.path / name).write_text(str(value))
         except OSError as error:
-            raise NoLimits(f"{self.path / name} cannot be set to {value}: {error.strerror}") from error
+            raise NoLimits(
+                f"{self.path / name} cannot be set to {value}: {error.strerror}; a group above may allow less: {ELSE}"
+            ) from error
 
     def number(self, name: str) -> int | None:
         """None where this kernel does not say."""
@@ -71,7 +76,7 @@ class Group:
 
     def joining(self, command: Sequence[str], cores: Sequence[int] = ()) -> list[str]:
         """The command as a member from its first instruction on, on these cores."""
-        joins = " && ".join(f"echo $$ > '{place}/cgroup.procs'" for place in self.places)
+        joins = " && ".join(f"echo $$ > {quote(f'{place}/cgroup.procs')}" for place in self.places)
         pinned = f"taskset -c {','.join(map(str, cores))} " if cores else ""
         return ["sh", "-c", f'{joins} && exec {pinned}"$@"', "sh", *command]
 
@@ -113,7 +118,8 @@ class Group:
         return self.memory.number("memory.peak" if self.version == 2 else "memory.max_usage_in_bytes")
 
     def pids(self) -> list[int]:
-        return [int(pid) for pid in self.memory.read("cgroup.procs").split()]
+        """Without those of another PID namespace, which the kernel calls 0."""
+        return [int(pid) for pid in self.memory.read("cgroup.procs").split() if pid != "0"]
 
     def peak_rss(self) -> int:
         """Bytes: the resident peaks of its processes, together; since `forget_peak_rss`."""
@@ -145,6 +151,7 @@ def limited(
             group.limit_cpu(vcpus, period_us)
         yield group
     finally:
+        _end(group)
         for place in group.places:
             _remove(place)
 
@@ -158,8 +165,13 @@ def kind_of_limits(root: Path = ROOT) -> str:
 def _made(root: Path) -> Group:
     name = f"thumbnailer-{os.getpid()}-{next(_numbers)}"
     if (root / "memory" / "memory.limit_in_bytes").exists():
-        memory, cpu, cpuacct = (_new(_hierarchy(root, part) / name) for part in ("memory", "cpu", "cpuacct"))
-        return Group(1, memory, cpu, cpuacct)
+        places = [_hierarchy(root, part) / name for part in ("memory", "cpu", "cpuacct")]
+        with ExitStack() as undo:
+            for place in dict.fromkeys(places):
+                _new(place)
+                undo.callback(_remove, place)
+            undo.pop_all()
+        return Group(1, *map(Controller, places))
     one = _new(_parent(root) / name)
     return Group(2, one, one, one)
 
@@ -169,7 +181,7 @@ def _hierarchy(root: Path, part: str) -> Path:
     for name in (part, "cpu,cpuacct"):
         if (root / name / "cgroup.procs").exists():
             return (root / name).resolve()  # one of the two may be a link to the other
-    raise NoLimits(f"control groups of version 1 without {part} in {root}")
+    raise NoLimits(f"control groups of version 1 without {part} in {root}: mount it there, or measure with --container")
 
 
 def _parent(root: Path) -> Path:
@@ -196,8 +208,16 @@ def _new(path: Path) -> Controller:
     try:
         path.mkdir(exist_ok=True)
     except OSError as error:
-        raise NoLimits(f"no group can be made in {path.parent}: {error.strerror}; run as root") from error
+        raise NoLimits(f"no group can be made in {path.parent}: {error.strerror}; {ELSE}") from error
     return Controller(path)
+
+
+def _end(group: Group) -> None:
+    """No process is longer there than its group: what a crash or Ctrl-C has left is killed."""
+    with suppress(OSError):
+        for pid in group.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _remove(path: Path) -> None:

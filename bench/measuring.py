@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from bench.peers import PEERS
 from bench.prices import Prices, load_prices
 from bench.result import CellKey, Result
 from bench.runs import Run, Slot, result_of, resumed, write
+from bench.seen import S3Gone
 from bench.tables import LEGEND, WIDTH, experiments_of, refusals, tables
 from thumbnailer.errors import ThumbnailerError
 
@@ -66,8 +68,13 @@ def run(experiment: Experiment, options: Options) -> int:
     prices = load_prices(options.prices)  # before anything is measured
     sets = pictures_for(options)
     keys = usable(experiment.keys(options.scope), sets)
+    if not keys:
+        raise WrongOption(f"{experiment.name} is about the reference set's pictures: ask without --images")
     console = wide_console()
-    result, stopped = measured([Slot(key) for key in keys], sets, options, prices)
+    try:
+        result, stopped = measured([Slot(key) for key in keys], sets, options, prices)
+    except S3Gone as error:
+        raise S3Gone(f"{error}; --resume goes on with what was done, in {options.output}") from error
     if result is not None and result.cells:
         for table in tables(result, experiments_of(experiment.name), options.scope):
             console.print(table)
@@ -75,9 +82,10 @@ def run(experiment: Experiment, options: Options) -> int:
         console.print(LEGEND, soft_wrap=True)
         for line in refusals(result):
             console.print(line, markup=False, soft_wrap=True)
-        console.print(f"{options.output}: python -m bench report {options.output}", soft_wrap=True)
+        console.print(f"{options.output}: python -m bench report {options.output}", markup=False, soft_wrap=True)
     if stopped:
-        console.print(f"Stopped. What was done is in {options.output}; go on with --resume.", soft_wrap=True)
+        where = f"What was done is in {options.output}; go on with --resume." if result and result.cells else ""
+        console.print(f"Stopped. {where or 'Nothing was done yet.'}", markup=False, soft_wrap=True)
         return STOPPED
     return 0
 
@@ -177,6 +185,7 @@ def measured(
     slots: list[Slot], sets: Mapping[str, Pictures], options: Options, prices: Prices
 ) -> tuple[Result | None, bool]:
     """The result, and whether Ctrl-C ended it. What was done is in the file, whatever happens."""
+    assert_writable(options.output)
     used = {name: sets[name] for name in dict.fromkeys(slot.key.pictures for slot in slots)}
     handlers = list(dict.fromkeys(slot.key.handler for slot in slots))
     copies = max(copies_needed(len(used[slot.key.pictures].files), slot.key.batch_size) for slot in slots)
@@ -203,6 +212,16 @@ def measured(
             finally:
                 save()
     return result, stopped
+
+
+def assert_writable(path: Path) -> None:
+    """Raises WrongOption: better now than after the first round."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WrongOption(f"{path}: no file can be written there: {error.strerror}") from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise WrongOption(f"{path}: no file can be written there: choose another with -o")
 
 
 def _resume(slots: list[Slot], there: Bed, options: Options, prices: Prices) -> str | None:

@@ -38,6 +38,8 @@ BASELINE: Final = "textbook"
 MOST_AT_ONCE: Final = 40
 """Cells that are started at a time: each is a process of some 60 to 200 MB that waits for its turn."""
 MEMORY_A_CELL_MB: Final = 200
+REFUSALS: Final = (CellFailed, NoLimits, WrongOutput)
+"""What one cell cannot, and others may."""
 PACKAGES: Final = ("pillow", "pillow-simd", "pyvips", "pyvips-binary", "obstore", "aioboto3", "uvloop", "awslambdaric")
 
 
@@ -119,7 +121,7 @@ class Run:
     def _started(self, slot: Slot) -> Running | None:
         try:
             return start(slot.key, self.bed, self.effort, slot.tree)
-        except (CellFailed, NoLimits, WrongOutput) as error:
+        except REFUSALS as error:
             slot.refused = str(error)
             return None
 
@@ -128,7 +130,7 @@ class Run:
             return
         try:
             slot.repetitions.append(one.repeat())
-        except CellFailed as error:
+        except REFUSALS as error:
             slot.refused = str(error)
             slot.repetitions.clear()  # a cell that broke has no numbers
 
@@ -248,6 +250,12 @@ def resumed(path: Path, slots: Sequence[Slot], result: Result) -> str:
     before = read_result(path)
     _same_run(path, before, result)
     there = {cell.key: cell for cell in before.cells if cell.repetitions}
+    others = there.keys() - {slot.key for slot in slots}
+    if others:
+        raise ResultError(
+            f"{path}: would lose its cells that are not asked for now ({len(others)}): ask for them too, or write to "
+            "another file with -o"
+        )
     for slot in slots:
         if slot.key in there:
             slot.repetitions[:] = there[slot.key].repetitions
@@ -260,6 +268,7 @@ def _same_run(path: Path, before: Result, now_: Result) -> None:
         for name, one, other in (
             ("machine", before.machine, now_.machine),
             ("commit", before.software.commit, now_.software.commit),
+            ("software", replace(before.software, commit=""), replace(now_.software, commit="")),
             ("settings", before.settings, now_.settings),
         )
         if one != other

@@ -37,10 +37,11 @@ class Log:
         return self.path.read_text(errors="replace")[-TAIL:]
 
     def new_records(self) -> list[dict[str, Any]]:
-        """The lines about records since the last call."""
+        """The lines about records since the last call; one that is being written is of the next."""
         with self.path.open("rb") as log:
             log.seek(self._read)
             found = log.read()
+        found = found[: found.rfind(b"\n") + 1]
         self._read += len(found)
         return [line for line in json_lines(found) if line.get("message") == "record"]
 

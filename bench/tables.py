@@ -27,9 +27,9 @@ COLUMNS: Final = (
     "",
     "handler",
     "images/s",
-    "billed ms",
-    "CPU ms",
-    "images\nper GB-s",
+    "billed\nms",
+    "CPU\nms",
+    "images\n/GB-s",
     "peak\nMB",
     "p95\nms",
     "USD per\nmillion",
@@ -37,7 +37,7 @@ COLUMNS: Final = (
     "x text-\nbook",
     "x floor",
 )
-COLD_NAMES: Final = {"p95\nms": "to first\nanswer", "images\nper GB-s": "init\nms"}
+COLD_NAMES: Final = {"p95\nms": "to first\nanswer", "images\n/GB-s": "init\nms"}
 WIDTH: Final = 126
 """Columns of text that a table takes; a narrower terminal is no reason to break numbers."""
 LEGEND: Final = """\
@@ -69,6 +69,7 @@ def _table(result: Result, experiment: Experiment, cells: Sequence[Cell]) -> Tab
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,
+        show_edge=False,
         padding=(0, 0, 0, 1),
     )
     for column in table.columns:
@@ -80,7 +81,7 @@ def _table(result: Result, experiment: Experiment, cells: Sequence[Cell]) -> Tab
 
 
 def rows(result: Result, experiment: Experiment, cells: Sequence[Cell]) -> Iterator[list[str]]:
-    """As many texts as there are columns; of a cell that was refused the reason, in one."""
+    """As many texts as there are columns; of a cell that was refused, that it was: the reasons are below the table."""
     for cell in cells:
         name = ", ".join(filter(None, (NAMES[part](cell.key) for part in experiment.by)))
         if cell.refused:
@@ -92,16 +93,21 @@ def rows(result: Result, experiment: Experiment, cells: Sequence[Cell]) -> Itera
 def _numbers(result: Result, cell: Cell) -> Iterator[str]:
     yield with_spread(cell, "images_per_second")
     for metric in ("billed_ms_per_image", "cpu_ms_per_image"):
-        yield f"{cell.median(metric) or 0:.1f}"
+        yield number_text(cell.median(metric) or 0, 1)
     cold = cell.key.start == "cold"
-    yield f"{cell.median('cold_start_ms') or 0:.0f}" if cold else f"{cell.median('images_per_gb_second') or 0:.1f}"
+    yield number_text(cell.median("cold_start_ms" if cold else "images_per_gb_second") or 0, 0 if cold else 1)
     yield f"{cell.median('peak_rss_mb') or 0:.0f}"
     yield f"{cell.median('p95_ms') or 0:.0f}"
     total = sum(cell.usd_per_million.values())
-    yield f"{total:.2f}" if total else "-"
-    yield f"{cell.usd_per_million['compute']:.2f}" if total else "-"
+    yield number_text(total, 2) if total else "-"
+    yield number_text(cell.usd_per_million["compute"], 2) if total else "-"
     yield ratio_text(result, cell, TEXTBOOK, "billed_ms_per_image", inverse=True)
     yield ratio_text(result, cell, FLOOR, "cpu_ms_per_image")
+
+
+def number_text(value: float, decimals: int) -> str:
+    """So many digits behind the point, where there are no more than three before it: a column is narrow."""
+    return f"{value:.{decimals if value < 1000 else 0}f}"
 
 
 def with_spread(cell: Cell, metric: str) -> str:
@@ -116,7 +122,7 @@ def ratio_text(result: Result, cell: Cell, handler: str, metric: str, inverse: b
     if other is None or not mine or not theirs or cell.key.handler == handler:
         return "-"
     near = "" if other.key.place() == cell.key.place() else "~"
-    return f"{near}{theirs / mine if inverse else mine / theirs:.2f}"
+    return near + number_text(theirs / mine if inverse else mine / theirs, 2)
 
 
 def beside(result: Result, cell: Cell, handler: str) -> Cell | None:

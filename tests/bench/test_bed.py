@@ -1,0 +1,200 @@
+"""What all cells share: batches that are full, events as S3 sends them, and cores that nobody else has."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import bed as bed_
+from bench.bed import (
+    Cores,
+    Pictures,
+    batches,
+    bed,
+    bucket_of,
+    copies_needed,
+    cores,
+    cores_seen,
+    keys_of_a_pass,
+    message,
+    own_set,
+    reference_sets,
+    s3_event,
+)
+from bench.enclosures import ControlGroups
+from bench.function_cell import keys_in
+from bench.limits import NoLimits
+from bench.pictures import SAMPLES, NoPictures, wanted
+from bench.servers import answers
+from thumbnailer.events import parse_event, parse_text
+from thumbnailer.model import EventKind
+
+
+def some(count: int) -> Pictures:
+    folder = Path("/pictures")
+    return Pictures("photos", folder, tuple(folder / f"{number}.jpg" for number in range(count)))
+
+
+# --- a pass -------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 60), st.integers(1, 50))
+def test_a_pass_has_every_picture_equally_often_and_each_key_once(count: int, batch_size: int) -> None:
+    pictures = some(count)
+    keys = keys_of_a_pass(pictures, batch_size)
+    assert len(set(keys)) == len(keys)  # so none is twice in a batch
+    copies = copies_needed(count, batch_size)
+    assert Counter(key.partition("/")[2] for key in keys) == dict.fromkeys(pictures.keys, copies)
+    assert keys == keys_of_a_pass(pictures, batch_size)
+
+
+@given(st.integers(1, 60), st.integers(1, 50))
+def test_all_batches_are_full_where_ten_copies_can_do_that_and_one_is_in_any_case(count: int, batch_size: int) -> None:
+    keys = keys_of_a_pass(some(count), batch_size)
+    sizes = [len(batch) for batch in batches(keys, batch_size)]
+    assert [key for batch in batches(keys, batch_size) for key in batch] == keys
+    assert sizes[0] == batch_size
+    if any(count * copies % batch_size == 0 for copies in range(1, 11)):
+        assert set(sizes) == {batch_size}
+
+
+def test_no_more_copies_are_made_than_fill_the_batches() -> None:
+    assert [copies_needed(10, size) for size in (1, 2, 5, 10, 20)] == [1, 1, 1, 1, 2]
+    assert copies_needed(3, 10) == 10
+    assert copies_needed(7, 20) == 3  # 20 would fill all
+
+
+# --- events -------------------------------------------------------------------------------------------------------
+
+ODD = "00/a b+c/ü 100%.jpg"
+
+
+def test_an_event_is_one_that_our_own_parser_reads_whatever_the_keys_are() -> None:
+    found = parse_event(s3_event("bench-ours", ["00/one.jpg", ODD]))
+    assert [(one.kind, one.bucket, one.key) for one in found] == [
+        (EventKind.CREATED, "bench-ours", "00/one.jpg"),
+        (EventKind.CREATED, "bench-ours", ODD),
+    ]
+    assert [one.key for one in parse_text(message("bench-ours", ODD))] == [ODD]
+    assert keys_in([s3_event("b", ["00/one.jpg"]), s3_event("b", [ODD])]) == ["00/one.jpg", ODD]
+
+
+def test_an_event_has_what_is_in_those_that_s3_sends() -> None:
+    """As in AWS's own, of the same version; size and tag are among what a handler can do without."""
+    real = json.loads((Path(__file__).parents[1] / "events" / "s3_put.json").read_text())["Records"][0]
+    ours = s3_event("b", ["k"])["Records"][0]
+    assert ours.keys() <= real.keys()
+    assert ours["s3"].keys() <= real["s3"].keys()
+    for part in ("bucket", "object"):
+        assert ours["s3"][part].keys() <= real["s3"][part].keys()
+    assert (ours["eventSource"], ours["eventVersion"].partition(".")[0]) == ("aws:s3", "2")
+
+
+# --- cores --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("memory", "seen"),
+    [(128, 2), (3008, 2), (3009, 3), (5307, 3), (5308, 4), (7076, 4), (8845, 5), (8846, 6), (10_240, 6)],
+)
+def test_a_function_sees_as_many_cores_as_on_aws(memory: int, seen: int) -> None:
+    assert cores_seen(memory) == seen
+
+
+def test_a_cell_has_the_cores_that_it_sees_where_there_are_as_many() -> None:
+    there = Cores((0, 1, 2, 3), 4)
+    assert there.given(0.25, 2) == (0, 1)
+    assert there.given(2.4, 1) == (0, 1, 2)
+    assert there.given(4.0, 6) == (0, 1, 2, 3)
+    assert Cores((5,), 6).given(1.0, 2) == (5,)
+
+
+def test_a_share_of_more_cores_than_there_are_is_refused_with_the_reason() -> None:
+    with pytest.raises(NoLimits, match=r"1\.7 vCPUs cannot be given: of this machine's 2 cores one is for S3"):
+        Cores((0,), 1).given(1.7004, 2)
+
+
+def test_s3_has_the_last_core_and_a_machine_of_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {7, 2, 4})
+    assert cores() == Cores((2, 4), 7)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    with pytest.raises(NoLimits, match="a cell and S3 need a core each, and there is one here"):
+        cores()
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("quick", "photos"), [(False, 10), (True, 5)])
+def test_photos_are_jpegs_of_both_kinds_and_each_kind_is_a_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bool, photos: int
+) -> None:
+    def make(pictures: Iterable[object], folder: Path) -> None:
+        for each in wanted(quick):
+            (folder / each.name).write_bytes(b"x")
+
+    monkeypatch.setattr("bench.pictures._make", make)
+    sets = reference_sets(quick, tmp_path)
+    assert set(sets) == {"photos", "baseline", "progressive", "rgb", "lossy"}
+    assert len(sets["photos"].files) == photos
+    assert {path.name.split("-")[1] for path in sets["photos"].files} == {"baseline", "progressive"}
+    assert {name: sets[name].endings for name in ("baseline", "progressive", "rgb", "lossy")} == {
+        "baseline": {".jpg"},
+        "progressive": {".jpg"},
+        "rgb": {".png"},
+        "lossy": {".webp"},
+    }
+    assert all(len(set(pictures.keys)) == len(pictures.files) >= 2 for pictures in sets.values())
+
+
+def test_a_user_s_pictures_are_one_set_with_folders_in_its_keys(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.JPG").write_bytes(b"x")
+    (tmp_path / "b.png").write_bytes(b"x")
+    found = own_set(tmp_path)["photos"]
+    assert found.keys == ["b.png", "in/a.JPG"]
+    assert found.endings == {".png", ".jpg"}
+    assert found.described().count == 2
+    with pytest.raises(NoPictures, match="is no folder"):
+        own_set(tmp_path / "none")
+
+
+# --- the bed itself -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
+def test_every_handler_finds_every_picture_as_often_as_needed_and_all_is_gone_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bed_, "cache", lambda: tmp_path / "cache")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    shutil.copy(SAMPLES / "rocket.jpg", mine / ODD.rpartition("/")[2])
+    before = os.sched_getaffinity(0)
+    sets = own_set(mine)
+    with bed(sets, ["ours", "textbook"], ControlGroups("none"), most_copies=3) as there:
+        copies = [
+            there.s3.folder / bucket_of(handler) / f"0{copy}" / key
+            for handler in ("ours", "textbook")
+            for copy in range(3)
+            for key in sets["photos"].keys
+        ]
+        assert all(path.read_bytes() == (SAMPLES / "rocket.jpg").read_bytes() for path in copies)
+        assert len({path.stat().st_ino for path in copies}) == 1  # no bytes of their own
+        assert there.thumbnails("textbook").is_dir()
+        assert os.sched_getaffinity(0) == {there.cores.beside}
+        assert there.environment("loopback")["AWS_ENDPOINT_URL"] == there.proxy("loopback").url
+        assert there.proxy("loopback") is not there.proxy("near")
+        url = there.s3.url
+    assert os.sched_getaffinity(0) == before
+    assert not answers(url)
+    assert not list((tmp_path / "cache").iterdir())
+    assert [path.name for path in mine.iterdir()] == [ODD.rpartition("/")[2]]

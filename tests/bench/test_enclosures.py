@@ -1,0 +1,273 @@
+"""What a cell is put into: a group that holds from when it should, or a container with the same limits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from bench import enclosures
+from bench.enclosures import ContainerBox, Containers, ControlGroups, GroupBox, Limit, Meter, find_enclosure, group_of
+from bench.limits import MB, Controller, Group, NoLimits
+
+IMAGE: Final = os.environ.get("THUMBNAILER_TEST_IMAGE", "")
+LIMIT: Final = Limit(512, 0.2894, 20_000, (0, 1))
+COUNTS: Final = {
+    "memory.events": "oom_kill 2\n",
+    "cpu.stat": "usage_usec 1500000\n",
+    "cgroup.procs": "",
+}
+
+
+def group_in(path: Path) -> Group:
+    """Of version 2, with its counts."""
+    path.mkdir(exist_ok=True)
+    for name, text in COUNTS.items():
+        (path / name).write_text(text)
+    one = Controller(path)
+    return Group(2, one, one, one)
+
+
+# --- control groups -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
+    """The sizes of the groups that are made; they are folders."""
+    sizes = []
+
+    @contextmanager
+    def limited(memory: int) -> Iterator[Group]:
+        sizes.append(memory)
+        yield group_in(tmp_path / "group")
+
+    monkeypatch.setattr(enclosures, "limited", limited)
+    return sizes
+
+
+@pytest.mark.parametrize("free_at_first", [True, False])
+def test_a_group_has_its_memory_at_once_and_its_cpu_when_it_is_told(
+    made: list[int], tmp_path: Path, free_at_first: bool
+) -> None:
+    with ExitStack() as stack:
+        box = ControlGroups("cgroup v2").box(LIMIT, free_at_first, stack)
+        assert made == [512 * MB]
+        assert (tmp_path / "group" / "cpu.max").exists() is not free_at_first
+        box.hold_cpu()
+        assert (tmp_path / "group" / "cpu.max").read_text() == "5788 20000"
+        assert box.is_started()
+        assert box.command(["x", "y"], ["ANY"]) == box.group().joining(["x", "y"], (0, 1))
+
+
+def test_a_meter_counts_from_its_beginning(tmp_path: Path) -> None:
+    group = group_in(tmp_path)
+    meter = Meter(GroupBox(LIMIT, group))
+    assert (meter.used().cpu_seconds, meter.killed()) == (1.5, 2)
+    meter.begin()
+    (tmp_path / "cpu.stat").write_text("usage_usec 1750000\n")
+    (tmp_path / "memory.events").write_text("oom_kill 3\n")
+    used = meter.used()
+    assert (used.cpu_seconds, used.kills, used.peak_rss) == (0.25, 1, 0)
+    assert meter.killed() == 1
+
+
+def test_a_meter_of_what_has_ended_knows_of_no_kill(tmp_path: Path) -> None:
+    meter = Meter(GroupBox(LIMIT, group_in(tmp_path)))
+    meter.begin()
+    (tmp_path / "memory.events").unlink()
+    assert meter.killed() == 0
+
+
+def test_a_meter_sees_the_peak_of_its_processes(tmp_path: Path) -> None:
+    group = group_in(tmp_path)
+    (tmp_path / "cgroup.procs").write_text(f"{os.getpid()}\n")
+    assert Meter(GroupBox(LIMIT, group)).used().peak_rss > MB
+
+
+# --- containers, as data ------------------------------------------------------------------------------------------
+
+
+def test_a_container_has_the_limits_the_cores_and_the_variables_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1")
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    box = ContainerBox(LIMIT, "thumbnailer", "/usr/bin/podman", "bench-1")
+    names = ["PATH", "TMPDIR", "LAMBDA_TASK_ROOT", "AWS_REGION", "AWS_SECRET_ACCESS_KEY"]
+    command = box.command(["python", "-m", "awslambdaric"], names)
+    assert command == [
+        "env",
+        "HOME=/home/me",
+        "XDG_RUNTIME_DIR=/run/user/1",
+        "/usr/bin/podman",
+        "run",
+        "--rm",
+        "--name=bench-1",
+        "--network=host",
+        "--memory=512m",
+        "--memory-swap=512m",
+        "--cpu-period=20000",
+        "--cpu-quota=5788",
+        "--cpuset-cpus=0,1",
+        "--env=AWS_REGION",
+        "--env=AWS_SECRET_ACCESS_KEY",  # the value is not to be seen in a list of processes
+        "thumbnailer",
+        "python",
+        "-m",
+        "awslambdaric",
+    ]
+
+
+def test_a_tiny_share_is_the_least_that_the_kernel_takes() -> None:
+    box = ContainerBox(Limit(128, 0.01, 20_000, (0,)), "thumbnailer", "podman", "bench-1")
+    assert "--cpu-quota=1000" in box.command([], [])
+
+
+def in_groups(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Process 17, as the kernel tells it."""
+    read = Path.read_text
+
+    def told(path: Path, *arguments: str, **more: str) -> str:
+        return text if str(path) == "/proc/17/cgroup" else read(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "read_text", told)
+
+
+@pytest.mark.parametrize(
+    ("text", "version", "places"),
+    [
+        ("0::/machine.slice/libpod-1.scope\n", 2, ["machine.slice/libpod-1.scope"]),
+        (
+            "12:cpu,cpuacct:/docker/1\n5:memory:/docker/1\n4:name=systemd:/docker/1\n0::/\n",
+            1,
+            ["memory/docker/1", "cpu/docker/1", "cpuacct/docker/1"],
+        ),
+        ("3:cpuacct:/c\n2:cpu:/b\n1:memory:/a:with:colons\n", 1, ["memory/a:with:colons", "cpu/b", "cpuacct/c"]),
+    ],
+)
+def test_the_group_of_a_process_is_read_from_where_the_kernel_says_that_it_is(
+    monkeypatch: pytest.MonkeyPatch, text: str, version: int, places: list[str]
+) -> None:
+    in_groups(monkeypatch, text)
+    group = group_of(17, Path("/groups"))
+    assert group.version == version
+    assert group.places == [Path("/groups", place) for place in places]
+
+
+def test_a_process_that_has_ended_has_no_group() -> None:
+    process = subprocess.Popen(["true"])
+    process.wait()
+    with pytest.raises(NoLimits, match="the container has ended: No such file"):
+        group_of(process.pid)
+
+
+# --- containers, by an engine that is a script --------------------------------------------------------------------
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is the whole PATH; `call` has what its engines were asked."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def engine_that(folder: Path, does: str, name: str = "podman") -> Path:
+    script = folder / name
+    script.write_text(f'#!/bin/sh\necho "$@" >> {folder}/calls\n{does}\n')
+    script.chmod(0o755)
+    return script
+
+
+def test_without_an_engine_there_is_no_container(engine: Path) -> None:
+    with pytest.raises(NoLimits, match="neither podman nor docker is installed: install one"):
+        find_enclosure("thumbnailer")
+
+
+@pytest.mark.parametrize("name", ["podman", "docker"])
+def test_an_image_that_is_not_there_is_named_with_how_to_build_one(engine: Path, name: str) -> None:
+    engine_that(engine, "exit 125", name)
+    with pytest.raises(NoLimits, match=rf"{name} has no image other: `make image` builds one"):
+        find_enclosure("other")
+    assert (engine / "calls").read_text() == "image inspect other\n"
+
+
+def test_an_image_that_is_there_is_an_enclosure_for_ours_alone(engine: Path) -> None:
+    engine_that(engine, "exit 0", "docker")
+    found = find_enclosure("thumbnailer:1")
+    assert found.name == "docker, image thumbnailer:1"
+    assert found.holds_ours_alone
+
+
+def test_without_an_image_the_enclosure_is_a_control_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enclosures, "kind_of_limits", lambda: "cgroup v2")
+    found = find_enclosure(None)
+    assert (found.name, found.holds_ours_alone) == ("cgroup v2", False)
+
+
+def test_where_no_group_can_be_made_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> str:
+        raise NoLimits("run as root")
+
+    monkeypatch.setattr(enclosures, "kind_of_limits", refused)
+    with pytest.raises(NoLimits, match="run as root"):
+        find_enclosure(None)
+
+
+def test_a_container_is_waited_for_and_is_removed_at_the_end(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no process at first: the engine says 0."""
+    started = f"[ $1 = rm ] && exit; [ -e {engine}/asked ] && echo {os.getpid()} && exit; : > {engine}/asked; echo 0"
+    script = engine_that(engine, started)
+    with ExitStack() as stack:
+        box = Containers("thumbnailer", str(script)).box(LIMIT, True, stack)
+        assert not box.is_started()
+        Meter(box).begin()  # there is nothing to be counted yet
+        assert box.group() == group_of(os.getpid())
+        assert box.is_started()
+    calls = (engine / "calls").read_text().splitlines()
+    container = calls[0].split()[-1]
+    assert container.startswith("thumbnailer-bench-")
+    assert calls == [f"inspect --format={{{{.State.Pid}}}} {container}"] * 2 + [f"rm --force {container}"]
+
+
+def test_a_container_that_does_not_start_is_named(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(enclosures, "START_SECONDS", 0.1)
+    script = engine_that(engine, "echo; exit 1")
+    with ExitStack() as stack:
+        box = Containers("thumbnailer", str(script)).box(LIMIT, True, stack)
+        with pytest.raises(NoLimits, match="podman does not start the container thumbnailer-bench-"):
+            box.group()
+        assert Meter(box).killed() == 0
+
+
+# --- containers, for real -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not IMAGE, reason="needs the container image: `make test-image` builds it")
+def test_a_real_container_is_limited_and_counted_and_gone_afterwards() -> None:
+    enclosure = find_enclosure(IMAGE)
+    assert isinstance(enclosure, Containers)
+    core = min(os.sched_getaffinity(0))
+    busy = "import hashlib; data = bytes(1 << 20)\nwhile True: hashlib.sha256(data).digest()"
+    with ExitStack() as stack:
+        box = enclosure.box(Limit(128, 0.25, 20_000, (core,)), True, stack)
+        process = stack.enter_context(subprocess.Popen(box.command(["python", "-c", busy], [])))
+        stack.callback(process.kill)
+        group = box.group()
+        meter = Meter(box)
+        time.sleep(0.5)
+        meter.begin()
+        began = time.monotonic()
+        time.sleep(1.5)
+        used, wall = meter.used(), time.monotonic() - began
+        assert group.memory.number("memory.limit_in_bytes" if group.version == 1 else "memory.max") == 128 * MB
+        assert 0.02 < used.cpu_seconds / wall < 0.35
+        assert MB < used.peak_rss < 128 * MB
+        subprocess.run([enclosure.engine, "kill", box.container], check=True, capture_output=True, timeout=60)  # type: ignore[attr-defined]
+    assert not any(place.exists() for place in group.places)

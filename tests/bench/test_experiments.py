@@ -1,0 +1,135 @@
+"""The questions: each cell of ours has beside it what it is compared with, and only what is asked about differs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+
+from bench.bed import cores_seen
+from bench.experiments import EXPERIMENTS, FLOOR, MEMORIES, TEXTBOOK, Scope, ours, peer
+from bench.latency import PRESETS
+from bench.limits import MB_PER_VCPU
+from bench.peers import PEERS
+from bench.result import CellKey
+
+FULL, QUICK = Scope(), Scope(quick=True)
+QUESTIONS = [name for name in EXPERIMENTS if name != "all"]
+JPEG = ("photos", "baseline", "progressive")
+
+
+def keys(name: str, scope: Scope = FULL) -> list[CellKey]:
+    return EXPERIMENTS[name].keys(scope)
+
+
+def of_ours(name: str, scope: Scope = FULL) -> list[CellKey]:
+    return [key for key in keys(name, scope) if key.handler == "ours"]
+
+
+def varied(found: list[CellKey]) -> set[str]:
+    """The fields that are not the same in all of them."""
+    documents = [asdict(key) for key in found]
+    return {name for name in documents[0] if len({document[name] for document in documents}) > 1}
+
+
+@pytest.mark.parametrize("scope", [FULL, QUICK, Scope(memories=(256, 640))], ids=["full", "quick", "own memories"])
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_every_function_of_ours_has_the_textbook_and_for_jpegs_the_floor_in_its_place(name: str, scope: Scope) -> None:
+    found = keys(name, scope)
+    there = {(key.handler, key.place()) for key in found}
+    functions = [key for key in of_ours(name, scope) if key.platform == "lambda"]
+    assert functions
+    for key in functions:
+        assert (TEXTBOOK, key.place()) in there
+        assert ((FLOOR, key.place()) in there) is (key.pictures in JPEG)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_no_cell_is_asked_for_twice(name: str) -> None:
+    assert len(set(keys(name))) == len(keys(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("tiers", {"memory_mb", "vcpus"}),
+        ("engines", {"memory_mb", "vcpus", "engine"}),
+        ("batch", {"batch_size", "in_flight"}),
+        ("latency", {"latency"}),
+        ("coldstart", {"memory_mb", "vcpus"}),
+        ("fargate", {"memory_mb", "vcpus", "platform"}),
+        ("peers", {"memory_mb", "vcpus"}),
+        ("formats", {"pictures"}),
+    ],
+)
+def test_a_question_varies_what_it_is_about_alone(name: str, fields: set[str]) -> None:
+    assert varied(of_ours(name)) == fields
+
+
+def test_batches_and_numbers_at_once_are_not_varied_together() -> None:
+    base = ours(FULL)
+    for key in of_ours("batch"):
+        assert key.batch_size == base.batch_size or key.in_flight == 0
+
+
+def test_a_question_asks_for_what_it_says() -> None:
+    assert {key.memory_mb for key in of_ours("tiers")} == set(MEMORIES)
+    assert {key.engine for key in of_ours("engines")} == {"auto", "vips", "pillow"}
+    assert {key.batch_size for key in of_ours("batch")} == {1, 2, 5, 10, 20}
+    assert {key.latency for key in of_ours("latency")} == set(PRESETS)
+    assert {key.start for key in keys("coldstart")} == {"cold"}
+    assert {key.start for name in QUESTIONS if name != "coldstart" for key in keys(name)} == {"warm"}
+    assert {key.vcpus for key in of_ours("fargate") if key.platform == "fargate"} == {0.25, 0.5, 1, 2, 4}
+    assert {key.handler for key in keys("peers")} == {"ours", *PEERS}
+    assert {key.pictures for key in keys("formats")} == {"baseline", "progressive", "rgb", "lossy"}
+
+
+@pytest.mark.parametrize("scope", [FULL, QUICK])
+def test_all_is_every_question_without_doubles(scope: Scope) -> None:
+    together = [key for name in QUESTIONS for key in keys(name, scope)]
+    assert set(keys("all", scope)) == set(together)
+    assert len(keys("all", scope)) < len(together)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_quick_is_fewer_cells_or_smaller_ones(name: str) -> None:
+    quick, full = keys(name, QUICK), keys(name)
+    assert 0 < len(quick) <= len(full)
+    assert max(key.batch_size for key in quick) <= max(key.batch_size for key in full)
+    if name != "formats":  # its pictures alone are smaller
+        assert len(quick) < len(full)
+
+
+def test_memories_that_are_asked_for_take_the_place_of_the_question_s() -> None:
+    scope = Scope(memories=(640, 256))
+    for name in ("tiers", "engines", "coldstart", "peers"):
+        assert {key.memory_mb for key in keys(name, scope)} == {640, 256}
+    for name in ("batch", "latency", "formats"):
+        assert {key.memory_mb for key in keys(name, scope)} == {640}
+
+
+def test_a_distance_that_is_asked_for_is_that_of_all_but_the_question_about_it() -> None:
+    for name in QUESTIONS:
+        if name != "latency":
+            assert {key.latency for key in keys(name, Scope(latency="published"))} == {"published"}
+
+
+def test_a_function_has_its_share_of_cpu_and_a_task_what_it_is_given() -> None:
+    for key in keys("all"):
+        if key.platform == "lambda":
+            assert key.vcpus == pytest.approx(key.memory_mb / MB_PER_VCPU, abs=1e-4)
+            assert cores_seen(key.memory_mb) >= key.vcpus
+    assert ours(FULL).vcpus == 1.0
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_a_peer_is_in_the_same_place_with_its_own_engine_and_no_setting_of_ours(name: str) -> None:
+    key = CellKey("lambda", 512, 0.2894, "vips", "aioboto3", "photos", 5, latency="near", start="cold", in_flight=4)
+    found = peer(name, key)
+    assert found.place() == key.place()
+    assert (found.handler, found.engine, found.transport, found.in_flight) == (
+        name,
+        PEERS[name].engine,
+        PEERS[name].transport,
+        0,
+    )

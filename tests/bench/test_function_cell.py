@@ -1,0 +1,154 @@
+"""A function's cell: its CPU limit holds when the init is done, and what cannot be measured here is refused."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from bench.bed import Bed, Pictures
+from bench.cell import settings_of
+from bench.emulator import HANDLER, Emulator, Function
+from bench.enclosures import Box, Containers, ControlGroups, Enclosure
+from bench.experiments import Scope, ours, peer
+from bench.function_cell import _LimitAfterInit, events_of, function_of, keys_in, refuse_others
+from bench.limits import NoLimits
+from bench.result import CellKey
+from bench.seen import CellFailed
+
+KEY = ours(Scope(quick=True), 512)
+IMAGE = Containers("thumbnailer", "podman")
+
+
+class HeldBox:
+    """Keeps what was in the log when it was told to hold."""
+
+    def __init__(self, log: Path, error: NoLimits | None = None) -> None:
+        self.log, self.error = log, error
+        self.seen: list[str] = []
+
+    def hold_cpu(self) -> None:
+        self.seen.append(self.log.read_text())
+        if self.error:
+            raise self.error
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "log"
+    path.touch()
+    return path
+
+
+def holding(log: Path, box: HeldBox) -> _LimitAfterInit:
+    return _LimitAfterInit(log, cast("Box", box))
+
+
+def test_the_limit_holds_as_soon_as_the_init_is_done(log: Path) -> None:
+    box = HeldBox(log)
+    with holding(log, box):
+        log.write_text("INIT START(type: on-demand)\n")
+        assert box.seen == []
+        log.write_text("INIT START(type: on-demand)\nINIT RTDONE(status: success)\n")
+        while not box.seen:
+            time.sleep(0.001)
+    assert len(box.seen) == 1
+    assert "INIT RTDONE" in box.seen[0]
+
+
+def test_the_limit_holds_at_the_latest_when_the_first_invocation_is_over(log: Path) -> None:
+    box = HeldBox(log)
+    with holding(log, box):
+        pass
+    assert box.seen == [""]
+
+
+def test_a_limit_that_cannot_be_set_is_no_cell(log: Path) -> None:
+    with pytest.raises(NoLimits, match="cannot be set"), holding(log, HeldBox(log, NoLimits("cpu.max cannot be set"))):
+        pass
+
+
+@pytest.mark.parametrize("error", [CellFailed("it crashed"), KeyboardInterrupt()])
+def test_what_happened_before_is_not_hidden_by_it(log: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)), holding(log, HeldBox(log, NoLimits("cpu.max cannot be set"))):
+        raise error
+
+
+def test_an_emulator_that_ctrl_c_meets_at_its_start_is_not_left_behind(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binary, pid = tmp_path / "emulator", tmp_path / "pid"
+    binary.write_text(f"#!/bin/sh\necho $$ > {pid}.part && mv {pid}.part {pid}\nexec sleep 600\n")
+    binary.chmod(0o755)
+
+    def interrupted(*_: object, **__: object) -> None:
+        while not pid.exists():
+            time.sleep(0.001)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bench.emulator.socket.create_connection", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Emulator(Function(), str(binary), log)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+# --- what is measured ---------------------------------------------------------------------------------------------
+
+
+def bed(tmp_path: Path, enclosure: Enclosure, names: tuple[str, ...] = ("a.jpg", "b.jpg")) -> Bed:
+    def environment(_: str) -> Mapping[str, str]:
+        return {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
+
+    pictures = Pictures("photos", tmp_path, tuple(tmp_path / name for name in names))
+    made = SimpleNamespace(
+        sets={"photos": pictures},
+        enclosure=enclosure,
+        s3=SimpleNamespace(folder=tmp_path),
+        environment=environment,
+    )
+    return cast("Bed", made)
+
+
+def test_ours_has_the_settings_of_its_key_and_its_tree(tmp_path: Path) -> None:
+    key = CellKey("lambda", 512, 0.2894, "vips", "aioboto3", "photos", 5, in_flight=4)
+    function = function_of(key, bed(tmp_path, ControlGroups("cgroup v2")), tmp_path / "tree", tmp_path / "scratch")
+    assert (function.memory_mb, function.root, function.command[-1]) == (512, tmp_path / "tree", HANDLER)
+    assert function.env == {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "TMPDIR": str(tmp_path / "scratch"),
+        "THUMBNAILER_ENGINE": "vips",
+        "THUMBNAILER_TRANSPORT": "aioboto3",
+        "THUMBNAILER_IN_FLIGHT": "4",
+    }
+    assert "THUMBNAILER_IN_FLIGHT" not in settings_of(KEY)
+
+
+def test_in_a_container_it_is_the_container_s_own_python(tmp_path: Path) -> None:
+    assert function_of(KEY, bed(tmp_path, IMAGE), tmp_path, tmp_path).command[0] == "python"
+
+
+def test_a_container_holds_ours_alone(tmp_path: Path) -> None:
+    there = bed(tmp_path, IMAGE)
+    refuse_others(KEY, there)
+    with pytest.raises(CellFailed, match="not in podman, image thumbnailer: only control groups can hold it"):
+        refuse_others(peer("textbook", KEY), there)
+    refuse_others(peer("textbook", KEY), bed(tmp_path, ControlGroups("cgroup v2")))
+
+
+def test_a_floor_of_other_pictures_than_jpegs_is_refused(tmp_path: Path) -> None:
+    there = bed(tmp_path, ControlGroups("cgroup v2"), ("a.jpg", "b.png"))
+    with pytest.raises(CellFailed, match=r"reads \.jpeg, \.jpg alone, and there are others among the pictures"):
+        function_of(peer("floor", KEY), there, tmp_path, tmp_path)
+
+
+def test_events_are_a_pass_through_the_pictures_in_batches(tmp_path: Path) -> None:
+    events = events_of(KEY, bed(tmp_path, IMAGE))
+    assert [len(event["Records"]) for event in events] == [5, 5]
+    assert sorted(keys_in(events)) == sorted(f"0{copy}/{name}.jpg" for copy in range(5) for name in "ab")
+    assert {record["s3"]["bucket"]["name"] for event in events for record in event["Records"]} == {"bench-ours"}

@@ -1,0 +1,337 @@
+"""A run: turns that go forth and back, what is refused with its reason, what is kept, what is gone on with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from bench import runs
+from bench.bed import Bed, Pictures
+from bench.cell import Effort
+from bench.experiments import FLOOR, TEXTBOOK, Scope, ours, peer
+from bench.limits import NoLimits
+from bench.outputs import WrongOutput
+from bench.result import CellKey, Repetition, Result, ResultError, read_result
+from bench.runs import BASELINE, Run, Slot, in_blocks, named, result_of, resumed, write
+from bench.seen import CellFailed, S3Gone
+from tests.bench.results import PRICES, lambda_cell
+
+SCOPE = Scope()
+A = ours(SCOPE, 512)
+B, C = peer(TEXTBOOK, A), peer(FLOOR, A)
+NUMBERS = lambda_cell(512, "auto").repetitions[1]
+SETTINGS = {"repetitions": "3"}
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Bed:
+    """As much of one as a run looks at."""
+    picture = tmp_path / "one.jpg"
+    picture.write_bytes(b"x")
+    sets = {name: Pictures(name, tmp_path, (picture,)) for name in ("photos", "unused")}
+    return cast("Bed", SimpleNamespace(sets=sets, enclosure=SimpleNamespace(name="cgroup v2")))
+
+
+class Stage:
+    """What is started in place of cells, and what happened, in order.
+
+    `fails` is by handler: the number of the repetition, or "start", and what is raised then.
+    """
+
+    def __init__(self) -> None:
+        self.happened: list[str] = []
+        self.fails: dict[tuple[str, int | str], BaseException] = {}
+        self.saved: list[dict[str, int]] = []
+        self.slots: list[Slot] = []
+        self.steps: list[str] = []
+        self.expected = 0
+
+    def start(self, key: CellKey, bed: Bed, effort: Effort, tree: Path) -> Actor:
+        self.happened.append(f"start {key.handler}")
+        self.maybe_fail(key, "start")
+        return Actor(self, key)
+
+    def maybe_fail(self, key: CellKey, when: int | str) -> None:
+        if error := self.fails.get((key.handler, when)):
+            raise error
+
+    def save(self) -> None:
+        self.happened.append("save")
+        self.saved.append({slot.key.handler: len(slot.repetitions) for slot in self.slots})
+
+    def expect(self, steps: int) -> None:
+        self.expected = steps
+
+    def next(self, what: str) -> None:
+        self.steps.append(what)
+
+    def run(self, bed: Bed, slots: list[Slot], repetitions: int = 3) -> None:
+        self.slots = slots
+        Run(bed, slots, repetitions, Effort(), self.save, self).measure()
+
+    @property
+    def measured(self) -> str:
+        """Who had a turn; a blank where it was saved."""
+        turns = (one.removeprefix("measure ")[0] if one.startswith("measure") else one for one in self.happened)
+        return "".join({"save": " "}.get(one, one) for one in turns if not one.startswith(("start", "close"))).strip()
+
+
+class Actor:
+    passes = 1
+
+    def __init__(self, stage: Stage, key: CellKey) -> None:
+        self._stage, self._key = stage, key
+        self._count = 0
+
+    def repeat(self) -> Repetition:
+        self._count += 1
+        self._stage.happened.append(f"measure {self._key.handler}")
+        self._stage.maybe_fail(self._key, self._count)
+        return replace(NUMBERS, records=self._count)
+
+    def close(self) -> None:
+        self._stage.happened.append(f"close {self._key.handler}")
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    made = Stage()
+    monkeypatch.setattr(runs, "start", made.start)
+    return made
+
+
+def slots_of(*keys: CellKey) -> list[Slot]:
+    return [Slot(key) for key in keys]
+
+
+# --- turns --------------------------------------------------------------------------------------------------------
+
+
+def test_turns_go_forth_and_back_and_are_saved_after_each_round(stage: Stage, bed: Bed) -> None:
+    slots = slots_of(A, B, C)
+    stage.run(bed, slots)
+    assert stage.measured == "otf fto otf"
+    assert stage.happened[:4] == ["start ours", "start textbook", "start floor", "save"]
+    assert stage.saved[:4] == [{"ours": done, "textbook": done, "floor": done} for done in range(4)]
+    assert [one.records for one in slots[0].repetitions] == [1, 2, 3]
+    assert sorted(stage.happened[-4:-1]) == ["close floor", "close ours", "close textbook"]
+
+
+def test_progress_has_a_step_for_each_start_and_each_turn(stage: Stage, bed: Bed) -> None:
+    stage.run(bed, slots_of(A, B), repetitions=2)
+    assert stage.expected == len(stage.steps) == 2 + 2 * 2
+    assert stage.steps[0] == "starting ours (auto), lambda 512 MB, photos x 10, near"
+    assert stage.steps[2] == "1 of 2: ours (auto), lambda 512 MB, photos x 10, near"
+
+
+def test_cells_of_one_place_are_started_together_and_others_when_there_is_room(
+    stage: Stage, bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "MOST_AT_ONCE", 3)
+    other = ours(SCOPE, 1769)
+    slots = slots_of(A, other, B, peer(TEXTBOOK, other))
+    blocks = [[slot.key for slot in block] for block in in_blocks(slots)]
+    assert sorted(map(len, blocks)) == [2, 2]
+    assert all(len({key.place() for key in block}) == 1 for block in blocks)
+    stage.run(bed, slots, repetitions=1)
+    starts = [one for one in stage.happened if one.startswith(("start", "close"))]
+    assert [one.split()[0] for one in starts] == ["start", "start", "close", "close"] * 2
+
+
+def test_a_place_with_more_cells_than_there_is_room_for_is_not_parted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "MOST_AT_ONCE", 2)
+    small = ours(SCOPE, 128)
+    blocks = list(in_blocks(slots_of(A, B, C, small)))
+    assert sorted([slot.key.memory_mb for slot in block] for block in blocks) == [[128], [512, 512, 512]]
+    assert list(in_blocks([])) == []
+
+
+def test_a_machine_with_little_memory_starts_fewer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    slots = slots_of(*(ours(SCOPE, memory) for memory in (128, 256, 512, 1024)))
+    monkeypatch.setattr(runs, "_machine_memory_mb", lambda: 800)
+    assert [len(block) for block in in_blocks(slots)] == [2, 2]
+    monkeypatch.setattr(runs, "_machine_memory_mb", lambda: 100)
+    assert [len(block) for block in in_blocks(slots)] == [1, 1, 1, 1]
+
+
+# --- what goes wrong ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [CellFailed("it crashed"), NoLimits("no such share"), WrongOutput("no thumbnail")])
+def test_a_cell_that_does_not_start_is_refused_and_the_others_go_on(stage: Stage, bed: Bed, error: Exception) -> None:
+    stage.fails["textbook", "start"] = error
+    slots = slots_of(A, B, C)
+    stage.run(bed, slots)
+    assert [(slot.refused, len(slot.repetitions)) for slot in slots] == [("", 3), (str(error), 0), ("", 3)]
+    assert stage.measured == "of fo of"
+
+
+@pytest.mark.parametrize("error", [CellFailed("it was killed"), NoLimits("no such share"), WrongOutput("none")])
+def test_a_cell_that_breaks_later_is_refused_and_has_no_numbers(stage: Stage, bed: Bed, error: Exception) -> None:
+    stage.fails["textbook", 2] = error
+    slots = slots_of(A, B, C)
+    stage.run(bed, slots)
+    assert [(slot.refused, len(slot.repetitions)) for slot in slots] == [("", 3), (str(error), 0), ("", 3)]
+    assert stage.measured == "otf fto of"
+    cell = slots[1].cell(PRICES)
+    assert cell is not None
+    assert (cell.refused, cell.repetitions) == (str(error), ())
+
+
+@pytest.mark.parametrize("error", [S3Gone("S3 is gone"), KeyboardInterrupt()])
+def test_what_ends_the_run_closes_all_cells_and_leaves_what_is_done(
+    stage: Stage, bed: Bed, error: BaseException
+) -> None:
+    stage.fails["textbook", 2] = error
+    slots = slots_of(A, B)
+    with pytest.raises(type(error)):
+        stage.run(bed, slots)
+    assert [(slot.refused, len(slot.repetitions)) for slot in slots] == [("", 1), ("", 1)]
+    assert stage.saved[-1] == {"ours": 1, "textbook": 1}
+    assert sorted(stage.happened[-2:]) == ["close ours", "close textbook"]
+
+
+def test_an_s3_that_is_gone_while_cells_start_closes_those_that_did(stage: Stage, bed: Bed) -> None:
+    stage.fails["textbook", "start"] = S3Gone("S3 is gone")
+    with pytest.raises(S3Gone):
+        stage.run(bed, slots_of(A, B, C))
+    assert stage.happened == ["start ours", "start textbook", "close ours"]
+
+
+# --- the file -----------------------------------------------------------------------------------------------------
+
+
+def done(key: CellKey, count: int = 3) -> Slot:
+    return Slot(key, repetitions=[NUMBERS] * count)
+
+
+def result(bed: Bed, *slots: Slot, settings: Mapping[str, str] = SETTINGS) -> Result:
+    return result_of(bed, slots, PRICES, settings)
+
+
+def test_a_result_has_what_was_measured_or_refused_and_what_it_cost(bed: Bed, tmp_path: Path) -> None:
+    slots = [done(A), done(C), Slot(B, refused="no"), Slot(ours(SCOPE, 128))]
+    path = tmp_path / "new" / "folder" / "x.json"
+    write(result(bed, *slots), path)
+    found = read_result(path)
+    assert [cell.key for cell in found.cells] == [A, C, B]
+    assert found.cells[0].usd_per_million["compute"] > 0
+    assert not found.cells[1].usd_per_million
+    assert [pictures.name for pictures in found.picture_sets] == ["photos"]
+    assert (found.machine.limits, found.baseline, found.settings) == ("cgroup v2", BASELINE, SETTINGS)
+
+
+def test_nothing_is_written_where_there_is_nothing_yet(bed: Bed, tmp_path: Path) -> None:
+    write(result(bed, Slot(A)), tmp_path / "x.json")
+    assert not list(tmp_path.glob("x.json*"))
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        (A, "ours (auto), lambda 512 MB, photos x 10, near"),
+        (replace(A, in_flight=4), "ours (auto), lambda 512 MB, photos x 10, 4 in flight, near"),
+        (replace(A, transport="aioboto3"), "ours (auto), lambda 512 MB, photos x 10, aioboto3, near"),
+        (replace(B, start="cold", memory_mb=10_240), "textbook, lambda 10,240 MB, photos x 10, near, cold"),
+    ],
+)
+def test_a_cell_is_named_by_what_makes_it_differ(key: CellKey, name: str) -> None:
+    assert named(key) == name
+
+
+# --- going on -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_goes_on_measures_what_is_missing_alone(stage: Stage, bed: Bed, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    before = result(bed, done(A, 3), done(B, 1), Slot(C, refused="no"))
+    write(replace(before, made="2026-01-02T03:04:05Z"), path)
+    slots = slots_of(A, B, C)
+    assert resumed(path, slots, before) == "2026-01-02T03:04:05Z"
+    stage.run(bed, slots)
+    assert stage.happened[:2] == ["start textbook", "start floor"]
+    assert stage.measured == "tf ft f"
+    assert [len(slot.repetitions) for slot in slots] == [3, 3, 3]
+
+
+def test_a_run_that_is_done_starts_nothing(stage: Stage, bed: Bed) -> None:
+    stage.run(bed, [done(A), Slot(B, refused="no")])
+    assert stage.happened == ["save"]
+    assert stage.expected == 0
+
+
+OTHERS: dict[str, Callable[[Result], Result]] = {
+    "machine": lambda one: replace(one, machine=replace(one.machine, cpu="another")),
+    "commit": lambda one: replace(one, software=replace(one.software, commit="0" * 40)),
+    "software": lambda one: replace(one, software=replace(one.software, versions={"pillow": "1.0"})),
+    "settings": lambda one: replace(one, settings={"repetitions": "4"}),
+    "pictures": lambda one: replace(
+        one, picture_sets=tuple(replace(each, hash="ab" * 32) for each in one.picture_sets)
+    ),
+    "commit and settings": lambda one: OTHERS["commit"](OTHERS["settings"](one)),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_run_of_another_kind_is_not_gone_on_with(bed: Bed, tmp_path: Path, what: str) -> None:
+    path = tmp_path / "x.json"
+    now = result(bed, done(A))
+    write(OTHERS[what](now), path)
+    slots = slots_of(A)
+    with pytest.raises(ResultError, match=rf"x\.json: is of another {what}: measure anew, without --resume"):
+        resumed(path, slots, now)
+    assert not slots[0].repetitions
+
+
+def test_a_file_is_not_gone_on_with_by_a_run_that_would_lose_some_of_it(bed: Bed, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    now = result(bed, done(A), done(B))
+    write(now, path)
+    with pytest.raises(ResultError, match=r"would lose its cells that are not asked for now \(1\)"):
+        resumed(path, slots_of(A, C), now)
+
+
+def test_what_was_refused_is_tried_again_or_left_out(bed: Bed, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    now = result(bed, done(A), Slot(B, refused="no"), Slot(C, refused="no"))
+    write(now, path)
+    slots = slots_of(A, B)
+    resumed(path, slots, now)
+    assert [(slot.refused, len(slot.repetitions)) for slot in slots] == [("", 3), ("", 0)]
+
+
+def test_what_is_no_file_of_results_is_not_gone_on_with(bed: Bed, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(ResultError, match="is not JSON"):
+        resumed(tmp_path / "x.json", slots_of(A), result(bed))
+
+
+# --- which kind of cell -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        (A, "FunctionCell"),
+        (replace(A, start="cold"), "ColdCell"),
+        (replace(A, platform="fargate"), "WorkerCell"),
+        (replace(A, platform="fargate-spot"), "WorkerCell"),
+    ],
+)
+def test_a_cell_is_started_as_what_its_key_says(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, key: CellKey, kind: str
+) -> None:
+    for name in ("FunctionCell", "ColdCell", "WorkerCell"):
+        monkeypatch.setattr(runs, name, lambda *arguments, name=name: (name, arguments[0]))
+    started: Any = runs.start(key, bed, Effort())
+    assert started == (kind, key)
+
+
+@pytest.mark.parametrize(("seconds", "passes"), [(0.0, 1), (1.0, 4), (1.01, 5), (1e6, 100)])
+def test_a_repetition_is_as_many_passes_as_last_long_enough(seconds: float, passes: int) -> None:
+    assert Effort(seconds).passes(0.25) == passes

@@ -1,0 +1,124 @@
+"""What is seen of a cell from outside: its log, with whatever else writes there, its answers, its proxy's counts."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from bench.bed import Bed
+from bench.latency import Running
+from bench.seen import (
+    TAIL,
+    Log,
+    S3Gone,
+    assert_s3_is_there,
+    counted,
+    json_lines,
+    outcomes_of,
+    requests_of,
+    stages,
+)
+from tests.servers import ScriptedServer, error
+
+
+def record(**ms: float) -> bytes:
+    return json.dumps({"message": "record", "outcome": "stored", "ms": ms}).encode() + b"\n"
+
+
+# --- logs ---------------------------------------------------------------------------------------------------------
+
+GARBAGE = b'INIT START(type: on-demand)\n\n\xff\xfe\x00{\n{broken\n{\xff}\n[1]\n7\n"x"\n{"message": "batch"}\n'
+
+
+def test_json_objects_are_found_among_what_others_write() -> None:
+    assert list(json_lines(GARBAGE + record(get=1))) == [
+        {"message": "batch"},
+        {"message": "record", "outcome": "stored", "ms": {"get": 1}},
+    ]
+
+
+def test_a_log_gives_each_record_once(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log")
+    log.path.write_bytes(GARBAGE + record(get=1) + GARBAGE)
+    assert [line["ms"] for line in log.new_records()] == [{"get": 1}]
+    assert log.new_records() == []
+    with log.path.open("ab") as more:
+        more.write(record(get=2) + record(get=3))
+    assert [line["ms"] for line in log.new_records()] == [{"get": 2}, {"get": 3}]
+
+
+def test_a_line_that_is_being_written_is_of_the_next_look(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log")
+    half = len(record(get=2)) // 2
+    log.path.write_bytes(record(get=1) + record(get=2)[:half])
+    assert [line["ms"] for line in log.new_records()] == [{"get": 1}]
+    assert log.new_records() == []
+    with log.path.open("ab") as more:
+        more.write(record(get=2)[half:])
+    assert [line["ms"] for line in log.new_records()] == [{"get": 2}]
+
+
+def test_the_tail_is_short_and_is_text(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log")
+    log.path.write_bytes(b"x" * 5000 + b"\xffend")
+    assert len(log.tail()) == TAIL
+    assert log.tail().endswith("x\ufffdend")
+
+
+# --- what is made of it -------------------------------------------------------------------------------------------
+
+
+def test_stages_are_the_means_of_those_records_that_have_them() -> None:
+    lines: list[dict[str, Any]] = [{"ms": {"get": 10, "decode": 4}}, {"ms": {"get": 20}}, {"ms": {}}]
+    assert stages(lines) == {"get": 15, "decode": 4}
+    assert stages([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcomes"),
+    [
+        ({"outcomes": {"stored": 3, "rejected": 1}}, {"stored": 3, "rejected": 1}),
+        ({"statusCode": 200}, {"done": 4}),
+        ({"outcomes": None}, {"done": 4}),
+        (None, {"done": 4}),
+        ("fine", {"done": 4}),
+        ([], {"done": 4}),
+    ],
+)
+def test_outcomes_are_what_ours_says_and_of_others_that_all_are_done(answer: object, outcomes: dict[str, int]) -> None:
+    assert outcomes_of(answer, 4) == outcomes
+
+
+def test_requests_are_what_the_proxy_counted_a_record() -> None:
+    assert requests_of({"requests": {"GET": 8, "PUT": 4, "POST": 9}}, 4) == {"get": 2, "head": 0, "put": 1}
+
+
+# --- S3 that is gone ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nobody() -> str:
+    """An address where nothing listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+def test_a_proxy_that_is_gone_is_s3_that_is_gone(nobody: str) -> None:
+    with pytest.raises(S3Gone, match="the proxy before S3 does not answer any more"):
+        counted(Running(nobody))
+
+
+def test_s3_that_is_gone_is_told_from_one_that_is_there(nobody: str, scripted: ScriptedServer) -> None:
+    def beside(url: str) -> Bed:
+        return cast("Bed", SimpleNamespace(s3=SimpleNamespace(url=url)))
+
+    scripted.play(error(403, "AccessDenied"))
+    assert_s3_is_there(beside(scripted.url))
+    with pytest.raises(S3Gone, match=f"the S3 at {nobody} does not answer any more"):
+        assert_s3_is_there(beside(nobody))
