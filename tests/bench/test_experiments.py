@@ -53,7 +53,7 @@ def test_no_cell_is_asked_for_twice(name: str) -> None:
     ("name", "fields"),
     [
         ("tiers", {"memory_mb", "vcpus"}),
-        ("engines", {"memory_mb", "vcpus", "engine"}),
+        ("engines", {"memory_mb", "vcpus", "engine", "transport"}),
         ("batch", {"batch_size", "in_flight"}),
         ("latency", {"latency"}),
         ("coldstart", {"memory_mb", "vcpus"}),
