@@ -93,12 +93,15 @@ def reference_sets(quick: bool, folder: Path | None = None) -> dict[str, Picture
 
 
 def _photos(jpegs: Sequence[Path]) -> tuple[Path, ...]:
-    """One of each size and kind, and the second of those that most uploads are: so ten, or quick five."""
+    """One of each size and kind, and a second baseline one of those up to 12 MP, which most uploads are: ten, or five.
+
+    Not the progressive one of 24 MP, which takes more memory than the smallest functions have; it is in its kind's set.
+    """
     first: dict[str, Path] = {}
     for path in jpegs:
         first.setdefault(path.name.rpartition("-")[0], path)
-    common = [path for path in jpegs if path.name.startswith(("03mp-baseline", "12mp-baseline"))]
-    return tuple(sorted({*first.values(), *common}))
+    common = [path for path in jpegs if path.name.startswith(("01mp-baseline", "03mp-baseline", "12mp-baseline"))]
+    return tuple(sorted({*first.values(), *common} - {first.get("24mp-progressive")} - {None}))
 
 
 def own_set(folder: Path) -> dict[str, Pictures]:
