@@ -146,7 +146,9 @@ def pictures(
 def scale(
     rate: Annotated[str, typer.Option(help="pictures that come, e.g. 10000/s, 600/min, 2e6/day")] = "100/s",
     minutes: Annotated[float, typer.Option(min=0.1, max=600, help="how long they come")] = 5,
-    results: Annotated[Path | None, typer.Option(dir_okay=False, help="measured cells, for the service times")] = None,
+    results: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="measured cells, for the service times; default: bench/results")
+    ] = None,
     memory: Annotated[int | None, typer.Option(min=128, max=10_240, help="MB of the function")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, max=10_000, help="of the mapping")] = None,
     window: Annotated[float | None, typer.Option(min=0, max=300, help="seconds that the mapping waits")] = None,
@@ -161,7 +163,16 @@ def scale(
     change = {"memory_mb": memory, "batch_size": batch_size, "window": window, "account": concurrency}
     with _told():
         arrivals = scale_.Arrivals(scale_.parse_rate(rate), 60 * minutes)
-        scale_.run(arrivals, results, change, least_tasks, most_tasks, prices, seed, output)
+        scale_.run(
+            arrivals,
+            results or scale_.reference(),
+            change,
+            least_tasks,
+            most_tasks,
+            prices,
+            seed,
+            output,
+        )
 
 
 @app.command("scale-check")

@@ -20,6 +20,7 @@ from bench.experiments import EXPERIMENTS, Experiment, Scope
 from bench.latency import MB, MIB, PRESETS, Distance, Wait
 from bench.prices import Prices
 from bench.result import Cell, Result, read_result
+from bench.slices import OURS, Slice, who
 from bench.tables import COLUMNS, LEGEND, experiments_of, rows
 
 DOCS: Final = Path("docs/performance.md")
@@ -230,11 +231,11 @@ def _wait(wait: Wait) -> str:
 def findings(result: Result, prices: Prices) -> Iterator[str]:
     """What a reader takes away, each in a sentence; nothing of what was not measured."""
     lines = report.lines_of(result)
-    mine = lines.get(report.OURS)
+    mine = lines.get(OURS)
     if mine:
         yield _memory_finding(mine, prices)
         for name, cells in lines.items():
-            if not name.startswith(report.OURS) and name != report.FLOOR:
+            if not name.startswith(OURS) and name != report.FLOOR:
                 yield from _peer_finding(name, mine, cells, prices)
         yield from _floor_finding(mine, lines.get(report.FLOOR, []))
     yield from _batch_finding(result)
@@ -257,7 +258,7 @@ def _memory_finding(mine: Sequence[Cell], prices: Prices) -> str:
         f"({cell_cost(cheapest, prices).compute:.2f} USD of compute a million images, "
         f"{number(_billed(cheapest) or 0)} billed ms each) and {_memory(fastest)} is fastest "
         f"({cell_cost(fastest, prices).compute:.2f} USD, {number(_billed(fastest) or 0)} ms): "
-        f"{report.Slice.of(mine[0])}."
+        f"{Slice.of(mine[0])}."
     )
 
 
@@ -294,7 +295,7 @@ def _batch_finding(result: Result) -> Iterator[str]:
 
 
 def _is_usual(cell: Cell) -> bool:
-    return bool(cell.repetitions) and report.who(cell) == report.OURS and not cell.key.in_flight
+    return bool(cell.repetitions) and who(cell) == OURS and not cell.key.in_flight
 
 
 def ratios(above: Sequence[Cell], below: Sequence[Cell], value: Callable[[Cell], float | None]) -> list[float]:

@@ -37,6 +37,7 @@ from bench.costing import (
 from bench.prices import UNITS, Price, Prices, load_prices
 from bench.result import Cell, Result, Spread, read_result
 from bench.runs import named
+from bench.slices import OURS, Slice, measured, slice_of, usual, who
 
 PLATFORMS: Final = {"lambda": "Lambda", "fargate": "Fargate", "fargate-spot": "Fargate Spot"}
 MONTHS: Final = [10 ** (5 + 5 * step / 240) for step in range(241)]
@@ -46,7 +47,6 @@ MOST_GROUPS: Final = 3
 """Memory sizes in a chart of bars."""
 CHARTS: Final = ("money", "tuning", "engines", "stages", "memory", "floor", "peers", "month", "duty", "busy")
 """The names of all that there can be, in their order."""
-OURS: Final = "ours"
 TEXTBOOK: Final = "textbook"
 FLOOR: Final = "floor"
 FOLDER: Final = Path("build/bench-report")
@@ -54,28 +54,6 @@ SPOT_NOTE: Final = (
     "Fargate Spot was not measured: it is Fargate's tasks at Spot's prices. AWS may end a Spot task, two minutes after "
     "it has said so."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """What the cells of a chart have in common, beside that they are warm and as many in flight as the tier has it."""
-
-    pictures: str
-    latency: str
-    batch_size: int
-    architecture: str
-
-    @classmethod
-    def of(cls, cell: Cell) -> Slice:
-        key = cell.key
-        return cls(key.pictures, key.latency, key.batch_size, key.architecture)
-
-    def __str__(self) -> str:
-        return f"{self.pictures}, batches of {self.batch_size}, S3 {self.latency}"
-
-    def any_batch(self, cell: Cell) -> bool:
-        """Whether a cell is of this slice but for its batch size."""
-        return Slice.of(cell) == replace(self, batch_size=cell.key.batch_size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,32 +70,6 @@ class Rival:
 
 
 # --- cells --------------------------------------------------------------------------------------------------------
-
-
-def measured(result: Result, platform: str = "lambda") -> list[Cell]:
-    found = [cell for cell in result.cells if cell.repetitions and cell.key.platform == platform]
-    return sorted(found, key=lambda cell: cell.key.memory_mb)
-
-
-def usual(result: Result, platform: str = "lambda") -> list[Cell]:
-    """Those that were measured warm, with as many records in flight as the tier has it."""
-    return [cell for cell in measured(result, platform) if cell.key.start == "warm" and not cell.key.in_flight]
-
-
-def who(cell: Cell) -> str:
-    """Ours, with its engine where that was not left to it; the others by their names."""
-    if cell.key.handler != OURS:
-        return cell.key.handler
-    return OURS if cell.key.engine == "auto" else f"{OURS} ({cell.key.engine})"
-
-
-def slice_of(result: Result) -> Slice | None:
-    """Of ours that with most cells, by memory; the first in the file where there are several. None: nothing of ours."""
-    mine = [cell for cell in result.cells if cell in usual(result) and cell.key.handler == OURS]
-    memories: dict[Slice, set[int]] = {}
-    for cell in [cell for cell in mine if who(cell) == OURS] or mine:
-        memories.setdefault(Slice.of(cell), set()).add(cell.key.memory_mb)
-    return max(memories, key=lambda each: len(memories[each]), default=None)
 
 
 def lines_of(result: Result) -> dict[str, list[Cell]]:

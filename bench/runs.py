@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
@@ -220,7 +221,9 @@ def _machine_memory_mb() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (1024 * 1024)
 
 
+@cache
 def software() -> Software:
+    """As it was when the run began."""
     return Software(
         commit=_git("rev-parse", "HEAD") or "unknown",
         modified=bool(_git("status", "--porcelain", "--untracked-files=no")),

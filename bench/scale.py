@@ -25,8 +25,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.costing import MILLION, MOST_MESSAGES_A_REQUEST, Cost, LambdaCell, Requests, Task, lambda_cost, request_lines
+from bench.invocation_model import FEWEST, Point, fit
 from bench.prices import Architecture, Prices, load_prices
 from bench.result import Cell, Result, read_result
+from bench.slices import OURS, ours_alike, usual, who
 from thumbnailer.errors import ThumbnailerError
 
 TICK: Final = 0.02
@@ -537,16 +539,18 @@ def _with_queue(requests: Requests, run: _Simulation) -> Requests:
 def function_from(result: Result, memory_mb: int | None = None) -> Function:
     """The function as it was measured: of that memory, or of the one with most images a GB-second. Raises ScaleError.
 
-    Cells of several batch sizes give what a batch takes for itself; from one alone, smaller ones are in proportion.
+    Cells of several batch sizes give what a batch takes for itself, by the model of an invocation where there are
+    enough of them; from one batch size alone, smaller ones are in proportion.
     """
-    cells = [cell for cell in _ours(result, "lambda") if memory_mb in (None, cell.key.memory_mb)]
+    all_cells = ours_alike(result)
+    cells = [cell for cell in all_cells if memory_mb in (None, cell.key.memory_mb)]
     if not cells:
         raise ScaleError(f"no measured function{f' of {memory_mb} MB' if memory_mb else ''} in the results")
     best = max(cells, key=lambda cell: cell.median("images_per_gb_second") or 0)
-    same = [cell for cell in cells if replace(cell.key, batch_size=1) == replace(best.key, batch_size=1)]
+    same = [cell for cell in cells if cell.key.memory_mb == best.key.memory_mb]
     cold = best.median("cold_start_ms")
     return Function(
-        _service_of(same),
+        _fitted_service(all_cells, best) or _service_of(same),
         memory_mb=best.key.memory_mb,
         batch_size=best.key.batch_size,
         init_seconds=INIT_SECONDS if cold is None else cold / 1000,
@@ -556,7 +560,7 @@ def function_from(result: Result, memory_mb: int | None = None) -> Function:
 
 def fleet_from(result: Result, spot: bool = False) -> Fleet | None:
     """The task with most images a second for its price's larger part, its vCPUs; None where none was measured."""
-    cells = _ours(result, "fargate-spot" if spot else "fargate") or _ours(result, "fargate")
+    cells = ours_alike(result, "fargate-spot" if spot else "fargate") or _tasks(result)
     if not cells:
         return None
     best = max(cells, key=lambda cell: (cell.median("images_per_second") or 0) / cell.key.vcpus)
@@ -580,12 +584,24 @@ def alone_seconds(cell: Cell) -> float:
     return (statistics.median(waits) + cpu) / 1000
 
 
-def _ours(result: Result, platform: str) -> list[Cell]:
-    return [
-        cell
-        for cell in result.cells
-        if cell.repetitions and cell.key.handler == "ours" and cell.key.platform == platform
+def _tasks(result: Result) -> list[Cell]:
+    """Where there is no function to say which pictures and distance: all."""
+    return ours_alike(result, "fargate") or [cell for cell in usual(result, "fargate") if who(cell) == OURS]
+
+
+def _fitted_service(cells: Sequence[Cell], best: Cell) -> Service | None:
+    """None where the model has too few cells, or only one batch size."""
+    points = [
+        Point(cell.key.vcpus, cell.key.batch_size, statistics.median(one.billed_ms / one.invocations for one in timed))
+        for cell in cells
+        if (timed := [one for one in cell.repetitions if one.invocations])
     ]
+    if len(points) < FEWEST or len({point.records for point in points}) < 2:
+        return None
+    model = fit(points)
+    one, ten = (model.invocation_ms(best.key.vcpus, records) / 1000 for records in (1, 10))
+    each = max(1e-6, (ten - one) / 9)
+    return Service(max(0.0, one - each), each)
 
 
 def _service_of(cells: Sequence[Cell]) -> Service:
@@ -602,6 +618,15 @@ def _service_of(cells: Sequence[Cell]) -> Service:
 
 
 # --- on the terminal ----------------------------------------------------------------------------------------------
+
+REFERENCE: Final = Path(__file__).with_name("results") / "reference.json"
+"""What the repository was measured with."""
+
+
+def reference() -> Path | None:
+    """None in a copy that has none."""
+    return REFERENCE if REFERENCE.exists() else None
+
 
 ASSUMED_FUNCTION: Final = Function(Service(0.078, 0.022))
 """A tenth of a second for one picture and 0.3 for ten, as the deployment guide reckons."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from bench.__main__ import app
 from bench.costing import Requests, sqs_requests
 from bench.prices import load_prices
-from bench.result import write_result
+from bench.result import Cell, write_result
 from bench.scale import (
     Arrivals,
     Fleet,
@@ -29,6 +30,12 @@ from bench.scale import (
 from tests.bench.results import synthetic_result
 
 PRICES = load_prices()
+CHANGES: tuple[dict[str, Any], ...] = (
+    {"start": "cold"},
+    {"in_flight": 1},
+    {"latency": "published"},
+    {"transport": "aioboto3"},
+)
 
 
 def servers(count: int, service: Service) -> Function:
@@ -239,6 +246,45 @@ def test_two_batch_sizes_tell_what_a_batch_takes_for_itself() -> None:
     service = function_from(replace(result, cells=(one, ten))).service
     assert service.seconds(1) == pytest.approx(0.1)
     assert service.seconds(10) == pytest.approx(0.3)
+
+
+def test_where_there_are_enough_cells_the_model_of_an_invocation_says_what_a_batch_takes_at_a_memory_size() -> None:
+    """A wait of 70 ms a batch and 20 ms of CPU a picture: at half a core ten take 470 ms, one takes 110."""
+    base = synthetic_result((1769,))
+    cell = next(cell for cell in base.cells if cell.key.engine == "auto")
+    cells = [
+        _invocations(cell, memory, size)
+        for memory, size in ((512, 10), (1024, 10), *((1769, n) for n in (1, 2, 5, 10)))
+    ]
+    function = function_from(replace(base, cells=tuple(cells)), 1024)
+    vcpus = 1024 / 1769
+    assert function.service.seconds(1) == pytest.approx(0.07 + 0.02 / vcpus, rel=0.01)
+    assert function.service.seconds(10) == pytest.approx(0.07 + 0.2 / vcpus, rel=0.01)
+
+
+def _invocations(cell: Cell, memory: int, size: int) -> Cell:
+    ms = 70 + 20 * size / (memory / 1769)
+    key = replace(cell.key, memory_mb=memory, vcpus=memory / 1769, batch_size=size)
+    timed = tuple(replace(each, invocations=100, records=100 * size, billed_ms=100 * ms) for each in cell.repetitions)
+    return replace(cell, key=key, repetitions=timed)
+
+
+def test_cold_cells_single_pictures_in_flight_and_other_distances_are_no_service_times() -> None:
+    base = synthetic_result((1769,))
+    cell = next(cell for cell in base.cells if cell.key.engine == "auto")
+    slow = tuple(replace(each, billed_ms=each.billed_ms * 9) for each in cell.repetitions)
+    others = [replace(cell, key=replace(cell.key, **change), repetitions=slow) for change in CHANGES]
+    alone, among = (function_from(replace(base, cells=(cell, *more))) for more in ((), others))
+    assert alone == among
+
+
+def test_the_fewer_pictures_share_a_task_the_sooner_each_is_done_but_none_sooner_than_alone() -> None:
+    fleet = Fleet(Service(0.0, 0.4), in_flight=16, least=1, most=1, alone_seconds=0.1)
+    idle = simulate_fleet(Arrivals(1, 300), fleet, PRICES)
+    busy = simulate_fleet(Arrivals(0.95 * fleet.images_per_second, 300), fleet, PRICES)
+    assert idle.p50 == pytest.approx(0.1)
+    assert busy.p50 > 0.1
+    assert fleet.images_per_second == pytest.approx(40)
 
 
 def test_the_command_prints_a_table_and_writes_all_of_it(tmp_path: Path) -> None:
