@@ -675,7 +675,8 @@ def run(
     console.print(_table(outcomes))
     for name, outcome in list(outcomes.items())[:2]:
         console.print(f"backlog, {name}: {_bars(outcome)} to {outcome.peak_backlog:,}", soft_wrap=True)
-    source = f"service times from {os.path.relpath(results)}" if results else "service times are assumed; --results takes measured ones"
+    measured_in = f"service times from {os.path.relpath(results)}" if results else ""
+    source = measured_in or "service times are assumed; --results takes measured ones"
     batch, rate = function.service.seconds(function.batch_size), fleet.images_per_second
     console.print(f"{source}: {batch:.3f} s a batch of {function.batch_size}, {rate:.0f} images/s a task")
     if output:

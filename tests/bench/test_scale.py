@@ -312,6 +312,12 @@ def test_the_command_prints_a_table_and_writes_all_of_it(tmp_path: Path) -> None
     assert set(written["Lambda"]["cost"]) == set(asdict(simulate(1, 1, Function(Service(1, 0))).cost))
 
 
+def test_a_memory_size_needs_measured_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.scale.REFERENCE", Path("nowhere"))
+    ended = CliRunner().invoke(app, ["scale", "--memory", "512"])
+    assert (ended.exit_code, "--memory goes with --results" in " ".join(ended.output.split())) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -319,7 +325,7 @@ def test_the_command_prints_a_table_and_writes_all_of_it(tmp_path: Path) -> None
         (["--rate", "1/day", "--minutes", "1"], "nothing came in 60 s"),
         (["--results", "none.json"], "cannot be read"),
         (["--prices", "none.toml"], "cannot be read"),
-        (["--memory", "512"], "--memory goes with --results"),
+        (["--memory", "333"], "no measured function of 333 MB"),
     ],
 )
 def test_the_command_says_what_is_wrong(options: list[str], said: str) -> None:
