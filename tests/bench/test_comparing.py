@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -399,6 +400,8 @@ def test_what_the_handler_is_compared_with_is_no_build_to_judge() -> None:
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A checkout of two commits; the first is tagged `old`."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
     folder = tmp_path / "repository"
     package = folder / "thumbnailer"
     package.mkdir(parents=True)

@@ -7,6 +7,9 @@ from typing import Any, Final
 
 import pytest
 
+from bench.result import read_result
+from bench.scale import REFERENCE
+from bench.slices import ours_alike
 from handler.consumer import LOOK_SECONDS, POLL_SECONDS, Limits
 from tests.deploy import stack as lambda_stack
 from tests.deploy.fargate import BASICS, FARGATE, NAME, worker, written
@@ -101,13 +104,28 @@ def costs(rate: float) -> dict[str, float]:
     return rows | {"together": sum(rows.values())}
 
 
+def rates() -> dict[float, float]:
+    """Pictures a second by vCPUs, as the bench measured them."""
+    cells = ours_alike(read_result(REFERENCE), "fargate")
+    return {cell.key.vcpus: cell.median("images_per_second") or 0.0 for cell in cells}
+
+
+def test_its_rates_are_those_that_were_measured_and_the_templates_is_no_higher() -> None:
+    found = rates()
+    said = f"{found[0.25]:.1f} a second at 0.25 vCPU, {found[0.5]:.1f} at 0.5 and {found[1.0]:.1f} at 1"
+    assert said in " ".join(GUIDE.split())
+    assert f"the {found[1.0]:.1f} that were measured" in " ".join(GUIDE.split())
+    assert 0.5 * found[1.0] < float(worker().parameters["MessagesPerSecondPerTask"]) <= found[1.0]
+
+
 def test_the_costs_are_what_the_prices_make_of_them() -> None:
     table = re.findall(r"^\| ([\w, ]+) \| ([\d.]+) \| ([\d.]+) \|", GUIDE, re.MULTILINE)
     assert [row[0] for row in table] == list(costs(10))
-    for name, ten, thirty in table:
+    measured = rates()[1.0]
+    for name, ten, as_measured in table:
         assert float(ten) == pytest.approx(costs(10)[name], abs=0.0051), name
-        assert float(thirty) == pytest.approx(costs(30)[name], abs=0.0051), name
-    on_arm = [MILLION / rate / 3600 * hour(ARM) for rate in (10, 30)]
+        assert float(as_measured) == pytest.approx(costs(measured)[name], abs=0.0051), name
+    on_arm = [MILLION / rate / 3600 * hour(ARM) for rate in (10, measured)]
     assert "makes the first line {:.2f} and {:.2f}".format(*on_arm) in GUIDE
 
 

@@ -7,6 +7,9 @@ from typing import Final
 
 import pytest
 
+from bench.result import read_result
+from bench.scale import REFERENCE
+from bench.slices import ours_alike
 from tests.deploy.stack import BASICS, TEMPLATE, Stack, translated
 from thumbnailer.metrics import METRICS
 
@@ -103,9 +106,26 @@ def costs(pictures: int, seconds: float, log_kb: float) -> dict[str, float]:
     return rows | {"together": sum(rows.values())}
 
 
+def seconds(memory_mb: int, batch_size: int) -> float:
+    """Of an invocation with so many pictures, as the bench measured it."""
+    cells = ours_alike(read_result(REFERENCE))
+    (cell,) = (one for one in cells if (one.key.memory_mb, one.key.batch_size) == (memory_mb, batch_size))
+    return batch_size * (cell.median("billed_ms_per_image") or 0.0) / 1000
+
+
+def test_its_seconds_are_those_that_were_measured() -> None:
+    text = section("What it costs")
+    assert f"{seconds(1769, 1):.3f} s for one, {seconds(1769, 10):.3f} s for ten" in text
+    ten_at_512 = seconds(512, 10)
+    usd = [MILLION / 10 * took * mb / 1024 * GB_SECOND for mb, took in ((512, ten_at_512), (1769, seconds(1769, 10)))]
+    assert "At 512 MB ten take {:.2f} s, and a million {:.2f} instead of {:.2f}".format(ten_at_512, *usd) in " ".join(
+        text.split()
+    )
+
+
 def test_the_costs_are_what_the_prices_make_of_them() -> None:
     table = re.findall(r"^\| ([\w, ]+) \| ([\d.]+) \| ([\d.]+) \|", section("What it costs"), re.MULTILINE)
-    one, ten = costs(1, 0.1, 2.2), costs(10, 0.3, 0.81)
+    one, ten = costs(1, seconds(1769, 1), 2.2), costs(10, seconds(1769, 10), 0.81)
     assert [row[0] for row in table] == list(one)
     for name, alone, among_ten in table:
         assert float(alone) == pytest.approx(one[name], abs=0.0051), name
