@@ -209,9 +209,7 @@ def _measuring(experiment: Experiment) -> None:
         ] = None,
         memory: Annotated[str, typer.Option(help="MB of the functions, e.g. 512,1024; default: the question's")] = "",
         latency: Annotated[str, typer.Option(help="how far away S3 is: loopback, near, near-tail, published")] = "near",
-        repetitions: Annotated[
-            int | None, typer.Option(min=1, max=1000, help="of each cell; default: 7; quick: 5")
-        ] = None,
+        repetitions: Annotated[int | None, typer.Option(min=1, max=1000, help="of each cell; default: 7")] = None,
         seconds: Annotated[
             float | None, typer.Option(min=0, max=600, help="a repetition's least; default: 2; quick: 0.4")
         ] = None,
@@ -232,7 +230,7 @@ def _measuring(experiment: Experiment) -> None:
                 output or Path(f"bench-{experiment.name}.json"),
                 resume,
                 prices,
-                repetitions or (5 if quick else 7),
+                repetitions or 7,
                 (0.4 if quick else 2.0) if seconds is None else seconds,
                 period,
                 container,
