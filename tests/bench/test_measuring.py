@@ -392,7 +392,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     ("options", "repetitions", "seconds"),
     [
         ("", 7, 2.0),
-        ("--quick", 5, 0.4),
+        ("--quick", 7, 0.4),
         ("--seconds 0", 7, 0.0),
         ("--quick --seconds 0 --repetitions 1", 1, 0.0),
     ],
