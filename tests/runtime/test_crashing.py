@@ -62,7 +62,8 @@ def test_what_kills_the_runtime_is_rejected_when_it_comes_again_and_all_others_a
     with dies():
         function.invoke(queued(cloud, samples["rocket.jpg"], ["crash.jpg", *good], count=1))
     assert "signal: segmentation fault" in function.log
-    assert cloud.thumbnails() == []
+    before_the_crash = set(cloud.thumbnails())  # how many depends on whose bytes come first
+    assert before_the_crash <= set(good)
     again = function.invoke(queued(cloud, samples["rocket.jpg"], keys, count=2))
     assert again.value == {"batchItemFailures": []}
     assert ends(function) == ENDS | dict.fromkeys(good, "stored")
