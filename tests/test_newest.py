@@ -168,7 +168,8 @@ def ended(store: Watched, source: Change, kind: EventKind = EventKind.CREATED, *
         if source is not None:
             await MemoryStore.put(store, "photos", "x", source, PutHeaders("image/png"))
         pipe = Stepped(settings(**env), tier_for(512), store, *_unused_engines())
-        outcome = await pipe.process(ObjectEvent(kind, "photos", "x", "some-version"))
+        size = None if source is None else len(source)
+        outcome = await pipe.process(ObjectEvent(kind, "photos", "x", "some-version", size=size))
         await pipe.aclose()
         return ":".join(filter(None, (outcome.status, outcome.reason)))
 
@@ -257,14 +258,28 @@ def test_where_thumbnails_are_kept_nothing_is_ever_deleted() -> None:
     assert thumbnail_and_source(store)[0] is not None
 
 
-@pytest.mark.parametrize("source", [b"only text, no picture", OLD[:30]])
+@pytest.mark.parametrize("source", [b"only text, no picture", OLD[:30], b"", bytes(5000)])
 def test_what_can_have_no_thumbnail_takes_an_older_versions_away(source: bytes) -> None:
     store = Watched()
     assert ended(store, OLD) == "stored"
     store.requests.clear()
-    assert ended(store, source, FAILED_PREFIX="").startswith("rejected")
+    assert ended(store, source, FAILED_PREFIX="", MAX_BYTES="4999").startswith("rejected")
     assert store.requests == ["GET", "DELETE", "HEAD"]
     assert thumbnail_and_source(store)[0] is None
+
+
+@pytest.mark.parametrize("size", [0, 10**13])
+def test_a_late_event_of_an_older_version_says_nothing_of_the_newer_one(size: int) -> None:
+    async def work() -> None:
+        store = Watched()
+        await MemoryStore.put(store, "photos", "x", NEW, PutHeaders("image/png"))
+        pipe = Stepped(settings(), tier_for(512), store, *_unused_engines())
+        outcome = await pipe.process(ObjectEvent(EventKind.CREATED, "photos", "x", "an-older-one", size=size))
+        await pipe.aclose()
+        assert outcome.status == "stored"
+        assert await store.head("photos-resized", "_failed/x.json") is None
+
+    run(work())
 
 
 def test_the_outcome_tells_of_the_last_round_alone() -> None:

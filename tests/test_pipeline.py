@@ -65,8 +65,8 @@ async def filled(store: MemoryStore, data: bytes, count: int) -> list[ObjectEven
     return [ObjectEvent(EventKind.CREATED, "photos", f"{number}") for number in range(count)]
 
 
-def pipeline(store: MemoryStore, engine: CountingEngine, tier: Tier) -> Pipeline:
-    return Pipeline(settings(), tier, store, INSTALLED, lambda _: engine)
+def pipeline(store: MemoryStore, engine: CountingEngine, tier: Tier, **env: str) -> Pipeline:
+    return Pipeline(settings(**env), tier, store, INSTALLED, lambda _: engine)
 
 
 async def until(condition: Any) -> None:
@@ -231,13 +231,14 @@ def test_a_rejected_record_whose_note_cannot_be_left_comes_back() -> None:
 
 
 @pytest.mark.matrix(5)
-def test_an_object_too_large_is_refused_from_its_event_with_nothing_read() -> None:
-    """The store has no such object: any request would end as gone."""
-
+def test_of_an_object_too_large_nothing_is_read_whatever_its_event_says() -> None:
     async def work() -> None:
-        pipe = pipeline(MemoryStore("photos", "photos-resized"), CountingEngine(), tier_for(512))
-        outcome = await pipe.process(ObjectEvent(EventKind.CREATED, "photos", "x", size=5 * 10**9))
-        assert (outcome.reason, outcome.bytes_in) == ("too-many-bytes", 0)
+        store = MemoryStore("photos", "photos-resized")
+        pipe = pipeline(store, CountingEngine(), tier_for(512), MAX_BYTES="1000")
+        (event,) = await filled(store, bytes(1001), 1)
+        for size in (None, 10, 1001):
+            outcome = await pipe.process(replace(event, size=size))
+            assert (outcome.reason, outcome.bytes_in) == ("too-many-bytes", 0)
         await pipe.aclose()
 
     run(work())

@@ -282,7 +282,7 @@ class Pipeline:
     # --- the way of one record ------------------------------------------------------------------------------------
 
     async def _work(self, event: ObjectEvent, trace: Trace) -> Outcome:
-        refuse_event(event, self._settings, self._tier)
+        refuse_event(event, self._settings)
         if event.kind is not EventKind.REMOVED:
             return await self._newest(event, trace, removed=False)
         if self._settings.on_delete == "keep":

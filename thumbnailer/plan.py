@@ -29,6 +29,7 @@ from thumbnailer.tier import Tier
 SOURCE_ETAG: Final = "source-etag"
 SOURCE_VERSION: Final = "source-version-id"
 PLACEHOLDER: Final = "thumbhash"
+EMPTY_FOLDER: Final = "an empty object whose key ends in /"
 MOST_METADATA: Final = 2048  # S3's limit on user metadata, names and values together, in bytes
 CONTENT_TYPES: Final = {
     Format.JPEG: "image/jpeg",
@@ -87,8 +88,12 @@ class Plan:
 # --- before anything is read --------------------------------------------------------------------------------------
 
 
-def refuse_event(event: ObjectEvent, settings: Settings, tier: Tier) -> None:
-    """Raises what can be said of a record from its event alone."""
+def refuse_event(event: ObjectEvent, settings: Settings) -> None:
+    """Raises what can be said of a record from its event alone.
+
+    Its size is not among that: the object may be another by now, and where it is too large or empty, the thumbnails of
+    what the key held before must go. So that is asked of the object itself.
+    """
     if settings.is_destination(event.bucket):
         raise OwnOutput(f"{event.bucket} is a destination of THUMBNAILER_DESTINATION={settings.destination}")
     if not settings.may_be_source(event.bucket):
@@ -99,24 +104,21 @@ def refuse_event(event: ObjectEvent, settings: Settings, tier: Tier) -> None:
         raise Filtered(f"it lies under THUMBNAILER_FAILED_PREFIX={settings.failed_prefix}")
     if not settings.wants(event.key):
         raise Filtered("THUMBNAILER_INCLUDE and _EXCLUDE leave it out")
-    if event.size is not None and event.kind is not EventKind.REMOVED:
-        refuse_size(event.key, event.size, most_bytes(settings, tier))
+    if event.kind is not EventKind.REMOVED and event.size == 0 and event.key.endswith("/"):
+        raise FolderMarker(EMPTY_FOLDER)
 
 
 def refuse_headers(event: ObjectEvent, headers: ObjectHeaders, settings: Settings, tier: Tier) -> None:
     """Raises what can be said once the object's headers are there, before its body is read."""
     if SOURCE_ETAG in headers.metadata:
         raise OwnOutput(f"it carries the metadata {SOURCE_ETAG}, as only thumbnails do")
-    refuse_size(event.key, headers.size, most_bytes(settings, tier))
-
-
-def refuse_size(key: str, size: int, most: int) -> None:
-    if size == 0 and key.endswith("/"):
-        raise FolderMarker("an empty object whose key ends in /")
-    if size == 0:
+    if headers.size == 0 and event.key.endswith("/"):
+        raise FolderMarker(EMPTY_FOLDER)
+    if headers.size == 0:
         raise NotAnImage("empty object")
-    if size > most:
-        raise TooManyBytes(f"{size} bytes; at most {most} are taken")
+    most = most_bytes(settings, tier)
+    if headers.size > most:
+        raise TooManyBytes(f"{headers.size} bytes; at most {most} are taken")
 
 
 def most_bytes(settings: Settings, tier: Tier) -> int:
