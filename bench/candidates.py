@@ -16,7 +16,7 @@ from bench import costing
 from bench.costing import Cost, LambdaCell, Load, Requests, Task, cell_requests, cell_task, fargate_cost, lambda_cost
 from bench.invocation_model import InvocationModel, Point, fit
 from bench.prices import Architecture, Prices
-from bench.result import Cell, Repetition, Spread
+from bench.result import Cell, Repetition, Spread, percentile
 from bench.scale import INIT_SECONDS
 from thumbnailer.errors import ThumbnailerError
 from thumbnailer.tier import MB_PER_VCPU, tier_for
@@ -157,7 +157,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class _Function:
-    """Medians of a measured function, in steady state: `ms` and `p95_ms` of an invocation of `records`."""
+    """Medians of a measured function, in steady state: `ms` of an invocation of `records`, `p95_ms` of a record."""
 
     memory_mb: int
     vcpus: float
@@ -176,16 +176,15 @@ class _Function:
 
 def _function(cell: Cell) -> _Function:
     key = cell.key
-    warm = [one for one in cell.repetitions if one.cold_start_ms is None] or cell.repetitions
     return _Function(
         memory_mb=key.memory_mb,
         vcpus=key.vcpus,
         batch_size=key.batch_size,
-        records=median(one.records / max(1, one.invocations) for one in warm),
-        ms=median(_invocation_ms(one) for one in warm),
-        p95_ms=cell.median("p95_ms") or 0.0,
-        error=_noise([_invocation_ms(one) / one.records * max(1, one.invocations) for one in warm]),
-        p95_error=_noise(cell.values("p95_ms")),
+        records=median(one.records / max(1, one.invocations) for one in cell.repetitions),
+        ms=median(_invocation_ms(one) for one in cell.repetitions),
+        p95_ms=_p95_ms(cell),
+        error=_noise([_invocation_ms(one) / one.records * max(1, one.invocations) for one in cell.repetitions]),
+        p95_error=_noise([percentile(one.latencies_ms, 0.95) for one in cell.repetitions]),
         peak_rss_mb=max(cell.values("peak_rss_mb")),
         killed=any(one.oom_kills for one in cell.repetitions),
         cold_ms=cell.median("cold_start_ms"),
@@ -195,9 +194,13 @@ def _function(cell: Cell) -> _Function:
 
 
 def _invocation_ms(one: Repetition) -> float:
-    """Billed, without the init."""
-    steady = one.billed_ms - (one.cold_start_ms or 0.0)
-    return (steady if steady > 0 else one.billed_ms) / max(1, one.invocations)
+    """A warm cell's, whose init is not billed."""
+    return one.billed_ms / max(1, one.invocations)
+
+
+def _p95_ms(cell: Cell) -> float:
+    """Of its records; the slowest, where there are too few to tell."""
+    return cell.latency_ms(0.95) or max(ms for one in cell.repetitions for ms in one.latencies_ms)
 
 
 def _noise(values: Sequence[float]) -> float:
@@ -329,7 +332,7 @@ def _cold_ms(memory: int, known: Known) -> float:
 
 def _function_cost(memory: int, billed_ms: float, records: float, known: Known) -> Cost:
     requests = [each.requests for each in known.functions]
-    kinds = {kind: median(getattr(each, kind) for each in requests) for kind in ("get", "head", "put")}
+    kinds = {kind: median(getattr(each, kind) for each in requests) for kind in ("get", "head", "put", "log_bytes")}
     each = Requests(**kinds, sqs=1 + 2 / min(records, costing.MOST_MESSAGES_A_REQUEST))
     return lambda_cost(LambdaCell(memory, billed_ms, records, each, known.functions[0].architecture), known.prices)
 
@@ -429,7 +432,7 @@ def _task_candidate(cell: Cell, platform: str, known: Known) -> Candidate:
     rate = known.question.rate
     task = replace(cell_task(cell), spot=platform == "fargate-spot")
     own_error = _noise(cell.values("images_per_second"))
-    p95_error = math.hypot(_noise(cell.values("p95_ms")), known.sample.error)
+    p95_error = math.hypot(_noise([percentile(one.latencies_ms, 0.95) for one in cell.repetitions]), known.sample.error)
     found = Candidate(
         platform=platform,
         memory_mb=cell.key.memory_mb,
@@ -438,7 +441,7 @@ def _task_candidate(cell: Cell, platform: str, known: Known) -> Candidate:
         window=0,
         records=1.0,
         basis="measured",
-        p95_seconds=Interval.around((cell.median("p95_ms") or 0.0) / 1000, p95_error),
+        p95_seconds=Interval.around(_p95_ms(cell) / 1000, p95_error),
         own_error=own_error,
     )
     if rate is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Final
 
@@ -148,7 +148,7 @@ def lambda_cost(cell: LambdaCell, prices: Prices) -> Cost:
 class Task:
     """A Fargate task and the images a second it was measured to make, always busy.
 
-    `public_ipv4`: without an address of its own it needs a NAT gateway or interface endpoints, which cost more.
+    `public_ipv4`: without an address of its own it needs a NAT gateway or interface endpoints: `own_network`.
     """
 
     vcpus: float
@@ -185,7 +185,9 @@ def fargate_cost(task: Task, prices: Prices, busy: float = 1.0) -> Cost:
 def cell_requests(cell: Cell) -> Requests:
     """The median of each kind."""
     kinds = ("get", "head", "put", "sqs")
-    return Requests(**{kind: median(one.requests.get(kind, 0.0) for one in cell.repetitions) for kind in kinds})
+    log_bytes = median(one.log_bytes / one.records for one in cell.repetitions)
+    each = {kind: median(one.requests.get(kind, 0.0) for one in cell.repetitions) for kind in kinds}
+    return Requests(**each, log_bytes=log_bytes)
 
 
 def cell_task(cell: Cell) -> Task:
@@ -218,12 +220,14 @@ class Load:
     """How a month's pictures come, and how many tasks there are for them.
 
     `duty`: the share of the month in which they come, evenly; `least_tasks` run all month, others follow the load
-    at once; `headroom`: the share of a task's speed that is used, so that a queue does not grow.
+    at once; `headroom`: the share of a task's speed that is used, so that a queue does not grow. `network_month`: USD
+    that the tasks' network costs whatever they do.
     """
 
     duty: float = 1.0
     least_tasks: int = 1
     headroom: float = 0.8
+    network_month: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.duty <= 1 or not 0 < self.headroom <= 1 or self.least_tasks < 0:
@@ -245,6 +249,16 @@ def pictures_per_task(task: Task, load: Load) -> float:
     return load.duty * SECONDS_A_MONTH * task.images_per_second * load.headroom
 
 
+ENDPOINTS: Final = 8
+"""SQS, ECR's two, and logs, in two zones: what deploy/fargate.yaml makes with a network. S3's gateway is free."""
+
+
+def own_network(task: Task, load: Load, prices: Prices) -> tuple[Task, Load]:
+    """The same in a network that is made for it: no address, and endpoints all month."""
+    month = ENDPOINTS * HOURS_A_MONTH * prices["endpoint_hour"]
+    return replace(task, public_ipv4=False), replace(load, network_month=month)
+
+
 def tasks_for(task: Task, load: Load, pictures: float) -> int:
     """Tasks while pictures come."""
     return max(load.fewest_busy, math.ceil(pictures / pictures_per_task(task, load)))
@@ -253,7 +267,7 @@ def tasks_for(task: Task, load: Load, pictures: float) -> int:
 def fargate_month(task: Task, prices: Prices, load: Load, pictures: float) -> float:
     """USD a month."""
     task_hours = _task_hours(load, tasks_for(task, load, pictures))
-    return task.hour(prices) * task_hours + pictures * _requests_a_picture(task, prices)
+    return load.network_month + task.hour(prices) * task_hours + pictures * _requests_a_picture(task, prices)
 
 
 def _task_hours(load: Load, busy_tasks: int) -> float:
@@ -270,7 +284,8 @@ FORMULA: Final = """\
 Lambda costs L a picture. Fargate costs R a picture in requests and h an hour and task; a month has 730 hours, in the
 share d of which pictures come. m tasks always run, n = max(1, m, ceil(N / K)) while pictures come, where
 K = d x 730 x 3600 x images/s x headroom is what a task makes in a month.
-With s = L - R, a = 730 h (1 - d) m and b = 730 h d, Fargate is cheaper where a + b n < s N. It never is if s K <= b.
+With s = L - R, a = F + 730 h (1 - d) m and b = 730 h d, Fargate is cheaper where a + b n < s N; F is what a network
+made for it costs a month, or 0. It never is if s K <= b.
 Else it is from N = (a + b n) / s on: first with n = max(1, m, ceil(a / (s K - b))), though a further task may make it
 dearer for a while; and for good with n = max(1, m, ceil((a + s K) / (s K - b)) - 1)."""
 
@@ -293,7 +308,7 @@ def break_even(lambda_: Cost, task: Task, prices: Prices, load: Load = Load()) -
     saved = lambda_.total / MILLION - _requests_a_picture(task, prices)
     hour = task.hour(prices)
     busy_share = hour / (3600 * task.images_per_second * saved) if saved > 0 else math.inf
-    always = HOURS_A_MONTH * hour * (1 - load.duty) * load.least_tasks
+    always = load.network_month + HOURS_A_MONTH * hour * (1 - load.duty) * load.least_tasks
     a_task = HOURS_A_MONTH * hour * load.duty
     saved_by_a_task = saved * pictures_per_task(task, load)
     gain = saved_by_a_task - a_task

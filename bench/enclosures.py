@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from uuid import uuid4
 
 from bench.limits import ROOT as GROUPS
-from bench.limits import Controller, Group, NoLimits, kind_of_limits, limited
+from bench.limits import Controller, Group, NoLimits, cpu_quota_us, kind_of_limits, limited
 
 MB: Final = 1024 * 1024
 START_SECONDS: Final = 20.0
@@ -168,7 +168,7 @@ class ContainerBox:
             f"--memory={limit.memory_mb}m",
             f"--memory-swap={limit.memory_mb}m",
             f"--cpu-period={limit.period_us}",
-            f"--cpu-quota={max(1000, round(limit.vcpus * limit.period_us))}",
+            f"--cpu-quota={cpu_quota_us(limit.vcpus, limit.period_us)}",
             f"--cpuset-cpus={','.join(map(str, limit.cores))}",
             *(f"--env={name}" for name in variables if name not in ("PATH", "TMPDIR", "LAMBDA_TASK_ROOT")),
         ]

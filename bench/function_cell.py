@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -27,7 +28,7 @@ from bench.emulator import HANDLER, Emulator, Function, find_binary
 from bench.enclosures import Box, Limit, Meter
 from bench.limits import NoLimits
 from bench.peers import PEERS
-from bench.result import CellKey, Repetition, percentile
+from bench.result import CellKey, Repetition
 from bench.seen import TAIL, CellFailed, Log, assert_s3_is_there, counted, outcomes_of, requests_of, stages
 from thumbnailer.errors import ThumbnailerError
 
@@ -106,6 +107,25 @@ class Started:
     repetition: Repetition | None
 
 
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An invocation: when it began, by time.monotonic, and what became of its records."""
+
+    began: float
+    ms: float
+    outcomes: Counter[str]
+
+
+def latencies(answers: Sequence[Answered], stored_at: Sequence[float]) -> tuple[float, ...]:
+    """Milliseconds of each record from the invocation's begin until its thumbnail was stored.
+
+    Whoever stores nothing has those of the invocations.
+    """
+    begins = [answer.began for answer in answers]
+    since = [moment - begins[max(0, bisect_right(begins, moment) - 1)] for moment in stored_at]
+    return tuple(round(1000 * seconds, 1) for seconds in since) or tuple(round(answer.ms, 1) for answer in answers)
+
+
 class _Environment:
     """A function under the emulator, in its group."""
 
@@ -132,15 +152,17 @@ class _Environment:
             raise CellFailed(f"the emulator does not say how long the init took: {self._log.tail()}")
         init_ms, total_ms = float(found[1]), repetition.wall_seconds * 1000
         billed = math.ceil(init_ms) + math.ceil(max(0.0, total_ms - init_ms))
-        return Started(init_ms, total_ms, replace(repetition, billed_ms=float(billed)) if measure else None)
+        cold = replace(repetition, billed_ms=float(billed), latencies_ms=(round(total_ms, 1),))
+        return Started(init_ms, total_ms, cold if measure else None)
 
     def measured(self, events: Sequence[Any]) -> Repetition:
         """One after another. Raises CellFailed, S3Gone."""
         proxy = self._bed.proxy(self._key.latency)
         counted(proxy)
         self._meter.begin()
+        log_bytes = self._log.bytes_of_its_own()
         answers = [self._invoked(event) for event in events]
-        took = [seconds * 1000 for seconds, _ in answers]
+        took = [answer.ms for answer in answers]
         records = sum(len(event["Records"]) for event in events)
         used, report = self._meter.used(), counted(proxy)
         return Repetition(
@@ -150,18 +172,18 @@ class _Environment:
             cpu_seconds=used.cpu_seconds,
             billed_ms=float(sum(math.ceil(ms) for ms in took)),
             peak_rss_bytes=used.peak_rss,
-            p50_ms=percentile(took, 0.5),
-            p95_ms=percentile(took, 0.95),
-            p99_ms=percentile(took, 0.99),
+            latencies_ms=latencies(answers, report["stored_at"]),
             bytes_in=report["bytes_down"],
             bytes_out=report["bytes_up"],
-            outcomes=dict(sum((outcomes for _, outcomes in answers), Counter())),
+            outcomes=dict(sum((answer.outcomes for answer in answers), Counter())),
             requests=requests_of(report, records) | {"sqs": sqs_requests(self._key.batch_size)},
             stages_ms=stages(self._log.new_records()),
             oom_kills=used.kills,
+            log_bytes=self._log.bytes_of_its_own() - log_bytes,
         )
 
-    def _invoked(self, event: dict[str, Any]) -> tuple[float, Counter[str]]:
+    def _invoked(self, event: dict[str, Any]) -> Answered:
+        began = time.monotonic()
         try:
             answer = self._emulator.invoke(event, PATIENCE)
         except OSError as error:
@@ -171,7 +193,7 @@ class _Environment:
         outcomes = outcomes_of(answer.value, len(event["Records"]))
         if set(outcomes) - {"stored", "done"}:
             raise self._failure(f"not all became thumbnails: {dict(outcomes)}")
-        return answer.seconds, outcomes
+        return Answered(began, answer.seconds * 1000, outcomes)
 
     def _failure(self, what: str) -> ThumbnailerError:
         assert_s3_is_there(self._bed)

@@ -129,6 +129,8 @@ class Counts:
         self.broken = 0
         self.bytes_up = 0
         self.bytes_down = 0
+        self.stored_at = array("d")
+        """seconds of time.monotonic, which all processes of a machine share, when a PUT's answer had gone out"""
         self.asked: dict[str, array[float]] = {"get": array("d"), "put": array("d")}
         self.first_byte: dict[str, array[float]] = {"get": array("d"), "put": array("d")}
         self.cpu_before = time.process_time()
@@ -143,6 +145,7 @@ class Counts:
             "broken": self.broken,
             "bytes_up": self.bytes_up,
             "bytes_down": self.bytes_down,
+            "stored_at": list(self.stored_at),
             "asked_ms": {kind: _spread(values) for kind, values in self.asked.items() if values},
             "first_byte_ms": {kind: _spread(values) for kind, values in self.first_byte.items() if values},
             "cpu_seconds": time.process_time() - self.cpu_before,
@@ -275,6 +278,8 @@ class LatencyProxy:
                 client.writer.write(piece)
                 await client.writer.drain()
         await client.writer.drain()
+        if method == "PUT" and status.startswith("2"):
+            self.counts.stored_at.append(time.monotonic())
         unmarked = not has_no_body(method, status) and "content-length" not in headers and not is_chunked(headers)
         return not (unmarked or ends_connection(version, headers) or asked.get("connection", "").lower() == "close")
 

@@ -6,6 +6,7 @@ arXiv 2506.01283). Where no limit can be set there is no group: nothing runs unl
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
@@ -26,6 +27,7 @@ LAMBDA_PERIOD_US: Final = 20_000
 CONTAINER_PERIOD_US: Final = 100_000
 """What container runtimes set, and so what a Fargate task has."""
 ELSE: Final = "run as root, or with --container"
+LEAST_QUOTA_US: Final = 1000
 _numbers: Final = count()
 
 
@@ -82,7 +84,7 @@ class Group:
 
     def limit_cpu(self, vcpus: float | None, period_us: int = LAMBDA_PERIOD_US) -> None:
         """So many cores' time a period; None: as much as there is. Raises NoLimits."""
-        quota = None if vcpus is None else max(1000, round(vcpus * period_us))  # the kernel takes no less than 1 ms
+        quota = None if vcpus is None else cpu_quota_us(vcpus, period_us)
         if self.version == 2:
             self.cpu.write("cpu.max", f"{'max' if quota is None else quota} {period_us}")
             return
@@ -129,6 +131,17 @@ class Group:
         for pid in self.pids():
             with suppress(OSError):
                 Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def cpu_quota_us(vcpus: float, period_us: int) -> int:
+    """Raises NoLimits where it is less than the kernel hands out."""
+    quota = round(vcpus * period_us)
+    if quota < LEAST_QUOTA_US:
+        raise NoLimits(
+            f"{vcpus:.3g} vCPUs of {period_us / 1000:g} ms are {quota / 1000:g} ms, and the kernel gives no less than "
+            f"1 ms: take a --period of {math.ceil(LEAST_QUOTA_US / vcpus / 1000)} ms or more"
+        )
+    return quota
 
 
 def _peak_rss(pid: int) -> int:

@@ -127,7 +127,8 @@ def check_scale(options: Options, seconds: float) -> None:
     console = wide_console()
     console.print(scale_check.table(rows))
     console.print(
-        "From when a message was sent until its thumbnail was stored. Simulated: median, least and most of 20 runs."
+        "From when a message was sent until its thumbnail was stored. "
+        f"Simulated: median, least and most of {len(scale_check.SEEDS)} runs."
     )
 
 
@@ -258,6 +259,9 @@ class Bar:
     def next(self, what: str) -> None:
         self._done += 1
         self._progress.update(self._task, description=what[:60], completed=self._done)
+
+    def skip(self, steps: int) -> None:
+        self._done += steps
 
 
 @contextmanager

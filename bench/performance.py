@@ -21,7 +21,7 @@ from bench.latency import MB, MIB, PRESETS, Distance, Wait
 from bench.prices import Prices
 from bench.result import Cell, Result, read_result
 from bench.slices import OURS, Slice, who
-from bench.tables import COLUMNS, LEGEND, experiments_of, rows
+from bench.tables import LEGEND, columns_of, experiments_of, rows
 
 DOCS: Final = Path("docs/performance.md")
 REFUSED: Final = "[refused](#what-could-not-be-measured)"
@@ -112,6 +112,7 @@ def page(result: Result, drawn: Sequence[Chart], source: str, folder: str) -> st
         is_spot_derived=report.is_spot_derived(result),
         period=result.settings.get("cpu_period_ms"),
         quick=scope_of(result).quick,
+        architecture="arm64" if any(cell.key.architecture == "arm64" for cell in result.cells) else "x86",
         distances=distances_of(result),
         legend=LEGEND,
         experiments=list(_experiments(result)),
@@ -175,9 +176,7 @@ def _experiments(result: Result) -> Iterator[dict[str, object]]:
 
 def experiment_table(result: Result, experiment: Experiment, cells: Sequence[Cell]) -> str:
     """As the terminal has it; a refused cell points to its reason."""
-    header = [column.replace("-\n", "").replace("\n", " ") for column in COLUMNS]
-    if any(cell.key.start == "cold" for cell in cells):
-        header = ["to first answer ms" if column == "p95 ms" else column for column in header]
+    header = [column.replace("-\n", "").replace("\n", " ") for column in columns_of(cells)]
     body = [
         [name, handler, REFUSED, *[""] * (len(header) - 3)] if numbers == ["refused"] else [name, handler, *numbers]
         for name, handler, *numbers in rows(result, experiment, cells)
@@ -187,7 +186,7 @@ def experiment_table(result: Result, experiment: Experiment, cells: Sequence[Cel
 
 def _evens_table(result: Result, prices: Prices) -> str:
     """Empty where there is nothing to compare."""
-    header = ["task", "pictures come in", "tasks that always run", "first", "for good"]
+    header = ["task", "pictures come in", "tasks that always run", "first", "for good", "with a network of its own"]
     body = list(report.evens_of(result, prices))
     return markdown_table(header, body) if body else ""
 
@@ -238,6 +237,7 @@ def findings(result: Result, prices: Prices) -> Iterator[str]:
             if not name.startswith(OURS) and name != report.FLOOR:
                 yield from _peer_finding(name, mine, cells, prices)
         yield from _floor_finding(mine, lines.get(report.FLOOR, []))
+    yield from _cold_findings(result)
     yield from _batch_finding(result)
     for rival in report.rivals(result, prices):
         good = rival.even.for_good
@@ -245,21 +245,38 @@ def findings(result: Result, prices: Prices) -> Iterator[str]:
             yield f"{rival.title}: a task is never cheaper than Lambda for good."
         else:
             yield (
-                f"{rival.title}: cheaper than Lambda for good from {number(good)} pictures a month that come evenly, "
-                f"or when a task that always runs is busy for more than {rival.even.busy_share:.0%} of its time."
+                f"{rival.title}: cheaper than Lambda for good from {number(good)} pictures a month that come evenly "
+                f"({_never_or(rival.own_network.for_good)} where a network is made for it), or when a task that always "
+                f"runs is busy for more than {rival.even.busy_share:.0%} of its time."
             )
+
+
+def _never_or(pictures: float | None) -> str:
+    return "never" if pictures is None else f"from {number(pictures)}"
 
 
 def _memory_finding(mine: Sequence[Cell], prices: Prices) -> str:
     cheapest = min(mine, key=lambda cell: cell_cost(cell, prices).compute)
+    alike = [cell for cell in mine if cell is cheapest or not _is_apart(cell, cheapest)]
     fastest = min(mine, key=lambda cell: _billed(cell) or 0.0)
     return (
-        f"Of the memory sizes measured, {_memory(cheapest)} costs least "
+        f"Of the memory sizes measured, {_names(alike)} least "
         f"({cell_cost(cheapest, prices).compute:.2f} USD of compute a million images, "
         f"{number(_billed(cheapest) or 0)} billed ms each) and {_memory(fastest)} is fastest "
         f"({cell_cost(fastest, prices).compute:.2f} USD, {number(_billed(fastest) or 0)} ms): "
         f"{Slice.of(mine[0])}."
     )
+
+
+def _is_apart(one: Cell, other: Cell) -> bool:
+    """Whether the quartiles of what each takes of Lambda do not overlap."""
+    mine, theirs = (cell.summary()["mb_seconds_per_image"] for cell in (one, other))
+    return mine.lower > theirs.upper or theirs.lower > mine.upper
+
+
+def _names(cells: Sequence[Cell]) -> str:
+    names = [_memory(cell) for cell in cells]
+    return f"{' and '.join(names)} cost" if len(names) > 1 else f"{names[0]} costs"
 
 
 def _peer_finding(name: str, mine: Sequence[Cell], theirs: Sequence[Cell], prices: Prices) -> Iterator[str]:
@@ -292,6 +309,19 @@ def _batch_finding(result: Result) -> Iterator[str]:
             f"At {_memory(one)} an image of a batch of {one.key.batch_size} is billed {ratio:.2g} times as long as one "
             f"of a batch of {most.key.batch_size}."
         )
+
+
+def _cold_findings(result: Result) -> Iterator[str]:
+    cells = [cell for cell in cells_of(result, EXPERIMENTS["coldstart"]) if cell.repetitions]
+    ours_ = {cell.key.memory_mb: cell.latency_ms(0.5) for cell in cells if cell.key.handler == OURS}
+    theirs = {cell.key.memory_mb: cell.latency_ms(0.5) for cell in cells if cell.key.handler == report.TEXTBOOK}
+    said = [
+        f"{ms:.0f} ms at {memory:,} MB (the textbook's {other:.0f})"
+        for memory, ms in ours_.items()
+        if ms and (other := theirs.get(memory))
+    ]
+    if said:
+        yield f"A new environment gives its first answer after {', '.join(said)}; Lambda's own part is not in it."
 
 
 def _is_usual(cell: Cell) -> bool:

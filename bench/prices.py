@@ -34,6 +34,7 @@ UNITS: Final[Mapping[str, str]] = {
     "nat_hour": "hour",
     "nat_gb": "GB",
     "public_ipv4_hour": "hour",
+    "endpoint_hour": "hour",
 }
 """Every price there has to be, and what it is for."""
 FIELDS: Final = frozenset({"usd", "per", "unit", "date", "source"})
@@ -72,10 +73,6 @@ class Prices:
         """USD of a Fargate task for an hour, its network apart."""
         kind = f"{'spot' if spot else 'fargate'}_{architecture}"
         return vcpus * self[f"{kind}_vcpu_hour"] + memory_gb * self[f"{kind}_gb_hour"]
-
-    @property
-    def oldest(self) -> datetime.date:
-        return min(price.date for price in self.items.values())
 
 
 def load_prices(own: Path | None = None) -> Prices:

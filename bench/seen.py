@@ -18,6 +18,10 @@ TAIL: Final = 600
 """Characters of a log that a message shows."""
 
 
+EMULATOR: Final = b"] (rapid) "
+"""What is in each line that the emulator writes of itself."""
+
+
 class CellFailed(ThumbnailerError):
     """The cell does not work; the message says how it ended."""
 
@@ -35,6 +39,11 @@ class Log:
 
     def tail(self) -> str:
         return self.path.read_text(errors="replace")[-TAIL:]
+
+    def bytes_of_its_own(self) -> int:
+        """That the emulator did not write: what CloudWatch Logs would be paid for."""
+        lines = self.path.read_bytes().splitlines(keepends=True)
+        return sum(len(line) for line in lines if EMULATOR not in line)
 
     def new_records(self) -> list[dict[str, Any]]:
         """The lines about records since the last call; one that is being written is of the next."""

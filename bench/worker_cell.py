@@ -19,7 +19,7 @@ from bench.beside import ROOT
 from bench.cell import Effort, check_output, settings_of
 from bench.enclosures import Limit, Meter
 from bench.limits import CONTAINER_PERIOD_US
-from bench.result import CellKey, Repetition, percentile
+from bench.result import CellKey, Repetition
 from bench.seen import CellFailed, Log, assert_s3_is_there, counted, requests_of, stages
 from bench.sqs import SqsServer, sqs_server
 
@@ -87,7 +87,7 @@ class WorkerCell:
         proxy = self._bed.proxy(self._key.latency)
         counted(proxy)
         self._meter.begin()
-        calls = Counter(self._queue.calls())
+        calls, log_bytes = Counter(self._queue.calls()), self._log.bytes_of_its_own()
         bodies = self.bodies(passes * len(self._keys))
         began = time.perf_counter()
         self._queue.send(bodies)
@@ -95,7 +95,6 @@ class WorkerCell:
         wall = time.perf_counter() - began
         used, report = self._meter.used(), counted(proxy)
         lines = self._log.new_records()
-        took = [line["ms"]["total"] for line in lines]
         outcomes = Counter(str(line["outcome"]) for line in lines)
         if set(outcomes) != {"stored"}:
             raise CellFailed(f"not all became thumbnails: {dict(outcomes)}; it wrote: {self._log.tail()}")
@@ -107,15 +106,14 @@ class WorkerCell:
             cpu_seconds=used.cpu_seconds,
             billed_ms=wall * 1000,
             peak_rss_bytes=used.peak_rss,
-            p50_ms=percentile(took, 0.5),
-            p95_ms=percentile(took, 0.95),
-            p99_ms=percentile(took, 0.99),
+            latencies_ms=tuple(round(line["ms"]["total"], 1) for line in lines),
             bytes_in=report["bytes_down"],
             bytes_out=report["bytes_up"],
             outcomes=dict(outcomes),
             requests=requests_of(report, len(bodies)) | {"sqs": 1 + worker_calls(asked) / len(bodies)},
             stages_ms=stages(lines),
             oom_kills=used.kills,
+            log_bytes=self._log.bytes_of_its_own() - log_bytes,
         )
 
     def wait_until_empty(self) -> None:

@@ -8,8 +8,11 @@ there: a function imports none of the bench.
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -78,6 +81,15 @@ def _sharp(memory_mb: int) -> Runtime:
     env = {"_HANDLER": "index.handler", "AWS_EXECUTION_ENV": "AWS_Lambda_nodejs20.x"}
     command = (program("node"), *_heap_options(memory_mb), "runtime.mjs")
     return Runtime(command, node_packages(HERE / "sharp"), env)
+
+
+def node_versions() -> dict[str, str]:
+    """Node's and those of the packages, which package.json names exactly; nothing where there is no Node."""
+    with suppress(NotInstalled, OSError):
+        done = subprocess.run([program("node"), "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+        packages: dict[str, str] = json.loads((HERE / "sharp" / "package.json").read_text())["dependencies"]
+        return {"node": done.stdout.strip(), **packages}
+    return {}
 
 
 def _heap_options(memory_mb: int) -> tuple[str, str]:

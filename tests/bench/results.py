@@ -105,9 +105,7 @@ def _repetitions(memory: int, ms: float, cpu_ms: float, rss_mb: float) -> tuple[
             cpu_seconds=cpu_ms * noise,
             billed_ms=1000 * ms * noise,
             peak_rss_bytes=int(rss_mb * noise * 1024 * 1024),
-            p50_ms=ms * 4 * noise,
-            p95_ms=ms * 7 * noise,
-            p99_ms=ms * 11 * noise,
+            latencies_ms=[ms * 4 * noise] * 17 + [ms * 7 * noise] * 2 + [ms * 11 * noise],
             bytes_in=300_000_000,
             bytes_out=7_000_000,
             outcomes={"stored": 1000},
@@ -120,6 +118,7 @@ def _repetitions(memory: int, ms: float, cpu_ms: float, rss_mb: float) -> tuple[
                 "put": 12.0,
                 "total": 99.0,
             },
+            log_bytes=600_000,
             cold_start_ms=400 + 60_000 / memory if number == 0 else None,
         )
         for number, noise in enumerate(NOISE)

@@ -123,9 +123,10 @@ def test_a_container_has_the_limits_the_cores_and_the_variables_by_name(monkeypa
     ]
 
 
-def test_a_tiny_share_is_the_least_that_the_kernel_takes() -> None:
+def test_a_share_that_the_kernel_does_not_hand_out_is_refused() -> None:
     box = ContainerBox(Limit(128, 0.01, 20_000, (0,)), "thumbnailer", "podman", "bench-1")
-    assert "--cpu-quota=1000" in box.command([], [])
+    with pytest.raises(NoLimits, match="gives no less than 1 ms"):
+        box.command([], [])
 
 
 def in_groups(monkeypatch: pytest.MonkeyPatch, text: str) -> None:

@@ -153,9 +153,15 @@ def test_version_2_without_swap_has_no_file_for_it(tmp_path: Path, kernel: Kerne
         assert kernel.written == [("memory.max", str(64 * MB))]
 
 
-def test_a_share_below_what_the_kernel_takes_is_the_least_that_it_takes(tmp_path: Path, kernel: Kernel) -> None:
-    with limited(64 * MB, 0.01, root=version_2(tmp_path)) as group:
-        assert group.cpu.read("cpu.max") == "1000 20000"
+def test_a_share_that_the_kernel_does_not_hand_out_is_refused_and_never_rounded_up(
+    tmp_path: Path, kernel: Kernel
+) -> None:
+    said = r"0\.0724 vCPUs of 5 ms are 0\.362 ms, .* take a --period of 14 ms or more"
+    with pytest.raises(NoLimits, match=said), limited(64 * MB, 128 / 1769, 5_000, root=version_2(tmp_path)):
+        pass
+    assert not any(place.exists() for place in kernel.made)
+    with limited(64 * MB, 128 / 1769, 14_000, root=version_2(tmp_path)) as group:
+        assert group.cpu.read("cpu.max") == "1013 14000"
 
 
 def test_groups_of_one_process_have_names_of_their_own(tmp_path: Path, kernel: Kernel) -> None:

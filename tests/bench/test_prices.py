@@ -30,7 +30,7 @@ def test_every_price_has_unit_date_and_source() -> None:
     prices = load_prices()
     assert set(prices.items) == set(UNITS)
     assert all(price.usd > 0 and price.source for price in prices.items.values())
-    assert prices.oldest >= datetime.date(2025, 1, 1)
+    assert min(price.date for price in prices.items.values()) >= datetime.date(2025, 1, 1)
 
 
 def test_prices_are_for_one_unit() -> None:

@@ -101,16 +101,23 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a hash that is none": (lambda d: d["picture_sets"][0].update(hash="x"), "picture_sets/0/hash:"),
     "a platform unknown": (lambda d: _cell(d)["key"].update(platform="ec2"), "cells/0/key/platform:"),
     "records of none": (lambda d: _cell(d)["repetitions"][0].update(records=0), "cells/0/repetitions/0/records:"),
-    "text for a number": (lambda d: _cell(d)["repetitions"][0].update(p99_ms="9"), "cells/0/repetitions/0/p99_ms:"),
+    "text for a number": (
+        lambda d: _cell(d)["repetitions"][0].update(log_bytes="9"),
+        "cells/0/repetitions/0/log_bytes:",
+    ),
     "nothing measured": (lambda d: _cell(d).update(repetitions=[]), "cells/0/repetitions:"),
     "refused and measured": (lambda d: _cell(d).update(refused="no"), "cells/0/repetitions:"),
     "a time of no zone": (lambda d: d.update(made="2026-01-02"), "made:"),
     "another's summary": (
-        lambda d: _cell(d)["summary"]["p99_ms"].update(median=1),
+        lambda d: _cell(d)["summary"]["p50_ms"].update(median=1),
         "cells/0/summary: does not follow from the repetitions",
     ),
+    "another's latencies": (
+        lambda d: _cell(d)["latencies"].update(p95_ms=1),
+        "cells/0/latencies: does not follow from the repetitions",
+    ),
     "another's ratio": (
-        lambda d: _cell(d)["ratio_to_baseline"].update(p99_ms=0.1),
+        lambda d: _cell(d)["ratio_to_baseline"].update(p50_ms=0.1),
         "cells/0/ratio_to_baseline: does not follow",
     ),
 }
@@ -128,9 +135,9 @@ def test_a_file_that_breaks_the_schema_is_refused_with_the_place(name: str, tmp_
     assert str(raised.value).startswith(f"{path}: {said}")
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 1, "2", None])
 def test_an_older_or_newer_file_is_named_as_such(version: object) -> None:
-    with pytest.raises(ResultError, match=r"has version .*, and version 1 is read here"):
+    with pytest.raises(ResultError, match=r"has version .*, and version 2 is read here"):
         from_document(DOCUMENT | {"version": version})
 
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import pytest
 
 from bench import runs
 from bench.bed import Bed, Pictures
 from bench.cell import Effort
-from bench.experiments import FLOOR, TEXTBOOK, Scope, ours, peer
+from bench.experiments import EXPERIMENTS, FLOOR, TEXTBOOK, Scope, ours, peer
 from bench.limits import NoLimits
 from bench.outputs import WrongOutput
 from bench.result import CellKey, Repetition, Result, ResultError, read_result
@@ -69,6 +69,9 @@ class Stage:
 
     def next(self, what: str) -> None:
         self.steps.append(what)
+
+    def skip(self, steps: int) -> None:
+        self.steps += ["skipped"] * steps
 
     def run(self, bed: Bed, slots: list[Slot], repetitions: int = 3) -> None:
         self.slots = slots
@@ -129,10 +132,33 @@ def test_progress_has_a_step_for_each_start_and_each_turn(stage: Stage, bed: Bed
     assert stage.steps[2] == "1 of 2: ours (auto), lambda 512 MB, photos x 10, near"
 
 
+def test_progress_goes_over_the_turns_of_what_was_refused(stage: Stage, bed: Bed) -> None:
+    stage.fails["textbook", "start"] = CellFailed("no")
+    stage.run(bed, slots_of(A, B), repetitions=3)
+    assert stage.expected == len(stage.steps) == 2 + 2 * 3
+    assert stage.steps.count("skipped") == 3
+
+
+ROOM: Final = 200
+"""MB of memory a cell: three quarters of it are given."""
+
+
+def test_all_cells_take_turns_where_there_is_room_for_them() -> None:
+    slots = slots_of(*EXPERIMENTS["all"].keys(Scope()))
+    assert len(list(in_blocks(slots, ROOM * len(slots)))) == 1
+
+
+def test_else_questions_come_one_after_the_other() -> None:
+    slots = slots_of(*EXPERIMENTS["all"].keys(Scope()))
+    first = EXPERIMENTS["tiers"].keys(Scope())
+    block = next(in_blocks(slots, ROOM * (len(first) + 20)))
+    assert set(first) <= {slot.key for slot in block}
+
+
 def test_cells_of_one_place_are_started_together_and_others_when_there_is_room(
     stage: Stage, bed: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "MOST_AT_ONCE", 3)
+    monkeypatch.setattr(runs, "_machine_memory_mb", lambda: 3 * ROOM)
     other = ours(SCOPE, 1769)
     slots = slots_of(A, other, B, peer(TEXTBOOK, other))
     blocks = [[slot.key for slot in block] for block in in_blocks(slots)]
@@ -143,20 +169,17 @@ def test_cells_of_one_place_are_started_together_and_others_when_there_is_room(
     assert [one.split()[0] for one in starts] == ["start", "start", "close", "close"] * 2
 
 
-def test_a_place_with_more_cells_than_there_is_room_for_is_not_parted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "MOST_AT_ONCE", 2)
+def test_a_place_with_more_cells_than_there_is_room_for_is_not_parted() -> None:
     small = ours(SCOPE, 128)
-    blocks = list(in_blocks(slots_of(A, B, C, small)))
+    blocks = list(in_blocks(slots_of(A, B, C, small), 2 * ROOM))
     assert sorted([slot.key.memory_mb for slot in block] for block in blocks) == [[128], [512, 512, 512]]
     assert list(in_blocks([])) == []
 
 
-def test_a_machine_with_little_memory_starts_fewer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_with_little_memory_starts_fewer_at_once() -> None:
     slots = slots_of(*(ours(SCOPE, memory) for memory in (128, 256, 512, 1024)))
-    monkeypatch.setattr(runs, "_machine_memory_mb", lambda: 800)
-    assert [len(block) for block in in_blocks(slots)] == [2, 2]
-    monkeypatch.setattr(runs, "_machine_memory_mb", lambda: 100)
-    assert [len(block) for block in in_blocks(slots)] == [1, 1, 1, 1]
+    assert [len(block) for block in in_blocks(slots, 2 * ROOM)] == [2, 2]
+    assert [len(block) for block in in_blocks(slots, 100)] == [1, 1, 1, 1]
 
 
 # --- what goes wrong ----------------------------------------------------------------------------------------------
