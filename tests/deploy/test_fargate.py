@@ -49,8 +49,10 @@ EVERYTHING: Final = {
     "MetricsCidr": "10.1.0.0/16",
     "EphemeralStorage": "50",
 }
-SERVICE: Final = {"Cluster", "Service", "TaskDefinition", "LogGroup", "TaskRole", "ExecutionRole", "SecurityGroup"}
-AT_WORK: Final = {"Scaling", "BacklogPolicy", "StartPolicy", "StartAlarm", "NoTaskAlarm", "CpuAlarm"}
+SERVICE: Final = {
+    "Cluster", "Service", "Scaling", "TaskDefinition", "LogGroup", "TaskRole", "ExecutionRole", "SecurityGroup",
+}  # fmt: skip
+AT_WORK: Final = {"BacklogPolicy", "StartPolicy", "StartAlarm", "NoTaskAlarm", "CpuAlarm"}
 ENDPOINTS: Final = {"S3Endpoint", "SqsEndpoint", "EcrApiEndpoint", "EcrEndpoint", "LogsEndpoint"}
 OWN_NETWORK: Final = {"Vpc", "Subnet1", "RouteTable", "Route1", "EndpointSecurityGroup"} | ENDPOINTS
 SECOND_ZONE: Final = {"Subnet2", "Route2"}
@@ -222,7 +224,7 @@ def test_every_parameter_is_in_one_group_of_the_console_s_form() -> None:
         ("QueueArn", [QUEUE], ["", QUEUE + ".fifo", f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/x", QUEUE + ":x"]),
         ("DeadLetterQueueArn", [DEAD], ["", DEAD + ".fifo"]),
         ("ImageUri", [IMAGE, IMAGE[:-2] + "@sha256:" + "0" * 64], ["", IMAGE[:-2], "docker.io/x/y:1"]),
-        ("MessagesPerSecondPerTask", ["10", "0.5", "9999.999"], ["", "0", "0.000", "-1", "1e3", ".5", "10000"]),
+        ("MessagesPerSecondPerTask", ["", "10", "0.5", "9999.999"], ["0", "0.000", "-1", "1e3", ".5", "10000"]),
         ("AcceptableLatencySeconds", ["1", "86400"], ["0", "86401"]),
         ("MinimumTasks", ["0", "500"], ["-1", "501"]),
         ("MaximumTasks", ["1", "500"], ["0", "501"]),
@@ -273,7 +275,8 @@ def test_there_is_no_other_cpu_or_memory() -> None:
         ({"Destination": "photos"}, "ThumbnailsDoNotGoToTheSource"),
         ({"KmsKeyId": KEY}, "AKeyIsForKms"),
         ({"DeadLetterQueueArn": QUEUE}, "DeadLettersAreElsewhere"),
-        ({"SpotWeight": "0"}, "SomeTasksHaveAWeight"),
+        ({"OnDemandBase": "0", "OnDemandWeight": "0", "SpotWeight": "0"}, "SomeTasksHaveAWeight"),
+        ({"OnDemandWeight": "0"}, "ABaseHasAWeight"),
         ({"VpcId": GIVEN_NETWORK["VpcId"]}, "AVpcHasItsSubnets"),
         ({"SubnetIds": GIVEN_NETWORK["SubnetIds"]}, "SubnetsHaveTheirVpc"),
         ({"AssignPublicIp": "true"}, "APublicAddressNeedsPublicSubnets"),
@@ -408,6 +411,18 @@ def test_tasks_are_on_spot_by_the_weights_but_for_the_first_ones() -> None:
     assert "LaunchType" not in told["Service"]
 
 
+def test_by_default_the_first_task_is_on_demand_and_few_others_are() -> None:
+    """Its provider has a weight: with none, AWS's text says, a provider cannot be used to place tasks."""
+    on_demand, spot = worker()["Service"]["CapacityProviderStrategy"]
+    assert on_demand["Base"] == "1"
+    assert 0 < 10 * int(on_demand["Weight"]) < int(spot["Weight"])
+
+
+@pytest.mark.parametrize(("weight", "other"), [("OnDemandWeight", {"OnDemandBase": "0"}), ("SpotWeight", {})])
+def test_all_tasks_can_be_of_one_kind(weight: str, other: dict[str, str]) -> None:
+    assert refused(**{weight: "0"}, **other) == []
+
+
 def test_an_update_of_the_stack_leaves_the_number_of_tasks_to_scaling() -> None:
     assert "DesiredCount" not in worker()["Service"]
     assert worker(Consumer="none")["Service"]["DesiredCount"] == 0
@@ -478,8 +493,7 @@ OWN_TASK: Final = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task/worker-Cluster/0123"
 LOG: Final = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/ecs/worker:log-stream:x"
 REPOSITORY: Final = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/thumbnailer"
 MAY: Final = {
-    ("s3:GetObject", PHOTO), ("s3:GetObjectVersion", PHOTO),
-    ("s3:PutObject", THUMBNAIL), ("s3:DeleteObject", THUMBNAIL),
+    ("s3:GetObject", PHOTO), ("s3:PutObject", THUMBNAIL), ("s3:DeleteObject", THUMBNAIL),
     ("sqs:ReceiveMessage", QUEUE), ("sqs:DeleteMessage", QUEUE), ("sqs:ChangeMessageVisibility", QUEUE),
     ("sqs:GetQueueAttributes", QUEUE), ("ecs:UpdateTaskProtection", OWN_TASK),
 }  # fmt: skip
@@ -491,9 +505,9 @@ PULL: Final = {
 }
 TO_START: Final = PULL | {("logs:CreateLogStream", LOG), ("logs:PutLogEvents", LOG)}
 ACTIONS: Final = {action for action, _ in MAY | MORE | TO_START} | {
-    "s3:DeleteObjectVersion", "s3:PutObjectAcl", "s3:PutBucketPolicy", "sqs:SendMessage", "sqs:PurgeQueue",
-    "sqs:SetQueueAttributes", "kms:Encrypt", "logs:CreateLogGroup", "iam:PassRole", "ecs:StopTask", "ecs:RunTask",
-    "ecs:UpdateService", "ecr:PutImage", "sts:AssumeRole",
+    "s3:GetObjectVersion", "s3:DeleteObjectVersion", "s3:PutObjectAcl", "s3:PutBucketPolicy", "sqs:SendMessage",
+    "sqs:PurgeQueue", "sqs:SetQueueAttributes", "kms:Encrypt", "logs:CreateLogGroup", "iam:PassRole", "ecs:StopTask",
+    "ecs:RunTask", "ecs:UpdateService", "ecr:PutImage", "sts:AssumeRole",
 }  # fmt: skip
 RESOURCES: Final = {resource for _, resource in MAY | MORE | TO_START} | {
     DEAD, f"{QUEUE}-2", "arn:aws:s3:::photos-resized", "arn:aws:s3:::photos-private/x",
@@ -566,6 +580,7 @@ def test_through_the_endpoint_of_s3_the_worker_s_role_and_layers_of_images_pass(
     layer = f"arn:aws:s3:::prod-{REGION}-starport-layer-bucket/x"
     for action, resource, context, expected in (
         ("s3:GetObject", PHOTO, ours, "allow"),
+        ("s3:GetObjectVersion", PHOTO, ours, "nothing"),
         ("s3:PutObject", THUMBNAIL, ours, "allow"),
         ("s3:PutObject", THUMBNAIL, theirs, "nothing"),
         ("s3:GetObject", PHOTO, theirs, "nothing"),
@@ -610,6 +625,39 @@ def test_scaling_holds_the_seconds_of_backlog_at_what_is_acceptable(
         "visible": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "Average"),
         "tasks": ("ECS/ContainerInsights", "RunningTaskCount", "Average"),
     }
+
+
+def rate_reckoned_with(made: Stack) -> float:
+    """Messages a second and task, as they are in what scaling computes."""
+    tracking = made["BacklogPolicy"]["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
+    return 1 / computed(tracking["Metrics"], visible=1, tasks=1)
+
+
+def rate_of(cpu: int) -> float:
+    """The one that a task of that size is reckoned with by default."""
+    return rate_reckoned_with(worker(Cpu=str(cpu), Memory=str(min(FARGATE_SIZES[cpu]))))
+
+
+def test_by_default_a_larger_task_is_reckoned_with_a_higher_rate() -> None:
+    rates = [rate_of(cpu) for cpu in FARGATE_SIZES]
+    assert rates == sorted(set(rates))
+    assert rate_reckoned_with(worker(Cpu="256", Memory="512", MessagesPerSecondPerTask="3.5")) == pytest.approx(3.5)
+
+
+@pytest.mark.parametrize("cpu", [2048, 4096, 8192, 16384])
+def test_of_what_was_not_measured_twice_the_size_is_taken_for_half_as_much_again(cpu: int) -> None:
+    assert rate_of(cpu) == pytest.approx(1.5 * rate_of(cpu // 2), rel=0.02)
+
+
+@pytest.mark.parametrize("minimum", ["0", "2"])
+def test_without_a_consumer_nothing_can_start_a_task_not_even_in_the_middle_of_the_update(minimum: str) -> None:
+    """CloudFormation updates the service, then the bounds, and removes alarms and policies last of all."""
+    at_work, at_rest = (worker(Consumer=consumer, MinimumTasks=minimum) for consumer in ("worker", "none"))
+    assert (at_rest["Scaling"]["MinCapacity"], at_rest["Scaling"]["MaxCapacity"]) == (0, 0)
+    bounds = {"MinCapacity", "MaxCapacity"}
+    differing = {key for key, value in at_work["Scaling"].items() if at_rest["Scaling"][key] != value}
+    assert differing <= bounds  # so it is updated, and not made anew
+    assert "MaxCapacity" in differing
 
 
 def test_the_number_of_tasks_is_bounded_and_insights_tells_it() -> None:

@@ -14,6 +14,7 @@ from handler.consumer import LOOK_SECONDS, POLL_SECONDS, Limits
 from tests.deploy import stack as lambda_stack
 from tests.deploy.fargate import BASICS, FARGATE, NAME, worker, written
 from tests.deploy.stack import IMAGE, Stack
+from tests.deploy.test_fargate import FARGATE_SIZES, rate_of
 from tests.deploy.test_guide import commands
 from thumbnailer.tier import tier_for
 
@@ -110,12 +111,20 @@ def rates() -> dict[float, float]:
     return {cell.key.vcpus: cell.median("images_per_second") or 0.0 for cell in cells}
 
 
-def test_its_rates_are_those_that_were_measured_and_the_templates_is_no_higher() -> None:
+def test_its_rates_are_those_that_were_measured_and_the_templates_are_no_higher() -> None:
     found = rates()
     said = f"{found[0.25]:.1f} a second at 0.25 vCPU, {found[0.5]:.1f} at 0.5 and {found[1.0]:.1f} at 1"
     assert said in " ".join(GUIDE.split())
     assert f"the {found[1.0]:.1f} that were measured" in " ".join(GUIDE.split())
-    assert 0.5 * found[1.0] < float(worker().parameters["MessagesPerSecondPerTask"]) <= found[1.0]
+    for vcpus in (0.25, 0.5, 1.0):
+        assert 0.5 * found[vcpus] < rate_of(int(1024 * vcpus)) <= found[vcpus], vcpus
+
+
+def test_it_says_what_each_size_is_reckoned_with() -> None:
+    said = " ".join(GUIDE.split())
+    quarter, half, one, *more = (f"{rate_of(cpu):.0f}" for cpu in FARGATE_SIZES)
+    assert f"goes by `Cpu`: {quarter} at 0.25 vCPU, {half} at 0.5, {one} at 1." in said
+    assert "so {} at 2, {} at 4, {} at 8, {} at 16.".format(*more) in said
 
 
 def test_the_costs_are_what_the_prices_make_of_them() -> None:

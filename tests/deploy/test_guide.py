@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Final
 
@@ -74,6 +75,14 @@ def test_an_image_takes_the_place_of_three_parameters() -> None:
 def test_buckets_that_are_there_already_are_taken_as_it_says(more: dict[str, str]) -> None:
     assert " ".join(f"{name}={value}" for name, value in more.items()) in re.sub(r"\s+", " ", GUIDE)
     assert Stack(BASICS | more).refused() == []
+
+
+def test_a_kept_bucket_is_made_to_forget_the_queue_that_is_gone() -> None:
+    """S3 refuses a configuration with a destination that does not exist, and takes each as the whole."""
+    (command,) = [one for one in commands(section("Removing it")) if "put-bucket-notification-configuration" in one]
+    assert json.loads(command.partition("--notification-configuration")[2].strip(" '")) == {
+        "EventBridgeConfiguration": {}
+    }
 
 
 def test_it_names_parameters_outputs_and_alarms_that_there_are() -> None:
