@@ -21,7 +21,7 @@ from bench import report as report_
 from bench import scale as scale_
 from bench.emulator import NoEmulator
 from bench.experiments import EXPERIMENTS, Experiment, Scope
-from bench.scale_simulation import Arrivals
+from bench.scale_model import Arrivals
 from thumbnailer.errors import ThumbnailerError
 
 app = typer.Typer(no_args_is_help=True)

@@ -17,7 +17,7 @@ from bench.costing import Cost, LambdaCell, Load, Requests, Task, cell_requests,
 from bench.invocation_model import InvocationModel, Point, fit
 from bench.prices import Architecture, Prices
 from bench.result import Cell, Repetition, Spread
-from bench.scale_simulation import INIT_SECONDS
+from bench.scale_model import INIT_SECONDS
 from thumbnailer.errors import ThumbnailerError
 from thumbnailer.tier import MB_PER_VCPU, tier_for
 

@@ -19,8 +19,9 @@ from rich.table import Table
 
 from bench.prices import load_prices
 from bench.result import read_result
+from bench.scale_model import Arrivals, Fleet, Function, Outcome, Service
 from bench.scale_service import fleet_for, fleet_from, function_from
-from bench.scale_simulation import Arrivals, Fleet, Function, Outcome, Service, simulate_fleet, simulate_lambda
+from bench.scale_simulation import simulate_fleet, simulate_lambda
 from thumbnailer.errors import ThumbnailerError
 
 REFERENCE: Final = Path(__file__).with_name("results") / "reference.json"

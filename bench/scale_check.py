@@ -20,8 +20,9 @@ from bench.bed import Bed
 from bench.cell import Effort
 from bench.prices import Prices
 from bench.result import Cell, CellKey, Result, percentile
+from bench.scale_model import Arrivals, Fleet
 from bench.scale_service import fleet_from
-from bench.scale_simulation import Arrivals, Fleet, simulate_fleet
+from bench.scale_simulation import simulate_fleet
 from bench.worker_cell import WorkerCell
 
 LOADS: Final = (0.3, 0.6, 0.8)

@@ -15,7 +15,7 @@ from bench.costing import MB_PER_GB, MOST_MESSAGES_A_REQUEST, cell_requests
 from bench.invocation_model import FEWEST, Point, fit
 from bench.prices import Architecture
 from bench.result import Cell, Result
-from bench.scale_simulation import INIT_SECONDS, Fleet, Function, Service
+from bench.scale_model import INIT_SECONDS, Fleet, Function, Service
 from bench.slices import OURS, ours_alike, usual, who
 from thumbnailer.errors import ThumbnailerError
 

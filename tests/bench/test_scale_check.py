@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from bench import measuring, scale_check
 from bench.beside import NotStarted
@@ -56,7 +57,12 @@ def test_a_real_worker_and_the_simulation_are_both_seen_at_each_load(
 ) -> None:
     rows: list[Compared] = []
     table = scale_check.table
-    monkeypatch.setattr(scale_check, "table", lambda found: rows.extend(found) or table(found))
+
+    def kept(found: list[Compared]) -> Table:
+        rows.extend(found)
+        return table(found)
+
+    monkeypatch.setattr(scale_check, "table", kept)
     measuring.check_scale(small, 1.5)
     loads = list(dict.fromkeys(row.load for row in rows))
     assert [re.sub(r"^\d+ (?=at once)", "", load) for load in loads] == list(PARTS)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from bench.costing import cell_requests
+from bench.invocation_model import Point, fit
 from bench.result import Cell
+from bench.scale_model import Service
 from bench.scale_service import NotMeasured, fleet_from, function_from, service_from, sigma_of
-from bench.scale_simulation import Service
 from tests.bench.results import synthetic_result
 
 CHANGES: tuple[dict[str, Any], ...] = (
@@ -72,6 +73,17 @@ def test_what_was_measured_comes_before_the_model() -> None:
     service = _service((*others, _billed(_invocations(_ours(), 1024, 10), 1.2)), 1024)
     assert "the model of an invocation" in service.source
     assert service.seconds(10) == pytest.approx(1.2 * (0.07 + 0.2 / (1024 / 1769)))
+
+
+def test_the_model_says_what_share_of_the_measured_batch_a_single_picture_takes() -> None:
+    """Two memories with two batch sizes each settle its four numbers."""
+    places = ((512, 1), (512, 10), (1769, 1), (1769, 2), (1769, 10))
+    cells = (*(_invocations(_ours(), *place) for place in places), _billed(_invocations(_ours(), 1024, 10), 1.2))
+    sizes, billed = [cell.key.batch_size for cell in cells], [cell.median("billed_ms_per_image") or 0 for cell in cells]
+    points = [Point(cell.key.vcpus, b, b * ms) for cell, b, ms in zip(cells, sizes, billed, strict=True)]
+    one, ten = (fit(points).invocation_ms(1024 / 1769, records) for records in (1, 10))
+    service = _service(cells, 1024)
+    assert service.seconds(1) / service.seconds(10) == pytest.approx(one / ten)
 
 
 def test_of_several_measured_batch_sizes_the_largest_and_the_smallest_take_what_they_took() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from bench.costing import Requests, sqs_requests
 from bench.prices import load_prices
-from bench.scale_simulation import Arrivals, Fleet, Function, Outcome, Service, simulate_fleet, simulate_lambda
+from bench.scale_model import Arrivals, Fleet, Function, Outcome, Service
+from bench.scale_simulation import simulate_fleet, simulate_lambda
 
 PRICES = load_prices()
 
