@@ -21,6 +21,7 @@ from bench import report as report_
 from bench import scale as scale_
 from bench.emulator import NoEmulator
 from bench.experiments import EXPERIMENTS, Experiment, Scope
+from bench.scale_model import Arrivals
 from thumbnailer.errors import ThumbnailerError
 
 app = typer.Typer(no_args_is_help=True)
@@ -162,7 +163,7 @@ def scale(
     """Simulates queue, Lambda and Fargate at a rate: backlog, latency, concurrency, price."""
     change = {"memory_mb": memory, "batch_size": batch_size, "window": window, "account": concurrency}
     with _told():
-        arrivals = scale_.Arrivals(scale_.parse_rate(rate), 60 * minutes)
+        arrivals = Arrivals(scale_.parse_rate(rate), 60 * minutes)
         scale_.run(
             arrivals,
             results or scale_.reference(),

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.advice import Advice, Next, Wanted, advise, plan
-from bench.candidates import AdviceError, Candidate, Interval, Question, Sample
+from bench.candidates import AdviceError, Candidate, CostInterval, Question, Sample
 from bench.costing import BreakEven
 from bench.prices import load_prices
 from bench.result import Result
@@ -185,7 +185,7 @@ def _money_and_time(one: Candidate) -> str:
     return ", ".join(parts)
 
 
-def _between(interval: Interval) -> str:
+def _between(interval: CostInterval) -> str:
     return f"{interval.value:.2f} ({interval.low:.2f} to {interval.high:.2f})"
 
 
@@ -255,7 +255,7 @@ def _not_offered(advice: Advice) -> Iterator[str]:
         yield f"Not offered ({reason}): {listed}."
 
 
-def _shown(interval: Interval | None) -> str:
+def _shown(interval: CostInterval | None) -> str:
     """With the larger of both sides."""
     if interval is None:
         return ""

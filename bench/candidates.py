@@ -17,7 +17,7 @@ from bench.costing import Cost, LambdaCell, Load, Requests, Task, cell_requests,
 from bench.invocation_model import InvocationModel, Point, fit
 from bench.prices import Architecture, Prices
 from bench.result import Cell, Repetition, Spread, percentile
-from bench.scale import INIT_SECONDS
+from bench.scale_model import INIT_SECONDS
 from thumbnailer.errors import ThumbnailerError
 from thumbnailer.tier import MB_PER_VCPU, tier_for
 
@@ -96,7 +96,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
+class CostInterval:
     """A value, and what it lies between with a probability of 90 %."""
 
     value: float
@@ -104,7 +104,7 @@ class Interval:
     high: float
 
     @classmethod
-    def around(cls, part: float, error: float, exact: float = 0.0) -> Interval:
+    def around(cls, part: float, error: float, exact: float = 0.0) -> CostInterval:
         """`part` may be off by a share of it, `exact` is not."""
         width = SURE * error * part
         return cls(exact + part, exact + max(0.0, part - width), exact + part + width)
@@ -133,8 +133,8 @@ class Candidate:
     basis: str
     at_once: float | None = None
     cost: Cost | None = None
-    usd_per_million: Interval | None = None
-    p95_seconds: Interval | None = None
+    usd_per_million: CostInterval | None = None
+    p95_seconds: CostInterval | None = None
     own_error: float = 0.0
     refused: str = ""
 
@@ -294,10 +294,12 @@ def _candidate(memory: int, batch: int, known: Known) -> Candidate:
         basis=took.basis,
         at_once=question.rate / records * took.ms / 1000 if question.rate else None,
         cost=cost,
-        usd_per_million=Interval.around(
+        usd_per_million=CostInterval.around(
             cost.compute, math.hypot(took.error, known.sample.error), cost.total - cost.compute
         ),
-        p95_seconds=Interval.around(took.p95_ms / 1000, math.hypot(took.p95_error, known.sample.error), fill + first),
+        p95_seconds=CostInterval.around(
+            took.p95_ms / 1000, math.hypot(took.p95_error, known.sample.error), fill + first
+        ),
         own_error=took.error,
     )
     return replace(found, refused=next(_against_function(found, known), ""))
@@ -441,7 +443,7 @@ def _task_candidate(cell: Cell, platform: str, known: Known) -> Candidate:
         window=0,
         records=1.0,
         basis="measured",
-        p95_seconds=Interval.around(_p95_ms(cell) / 1000, p95_error),
+        p95_seconds=CostInterval.around(_p95_ms(cell) / 1000, p95_error),
         own_error=own_error,
     )
     if rate is not None:
@@ -455,11 +457,11 @@ def _task_candidate(cell: Cell, platform: str, known: Known) -> Candidate:
     return replace(found, refused=next(_against_task(found, cell, known), ""))
 
 
-def _task_interval(task: Task, rate: float, prices: Prices, error: float) -> Interval:
+def _task_interval(task: Task, rate: float, prices: Prices, error: float) -> CostInterval:
     """Its ends are with other numbers of tasks, not the same that are paid for more or less."""
     speeds = (task.images_per_second * factor for factor in (1, 1 + SURE * error, 1 / (1 + SURE * error)))
     value, *ends = (_task_cost(replace(task, images_per_second=speed), rate, prices).total for speed in speeds)
-    return Interval(value, min(value, *ends), max(value, *ends))
+    return CostInterval(value, min(value, *ends), max(value, *ends))
 
 
 def _task_count(task: Task, rate: float) -> int:

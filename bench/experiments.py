@@ -105,6 +105,8 @@ def _batch(scope: Scope) -> Iterator[CellKey]:
         yield from trio(replace(base, batch_size=size))
     for in_flight in (1,) if scope.quick else (1, 2, 4, 8):
         yield replace(base, in_flight=in_flight)
+    if not scope.quick and not scope.memories:  # what a batch saves is another share where there is less CPU
+        yield from trio(replace(ours(scope, 512), batch_size=1))
 
 
 def _latency(scope: Scope) -> Iterator[CellKey]:
@@ -151,7 +153,9 @@ EXPERIMENTS: Final = {
     for one in (
         Experiment("tiers", "What does each memory size buy?", _tiers, ("memory",)),
         Experiment("engines", "Which engine, which S3 client?", _engines, ("memory", "engine", "client")),
-        Experiment("batch", "How many records an invocation, how many at once?", _batch, ("batch", "in flight")),
+        Experiment(
+            "batch", "How many records an invocation, how many at once?", _batch, ("batch", "in flight", "other memory")
+        ),
         Experiment("latency", "What does the distance to S3 cost?", _latency, ("latency",)),
         Experiment("coldstart", "What does the first invocation of an environment take?", _coldstart, ("memory",)),
         Experiment("fargate", "What does a task on Fargate make?", _fargate, ("platform", "memory")),

@@ -1,10 +1,6 @@
-"""Scale on paper: a queue of pictures, and how Lambda or Fargate grow to empty it; a simulation of discrete events.
+"""`python -m bench scale`: a load that nobody can try out, on paper; what is simulated is in bench.scale_simulation.
 
-What is modelled: messages that come at a rate; for Lambda the mapping's batches, window and growth, the account's
-limit, how fast new environments may start, and their init; for Fargate a target of backlog a task that is looked at
-once a minute, and the time until a task runs. What is not: failures and what comes back for them, duplicates, other
-functions of the account, mappings and environments that shrink. Batches are as full as the queue allows. Messages of
-one moment and batches that start together are one event, so that a high rate takes no longer.
+It reads what was measured, chooses a function and a task, and prints what becomes of the load and what that costs.
 """
 
 from __future__ import annotations
@@ -13,39 +9,28 @@ import json
 import math
 import os
 import re
-import statistics
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import simpy
 from rich.console import Console
 from rich.table import Table
 
-from bench.costing import MILLION, MOST_MESSAGES_A_REQUEST, Cost, LambdaCell, Requests, Task, lambda_cost, request_lines
-from bench.invocation_model import FEWEST, Point, fit
-from bench.prices import Architecture, Prices, load_prices
-from bench.result import Cell, Result, read_result
-from bench.slices import OURS, ours_alike, usual, who
+from bench.prices import load_prices
+from bench.result import read_result
+from bench.scale_model import Arrivals, Fleet, Function, Outcome, Service
+from bench.scale_service import fleet_for, fleet_from, function_from
+from bench.scale_simulation import simulate_fleet, simulate_lambda
 from thumbnailer.errors import ThumbnailerError
 
-TICK: Final = 0.02
-"""Seconds of arrivals that are one event, where they are many."""
-MANY: Final = 5.0
-"""Arrivals a tick from which they are."""
-PIECES: Final = 200
-"""Batches that run at once are this many groups at most, each with one service time."""
-INIT_SECONDS: Final = 0.6
-P95: Final = 1.6448536269514722
-"""Standard deviations above the median, of a normal distribution."""
-SAMPLE_SECONDS: Final = 1.0
+REFERENCE: Final = Path(__file__).with_name("results") / "reference.json"
+"""What the repository was measured with."""
 PER: Final = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
-ONE_EACH: Final = Requests()
-Group = tuple[float, int]
-"""Messages that came at one moment."""
+ASSUMED_FUNCTION: Final = Function(Service(0.078, 0.022))
+"""A tenth of a second for one picture and 0.3 for ten, as the deployment guide reckons."""
+ASSUMED_FLEET: Final = fleet_for(Service(0.0, 0.2), 1, 2, 8)
+BARS: Final = " ▁▂▃▄▅▆▇█"
 
 
 class ScaleError(ThumbnailerError):
@@ -64,581 +49,9 @@ def parse_rate(text: str) -> float:
     return rate
 
 
-# --- what is asked ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Arrivals:
-    """Messages a second, by chance and independent of each other, for so many seconds."""
-
-    rate: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """How long a batch takes: something for itself, something for each record; `sigma`: a lognormal's, 0 for none."""
-
-    batch_seconds: float
-    record_seconds: float
-    sigma: float = 0.0
-
-    def seconds(self, records: float) -> float:
-        """The mean."""
-        return self.batch_seconds + records * self.record_seconds
-
-    def draw(self, records: float, chance: np.random.Generator) -> float:
-        if self.sigma == 0:
-            return self.seconds(records)
-        return self.seconds(records) * float(chance.lognormal(-(self.sigma**2) / 2, self.sigma))
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A function behind a queue. The defaults are AWS's, but for memory and init.
-
-    The mapping starts with `first` batches at a time and adds `per_minute` while there are more to do, to `most`;
-    `account` is the concurrency there is; `new_environments` may start in ten seconds.
-    """
-
-    service: Service
-    memory_mb: int = 1769
-    batch_size: int = 10
-    window: float = 0.0
-    first: int = 5
-    per_minute: float = 300.0
-    most: int = 1250
-    account: int = 1000
-    new_environments: int = 1000
-    init_seconds: float = INIT_SECONDS
-    architecture: Architecture = "x86"
-
-
-@dataclass(frozen=True, slots=True)
-class Fleet:
-    """Tasks behind a queue. At most `in_flight` pictures are in work in a task; then each takes `service`.
-
-    With fewer each takes less, in proportion, as they share the task's cores; never less than `alone_seconds`, which
-    is what a picture takes that shares them with none.
-
-    Looked at every `look_seconds`: more tasks where the backlog a task was above `backlog_a_task` for `looks_out`
-    times, fewer after `looks_in` times below nine tenths of it; a task works `start_seconds` after it was asked for.
-    """
-
-    service: Service
-    vcpus: float = 1.0
-    memory_gb: float = 2.0
-    in_flight: int = 8
-    least: int = 1
-    most: int = 100
-    backlog_a_task: float = 2000.0
-    look_seconds: float = 60.0
-    looks_out: int = 3
-    looks_in: int = 15
-    start_seconds: float = 45.0
-    spot: bool = False
-    architecture: Architecture = "x86"
-    alone_seconds: float = 0.0
-
-    @property
-    def images_per_second(self) -> float:
-        """Of a task that is full."""
-        return self.in_flight / self.service.seconds(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A moment: what waits, what is in work, and the batches or tasks that may run."""
-
-    seconds: float
-    backlog: int
-    in_work: int
-    capacity: int
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of it. Latency is from a message's arrival until its batch ends, in seconds.
-
-    `drained`: when the last one was done; None where messages are left at the end. `busy`: how many batches ran at
-    once, on the average; `started`: environments or tasks.
-    """
-
-    arrived: int
-    done: int
-    drained: float | None
-    mean_latency: float
-    p50: float
-    p95: float
-    p99: float
-    peak_backlog: int
-    peak_running: int
-    started: int
-    invocations: int
-    busy: float
-    mean_in_system: float
-    seconds: float
-    cost: Cost
-    samples: tuple[Sample, ...] = field(repr=False)
-
-
-# --- the simulation -----------------------------------------------------------------------------------------------
-
-
-class _Simulation:
-    """A queue that is emptied by servers, of which `_slots()` may be in use at once."""
-
-    def __init__(self, arrivals: Arrivals, service: Service, batch_size: int, window: float, seed: int) -> None:
-        self.env = simpy.Environment()
-        self.chance = np.random.default_rng(seed)
-        self.arrivals = arrivals
-        self.service = service
-        self.batch_size = batch_size
-        self.window = window
-        self.queue: deque[Group] = deque()
-        self.backlog = self.arrived = self.done = self.in_work = 0
-        self.running = self.peak_running = self.peak_backlog = 0
-        self.invocations = 0
-        self.receives = 0
-        self.billed_ms = 0
-        self.finished = False
-        self._closed = False
-        self.last_done = 0.0
-        self._waits_until = -1.0
-        self._in_system_area = self._busy_area = self._area_time = 0.0
-        self._latencies: list[float] = []
-        self._weights: list[int] = []
-        self.samples: list[Sample] = []
-        self.env.process(self._arrive())
-        self.env.process(self._sample())
-
-    # What differs between Lambda and Fargate:
-
-    def _slots(self) -> int:
-        raise NotImplementedError
-
-    def _admit(self, batches: int) -> tuple[int, int]:
-        """How many of these may start now, and how many of those start cold."""
-        return batches, 0
-
-    def _init_seconds(self) -> float:
-        return 0.0
-
-    def _capacity(self) -> int:
-        return self._slots()
-
-    # What is the same:
-
-    def run(self, patience: float) -> None:
-        """Until the queue is empty, or `patience` seconds after the last arrival."""
-        end = self.arrivals.seconds + patience
-        while not self.finished and self.env.peek() <= end:
-            self.env.step()
-            self.finished = self.env.now >= self.arrivals.seconds and self.done == self.arrived and self._closed
-        self._account()
-
-    def _arrive(self) -> Generator[simpy.Event, None, None]:
-        rate, end = self.arrivals.rate, self.arrivals.seconds
-        grouped = rate * TICK >= MANY
-        while True:
-            gap = TICK if grouped else float(self.chance.exponential(1 / rate))
-            if self.env.now + gap > end + 1e-9:
-                break
-            yield self.env.timeout(gap)
-            self._enqueue(int(self.chance.poisson(rate * TICK)) if grouped else 1)
-        yield self.env.timeout(max(0.0, end - self.env.now))
-        self._closed = True
-
-    def _enqueue(self, count: int) -> None:
-        if count == 0:
-            return
-        self._account()
-        self.queue.append((self.env.now, count))
-        self.backlog += count
-        self.arrived += count
-        self.dispatch()
-        self.peak_backlog = max(self.peak_backlog, self.backlog)
-
-    def _sample(self) -> Generator[simpy.Event, None, None]:
-        while True:
-            self.samples.append(Sample(self.env.now, self.backlog, self.in_work, self._capacity()))
-            yield self.env.timeout(SAMPLE_SECONDS)
-
-    def dispatch(self) -> None:
-        """Starts all batches that may start now."""
-        while self.backlog and (free := self._slots() - self.running) > 0:
-            full = self.backlog // self.batch_size
-            if full == 0 and not self._window_is_over():
-                return
-            batches, cold = self._admit(min(free, full) or 1)
-            if batches == 0:
-                return
-            self._start(batches - cold, 0.0)
-            self._start(cold, self._init_seconds())
-
-    def _window_is_over(self) -> bool:
-        end = self.queue[0][0] + self.window
-        if self.env.now >= end - 1e-9:
-            return True
-        if self._waits_until < end:
-            self._waits_until = end
-            self.wake_in(end - self.env.now)
-        return False
-
-    def wake_in(self, seconds: float) -> None:
-        self.env.timeout(seconds).callbacks.append(lambda _: self.dispatch())
-
-    def _start(self, batches: int, extra: float) -> None:
-        """Starts batches together, in groups that have one service time each."""
-        smallest = max(1, self._slots() // PIECES)
-        while batches:
-            size = batches if batches < 2 * smallest else smallest
-            self._start_group(size, extra)
-            batches -= size
-
-    def _start_group(self, batches: int, extra: float) -> None:
-        groups = self._take(min(self.backlog, batches * self.batch_size))
-        records = sum(count for _, count in groups)
-        self._account()
-        self.backlog -= records
-        self.in_work += records
-        self.running += batches
-        self.peak_running = max(self.peak_running, self.running)
-        took = extra + self._service_seconds(records / batches)
-        self.invocations += batches
-        self.billed_ms += batches * math.ceil(1000 * took - 1e-6)
-        self.receives += batches * math.ceil(records / batches / MOST_MESSAGES_A_REQUEST)
-        self.env.timeout(took).callbacks.append(lambda _: self._end_group(batches, records, groups))
-
-    def _service_seconds(self, records: float) -> float:
-        return self.service.draw(records, self.chance)
-
-    def _take(self, count: int) -> list[Group]:
-        """The oldest messages."""
-        taken = []
-        while count:
-            time, there = self.queue.popleft()
-            some = min(there, count)
-            taken.append((time, some))
-            if some < there:
-                self.queue.appendleft((time, there - some))
-            count -= some
-        return taken
-
-    def _end_group(self, batches: int, records: int, groups: list[Group]) -> None:
-        self._account()
-        now = self.last_done = self.env.now
-        self._latencies += [now - time for time, _ in groups]
-        self._weights += [count for _, count in groups]
-        self.running -= batches
-        self.in_work -= records
-        self.done += records
-        self.dispatch()
-
-    def _account(self) -> None:
-        """The areas under what is in the system and what runs, up to now."""
-        passed = self.env.now - self._area_time
-        self._in_system_area += passed * (self.backlog + self.in_work)
-        self._busy_area += passed * self.running
-        self._area_time = self.env.now
-
-    def outcome(self, cost: Cost, started: int) -> Outcome:
-        seconds = max(self.env.now, 1e-9)
-        mean, *shares = _weighted(self._latencies, self._weights)
-        return Outcome(
-            arrived=self.arrived,
-            done=self.done,
-            drained=self.last_done if self.finished else None,
-            mean_latency=mean,
-            p50=shares[0],
-            p95=shares[1],
-            p99=shares[2],
-            peak_backlog=self.peak_backlog,
-            peak_running=self.peak_running,
-            started=started,
-            invocations=self.invocations,
-            busy=self._busy_area / seconds,
-            mean_in_system=self._in_system_area / seconds,
-            seconds=seconds,
-            cost=cost,
-            samples=tuple(self.samples),
-        )
-
-
-def _weighted(values: list[float], weights: list[int]) -> list[float]:
-    """Mean, p50, p95 and p99."""
-    if not values:
-        return [math.nan] * 4
-    latencies, counts = np.array(values), np.array(weights)
-    order = np.argsort(latencies)
-    reached = np.cumsum(counts[order])
-    places = np.searchsorted(reached, [share * reached[-1] for share in (0.5, 0.95, 0.99)])
-    return [float(np.average(latencies, weights=counts)), *(float(value) for value in latencies[order][places])]
-
-
-class _LambdaSimulation(_Simulation):
-    def __init__(self, arrivals: Arrivals, function: Function, seed: int) -> None:
-        super().__init__(arrivals, function.service, function.batch_size, function.window, seed)
-        self.function = function
-        self.mapped = float(function.first)
-        self.environments = 0
-        self._starts = float(function.new_environments)
-        self._starts_time = 0.0
-        self._refilled = 0.0
-        self.env.process(self._grow())
-
-    def _slots(self) -> int:
-        return min(int(self.mapped), self.function.most, self.function.account)
-
-    def _init_seconds(self) -> float:
-        return self.function.init_seconds
-
-    def _admit(self, batches: int) -> tuple[int, int]:
-        """Those for which there is an environment that rests, and as many new ones as may start."""
-        rate = self.function.new_environments / 10
-        now = self.env.now
-        self._starts = min(self.function.new_environments, self._starts + rate * (now - self._starts_time))
-        self._starts_time = now
-        resting = self.environments - self.running
-        cold = min(max(0, batches - resting), int(self._starts + 1e-9))
-        admitted = min(batches, resting + cold)
-        if admitted == 0 and now >= self._refilled:
-            wait = max(TICK, (1 - self._starts) / rate)
-            self._refilled = now + wait
-            self.wake_in(wait)
-        self._starts -= cold
-        self.environments += cold
-        return admitted, cold
-
-    def _grow(self) -> Generator[simpy.Event, None, None]:
-        while True:
-            yield self.env.timeout(1.0)
-            if self.backlog and self.running >= self._slots():
-                self.mapped = min(self.function.most, self.mapped + self.function.per_minute / 60)
-                self.dispatch()
-
-
-class _FleetSimulation(_Simulation):
-    def __init__(self, arrivals: Arrivals, fleet: Fleet, seed: int) -> None:
-        super().__init__(arrivals, fleet.service, 1, 0.0, seed)
-        self.fleet = fleet
-        self.asked_for: list[float] = [-fleet.start_seconds] * fleet.least
-        """when each task that is there or comes was asked for"""
-        self.tasks = fleet.least
-        self.started = fleet.least
-        self.task_seconds = 0.0
-        self.env.process(self._look())
-
-    def _slots(self) -> int:
-        return self.tasks * self.fleet.in_flight
-
-    def _capacity(self) -> int:
-        return self.tasks
-
-    def _service_seconds(self, records: float) -> float:
-        """`in_work` has these records in it already."""
-        full = self.service.draw(records, self.chance)
-        share = min(1.0, self.in_work / max(1, self.tasks) / self.fleet.in_flight)
-        scatter = full / self.service.seconds(records)
-        return max(full * share, self.fleet.alone_seconds * scatter)
-
-    def _look(self) -> Generator[simpy.Event, None, None]:
-        above = below = 0
-        while True:
-            yield self.env.timeout(self.fleet.look_seconds)
-            backlog_a_task = self.backlog / max(1, self.tasks)
-            above = above + 1 if backlog_a_task > self.fleet.backlog_a_task else 0
-            below = below + 1 if backlog_a_task < 0.9 * self.fleet.backlog_a_task else 0
-            wanted = min(self.fleet.most, max(self.fleet.least, math.ceil(self.backlog / self.fleet.backlog_a_task)))
-            if above >= self.fleet.looks_out:
-                self._add(wanted - len(self.asked_for))
-            elif below >= self.fleet.looks_in:
-                self._remove(self.tasks - wanted)
-                below = 0
-
-    def _add(self, count: int) -> None:
-        for _ in range(count):
-            self.asked_for.append(self.env.now)
-            self.started += 1
-        if count > 0:
-            self.env.timeout(self.fleet.start_seconds).callbacks.append(lambda _: self._arrived(count))
-
-    def _arrived(self, count: int) -> None:
-        self.tasks += count
-        self.dispatch()
-
-    def _remove(self, count: int) -> None:
-        """The youngest first; what they have in work they finish."""
-        for _ in range(min(count, len(self.asked_for))):
-            self.tasks -= 1
-            self.task_seconds += _paid(self.asked_for.pop(), self.env.now)
-
-    def all_task_seconds(self) -> float:
-        return self.task_seconds + sum(_paid(start, self.env.now) for start in self.asked_for)
-
-
-def _paid(start: float, end: float) -> float:
-    """By the second, from when the image is pulled; a minute at least. Those there from the start are paid from it."""
-    return max(60.0, end - max(0.0, start))
-
-
-# --- what is answered ---------------------------------------------------------------------------------------------
-
-
-def simulate_lambda(
-    arrivals: Arrivals,
-    function: Function,
-    prices: Prices,
-    requests: Requests = ONE_EACH,
-    seed: int = 1,
-    patience: float = 3600.0,
-) -> Outcome:
-    """`requests` a record are S3's; those of SQS are counted here."""
-    run = _LambdaSimulation(arrivals, function, seed)
-    run.run(patience)
-    if run.done == 0:
-        return run.outcome(Cost(), run.environments)
-    mean_records = (run.done + run.in_work) / run.invocations
-    cell = LambdaCell(
-        function.memory_mb,
-        run.billed_ms / run.invocations,
-        mean_records,
-        _with_queue(requests, run),
-        function.architecture,
-    )
-    return run.outcome(lambda_cost(cell, prices), run.environments)
-
-
-def simulate_fleet(
-    arrivals: Arrivals,
-    fleet: Fleet,
-    prices: Prices,
-    requests: Requests = ONE_EACH,
-    seed: int = 1,
-    patience: float = 3600.0,
-) -> Outcome:
-    """Tasks take single messages from requests of ten."""
-    run = _FleetSimulation(arrivals, fleet, seed)
-    run.run(patience)
-    if run.done == 0:
-        return run.outcome(Cost(), run.started)
-    run.receives = math.ceil(run.receives / MOST_MESSAGES_A_REQUEST)
-    task = Task(fleet.vcpus, fleet.memory_gb, 1.0, _with_queue(requests, run), fleet.architecture, fleet.spot)
-    hours = run.all_task_seconds() / 3600
-    compute = MILLION * hours * task.hour(prices) / run.done
-    return run.outcome(Cost(compute=compute, **request_lines(task.requests, prices)), run.started)
-
-
-def _with_queue(requests: Requests, run: _Simulation) -> Requests:
-    sqs = 1 + 2 * run.receives / (run.done + run.in_work)
-    return Requests(requests.get, requests.head, requests.put, sqs, requests.log_bytes)
-
-
-# --- service times from measured cells ----------------------------------------------------------------------------
-
-
-def function_from(result: Result, memory_mb: int | None = None) -> Function:
-    """The function as it was measured: of that memory, or of the one with most images a GB-second. Raises ScaleError.
-
-    Cells of several batch sizes give what a batch takes for itself, by the model of an invocation where there are
-    enough of them; from one batch size alone, smaller ones are in proportion.
-    """
-    all_cells = ours_alike(result)
-    cells = [cell for cell in all_cells if memory_mb in (None, cell.key.memory_mb)]
-    if not cells:
-        raise ScaleError(f"no measured function{f' of {memory_mb} MB' if memory_mb else ''} in the results")
-    best = max(cells, key=lambda cell: cell.median("images_per_gb_second") or 0)
-    same = [cell for cell in cells if cell.key.memory_mb == best.key.memory_mb]
-    cold = best.median("cold_start_ms")
-    return Function(
-        _fitted_service(all_cells, best) or _service_of(same),
-        memory_mb=best.key.memory_mb,
-        batch_size=best.key.batch_size,
-        init_seconds=INIT_SECONDS if cold is None else cold / 1000,
-        architecture="arm64" if best.key.architecture == "arm64" else "x86",
-    )
-
-
-def fleet_from(result: Result, spot: bool = False) -> Fleet | None:
-    """The task with most images a second for its price's larger part, its vCPUs; None where none was measured."""
-    cells = ours_alike(result, "fargate-spot" if spot else "fargate") or _tasks(result)
-    if not cells:
-        return None
-    best = max(cells, key=lambda cell: (cell.median("images_per_second") or 0) / cell.key.vcpus)
-    rate, latency_ms = best.median("images_per_second") or 0.0, best.median("p50_ms") or 0.0
-    in_flight = max(1, round(rate * latency_ms / 1000))  # Little's law
-    service = Service(0.0, in_flight / rate, sigma_of(best))
-    fleet = fleet_for(service, best.key.vcpus, best.key.memory_mb / 1024, in_flight, spot)
-    return replace(fleet, alone_seconds=alone_seconds(best))
-
-
-def sigma_of(cell: Cell) -> float:
-    """Of the lognormal whose p95 is as far above its median as that of the cell's pictures."""
-    median, p95 = cell.median("p50_ms") or 1.0, cell.median("p95_ms") or 1.0
-    return math.log(max(1.0, p95 / median)) / P95
-
-
-def alone_seconds(cell: Cell) -> float:
-    """What a picture takes in a task that has no other: its waits for S3, and its CPU time on one core at most."""
-    waits = [one.stages_ms.get("open", 0.0) + one.stages_ms.get("upload", 0.0) for one in cell.repetitions]
-    cpu = (cell.median("cpu_ms_per_image") or 0.0) / min(1.0, cell.key.vcpus)
-    return (statistics.median(waits) + cpu) / 1000
-
-
-def _tasks(result: Result) -> list[Cell]:
-    """Where there is no function to say which pictures and distance: all."""
-    return ours_alike(result, "fargate") or [cell for cell in usual(result, "fargate") if who(cell) == OURS]
-
-
-def _fitted_service(cells: Sequence[Cell], best: Cell) -> Service | None:
-    """None where the model has too few cells, or only one batch size."""
-    points = [
-        Point(cell.key.vcpus, cell.key.batch_size, statistics.median(one.billed_ms / one.invocations for one in timed))
-        for cell in cells
-        if (timed := [one for one in cell.repetitions if one.invocations])
-    ]
-    if len(points) < FEWEST or len({point.records for point in points}) < 2:
-        return None
-    model = fit(points)
-    one, ten = (model.invocation_ms(best.key.vcpus, records) / 1000 for records in (1, 10))
-    each = max(1e-6, (ten - one) / 9)
-    return Service(max(0.0, one - each), each)
-
-
-def _service_of(cells: Sequence[Cell]) -> Service:
-    points = [
-        (cell.key.batch_size, statistics.median(one.billed_ms / one.invocations / 1000 for one in cell.repetitions))
-        for cell in cells
-        if all(one.invocations for one in cell.repetitions)
-    ]
-    if len({size for size, _ in points}) < 2:
-        size, seconds = points[0]
-        return Service(0.0, seconds / size)
-    each, alone = statistics.linear_regression(*zip(*points, strict=True))
-    return Service(max(0.0, alone), max(1e-6, each))
-
-
-# --- on the terminal ----------------------------------------------------------------------------------------------
-
-REFERENCE: Final = Path(__file__).with_name("results") / "reference.json"
-"""What the repository was measured with."""
-
-
 def reference() -> Path | None:
     """None in a copy that has none."""
     return REFERENCE if REFERENCE.exists() else None
-
-
-ASSUMED_FUNCTION: Final = Function(Service(0.078, 0.022))
-"""A tenth of a second for one picture and 0.3 for ten, as the deployment guide reckons."""
-ALLOWED_WAIT: Final = 60.0
-BARS: Final = " ▁▂▃▄▅▆▇█"
-
-
-def fleet_for(service: Service, vcpus: float, memory_gb: float, in_flight: int, spot: bool = False) -> Fleet:
-    """Tasks whose backlog may be a minute's work."""
-    backlog = ALLOWED_WAIT * in_flight / service.seconds(1)
-    return Fleet(service, vcpus, memory_gb, in_flight, backlog_a_task=backlog, spot=spot)
 
 
 def run(
@@ -653,17 +66,9 @@ def run(
 ) -> None:
     """Prints the table; `change` has fields of Function that were given. Raises as reading results and prices does."""
     given = {name: value for name, value in change.items() if value is not None}
-    measured = read_result(results) if results else None
-    memory = given.get("memory_mb")
-    if memory and not measured:
-        raise ScaleError("how fast a function of another memory is must be measured: --memory goes with --results")
-    function = function_from(measured, None if memory is None else int(memory)) if measured else ASSUMED_FUNCTION
-    assumed = fleet_for(Service(0.0, 0.2), 1, 2, 8)
-    fleet = (fleet_from(measured) if measured else None) or assumed
-    needed = math.ceil(arrivals.rate * fleet.service.seconds(1) / fleet.in_flight)
-    fleet = replace(fleet, least=least_tasks, most=max(least_tasks, most_tasks or math.ceil(1.5 * needed)))
+    function, fleet = _chosen(results, given)
+    fleet = _sized(fleet, arrivals, least_tasks, most_tasks)
     charged = load_prices(prices)
-    function = replace(function, **given)  # type: ignore[arg-type]
     outcomes = {
         "Lambda": simulate_lambda(arrivals, function, charged, seed=seed),
         "Fargate": simulate_fleet(arrivals, fleet, charged, seed=seed),
@@ -675,12 +80,63 @@ def run(
     console.print(_table(outcomes))
     for name, outcome in list(outcomes.items())[:2]:
         console.print(f"backlog, {name}: {_bars(outcome)} to {outcome.peak_backlog:,}", soft_wrap=True)
-    measured_in = f"service times from {os.path.relpath(results)}" if results else ""
-    source = measured_in or "service times are assumed; --results takes measured ones"
-    batch, rate = function.service.seconds(function.batch_size), fleet.images_per_second
-    console.print(f"{source}: {batch:.3f} s a batch of {function.batch_size}, {rate:.0f} images/s a task")
+    for line in (_times(results, function, fleet), _counted(function, fleet)):
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
     if output:
         output.write_text(json.dumps({name: asdict(outcome) for name, outcome in outcomes.items()}, indent=1))
+
+
+def _chosen(results: Path | None, given: dict[str, float]) -> tuple[Function, Fleet]:
+    """As measured, or as assumed where nothing was, with what was given."""
+    memory, batch_size = given.get("memory_mb"), given.get("batch_size")
+    if results is None:
+        if memory:
+            raise ScaleError("how fast a function of another memory is must be measured: --memory goes with --results")
+        function, fleet = ASSUMED_FUNCTION, None
+    else:
+        measured = read_result(results)
+        function = function_from(measured, _whole(memory), _whole(batch_size))
+        fleet = fleet_from(measured)
+    return replace(function, **given), fleet or ASSUMED_FLEET  # type: ignore[arg-type]
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
+
+
+def _sized(fleet: Fleet, arrivals: Arrivals, least_tasks: int, most_tasks: int | None) -> Fleet:
+    """At most half more tasks than the rate needs, where nothing else is asked for."""
+    needed = arrivals.rate / fleet.images_per_second
+    return replace(fleet, least=least_tasks, most=max(least_tasks, most_tasks or math.ceil(1.5 * math.ceil(needed))))
+
+
+# --- on the terminal ----------------------------------------------------------------------------------------------
+
+
+def _times(results: Path | None, function: Function, fleet: Fleet) -> str:
+    """Where the service times are from."""
+    batch = f"{function.service.seconds(function.batch_size):.3f} s a batch of {function.batch_size}"
+    task = f"{fleet.images_per_second:.0f} images/s a task"
+    if results is None:
+        return f"service times are assumed; --results takes measured ones: {batch}, {task}"
+    measured = f"{batch} at {function.memory_mb:,} MB ({function.service.source})"
+    return f"service times from {os.path.relpath(results)}: {measured}, {task}"
+
+
+def _counted(function: Function, fleet: Fleet) -> str:
+    """What the prices have in them."""
+    go_on = "which goes on after that" if fleet.least == 1 else "which go on after that"
+    return (
+        f"counted: each Lambda invocation by the millisecond, with its init; all Fargate tasks until autoscaling has "
+        f"taken them back to {fleet.least}, {go_on}; for a picture {_requests(function, fleet)}, and SQS's requests"
+    )
+
+
+def _requests(function: Function, fleet: Fleet) -> str:
+    """E.g. 1 GET, 1 HEAD, 1 PUT; two numbers where function and task differ."""
+    pairs = {kind: (getattr(function.requests, kind), getattr(fleet.requests, kind)) for kind in ("get", "head", "put")}
+    each = {kind: " or ".join(dict.fromkeys(f"{number:.3g}" for number in pair)) for kind, pair in pairs.items()}
+    return ", ".join(f"{numbers} {kind.upper()}" for kind, numbers in each.items())
 
 
 def _table(outcomes: dict[str, Outcome]) -> Table:
@@ -703,6 +159,7 @@ def _rows() -> Iterator[tuple[str, Callable[[Outcome], str]]]:
     yield "at once, mean", lambda one: f"{one.busy:,.1f}"
     yield "environments or tasks", lambda one: f"{one.started:,}"
     yield "invocations", lambda one: f"{one.invocations:,}" if one.cost.lambda_requests else "-"
+    yield "tasks paid until", lambda one: "-" if one.paid_until is None else f"{one.paid_until:,.0f} s"
     yield "USD a million", lambda one: f"{one.cost.total:.2f}"
     yield "of that compute", lambda one: f"{one.cost.compute:.2f}"
 

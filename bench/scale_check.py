@@ -20,22 +20,31 @@ from bench.bed import Bed
 from bench.cell import Effort
 from bench.prices import Prices
 from bench.result import Cell, CellKey, Result, percentile
-from bench.scale import Arrivals, Fleet, fleet_from, simulate_fleet
+from bench.scale_model import Arrivals, Fleet
+from bench.scale_service import fleet_from
+from bench.scale_simulation import simulate_fleet
 from bench.worker_cell import WorkerCell
 
 LOADS: Final = (0.3, 0.6, 0.8)
-BURST_SECONDS: Final = 10
+BURST_SECONDS: Final = 10.0
 """Of work, that comes at once."""
-SEEDS: Final = range(1, 12)
+INSTANT: Final = 0.1
+"""Seconds of a burst in the simulation, which has no moment in which all come."""
+PERCENTILES: Final = (("p50", 0.5), ("p95", 0.95))
+SEEDS: Final = range(1, 21)
 """The simulation is one run of many, as the real one is: its median of so many is shown, and how far they go."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Seconds: of a real run, and of the simulation: the median of its runs, the least, and the most."""
+    """Seconds: of a real run, and of the simulation: the median of its runs, the least, and the most.
+
+    `pictures`: how many there were in the real run.
+    """
 
     load: str
     what: str
+    pictures: int
     real: float
     simulated: float
     least: float
@@ -114,34 +123,40 @@ class _Watch:
 
 def _compared(load: str, real: list[float], fleet: Fleet, arrivals: Arrivals, prices: Prices) -> Iterator[Compared]:
     outcomes = [simulate_fleet(arrivals, fleet, prices, seed=seed) for seed in SEEDS]
-    for what, share in (("p50", 0.5), ("p95", 0.95)):
-        simulated = sorted(getattr(outcome, what) for outcome in outcomes)
-        yield Compared(load, what, percentile(real, share), percentile(simulated, 0.5), simulated[0], simulated[-1])
+    for what, share in PERCENTILES:
+        simulated = [getattr(outcome, what) for outcome in outcomes]
+        yield _row(load, what, len(real), percentile(real, share), simulated)
+
+
+def _row(load: str, what: str, pictures: int, real: float, simulated: list[float]) -> Compared:
+    return Compared(load, what, pictures, real, percentile(simulated, 0.5), min(simulated), max(simulated))
 
 
 def _burst(worker: WorkerCell, fleet: Fleet, prices: Prices, tell: Callable[[str], None]) -> Iterator[Compared]:
-    count = round(BURST_SECONDS * fleet.images_per_second)
-    tell(f"{count} at once")
+    count = max(1, round(BURST_SECONDS * fleet.images_per_second))
+    load = f"{count} at once"
+    tell(load)
     bodies = worker.bodies(count)
     with _Watch(worker) as watch:
         began = time.monotonic()
         ids = worker.queue.send(bodies)
         worker.wait_until_empty()
     real = [watch.seen[id_] - began for id_ in ids]
-    instant = 0.1  # the simulation has no moment in which all come: so long, and so many times as fast
-    arrivals = Arrivals(count / instant, instant)
+    arrivals = Arrivals(count / INSTANT, INSTANT)
     outcomes = [simulate_fleet(arrivals, fleet, prices, seed=seed) for seed in SEEDS]
-    ends = sorted((outcome.drained or 0.0) * count / outcome.arrived for outcome in outcomes)
-    yield Compared(f"{count} at once", "all done after", max(real), percentile(ends, 0.5), ends[0], ends[-1])
-    middles = sorted(outcome.p50 * count / outcome.arrived for outcome in outcomes)
-    yield Compared(f"{count} at once", "p50", percentile(real, 0.5), percentile(middles, 0.5), middles[0], middles[-1])
+    sizes = [count / outcome.arrived for outcome in outcomes]  # by chance more come or fewer, and it takes as much more
+    ends = [(outcome.drained or 0.0) * size for outcome, size in zip(outcomes, sizes, strict=True)]
+    yield _row(load, "all done after", count, max(real), ends)
+    for what, share in PERCENTILES:
+        simulated = [getattr(outcome, what) * size for outcome, size in zip(outcomes, sizes, strict=True)]
+        yield _row(load, what, count, percentile(real, share), simulated)
 
 
 def table(rows: list[Compared]) -> Table:
-    shown = Table("load", "", "real s", "simulated s", "from", "to", "simulated / real", box=SIMPLE_HEAD)
+    shown = Table("load", "", "pictures", "real s", "simulated s", "from", "to", "simulated / real", box=SIMPLE_HEAD)
     for column in shown.columns[2:]:
         column.justify = "right"
     for row in rows:
         numbers = (f"{value:.3f}" for value in (row.real, row.simulated, row.least, row.most))
-        shown.add_row(row.load, row.what, *numbers, f"{row.simulated / row.real:.2f}")
+        shown.add_row(row.load, row.what, f"{row.pictures:,}", *numbers, f"{row.simulated / row.real:.2f}")
     return shown

@@ -8,11 +8,12 @@ from typing import Final
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from bench.experiments import EXPERIMENTS, FLOOR, TEXTBOOK, Experiment, Scope
+from bench.experiments import EXPERIMENTS, FLOOR, ONE_VCPU_MB, TEXTBOOK, Experiment, Scope
 from bench.result import Cell, CellKey, Result
 
 NAMES: Final[Mapping[str, Callable[[CellKey], str]]] = {
     "memory": lambda key: f"{key.memory_mb:,} MB",
+    "other memory": lambda key: "" if key.memory_mb == ONE_VCPU_MB else f"{key.memory_mb:,} MB",
     "engine": lambda key: key.engine,
     "client": lambda key: "" if key.transport in ("auto", "none") else key.transport,
     "batch": lambda key: f"batch {key.batch_size}",

@@ -105,7 +105,7 @@ def _repetitions(memory: int, ms: float, cpu_ms: float, rss_mb: float) -> tuple[
             cpu_seconds=cpu_ms * noise,
             billed_ms=1000 * ms * noise,
             peak_rss_bytes=int(rss_mb * noise * 1024 * 1024),
-            latencies_ms=[ms * 4 * noise] * 17 + [ms * 7 * noise] * 2 + [ms * 11 * noise],
+            latencies_ms=(*[ms * 4 * noise] * 17, *[ms * 7 * noise] * 2, ms * 11 * noise),
             bytes_in=300_000_000,
             bytes_out=7_000_000,
             outcomes={"stored": 1000},

@@ -9,7 +9,7 @@ import pytest
 
 from bench import costing
 from bench.advice import ENVIRONMENTS, FORMULAS, Advice, Wanted, advise, plan
-from bench.candidates import BATCHES, FURTHEST, MEMORIES, AdviceError, Candidate, Interval, Question, Sample
+from bench.candidates import BATCHES, FURTHEST, MEMORIES, AdviceError, Candidate, CostInterval, Question, Sample
 from bench.costing import LambdaCell, Requests, break_even, cell_task, fargate_cost, lambda_cost, sqs_requests
 from bench.invocation_model import InvocationModel, Point, fit
 from bench.prices import load_prices
@@ -389,10 +389,10 @@ def test_a_deadline_inside_the_interval_is_told() -> None:
 
 
 def test_an_interval_is_wider_for_a_larger_error_and_spares_what_is_exact() -> None:
-    narrow, wide = Interval.around(10, 0.01, exact=5), Interval.around(10, 0.1, exact=5)
+    narrow, wide = CostInterval.around(10, 0.01, exact=5), CostInterval.around(10, 0.1, exact=5)
     assert narrow.value == wide.value == 15
     assert wide.high - wide.low == pytest.approx(10 * (narrow.high - narrow.low))
-    assert Interval.around(1, 5, exact=2).low == 2
+    assert CostInterval.around(1, 5, exact=2).low == 2
 
 
 def test_what_was_refused_and_what_failed_is_told() -> None:

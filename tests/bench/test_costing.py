@@ -234,10 +234,16 @@ def test_a_measured_cell_costs_what_its_numbers_do() -> None:
     rates = [measured.median(name) or 0 for name in ("billed_ms_per_image", "images_per_gb_second")]
     cost = cell_cost(measured, PRICES)
     assert cost.compute == pytest.approx(1e6 * PRICES.gb_second("x86") / rates[1])
-    assert cost == lambda_cost(LambdaCell(512, 10 * rates[0], 10, Requests(sqs=1.2)), PRICES)
+    assert cost == lambda_cost(LambdaCell(512, 10 * rates[0], 10, Requests(sqs=1.2, log_bytes=600)), PRICES)
     for platform in ("fargate", "fargate-spot"):
         task = task_cell(platform, 1, 2048)
-        same = Task(1, 2, task.median("images_per_second") or 0, Requests(sqs=1.2), spot=platform == "fargate-spot")
+        same = Task(
+            1,
+            2,
+            task.median("images_per_second") or 0,
+            Requests(sqs=1.2, log_bytes=600),
+            spot=platform == "fargate-spot",
+        )
         assert cell_cost(task, PRICES) == fargate_cost(same, PRICES)
 
 

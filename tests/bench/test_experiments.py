@@ -54,7 +54,7 @@ def test_no_cell_is_asked_for_twice(name: str) -> None:
     [
         ("tiers", {"memory_mb", "vcpus"}),
         ("engines", {"memory_mb", "vcpus", "engine", "transport"}),
-        ("batch", {"batch_size", "in_flight"}),
+        ("batch", {"batch_size", "in_flight", "memory_mb", "vcpus"}),
         ("latency", {"latency"}),
         ("coldstart", {"memory_mb", "vcpus"}),
         ("fargate", {"memory_mb", "vcpus", "platform"}),

@@ -221,7 +221,8 @@ def test_break_even_is_between_the_cheapest_of_each_kind() -> None:
         assert rival.task in tasks
     rows = list(evens_of(RESULT, PRICES))
     assert len(rows) == 2 * 4 * 2
-    assert rows[0][-1] == number(found[0].even.for_good or 0)
+    assert rows[0][-2:] == [number(even.for_good or 0) for even in (found[0].even, found[0].own_network)]
+    assert (found[0].own_network.for_good or 0) > (found[0].even.for_good or 0)
 
 
 @pytest.mark.parametrize("change", [change for change in OTHERS if "batch_size" not in change])

@@ -151,7 +151,7 @@ def test_all_cells_take_turns_where_there_is_room_for_them() -> None:
 def test_else_questions_come_one_after_the_other() -> None:
     slots = slots_of(*EXPERIMENTS["all"].keys(Scope()))
     first = EXPERIMENTS["tiers"].keys(Scope())
-    block = next(in_blocks(slots, ROOM * (len(first) + 20)))
+    block = next(in_blocks(slots, ROOM * (len(first) + 40)))
     assert set(first) <= {slot.key for slot in block}
 
 
