@@ -56,9 +56,11 @@ def ratio_interval(over: Sequence[Sequence[float]], under: Sequence[Sequence[flo
     signs = [1] * len(over) + [-1] * len(under)
     measured = [_middle(sample) for sample in samples]
     centre = sum(sign * float(middle) for sign, (middle, _) in zip(signs, measured, strict=True))
-    error = math.sqrt(sum(float(variance) for _, variance in measured))
-    sizes = tuple(sorted(sample.size for sample in samples))
-    reach = _errors_wide(sizes, risk) * error if sizes[0] > 1 else math.inf
+    variances = [float(variance) for _, variance in measured]
+    error = math.sqrt(sum(variances))
+    sizes = [sample.size for sample in samples]
+    shares = [round(variance / error**2, 1) if error else 1.0 for variance in variances]
+    reach = _errors_wide(tuple(sorted(zip(sizes, shares, strict=True))), risk) * error if min(sizes) > 1 else math.inf
     if reach > FURTHEST:
         return Interval(math.exp(centre), 0.0, math.inf)
     return Interval(math.exp(centre), math.exp(centre - reach), math.exp(centre + reach))
@@ -77,15 +79,19 @@ def _middle(values: Floats) -> tuple[Floats, Floats]:
 
 
 @cache
-def _errors_wide(sizes: tuple[int, ...], risk: float) -> float:
-    """How many of its own errors the middle of normal noise is away from the truth, in 2 x risk of all cases."""
+def _errors_wide(samples: tuple[tuple[int, float], ...], risk: float) -> float:
+    """How many of its own errors the middle of normal noise is away from the truth, in 2 x risk of all cases.
+
+    `samples`: of each its size and its share of the variance. Where one sample has nearly all of the noise, the others
+    do not help to tell how large it is.
+    """
     chance = np.random.default_rng(SEED)
-    found = np.concatenate([_distances(sizes, chance) for _ in range(DRAWS // AT_ONCE)])
+    found = np.concatenate([_distances(samples, chance) for _ in range(DRAWS // AT_ONCE)])
     return float(np.quantile(found, 1 - 2 * risk))
 
 
-def _distances(sizes: tuple[int, ...], chance: np.random.Generator) -> Floats:
-    drawn = [_middle(chance.standard_normal((AT_ONCE, size))) for size in sizes]
+def _distances(samples: tuple[tuple[int, float], ...], chance: np.random.Generator) -> Floats:
+    drawn = [_middle(math.sqrt(size * share) * chance.standard_normal((AT_ONCE, size))) for size, share in samples]
     centre = sum((middle for middle, _ in drawn), np.zeros(AT_ONCE))
     variance = sum((variance for _, variance in drawn), np.zeros(AT_ONCE))
     return np.abs(centre) / np.sqrt(variance)

@@ -302,6 +302,15 @@ def test_the_truth_is_outside_as_often_as_promised(sizes: tuple[int, ...]) -> No
     assert 25 < above < 80
 
 
+def test_the_promise_is_kept_where_one_sample_has_nearly_all_of_the_noise() -> None:
+    chance = np.random.default_rng(7)
+    above = 0
+    for _ in range(1000):
+        samples = [[float(value) for value in chance.lognormal(1, noise, 7)] for noise in (0.05, 0.002, 0.002, 0.002)]
+        above += ratio_interval(samples[:2], samples[2:], 0.02).lower > 1
+    assert above < 34
+
+
 # --- files of results ---------------------------------------------------------------------------------------------
 
 
