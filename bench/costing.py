@@ -114,23 +114,6 @@ class LambdaCell:
         """Of one invocation."""
         return self.memory_mb / MB_PER_GB * self.billed_ms / 1000
 
-    @property
-    def images_per_gb_second(self) -> float:
-        return self.records / self.gb_seconds
-
-    @property
-    def images_per_second(self) -> float:
-        """Of one environment that is always busy."""
-        return self.records / self.billed_ms * 1000
-
-    @property
-    def images_per_second_per_mb(self) -> float:
-        return self.images_per_second / self.memory_mb
-
-    @property
-    def mb_seconds_per_image(self) -> float:
-        return self.memory_mb * self.billed_ms / 1000 / self.records
-
 
 def lambda_cost(cell: LambdaCell, prices: Prices) -> Cost:
     invocations = MILLION / cell.records

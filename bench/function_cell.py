@@ -6,7 +6,6 @@ Its init runs with all the CPU there is, as on Lambda; the limit holds from the 
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from urllib.parse import unquote_plus
 
 from bench.bed import Bed, batches, bucket_of, cores_seen, keys_of_a_pass, s3_event
 from bench.cell import Effort, check_output, settings_of
-from bench.costing import sqs_requests
+from bench.costing import billed_ms, sqs_requests
 from bench.emulator import HANDLER, Emulator, Function, find_binary
 from bench.enclosures import Box, Limit, Meter
 from bench.limits import NoLimits
@@ -151,8 +150,8 @@ class _Environment:
         if found is None:
             raise CellFailed(f"the emulator does not say how long the init took: {self._log.tail()}")
         init_ms, total_ms = float(found[1]), repetition.wall_seconds * 1000
-        billed = math.ceil(init_ms) + math.ceil(max(0.0, total_ms - init_ms))
-        cold = replace(repetition, billed_ms=float(billed), latencies_ms=(round(total_ms, 1),))
+        billed = float(billed_ms([max(0.0, total_ms - init_ms)], init_ms))
+        cold = replace(repetition, billed_ms=billed, latencies_ms=(round(total_ms, 1),))
         return Started(init_ms, total_ms, cold if measure else None)
 
     def measured(self, events: Sequence[Any]) -> Repetition:
@@ -170,7 +169,7 @@ class _Environment:
             invocations=len(events),
             wall_seconds=sum(took) / 1000,
             cpu_seconds=used.cpu_seconds,
-            billed_ms=float(sum(math.ceil(ms) for ms in took)),
+            billed_ms=float(billed_ms(took)),
             peak_rss_bytes=used.peak_rss,
             latencies_ms=latencies(answers, report["stored_at"]),
             bytes_in=report["bytes_down"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from bench.cell import settings_of
 from bench.emulator import HANDLER, Emulator, Function
 from bench.enclosures import Box, Containers, ControlGroups, Enclosure
 from bench.experiments import Scope, ours, peer
-from bench.function_cell import _LimitAfterInit, events_of, function_of, keys_in, refuse_others
+from bench.function_cell import Answered, _LimitAfterInit, events_of, function_of, keys_in, latencies, refuse_others
 from bench.limits import NoLimits
 from bench.result import CellKey
 from bench.seen import CellFailed
@@ -47,6 +48,17 @@ def log(tmp_path: Path) -> Path:
 
 def holding(log: Path, box: HeldBox) -> _LimitAfterInit:
     return _LimitAfterInit(log, cast("Box", box))
+
+
+ANSWERS = [Answered(10.0, 300.0, Counter()), Answered(10.5, 200.0, Counter())]
+
+
+def test_a_record_takes_from_the_begin_of_its_invocation_until_its_thumbnail_is_stored() -> None:
+    assert latencies(ANSWERS, [10.1, 10.2504, 10.6]) == (100.0, 250.4, 100.0)
+
+
+def test_what_stores_nothing_takes_as_long_as_its_invocations() -> None:
+    assert latencies(ANSWERS, []) == (300.0, 200.0)
 
 
 def test_the_limit_holds_as_soon_as_the_init_is_done(log: Path) -> None:

@@ -125,11 +125,15 @@ def test_large_bodies_pass_both_ways(scripted: ScriptedServer) -> None:
     scripted.answer_by_method(GET=whole(BODY), PUT=Answer())
     with latency_proxy(scripted.url, LOOPBACK) as proxy:
         connection = connect(proxy)
+        began = time.monotonic()
         for _ in range(2):
             assert ask(connection, "PUT", BODY)[1] == b""
             assert ask(connection, "GET")[1] == BODY
+        ended = time.monotonic()
         connection.close()
         report = proxy.report()
+    first, second = report["stored_at"]
+    assert began < first < second < ended
     assert [request.body for request in scripted.seen if request.method == "PUT"] == [BODY, BODY]
     assert report["bytes_up"] == report["bytes_down"] == 2 * len(BODY)
     assert report["requests"] == {"PUT": 2, "GET": 2}

@@ -30,6 +30,13 @@ def record(**ms: float) -> bytes:
     return json.dumps({"message": "record", "outcome": "stored", "ms": ms}).encode() + b"\n"
 
 
+def test_of_a_log_those_bytes_are_its_own_that_the_emulator_did_not_write(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log")
+    own = b"START RequestId: 1 Version: $LATEST\n" + record(get=1)
+    log.path.write_bytes(b"28 Nov 2026 15:59:37,155 [INFO] (rapid) INIT RTDONE(status: success)\n" + own)
+    assert log.bytes_of_its_own() == len(own)
+
+
 # --- logs ---------------------------------------------------------------------------------------------------------
 
 GARBAGE = b'INIT START(type: on-demand)\n\n\xff\xfe\x00{\n{broken\n{\xff}\n[1]\n7\n"x"\n{"message": "batch"}\n'
