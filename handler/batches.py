@@ -31,7 +31,8 @@ class Batches(Generic[T]):
     async def flush(self) -> None:
         """Sends what waits, and comes back when all is sent."""
         self._start()
-        await asyncio.gather(*self._sending)
+        if self._sending:
+            await asyncio.wait(self._sending)
 
     def _start(self) -> None:
         if self._timer is not None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import aioboto3
 from aiobotocore.config import AioConfig
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from thumbnailer.errors import SettingsError, ThumbnailerError
 
@@ -95,8 +95,8 @@ class Queue:
             code = error.response.get("Error", {}).get("Code", "")
             kind = QueueMissing if code in GONE else QueueError
             raise kind(f"{operation} {self._url}: {error}") from error
-        except (BotoCoreError, OSError) as error:
-            raise QueueError(f"{operation} {self._url}: {error}") from error
+        except Exception as error:  # as of botocore, so of the network and of whatever gives credentials
+            raise QueueError(f"{operation} {self._url}: {type(error).__name__}: {error}") from error
         return answer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -61,7 +61,15 @@ async def _work(settings: Settings, url: str, env: Mapping[str, str]) -> None:
         stopping = asyncio.ensure_future(stop.wait())
         stopping.add_done_callback(lambda _: consumer.stop())
         await consumer.run(state.visibility)
+        await _closed(stack, consumer.until)
     LOGGER.info("stopped")
+
+
+async def _closed(stack: AsyncExitStack, until: float) -> None:
+    """All that is open is closed; what takes longer than that, by the loop's clock, is not waited for."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(until):
+            await stack.aclose()
 
 
 def _signalled() -> asyncio.Event:

@@ -227,6 +227,22 @@ def test_a_child_that_does_not_come_to_begin_is_not_the_pictures_fault(
     assert (outcome.status, outcome.reason) == (Status.FAILED, "engine-crash")
 
 
+WITHOUT_PROC = """
+from pathlib import Path
+def refuse(*_):
+    raise PermissionError("/proc is not for writing")
+Path.write_text = refuse
+"""
+
+
+def test_where_the_kernel_cannot_be_told_whom_to_kill_first_a_child_works_all_the_same(
+    samples: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python, option, code = alone.command()
+    monkeypatch.setattr(alone, "command", lambda: (python, option, WITHOUT_PROC + code))
+    assert processed_alone(samples["rocket.jpg"], "x.jpg").status is Status.STORED
+
+
 @pytest.mark.usefixtures("acting")
 def test_one_that_people_stop_is_not_the_pictures_fault(samples: dict[str, bytes]) -> None:
     async def work() -> Outcome:

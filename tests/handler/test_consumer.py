@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from handler import consumer as consumer_
-from handler.consumer import FIRST_BACKOFF, LONGEST_BACKOFF, Consumer, Limits, backoff
+from handler.consumer import FIRST_BACKOFF, GROWTH, LONGEST_BACKOFF, Consumer, Limits, backoff
+from handler.sqs import CONNECTIONS
 from tests.queues import MemoryQueue
 from thumbnailer.app import new_event_loop
 from thumbnailer.metrics import Prometheus
@@ -28,9 +29,10 @@ def body(*keys: str) -> str:
 
 
 class Records:
-    """Ends each record as its key says; keys that begin with `wait` only after `go`."""
+    """Ends each record as its key says; keys that begin with `wait` only after `go`; all fail while S3 is `away`."""
 
     def __init__(self) -> None:
+        self.away = False
         self.go = asyncio.Event()
         self.alone: list[tuple[str, bool]] = []
         self.at_once = self.most_at_once = 0
@@ -44,7 +46,7 @@ class Records:
             await (self.go.wait() if event.key.startswith("wait") else asyncio.sleep(0))
         finally:
             self.at_once -= 1
-        return Outcome(event, Status.FAILED if "fail" in event.key else Status.STORED)
+        return Outcome(event, Status.FAILED if self.away or "fail" in event.key else Status.STORED)
 
 
 class Bench:
@@ -97,7 +99,7 @@ def empty(queue: MemoryQueue) -> Callable[[Bench], Coroutine[Any, Any, None]]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here waits for seconds that only people's networks need."""
     monkeypatch.setattr(consumer_, "LAST_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(consumer_, "FAILED_POLL_SECONDS", (0.01, 0.05))
+    monkeypatch.setattr(consumer_, "PAUSE_SECONDS", (0.01, 0.05))
     monkeypatch.setattr(consumer_, "CLOSING_SECONDS", 0.5)
 
 
@@ -141,7 +143,7 @@ def test_what_failed_passingly_is_given_back_for_later_and_what_is_no_event_as_w
 def test_what_is_never_readable_ends_in_the_dead_letter_queue_by_the_queues_own_doing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(consumer_, "FIRST_BACKOFF", 0.0)
+    monkeypatch.setattr(consumer_, "UNREADABLE_SECONDS", 0)
     queue = MemoryQueue(most_receives=3)
     queue.send("no event")
     working(lambda _: until(lambda: queue.dead), queue)
@@ -185,6 +187,25 @@ def test_what_is_held_is_kept_from_others_by_a_heartbeat_in_batches() -> None:
 
 
 @pytest.mark.matrix(39)
+def test_where_the_queues_visibility_is_lowered_meanwhile_the_heartbeat_is_faster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consumer_, "LOOK_SECONDS", 0.05)
+    queue = MemoryQueue(visibility=60)
+
+    async def work(bench: Bench) -> None:
+        queue.visibility = 1
+        await until(lambda: queue.calls["state"] >= 2)
+        queue.send(body("wait.jpg"))
+        await until(lambda: queue.calls["hide"] >= 6 or len(bench.records.alone) > 1)
+        assert bench.records.alone == [("wait.jpg", False)]
+        bench.records.go.set()
+        await until(lambda: not queue.messages)
+
+    working(work, queue, visibility=60)
+
+
+@pytest.mark.matrix(39)
 def test_a_receipt_that_has_expired_does_no_harm() -> None:
     """Another has the message by then; its work is the same."""
     queue = MemoryQueue(visibility=0.05)
@@ -209,7 +230,7 @@ def test_a_queue_that_fails_for_a_while_is_asked_again_and_nothing_is_lost(opera
         await until(lambda: bench.metric("thumbnailer_queue_errors_total") >= 1)
         queue.broken.clear()
         if operation == "hide":
-            await until(lambda: len(queue.hidden) >= 30)
+            await until(lambda: len({receipt.partition(".")[0] for receipt, _ in queue.hidden}) == 30)
         else:
             await until(lambda: not queue.messages)
 
@@ -222,6 +243,171 @@ def test_a_queue_that_fails_is_not_hammered() -> None:
     queue = MemoryQueue(broken={"receive"})
     working(lambda _: asyncio.sleep(1), queue)
     assert 5 <= queue.calls["receive"] <= 120
+
+
+# --- while S3 is away ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.matrix(31)
+def test_ten_minutes_in_which_everything_fails_bring_nothing_to_the_dead_letter_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Five minutes are a second here."""
+    monkeypatch.setattr(consumer_, "backoff", lambda count: backoff(count) / 300)
+    queue = MemoryQueue(most_receives=5)
+    for number in range(40):
+        queue.send(body(f"{number}.jpg"))
+
+    async def work(bench: Bench) -> None:
+        bench.records.away = True
+        await asyncio.sleep(2)
+        bench.records.away = False
+        await until(lambda: not queue.messages)
+
+    bench = working(work, queue)
+    assert len(bench.records.alone) > 40
+    assert queue.dead == []
+
+
+@pytest.mark.matrix(31)
+def test_while_nothing_succeeds_what_waits_is_left_in_the_queue_until_something_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(consumer_, "backoff", lambda count: 0.2)
+    queue = MemoryQueue()
+    for number in range(300):
+        queue.send(body(f"{number}.jpg"))
+
+    async def work(bench: Bench) -> None:
+        bench.records.away = True
+        await until(lambda: len(bench.records.alone) >= 20)
+        await asyncio.sleep(0.5)
+        assert 20 < len(bench.records.alone) < 150
+        bench.records.away = False
+        await until(lambda: not queue.messages)
+
+    working(work, queue)
+
+
+# --- what ends by itself ------------------------------------------------------------------------------------------
+
+
+class BuggyQueue(MemoryQueue):
+    """The operation that is `bug[0]` raises what it must not, the time that is `bug[1]`."""
+
+    bug = ("", 0)
+
+    def _called(self, operation: str) -> None:
+        super()._called(operation)
+        if (operation, self.calls[operation]) == self.bug:
+            raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize("bug", [("receive", 2), ("hide", 1), ("state", 2)], ids=lambda bug: str(bug[0]))
+def test_a_bug_that_ends_a_receiver_or_the_heartbeat_ends_the_worker_and_all_is_given_back(
+    bug: tuple[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer_, "LOOK_SECONDS", 0.1)
+    queue = BuggyQueue(visibility=1)
+    queue.bug = bug
+    for _ in range(3):
+        queue.send(body("wait.jpg"))
+
+    async def work(bench: Bench) -> None:
+        with pytest.raises(RuntimeError, match="a bug"):
+            await asyncio.wait_for(asyncio.shield(bench.running), 20)
+        assert not bench.consumer.held
+
+    working(work, queue, Limits(in_flight=10, record_seconds=30, stop_seconds=1), visibility=1)
+    assert [seconds for _, seconds in queue.hidden[-3:]] == [0] * 3
+    assert len(queue.messages) == 3
+
+
+# --- the numbers --------------------------------------------------------------------------------------------------
+
+
+class RefusingQueue(MemoryQueue):
+    """Does not delete the first of a batch."""
+
+    async def delete(self, receipts: Sequence[str]) -> list[str]:
+        return [*await super().delete(receipts[1:]), "InternalError: try again"]
+
+
+def test_what_the_queue_refused_to_delete_is_not_counted_as_deleted() -> None:
+    queue = RefusingQueue()
+    for number in range(10):
+        queue.send(body(f"{number}.jpg"))
+    bench = working(lambda _: until(lambda: len(queue.messages) == 1), queue)
+    assert bench.metric("thumbnailer_messages_deleted_total") == 9
+    assert bench.metric("thumbnailer_queue_errors_total") == 1
+
+
+@given(st.integers(1, 10_000))
+def test_receivers_leave_connections_for_deletes_and_heartbeats(in_flight: int) -> None:
+    assert 2 <= Limits(in_flight, record_seconds=30, stop_seconds=20).receivers <= CONNECTIONS // 2
+
+
+# --- the end ------------------------------------------------------------------------------------------------------
+
+
+class SlowQueue(MemoryQueue):
+    """Its first change of visibility is done once `go` is set, whether or not anybody waits for the answer by then."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.go = asyncio.Event()
+        self.late: list[asyncio.Task[list[str]]] = []
+
+    async def hide(self, receipts: Mapping[str, int]) -> list[str]:
+        first = not self.late
+        self.late.append(asyncio.create_task(self._hide(receipts, wait=first)))
+        return await asyncio.shield(self.late[-1])
+
+    async def _hide(self, receipts: Mapping[str, int], wait: bool) -> list[str]:
+        if wait:
+            await self.go.wait()
+        return await super().hide(receipts)
+
+
+def test_a_heartbeat_that_takes_long_does_not_hide_what_is_given_back_meanwhile() -> None:
+    queue = SlowQueue(visibility=1)
+    queue.send(body("wait.jpg"))
+
+    async def work(bench: Bench) -> None:
+        await until(lambda: queue.late)
+        bench.consumer.stop()
+        await until(lambda: not bench.consumer.held)
+        await asyncio.sleep(0.1)
+        queue.go.set()
+        await bench.running
+        await asyncio.gather(*queue.late)
+
+    working(work, queue, Limits(in_flight=10, record_seconds=30, stop_seconds=1), visibility=1)
+    assert [seconds for _, seconds in queue.hidden] == [1, 0]
+
+
+@pytest.mark.parametrize("operation", ["delete", "hide"])
+def test_a_queue_that_does_not_answer_does_not_keep_the_worker_from_ending(
+    operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def never(*_: object) -> list[str]:
+        asked.set()
+        await asyncio.Event().wait()
+        return []
+
+    queue = MemoryQueue()
+    monkeypatch.setattr(queue, operation, never)
+    queue.send(body("good.jpg" if operation == "delete" else "wait.jpg"))
+
+    async def work(bench: Bench) -> None:
+        await until(lambda: bench.records.alone)
+        await bench.stopped()
+
+    working(work, queue, Limits(in_flight=10, record_seconds=30, stop_seconds=1))
+    assert asked.is_set()
+    assert len(queue.messages) == 1
 
 
 @pytest.mark.matrix(37)
@@ -283,5 +469,11 @@ def test_it_says_when_there_is_work_in_hand_and_when_there_is_none() -> None:
 def test_a_message_is_hidden_longer_each_time_and_never_too_long(count: int, chance: float) -> None:
     seconds = backoff(count, lambda: chance)
     assert 0 < seconds <= LONGEST_BACKOFF
-    assert seconds >= min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (min(count, 12) - 1)) / 2
+    assert seconds >= min(LONGEST_BACKOFF, FIRST_BACKOFF * GROWTH ** (min(count, 12) - 1)) * 2 / 3
     assert backoff(count + 1, lambda: 0.0) >= backoff(count, lambda: 0.0)
+
+
+def test_five_receives_outlast_a_quarter_of_an_hour_and_the_first_try_again_comes_within_a_minute() -> None:
+    assert sum(backoff(count, lambda: 0.0) for count in range(1, 5)) >= 15 * 60
+    assert sum(backoff(count, lambda: 1.0) for count in range(1, 5)) <= 30 * 60
+    assert backoff(1, lambda: 1.0) <= 60

@@ -22,7 +22,10 @@ import boto3
 from botocore.config import Config
 
 SOURCE, DESTINATION = "photos", "photos-resized"
-THUMBNAILER = Path(sys.executable).parent / "thumbnailer"
+THUMBNAILER = str(Path(sys.executable).parent / "thumbnailer")
+AS_INSTALLED = (THUMBNAILER, "worker")
+HASTY = (sys.executable, "-m", "tests.worker.hasty")
+"""What failed comes back while a test waits for it."""
 HANG_SECONDS = 120.0
 
 
@@ -148,13 +151,13 @@ def event(key: str, name: str = "ObjectCreated:Put", **object_: object) -> str:
 
 
 class WorkerProcess:
-    """`thumbnailer worker` as an operator starts it. Its log goes to a file."""
+    """`thumbnailer worker`, as an operator starts it unless told otherwise. Its log goes to a file."""
 
-    def __init__(self, env: Mapping[str, str], log: Path) -> None:
+    def __init__(self, env: Mapping[str, str], log: Path, command: Sequence[str] = AS_INSTALLED) -> None:
         self.log = log
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                [str(THUMBNAILER), "worker"],
+                command,
                 env=dict(env),
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -202,8 +205,8 @@ class WorkerProcess:
 
 
 @contextmanager
-def worker(env: Mapping[str, str], log: Path) -> Iterator[WorkerProcess]:
-    process = WorkerProcess(env, log)
+def worker(env: Mapping[str, str], log: Path, command: Sequence[str] = AS_INSTALLED) -> Iterator[WorkerProcess]:
+    process = WorkerProcess(env, log, command)
     try:
         yield process
     finally:

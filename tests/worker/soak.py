@@ -28,7 +28,7 @@ from rich.table import Table
 
 from bench.quality import SAMPLES
 from tests.faults import at_random, fault_proxy
-from tests.worker.running import Cloud, WorkerProcess, cloud, event
+from tests.worker.running import HASTY, Cloud, WorkerProcess, cloud, event
 
 VISIBILITY = 10
 NOTES = "_failed/"
@@ -154,7 +154,7 @@ def _send(aws: Cloud, world: World, chance: random.Random) -> None:
 def _workers(day: Day, env: dict[str, str], folder: Path, chance: random.Random, report: Report) -> Iterator[None]:
     """So many at a time; one that is killed is followed by another. In the end all are told to stop."""
     done = threading.Event()
-    running = [WorkerProcess(env, folder / f"worker{number}.log") for number in range(day.workers)]
+    running = [WorkerProcess(env, folder / f"worker{number}.log", HASTY) for number in range(day.workers)]
 
     def kill() -> None:
         pauses = [chance.uniform(1.0, 6.0) for _ in range(day.kills)]
@@ -165,7 +165,7 @@ def _workers(day: Day, env: dict[str, str], folder: Path, chance: random.Random,
             report.peak_rss_mb = max(report.peak_rss_mb, *map(_peak_rss_mb, running))
             running[victim].kill()
             report.killed += 1
-            running[victim] = WorkerProcess(env, running[victim].log)
+            running[victim] = WorkerProcess(env, running[victim].log, HASTY)
 
     killer = threading.Thread(target=kill)
     killer.start()

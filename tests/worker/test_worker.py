@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.crashing import PYTHONPATH, alive, children, waits
 from tests.servers import Answer, ScriptedServer
-from tests.worker.running import SOURCE, Cloud, WorkerProcess, cloud, event, until, worker
+from tests.worker.running import HASTY, SOURCE, Cloud, Depth, WorkerProcess, cloud, event, until, worker
 
 VISIBILITY = 4
 
@@ -101,6 +102,34 @@ def test_sigterm_under_load_loses_nothing_and_gives_back_at_once(
     assert lines(process)[-1]["message"] == "stopped"
 
 
+@pytest.mark.matrix(37)
+@pytest.mark.matrix(47)
+def test_sigterm_gives_back_at_once_what_does_not_end_in_time_be_it_in_a_thread_or_in_a_child(
+    scratch: Path, log: Path, samples: dict[str, bytes]
+) -> None:
+    """As many as are held at once, so that it waits for no more: moto goes on with a receive whose client has gone."""
+    keys = [f"wait-{number}.jpg" for number in range(20)]
+    given_back = Depth(visible=len(keys), held=0, dead=0)
+    settings = {"THUMBNAILER_IN_FLIGHT": "10", "THUMBNAILER_STOP_TIMEOUT": "5"}
+    with cloud(visibility=600) as aws:
+        env = aws.env | settings | {"TMPDIR": str(scratch), "PYTHONPATH": PYTHONPATH}
+        for key in keys:
+            aws.put(key, samples["rocket.jpg"])
+        aws.send([event(key) for key in keys])
+        with worker(env, log) as process:
+            until(lambda: waits(process.pid) and aws.depth().visible == 0)
+            assert process.terminate() == 0
+        assert aws.depth() == given_back
+        with worker(env, log) as process:
+            until(lambda: any(map(waits, children(process.pid))) and aws.depth().visible == 0)
+            started = children(process.pid)
+            assert process.terminate() == 0
+        assert aws.depth() == given_back
+        assert not any(map(alive, started))
+    assert [line["message"] for line in lines(process)].count("stopped") == 2
+    assert not list(scratch.iterdir())
+
+
 @pytest.mark.matrix(36)
 def test_sigkill_loses_nothing(aws: Cloud, env: dict[str, str], log: Path, samples: dict[str, bytes]) -> None:
     keys = [f"{number}.jpg" for number in range(100)]
@@ -142,11 +171,10 @@ def test_what_was_redriven_after_a_fix_ends_as_if_nothing_had_been(
     aws.put("a.jpg", samples["rocket.jpg"])
     aws.s3.delete_bucket(Bucket="photos-resized")
     aws.send([event("a.jpg")])
-    with worker(env, log):
+    with worker(env, log, HASTY):
         until(lambda: aws.depth().dead == 1)
-    aws.s3.create_bucket(Bucket="photos-resized")
-    aws.send(aws.dead_bodies())  # what `aws sqs start-message-move-task` does
-    with worker(env, log):
+        aws.s3.create_bucket(Bucket="photos-resized")
+        aws.send(aws.dead_bodies())  # what `aws sqs start-message-move-task` does
         until(lambda: aws.keys() == {"a.jpg"} and drained(aws))
 
 

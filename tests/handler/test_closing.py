@@ -1,0 +1,24 @@
+"""What is closed when the worker stops, and how long that may take."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from handler.worker import _closed
+
+
+def test_what_does_not_close_in_time_keeps_nothing_else_from_being_closed_and_not_the_worker_from_ending() -> None:
+    closed: list[str] = []
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    async def close() -> None:
+        async with AsyncExitStack() as stack:
+            stack.callback(closed.append, "what was opened first")
+            stack.push_async_callback(never)
+            await _closed(stack, asyncio.get_running_loop().time() + 0.01)
+
+    asyncio.run(asyncio.wait_for(close(), 20))
+    assert closed == ["what was opened first"]
