@@ -109,6 +109,29 @@ def test_a_cut_picture_is_shown_down_to_its_cut_from_half_of_its_rows_on(name: s
 
 @ENGINES
 @pytest.mark.matrix(4)
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("missing", [1, 2, 5, 10])
+def test_a_jpeg_without_its_last_bytes_is_shown_down_to_its_last_row(
+    missing: int, progressive: bool, engine: EngineName
+) -> None:
+    data = encoded(photo(), "JPEG", quality=95, progressive=progressive)
+    whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")
+    made = process(data[:-missing], ENGINE=engine, RENDITIONS="120x120:png")
+    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
+    assert rows_alike(made, whole) == 120
+
+
+def test_grey_that_was_there_before_a_jpeg_breaks_off_stays() -> None:
+    image = photo()
+    image.paste((128, 128, 128), (0, SIDE // 2, SIDE, SIDE))
+    data = encoded(image, "JPEG", quality=95)
+    whole, made = (process(source, RENDITIONS="120x120:png") for source in (data, data[:-3]))
+    assert made.outcome.damaged
+    assert rows_alike(made, whole) >= 110, "all but the last row of blocks"
+
+
+@ENGINES
+@pytest.mark.matrix(4)
 def test_a_progressive_jpeg_is_shown_as_its_scans_so_far_make_it(engine: EngineName) -> None:
     data = encoded(photo(), "JPEG", quality=95, progressive=True)
     whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")

@@ -49,15 +49,14 @@ def load(image: Image.Image, info: ImageInfo, errors: tuple[type[Exception], ...
     """
     noise = _noise_row(image)
     _prefill(image, noise)
-    if info.format is Format.JPEG and info.progressive:
-        _end_early(image)
+    surely = _ended_early(image, noise) if info.format is Format.JPEG else []
     try:
         image.load()
     except errors as error:
         if image._im is None:
             raise Corrupt("nothing of it can be decoded") from error
         image.tile = []  # type: ignore[attr-defined]  # what is there counts as all there is
-    return _completed(image, noise, interlaced=info.progressive and info.format is not Format.JPEG)
+    return _completed(image, noise, sum(surely), interlaced=info.progressive and info.format is not Format.JPEG)
 
 
 # --- which rows were decoded --------------------------------------------------------------------------------------
@@ -86,17 +85,38 @@ def _prefill(image: Image.Image, noise: Callable[[str], Image.Image]) -> None:
     image.load_prepare = prepare_with_noise  # type: ignore[attr-defined]
 
 
-def _end_early(image: Image.Image) -> None:
-    """An end where the file breaks off: libjpeg then shows what the scans so far add up to."""
+def _ended_early(image: Image.Image, noise: Callable[[str], Image.Image]) -> list[int]:
+    """An end where the file breaks off: libjpeg then shows what the scans so far add up to, and the last row of blocks
+    as far as it has bits for it. With grey for the rest, so it is noted how many rows it had written until then.
+    """
     file = image.fp  # type: ignore[attr-defined]
-    ends = iter([END_OF_IMAGE])
-    image.load_read = lambda size: file.read(size) or next(ends, b"")  # type: ignore[attr-defined]
+    surely: list[int] = []
+
+    def read(size: int) -> bytes:
+        data: bytes = file.read(size)
+        if data or surely:
+            return data
+        surely.append(_rows_written(image, noise))
+        return END_OF_IMAGE
+
+    image.load_read = read  # type: ignore[attr-defined]
+    return surely
 
 
-def _completed(image: Image.Image, noise: Callable[[str], Image.Image], interlaced: bool) -> Image.Image:
-    """What was not decoded painted over. Raises Corrupt where that is more than half."""
+def _rows_written(image: Image.Image, noise: Callable[[str], Image.Image]) -> int:
+    """How far from the top on there is no noise any more."""
+    written = Image.Image()._new(image.im)
+    missing = _missing_rows(_bytes(written), _bytes(noise(image.im.mode)), image.width, image.height, image.height)
+    return min(missing, default=image.height)
+
+
+def _completed(image: Image.Image, noise: Callable[[str], Image.Image], surely: int, interlaced: bool) -> Image.Image:
+    """What was not decoded painted over, the first `surely` rows apart from grey that is taken for no data.
+
+    Raises Corrupt where that is more than half.
+    """
     decoded_pixels = Image.Image()._new(image.im)
-    missing = _missing_rows(_bytes(decoded_pixels), _bytes(noise(image.im.mode)), image.width, image.height)
+    missing = _missing_rows(_bytes(decoded_pixels), _bytes(noise(image.im.mode)), image.width, image.height, surely)
     decoded = image.height - len(missing)
     if decoded < LEAST_SHARE * image.height:
         raise Corrupt(f"of its {image.height} rows {decoded} can be decoded; at least half are needed")
@@ -116,15 +136,17 @@ def _bytes(image: Image.Image) -> bytes:
     return (image.convert("L") if image.mode == "1" else image).tobytes()
 
 
-def _missing_rows(pixels: bytes, noise: bytes, width: int, height: int) -> list[int]:
+def _missing_rows(pixels: bytes, noise: bytes, width: int, height: int, surely: int) -> list[int]:
+    """Rows that still are noise, and from the bottom up those of grey, unless they are among the first `surely`."""
     stride = len(noise)
     rows = [pixels[start : start + stride] for start in range(0, stride * height, stride)]
     grey = next((number for number, row in enumerate(reversed(rows)) if not _is_grey(row)), height)
+    first_grey = max(surely, height - grey)
     looked_at = _tail_of(width, stride)
     return [
         number
         for number, row in enumerate(rows)
-        if number >= height - grey or all(row[at] == noise[at] for at in looked_at)
+        if number >= first_grey or all(row[at] == noise[at] for at in looked_at)
     ]
 
 
