@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.pictures import opened
 from tests.processing import Processed, process
+from tests.profiles import P3, rgb_profile
 from thumbnailer.engine import load_engine
 from thumbnailer.model import EngineName, Status
 
@@ -182,6 +183,18 @@ def test_junk_behind_the_end_is_said_and_padding_is_not(
     assert made.thumbnails == process(data, ENGINE=engine).thumbnails
 
 
+@ENGINES
+@pytest.mark.parametrize("share", [0.6, 0.7, 0.8, 0.9])
+def test_a_gif_that_breaks_off_has_no_end_whatever_its_pixels_look_like(share: float, engine: EngineName) -> None:
+    """Bytes that might be an end are found in any compressed data."""
+    noise = np.random.default_rng(4).integers(0, 256, (300, 300), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), "GIF")
+    cut = data[: int(len(data) * share)]
+    assert b"\0;" in cut
+    made = process(cut + b"x", ENGINE=engine)
+    assert str(made.outcome.detail).startswith("its end is missing")
+
+
 @pytest.mark.parametrize("appended", [SOURCES["grey.jpg"](), b"\0\0\0\x18ftypmp42 a moving picture", b"data SEFT"])
 def test_what_phones_append_to_a_jpeg_is_no_damage(appended: bytes) -> None:
     outcome = process(SOURCES["baseline.jpg"]() + appended).outcome
@@ -196,6 +209,20 @@ def test_a_scan_header_that_makes_no_sense_is_said(engine: EngineName) -> None:
     made = process(bytes(data), ENGINE=engine)
     assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
     assert made.outcome.detail == "a scan header that makes no sense"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "GIF"])
+@pytest.mark.parametrize("profile", [None, rgb_profile(P3)], ids=["plain", "profile"])
+def test_a_cut_picture_with_a_palette_is_shown_in_its_colours(kind: str, profile: bytes | None) -> None:
+    options = {"icc_profile": profile} if profile else {}
+    data = encoded(photo().quantize(64), kind, **options)
+    whole, made = (
+        process(source, ENGINE=EngineName.PILLOW, RENDITIONS="120x120:png")
+        for source in (data, data[: len(data) * 8 // 10])
+    )
+    assert (whole.outcome.engine, made.outcome.engine) == (EngineName.PILLOW, EngineName.PILLOW)
+    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
+    assert rows_alike(made, whole) >= 60
 
 
 @ENGINES

@@ -55,7 +55,8 @@ TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-SPACES: Final = {"L": icc.GREY, "RGB": icc.RGB, "CMYK": icc.CMYK}
+SPACES: Final = {"L": icc.GREY, "P": icc.RGB, "RGB": icc.RGB}
+"""By the base of a mode (`Image.getmodebase`): what a palette is made of are colours."""
 REDUCING_GAP: Final = 3.0  # as in the other engine
 FULL_CHROMA: Final = 90  # from this quality on, as in libvips
 SRGB: Final = ImageCms.createProfile("sRGB")
@@ -316,11 +317,13 @@ def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     colours = image.convert(image.mode[:-1]) if alpha else image
     if profile and alpha and icc.is_usable(profile, icc.GREY):
         colours = colours.convert("L")
+    if colours.mode not in ("L", "RGB", "CMYK"):
+        colours = colours.convert("RGB")
     if profile:
         colours = _transformed(colours, profile)
     if colours.mode == "CMYK":
         colours = _transformed(colours, _press_profile())
-    if colours.mode not in ("L", "RGB"):
+    if colours.mode == "CMYK":  # there is no such profile
         colours = colours.convert("RGB")
     if alpha is None:
         return colours

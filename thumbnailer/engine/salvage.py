@@ -29,10 +29,13 @@ MISSING_GREY: Final = (127, 128)
 END_OF_IMAGE: Final = b"\xff\xd9"
 WHITE: Final[dict[str, Any]] = {
     "CMYK": (0, 0, 0, 0),
+    "I": 65535,
     "I;16": 65535,
     "I;16B": 65535,
     "LA": (255, 0),
+    "LAB": (255, 128, 128),
     "RGBA": (0, 0, 0, 0),
+    "YCbCr": (255, 128, 128),
 }
 """In modes where it is not the largest value of every band; with alpha: nothing at all."""
 
@@ -120,15 +123,18 @@ def _completed(image: Image.Image, noise: Callable[[str], Image.Image], surely: 
     decoded = image.height - len(missing)
     if decoded < LEAST_SHARE * image.height:
         raise Corrupt(f"of its {image.height} rows {decoded} can be decoded; at least half are needed")
-    icc = image.info.get("icc_profile")
-    whole = image if image.mode != "P" else image.convert("RGBA" if "transparency" in image.info else "RGB")
+    kept = {name: image.info[name] for name in ("icc_profile", "transparency") if name in image.info}
+    whole = image
+    if image.mode in ("P", "PA"):
+        whole = image.convert("RGBA" if image.mode == "PA" or "transparency" in kept else "RGB")
+        kept.pop("transparency", None)  # it is in the pixels now
     for top in missing:
         row = (0, top, whole.width, top + 1)
         if interlaced and top:
             whole.paste(whole.crop((0, top - 1, whole.width, top)), row)
         else:
             whole.paste(WHITE.get(whole.mode, "white"), row)
-    whole.info = {"icc_profile": icc} if icc else {}
+    whole.info = kept
     return whole
 
 
