@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, features
 from tests.bombs import saved
 from tests.corpus import CORPUS, needs_corpus
 from tests.pictures import opened
-from tests.processing import Processed, process
+from tests.processing import Processed, process_by
 from tests.profiles import (
     ADOBE_RGB,
     GREY_GAMMA,
@@ -78,8 +78,8 @@ def patches(made: Processed) -> Array:
     return np.asarray(image).astype(float)[10:40:20, 10:80:20].reshape(8, 4) / 255
 
 
-def made(data: bytes, engine: EngineName) -> Processed:
-    return process(data, ENGINE=engine, RENDITIONS="80x40:png")
+def made(data: bytes, engine: EngineName, renditions: str = "80x40:png") -> Processed:
+    return process_by(engine, data, RENDITIONS=renditions)
 
 
 def check(data: bytes, engine: EngineName, expected: Array, near: float = NEAR) -> None:
@@ -224,7 +224,7 @@ def test_a_real_picture_looks_as_it_does_converted_as_a_whole(name: str, engine:
         profile = image.info.get("icc_profile") or (press_profile() if image.mode == "CMYK" else b"")
         whole = converted(image, profile) if profile else image.convert("RGB")
         whole.thumbnail((100, 100), Image.Resampling.LANCZOS)
-    result = process(data, ENGINE=engine, RENDITIONS="100x100:png")
+    result = made(data, engine, "100x100:png")
     found = np.asarray(opened(result.thumbnails[0]).convert("RGB")).astype(float) / 255
     expected = np.asarray(whole.convert("RGB").resize(found.shape[1::-1])).astype(float) / 255
     assert difference(found, expected).mean() <= NEAR
