@@ -166,8 +166,26 @@ def test_a_picture_that_really_is_grey_below_is_not_damaged(engine: EngineName) 
     image = photo()
     image.paste((128, 128, 128), (0, SIDE // 4, SIDE, SIDE))
     made = process(encoded(image, "JPEG", quality=95), ENGINE=engine, RENDITIONS="120x120:png")
-    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, False)
+    assert (made.outcome.status, made.outcome.damaged, made.outcome.engine) == (Status.STORED, False, engine)
     assert np.abs(pixels(made.thumbnails[0])[60:] - 128).max() < 3
+
+
+@pytest.mark.parametrize("engine", ["auto", "pillow"])
+def test_a_jpeg_that_lacks_bytes_within_is_shown_and_said_to_be_damaged(engine: str) -> None:
+    data = encoded(photo(), "JPEG", quality=95)
+    at = len(data) * 7 // 10
+    made = process(data[:at] + data[at + 300 :], ENGINE=engine, RENDITIONS="120x120:png")
+    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
+    assert rows_alike(made, process(data, RENDITIONS="120x120:png")) >= 78
+
+
+def test_what_libjpeg_warns_libvips_of_is_said() -> None:
+    data = bytearray(encoded(photo(), "JPEG", quality=95, restart_marker_rows=1))
+    at = data.index(b"\xff\xd2") + 20
+    data[at : at + 300] = b"\x11" * 300
+    made = process(bytes(data), ENGINE=EngineName.VIPS)
+    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
+    assert made.outcome.detail == "corrupt data within it, as libjpeg warns"
 
 
 @ENGINES

@@ -213,8 +213,7 @@ def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     number = 0
     for number, frame in enumerate(frames, 1):  # noqa: B007
         frame.load()
-        if salvage.is_cut(frame, plan.info):
-            raise Corrupt("it may break off: its last row is the grey that stands for missing data")
+        salvage.refuse_cut(frame, plan.info)
         yield frame
     if number < plan.frames:
         raise Corrupt(f"{number} of its {plan.frames} frames can be decoded")

@@ -12,12 +12,15 @@ import struct
 from collections.abc import Callable, Iterator
 from functools import cache
 from io import BytesIO
+from mmap import ACCESS_READ, mmap
 from typing import Any, Final
 
 from PIL import Image
 
-from thumbnailer.errors import Corrupt
+from thumbnailer.errors import Corrupt, CutShort
 from thumbnailer.model import Format, ImageInfo
+from thumbnailer.probe.head import Head
+from thumbnailer.probe.jpeg import scan_start
 
 LEAST_SHARE: Final = 0.5
 ROW_BY_ROW: Final = frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP, Format.TIFF, Format.BMP, Format.ICO})
@@ -26,7 +29,13 @@ TAIL: Final = 128
 """Pixels at a row's end that tell whether the row was finished: rows are written from left to right."""
 MISSING_GREY: Final = (127, 128)
 """What libjpeg makes of rows without data, as it is and inverted."""
+LAST_PIXELS: Final = 4
+"""As many of them, of full size, tell whether grey is looked into: they are of one block."""
 END_OF_IMAGE: Final = b"\xff\xd9"
+NO_TELLING: Final = (b"\xff\xdd\0\4", b"\xff\xc9")
+"""Restart markers: a decoder skips what stands in front of the next one. Arithmetic coding leaves out last zeros."""
+MORE_DATA: Final = random.Random(2).randbytes(1 << 14).replace(b"\xff", b"\0")  # noqa: S311
+"""For a scan; no marker is in it."""
 WHITE: Final[dict[str, Any]] = {
     "CMYK": (0, 0, 0, 0),
     "I": 65535,
@@ -40,9 +49,48 @@ WHITE: Final[dict[str, Any]] = {
 """In modes where it is not the largest value of every band; with alpha: nothing at all."""
 
 
-def is_cut(image: Image.Image, info: ImageInfo) -> bool:
-    """Whether a loaded JPEG ends in the grey that libjpeg puts where data is missing, without saying so."""
-    return info.format is Format.JPEG and _is_grey(image.crop((0, image.height - 1, *image.size)).tobytes())
+def refuse_cut(image: Image.Image, info: ImageInfo) -> None:
+    """Raises Corrupt of a loaded JPEG that ends in the grey that libjpeg puts where data is missing, without saying so.
+
+    Of grey in its last pixels, which any picture may have, it makes sure by decoding it once more where that tells.
+    """
+    across = max(1, LAST_PIXELS * image.width // info.width)
+    if info.format is not Format.JPEG or not _is_grey(_last_row(image, across)):
+        return
+    runs_out = None if info.progressive else _runs_out(image.filename)  # type: ignore[attr-defined]
+    if runs_out:
+        raise CutShort("its data ends before its pixels do")
+    if runs_out is None and _is_grey(_last_row(image, image.width)):
+        raise Corrupt("it may break off: its last row is the grey that stands for missing data")
+
+
+def _last_row(image: Image.Image, across: int) -> bytes:
+    return image.crop((image.width - across, image.height - 1, *image.size)).tobytes()
+
+
+def _runs_out(path: str) -> bool | None:
+    """Whether more data in front of its end makes other pixels of a JPEG of one scan; None where that cannot be told.
+
+    It is decoded at an eighth of its size.
+    """
+    with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        with memoryview(data) as view:
+            start = scan_start(Head(view, len(view)))
+        end = data.find(END_OF_IMAGE, start)
+        if end < 0 or any(mark in data[:start] for mark in NO_TELLING):
+            return None
+    with Image.open(path, formats=["JPEG"]) as image:
+        image.draft(None, (1, 1))
+        more = iter([MORE_DATA] * (1 + image.width * image.height * 64 // len(MORE_DATA)))
+        scan: Any = image.fp
+
+        def read(size: int) -> bytes:
+            data: bytes = scan.read(min(size, end - scan.tell()))
+            return data or next(more, END_OF_IMAGE)
+
+        image.load_read = read  # type: ignore[attr-defined]
+        image.load()
+        return not _is_grey(_last_row(image, 1))
 
 
 def load(image: Image.Image, info: ImageInfo, errors: tuple[type[Exception], ...]) -> Image.Image:
@@ -52,7 +100,7 @@ def load(image: Image.Image, info: ImageInfo, errors: tuple[type[Exception], ...
     """
     noise = _noise_row(image)
     _prefill(image, noise)
-    surely = _ended_early(image, noise) if info.format is Format.JPEG else []
+    surely = _ended_early(image, noise, info) if info.format is Format.JPEG else []
     try:
         image.load()
     except errors as error:
@@ -88,7 +136,7 @@ def _prefill(image: Image.Image, noise: Callable[[str], Image.Image]) -> None:
     image.load_prepare = prepare_with_noise  # type: ignore[attr-defined]
 
 
-def _ended_early(image: Image.Image, noise: Callable[[str], Image.Image]) -> list[int]:
+def _ended_early(image: Image.Image, noise: Callable[[str], Image.Image], info: ImageInfo) -> list[int]:
     """An end where the file breaks off: libjpeg then shows what the scans so far add up to, and the last row of blocks
     as far as it has bits for it. With grey for the rest, so it is noted how many rows it had written until then.
     """
@@ -99,7 +147,7 @@ def _ended_early(image: Image.Image, noise: Callable[[str], Image.Image]) -> lis
         data: bytes = file.read(size)
         if data or surely:
             return data
-        surely.append(_rows_written(image, noise))
+        surely.append(0 if info.progressive else _rows_written(image, noise))
         return END_OF_IMAGE
 
     image.load_read = read  # type: ignore[attr-defined]
@@ -123,7 +171,9 @@ def _completed(image: Image.Image, noise: Callable[[str], Image.Image], surely: 
     decoded = image.height - len(missing)
     if decoded < LEAST_SHARE * image.height:
         raise Corrupt(f"of its {image.height} rows {decoded} can be decoded; at least half are needed")
-    kept = {name: image.info[name] for name in ("icc_profile", "transparency") if name in image.info}
+    kept: dict[str | tuple[int, int], Any] = {
+        name: image.info[name] for name in ("icc_profile", "transparency") if name in image.info
+    }
     whole = image
     if image.mode in ("P", "PA"):
         whole = image.convert("RGBA" if image.mode == "PA" or "transparency" in kept else "RGB")
