@@ -6,6 +6,7 @@ a conversion of the whole picture by Little CMS.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -15,10 +16,10 @@ import pytest
 import pyvips
 from PIL import Image, ImageCms, features
 
-from tests.bombs import saved
+from tests.bombs import png, saved
 from tests.corpus import CORPUS, needs_corpus
 from tests.pictures import opened
-from tests.processing import Processed, process_by
+from tests.processing import Processed, process, process_by
 from tests.profiles import (
     ADOBE_RGB,
     GREY_GAMMA,
@@ -173,6 +174,36 @@ def test_one_transparent_colour_of_an_rgb_png_is_transparent(engine: EngineName)
     assert [round(alpha) for alpha in found[:, 3]] == [1, 1, 0, 1, 1, 1, 1, 1]
     seen = found[:, 3] > 0
     assert difference(found[seen, :3], PATCHES[seen] / 255).max() <= NEAR
+
+
+DEEP_GREYS = (257 * GREYS.astype(np.uint16)) + np.array([0, 0, 0, 1, 0, 0, 0, 0], np.uint16)
+DEEP_GREYS[2] = DEEP_GREYS[3] - 1
+
+
+def keyed_png(values: Any, colour: int, key: Any) -> bytes:
+    """Patches of sixteen bits a sample, of which one value is transparent."""
+    grid = np.asarray(values).reshape(2, 4, -1).repeat(100, 0).repeat(100, 1).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in grid)
+    chunks = png.chunk(b"tRNS", np.asarray(key).astype(">u2").tobytes()) + png.chunk(b"IDAT", zlib.compress(rows))
+    return png.header(400, 200, 16, colour) + chunks + png.chunk(b"IEND")
+
+
+def test_one_transparent_grey_of_sixteen_bits_is_transparent_and_its_neighbour_is_not(engine: EngineName) -> None:
+    found = patches(made(keyed_png(DEEP_GREYS, png.GREY, DEEP_GREYS[2]), engine))
+    assert [round(alpha) for alpha in found[:, 3]] == [1, 1, 0, 1, 1, 1, 1, 1]
+    seen = found[:, 3] > 0
+    assert difference(found[seen, :3], np.repeat(DEEP_GREYS[seen, None] / 65535, 3, axis=1)).max() <= NEAR
+
+
+def test_one_transparent_colour_of_sixteen_bits_is_for_libvips_whatever_is_preferred(engine: EngineName) -> None:
+    colours = 257 * PATCHES.astype(np.uint16)
+    colours[3] = colours[2] + np.array([1, 0, 0], np.uint16)
+    result = process(keyed_png(colours, png.RGB, colours[2]), ENGINE=engine, RENDITIONS="80x40:png")
+    assert result.outcome.engine is EngineName.VIPS
+    found = patches(result)
+    assert [round(alpha) for alpha in found[:, 3]] == [1, 1, 0, 1, 1, 1, 1, 1]
+    seen = found[:, 3] > 0
+    assert difference(found[seen, :3], colours[seen] / 65535).max() <= NEAR
 
 
 def converted(image: Image.Image, profile: bytes) -> Image.Image:

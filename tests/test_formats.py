@@ -76,7 +76,7 @@ def test_an_svg_with_entities_from_a_file_or_that_draws_for_ever_is_refused() ->
 @pytest.mark.parametrize("options", [[], ["-progressive"]], ids=["sequential", "progressive"])
 @pytest.mark.parametrize("engine", ["auto", *EngineName])
 def test_a_jpeg_in_arithmetic_coding_is_read_by_the_engine_that_can(options: list[str], engine: str) -> None:
-    """Pillow's decoder takes a file piece by piece, which libjpeg cannot do with this coding: only small ones are one."""
+    """Pillow's decoder takes a file piece by piece, which libjpeg cannot do with this coding."""
     noise = Image.fromarray(np.random.default_rng(5).integers(60, 200, (400, 400), dtype=np.uint8))
     source = BytesIO()
     noise.save(source, "PPM")
@@ -87,7 +87,7 @@ def test_a_jpeg_in_arithmetic_coding_is_read_by_the_engine_that_can(options: lis
     assert (made.outcome.status, made.outcome.damaged, made.outcome.engine) == (Status.STORED, False, EngineName.VIPS)
     reference = noise.resize((100, 100), Image.Resampling.LANCZOS)
     wrong = np.abs(np.asarray(opened(made.thumbnails[0]).convert("L")).astype(int) - np.asarray(reference))
-    assert wrong.mean() < 2
+    assert wrong.mean() < 3
 
 
 @needs_jxl

@@ -257,7 +257,7 @@ def _resized(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[tuple[Im
 def _resizable(image: Image.Image) -> Image.Image:
     """The decoded picture in a mode that can be resampled: bits and palettes cannot."""
     if image.mode == "P" or "transparency" in image.info:
-        return image.convert("RGBA" if "transparency" in image.info else "RGB")
+        return _with_transparency(image)
     if image.mode == "PA":
         return image.convert("RGBA")
     if image.mode.startswith("I"):
@@ -267,6 +267,22 @@ def _resizable(image: Image.Image) -> Image.Image:
     if image.mode == "1":
         return image.convert("L")
     return image
+
+
+def _with_transparency(image: Image.Image) -> Image.Image:
+    if image.mode == "I;16":
+        return _without_key(image, image.info["transparency"])
+    return image.convert("RGBA" if "transparency" in image.info else "RGB")
+
+
+def _without_key(image: Image.Image, key: int) -> Image.Image:
+    """Sixteen bits of grey, of which one value is transparent. Pillow would compare it with eight of them."""
+    lower, upper = Image.frombytes("LA", image.size, image.tobytes()).split()  # two bytes a pixel, the lower one first
+    alpha = upper.point([255 * (value != key >> 8) for value in range(256)])
+    alpha.paste(255, mask=lower.point([255 * (value != key & 255) for value in range(256)]))
+    grey = Image.merge("LA", (upper, alpha))
+    grey.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    return grey
 
 
 def _thumbnail(image: Image.Image, plan: Plan, target: Target) -> Image.Image:
