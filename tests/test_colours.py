@@ -261,6 +261,20 @@ def test_a_real_picture_looks_as_it_does_converted_as_a_whole(name: str, engine:
     assert difference(found, expected).mean() <= NEAR
 
 
+@pytest.mark.parametrize("missing", [2, 3])
+def test_a_profile_of_several_segments_of_which_one_is_missing_is_ignored(missing: int, engine: EngineName) -> None:
+    """The tags are all in the first one."""
+    profile = rgb_profile(P3)
+    long = (len(profile) + 140_000).to_bytes(4) + profile[4:] + bytes(140_000)
+    data = saved(picture(PATCHES, "RGB"), "JPEG", icc_profile=long, **LOSSLESS["JPEG"])
+    check(data, engine, in_srgb(P3))
+    at = data.index(b"ICC_PROFILE\0" + bytes([missing])) - 4
+    length = int.from_bytes(data[at + 2 : at + 4])
+    result = made(data[:at] + data[at + 2 + length :], engine)
+    assert result.outcome.profile_ignored
+    assert difference(patches(result)[:, :3], PATCHES / 255).max() <= NEAR
+
+
 VALID = {"RGB": rgb_profile(P3), "L": grey_profile(), "CMYK": press_profile()}
 BROKEN: dict[str, Callable[[bytes], bytes]] = {
     "no profile at all": lambda profile: b"no profile at all",
