@@ -122,6 +122,19 @@ def test_a_jpeg_without_its_last_bytes_is_shown_down_to_its_last_row(
     assert rows_alike(made, whole) == 120
 
 
+@ENGINES
+@pytest.mark.matrix(4)
+def test_a_progressive_jpeg_may_break_off_within_a_table_or_the_header_of_a_scan(engine: EngineName) -> None:
+    data = encoded(photo(), "JPEG", quality=95, progressive=True)
+    whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")
+    last_scan = data.rindex(b"\xff\xda")
+    last_table = data.rindex(b"\xff\xc4", 0, last_scan)
+    for cut in range(last_table + 1, last_scan + 11):
+        made = process(data[:cut], ENGINE=engine, RENDITIONS="120x120:png")
+        assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
+        assert rows_alike(made, whole) == 120
+
+
 def test_grey_that_was_there_before_a_jpeg_breaks_off_stays() -> None:
     image = photo()
     image.paste((128, 128, 128), (0, SIDE // 2, SIDE, SIDE))

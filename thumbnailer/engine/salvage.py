@@ -32,6 +32,7 @@ MISSING_GREY: Final = (127, 128)
 LAST_PIXELS: Final = 4
 """As many of them, of full size, tell whether grey is looked into: they are of one block."""
 END_OF_IMAGE: Final = b"\xff\xd9"
+SEGMENTS_BETWEEN_SCANS: Final = (b"\xff\xc4", b"\xff\xda")
 NO_TELLING: Final = (b"\xff\xdd\0\4", b"\xff\xc9")
 """Restart markers: a decoder skips what stands in front of the next one. Arithmetic coding leaves out last zeros."""
 MORE_DATA: Final = random.Random(2).randbytes(1 << 14).replace(b"\xff", b"\0")  # noqa: S311
@@ -141,10 +142,11 @@ def _ended_early(image: Image.Image, noise: Callable[[str], Image.Image], info: 
     as far as it has bits for it. With grey for the rest, so it is noted how many rows it had written until then.
     """
     file = image.fp  # type: ignore[attr-defined]
+    end = _end_of_segments(image.filename)  # type: ignore[attr-defined]
     surely: list[int] = []
 
     def read(size: int) -> bytes:
-        data: bytes = file.read(size)
+        data: bytes = file.read(min(size, end - file.tell()))
         if data or surely:
             return data
         surely.append(0 if info.progressive else _rows_written(image, noise))
@@ -152,6 +154,16 @@ def _ended_early(image: Image.Image, noise: Callable[[str], Image.Image], info: 
 
     image.load_read = read  # type: ignore[attr-defined]
     return surely
+
+
+def _end_of_segments(path: str) -> int:
+    """Where a table or a scan's header begins that the file breaks off within, else where the file ends: libjpeg would
+    take an end marker for a part of it, and refuse the whole.
+    """
+    with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        last = max(data.rfind(marker) for marker in SEGMENTS_BETWEEN_SCANS)
+        length = max(2, int.from_bytes(data[last + 2 : last + 4]))
+        return last if last >= 0 and last + 2 + length > len(data) else len(data)
 
 
 def _rows_written(image: Image.Image, noise: Callable[[str], Image.Image]) -> int:
