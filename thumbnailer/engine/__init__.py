@@ -84,8 +84,8 @@ def load_engine(name: EngineName) -> Engine:
 
 
 Load = Callable[[EngineName], Engine]
-LIBJPEG_WARNING: Final = "Corrupt JPEG data"
-"""How libjpeg's warnings begin that tell of damage (its jerror.h)."""
+OF_DAMAGED_PIXELS: Final = ("premature end of data segment", "bad Huffman code")
+"""libjpeg's warnings (its jerror.h) that are never of bytes in the header, which no pixel depends on."""
 
 
 def render(load: Load, path: str, plan: Plan) -> Rendering:
@@ -118,7 +118,8 @@ def render_second(load: Load, path: str, plan: Plan, error: Corrupt) -> Renderin
 
 def _warning(error: Corrupt) -> str:
     """What libvips refused and Pillow, with the same libjpeg, decodes without a word."""
-    return "corrupt data within it, as libjpeg warns" if LIBJPEG_WARNING in str(error) else ""
+    message = str(error)
+    return next((f"libjpeg warns of {warning}" for warning in OF_DAMAGED_PIXELS if warning in message), "")
 
 
 def _rendered(load: Load, name: EngineName, path: str, plan: Plan) -> Rendering:

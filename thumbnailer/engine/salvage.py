@@ -19,8 +19,6 @@ from PIL import Image
 
 from thumbnailer.errors import Corrupt, CutShort
 from thumbnailer.model import Format, ImageInfo
-from thumbnailer.probe.head import Head
-from thumbnailer.probe.jpeg import scan_start
 
 LEAST_SHARE: Final = 0.5
 ROW_BY_ROW: Final = frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP, Format.TIFF, Format.BMP, Format.ICO})
@@ -74,6 +72,9 @@ def _runs_out(path: str) -> bool | None:
 
     It is decoded at an eighth of its size.
     """
+    from thumbnailer.probe.head import Head  # not for a picture in a process of its own: few have any need of it
+    from thumbnailer.probe.jpeg import scan_start
+
     with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         with memoryview(data) as view:
             start = scan_start(Head(view, len(view)))
