@@ -6,6 +6,7 @@ a conversion of the whole picture by Little CMS.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -15,10 +16,10 @@ import pytest
 import pyvips
 from PIL import Image, ImageCms, features
 
-from tests.bombs import saved
+from tests.bombs import png, saved
 from tests.corpus import CORPUS, needs_corpus
 from tests.pictures import opened
-from tests.processing import Processed, process
+from tests.processing import Processed, process, process_by
 from tests.profiles import (
     ADOBE_RGB,
     GREY_GAMMA,
@@ -78,8 +79,8 @@ def patches(made: Processed) -> Array:
     return np.asarray(image).astype(float)[10:40:20, 10:80:20].reshape(8, 4) / 255
 
 
-def made(data: bytes, engine: EngineName) -> Processed:
-    return process(data, ENGINE=engine, RENDITIONS="80x40:png")
+def made(data: bytes, engine: EngineName, renditions: str = "80x40:png") -> Processed:
+    return process_by(engine, data, RENDITIONS=renditions)
 
 
 def check(data: bytes, engine: EngineName, expected: Array, near: float = NEAR) -> None:
@@ -175,6 +176,36 @@ def test_one_transparent_colour_of_an_rgb_png_is_transparent(engine: EngineName)
     assert difference(found[seen, :3], PATCHES[seen] / 255).max() <= NEAR
 
 
+DEEP_GREYS = (257 * GREYS.astype(np.uint16)) + np.array([0, 0, 0, 1, 0, 0, 0, 0], np.uint16)
+DEEP_GREYS[2] = DEEP_GREYS[3] - 1
+
+
+def keyed_png(values: Any, colour: int, key: Any) -> bytes:
+    """Patches of sixteen bits a sample, of which one value is transparent."""
+    grid = np.asarray(values).reshape(2, 4, -1).repeat(100, 0).repeat(100, 1).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in grid)
+    chunks = png.chunk(b"tRNS", np.asarray(key).astype(">u2").tobytes()) + png.chunk(b"IDAT", zlib.compress(rows))
+    return png.header(400, 200, 16, colour) + chunks + png.chunk(b"IEND")
+
+
+def test_one_transparent_grey_of_sixteen_bits_is_transparent_and_its_neighbour_is_not(engine: EngineName) -> None:
+    found = patches(made(keyed_png(DEEP_GREYS, png.GREY, DEEP_GREYS[2]), engine))
+    assert [round(alpha) for alpha in found[:, 3]] == [1, 1, 0, 1, 1, 1, 1, 1]
+    seen = found[:, 3] > 0
+    assert difference(found[seen, :3], np.repeat(DEEP_GREYS[seen, None] / 65535, 3, axis=1)).max() <= NEAR
+
+
+def test_one_transparent_colour_of_sixteen_bits_is_for_libvips_whatever_is_preferred(engine: EngineName) -> None:
+    colours = 257 * PATCHES.astype(np.uint16)
+    colours[3] = colours[2] + np.array([1, 0, 0], np.uint16)
+    result = process(keyed_png(colours, png.RGB, colours[2]), ENGINE=engine, RENDITIONS="80x40:png")
+    assert result.outcome.engine is EngineName.VIPS
+    found = patches(result)
+    assert [round(alpha) for alpha in found[:, 3]] == [1, 1, 0, 1, 1, 1, 1, 1]
+    seen = found[:, 3] > 0
+    assert difference(found[seen, :3], colours[seen] / 65535).max() <= NEAR
+
+
 def converted(image: Image.Image, profile: bytes) -> Image.Image:
     """All of it, by Little CMS: relative colorimetric, black to black."""
     source = ImageCms.ImageCmsProfile(BytesIO(profile))
@@ -224,10 +255,24 @@ def test_a_real_picture_looks_as_it_does_converted_as_a_whole(name: str, engine:
         profile = image.info.get("icc_profile") or (press_profile() if image.mode == "CMYK" else b"")
         whole = converted(image, profile) if profile else image.convert("RGB")
         whole.thumbnail((100, 100), Image.Resampling.LANCZOS)
-    result = process(data, ENGINE=engine, RENDITIONS="100x100:png")
+    result = made(data, engine, "100x100:png")
     found = np.asarray(opened(result.thumbnails[0]).convert("RGB")).astype(float) / 255
     expected = np.asarray(whole.convert("RGB").resize(found.shape[1::-1])).astype(float) / 255
     assert difference(found, expected).mean() <= NEAR
+
+
+@pytest.mark.parametrize("missing", [2, 3])
+def test_a_profile_of_several_segments_of_which_one_is_missing_is_ignored(missing: int, engine: EngineName) -> None:
+    """The tags are all in the first one."""
+    profile = rgb_profile(P3)
+    long = (len(profile) + 140_000).to_bytes(4) + profile[4:] + bytes(140_000)
+    data = saved(picture(PATCHES, "RGB"), "JPEG", icc_profile=long, **LOSSLESS["JPEG"])
+    check(data, engine, in_srgb(P3))
+    at = data.index(b"ICC_PROFILE\0" + bytes([missing])) - 4
+    length = int.from_bytes(data[at + 2 : at + 4])
+    result = made(data[:at] + data[at + 2 + length :], engine)
+    assert result.outcome.profile_ignored
+    assert difference(patches(result)[:, :3], PATCHES / 255).max() <= NEAR
 
 
 VALID = {"RGB": rgb_profile(P3), "L": grey_profile(), "CMYK": press_profile()}

@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.pictures import opened
 from tests.processing import Processed, process
+from tests.profiles import P3, rgb_profile
 from thumbnailer.engine import load_engine
 from thumbnailer.model import EngineName, Status
 
@@ -109,6 +110,42 @@ def test_a_cut_picture_is_shown_down_to_its_cut_from_half_of_its_rows_on(name: s
 
 @ENGINES
 @pytest.mark.matrix(4)
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("missing", [1, 2, 5, 10])
+def test_a_jpeg_without_its_last_bytes_is_shown_down_to_its_last_row(
+    missing: int, progressive: bool, engine: EngineName
+) -> None:
+    data = encoded(photo(), "JPEG", quality=95, progressive=progressive)
+    whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")
+    made = process(data[:-missing], ENGINE=engine, RENDITIONS="120x120:png")
+    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
+    assert rows_alike(made, whole) == 120
+
+
+@ENGINES
+@pytest.mark.matrix(4)
+def test_a_progressive_jpeg_may_break_off_within_a_table_or_the_header_of_a_scan(engine: EngineName) -> None:
+    data = encoded(photo(), "JPEG", quality=95, progressive=True)
+    whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")
+    last_scan = data.rindex(b"\xff\xda")
+    last_table = data.rindex(b"\xff\xc4", 0, last_scan)
+    for cut in range(last_table + 1, last_scan + 11):
+        made = process(data[:cut], ENGINE=engine, RENDITIONS="120x120:png")
+        assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
+        assert rows_alike(made, whole) == 120
+
+
+def test_grey_that_was_there_before_a_jpeg_breaks_off_stays() -> None:
+    image = photo()
+    image.paste((128, 128, 128), (0, SIDE // 2, SIDE, SIDE))
+    data = encoded(image, "JPEG", quality=95)
+    whole, made = (process(source, RENDITIONS="120x120:png") for source in (data, data[:-3]))
+    assert made.outcome.damaged
+    assert rows_alike(made, whole) >= 110, "all but the last row of blocks"
+
+
+@ENGINES
+@pytest.mark.matrix(4)
 def test_a_progressive_jpeg_is_shown_as_its_scans_so_far_make_it(engine: EngineName) -> None:
     data = encoded(photo(), "JPEG", quality=95, progressive=True)
     whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")
@@ -142,8 +179,29 @@ def test_a_picture_that_really_is_grey_below_is_not_damaged(engine: EngineName) 
     image = photo()
     image.paste((128, 128, 128), (0, SIDE // 4, SIDE, SIDE))
     made = process(encoded(image, "JPEG", quality=95), ENGINE=engine, RENDITIONS="120x120:png")
-    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, False)
+    assert (made.outcome.status, made.outcome.damaged, made.outcome.engine) == (Status.STORED, False, engine)
     assert np.abs(pixels(made.thumbnails[0])[60:] - 128).max() < 3
+
+
+@pytest.mark.parametrize("engine", ["auto", "pillow"])
+def test_a_jpeg_that_lacks_bytes_within_is_shown_and_said_to_be_damaged(engine: str) -> None:
+    data = encoded(photo(), "JPEG", quality=95)
+    at = len(data) * 7 // 10
+    made = process(data[:at] + data[at + 300 :], ENGINE=engine, RENDITIONS="120x120:png")
+    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
+    assert rows_alike(made, process(data, RENDITIONS="120x120:png")) >= 78
+
+
+def test_what_libjpeg_warns_libvips_of_is_said_if_it_is_of_pixels() -> None:
+    data = bytearray(encoded(photo(), "JPEG", quality=95, restart_marker_rows=1))
+    at = data.index(b"\xff\xd2") + 20
+    data[at : at + 300] = b"\xaa" * 300
+    made = process(bytes(data), ENGINE=EngineName.VIPS)
+    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
+    assert made.outcome.detail == "libjpeg warns of premature end of data segment"
+    whole = encoded(photo(), "JPEG", quality=95)
+    made = process(whole.replace(b"\xff\xdb", b"junk\xff\xdb", 1), ENGINE=EngineName.VIPS)
+    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, False)
 
 
 @ENGINES
@@ -157,6 +215,18 @@ def test_junk_behind_the_end_is_said_and_padding_is_not(
     assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, damaged)
     assert made.outcome.detail == ("junk after its end" if damaged else None)
     assert made.thumbnails == process(data, ENGINE=engine).thumbnails
+
+
+@ENGINES
+@pytest.mark.parametrize("share", [0.6, 0.7, 0.8, 0.9])
+def test_a_gif_that_breaks_off_has_no_end_whatever_its_pixels_look_like(share: float, engine: EngineName) -> None:
+    """Bytes that might be an end are found in any compressed data."""
+    noise = np.random.default_rng(4).integers(0, 256, (300, 300), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), "GIF")
+    cut = data[: int(len(data) * share)]
+    assert b"\0;" in cut
+    made = process(cut + b"x", ENGINE=engine)
+    assert str(made.outcome.detail).startswith("its end is missing")
 
 
 @pytest.mark.parametrize("appended", [SOURCES["grey.jpg"](), b"\0\0\0\x18ftypmp42 a moving picture", b"data SEFT"])
@@ -173,6 +243,20 @@ def test_a_scan_header_that_makes_no_sense_is_said(engine: EngineName) -> None:
     made = process(bytes(data), ENGINE=engine)
     assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
     assert made.outcome.detail == "a scan header that makes no sense"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "GIF"])
+@pytest.mark.parametrize("profile", [None, rgb_profile(P3)], ids=["plain", "profile"])
+def test_a_cut_picture_with_a_palette_is_shown_in_its_colours(kind: str, profile: bytes | None) -> None:
+    options = {"icc_profile": profile} if profile else {}
+    data = encoded(photo().quantize(64), kind, **options)
+    whole, made = (
+        process(source, ENGINE=EngineName.PILLOW, RENDITIONS="120x120:png")
+        for source in (data, data[: len(data) * 8 // 10])
+    )
+    assert (whole.outcome.engine, made.outcome.engine) == (EngineName.PILLOW, EngineName.PILLOW)
+    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
+    assert rows_alike(made, whole) >= 60
 
 
 @ENGINES

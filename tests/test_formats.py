@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
+from shutil import which
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from PIL import Image
 
 from tests.pictures import opened
 from tests.processing import Processed, process
-from thumbnailer.model import Status
+from thumbnailer.model import EngineName, Status
 
 needs_jxl = pytest.mark.skipif(find_spec("pylibjxl") is None, reason="pylibjxl (the extra `jxl`) is not installed")
 
@@ -67,6 +70,24 @@ def test_an_svg_with_entities_from_a_file_or_that_draws_for_ever_is_refused() ->
     endless = drawing(f'<defs><g id="g0"><rect width="9" height="9"/></g>{uses}</defs><use xlink:href="#g8"/>')
     for data in (outside, endless):
         assert svg(data).outcome.reason == "corrupt"
+
+
+@pytest.mark.skipif(which("cjpeg") is None, reason="cjpeg (libjpeg-turbo-progs) is not installed")
+@pytest.mark.parametrize("options", [[], ["-progressive"]], ids=["sequential", "progressive"])
+@pytest.mark.parametrize("engine", ["auto", *EngineName])
+def test_a_jpeg_in_arithmetic_coding_is_read_by_the_engine_that_can(options: list[str], engine: str) -> None:
+    """Pillow's decoder takes a file piece by piece, which libjpeg cannot do with this coding."""
+    noise = Image.fromarray(np.random.default_rng(5).integers(60, 200, (400, 400), dtype=np.uint8))
+    source = BytesIO()
+    noise.save(source, "PPM")
+    command = ["cjpeg", "-arithmetic", "-quality", "95", *options]
+    data = subprocess.run(command, input=source.getvalue(), capture_output=True, check=True).stdout
+    assert len(data) > 100_000
+    made = process(data, ENGINE=engine, RENDITIONS="100x100:png")
+    assert (made.outcome.status, made.outcome.damaged, made.outcome.engine) == (Status.STORED, False, EngineName.VIPS)
+    reference = noise.resize((100, 100), Image.Resampling.LANCZOS)
+    wrong = np.abs(np.asarray(opened(made.thumbnails[0]).convert("L")).astype(int) - np.asarray(reference))
+    assert wrong.mean() < 3
 
 
 @needs_jxl

@@ -17,7 +17,7 @@ from tests.bombs.jpeg import with_segments
 from tests.containers import exif_tags, parts
 from tests.corpus import Row, needs_corpus, rows
 from tests.pictures import opened
-from tests.processing import process
+from tests.processing import process, process_by
 from thumbnailer.model import EngineName, Format, Status
 from thumbnailer.probe import probe
 
@@ -104,7 +104,7 @@ def block(order: str, orientation: int, kind: str = "H", count: int = 1) -> byte
 
 
 def upright_and_untagged(data: bytes, engine: EngineName, artist: str | None = "Anna") -> None:
-    made = process(data, ENGINE=engine, RENDITIONS=OUTPUTS)
+    made = process_by(engine, data, RENDITIONS=OUTPUTS)
     assert made.outcome.status is Status.STORED, made.outcome.detail
     for thumbnail in made.thumbnails:
         image = opened(thumbnail)
@@ -282,7 +282,7 @@ def test_nothing_private_comes_out(make: Any, format_: str, engine: EngineName) 
     assert data.count(SECRET) > 2
     if make is private_heic and format_ == "avif" and not features.check("avif"):
         pytest.skip("what reads HEIC here does not write AVIF")
-    made = process(data, ENGINE=engine, RENDITIONS=f"100x100:{format_}")
+    made = process_by(engine, data, RENDITIONS=f"100x100:{format_}")
     assert made.outcome.status is Status.STORED, made.outcome.detail
     thumbnail = made.thumbnails[0]
     assert SECRET not in thumbnail
@@ -342,7 +342,7 @@ POLYGLOTS: dict[str, tuple[Callable[[], bytes], str]] = {
 @pytest.mark.parametrize("name", POLYGLOTS)
 def test_of_two_files_in_one_only_the_picture_comes_out(name: str, engine: EngineName) -> None:
     make, content_type = POLYGLOTS[name]
-    made = process(make(), key="page.html", ENGINE=engine)
+    made = process_by(engine, make(), key="page.html")
     assert made.outcome.status is Status.STORED, made.outcome.detail
     assert not [
         mark for mark in (b"SECRET", b"<script", b"<html", b"%PDF", b"PK\3\4", b"*/=") if mark in made.thumbnails[0]

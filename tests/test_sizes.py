@@ -12,7 +12,7 @@ from PIL import Image, features
 from tests.bombs import saved
 from tests.bombs.heif import AVIF, HEIC, file, picture
 from tests.pictures import opened
-from tests.processing import process
+from tests.processing import process, process_by
 from thumbnailer.model import EngineName, Status
 
 pytestmark = pytest.mark.matrix(19)
@@ -35,7 +35,7 @@ def source(kind: str, size: tuple[int, int]) -> bytes:
 
 
 def check(data: bytes, engine: EngineName, size: tuple[int, int], renditions: str = "128x128") -> None:
-    made = process(data, ENGINE=engine, RENDITIONS=renditions)
+    made = process_by(engine, data, RENDITIONS=renditions)
     assert made.outcome.status is Status.STORED, made.outcome.detail
     for thumbnail, output in zip(made.thumbnails, made.outcome.outputs, strict=True):
         image = opened(thumbnail)

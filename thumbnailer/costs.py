@@ -50,13 +50,22 @@ Capabilities = Mapping[EngineName, Capability]
 def engines_for(
     info: ImageInfo, shrink: int, outputs: frozenset[Format], preferred: EngineName | None, installed: Capabilities
 ) -> tuple[EngineName, ...]:
-    """The engines that read this picture and write these formats, the best first; empty if none does."""
-    order = dict.fromkeys(([preferred] if preferred else []) + list(_faster_first(info, shrink)))
+    """The engines that read this picture and write these formats, the best first; empty if none does.
+
+    `preferred` comes before the others unless it gets this picture wrong.
+    """
+    asked = [EngineName.VIPS] if _has_deep_colour_key(info) else [preferred] if preferred else []
+    order = dict.fromkeys(asked + list(_faster_first(info, shrink)))
     return tuple(
         name
         for name in order
         if name in installed and info.format in installed[name].reads and outputs <= installed[name].writes
     )
+
+
+def _has_deep_colour_key(info: ImageInfo) -> bool:
+    """One colour of a PNG is transparent, of 16 bits: Pillow has let the lower eight go before it compares."""
+    return info.format is Format.PNG and info.bit_depth == 16 and info.has_alpha and info.channels == 3
 
 
 def _faster_first(info: ImageInfo, shrink: int) -> tuple[EngineName, ...]:

@@ -151,6 +151,10 @@ class Corrupt(Rejected):
     reason = Reason.CORRUPT
 
 
+class CutShort(Corrupt):
+    """Data is missing for sure: no other decoder can show more of it."""
+
+
 class TooManyPixels(Rejected):
     reason = Reason.TOO_MANY_PIXELS
 

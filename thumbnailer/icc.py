@@ -37,6 +37,8 @@ def is_usable(profile: bytes, space: bytes | None) -> bool:
     """Whether this is a profile for pixels of that colour space, with all that a conversion needs."""
     if len(profile) < HEADER + 4 or profile[36:40] != b"acsp" or profile[12:16] not in CLASSES:
         return False
+    if int.from_bytes(profile[:4]) > len(profile):  # a piece is missing, of a JPEG most likely one segment
+        return False
     if space is None or profile[16:20] != space or profile[20:24] not in CONNECTION_SPACES:
         return False
     tags = _tags(profile)

@@ -50,7 +50,10 @@ def thumbnail(engine: EngineName, tmp_path: Path) -> Thumbnail:
     def make(data: bytes, renditions: str = "128x128", **_: Any) -> list[bytes]:
         path = tmp_path / "source"
         path.write_bytes(data)
-        return list(render(load_engine, str(path), planned(data, engine, renditions)).pictures)
+        plan = planned(data, engine, renditions)
+        rendering = render(load_engine, str(path), plan)
+        assert rendering.engine is plan.engine, "what the one cannot read, the other makes right"
+        return list(rendering.pictures)
 
     return make
 

@@ -23,10 +23,11 @@ ONE_READS_IT = {
     "pillow-truncated_end_chunk.png": EngineName.VIPS,  # the file ends within its last chunk
     "pillow-png_decompression_dos.png": EngineName.VIPS,  # text that Pillow refuses to unpack, and nobody needs
     "sharp-cielab-dagams.tiff": EngineName.VIPS,
+    "sharp-tbgn2c16.png": EngineName.VIPS,  # one colour of 16 bits is transparent
     "libpng-huge_IDAT.png": EngineName.PILLOW,
     "libpng-badcrc.png": EngineName.PILLOW,
 }
-"""Files of a format that both engines read, and that only this one can."""
+"""Files of a format that both engines read, and that only this one can, or gets right."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,14 @@ def test_the_preferred_engine_comes_first_and_the_other_stays(format_: Format, p
     assert set(engines) == set(EngineName)
 
 
+def test_libvips_takes_a_png_of_which_one_colour_of_sixteen_bits_is_transparent_whatever_is_preferred() -> None:
+    keyed = ImageInfo(Format.PNG, 400, 300, bit_depth=16, has_alpha=True, channels=3)
+    assert engines_for(keyed, 1, TO_JPEG, PILLOW, BOTH) == (VIPS, PILLOW)
+    assert engines_for(keyed, 1, TO_JPEG, PILLOW, {PILLOW: BOTH[PILLOW]}) == (PILLOW,)
+    for other in (replace(keyed, channels=4), replace(keyed, has_alpha=False), replace(keyed, bit_depth=8)):
+        assert engines_for(other, 1, TO_JPEG, PILLOW, BOTH) == (PILLOW, VIPS)
+
+
 def test_an_engine_that_is_not_installed_is_not_chosen() -> None:
     assert engines_for(JPEG, 1, TO_JPEG, PILLOW, {VIPS: BOTH[VIPS]}) == (VIPS,)
     assert engines_for(JPEG, 1, TO_JPEG, None, {}) == ()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from thumbnailer.costs import Capabilities, Capability
-from thumbnailer.errors import Corrupt
+from thumbnailer.errors import Corrupt, CutShort
 from thumbnailer.model import EngineName, Format
 from thumbnailer.plan import Plan
 
@@ -84,6 +84,8 @@ def load_engine(name: EngineName) -> Engine:
 
 
 Load = Callable[[EngineName], Engine]
+OF_DAMAGED_PIXELS: Final = ("premature end of data segment", "bad Huffman code")
+"""libjpeg's warnings (its jerror.h) that are never of bytes in the header, which no pixel depends on."""
 
 
 def render(load: Load, path: str, plan: Plan) -> Rendering:
@@ -104,9 +106,9 @@ def render_first(load: Load, path: str, plan: Plan) -> Rendering:
 
 def render_second(load: Load, path: str, plan: Plan, error: Corrupt) -> Rendering:
     """By what else the plan names, within its `second_estimate`. Raises Corrupt, `error` if nothing else is left."""
-    if plan.fallback is not None:
+    if plan.fallback is not None and not (plan.salvage and isinstance(error, CutShort)):
         with suppress(Corrupt):
-            return _rendered(load, plan.fallback, path, plan)
+            return replace(_rendered(load, plan.fallback, path, plan), defect=_warning(error))
     if plan.salvage:
         from thumbnailer.engine.pillow import render_damaged
 
@@ -114,9 +116,15 @@ def render_second(load: Load, path: str, plan: Plan, error: Corrupt) -> Renderin
     raise error
 
 
+def _warning(error: Corrupt) -> str:
+    """What libvips refused and Pillow, with the same libjpeg, decodes without a word."""
+    message = str(error)
+    return next((f"libjpeg warns of {warning}" for warning in OF_DAMAGED_PIXELS if warning in message), "")
+
+
 def _rendered(load: Load, name: EngineName, path: str, plan: Plan) -> Rendering:
     try:
         return load(name).render(path, plan)
     except Corrupt as error:
-        message = str(error)
-    raise Corrupt(message)  # a new one, because the first one's traceback would keep what was decoded
+        again = type(error)(str(error))
+    raise again  # a new one, because the first one's traceback would keep what was decoded

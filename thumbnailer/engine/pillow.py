@@ -55,7 +55,8 @@ TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-SPACES: Final = {"L": icc.GREY, "RGB": icc.RGB, "CMYK": icc.CMYK}
+SPACES: Final = {"L": icc.GREY, "P": icc.RGB, "RGB": icc.RGB}
+"""By the base of a mode (`Image.getmodebase`): what a palette is made of are colours."""
 REDUCING_GAP: Final = 3.0  # as in the other engine
 FULL_CHROMA: Final = 90  # from this quality on, as in libvips
 SRGB: Final = ImageCms.createProfile("sRGB")
@@ -212,8 +213,7 @@ def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     number = 0
     for number, frame in enumerate(frames, 1):  # noqa: B007
         frame.load()
-        if salvage.is_cut(frame, plan.info):
-            raise Corrupt("it may break off: its last row is the grey that stands for missing data")
+        salvage.refuse_cut(frame, plan.info)
         yield frame
     if number < plan.frames:
         raise Corrupt(f"{number} of its {plan.frames} frames can be decoded")
@@ -257,7 +257,7 @@ def _resized(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[tuple[Im
 def _resizable(image: Image.Image) -> Image.Image:
     """The decoded picture in a mode that can be resampled: bits and palettes cannot."""
     if image.mode == "P" or "transparency" in image.info:
-        return image.convert("RGBA" if "transparency" in image.info else "RGB")
+        return _with_transparency(image)
     if image.mode == "PA":
         return image.convert("RGBA")
     if image.mode.startswith("I"):
@@ -267,6 +267,22 @@ def _resizable(image: Image.Image) -> Image.Image:
     if image.mode == "1":
         return image.convert("L")
     return image
+
+
+def _with_transparency(image: Image.Image) -> Image.Image:
+    if image.mode == "I;16":
+        return _without_key(image, image.info["transparency"])
+    return image.convert("RGBA" if "transparency" in image.info else "RGB")
+
+
+def _without_key(image: Image.Image, key: int) -> Image.Image:
+    """Sixteen bits of grey, of which one value is transparent. Pillow would compare it with eight of them."""
+    lower, upper = Image.frombytes("LA", image.size, image.tobytes()).split()  # two bytes a pixel, the lower one first
+    alpha = upper.point([255 * (value != key >> 8) for value in range(256)])
+    alpha.paste(255, mask=lower.point([255 * (value != key & 255) for value in range(256)]))
+    grey = Image.merge("LA", (upper, alpha))
+    grey.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    return grey
 
 
 def _thumbnail(image: Image.Image, plan: Plan, target: Target) -> Image.Image:
@@ -316,11 +332,13 @@ def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     colours = image.convert(image.mode[:-1]) if alpha else image
     if profile and alpha and icc.is_usable(profile, icc.GREY):
         colours = colours.convert("L")
+    if colours.mode not in ("L", "RGB", "CMYK"):
+        colours = colours.convert("RGB")
     if profile:
         colours = _transformed(colours, profile)
     if colours.mode == "CMYK":
         colours = _transformed(colours, _press_profile())
-    if colours.mode not in ("L", "RGB"):
+    if colours.mode == "CMYK":  # there is no such profile
         colours = colours.convert("RGB")
     if alpha is None:
         return colours

@@ -12,11 +12,12 @@ import struct
 from collections.abc import Callable, Iterator
 from functools import cache
 from io import BytesIO
+from mmap import ACCESS_READ, mmap
 from typing import Any, Final
 
 from PIL import Image
 
-from thumbnailer.errors import Corrupt
+from thumbnailer.errors import Corrupt, CutShort
 from thumbnailer.model import Format, ImageInfo
 
 LEAST_SHARE: Final = 0.5
@@ -26,20 +27,72 @@ TAIL: Final = 128
 """Pixels at a row's end that tell whether the row was finished: rows are written from left to right."""
 MISSING_GREY: Final = (127, 128)
 """What libjpeg makes of rows without data, as it is and inverted."""
+LAST_PIXELS: Final = 4
+"""As many of them, of full size, tell whether grey is looked into: they are of one block."""
 END_OF_IMAGE: Final = b"\xff\xd9"
+SEGMENTS_BETWEEN_SCANS: Final = (b"\xff\xc4", b"\xff\xda")
+NO_TELLING: Final = (b"\xff\xdd\0\4", b"\xff\xc9")
+"""Restart markers: a decoder skips what stands in front of the next one. Arithmetic coding leaves out last zeros."""
+MORE_DATA: Final = random.Random(2).randbytes(1 << 14).replace(b"\xff", b"\0")  # noqa: S311
+"""For a scan; no marker is in it."""
 WHITE: Final[dict[str, Any]] = {
     "CMYK": (0, 0, 0, 0),
+    "I": 65535,
     "I;16": 65535,
     "I;16B": 65535,
     "LA": (255, 0),
+    "LAB": (255, 128, 128),
     "RGBA": (0, 0, 0, 0),
+    "YCbCr": (255, 128, 128),
 }
 """In modes where it is not the largest value of every band; with alpha: nothing at all."""
 
 
-def is_cut(image: Image.Image, info: ImageInfo) -> bool:
-    """Whether a loaded JPEG ends in the grey that libjpeg puts where data is missing, without saying so."""
-    return info.format is Format.JPEG and _is_grey(image.crop((0, image.height - 1, *image.size)).tobytes())
+def refuse_cut(image: Image.Image, info: ImageInfo) -> None:
+    """Raises Corrupt of a loaded JPEG that ends in the grey that libjpeg puts where data is missing, without saying so.
+
+    Of grey in its last pixels, which any picture may have, it makes sure by decoding it once more where that tells.
+    """
+    across = max(1, LAST_PIXELS * image.width // info.width)
+    if info.format is not Format.JPEG or not _is_grey(_last_row(image, across)):
+        return
+    runs_out = None if info.progressive else _runs_out(image.filename)  # type: ignore[attr-defined]
+    if runs_out:
+        raise CutShort("its data ends before its pixels do")
+    if runs_out is None and _is_grey(_last_row(image, image.width)):
+        raise Corrupt("it may break off: its last row is the grey that stands for missing data")
+
+
+def _last_row(image: Image.Image, across: int) -> bytes:
+    return image.crop((image.width - across, image.height - 1, *image.size)).tobytes()
+
+
+def _runs_out(path: str) -> bool | None:
+    """Whether more data in front of its end makes other pixels of a JPEG of one scan; None where that cannot be told.
+
+    It is decoded at an eighth of its size.
+    """
+    from thumbnailer.probe.head import Head  # not for a picture in a process of its own: few have any need of it
+    from thumbnailer.probe.jpeg import scan_start
+
+    with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        with memoryview(data) as view:
+            start = scan_start(Head(view, len(view)))
+        end = data.find(END_OF_IMAGE, start)
+        if end < 0 or any(mark in data[:start] for mark in NO_TELLING):
+            return None
+    with Image.open(path, formats=["JPEG"]) as image:
+        image.draft(None, (1, 1))
+        more = iter([MORE_DATA] * (1 + image.width * image.height * 64 // len(MORE_DATA)))
+        scan: Any = image.fp
+
+        def read(size: int) -> bytes:
+            data: bytes = scan.read(min(size, end - scan.tell()))
+            return data or next(more, END_OF_IMAGE)
+
+        image.load_read = read  # type: ignore[attr-defined]
+        image.load()
+        return not _is_grey(_last_row(image, 1))
 
 
 def load(image: Image.Image, info: ImageInfo, errors: tuple[type[Exception], ...]) -> Image.Image:
@@ -49,15 +102,14 @@ def load(image: Image.Image, info: ImageInfo, errors: tuple[type[Exception], ...
     """
     noise = _noise_row(image)
     _prefill(image, noise)
-    if info.format is Format.JPEG and info.progressive:
-        _end_early(image)
+    surely = _ended_early(image, noise, info) if info.format is Format.JPEG else []
     try:
         image.load()
     except errors as error:
         if image._im is None:
             raise Corrupt("nothing of it can be decoded") from error
         image.tile = []  # type: ignore[attr-defined]  # what is there counts as all there is
-    return _completed(image, noise, interlaced=info.progressive and info.format is not Format.JPEG)
+    return _completed(image, noise, sum(surely), interlaced=info.progressive and info.format is not Format.JPEG)
 
 
 # --- which rows were decoded --------------------------------------------------------------------------------------
@@ -86,29 +138,66 @@ def _prefill(image: Image.Image, noise: Callable[[str], Image.Image]) -> None:
     image.load_prepare = prepare_with_noise  # type: ignore[attr-defined]
 
 
-def _end_early(image: Image.Image) -> None:
-    """An end where the file breaks off: libjpeg then shows what the scans so far add up to."""
+def _ended_early(image: Image.Image, noise: Callable[[str], Image.Image], info: ImageInfo) -> list[int]:
+    """An end where the file breaks off: libjpeg then shows what the scans so far add up to, and the last row of blocks
+    as far as it has bits for it. With grey for the rest, so it is noted how many rows it had written until then.
+    """
     file = image.fp  # type: ignore[attr-defined]
-    ends = iter([END_OF_IMAGE])
-    image.load_read = lambda size: file.read(size) or next(ends, b"")  # type: ignore[attr-defined]
+    end = _end_of_segments(image.filename)  # type: ignore[attr-defined]
+    surely: list[int] = []
+
+    def read(size: int) -> bytes:
+        data: bytes = file.read(min(size, end - file.tell()))
+        if data or surely:
+            return data
+        surely.append(0 if info.progressive else _rows_written(image, noise))
+        return END_OF_IMAGE
+
+    image.load_read = read  # type: ignore[attr-defined]
+    return surely
 
 
-def _completed(image: Image.Image, noise: Callable[[str], Image.Image], interlaced: bool) -> Image.Image:
-    """What was not decoded painted over. Raises Corrupt where that is more than half."""
+def _end_of_segments(path: str) -> int:
+    """Where a table or a scan's header begins that the file breaks off within, else where the file ends: libjpeg would
+    take an end marker for a part of it, and refuse the whole.
+    """
+    with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        last = max(data.rfind(marker) for marker in SEGMENTS_BETWEEN_SCANS)
+        length = max(2, int.from_bytes(data[last + 2 : last + 4]))
+        return last if last >= 0 and last + 2 + length > len(data) else len(data)
+
+
+def _rows_written(image: Image.Image, noise: Callable[[str], Image.Image]) -> int:
+    """How far from the top on there is no noise any more."""
+    written = Image.Image()._new(image.im)
+    missing = _missing_rows(_bytes(written), _bytes(noise(image.im.mode)), image.width, image.height, image.height)
+    return min(missing, default=image.height)
+
+
+def _completed(image: Image.Image, noise: Callable[[str], Image.Image], surely: int, interlaced: bool) -> Image.Image:
+    """What was not decoded painted over, the first `surely` rows apart from grey that is taken for no data.
+
+    Raises Corrupt where that is more than half.
+    """
     decoded_pixels = Image.Image()._new(image.im)
-    missing = _missing_rows(_bytes(decoded_pixels), _bytes(noise(image.im.mode)), image.width, image.height)
+    missing = _missing_rows(_bytes(decoded_pixels), _bytes(noise(image.im.mode)), image.width, image.height, surely)
     decoded = image.height - len(missing)
     if decoded < LEAST_SHARE * image.height:
         raise Corrupt(f"of its {image.height} rows {decoded} can be decoded; at least half are needed")
-    icc = image.info.get("icc_profile")
-    whole = image if image.mode != "P" else image.convert("RGBA" if "transparency" in image.info else "RGB")
+    kept: dict[str | tuple[int, int], Any] = {
+        name: image.info[name] for name in ("icc_profile", "transparency") if name in image.info
+    }
+    whole = image
+    if image.mode in ("P", "PA"):
+        whole = image.convert("RGBA" if image.mode == "PA" or "transparency" in kept else "RGB")
+        kept.pop("transparency", None)  # it is in the pixels now
     for top in missing:
         row = (0, top, whole.width, top + 1)
         if interlaced and top:
             whole.paste(whole.crop((0, top - 1, whole.width, top)), row)
         else:
             whole.paste(WHITE.get(whole.mode, "white"), row)
-    whole.info = {"icc_profile": icc} if icc else {}
+    whole.info = kept
     return whole
 
 
@@ -116,15 +205,17 @@ def _bytes(image: Image.Image) -> bytes:
     return (image.convert("L") if image.mode == "1" else image).tobytes()
 
 
-def _missing_rows(pixels: bytes, noise: bytes, width: int, height: int) -> list[int]:
+def _missing_rows(pixels: bytes, noise: bytes, width: int, height: int, surely: int) -> list[int]:
+    """Rows that still are noise, and from the bottom up those of grey, unless they are among the first `surely`."""
     stride = len(noise)
     rows = [pixels[start : start + stride] for start in range(0, stride * height, stride)]
     grey = next((number for number, row in enumerate(reversed(rows)) if not _is_grey(row)), height)
+    first_grey = max(surely, height - grey)
     looked_at = _tail_of(width, stride)
     return [
         number
         for number, row in enumerate(rows)
-        if number >= height - grey or all(row[at] == noise[at] for at in looked_at)
+        if number >= first_grey or all(row[at] == noise[at] for at in looked_at)
     ]
 
 

@@ -39,6 +39,7 @@ SAVERS: Final = {
     Format.AVIF: "heifsave",
     Format.GIF: "gifsave",
 }
+LOAD_ERROR: Final = ": load error"
 CSS_DPI: Final = 96
 DRAWN_LARGER: Final = 2
 """A drawing is rasterised at this many times the wanted size, which smooths what librsvg leaves jagged."""
@@ -324,4 +325,7 @@ def _png_options(target: Target) -> dict[str, Any]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[-1][:200]
+    """The last that says more than that it did not go."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.endswith(LOAD_ERROR)]
+    return (telling or lines or ["no reason given"])[-1][:200]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes
 from thumbnailer.model import Format
+from thumbnailer.probe.gif import trailer_end
 from thumbnailer.probe.head import Head
 from thumbnailer.probe.jpeg import scan_start
 
@@ -24,9 +25,9 @@ APPENDED = re.compile(rb"\0*(\xff\xd8|....ftyp)", re.DOTALL)
 """Behind a JPEG: more pictures (multi-picture format, gain maps), or a phone's moving picture."""
 SAMSUNG_TRAILER = b"SEFT"
 IEND = b"IEND\xae\x42\x60\x82"
-BLOCK_END, GIF_TRAILER = b"\0", b";"
+GIF_TRAILER = b";"
 LAST = 64 << 10
-"""Bytes at the end of a PNG or a GIF in which its own end is looked for."""
+"""Bytes at the end of a PNG in which its own end is looked for, and of a GIF in which zeros are padding."""
 
 
 def ending_defect(data: bytes | mmap, format_: Format) -> str:
@@ -61,7 +62,7 @@ def _gif(head: Head) -> str:
     last = _last(head, LAST).rstrip(b"\0")
     if last.endswith(GIF_TRAILER):
         return ""
-    return JUNK if BLOCK_END + GIF_TRAILER in last else NO_END
+    return NO_END if trailer_end(head) is None else JUNK
 
 
 def _webp(head: Head) -> str:

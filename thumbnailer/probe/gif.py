@@ -130,6 +130,21 @@ def _cut_off(head: Head, seen: _Seen, end: int) -> int:
     return end
 
 
+def trailer_end(head: Head) -> int | None:
+    """Where the trailer of a whole file ends; None where it breaks off before that."""
+    position = 13 + _colour_table(head.byte(10))
+    steps = MAX_STEPS
+    while steps > 0 and (end := head.search(BLOCK_START, position, len(head))) is not None:
+        kind = head.view[end - 1]
+        if kind == TRAILER:
+            return end
+        flags = head.up_to(end + 8, 1) if kind == IMAGE else b""
+        start = end + 10 + _colour_table(flags[0]) if flags else end + 1
+        position, taken = _skip_data(head.view, start, steps)
+        steps -= taken + BLOCK_STEPS
+    return None
+
+
 def _skip_data(view: memoryview, position: int, steps: int) -> tuple[int, int]:
     """Step over data blocks up to the empty one that ends them; where it ends, and how many steps that took."""
     end = len(view)
