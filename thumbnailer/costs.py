@@ -51,7 +51,8 @@ def engines_for(
     info: ImageInfo, shrink: int, outputs: frozenset[Format], preferred: EngineName | None, installed: Capabilities
 ) -> tuple[EngineName, ...]:
     """The engines that read this picture and write these formats, the best first; empty if none does."""
-    order = dict.fromkeys(([preferred] if preferred else []) + list(_faster_first(info, shrink)))
+    asked_for = [preferred] if preferred and not info.odd_frames else []  # libvips fills the canvas with a colour
+    order = dict.fromkeys(asked_for + list(_faster_first(info, shrink)))
     return tuple(
         name
         for name in order

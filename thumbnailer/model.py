@@ -130,6 +130,8 @@ class ImageInfo:
     copyright: bytes = b""
     complete: bool = True
     defect: str = ""
+    odd_frames: bool = False
+    """Of a GIF: its canvas shows between its frames, or one goes beyond it. Browsers show nothing there, decoders differ."""
     scans: int = 1
     """Passes of a JPEG decoder over the whole picture, as far as the bytes at hand tell."""
     band: int = 1

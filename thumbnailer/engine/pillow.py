@@ -20,7 +20,7 @@ import PIL
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageSequence, _imaging
 
 from thumbnailer import icc
-from thumbnailer.engine import Rendering, cropping, floors, placeholder, salvage
+from thumbnailer.engine import Rendering, canvas, cropping, floors, placeholder, salvage
 from thumbnailer.engine.fitting import within_bytes
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.exif import build_credit, valid_orientation
@@ -57,6 +57,7 @@ TURNS: Final = {
 }
 SPACES: Final = {"L": icc.GREY, "RGB": icc.RGB, "CMYK": icc.CMYK}
 REDUCING_GAP: Final = 3.0  # as in the other engine
+MOST_PLAYS: Final = 65_535  # of a WebP
 FULL_CHROMA: Final = 90  # from this quality on, as in libvips
 SRGB: Final = ImageCms.createProfile("sRGB")
 CONVERSION: Final[dict[str, Any]] = {  # as in the other engine
@@ -108,11 +109,11 @@ Frames = Callable[[Image.Image, Plan], Iterator[Image.Image]]
 
 def _rendered(path: str, plan: Plan, frames_of: Frames, damaged: bool) -> Rendering:
     started = perf_counter()
-    resized, loop, profile_ignored = _decoded(path, plan, frames_of, damaged)
+    resized, plays, profile_ignored = _decoded(path, plan, frames_of, damaged)
     decoded = perf_counter()
     placeholders = tuple(_placeholder(frames[0][0]) for frames in resized) if plan.thumbhash else ()
     pictures = tuple(
-        within_bytes(target, partial(_encoded, frames, loop, plan.info))
+        within_bytes(target, partial(_encoded, frames, plays, plan.info))
         for frames, target in zip(resized, plan.targets, strict=True)
     )
     return Rendering(
@@ -128,15 +129,23 @@ def _rendered(path: str, plan: Plan, frames_of: Frames, damaged: bool) -> Render
 
 def _decoded(
     path: str, plan: Plan, frames_of: Frames, damaged: bool
-) -> tuple[list[list[tuple[Image.Image, float]]], int | None, bool]:
-    """The frames of each target, how often they loop, and whether there is a profile that cannot be used.
+) -> tuple[list[list[tuple[Image.Image, float]]], int, bool]:
+    """The frames of each target, how often they are played, and whether there is a profile that cannot be used.
 
     The decoded picture is let go before any is encoded.
     """
     with _opened(path, plan, damaged) as image:
-        loop = image.info.get("loop")
+        plays = _plays(image, plan.info.format)
         profile_ignored = "icc_profile" in image.info and _profile(image) is None
-        return _resized(frames_of(image, plan), plan), loop, profile_ignored
+        return _resized(frames_of(image, plan), plan), plays, profile_ignored
+
+
+def _plays(image: Image.Image, format_: Format) -> int:
+    """How often an animation is played, 0 for endlessly: a GIF says how often it is repeated, or nothing for never."""
+    loop = image.info.get("loop")
+    if format_ is not Format.GIF:
+        return int(loop or 0)
+    return 1 if loop is None else loop and loop + 1
 
 
 @contextmanager
@@ -208,7 +217,7 @@ def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     """Every frame that the plan counts on, decoded. Raises Corrupt where there are fewer."""
     _shrink_on_load(image, plan)
     # A still is taken as it was opened: of a HEIC with several pictures that is the primary one, not the first.
-    frames = islice(ImageSequence.Iterator(image), plan.frames) if plan.frames > 1 else [image]
+    frames = islice(_sequence(image, plan), plan.frames) if plan.frames > 1 or plan.info.odd_frames else [image]
     number = 0
     for number, frame in enumerate(frames, 1):  # noqa: B007
         frame.load()
@@ -217,6 +226,10 @@ def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
         yield frame
     if number < plan.frames:
         raise Corrupt(f"{number} of its {plan.frames} frames can be decoded")
+
+
+def _sequence(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
+    return canvas.composed(image, plan.info) if plan.info.odd_frames else iter(ImageSequence.Iterator(image))
 
 
 def _frames_left(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
@@ -382,7 +395,7 @@ def _cropped(image: Image.Image, corner: cropping.Corner, target: Target) -> Ima
     return image.crop((left, top, left + target.width, top + target.height))
 
 
-def _encoded(frames: list[tuple[Image.Image, float]], loop: int | None, info: ImageInfo, target: Target) -> bytes:
+def _encoded(frames: list[tuple[Image.Image, float]], plays: int, info: ImageInfo, target: Target) -> bytes:
     frames[0][0].info.clear()  # nothing of the source's metadata but artist and copyright
     first, *rest = (_writable(frame, target) for frame, _ in frames)
     options = _options(target)
@@ -392,12 +405,18 @@ def _encoded(frames: list[tuple[Image.Image, float]], loop: int | None, info: Im
     if rest:
         options |= {"save_all": True, "append_images": rest}
         options |= {"duration": [int(duration) for _, duration in frames]}
-        options |= {"loop": loop} if loop is not None else {}
+        options |= _looping(plays, target.format)
         options |= {"disposal": _disposal([first, *rest])} if target.format is Format.GIF else {}
     _import_plugin(target.format)
     out = BytesIO()
     first.save(out, **options)
     return out.getvalue()
+
+
+def _looping(plays: int, format_: Format) -> dict[str, int]:
+    if format_ is not Format.GIF:
+        return {"loop": min(plays, MOST_PLAYS)}
+    return {} if plays == 1 else {"loop": max(0, plays - 1)}
 
 
 def _disposal(frames: list[Image.Image]) -> int:
