@@ -131,7 +131,7 @@ class ImageInfo:
     complete: bool = True
     defect: str = ""
     odd_frames: bool = False
-    """Of a GIF: its canvas shows between its frames, or one goes beyond it. Browsers show nothing there, decoders differ."""
+    """Of a GIF: its canvas shows between its frames, or one goes beyond it, of which decoders make what no browser does."""
     scans: int = 1
     """Passes of a JPEG decoder over the whole picture, as far as the bytes at hand tell."""
     band: int = 1

@@ -20,12 +20,13 @@ import PIL
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageSequence, _imaging
 
 from thumbnailer import icc
-from thumbnailer.engine import Rendering, canvas, cropping, floors, placeholder, salvage
+from thumbnailer.engine import Rendering, cropping, floors, placeholder, salvage
 from thumbnailer.engine.fitting import within_bytes
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.exif import build_credit, valid_orientation
 from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.plan import Plan, Target, keeps_animation
+from thumbnailer.probe.simple import with_best_icon_alone
 
 ALLOWED: Final = {
     Format.JPEG: "JPEG",
@@ -169,6 +170,8 @@ def _open(path: str, info: ImageInfo, damaged: bool) -> Image.Image:
         return _decoded_jxl(path, info)
     if damaged and info.format is Format.WEBP:  # libwebp does not even open what is not all there
         return salvage.load_webp(Path(path).read_bytes(), info)
+    if info.format is Format.ICO:  # Pillow takes the one of the fewest colours, of those of the largest size
+        return Image.open(BytesIO(with_best_icon_alone(Path(path).read_bytes())), formats=["ICO"])
     return Image.open(path, formats=[ALLOWED[info.format]])
 
 
@@ -229,7 +232,11 @@ def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
 
 
 def _sequence(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
-    return canvas.composed(image, plan.info) if plan.info.odd_frames else iter(ImageSequence.Iterator(image))
+    if not plan.info.odd_frames:
+        return iter(ImageSequence.Iterator(image))
+    from thumbnailer.engine.canvas import composed
+
+    return composed(image, plan.info)
 
 
 def _frames_left(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
