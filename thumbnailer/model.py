@@ -131,7 +131,11 @@ class ImageInfo:
     complete: bool = True
     defect: str = ""
     odd_frames: bool = False
-    """Of a GIF: its canvas shows between its frames, or one goes beyond it, of which decoders make what no browser does."""
+    """of a GIF: its canvas shows between its frames, or one goes beyond it, and decoders differ from browsers there"""
+    premultiplied: bool = False
+    """of an AVIF: the colours are stored multiplied by alpha"""
+    crop: tuple[int, int, int, int] | None = None
+    """of an AVIF: left, top, right and bottom of what is to be seen of the pixels that are coded, before it is turned"""
     scans: int = 1
     """Passes of a JPEG decoder over the whole picture, as far as the bytes at hand tell."""
     band: int = 1

@@ -58,6 +58,7 @@ TURNS: Final = {
 }
 SPACES: Final = {"L": icc.GREY, "RGB": icc.RGB, "CMYK": icc.CMYK}
 REDUCING_GAP: Final = 3.0  # as in the other engine
+MOST_CROPPED: Final = 4 << 20  # pixels that the probe lets a picture be larger before it is cropped
 MOST_PLAYS: Final = 65_535  # of a WebP
 FULL_CHROMA: Final = 90  # from this quality on, as in libvips
 SRGB: Final = ImageCms.createProfile("sRGB")
@@ -212,7 +213,7 @@ def _register_heif() -> None:
 
 def _refuse_other_size(image: Image.Image, info: ImageInfo) -> None:
     """The plan's limits hold for the header that was probed; a decoder that sees another picture must not go on."""
-    if image.width * image.height > 2 * info.pixels + 65_536:
+    if image.width * image.height > 2 * info.pixels + (65_536 if info.crop is None else MOST_CROPPED):
         raise Corrupt(f"the header says {info.width}x{info.height}, the decoder {image.width}x{image.height}")
 
 
@@ -263,7 +264,7 @@ def _resized(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[tuple[Im
     resized: list[list[tuple[Image.Image, float]]] = [[] for _ in plan.targets]
     corners: list[cropping.Corner] = []
     for number, frame in enumerate(frames_in):
-        pixels = _resizable(frame)
+        pixels = _resizable(frame if plan.info.crop is None else frame.crop(plan.info.crop))
         for index, target in enumerate(plan.targets):
             if number and not keeps_animation(plan.info, target):
                 continue

@@ -127,6 +127,8 @@ def _load(path: str, plan: Plan) -> list[Any]:
         roll = _held(roll)
         height = roll.get("page-height")
         return [roll.crop(0, top, roll.width, height) for top in range(0, roll.height, height)]
+    if plan.info.premultiplied and roll.hasalpha():
+        roll = roll.unpremultiply().rint().cast(roll.format)
     return [_held(roll) if len(plan.targets) > 1 else roll]
 
 
