@@ -135,7 +135,7 @@ class ImageInfo:
     premultiplied: bool = False
     """of an AVIF: the colours are stored multiplied by alpha"""
     crop: tuple[int, int, int, int] | None = None
-    """of an AVIF: left, top, right and bottom of what is to be seen of the pixels that are coded, before it is turned"""
+    """of an AVIF: left, top, right and bottom of what is seen of the pixels that are coded, before it is turned"""
     scans: int = 1
     """Passes of a JPEG decoder over the whole picture, as far as the bytes at hand tell."""
     band: int = 1

@@ -22,6 +22,7 @@ from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, Rejected, Uns
 from thumbnailer.exif import build_credit
 from thumbnailer.model import Format, ImageInfo
 from thumbnailer.probe import probe
+from thumbnailer.probe.simple import with_best_icon_alone
 
 HEAD = 64 << 10
 TOO_MANY_PIXELS = 178_956_970
@@ -943,11 +944,31 @@ def test_a_long_bmp_in_runs_is_refused_because_it_is_decoded_in_python() -> None
     assert probe(bmp(40, 30), 3 << 20).width == 40
 
 
-def test_of_icons_that_claim_to_be_equal_the_largest_by_itself_counts() -> None:
-    """Pillow takes the one of the fewest colours, whatever it holds."""
-    small, large = icons.bitmap(16, 16), png(ihdr=struct.pack(">IIBBBBB", 9000, 9000, 8, 6, 0, 0, 0))
-    for order in ((small, large), (large, small)):
-        assert whole(icons.ico(*((16, 16, 32, picture) for picture in order))).width == 9000
+@pytest.mark.parametrize(
+    "listed",
+    [
+        [(16, 16, 32), (32, 32, 4), (32, 32, 32), (32, 32, 8)],
+        [(32, 32, 24), (32, 32, 32)],
+        [(32, 16, 32), (32, 32, 0)],
+        [(32, 32, 32), (32, 32, 32), (32, 32, 8)],
+    ],
+)
+def test_of_the_icons_of_a_file_the_largest_counts_and_of_those_the_one_of_most_bits(
+    listed: list[tuple[int, int, int]],
+) -> None:
+    """Only that one is left to the decoder: a PNG within may be larger than the directory says."""
+    best = max(listed, key=lambda icon: (icon[0] * icon[1], icon[2] or 8))
+    sides = [9000 if number == listed.index(best) else 9001 for number in range(len(listed))]
+    pngs = [png(ihdr=struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0)) for side in sides]
+    data = icons.ico(*((*icon, picture) for icon, picture in zip(listed, pngs, strict=True)))
+    assert whole(data).width == 9000
+    alone = with_best_icon_alone(data)
+    assert (len(alone), alone[4:6]) == (len(data), b"\1\0")
+    assert whole(alone).width == 9000
+
+
+def test_a_long_file_of_icons_is_corrupt() -> None:
+    small = icons.bitmap(16, 16)
     with pytest.raises(Corrupt, match="4 MB"):
         probe(icons.ico((16, 16, 32, small)), 5 << 20)
 

@@ -2,8 +2,8 @@
 
 The primary item's coding decides between HEIC and AVIF, not the brands: `mif1` alone says neither. Sizes are after
 `clap` and `irot`: decoders crop and turn the picture themselves, but for libavif, which leaves the cropping to whoever
-calls it (`crop`). An item's size is its `ispe`, as libheif's own limits take it; AV1 must not be coded larger, because libavif
-compares the two when it has decoded.
+calls it (`crop`). An item's size is its `ispe`, as libheif's own limits take it; AV1 must not be coded larger, because
+libavif compares the two when it has decoded.
 """
 
 from __future__ import annotations
