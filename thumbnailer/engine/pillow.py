@@ -115,7 +115,7 @@ def _rendered(path: str, plan: Plan, frames_of: Frames, damaged: bool) -> Render
     decoded = perf_counter()
     placeholders = tuple(_placeholder(frames[0][0]) for frames in resized) if plan.thumbhash else ()
     pictures = tuple(
-        within_bytes(target, partial(_encoded, frames, plays, plan.info))
+        within_bytes(target, partial(_encoded, frames, plays, plan.info), path, plan, whole=not damaged)
         for frames, target in zip(resized, plan.targets, strict=True)
     )
     return Rendering(

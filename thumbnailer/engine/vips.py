@@ -86,7 +86,7 @@ class VipsEngine:
             resized, timing, profile_ignored = _decoded(path, plan)
             decoded = perf_counter()
             pictures = tuple(
-                within_bytes(target, partial(_encoded, frames, timing, plan))
+                within_bytes(target, partial(_encoded, frames, timing, plan), path, plan)
                 for frames, target in zip(resized, plan.targets, strict=True)
             )
         except (pyvips.Error, UnicodeDecodeError) as error:
