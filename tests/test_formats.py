@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -188,6 +189,41 @@ def test_a_gif_that_is_composed_and_breaks_off_is_damaged_or_corrupt() -> None:
     assert probe(partial, len(partial)).odd_frames
     assert process(partial[: len(partial) * 9 // 10]).outcome.damaged
     assert process(partial[: len(partial) // 5]).outcome.reason == "corrupt"
+
+
+# --- APNG -----------------------------------------------------------------------------------------------------------
+
+
+def apng(still: tuple[int, ...], frame: tuple[int, ...], size: tuple[int, int] = (40, 30), blend: int = 0) -> bytes:
+    """One frame, and before it a picture for viewers that know no APNG."""
+    data = saved(Image.new("RGBA", (40, 30), still), "PNG")
+    end = len(data) - 12
+    picture = saved(Image.new("RGBA", size, frame), "PNG")
+    pixels = picture[picture.index(b"IDAT") + 4 : -16]
+    control = struct.pack(">IIIIIHHBB", 0, *size, 0, 0, 1, 10, 0, blend)
+    moving = chunk(b"fcTL", control) + chunk(b"fdAT", struct.pack(">I", 1) + pixels)
+    return data[:33] + chunk(b"acTL", struct.pack(">II", 1, 0)) + data[33:end] + moving + data[end:]
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+@pytest.mark.parametrize("engine", ["auto", "vips", "pillow"])
+def test_of_an_apng_the_first_frame_is_shown_and_not_what_stands_in_for_it(engine: str) -> None:
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    ordinary = saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    for data, shown in ((ordinary, RED), (apng(RED, BLUE), BLUE), (apng(RED, BLUE, (9, 9)), RED)):
+        made = process(data, ENGINE=engine, RENDITIONS="20x15:png")
+        assert is_about(np.asarray(opened(made.thumbnails[0]).convert("RGBA"))[10, 10], shown)
+    assert process(apng(RED, BLUE), ENGINE=engine).outcome.engine is EngineName.PILLOW
+
+
+def test_an_apng_s_first_picture_is_hidden_where_the_first_frame_covers_it() -> None:
+    cases = {(40, 30, 0): True, (40, 30, 1): False, (39, 30, 0): False}  # blended over it, or smaller
+    for (width, height, blend), hidden in cases.items():
+        data = apng(RED, BLUE, (width, height), blend)
+        assert probe(data, len(data)).hidden_first is hidden
 
 
 # --- ICO ------------------------------------------------------------------------------------------------------------

@@ -51,13 +51,17 @@ def engines_for(
     info: ImageInfo, shrink: int, outputs: frozenset[Format], preferred: EngineName | None, installed: Capabilities
 ) -> tuple[EngineName, ...]:
     """The engines that read this picture and write these formats, the best first; empty if none does."""
-    asked_for = [preferred] if preferred and not info.odd_frames else []  # libvips fills the canvas with a colour
-    order = dict.fromkeys(asked_for + list(_faster_first(info, shrink)))
+    order = dict.fromkeys(_right_first(info) + ([preferred] if preferred else []) + list(_faster_first(info, shrink)))
     return tuple(
         name
         for name in order
         if name in installed and info.format in installed[name].reads and outputs <= installed[name].writes
     )
+
+
+def _right_first(info: ImageInfo) -> list[EngineName]:
+    """What libvips shows otherwise than browsers: it fills a GIF's canvas, and knows no APNG."""
+    return [EngineName.PILLOW] if info.odd_frames or info.hidden_first else []
 
 
 def _faster_first(info: ImageInfo, shrink: int) -> tuple[EngineName, ...]:

@@ -179,6 +179,8 @@ def _pillow_reader(work: Work) -> float:
     pixel = info.channels * _sample_bytes(info)
     if info.format is Format.JPEG:
         return _coefficients(info)
+    if info.hidden_first:
+        return 2 * info.pixels * pixel  # the picture before, twice
     if info.format is Format.ICO:
         return work.source_bytes
     if info.format is Format.TIFF and info.block_rows:

@@ -132,6 +132,8 @@ class ImageInfo:
     defect: str = ""
     odd_frames: bool = False
     """of a GIF: its canvas shows between its frames, or one goes beyond it, and decoders differ from browsers there"""
+    hidden_first: bool = False
+    """of an APNG: its first picture is for viewers that know no APNG, and its animation begins with the second"""
     premultiplied: bool = False
     """of an AVIF: the colours are stored multiplied by alpha"""
     crop: tuple[int, int, int, int] | None = None

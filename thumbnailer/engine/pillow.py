@@ -220,6 +220,8 @@ def _refuse_other_size(image: Image.Image, info: ImageInfo) -> None:
 def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     """Every frame that the plan counts on, decoded. Raises Corrupt where there are fewer."""
     _shrink_on_load(image, plan)
+    if plan.info.hidden_first:
+        image.seek(1)
     # A still is taken as it was opened: of a HEIC with several pictures that is the primary one, not the first.
     frames = islice(_sequence(image, plan), plan.frames) if plan.frames > 1 or plan.info.odd_frames else [image]
     number = 0
