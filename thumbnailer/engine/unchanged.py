@@ -87,9 +87,9 @@ def _says_what_colours_are(code: int, segment: bytes) -> bool:
 
 # --- PNG (W3C PNG, section 11) ------------------------------------------------------------------------------------
 
-PNG_PIECES: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"sRGB", b"gAMA", b"cHRM", b"sBIT"})
+PNG_PIECES: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 PNG_REFUSED: Final = frozenset({b"acTL", b"cICP", b"iCCP"})
-"""Moving, or in colours that a thumbnail is not in."""
+"""Moving, or in colours that a thumbnail is not in. Gamma is left out, as both engines leave it out of account."""
 ANCILLARY: Final = 0x20
 
 
