@@ -190,7 +190,7 @@ BOMBS = [
     bomb(
         7,
         "a small icon of 20000 x 20000",
-        lambda: icons.ico((16, 16, 32, TINY_ICON), (16, 16, 1, png.of_one_colour(20_000, 20_000))),
+        lambda: icons.ico((16, 16, 1, TINY_ICON), (16, 16, 32, png.of_one_colour(20_000, 20_000))),
         PIXELS,
     ),
 ]

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
+import zlib
+from dataclasses import replace
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from shutil import which
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
+from tests.bombs import heif, icons, saved
+from tests.gifs import Painted, gif, looping
 from tests.pictures import opened
 from tests.processing import Processed, process
 from thumbnailer.model import EngineName, Status
+from thumbnailer.probe import probe
 
+needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF encoder")
 needs_jxl = pytest.mark.skipif(find_spec("pylibjxl") is None, reason="pylibjxl (the extra `jxl`) is not installed")
 
 
@@ -112,3 +120,186 @@ def test_a_jpeg_xl_that_breaks_off_is_corrupt() -> None:
     noise = np.random.default_rng(1).integers(0, 256, (200, 200, 3), dtype=np.uint8)
     data = pylibjxl.encode(noise, lossless=True, distance=0.0)
     assert process(data[: len(data) // 2]).outcome.reason == "corrupt"
+
+
+# --- GIF: what browsers show ---------------------------------------------------------------------------------------
+
+WHOLE = ((0, 0), (40, 30))
+RED, GREEN, BLUE, NOTHING = (255, 0, 0, 255), (0, 255, 0, 255), (0, 0, 255, 255), (0, 0, 0, 0)
+
+
+def painted(colour: tuple[int, ...], at: tuple[int, int], size: tuple[int, int], **options: Any) -> Painted:
+    return Painted((colour[0], colour[1], colour[2]), at, size, **options)
+
+
+def last_frame(data: bytes, renditions: str = "20x15:webp:q100", engine: str = "auto") -> np.ndarray[Any, Any]:
+    """Of the thumbnail, half as large, that Pillow, which composes them, has made."""
+    made = process(data, RENDITIONS=renditions, ENGINE=engine)
+    assert (made.outcome.status, made.outcome.engine) == (Status.STORED, EngineName.PILLOW)
+    image = opened(made.thumbnails[0])
+    image.seek(getattr(image, "n_frames", 1) - 1)
+    pixels = np.asarray(image.convert("RGBA"))
+    return np.where(pixels[..., 3:] == 0, 0, pixels)
+
+
+def is_about(pixel: np.ndarray[Any, Any], colour: tuple[int, ...]) -> bool:
+    return bool(np.abs(pixel.astype(int) - colour).max() < 40)
+
+
+SMALL = ((8, 6), (12, 10))
+CLEARED = {
+    "first frame smaller than the screen": [painted(RED, *SMALL), painted(BLUE, (0, 0), (4, 4))],
+    "a still smaller than the screen": [painted(RED, *SMALL)],
+    "restored to the background": [painted(RED, *WHOLE, disposal=2), painted(GREEN, *SMALL)],
+    "restored to what was before the first": [painted(RED, *WHOLE, disposal=3), painted(GREEN, *SMALL)],
+    "restored to the same, in an old draft's number": [painted(RED, *WHOLE, disposal=4), painted(GREEN, *SMALL)],
+    "restored, behind one that names a transparent colour": [
+        painted(BLUE, *WHOLE, transparent=True),
+        painted(RED, *WHOLE, disposal=2),
+        painted(GREEN, *SMALL),
+    ],
+}
+
+
+@pytest.mark.parametrize("engine", ["auto", "vips", "pillow"])
+@pytest.mark.parametrize("case", CLEARED)
+def test_where_no_frame_of_a_gif_is_its_canvas_is_transparent(case: str, engine: str) -> None:
+    data = gif((40, 30), *CLEARED[case], extension=looping(0))
+    info = probe(data, len(data))
+    assert info.has_alpha
+    shown = last_frame(data, engine=engine)
+    assert shown.shape == (15, 20, 4)
+    assert is_about(shown[12, 17], NOTHING)
+    assert is_about(shown[5, 6], RED if "smaller" in case else GREEN)
+    as_jpeg = opened(process(data, ENGINE=engine, RENDITIONS="40x30:jpeg").thumbnails[0])
+    first = (255, 255, 255) if "smaller" in case else BLUE[:3] if "names" in case else RED[:3]
+    assert is_about(np.asarray(as_jpeg)[25, 35], first)
+
+
+@pytest.mark.parametrize("engine", ["auto", "vips", "pillow"])
+def test_no_frame_of_a_gif_goes_beyond_its_screen_and_each_is_restored_by_its_own_word_alone(engine: str) -> None:
+    frames = [
+        painted(RED, *WHOLE),
+        painted(GREEN, (30, 20), (20, 20)),  # beyond the right and the bottom
+        painted(BLUE, (0, 0), (10, 10), disposal=3),
+        painted(GREEN, (10, 0), (10, 10), disposal=0),  # to Pillow this goes on restoring
+        painted(BLUE, (20, 0), (10, 10), control=False),
+    ]
+    shown = last_frame(gif((40, 30), *frames), engine=engine)
+    assert shown.shape == (15, 20, 4)
+    expected = {(7, 2): RED, (12, 17): GREEN, (2, 2): RED, (2, 7): GREEN, (2, 12): BLUE}
+    assert [place for place, colour in expected.items() if not is_about(shown[place], colour)] == []
+
+
+def test_the_pace_of_a_gif_that_is_composed_is_kept() -> None:
+    frames = [painted(RED, *SMALL), painted(GREEN, *SMALL), painted(BLUE, *SMALL, control=False)]
+    data = gif((40, 30), *frames)
+    assert probe(data, len(data)).odd_frames
+    image = opened(process(data, RENDITIONS="20x15").thumbnails[0])
+    delays = []
+    for number in range(3):
+        image.seek(number)
+        delays.append(image.info["duration"])
+    assert delays == [50, 50, 100]
+
+
+def test_a_gif_that_is_composed_and_breaks_off_is_damaged_or_corrupt() -> None:
+    noise = Image.fromarray(np.random.default_rng(2).integers(0, 256, (60, 80), dtype=np.uint8)).quantize(64)
+    partial = saved(noise, "GIF").replace(struct.pack("<HH", 80, 60), struct.pack("<HH", 90, 70), 1)
+    assert last_frame(partial, "90x70:webp").shape == (70, 90, 4)
+    assert probe(partial, len(partial)).odd_frames
+    assert process(partial[: len(partial) * 9 // 10]).outcome.damaged
+    assert process(partial[: len(partial) // 5]).outcome.reason == "corrupt"
+
+
+# --- APNG -----------------------------------------------------------------------------------------------------------
+
+
+def apng(still: tuple[int, ...], frame: tuple[int, ...], size: tuple[int, int] = (40, 30), blend: int = 0) -> bytes:
+    """One frame, and before it a picture for viewers that know no APNG."""
+    data = saved(Image.new("RGBA", (40, 30), still), "PNG")
+    end = len(data) - 12
+    picture = saved(Image.new("RGBA", size, frame), "PNG")
+    pixels = picture[picture.index(b"IDAT") + 4 : -16]
+    control = struct.pack(">IIIIIHHBB", 0, *size, 0, 0, 1, 10, 0, blend)
+    moving = chunk(b"fcTL", control) + chunk(b"fdAT", struct.pack(">I", 1) + pixels)
+    return data[:33] + chunk(b"acTL", struct.pack(">II", 1, 0)) + data[33:end] + moving + data[end:]
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+@pytest.mark.parametrize("engine", ["auto", "vips", "pillow"])
+def test_of_an_apng_the_first_frame_is_shown_and_not_what_stands_in_for_it(engine: str) -> None:
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    ordinary = saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
+    for data, shown in ((ordinary, RED), (apng(RED, BLUE), BLUE), (apng(RED, BLUE, (9, 9)), RED)):
+        made = process(data, ENGINE=engine, RENDITIONS="20x15:png")
+        assert is_about(np.asarray(opened(made.thumbnails[0]).convert("RGBA"))[10, 10], shown)
+    assert process(apng(RED, BLUE), ENGINE=engine).outcome.engine is EngineName.PILLOW
+
+
+def test_an_apng_s_first_picture_is_hidden_where_the_first_frame_covers_it() -> None:
+    cases = {(40, 30, 0): True, (40, 30, 1): False, (39, 30, 0): False}  # blended over it, or smaller
+    for (width, height, blend), hidden in cases.items():
+        data = apng(RED, BLUE, (width, height), blend)
+        assert probe(data, len(data)).hidden_first is hidden
+
+
+# --- ICO ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [(4, 8, 32), (32, 8, 4), (8, 32, 4)])
+def test_of_an_icon_s_depths_the_highest_is_shown(order: tuple[int, ...]) -> None:
+    """As in icons for Windows XP. Pillow takes the lowest."""
+    colours = {4: (200, 0, 0), 8: (0, 200, 0), 32: (0, 0, 200)}
+    pngs = {bits: saved(Image.new("RGBA", (32, 32), colour), "PNG") for bits, colour in colours.items()}
+    larger_last = [(32, 32, bits, pngs[bits]) for bits in order]
+    made = process(icons.ico((16, 16, 32, pngs[4]), *larger_last), RENDITIONS="32x32:png")
+    assert made.outcome.engine is EngineName.PILLOW
+    assert opened(made.thumbnails[0]).convert("RGB").getpixel((16, 16)) == colours[32]
+
+
+# --- AVIF -----------------------------------------------------------------------------------------------------------
+
+
+def clean_aperture(width: int, height: int, right: int = 0, down: int = 0) -> bytes:
+    """Sides, and how far the middle is from the picture's."""
+    return heif.box(b"clap", struct.pack(">iIiIiIiI", width, 1, height, 1, right, 1, down, 1))
+
+
+def avif(*properties: bytes) -> bytes:
+    coded = heif.picture(heif.AVIF, (120, 80))
+    return heif.file(heif.AVIF, replace(coded, properties=coded.properties + properties))
+
+
+@needs_avif
+@pytest.mark.parametrize("engine", list(EngineName))
+def test_an_avif_is_cropped_to_its_clean_aperture_and_then_turned(engine: EngineName) -> None:
+    turned = heif.box(b"irot", b"\1")
+    whole, cropped, both = (
+        process(data, ENGINE=engine, RENDITIONS="120x120:png")
+        for data in (avif(), avif(clean_aperture(60, 20, 10, -20)), avif(clean_aperture(60, 20, 10, -20), turned))
+    )
+    assert {made.outcome.engine for made in (whole, cropped, both)} == {engine}
+    full, part, upright = (
+        np.asarray(opened(made.thumbnails[0]).convert("RGB")).astype(int) for made in (whole, cropped, both)
+    )
+    assert (full.shape, part.shape, upright.shape) == ((80, 120, 3), (20, 60, 3), (60, 20, 3))
+    assert np.abs(part - full[10:30, 40:100]).mean() < 2
+    assert np.abs(upright - np.rot90(part)).mean() < 2
+
+
+@needs_avif
+@pytest.mark.parametrize("engine", list(EngineName))
+def test_an_avif_of_premultiplied_colours_is_no_darker_for_it(engine: EngineName) -> None:
+    image = Image.new("RGBA", (96, 96), (200, 120, 40, 96))
+    data = saved(image, "AVIF", quality=95, alpha_premultiplied=True)
+    assert probe(data, len(data)).premultiplied
+    made = process(data, ENGINE=engine, RENDITIONS="32x32:png")
+    assert made.outcome.engine is engine
+    assert (
+        np.abs(np.asarray(opened(made.thumbnails[0]).convert("RGBA"))[16, 16].astype(int) - (200, 120, 40, 96)).max()
+        < 9
+    )

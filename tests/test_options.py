@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 
+from tests.gifs import Painted, gif, looping
 from tests.pictures import opened
 from tests.processing import process
 from thumbnailer import app
@@ -84,6 +86,93 @@ def test_a_source_that_already_fits_does_not_grow(engine: EngineName, format_: s
         - np.asarray(opened(source).convert("RGB")).astype(int)
     )
     assert difference.mean() < 12
+
+
+FEW_COLOURS = Image.fromarray(np.random.default_rng(5).integers(0, 2, (40, 40), dtype=np.uint8) * 255)
+"""Noise in black and white, of which every encoder here makes more bytes than the best do."""
+
+
+def as_small_as_can_be(format_: str) -> bytes:
+    """A file that no engine writes as small, with metadata that a thumbnail must not have."""
+    if format_ == "PNG":
+        return encoded(FEW_COLOURS.convert("1"), "PNG", optimize=True, pnginfo=_text("where it was taken"))
+    comment = b"!\xfe\x12where it was taken\0"
+    frames = [Painted((40 * number, 0, 0), (number, 0), (3, 20)) for number in range(6)]
+    return gif((20, 20), Painted((9, 9, 9), (0, 0), (20, 20)), *frames, extension=looping(2) + comment)
+
+
+def _text(text: str) -> PngInfo:
+    info = PngInfo()
+    info.add_text("Comment", text)
+    return info
+
+
+@ENGINES
+@pytest.mark.parametrize("format_", ["PNG", "GIF"])
+def test_a_source_that_no_encoder_matches_is_taken_as_it_is_but_for_its_metadata(
+    engine: EngineName, format_: str
+) -> None:
+    source = as_small_as_can_be(format_)
+    made = process(source, ENGINE=engine, RENDITIONS="128x128").thumbnails[0]
+    assert len(made) < len(source)
+    assert b"where it was taken" in source
+    assert b"where" not in made
+    before, after = opened(source), opened(made)
+    assert getattr(after, "n_frames", 1) == getattr(before, "n_frames", 1)
+    for number in range(getattr(before, "n_frames", 1)):
+        before.seek(number)
+        after.seek(number)
+        assert np.array_equal(np.asarray(before.convert("RGBA")), np.asarray(after.convert("RGBA")))
+    assert after.info.get("loop") == before.info.get("loop")
+
+
+@ENGINES
+def test_a_source_is_not_taken_as_it_is_where_it_is_to_be_turned_cropped_or_credited(engine: EngineName) -> None:
+    source = encoded(FEW_COLOURS.convert("1"), "PNG", optimize=True)
+    assert process(source, ENGINE=engine).thumbnails[0] == source
+    for tag, value in {ExifTags.Base.Orientation: 6, ExifTags.Base.Copyright: "A. Author"}.items():
+        exif = Image.Exif()
+        exif[tag] = value
+        other = process(encoded(FEW_COLOURS.convert("1"), "PNG", optimize=True, exif=exif), ENGINE=engine)
+        assert other.thumbnails[0] != source
+    assert opened(process(source, ENGINE=engine, RENDITIONS="20x20:cover").thumbnails[0]).size == (20, 20)
+
+
+@ENGINES
+def test_a_source_of_another_format_that_already_fits_does_not_grow_either(engine: EngineName) -> None:
+    noise = np.random.default_rng(3).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    image = Image.fromarray(noise).resize((120, 120), Image.Resampling.BICUBIC)
+    source = encoded(image, "TIFF", compression="jpeg", quality=60)
+    made = process(source, ENGINE=engine, RENDITIONS="a=128x128,b=128x128:webp,c=128x128:png")
+    assert made.outcome.engine is engine
+    jpeg, webp, png = made.thumbnails
+    assert max(len(jpeg), len(webp)) <= len(source)
+    assert opened(png).mode == "RGB"  # it could be smaller by nothing but fewer colours
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    ("format_", "loop", "expected"),
+    [
+        ("GIF", None, (None, 1)),
+        ("GIF", 0, (0, 0)),
+        ("GIF", 1, (1, 2)),
+        ("GIF", 3, (3, 4)),
+        ("WEBP", 0, (0, 0)),
+        ("WEBP", 1, (None, 1)),
+        ("WEBP", 3, (2, 3)),
+    ],
+)
+def test_an_animation_is_played_as_often_in_every_format(
+    engine: EngineName, format_: str, loop: int | None, expected: tuple[int | None, int]
+) -> None:
+    """A GIF says how often it is repeated after its first time, a WebP how often it is shown."""
+    first, second = Image.new("RGB", (40, 40), "red"), Image.new("RGB", (40, 40), "blue")
+    options = {} if loop is None else {"loop": loop}
+    source = encoded(first, format_, save_all=True, append_images=[second], duration=100, **options)
+    made = process(source, ENGINE=engine, RENDITIONS="a=20x20:gif,b=20x20:webp")
+    assert made.outcome.engine is engine
+    assert tuple(opened(data).info.get("loop") for data in made.thumbnails) == expected
 
 
 @ENGINES

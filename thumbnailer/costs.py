@@ -54,8 +54,7 @@ def engines_for(
 
     `preferred` comes before the others unless it gets this picture wrong.
     """
-    asked = [EngineName.VIPS] if _has_deep_colour_key(info) else [preferred] if preferred else []
-    order = dict.fromkeys(asked + list(_faster_first(info, shrink)))
+    order = dict.fromkeys(_right_first(info) + ([preferred] if preferred else []) + list(_faster_first(info, shrink)))
     return tuple(
         name
         for name in order
@@ -63,9 +62,16 @@ def engines_for(
     )
 
 
-def _has_deep_colour_key(info: ImageInfo) -> bool:
-    """One colour of a PNG is transparent, of 16 bits: Pillow has let the lower eight go before it compares."""
-    return info.format is Format.PNG and info.bit_depth == 16 and info.has_alpha and info.channels == 3
+def _right_first(info: ImageInfo) -> list[EngineName]:
+    """The one that shows this picture as browsers do, where the other does not.
+
+    libvips fills a GIF's canvas, and knows no APNG. Where one colour of a PNG is transparent, of 16 bits, Pillow has
+    let the lower eight go before it compares.
+    """
+    if info.odd_frames or info.hidden_first:
+        return [EngineName.PILLOW]
+    deep_colour_key = info.format is Format.PNG and info.bit_depth == 16 and info.has_alpha and info.channels == 3
+    return [EngineName.VIPS] if deep_colour_key else []
 
 
 def _faster_first(info: ImageInfo, shrink: int) -> tuple[EngineName, ...]:

@@ -152,7 +152,7 @@ def _pillow_decoder(work: Work) -> tuple[float, float]:
     """What the decoder holds beside the pixels it hands out: at its most, and while they are resampled."""
     if work.info.format in (Format.AVIF, Format.HEIC, Format.JXL, Format.WEBP):
         return _pillow_codec(work)
-    if work.info.format is Format.GIF and work.frames > 1:
+    if work.info.format is Format.GIF and (work.frames > 1 or work.info.odd_frames):
         return both(work.info.pixels * 11)  # the canvas, the one before, a frame
     return _pillow_reader(work), 0
 
@@ -179,6 +179,8 @@ def _pillow_reader(work: Work) -> float:
     pixel = info.channels * _sample_bytes(info)
     if info.format is Format.JPEG:
         return _coefficients(info)
+    if info.hidden_first:
+        return 2 * info.pixels * pixel  # the picture before, twice
     if info.format is Format.ICO:
         return work.source_bytes
     if info.format is Format.TIFF and info.block_rows:

@@ -130,6 +130,14 @@ class ImageInfo:
     copyright: bytes = b""
     complete: bool = True
     defect: str = ""
+    odd_frames: bool = False
+    """of a GIF: its canvas shows between its frames, or one goes beyond it, and decoders differ from browsers there"""
+    hidden_first: bool = False
+    """of an APNG: its first picture is for viewers that know no APNG, and its animation begins with the second"""
+    premultiplied: bool = False
+    """of an AVIF: the colours are stored multiplied by alpha"""
+    crop: tuple[int, int, int, int] | None = None
+    """of an AVIF: left, top, right and bottom of what is seen of the pixels that are coded, before it is turned"""
     scans: int = 1
     """Passes of a JPEG decoder over the whole picture, as far as the bytes at hand tell."""
     band: int = 1

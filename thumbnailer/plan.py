@@ -268,8 +268,13 @@ def _target(
         headers=target_headers(source, format_, settings),
         smart=rendition.fit is Fit.SMART,
         progressive=rendition.progressive and format_ is Format.JPEG,
-        most_bytes=source.size if format_ is info.format and scaled == info.upright else None,
+        most_bytes=source.size if scaled == info.upright and _can_be_as_small(info.format, format_) else None,
     )
+
+
+def _can_be_as_small(source: Format, target: Format) -> bool:
+    """PNG and GIF can do with fewer bytes than another format by nothing but fewer colours, which shows."""
+    return target is source or target not in (Format.PNG, Format.GIF)
 
 
 def automatic_format(info: ImageInfo) -> Format:

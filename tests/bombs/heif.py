@@ -89,7 +89,7 @@ def file(kind: str, *items: Item, iloc: Callable[[int], bytes] | None = None) ->
 
 def _meta(items: Sequence[Item], places: list[int], iloc: Callable[[int], bytes] | None) -> bytes:
     properties = list(dict.fromkeys(p for item in items for p in item.properties))
-    numbers = [bytes(properties.index(p) + 1 for p in item.properties) for item in items]
+    numbers = [bytes(properties.index(p) + 1 | _essential(p) for p in item.properties) for item in items]
     links = [struct.pack(">HB", i, len(number)) + number for i, number in enumerate(numbers, 1)]
     infos = [_info(number, item) for number, item in enumerate(items, 1)]
     references = [_reference(number, item) for number, item in enumerate(items, 1) if item.made_of]
@@ -102,6 +102,11 @@ def _meta(items: Sequence[Item], places: list[int], iloc: Callable[[int], bytes]
         box(b"iprp", box(b"ipco", *properties), full_box(b"ipma", struct.pack(">I", len(items)), *links)),
         *([full_box(b"iref", *references)] if references else []),
     )
+
+
+def _essential(property_: bytes) -> int:
+    """libavif takes no transformation that a decoder may leave out."""
+    return 0x80 if property_[4:8] in (b"clap", b"irot", b"imir") else 0
 
 
 def _info(number: int, item: Item) -> bytes:

@@ -32,6 +32,14 @@ def test_libvips_comes_first_for_a_webp_where_shrinking_while_loading_pays() -> 
     assert engines_for(webp, 8, TO_JPEG, PILLOW, BOTH) == (PILLOW, VIPS)
 
 
+@pytest.mark.parametrize("preferred", [None, *EngineName])
+def test_pillow_comes_first_for_what_libvips_shows_otherwise_than_browsers(preferred: EngineName | None) -> None:
+    for info in (ImageInfo(Format.GIF, 90, 90, odd_frames=True), ImageInfo(Format.PNG, 90, 90, hidden_first=True)):
+        assert engines_for(info, 1, TO_JPEG, preferred, BOTH) == (PILLOW, VIPS)
+    only_vips = {VIPS: BOTH[VIPS]}
+    assert engines_for(ImageInfo(Format.GIF, 90, 90, odd_frames=True), 1, TO_JPEG, None, only_vips) == (VIPS,)
+
+
 @pytest.mark.parametrize("format_", [Format.JPEG, Format.PNG, Format.TIFF])
 @pytest.mark.parametrize("preferred", EngineName)
 def test_the_preferred_engine_comes_first_and_the_other_stays(format_: Format, preferred: EngineName) -> None:

@@ -7,6 +7,7 @@ import random
 import struct
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,13 @@ from PIL import Image, features
 from tests.bombs import heif as heif_bombs
 from tests.bombs import icons, webp
 from tests.corpus import Row, needs_corpus, rows
+from tests.gifs import Painted
+from tests.gifs import gif as gif_of
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, Rejected, UnsupportedFormat
 from thumbnailer.exif import build_credit
 from thumbnailer.model import Format, ImageInfo
 from thumbnailer.probe import probe
+from thumbnailer.probe.simple import with_best_icon_alone
 
 HEAD = 64 << 10
 TOO_MANY_PIXELS = 178_956_970
@@ -943,11 +947,108 @@ def test_a_long_bmp_in_runs_is_refused_because_it_is_decoded_in_python() -> None
     assert probe(bmp(40, 30), 3 << 20).width == 40
 
 
-def test_of_icons_that_claim_to_be_equal_the_largest_by_itself_counts() -> None:
-    """Pillow takes the one of the fewest colours, whatever it holds."""
-    small, large = icons.bitmap(16, 16), png(ihdr=struct.pack(">IIBBBBB", 9000, 9000, 8, 6, 0, 0, 0))
-    for order in ((small, large), (large, small)):
-        assert whole(icons.ico(*((16, 16, 32, picture) for picture in order))).width == 9000
+@pytest.mark.parametrize(
+    "listed",
+    [
+        [(16, 16, 32), (32, 32, 4), (32, 32, 32), (32, 32, 8)],
+        [(32, 32, 24), (32, 32, 32)],
+        [(32, 16, 32), (32, 32, 0)],
+        [(32, 32, 32), (32, 32, 32), (32, 32, 8)],
+    ],
+)
+def test_of_the_icons_of_a_file_the_largest_counts_and_of_those_the_one_of_most_bits(
+    listed: list[tuple[int, int, int]],
+) -> None:
+    """Only that one is left to the decoder: a PNG within may be larger than the directory says."""
+    best = max(listed, key=lambda icon: (icon[0] * icon[1], icon[2] or 8))
+    sides = [9000 if number == listed.index(best) else 9001 for number in range(len(listed))]
+    pngs = [png(ihdr=struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0)) for side in sides]
+    data = icons.ico(*((*icon, picture) for icon, picture in zip(listed, pngs, strict=True)))
+    assert whole(data).width == 9000
+    alone = with_best_icon_alone(data)
+    assert (len(alone), alone[4:6]) == (len(data), b"\1\0")
+    assert whole(alone).width == 9000
+
+
+RED, SCREEN = (9, 0, 0), ((0, 0), (40, 30))
+PART, SMALLER = ((8, 6), (12, 10)), ((9, 7), (3, 3))
+ODD = {
+    "one frame of the whole screen": ([Painted(RED, *SCREEN)], False, False),
+    "one frame of a part": ([Painted(RED, *PART)], True, True),
+    "one of a part that says what else is": ([Painted(RED, *PART, transparent=True)], False, True),
+    "frames on one another": ([Painted(RED, *SCREEN), Painted(RED, *PART)], False, False),
+    "the last one removed": ([Painted(RED, *SCREEN), Painted(RED, *PART, disposal=2)], False, False),
+    "one removed, and another over its place": (
+        [Painted(RED, *SCREEN), Painted(RED, *SMALLER, disposal=2), Painted(RED, *PART)],
+        False,
+        False,
+    ),
+    "one removed, and another beside its place": (
+        [Painted(RED, *SCREEN), Painted(RED, *PART, disposal=2), Painted(RED, *SMALLER)],
+        True,
+        True,
+    ),
+    "one removed that had a transparent colour": (
+        [Painted(RED, *SCREEN), Painted(RED, *PART, disposal=2, transparent=True), Painted(RED, *SMALLER)],
+        False,
+        True,
+    ),
+    "one taken back": (
+        [Painted(RED, *SCREEN), Painted(RED, *PART, disposal=3), Painted(RED, *SMALLER, disposal=3)],
+        False,
+        False,
+    ),
+    "the first taken back": ([Painted(RED, *SCREEN, disposal=3), Painted(RED, *SMALLER)], True, True),
+    "one beyond the screen": ([Painted(RED, *SCREEN), Painted(RED, (30, 20), (12, 12))], True, False),
+    "a first one beyond the screen": ([Painted(RED, (0, 0), (44, 33))], False, False),
+    "one that stays behind one taken back": (
+        [
+            Painted(RED, *SCREEN),
+            Painted(RED, *PART, disposal=3),
+            Painted(RED, *PART, disposal=0),
+            Painted(RED, *SMALLER),
+        ],
+        True,
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_a_gif_tells_whether_its_canvas_shows_or_a_frame_goes_beyond_it(case: str) -> None:
+    frames, odd, alpha = ODD[case]
+    info = whole(gif_of((40, 30), *frames))
+    assert (info.odd_frames, info.has_alpha) == (odd, alpha)
+    assert (info.width, info.height) == ((44, 33) if case == "a first one beyond the screen" else (40, 30))
+
+
+@pytest.mark.parametrize(
+    ("sides", "offsets", "crop"),
+    [
+        ((60, 1, 20, 1), (10, 1, -20, 1), (40, 10, 100, 30)),
+        ((120, 1, 80, 1), (0, 1, 0, 1), (0, 0, 120, 80)),
+        ((119, 1, 79, 1), (0, 1, 0, 1), (0, 0, 119, 79)),
+        ((119, 1, 79, 1), (1, 2, 1, 2), (1, 1, 120, 80)),
+        ((121, 2, 41, 2), (0, 1, 0, 1), (29, 29, 90, 50)),  # halves go up, as in libheif
+        ((200, 1, 200, 1), (0, 1, 0, 1), (0, 0, 120, 80)),
+    ],
+)
+def test_an_avif_s_clean_aperture_is_its_size_and_what_is_cropped_costs_memory(
+    sides: tuple[int, ...], offsets: tuple[int, ...], crop: tuple[int, int, int, int]
+) -> None:
+    aperture = heif_bombs.box(b"clap", struct.pack(">iIiIiIiI", *sides, *offsets))
+    configuration = heif_bombs.box(b"av1C", b"\x81\0\x0c\0")
+    plain = heif_bombs.Item(b"av01", b"", (heif_bombs.size_property(120, 80), configuration))
+    turned = heif_bombs.box(b"irot", b"\1")
+    data = heif_bombs.file(heif_bombs.AVIF, replace(plain, properties=(*plain.properties, aperture, turned)))
+    info = whole(data)
+    width, height = crop[2] - crop[0], crop[3] - crop[1]
+    assert (info.width, info.height, info.crop) == (height, width, crop)
+    assert info.held - len(data) == 6 * (120 * 80 - width * height)
+
+
+def test_a_long_file_of_icons_is_corrupt() -> None:
+    small = icons.bitmap(16, 16)
     with pytest.raises(Corrupt, match="4 MB"):
         probe(icons.ico((16, 16, 32, small)), 5 << 20)
 

@@ -26,6 +26,7 @@ from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.exif import build_credit, valid_orientation
 from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.plan import Plan, Target, keeps_animation
+from thumbnailer.probe.simple import with_best_icon_alone
 
 ALLOWED: Final = {
     Format.JPEG: "JPEG",
@@ -58,6 +59,8 @@ TURNS: Final = {
 SPACES: Final = {"L": icc.GREY, "P": icc.RGB, "RGB": icc.RGB}
 """By the base of a mode (`Image.getmodebase`): what a palette is made of are colours."""
 REDUCING_GAP: Final = 3.0  # as in the other engine
+MOST_CROPPED: Final = 4 << 20  # pixels that the probe lets a picture be larger before it is cropped
+MOST_PLAYS: Final = 65_535  # of a WebP
 FULL_CHROMA: Final = 90  # from this quality on, as in libvips
 SRGB: Final = ImageCms.createProfile("sRGB")
 CONVERSION: Final[dict[str, Any]] = {  # as in the other engine
@@ -109,11 +112,11 @@ Frames = Callable[[Image.Image, Plan], Iterator[Image.Image]]
 
 def _rendered(path: str, plan: Plan, frames_of: Frames, damaged: bool) -> Rendering:
     started = perf_counter()
-    resized, loop, profile_ignored = _decoded(path, plan, frames_of, damaged)
+    resized, plays, profile_ignored = _decoded(path, plan, frames_of, damaged)
     decoded = perf_counter()
     placeholders = tuple(_placeholder(frames[0][0]) for frames in resized) if plan.thumbhash else ()
     pictures = tuple(
-        within_bytes(target, partial(_encoded, frames, loop, plan.info))
+        within_bytes(target, partial(_encoded, frames, plays, plan.info), path, plan, whole=not damaged)
         for frames, target in zip(resized, plan.targets, strict=True)
     )
     return Rendering(
@@ -129,15 +132,23 @@ def _rendered(path: str, plan: Plan, frames_of: Frames, damaged: bool) -> Render
 
 def _decoded(
     path: str, plan: Plan, frames_of: Frames, damaged: bool
-) -> tuple[list[list[tuple[Image.Image, float]]], int | None, bool]:
-    """The frames of each target, how often they loop, and whether there is a profile that cannot be used.
+) -> tuple[list[list[tuple[Image.Image, float]]], int, bool]:
+    """The frames of each target, how often they are played, and whether there is a profile that cannot be used.
 
     The decoded picture is let go before any is encoded.
     """
     with _opened(path, plan, damaged) as image:
-        loop = image.info.get("loop")
+        plays = _plays(image, plan.info.format)
         profile_ignored = "icc_profile" in image.info and _profile(image) is None
-        return _resized(frames_of(image, plan), plan), loop, profile_ignored
+        return _resized(frames_of(image, plan), plan), plays, profile_ignored
+
+
+def _plays(image: Image.Image, format_: Format) -> int:
+    """How often an animation is played, 0 for endlessly: a GIF says how often it is repeated, or nothing for never."""
+    loop = image.info.get("loop")
+    if format_ is not Format.GIF:
+        return int(loop or 0)
+    return 1 if loop is None else loop and loop + 1
 
 
 @contextmanager
@@ -161,6 +172,8 @@ def _open(path: str, info: ImageInfo, damaged: bool) -> Image.Image:
         return _decoded_jxl(path, info)
     if damaged and info.format is Format.WEBP:  # libwebp does not even open what is not all there
         return salvage.load_webp(Path(path).read_bytes(), info)
+    if info.format is Format.ICO:  # Pillow takes the one of the fewest colours, of those of the largest size
+        return Image.open(BytesIO(with_best_icon_alone(Path(path).read_bytes())), formats=["ICO"])
     return Image.open(path, formats=[ALLOWED[info.format]])
 
 
@@ -201,15 +214,17 @@ def _register_heif() -> None:
 
 def _refuse_other_size(image: Image.Image, info: ImageInfo) -> None:
     """The plan's limits hold for the header that was probed; a decoder that sees another picture must not go on."""
-    if image.width * image.height > 2 * info.pixels + 65_536:
+    if image.width * image.height > 2 * info.pixels + (65_536 if info.crop is None else MOST_CROPPED):
         raise Corrupt(f"the header says {info.width}x{info.height}, the decoder {image.width}x{image.height}")
 
 
 def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     """Every frame that the plan counts on, decoded. Raises Corrupt where there are fewer."""
     _shrink_on_load(image, plan)
+    if plan.info.hidden_first:
+        image.seek(1)
     # A still is taken as it was opened: of a HEIC with several pictures that is the primary one, not the first.
-    frames = islice(ImageSequence.Iterator(image), plan.frames) if plan.frames > 1 else [image]
+    frames = islice(_sequence(image, plan), plan.frames) if plan.frames > 1 or plan.info.odd_frames else [image]
     number = 0
     for number, frame in enumerate(frames, 1):  # noqa: B007
         frame.load()
@@ -217,6 +232,14 @@ def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
         yield frame
     if number < plan.frames:
         raise Corrupt(f"{number} of its {plan.frames} frames can be decoded")
+
+
+def _sequence(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
+    if not plan.info.odd_frames:
+        return iter(ImageSequence.Iterator(image))
+    from thumbnailer.engine.canvas import composed
+
+    return composed(image, plan.info)
 
 
 def _frames_left(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
@@ -243,7 +266,7 @@ def _resized(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[tuple[Im
     resized: list[list[tuple[Image.Image, float]]] = [[] for _ in plan.targets]
     corners: list[cropping.Corner] = []
     for number, frame in enumerate(frames_in):
-        pixels = _resizable(frame)
+        pixels = _resizable(frame if plan.info.crop is None else frame.crop(plan.info.crop))
         for index, target in enumerate(plan.targets):
             if number and not keeps_animation(plan.info, target):
                 continue
@@ -400,7 +423,7 @@ def _cropped(image: Image.Image, corner: cropping.Corner, target: Target) -> Ima
     return image.crop((left, top, left + target.width, top + target.height))
 
 
-def _encoded(frames: list[tuple[Image.Image, float]], loop: int | None, info: ImageInfo, target: Target) -> bytes:
+def _encoded(frames: list[tuple[Image.Image, float]], plays: int, info: ImageInfo, target: Target) -> bytes:
     frames[0][0].info.clear()  # nothing of the source's metadata but artist and copyright
     first, *rest = (_writable(frame, target) for frame, _ in frames)
     options = _options(target)
@@ -410,12 +433,18 @@ def _encoded(frames: list[tuple[Image.Image, float]], loop: int | None, info: Im
     if rest:
         options |= {"save_all": True, "append_images": rest}
         options |= {"duration": [int(duration) for _, duration in frames]}
-        options |= {"loop": loop} if loop is not None else {}
+        options |= _looping(plays, target.format)
         options |= {"disposal": _disposal([first, *rest])} if target.format is Format.GIF else {}
     _import_plugin(target.format)
     out = BytesIO()
     first.save(out, **options)
     return out.getvalue()
+
+
+def _looping(plays: int, format_: Format) -> dict[str, int]:
+    if format_ is not Format.GIF:
+        return {"loop": min(plays, MOST_PLAYS)}
+    return {} if plays == 1 else {"loop": max(0, plays - 1)}
 
 
 def _disposal(frames: list[Image.Image]) -> int:

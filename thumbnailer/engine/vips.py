@@ -87,7 +87,7 @@ class VipsEngine:
             resized, timing, profile_ignored = _decoded(path, plan)
             decoded = perf_counter()
             pictures = tuple(
-                within_bytes(target, partial(_encoded, frames, timing, plan))
+                within_bytes(target, partial(_encoded, frames, timing, plan), path, plan)
                 for frames, target in zip(resized, plan.targets, strict=True)
             )
         except (pyvips.Error, UnicodeDecodeError) as error:
@@ -128,6 +128,8 @@ def _load(path: str, plan: Plan) -> list[Any]:
         roll = _held(roll)
         height = roll.get("page-height")
         return [roll.crop(0, top, roll.width, height) for top in range(0, roll.height, height)]
+    if plan.info.premultiplied and roll.hasalpha():
+        roll = roll.unpremultiply().rint().cast(roll.format)
     return [_held(roll) if len(plan.targets) > 1 else roll]
 
 

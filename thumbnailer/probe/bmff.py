@@ -1,9 +1,9 @@
 """HEIC and AVIF (ISO/IEC 23008-12), and the videos that share their container.
 
 The primary item's coding decides between HEIC and AVIF, not the brands: `mif1` alone says neither. Sizes are after
-`irot`, because decoders turn the picture themselves, and of a HEIC after `clap`, because libheif crops; libavif does
-not. An item's size is its `ispe`, as libheif's own limits take it; AV1 must not be coded larger, because libavif
-compares the two when it has decoded.
+`clap` and `irot`: decoders crop and turn the picture themselves, but for libavif, which leaves the cropping to whoever
+calls it (`crop`). An item's size is its `ispe`, as libheif's own limits take it; AV1 must not be coded larger, because
+libavif compares the two when it has decoded.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import floor
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
 from thumbnailer.exif import MAX_BLOCK, Ifd0, parse_ifd0
@@ -26,6 +27,8 @@ MAX_HOPS = 8
 MAX_GROWTH = 2
 SMALL = 65_536
 """Coded pixels may be this many times an item's, or this many: encoders pad to their block size."""
+HELD_OF_CROPPED = 6
+"""Bytes a pixel that is decoded and then cropped away, as `ImageInfo.held` counts them."""
 SMALL_WHOLE = 4 << 20
 """What is decoded for a picture may be this many times its pixels, or this many: tiles reach beyond its edge."""
 
@@ -66,6 +69,7 @@ class _Items:
     """A derived item's inputs."""
     properties: tuple[Box, ...]
     links: dict[int, tuple[int, ...]]
+    premultiplied: bool
 
     def of(self, item: int) -> list[Box]:
         """An item's properties; links count from one, and 0 is none."""
@@ -85,7 +89,7 @@ def read_bmff(head: Head) -> ImageInfo:
     places = dict(item_extents(head, meta))
     exif = _exif(head, items, places)
     sequence = read_sequence(head) if brands[0] in SEQUENCE_BRANDS else Sequence()
-    width, height = _upright_size(head, items, crops=kind is Format.HEIC)
+    width, height = _upright_size(head, items)
     _refuse_more_than_shows(head, items, width * height)
     checked = kind is Format.HEIC or _coded_as_said(head, items, places, sequence)
     properties = items.of(items.primary) + items.of(coded)
@@ -95,6 +99,8 @@ def read_bmff(head: Head) -> ImageInfo:
         width,
         height,
         has_alpha=has_alpha,
+        premultiplied=items.premultiplied,
+        crop=_crop(head, items) if kind is Format.AVIF else None,
         frames=sequence.frames,
         bit_depth=_bit_depth(head, properties),
         icc=any(box.kind == b"colr" and head.read(box.start, 4) in ICC_COLOURS for box in properties),
@@ -103,7 +109,7 @@ def read_bmff(head: Head) -> ImageInfo:
         artist=exif.artist if exif else b"",
         copyright=exif.copyright if exif else b"",
         complete=sequence.reached and checked and exif is not None,
-        held=len(head) if head.total is None else head.total,
+        held=(len(head) if head.total is None else head.total) + HELD_OF_CROPPED * _cropped_away(head, items),
     )
 
 
@@ -151,6 +157,7 @@ def _items(head: Head, meta: dict[bytes, Box]) -> _Items:
         made_of=_inputs(head, meta[b"iref"]) if b"iref" in meta else {},
         properties=tuple(boxes(head, properties.start, properties.end, MAX_ITEMS)) if properties else (),
         links=_links(head, meta[b"iprp"]),
+        premultiplied=b"iref" in meta and b"prem" in children(head, meta[b"iref"], skip=4),
     )
 
 
@@ -234,15 +241,16 @@ def _coding(kind: bytes) -> Format:
     return CODINGS[kind]
 
 
-def _upright_size(head: Head, items: _Items, crops: bool) -> tuple[int, int]:
+def _upright_size(head: Head, items: _Items) -> tuple[int, int]:
     """The primary item's own size (a grid's is that of all its tiles), cropped and turned in the order of the file."""
     size = _size(head, items, items.primary)
     if size is None:
         raise Corrupt("HEIF primary item has no size")
     width, height = size
     for box in items.of(items.primary):
-        if box.kind == b"clap" and crops:
-            width, height = _cropped(head, box, width, height)
+        if box.kind == b"clap":
+            left, top, right, bottom = _clean(head, box, width, height)
+            width, height = right - left, bottom - top
         if box.kind == b"irot" and head.byte(box.start) & QUARTER_TURN:
             width, height = height, width
     if not (width > 0 and height > 0):
@@ -280,16 +288,30 @@ def _size(head: Head, items: _Items, item: int) -> tuple[int, int] | None:
     return width, height
 
 
-def _cropped(head: Head, clap: Box, width: int, height: int) -> tuple[int, int]:
+def _cropped_away(head: Head, items: _Items) -> int:
+    crop = _crop(head, items)
+    width, height = _size(head, items, items.primary) or (0, 0)
+    return width * height - (crop[2] - crop[0]) * (crop[3] - crop[1]) if crop else 0
+
+
+def _crop(head: Head, items: _Items) -> tuple[int, int, int, int] | None:
+    """The primary item's clean aperture, which comes before its turn (ISO/IEC 23000-22, section 7.3.6.7)."""
+    clap = next((box for box in items.of(items.primary) if box.kind == b"clap"), None)
+    return _clean(head, clap, *(_size(head, items, items.primary) or (0, 0))) if clap else None
+
+
+def _clean(head: Head, clap: Box, width: int, height: int) -> tuple[int, int, int, int]:
     """A clean aperture: its sides, and how far its middle is from that of the picture (ISO/IEC 14496-12 12.1.4)."""
     fractions = struct.iter_unpack(">iI", head.read(clap.start, 32))
     across, down, right, below = (top / max(1, bottom) for top, bottom in fractions)
-    return _kept(width, across, right), _kept(height, down, below)
+    (left, end), (top, bottom) = _kept(width, across, right), _kept(height, down, below)
+    return left, top, end, bottom
 
 
-def _kept(side: int, clean: float, offset: float) -> int:
-    start = round(offset + (side - clean) / 2)
-    return min(side, start + round(clean)) - max(0, start)
+def _kept(side: int, clean: float, offset: float) -> tuple[int, int]:
+    """Halves as libheif rounds them, which crops so itself."""
+    start = floor(offset + (side - clean) / 2)
+    return max(0, start), min(side, start + floor(clean + 0.5))
 
 
 def _is_alpha(head: Head, box: Box) -> bool:

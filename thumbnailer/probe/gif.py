@@ -1,16 +1,26 @@
 """GIF (CompuServe GIF89a). Frames are counted by stepping over data blocks, never by decoding them.
 
-A frame behind the first may go beyond the canvas a little, as some real ones do: decoders clip it, or grow.
+A frame behind the first may go beyond the canvas a little, as some real ones do: browsers clip it, Pillow grows. What
+no frame has painted yet, or what one was removed from, is transparent in browsers; decoders fill it with a colour,
+unless the frame itself has a transparent one. `odd_frames` tells of both.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.model import Format, ImageInfo
 from thumbnailer.probe.head import Head
+
+if TYPE_CHECKING:
+    from mmap import mmap
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom."""
 
 VERSIONS = (b"GIF87a", b"GIF89a")
 MAX_STEPS = 4_000_000
@@ -27,6 +37,11 @@ all of it, and the plan's limits were met by the canvas."""
 EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B
 BLOCK_START = re.compile(rb"[!,;]")
 GRAPHIC_CONTROL = b"\xf9"
+HAS_TRANSPARENT = 1
+NO_CONTROL = b"\0\x0a\0\0"
+"""What a frame without a graphic control extension goes by: a tenth of a second."""
+TO_BACKGROUND, TO_PREVIOUS = 2, (3, 4)
+"""What a frame's box is restored to after it was shown; 4 is what an old draft had for 3."""
 
 
 @dataclass(slots=True)
@@ -41,6 +56,17 @@ class _Seen:
     interlaced: bool = False
     transparent: bool = False
     ended: bool = False
+    control: int = 0
+    """the flags of the graphic control extension that the next picture goes by"""
+    stays: bool = False
+    """whether some frame was left on the canvas"""
+    cleared: Box | None = None
+    """where the last frame was removed, and nothing is left"""
+    last_disposal: int = 0
+    """as Pillow has it: none takes the frame's before"""
+    misread: bool = False
+    shows_canvas: bool = False
+    odd: bool = False
 
 
 def read_gif(head: Head) -> ImageInfo:
@@ -55,12 +81,13 @@ def read_gif(head: Head) -> ImageInfo:
         seen.width,
         seen.height,
         progressive=seen.interlaced,
-        has_alpha=seen.transparent,
+        has_alpha=seen.transparent or seen.shows_canvas,
         frames=seen.frames,
         channels=1,
         palette=True,
         samples=1,
         complete=seen.ended,  # another frame may come, looping or not
+        odd_frames=seen.odd or seen.shows_canvas,
     )
 
 
@@ -108,6 +135,7 @@ def _image(head: Head, seen: _Seen, position: int) -> int:
     grown = max(seen.width, left + width) * max(seen.height, top + height)
     if grown > MAX_GROWTH * seen.width * seen.height + SMALL:
         raise Corrupt(f"GIF of {seen.width} x {seen.height} pixels with a frame of {width} x {height} at {left}, {top}")
+    _note_frame(seen, (left, top, left + width, top + height))
     seen.frames += 1
     seen.extensions = 0
     return position + 11 + _colour_table(flags)
@@ -118,9 +146,30 @@ def _extension(head: Head, seen: _Seen, position: int) -> int:
     if seen.extensions > MAX_EXTENSIONS:
         raise Corrupt(f"GIF with more than {MAX_EXTENSIONS} extensions and no picture")
     label, flags = head.up_to(position + 1, 1), head.up_to(position + 3, 1)
-    if label == GRAPHIC_CONTROL and flags and flags[0] & 1:
-        seen.transparent = True
+    if label == GRAPHIC_CONTROL and flags:
+        seen.control = flags[0]
+        seen.transparent = seen.transparent or bool(flags[0] & HAS_TRANSPARENT)
     return position + 2
+
+
+def _note_frame(seen: _Seen, box: Box) -> None:
+    """Whether the canvas shows around this frame or where the one before was removed, or the frame goes beyond it."""
+    opaque, disposal = not seen.control & HAS_TRANSPARENT, seen.control >> 2 & 7
+    if seen.frames == 0:
+        seen.shows_canvas = opaque and not _covers(box, (0, 0, seen.width, seen.height))
+    elif seen.cleared is not None:
+        seen.shows_canvas = seen.shows_canvas or not (opaque and _covers(box, seen.cleared))
+    seen.odd = seen.odd or seen.misread or box[2] > seen.width or box[3] > seen.height
+    bare = opaque if disposal == TO_BACKGROUND else disposal in TO_PREVIOUS and not seen.stays
+    seen.cleared = (*box[:2], min(box[2], seen.width), min(box[3], seen.height)) if bare else None
+    seen.stays = seen.stays or disposal not in (TO_BACKGROUND, *TO_PREVIOUS)
+    seen.last_disposal = disposal or seen.last_disposal
+    seen.misread = disposal != seen.last_disposal and seen.last_disposal >= TO_BACKGROUND
+    seen.control = 0
+
+
+def _covers(outer: Box, inner: Box) -> bool:
+    return outer[0] <= inner[0] and outer[1] <= inner[1] and outer[2] >= inner[2] and outer[3] >= inner[3]
 
 
 def _cut_off(head: Head, seen: _Seen, end: int) -> int:
@@ -161,3 +210,50 @@ def _skip_data(view: memoryview, position: int, steps: int) -> tuple[int, int]:
 def _colour_table(flags: int) -> int:
     """Bytes of the colour table that the flags announce."""
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+# --- its frames, for whoever composes them ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """How a frame is put on the canvas, and as a file of its own, which has neither place nor transparent colour."""
+
+    box: Box
+    disposal: int
+    milliseconds: int
+    transparent: int | None
+    """index of the colour"""
+    file: bytes
+
+
+def gif_frames(data: memoryview | mmap) -> Iterator[Frame]:
+    """The frames of a file that was probed, as far as they go. Raises Corrupt where a descriptor breaks off."""
+    head = Head(memoryview(data), len(data), "GIF")
+    start = 13 + _colour_table(head.byte(10))
+    position, control = start, NO_CONTROL
+    while (found := head.search(BLOCK_START, position, len(head))) is not None:
+        kind = head.view[found - 1]
+        if kind == TRAILER:
+            return
+        body = found + 1 if kind == EXTENSION else found + 10 + _colour_table(head.byte(found + 8))
+        position, _ = _skip_data(head.view, body, len(head))
+        if kind == IMAGE:
+            yield _frame(head, start, slice(found, position), control)
+            control = NO_CONTROL
+        elif head.read(found, 1) == GRAPHIC_CONTROL:
+            control = head.read(body + 1, 4)
+
+
+def _frame(head: Head, start: int, place: slice, control: bytes) -> Frame:
+    """`start` is where the file's global colour table ends, `control` the body of the extension before the frame."""
+    left, top, width, height = head.unpack("<HHHH", place.start)
+    screen = head.read(0, 6) + head.read(place.start + 4, 4) + head.read(10, start - 10)
+    pixels = head.view[place.start + 4 : place.stop]
+    return Frame(
+        (left, top, left + width, top + height),
+        disposal=control[0] >> 2 & 7,
+        milliseconds=10 * int.from_bytes(control[1:3], "little"),
+        transparent=control[3] if control[0] & HAS_TRANSPARENT else None,
+        file=b"".join((screen, b",", bytes(4), pixels, b";")),
+    )

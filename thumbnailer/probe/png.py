@@ -20,6 +20,8 @@ from thumbnailer.probe.head import Head
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEADER = struct.Struct(">I4s")
 """Length and kind of a chunk."""
+FRAME_CONTROL = struct.Struct(">4xIIII5xB")
+"""Width, height, left and top of a frame, and whether it is blended over what was there."""
 IHDR_END = 33
 MAX_CHUNKS = 200_000
 """libpng writes pixels in chunks of 8 KB by default: this is 1.6 GB of them, and a fraction of a second to walk."""
@@ -80,6 +82,7 @@ def read_png(head: Head) -> ImageInfo:
         frames=_frames(head, chunks.get(b"acTL")),
         bit_depth=ihdr.depth,
         icc=b"iCCP" in chunks,
+        hidden_first=_hides_first(head, ihdr, chunks),
         channels=CHANNELS[ihdr.colour],
         palette=ihdr.colour == PALETTE,
         samples=CHANNELS[ihdr.colour],
@@ -134,8 +137,8 @@ def _collect(head: Head) -> tuple[dict[bytes, _Chunk], int, bool]:
             text += _text_size(head, chunk, MAX_TEXT - text)
         if text > MAX_TEXT:
             raise Corrupt(f"PNG with more than {MAX_TEXT >> 20} MB of text")
-        # Behind the pixels only eXIf has a meaning (section 5.6).
-        if b"IDAT" not in found or chunk.kind == b"eXIf":
+        # Behind the pixels only eXIf has a meaning (section 5.6), and where the animation begins.
+        if b"IDAT" not in found or chunk.kind in (b"eXIf", b"fcTL"):
             found.setdefault(chunk.kind, chunk)
         if chunk.kind == b"IEND":
             return found, text, True
@@ -187,6 +190,18 @@ def _frames(head: Head, control: _Chunk | None) -> int:
     if control is None or not head.reaches(control.start + 4):
         return 1
     return max(1, head.unpack(">I", control.start)[0])
+
+
+def _hides_first(head: Head, ihdr: _Ihdr, chunks: dict[bytes, _Chunk]) -> bool:
+    """Whether the animation begins behind the first picture, with one that covers it (section 11.3.6.2)."""
+    control, first = chunks.get(b"fcTL"), chunks.get(b"IDAT")
+    if b"acTL" not in chunks or control is None or first is None or control.start < first.start:
+        return False
+    if not head.reaches(control.start + FRAME_CONTROL.size):
+        return False
+    *box, blends = FRAME_CONTROL.unpack_from(head.view, control.start)
+    opaque = ihdr.colour not in WITH_ALPHA and b"tRNS" not in chunks
+    return box == [ihdr.width, ihdr.height, 0, 0] and (opaque or not blends)
 
 
 def _exif(head: Head, chunk: _Chunk | None) -> Ifd0:

@@ -79,32 +79,46 @@ def _has_alpha_mask(head: Head, bits: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Icon:
+    """An entry of the directory, and what it says; it stands `at` that place."""
+
+    at: int
     width: int
     height: int
+    bits: int
     start: int
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """The larger one is shown, and of one size the one with more bits a pixel, as in browsers."""
+        return self.width * self.height, self.bits
 
 
 def read_ico(head: Head) -> ImageInfo:
-    """The largest icon's size, by its own header: a PNG within may be any size, whatever the directory says.
-
-    Of several that the directory calls the largest, decoders differ in which they take: the largest by itself counts.
-    """
+    """The best icon's size, by its own header: a PNG within may be any size, whatever the directory says."""
     head = head.called("ICO")
     if head.total is not None and head.total > MAX_ICO:
         raise Corrupt(f"ICO of more than {MAX_ICO >> 20} MB")
-    (count,) = head.unpack("<H", 4)
-    if not 0 < count <= MAX_ICONS:
-        raise Corrupt(f"ICO of {count} icons")
-    icons = [_icon(head, 6 + ICON_ENTRY * index) for index in range(count)]
-    most = max(icon.width * icon.height for icon in icons)
-    sizes = [_icon_size(head, icon) for icon in icons if icon.width * icon.height == most]
-    width, height = max(sizes, key=lambda size: size[0] * size[1])
+    width, height = _icon_size(head, _best_icon(head))
     return ImageInfo(Format.ICO, width, height, has_alpha=True)
 
 
+def with_best_icon_alone(data: bytes) -> bytes:
+    """The same file with one entry in its directory, whose icon is the one that was probed."""
+    best = _best_icon(Head(memoryview(data), len(data), "ICO")).at
+    return data[:4] + b"\1\0" + data[best : best + ICON_ENTRY] + data[6 + ICON_ENTRY :]
+
+
+def _best_icon(head: Head) -> _Icon:
+    (count,) = head.unpack("<H", 4)
+    if not 0 < count <= MAX_ICONS:
+        raise Corrupt(f"ICO of {count} icons")
+    return max((_icon(head, 6 + ICON_ENTRY * index) for index in range(count)), key=lambda icon: icon.rank)
+
+
 def _icon(head: Head, at: int) -> _Icon:
-    width, height, start = head.unpack("<BB10xI", at)
-    return _Icon(width or 256, height or 256, start)
+    """Some writers leave the bits to be told from the number of colours, which is 0 for 256 and more."""
+    width, height, colours, bits, start = head.unpack("<BBB3xH4xI", at)
+    return _Icon(at, width or 256, height or 256, bits or ((colours or 256) - 1).bit_length(), start)
 
 
 def _icon_size(head: Head, icon: _Icon) -> tuple[int, int]:
