@@ -207,6 +207,8 @@ def _refuse_other_size(image: Image.Image, info: ImageInfo) -> None:
 def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     """Every frame that the plan counts on, decoded. Raises Corrupt where there are fewer."""
     _shrink_on_load(image, plan)
+    if plan.info.is_cut:
+        raise Corrupt("not all of its bytes are there")
     # A still is taken as it was opened: of a HEIC with several pictures that is the primary one, not the first.
     frames = islice(ImageSequence.Iterator(image), plan.frames) if plan.frames > 1 else [image]
     number = 0
@@ -222,7 +224,9 @@ def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
 def _frames_left(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     """The first frame as far as it goes, and those behind it that are whole."""
     _shrink_on_load(image, plan)
-    yield image if plan.info.format is Format.WEBP else salvage.load(image, plan.info, DECODER_ERRORS)
+    yield (
+        image if plan.info.format is Format.WEBP else _turned(salvage.load(image, plan.info, DECODER_ERRORS), plan.info)
+    )
     for number in range(1, plan.frames):
         try:
             image.seek(number)
@@ -230,6 +234,12 @@ def _frames_left(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
         except DECODER_ERRORS:
             return
         yield image
+
+
+def _turned(image: Image.Image, info: ImageInfo) -> Image.Image:
+    """Upright, where Pillow does that once it has loaded all of a picture."""
+    turn = TURNS.get(info.orientation) if info.format is Format.TIFF else None
+    return image if turn is None else image.transpose(turn)
 
 
 def _shrink_on_load(image: Image.Image, plan: Plan) -> None:
@@ -243,7 +253,7 @@ def _resized(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[tuple[Im
     resized: list[list[tuple[Image.Image, float]]] = [[] for _ in plan.targets]
     corners: list[cropping.Corner] = []
     for number, frame in enumerate(frames_in):
-        pixels = _resizable(frame)
+        pixels = _resizable(frame, plan.info)
         for index, target in enumerate(plan.targets):
             if number and not keeps_animation(plan.info, target):
                 continue
@@ -254,19 +264,19 @@ def _resized(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[tuple[Im
     return resized
 
 
-def _resizable(image: Image.Image) -> Image.Image:
+RESAMPLED_AS: Final = {"PA": "RGBA", "La": "LA", "1": "L"}
+
+
+def _resizable(image: Image.Image, info: ImageInfo) -> Image.Image:
     """The decoded picture in a mode that can be resampled: bits and palettes cannot."""
     if image.mode == "P" or "transparency" in image.info:
         return image.convert("RGBA" if "transparency" in image.info else "RGB")
-    if image.mode == "PA":
-        return image.convert("RGBA")
     if image.mode.startswith("I"):
-        return image.convert("I").point(lambda value: value / 256).convert("L")  # 16 bits of grey
+        steps = 16 if info.format is Format.TIFF and info.bit_depth == 12 else 256  # 12 or 16 bits of grey
+        return image.convert("I").point(lambda value: value / steps).convert("L")
     if image.mode == "F":
         return image.convert("L")
-    if image.mode == "1":
-        return image.convert("L")
-    return image
+    return image.convert(RESAMPLED_AS[image.mode]) if image.mode in RESAMPLED_AS else image
 
 
 def _thumbnail(image: Image.Image, plan: Plan, target: Target) -> Image.Image:
@@ -316,6 +326,8 @@ def _srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     colours = image.convert(image.mode[:-1]) if alpha else image
     if profile and alpha and icc.is_usable(profile, icc.GREY):
         colours = colours.convert("L")
+    if colours.mode == "YCbCr":
+        colours = colours.convert("RGB")
     if profile:
         colours = _transformed(colours, profile)
     if colours.mode == "CMYK":

@@ -47,6 +47,8 @@ def load(image: Image.Image, info: ImageInfo, errors: tuple[type[Exception], ...
 
     Raises Corrupt where less than half of its rows can.
     """
+    if info.format is Format.TIFF:
+        _lie_as_stored(image, info)
     noise = _noise_row(image)
     _prefill(image, noise)
     if info.format is Format.JPEG and info.progressive:
@@ -57,7 +59,13 @@ def load(image: Image.Image, info: ImageInfo, errors: tuple[type[Exception], ...
         if image._im is None:
             raise Corrupt("nothing of it can be decoded") from error
         image.tile = []  # type: ignore[attr-defined]  # what is there counts as all there is
-    return _completed(image, noise, interlaced=info.progressive and info.format is not Format.JPEG)
+    return _completed(image, noise, info)
+
+
+def _lie_as_stored(image: Image.Image, info: ImageInfo) -> None:
+    """Pillow turns a TIFF upright once it is loaded; rows that are missing are rows of what is stored."""
+    image._size = (info.width, info.height)
+    image.load_end = lambda: None  # type: ignore[attr-defined]
 
 
 # --- which rows were decoded --------------------------------------------------------------------------------------
@@ -93,10 +101,13 @@ def _end_early(image: Image.Image) -> None:
     image.load_read = lambda size: file.read(size) or next(ends, b"")  # type: ignore[attr-defined]
 
 
-def _completed(image: Image.Image, noise: Callable[[str], Image.Image], interlaced: bool) -> Image.Image:
+def _completed(image: Image.Image, noise: Callable[[str], Image.Image], info: ImageInfo) -> Image.Image:
     """What was not decoded painted over. Raises Corrupt where that is more than half."""
+    interlaced = info.progressive and info.format is not Format.JPEG
     decoded_pixels = Image.Image()._new(image.im)
     missing = _missing_rows(_bytes(decoded_pixels), _bytes(noise(image.im.mode)), image.width, image.height)
+    if info.missing_from is not None:
+        missing = sorted({*missing, *range(info.missing_from, image.height)})
     decoded = image.height - len(missing)
     if decoded < LEAST_SHARE * image.height:
         raise Corrupt(f"of its {image.height} rows {decoded} can be decoded; at least half are needed")
