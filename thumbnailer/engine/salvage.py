@@ -24,6 +24,8 @@ ROW_BY_ROW: Final = frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP,
 """Formats whose decoders hand out rows as they come; of the others (AVIF, HEIC, JPEG XL) it is all or nothing."""
 TAIL: Final = 128
 """Pixels at a row's end that tell whether the row was finished: rows are written from left to right."""
+TAIL_OF_TILES: Final = 4
+"""Of tiles the last one may be no wider, and is there or is not."""
 MISSING_GREY: Final = (127, 128)
 """What libjpeg makes of rows without data, as it is and inverted."""
 END_OF_IMAGE: Final = b"\xff\xd9"
@@ -105,7 +107,8 @@ def _completed(image: Image.Image, noise: Callable[[str], Image.Image], info: Im
     """What was not decoded painted over. Raises Corrupt where that is more than half."""
     interlaced = info.progressive and info.format is not Format.JPEG
     decoded_pixels = Image.Image()._new(image.im)
-    missing = _missing_rows(_bytes(decoded_pixels), _bytes(noise(image.im.mode)), image.width, image.height)
+    tail = TAIL_OF_TILES if info.format is Format.TIFF and info.band > 1 else TAIL
+    missing = _missing_rows(_bytes(decoded_pixels), _bytes(noise(image.im.mode)), *image.size, tail)
     if info.missing_from is not None:
         missing = sorted({*missing, *range(info.missing_from, image.height)})
     decoded = image.height - len(missing)
@@ -127,11 +130,11 @@ def _bytes(image: Image.Image) -> bytes:
     return (image.convert("L") if image.mode == "1" else image).tobytes()
 
 
-def _missing_rows(pixels: bytes, noise: bytes, width: int, height: int) -> list[int]:
+def _missing_rows(pixels: bytes, noise: bytes, width: int, height: int, tail: int) -> list[int]:
     stride = len(noise)
     rows = [pixels[start : start + stride] for start in range(0, stride * height, stride)]
     grey = next((number for number, row in enumerate(reversed(rows)) if not _is_grey(row)), height)
-    looked_at = _tail_of(width, stride)
+    looked_at = _tail_of(width, stride, tail)
     return [
         number
         for number, row in enumerate(rows)
@@ -139,10 +142,10 @@ def _missing_rows(pixels: bytes, noise: bytes, width: int, height: int) -> list[
     ]
 
 
-def _tail_of(width: int, stride: int) -> list[int]:
+def _tail_of(width: int, stride: int, tail: int) -> list[int]:
     """Bytes of a row's last odd columns: of an interlaced PNG's even rows those are the last that come."""
     depth = stride // width
-    columns = [column for column in range(max(0, width - TAIL), width) if column % 2] or [0]
+    columns = [column for column in range(max(0, width - tail), width) if column % 2] or [0]
     return [column * depth + band for column in columns for band in range(depth)]
 
 

@@ -114,11 +114,13 @@ def _load(path: str, plan: Plan) -> list[Any]:
     if plan.info.format is Format.SVG:
         return [_drawn(path, plan)]
     if plan.info.is_cut:
-        raise Corrupt("not all of its bytes are there")  # libvips shows black in their place
+        raise Corrupt("not all of its bytes are there")
     options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
     if plan.info.format is Format.JPEG:
         # To libjpeg missing data is worth a warning; it shows grey in its place.
         options |= {"shrink": plan.shrink, "fail_on": "warning"}
+    if plan.info.format is Format.TIFF and plan.info.band > 1:
+        options["fail_on"] = "warning"  # tiles that cannot be decoded are worth no more to it, and are black
     if plan.info.format is Format.WEBP:
         options["scale"] = 1 / plan.shrink
     if plan.frames > 1:

@@ -214,6 +214,8 @@ def _are_samples_read(kind: _Kind, bits: int, layout: _Layout) -> bool:
 def _are_planes_read(kind: _Kind, bits: int) -> bool:
     if kind.photometric in ONE_COLOUR and kind.samples > 1:
         return False
+    if kind.photometric == YCBCR and kind.compression == UNCOMPRESSED:
+        return False
     if kind.tiled:  # by Pillow alone
         known = kind.photometric != WHITE_IS_ZERO and kind.extra in (None, UNASSOCIATED)
         return bits == 8 and kind.numbers is Numbers.UNSIGNED and known and kind.samples < MAX_SAMPLES
