@@ -178,7 +178,7 @@ def _kind(head: Head, layout: _Layout, directory: _Directory) -> _Kind:
         planar=_first(head, layout, directory, PLANAR, 1) == SEPARATE,
         tiled=TILE_WIDTH in directory.entries,
         # Without the tag they are (TIFF 6.0, page 91).
-        subsampled=set(_integers(head, layout, directory.entries.get(SUBSAMPLING))) != {1},
+        subsampled=list(_integers(head, layout, directory.entries.get(SUBSAMPLING))) != [1, 1],
         extra=next(_integers(head, layout, directory.entries.get(EXTRA_SAMPLES)), None),
     )
 
