@@ -13,6 +13,7 @@ from PIL import Image
 from tests.pictures import opened
 from tests.processing import Processed, process
 from tests.profiles import P3, rgb_profile
+from tests.tiffs import DEFLATED, RGB, tiff
 from thumbnailer.engine import load_engine
 from thumbnailer.model import EngineName, Status
 
@@ -106,6 +107,48 @@ def test_a_cut_picture_is_shown_down_to_its_cut_from_half_of_its_rows_on(name: s
     if "interlaced" not in name:
         assert shown == sorted(shown)
         assert all(count == 0 or count >= 55 for count in shown)
+
+
+PIECES: dict[str, dict[str, Any]] = {
+    "tiles": {"tile": 48},
+    "deflated tiles": {"tile": 48, "compression": DEFLATED},
+    "planes": {"planar": True},
+    "strips": {"rows": 16},
+    "deflated strips": {"rows": 16, "compression": DEFLATED},
+}
+UPRIGHT = {1: 0, 3: 2, 6: 1}
+"""Quarters to the left that make stored rows of a thumbnail that was turned for that orientation."""
+
+
+@ENGINES
+@pytest.mark.matrix(4)
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("pieces", PIECES)
+def test_a_cut_tiff_is_shown_upright_down_to_its_cut(pieces: str, orientation: int, engine: EngineName) -> None:
+    turned = [(274, 3, [orientation])]
+    data = tiff(np.asarray(photo()), RGB, more=turned, **PIECES[pieces])
+    whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")
+    assert (whole.outcome.status, whole.outcome.damaged) == (Status.STORED, False)
+    least = 0.97 if pieces == "planes" else 0.75
+    cut = process(data[: int(len(data) * least)], ENGINE=engine, RENDITIONS="120x120:png")
+    assert (cut.outcome.status, cut.outcome.damaged) == (Status.STORED, True)
+    stored, expected = (np.rot90(pixels(made.thumbnails[0]), UPRIGHT[orientation]) for made in (cut, whole))
+    alike = np.abs(stored - expected).mean(axis=(1, 2)) < 12
+    rows = int(np.argmin(alike))
+    assert 60 <= rows < 118
+    assert stored[rows + 2 :].min() > 250, "below the cut it is not white"
+    assert process(data[: int(len(data) * 0.4)], ENGINE=engine).outcome.reason == "corrupt"
+
+
+@ENGINES
+def test_a_tile_that_cannot_be_decoded_is_not_black(engine: EngineName) -> None:
+    data = tiff(np.asarray(photo()), RGB, tile=48, compression=DEFLATED)
+    at = int(len(data) * 0.83)
+    broken = data[:at] + b"\xff" * 2000 + data[at + 2000 :]
+    made, whole = (process(source, ENGINE=engine, RENDITIONS="120x120:png") for source in (broken, data))
+    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
+    assert 90 <= rows_alike(made, whole) <= 98
+    assert pixels(made.thumbnails[0])[98:].min() > 250
 
 
 @ENGINES

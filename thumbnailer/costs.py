@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from thumbnailer.model import EngineName, Format, ImageInfo
+from thumbnailer.model import EngineName, Format, ImageInfo, Numbers
 
 PREFERENCE: Final[Mapping[Format, tuple[EngineName, ...]]] = {
     Format.JPEG: (EngineName.PILLOW, EngineName.VIPS),
@@ -59,6 +59,7 @@ def engines_for(
         name
         for name in order
         if name in installed and info.format in installed[name].reads and outputs <= installed[name].writes
+        if not _misreads(name, info)
     )
 
 
@@ -72,6 +73,22 @@ def _right_first(info: ImageInfo) -> list[EngineName]:
         return [EngineName.PILLOW]
     deep_colour_key = info.format is Format.PNG and info.bit_depth == 16 and info.has_alpha and info.channels == 3
     return [EngineName.VIPS] if deep_colour_key else []
+
+
+def _misreads(name: EngineName, info: ImageInfo) -> bool:
+    """Whether an engine makes another picture of a TIFF, and does not say so.
+
+    libvips takes brightness and colour differences for colours. Pillow mistakes the range of numbers that are not
+    unsigned or have more than 16 bits; of more than eight it does not turn white into black; planes it reads as if
+    their samples had eight.
+    """
+    if info.format is not Format.TIFF:
+        return False
+    if name is EngineName.VIPS:
+        return info.plain_ycbcr
+    range_mistaken = info.bit_depth > 16 or info.numbers is not Numbers.UNSIGNED
+    inverted = info.white_is_zero and (info.bit_depth > 8 or info.planar)
+    return range_mistaken or inverted or (info.planar and info.bit_depth != 8)
 
 
 def _faster_first(info: ImageInfo, shrink: int) -> tuple[EngineName, ...]:

@@ -76,6 +76,14 @@ class EngineName(StrEnum):
     PILLOW = "pillow"
 
 
+class Numbers(StrEnum):
+    """What a stored sample is. Integers go from black to white over all of their range, floats from 0 to 1."""
+
+    UNSIGNED = "unsigned"
+    SIGNED = "signed"
+    FLOAT = "float"
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectEvent:
     """One thing that happened to one object; `key` is decoded, absent fields are None."""
@@ -126,6 +134,14 @@ class ImageInfo:
     """numbers stored a pixel, fewer than `channels` where colour is stored more coarsely: 1.5 in JPEG's 4:2:0"""
     block_rows: int = 0
     """of a TIFF: the height of its strips or tiles, each of which is decompressed as one; 0 where nothing is"""
+    numbers: Numbers = Numbers.UNSIGNED
+    planar: bool = False
+    """of a TIFF: each channel is stored by itself"""
+    white_is_zero: bool = False
+    plain_ycbcr: bool = False
+    """of a TIFF: brightness and two colour differences, all of them of full size, and not by way of JPEG"""
+    missing_from: int | None = None
+    """of a TIFF in tiles or planes: the first row of which not all bytes are in the file"""
     artist: bytes = b""
     copyright: bytes = b""
     complete: bool = True
@@ -149,6 +165,11 @@ class ImageInfo:
     @property
     def pixels(self) -> int:
         return self.width * self.height
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether rows are known to be missing."""
+        return self.missing_from is not None
 
     @property
     def upright(self) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from thumbnailer.costs import (
     pixels_of_work,
     shrink_on_load,
 )
-from thumbnailer.model import EngineName, Format, ImageInfo
+from thumbnailer.model import EngineName, Format, ImageInfo, Numbers
 
 PILLOW, VIPS = EngineName.PILLOW, EngineName.VIPS
 EVERYTHING = frozenset(Format)
@@ -66,6 +66,33 @@ def test_an_engine_must_read_the_source_and_write_every_output() -> None:
     assert engines_for(JPEG, 1, TO_JPEG, None, reads_only) == (VIPS,)
     assert engines_for(JPEG, 1, TO_JPEG | {Format.AVIF}, None, reads_only) == ()
     assert engines_for(replace(JPEG, format=Format.PNG), 1, TO_JPEG, None, reads_only) == ()
+
+
+TIFF = ImageInfo(Format.TIFF, 4000, 3000)
+
+
+@pytest.mark.parametrize(
+    ("info", "left"),
+    [
+        (TIFF, (VIPS, PILLOW)),
+        (replace(TIFF, bit_depth=16), (VIPS, PILLOW)),
+        (replace(TIFF, planar=True), (VIPS, PILLOW)),
+        (replace(TIFF, white_is_zero=True), (VIPS, PILLOW)),
+        (replace(TIFF, plain_ycbcr=True), (PILLOW,)),
+        (replace(TIFF, bit_depth=16, planar=True), (VIPS,)),
+        (replace(TIFF, bit_depth=16, white_is_zero=True), (VIPS,)),
+        (replace(TIFF, planar=True, white_is_zero=True), (VIPS,)),
+        (replace(TIFF, numbers=Numbers.SIGNED), (VIPS,)),
+        (replace(TIFF, numbers=Numbers.FLOAT, bit_depth=32), (VIPS,)),
+        (replace(TIFF, bit_depth=32), (VIPS,)),
+    ],
+)
+def test_an_engine_that_misreads_a_tiff_is_left_out_even_if_it_is_preferred(
+    info: ImageInfo, left: tuple[EngineName, ...]
+) -> None:
+    assert engines_for(info, 1, TO_JPEG, None, BOTH) == left
+    assert set(engines_for(info, 1, TO_JPEG, PILLOW, BOTH)) == set(left)
+    assert engines_for(info, 1, TO_JPEG, None, {name: BOTH[name] for name in EngineName if name not in left}) == ()
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
+from tests import tiffs
 from tests.bombs import heif as heif_bombs
 from tests.bombs import icons, webp
 from tests.corpus import Row, needs_corpus, rows
@@ -23,7 +25,7 @@ from tests.gifs import Painted
 from tests.gifs import gif as gif_of
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, Rejected, UnsupportedFormat
 from thumbnailer.exif import build_credit
-from thumbnailer.model import Format, ImageInfo
+from thumbnailer.model import Format, ImageInfo, Numbers
 from thumbnailer.probe import probe
 from thumbnailer.probe.simple import with_best_icon_alone
 
@@ -488,9 +490,84 @@ def test_a_tile_far_larger_than_its_picture_and_a_pixel_of_a_thousand_samples_ar
     assert whole(tiff_of((322, 4, 1024), (323, 4, 1024))).width == 40
     with pytest.raises(Corrupt, match="tiles"):
         whole(tiff_of((322, 4, 16_384), (323, 4, 16_384)))
-    assert whole(tiff_of((277, 4, 5))).width == 40
+    assert whole(tiff_of((277, 4, 5), (258, 4, 8))).width == 40
     with pytest.raises(UnsupportedFormat, match="samples"):
         whole(tiff_of((277, 4, 1000)))
+
+
+BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR, EXTRA, FORMAT = 258, 259, 262, 277, 284, 338, 339
+TILED = ((322, 4, 16), (323, 4, 16))
+
+
+@pytest.mark.parametrize(
+    ("entries", "name"),
+    [
+        ([(COMPRESSION, 4, 34712)], "JPEG 2000"),
+        ([(COMPRESSION, 4, 34887)], "LERC"),
+        ([(COMPRESSION, 4, 4711)], "compression number 4711"),
+        ([(PHOTOMETRIC, 4, 9), (BITS, 4, 8), (SAMPLES, 4, 3)], "ICC L"),
+        ([(PHOTOMETRIC, 4, 2), (BITS, 4, 12), (SAMPLES, 4, 3)], "unsigned samples of 12 bits, 3 a pixel"),
+        ([(PHOTOMETRIC, 4, 1), (BITS, 4, 64), (FORMAT, 4, 3)], "float samples of 64 bits"),
+        ([(PHOTOMETRIC, 4, 1), (BITS, 4, 32), (FORMAT, 4, 6)], "complex samples"),
+        ([(PHOTOMETRIC, 4, 0), (BITS, 4, 32), (FORMAT, 4, 3)], "float samples of 32 bits"),
+        ([(PHOTOMETRIC, 4, 2), (BITS, 4, 16), (SAMPLES, 4, 3), (PLANAR, 4, 2), *TILED], "in planes of tiles"),
+        ([(PHOTOMETRIC, 4, 1), (BITS, 4, 8), (SAMPLES, 4, 2), (PLANAR, 4, 2)], "in planes"),
+        ([(PHOTOMETRIC, 4, 2), (BITS, 4, 32), (SAMPLES, 4, 4), (EXTRA, 4, 1)], "premultiplied alpha"),
+    ],
+)
+def test_a_tiff_of_a_kind_that_no_engine_reads_is_refused_by_name(
+    entries: list[tuple[int, int, int]], name: str
+) -> None:
+    with pytest.raises(UnsupportedFormat, match=name):
+        whole(tiff_of(*entries))
+
+
+@pytest.mark.parametrize(
+    ("extra", "alpha"), [((), True), ((0,), False), ((1,), True), ((2,), True), ((0, 2), False), ((2, 0), True)]
+)
+def test_the_first_sample_beyond_the_colours_is_alpha_if_a_tiff_says_so_or_says_nothing(
+    extra: tuple[int, ...], alpha: bool
+) -> None:
+    pixels = np.zeros((30, 40, 3 + max(1, len(extra))), np.uint8)
+    assert whole(tiffs.tiff(pixels, tiffs.RGB, extra=extra)).has_alpha is alpha
+
+
+def test_what_the_samples_of_a_tiff_are_is_read() -> None:
+    for kind, expected in (("u4", Numbers.UNSIGNED), ("i2", Numbers.SIGNED), ("f4", Numbers.FLOAT)):
+        assert whole(tiffs.tiff(np.zeros((30, 40, 3), kind), tiffs.RGB)).numbers is expected
+    info = whole(tiffs.tiff(np.zeros((30, 40), np.uint16), tiffs.WHITE_IS_ZERO, planar=True))
+    assert (info.white_is_zero, info.planar, info.plain_ycbcr) == (True, True, False)
+
+
+def test_colour_differences_of_full_size_are_told_from_smaller_ones() -> None:
+    pixels = np.zeros((30, 40, 3), np.uint8)
+    for subsampling, compression, expected in (([1, 1], 1, True), ([2, 1], 1, False), ([1, 1], 7, False)):
+        more = [(530, 3, subsampling)]
+        data = tiffs.tiff(pixels, tiffs.YCBCR, compression=compression, compress=bytes, more=more)
+        assert whole(data).plain_ycbcr is expected
+    assert not whole(tiffs.tiff(pixels, tiffs.YCBCR)).plain_ycbcr
+
+
+@pytest.mark.parametrize(("share", "missing_from"), [(1.0, None), (0.9, 48), (0.5, 32), (0.3, 16), (0.2, 0)])
+def test_the_row_from_which_on_tiles_are_missing_is_told(share: float, missing_from: int | None) -> None:
+    data = tiffs.tiff(np.zeros((64, 32), np.uint8), tiffs.BLACK_IS_ZERO, tile=16)
+    cut = data[: len(data) - 64 * 32 + int(64 * 32 * share)]
+    assert (whole(cut).missing_from, whole(cut).is_cut) == (missing_from, missing_from is not None)
+    assert probe(cut, len(data)).missing_from is None
+
+
+def test_a_row_of_planes_is_there_when_the_last_plane_has_it() -> None:
+    data = tiffs.tiff(np.zeros((64, 32, 3), np.uint8), tiffs.RGB, planar=True)
+    assert whole(data).missing_from is None
+    assert whole(data[: -32 * 10]).missing_from == 54
+    assert whole(data[: -32 * 100]).missing_from == 0
+
+
+def test_places_of_tiles_out_of_reach_make_a_tiff_incomplete() -> None:
+    data = tiffs.tiff(np.zeros((64, 32), np.uint8), tiffs.BLACK_IS_ZERO, tile=16)
+    before_tables = data[: -64 * 32 - 8]
+    assert not probe(before_tables, len(data)).complete
+    assert whole(data).complete
 
 
 def test_big_tiff_is_read() -> None:
@@ -547,8 +624,31 @@ def test_an_os2_bmp_is_read() -> None:
 
 
 def test_an_alpha_mask_counts_as_alpha() -> None:
-    header = struct.pack("<IiiHHIIiiII", 108, 40, 30, 1, 32, 3, 0, 0, 0, 0, 0) + struct.pack("<IIII", 1, 2, 4, 8)
+    header = struct.pack("<IiiHHIIiiII", 108, 40, 30, 1, 32, 3, 0, 0, 0, 0, 0) + struct.pack(
+        "<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000
+    )
     assert whole(b"BM" + bytes(12) + header + bytes(52)).has_alpha
+
+
+def masked(bits: int, *masks: int) -> bytes:
+    return bmp(40, 30, bits, 3) + struct.pack(f"<{len(masks)}I", *masks)
+
+
+def test_a_bmp_with_masks_that_pillow_does_not_know_is_refused_by_name() -> None:
+    for bits_a_pixel, known in (
+        (16, (0xF800, 0x7E0, 0x1F)),
+        (16, (0x7C00, 0x3E0, 0x1F)),
+        (32, (0xFF0000, 0xFF00, 0xFF)),
+    ):
+        assert whole(masked(bits_a_pixel, *known)).width == 40
+    for bits_a_pixel, unknown in ((16, (0xF00, 0xF0, 0xF)), (32, (0x3FF00000, 0xFFC00, 0x3FF))):
+        with pytest.raises(UnsupportedFormat, match="colour masks"):
+            whole(masked(bits_a_pixel, *unknown))
+
+
+def test_a_bmp_with_the_short_header_of_os2_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedFormat, match="OS/2"):
+        whole(b"BM" + bytes(12) + struct.pack("<IIIHH", 16, 40, 30, 1, 24))
 
 
 @pytest.mark.parametrize("data", [bmp(-40, 30), bmp(0, 30), bmp(40, 0), bmp(40, 30, bits=7), bmp(40, 30)[:20]])

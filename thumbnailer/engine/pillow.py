@@ -221,6 +221,8 @@ def _refuse_other_size(image: Image.Image, info: ImageInfo) -> None:
 def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     """Every frame that the plan counts on, decoded. Raises Corrupt where there are fewer."""
     _shrink_on_load(image, plan)
+    if plan.info.is_cut:
+        raise Corrupt("not all of its bytes are there")
     if plan.info.hidden_first:
         image.seek(1)
     # A still is taken as it was opened: of a HEIC with several pictures that is the primary one, not the first.
@@ -245,7 +247,9 @@ def _sequence(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
 def _frames_left(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     """The first frame as far as it goes, and those behind it that are whole."""
     _shrink_on_load(image, plan)
-    yield image if plan.info.format is Format.WEBP else salvage.load(image, plan.info, DECODER_ERRORS)
+    yield (
+        image if plan.info.format is Format.WEBP else _turned(salvage.load(image, plan.info, DECODER_ERRORS), plan.info)
+    )
     for number in range(1, plan.frames):
         try:
             image.seek(number)
@@ -253,6 +257,12 @@ def _frames_left(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
         except DECODER_ERRORS:
             return
         yield image
+
+
+def _turned(image: Image.Image, info: ImageInfo) -> Image.Image:
+    """Upright, where Pillow does that once it has loaded all of a picture."""
+    turn = TURNS.get(info.orientation) if info.format is Format.TIFF else None
+    return image if turn is None else image.transpose(turn)
 
 
 def _shrink_on_load(image: Image.Image, plan: Plan) -> None:
@@ -266,7 +276,7 @@ def _resized(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[tuple[Im
     resized: list[list[tuple[Image.Image, float]]] = [[] for _ in plan.targets]
     corners: list[cropping.Corner] = []
     for number, frame in enumerate(frames_in):
-        pixels = _resizable(frame if plan.info.crop is None else frame.crop(plan.info.crop))
+        pixels = _resizable(frame if plan.info.crop is None else frame.crop(plan.info.crop), plan.info)
         for index, target in enumerate(plan.targets):
             if number and not keeps_animation(plan.info, target):
                 continue
@@ -277,19 +287,19 @@ def _resized(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[tuple[Im
     return resized
 
 
-def _resizable(image: Image.Image) -> Image.Image:
+RESAMPLED_AS: Final = {"PA": "RGBA", "La": "LA", "1": "L"}
+
+
+def _resizable(image: Image.Image, info: ImageInfo) -> Image.Image:
     """The decoded picture in a mode that can be resampled: bits and palettes cannot."""
     if image.mode == "P" or "transparency" in image.info:
         return _with_transparency(image)
-    if image.mode == "PA":
-        return image.convert("RGBA")
     if image.mode.startswith("I"):
-        return image.convert("I").point(lambda value: value / 256).convert("L")  # 16 bits of grey
+        steps = 16 if info.format is Format.TIFF and info.bit_depth == 12 else 256  # 12 or 16 bits of grey
+        return image.convert("I").point(lambda value: value / steps).convert("L")
     if image.mode == "F":
         return image.convert("L")
-    if image.mode == "1":
-        return image.convert("L")
-    return image
+    return image.convert(RESAMPLED_AS[image.mode]) if image.mode in RESAMPLED_AS else image
 
 
 def _with_transparency(image: Image.Image) -> Image.Image:

@@ -25,6 +25,8 @@ ROW_BY_ROW: Final = frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP,
 """Formats whose decoders hand out rows as they come; of the others (AVIF, HEIC, JPEG XL) it is all or nothing."""
 TAIL: Final = 128
 """Pixels at a row's end that tell whether the row was finished: rows are written from left to right."""
+TAIL_OF_TILES: Final = 4
+"""Of tiles the last one may be no wider, and is there or is not."""
 MISSING_GREY: Final = (127, 128)
 """What libjpeg makes of rows without data, as it is and inverted."""
 LAST_PIXELS: Final = 4
@@ -100,6 +102,8 @@ def load(image: Image.Image, info: ImageInfo, errors: tuple[type[Exception], ...
 
     Raises Corrupt where less than half of its rows can.
     """
+    if info.format is Format.TIFF:
+        _lie_as_stored(image, info)
     noise = _noise_row(image)
     _prefill(image, noise)
     surely = _ended_early(image, noise, info) if info.format is Format.JPEG else []
@@ -109,7 +113,13 @@ def load(image: Image.Image, info: ImageInfo, errors: tuple[type[Exception], ...
         if image._im is None:
             raise Corrupt("nothing of it can be decoded") from error
         image.tile = []  # type: ignore[attr-defined]  # what is there counts as all there is
-    return _completed(image, noise, sum(surely), interlaced=info.progressive and info.format is not Format.JPEG)
+    return _completed(image, noise, sum(surely), info)
+
+
+def _lie_as_stored(image: Image.Image, info: ImageInfo) -> None:
+    """Pillow turns a TIFF upright once it is loaded; rows that are missing are rows of what is stored."""
+    image._size = (info.width, info.height)
+    image.load_end = lambda: None  # type: ignore[attr-defined]
 
 
 # --- which rows were decoded --------------------------------------------------------------------------------------
@@ -170,17 +180,21 @@ def _end_of_segments(path: str) -> int:
 def _rows_written(image: Image.Image, noise: Callable[[str], Image.Image]) -> int:
     """How far from the top on there is no noise any more."""
     written = Image.Image()._new(image.im)
-    missing = _missing_rows(_bytes(written), _bytes(noise(image.im.mode)), image.width, image.height, image.height)
+    missing = _missing_rows(_bytes(written), _bytes(noise(image.im.mode)), *image.size, TAIL, image.height)
     return min(missing, default=image.height)
 
 
-def _completed(image: Image.Image, noise: Callable[[str], Image.Image], surely: int, interlaced: bool) -> Image.Image:
+def _completed(image: Image.Image, noise: Callable[[str], Image.Image], surely: int, info: ImageInfo) -> Image.Image:
     """What was not decoded painted over, the first `surely` rows apart from grey that is taken for no data.
 
     Raises Corrupt where that is more than half.
     """
+    interlaced = info.progressive and info.format is not Format.JPEG
     decoded_pixels = Image.Image()._new(image.im)
-    missing = _missing_rows(_bytes(decoded_pixels), _bytes(noise(image.im.mode)), image.width, image.height, surely)
+    tail = TAIL_OF_TILES if info.format is Format.TIFF and info.band > 1 else TAIL
+    missing = _missing_rows(_bytes(decoded_pixels), _bytes(noise(image.im.mode)), *image.size, tail, surely)
+    if info.missing_from is not None:
+        missing = sorted({*missing, *range(info.missing_from, image.height)})
     decoded = image.height - len(missing)
     if decoded < LEAST_SHARE * image.height:
         raise Corrupt(f"of its {image.height} rows {decoded} can be decoded; at least half are needed")
@@ -205,13 +219,13 @@ def _bytes(image: Image.Image) -> bytes:
     return (image.convert("L") if image.mode == "1" else image).tobytes()
 
 
-def _missing_rows(pixels: bytes, noise: bytes, width: int, height: int, surely: int) -> list[int]:
+def _missing_rows(pixels: bytes, noise: bytes, width: int, height: int, tail: int, surely: int) -> list[int]:
     """Rows that still are noise, and from the bottom up those of grey, unless they are among the first `surely`."""
     stride = len(noise)
     rows = [pixels[start : start + stride] for start in range(0, stride * height, stride)]
     grey = next((number for number, row in enumerate(reversed(rows)) if not _is_grey(row)), height)
     first_grey = max(surely, height - grey)
-    looked_at = _tail_of(width, stride)
+    looked_at = _tail_of(width, stride, tail)
     return [
         number
         for number, row in enumerate(rows)
@@ -219,10 +233,10 @@ def _missing_rows(pixels: bytes, noise: bytes, width: int, height: int, surely: 
     ]
 
 
-def _tail_of(width: int, stride: int) -> list[int]:
+def _tail_of(width: int, stride: int, tail: int) -> list[int]:
     """Bytes of a row's last odd columns: of an interlaced PNG's even rows those are the last that come."""
     depth = stride // width
-    columns = [column for column in range(max(0, width - TAIL), width) if column % 2] or [0]
+    columns = [column for column in range(max(0, width - tail), width) if column % 2] or [0]
     return [column * depth + band for column in columns for band in range(depth)]
 
 

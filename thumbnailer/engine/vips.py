@@ -114,16 +114,22 @@ def _load(path: str, plan: Plan) -> list[Any]:
     """The frames of the picture as they are stored, one for a still."""
     if plan.info.format is Format.SVG:
         return [_drawn(path, plan)]
+    if plan.info.is_cut:
+        raise Corrupt("not all of its bytes are there")
     options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
     if plan.info.format is Format.JPEG:
         # To libjpeg missing data is worth a warning; it shows grey in its place.
         options |= {"shrink": plan.shrink, "fail_on": "warning"}
+    if plan.info.format is Format.TIFF and plan.info.band > 1:
+        options["fail_on"] = "warning"  # tiles that cannot be decoded are worth no more to it, and are black
     if plan.info.format is Format.WEBP:
         options["scale"] = 1 / plan.shrink
     if plan.frames > 1:
         options["n"] = plan.frames
     roll = getattr(pyvips.Image, LOADERS[plan.info.format][0])(path, **options)
     _refuse_other_size(roll, plan)
+    if plan.info.format is Format.TIFF:
+        roll = _of_sixteen_bits(_without_unknown(roll, plan.info))
     if plan.frames > 1:
         roll = _held(roll)
         height = roll.get("page-height")
@@ -131,6 +137,50 @@ def _load(path: str, plan: Plan) -> list[Any]:
     if plan.info.premultiplied and roll.hasalpha():
         roll = roll.unpremultiply().rint().cast(roll.format)
     return [_held(roll) if len(plan.targets) > 1 else roll]
+
+
+COLOURS: Final = {"b-w": 1, "grey16": 1, "cmyk": 4}
+"""Channels of an interpretation before any alpha; of all others there are three."""
+
+
+def _without_unknown(image: Any, info: ImageInfo) -> Any:
+    """Without a TIFF's samples that are neither colours nor alpha: libvips takes the first of them for alpha."""
+    known = COLOURS.get(image.interpretation, 3) + info.has_alpha
+    return image.extract_band(0, n=known) if known < image.bands else image
+
+
+SIXTEEN_BITS: Final = {
+    "b-w": "grey16",
+    "grey16": "grey16",
+    "srgb": "rgb16",
+    "scrgb": "rgb16",
+    "rgb16": "rgb16",
+    "cmyk": "cmyk",
+}
+"""What each interpretation is called with 16 bits. Of CIELAB and CIEXYZ libvips knows the range by itself."""
+
+
+def _of_sixteen_bits(image: Any) -> Any:
+    """A TIFF's floats and long or signed integers as the numbers that all else here is made for.
+
+    All of an integer's range counts as black to white, of floats 0 to 1: what is beyond is cut off.
+    """
+    if image.interpretation not in SIXTEEN_BITS:
+        return image
+    match image.format:
+        case "float":
+            numbers = image.linear(65535, 0.5)
+        case "uint":
+            numbers = image >> 16
+        case "int":
+            numbers = (image >> 16) + 32768
+        case "short":
+            numbers = image + 32768
+        case "char":
+            numbers = (image + 128) * 257
+        case _:
+            return image
+    return numbers.cast("ushort").copy(interpretation=SIXTEEN_BITS[image.interpretation])
 
 
 def _held(image: Any) -> Any:

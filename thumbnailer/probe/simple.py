@@ -17,7 +17,13 @@ SHORT_OS2_HEADER = 16
 BMP_WITH_ALPHA_MASK = (56, 108, 124)
 BITS = (1, 2, 4, 8, 16, 24, 32)
 MOST_PALETTE_BITS = 8
-EMBEDDED = {4: "BMP with an embedded JPEG", 5: "BMP with an embedded PNG"}
+UNREAD = {4: "BMP with an embedded JPEG", 5: "BMP with an embedded PNG"}
+UNREAD |= dict.fromkeys((6, 11, 12, 13), "BMP of a kind that only Windows writes")
+BIT_FIELDS = 3
+MASKS_OF_16_BITS = ((0xF800, 0x7E0, 0x1F), (0x7C00, 0x3E0, 0x1F))
+"""Red, green and blue of five bits each, or green of six."""
+BYTES = (0, 0xFF, 0xFF00, 0xFF0000, 0xFF000000)
+"""Masks of 24 and 32 bits."""
 
 RUN_LENGTHS = (1, 2)
 MAX_RUN_LENGTHS = 2 << 20
@@ -41,6 +47,7 @@ def read_bmp(head: Head) -> ImageInfo:
     packed = size > SHORT_OS2_HEADER and head.unpack("<I", 30)[0] in RUN_LENGTHS
     if packed and head.total is not None and head.total > MAX_RUN_LENGTHS:
         raise UnsupportedFormat(f"run-length encoded BMP of more than {MAX_RUN_LENGTHS >> 20} MB")
+    _refuse_unread(head, size, bits)
     channels = 1 if bits <= MOST_PALETTE_BITS else 3
     has_alpha = _has_alpha_mask(head, bits)
     return ImageInfo(
@@ -65,11 +72,22 @@ def _dib(head: Head, start: int) -> tuple[int, int, int]:
     else:
         width, height, _, bits = head.unpack("<iiHH", start + 4)
     compression = head.unpack("<I", start + 16)[0] if size > SHORT_OS2_HEADER else 0
-    if compression in EMBEDDED:
-        raise UnsupportedFormat(EMBEDDED[compression])
+    if compression in UNREAD:
+        raise UnsupportedFormat(UNREAD[compression])
     if width <= 0 or height == 0 or bits not in BITS:
         raise Corrupt(f"{head.label} of {width} x {height} pixels and {bits} bits")
     return width, abs(height), bits
+
+
+def _refuse_unread(head: Head, size: int, bits: int) -> None:
+    """Raises UnsupportedFormat, with its name, for what Pillow does not decode."""
+    if size == SHORT_OS2_HEADER:
+        raise UnsupportedFormat("BMP with the short header of OS/2 2")
+    if bits < 16 or size <= SHORT_OS2_HEADER or head.unpack("<I", 30)[0] != BIT_FIELDS:
+        return
+    masks = head.unpack("<III", 54)
+    if masks not in MASKS_OF_16_BITS if bits == 16 else any(mask not in BYTES for mask in masks):
+        raise UnsupportedFormat(f"BMP with the colour masks {masks[0]:x}, {masks[1]:x}, {masks[2]:x}")
 
 
 def _has_alpha_mask(head: Head, bits: int) -> bool:
