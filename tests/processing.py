@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from thumbnailer.app import build, new_event_loop
+from thumbnailer.costs import engines_for
 from thumbnailer.engine import installed_engines
 from thumbnailer.model import EngineName, EventKind, ObjectEvent, Outcome
 from thumbnailer.objects import ObjectHeaders, PutHeaders
@@ -41,14 +42,15 @@ def process(data: bytes, memory_mb: int = LAMBDA_MB, key: str = "x", **settings:
 
 
 def process_by(engine: EngineName, data: bytes, key: str = "x", **settings: str) -> Processed:
-    """By this engine wherever it reads the format and writes what is asked for: what it gets wrong there, the other
-    one would make right, and no test would see it.
+    """By this engine, or by the one that the plan takes in its place: what it gets wrong, the other one would make
+    right as well, and no test would see it.
     """
     made = process(data, LAMBDA_MB, key, ENGINE=engine, **settings)
-    able, info = installed_engines()[engine], made.outcome.info
-    written = {output.format for output in made.outcome.outputs}
-    if info is not None and info.format in able.reads and written <= able.writes:
-        assert made.outcome.engine is engine, f"{info.format} was read by {made.outcome.engine} in its place"
+    info = made.outcome.info
+    if info is not None and made.outcome.outputs:
+        written = frozenset(output.format for output in made.outcome.outputs)
+        planned = engines_for(info, 1, written, engine, installed_engines())[0]
+        assert made.outcome.engine is planned, f"{info.format} was read by {made.outcome.engine} in its place"
     return made
 
 
