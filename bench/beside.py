@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -92,3 +93,10 @@ def beside(
             yield program
         finally:
             program.stop()
+
+
+def free_port() -> int:
+    """Of this machine's loopback; another process may be faster to take it."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

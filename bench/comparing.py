@@ -26,6 +26,7 @@ from rich.text import Text
 
 from bench.intervals import Interval, ratio_interval
 from bench.result import METRICS, Cell, CellKey, Machine, Result, read_result
+from bench.slices import OURS
 from bench.trees import ROOT, ResultFile, Tree, checked_out, tree_of
 from thumbnailer.errors import ThumbnailerError
 
@@ -46,7 +47,6 @@ SAME_OUTCOMES: Final = 0.01
 """The share of records that may end otherwise in a cell that is still the same work."""
 BASE: Final = "base"
 NEW: Final = "new"
-OURS: Final = "ours"
 
 Measure = Callable[[Mapping[str, Path]], Result]
 """Measures the trees in turns; cells of the handlers "base" and "new" have equal keys otherwise.

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from bench.beside import free_port
 from thumbnailer.errors import ThumbnailerError
 
 HANDLER: Final = "handler.aws_lambda.handler"
@@ -90,8 +91,8 @@ class Emulator:
 
     def __init__(self, function: Function, binary: str, log: Path) -> None:
         self._log = log
-        self._port = _free_port()
-        addresses = {"runtime-interface-emulator": self._port, "runtime-api": _free_port()}
+        self._port = free_port()
+        addresses = {"runtime-interface-emulator": self._port, "runtime-api": free_port()}
         options = [f"--{name}-address=127.0.0.1:{port}" for name, port in addresses.items()]
         with log.open("wb") as out:
             self._process = subprocess.Popen(  # noqa: S603
@@ -189,9 +190,3 @@ def _decoded(body: bytes) -> Any:
         return json.loads(body)
     except ValueError:
         return body.decode(errors="replace")
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

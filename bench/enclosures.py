@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Final, Protocol
 from uuid import uuid4
 
-from bench.limits import ROOT as GROUPS
-from bench.limits import Controller, Group, NoLimits, cpu_quota_us, kind_of_limits, limited
+from bench.limits import GROUPS, Controller, Group, NoLimits, cpu_quota_us, kind_of_limits, limited
 
 MB: Final = 1024 * 1024
 START_SECONDS: Final = 20.0

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bench.limits import MB_PER_VCPU
 from bench.peers import PEERS
 from bench.result import CellKey
+from thumbnailer.tier import MB_PER_VCPU
 
 MEMORIES: Final = (128, 256, 512, 1024, 1769, 3008, 5307, 10_240)
 ONE_VCPU_MB: Final = 1769

@@ -20,9 +20,8 @@ from typing import Final
 
 from thumbnailer.errors import ThumbnailerError
 
-ROOT: Final = Path("/sys/fs/cgroup")
+GROUPS: Final = Path("/sys/fs/cgroup")
 MB: Final = 1024 * 1024
-MB_PER_VCPU: Final = 1769
 LAMBDA_PERIOD_US: Final = 20_000
 CONTAINER_PERIOD_US: Final = 100_000
 """What container runtimes set, and so what a Fargate task has."""
@@ -154,7 +153,7 @@ def _peak_rss(pid: int) -> int:
 
 @contextmanager
 def limited(
-    memory: int, vcpus: float | None = None, period_us: int = LAMBDA_PERIOD_US, root: Path = ROOT
+    memory: int, vcpus: float | None = None, period_us: int = LAMBDA_PERIOD_US, root: Path = GROUPS
 ) -> Iterator[Group]:
     """A group of at most `memory` bytes and `vcpus` cores, for as long as the block. Raises NoLimits."""
     group = _made(root)
@@ -169,7 +168,7 @@ def limited(
             _remove(place)
 
 
-def kind_of_limits(root: Path = ROOT) -> str:
+def kind_of_limits(root: Path = GROUPS) -> str:
     """`cgroup v1` or `cgroup v2`. Raises NoLimits where no group with memory and CPU can be made."""
     with limited(64 * MB, 0.5, root=root) as group:
         return f"cgroup v{group.version}"

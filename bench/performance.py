@@ -16,7 +16,7 @@ from rich.console import Console
 from bench import report
 from bench.charts import Chart, number
 from bench.costing import BUSY_FORMULA, FORMULA, Load, cell_cost
-from bench.experiments import EXPERIMENTS, Experiment, Scope
+from bench.experiments import EXPERIMENTS, FLOOR, TEXTBOOK, Experiment, Scope
 from bench.latency import MB, MIB, PRESETS, Distance, Wait
 from bench.prices import Prices
 from bench.result import Cell, Result, read_result
@@ -234,9 +234,9 @@ def findings(result: Result, prices: Prices) -> Iterator[str]:
     if mine:
         yield _memory_finding(mine, prices)
         for name, cells in lines.items():
-            if not name.startswith(OURS) and name != report.FLOOR:
+            if not name.startswith(OURS) and name != FLOOR:
                 yield from _peer_finding(name, mine, cells, prices)
-        yield from _floor_finding(mine, lines.get(report.FLOOR, []))
+        yield from _floor_finding(mine, lines.get(FLOOR, []))
     yield from _cold_findings(result)
     yield from _batch_finding(result)
     for rival in report.rivals(result, prices):
@@ -314,7 +314,7 @@ def _batch_finding(result: Result) -> Iterator[str]:
 def _cold_findings(result: Result) -> Iterator[str]:
     cells = [cell for cell in cells_of(result, EXPERIMENTS["coldstart"]) if cell.repetitions]
     ours_ = {cell.key.memory_mb: cell.latency_ms(0.5) for cell in cells if cell.key.handler == OURS}
-    theirs = {cell.key.memory_mb: cell.latency_ms(0.5) for cell in cells if cell.key.handler == report.TEXTBOOK}
+    theirs = {cell.key.memory_mb: cell.latency_ms(0.5) for cell in cells if cell.key.handler == TEXTBOOK}
     said = [
         f"{ms:.0f} ms at {memory:,} MB (the textbook's {other:.0f})"
         for memory, ms in ours_.items()

@@ -35,6 +35,7 @@ from bench.costing import (
     own_network,
     request_lines,
 )
+from bench.experiments import FLOOR, TEXTBOOK
 from bench.prices import UNITS, Price, Prices, load_prices
 from bench.result import Cell, Result, Spread, read_result
 from bench.runs import named
@@ -49,8 +50,6 @@ MOST_GROUPS: Final = 3
 """Memory sizes in a chart of bars."""
 CHARTS: Final = ("money", "tuning", "engines", "stages", "memory", "floor", "peers", "month", "duty", "busy")
 """The names of all that there can be, in their order."""
-TEXTBOOK: Final = "textbook"
-FLOOR: Final = "floor"
 FOLDER: Final = Path("build/bench-report")
 SPOT_NOTE: Final = (
     "Fargate Spot was not measured: it is Fargate's tasks at Spot's prices. AWS may end a Spot task, two minutes after "

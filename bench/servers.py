@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import os
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from bench.beside import NotStarted, beside
+from bench.beside import NotStarted, beside, free_port
 
 KEY_ID: Final = "bench"
 SECRET: Final = "bench-secret"  # noqa: S105
@@ -55,7 +54,7 @@ def s3_server(*buckets: str, folder: Path | None = None, core: int | None = None
         root = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-s3-")))
         for bucket in buckets:
             (root / bucket).mkdir(exist_ok=True)
-        port = _free_port()
+        port = free_port()
         program = stack.enter_context(beside("rclone", _command(root, port), core, _environment(core)))
         url = f"http://127.0.0.1:{port}"
         program.wait_until(lambda: answers(url))
@@ -84,13 +83,6 @@ def _command(folder: Path, port: int) -> list[str]:
 def _environment(core: int | None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
     return kept | ({} if core is None else {"GOMAXPROCS": "1"})
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def answers(url: str) -> bool:

@@ -9,9 +9,9 @@ import pytest
 from bench.bed import cores_seen
 from bench.experiments import EXPERIMENTS, FLOOR, MEMORIES, TEXTBOOK, Scope, ours, peer
 from bench.latency import PRESETS
-from bench.limits import MB_PER_VCPU
 from bench.peers import PEERS
 from bench.result import CellKey
+from thumbnailer.tier import MB_PER_VCPU
 
 FULL, QUICK = Scope(), Scope(quick=True)
 QUESTIONS = [name for name in EXPERIMENTS if name != "all"]

@@ -23,8 +23,7 @@ from bench.bed import Pictures
 from bench.beside import NotStarted
 from bench.emulator import NoEmulator, find_binary
 from bench.experiments import EXPERIMENTS, Scope, ours
-from bench.limits import ROOT as GROUPS
-from bench.limits import NoLimits, kind_of_limits
+from bench.limits import GROUPS, NoLimits, kind_of_limits
 from bench.measuring import STOPPED, Options, WrongOption, memories, usable
 from bench.peers import PEERS
 from bench.pictures import SAMPLES
