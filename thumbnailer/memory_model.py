@@ -24,8 +24,9 @@ CHILD: Final = 17 * MB
 no bytecode of them."""
 CODEC_ITSELF: Final[Mapping[Format, int]] = {Format.HEIC: 4 * MB, Format.SVG: 8 * MB}
 """What a codec takes for the smallest of pictures."""
-SMALL_JXL: Final = 16 * MB
-"""What libjxl holds for a picture of some tens of thousands of pixels already."""
+SMALL_JXL: Final = 2 * MB
+"""What libjxl holds for a picture of some tens of thousands of pixels already; and twice that for each plane, where
+they are whole."""
 CMYK_TABLES: Final = 5 * MB
 """Of the transform that Little CMS makes from a profile of four inks."""
 COPIES_HELD: Final = 3
@@ -109,7 +110,13 @@ def _pillow_pixel(info: ImageInfo) -> int:
     """Bytes of a decoded pixel: one channel has one, or its own two or four; all else has four."""
     if info.channels > 1 or info.format in (Format.WEBP, Format.AVIF, Format.HEIC, Format.ICO):
         return 4
-    return 1 if info.bit_depth <= 8 else 2 if info.bit_depth <= 16 else 4
+    depth = _pillow_depth(info)
+    return 1 if depth <= 8 else 2 if depth <= 16 else 4
+
+
+def _pillow_depth(info: ImageInfo) -> int:
+    """libjxl is asked for bytes, whatever there is."""
+    return 8 if info.format is Format.JXL else info.bit_depth
 
 
 def _converted_pixel(info: ImageInfo) -> int:
@@ -117,7 +124,7 @@ def _converted_pixel(info: ImageInfo) -> int:
     premultiplied = 4 if info.has_alpha else 0
     if info.palette or (info.has_alpha and info.channels in (1, 3)):  # with a transparent colour: RGBA first
         return 4 + premultiplied
-    if info.channels == 1 and info.bit_depth > 8:
+    if info.channels == 1 and _pillow_depth(info) > 8:
         return 8  # 32 bits, and 32 again for the division
     if info.bit_depth == 1:
         return 1
@@ -169,8 +176,29 @@ def _pillow_codec(work: Work) -> tuple[float, float]:
             return info.pixels * (4 + 1.1 * sample) + work.source_bytes, info.pixels * info.channels
         case Format.HEIC:
             return info.pixels * (3.5 + 0.8 * sample) + work.source_bytes, 0
-        case _:  # JPEG XL: copied to make an image; of grey, libjxl holds more than it hands out
-            return max(SMALL_JXL, info.pixels * max(2.7, info.channels) + 1.3 * work.source_bytes), 0
+        case _:
+            return _jxl_decoder(info) + 1.3 * work.source_bytes, 0
+
+
+JXL_BY_GROUPS: Final = 3.4
+"""Bytes a pixel that libjxl or its copy take beside the picture, where all is decoded and handed out piece by piece."""
+
+
+def _jxl_decoder(info: ImageInfo) -> float:
+    """libjxl, beside the picture in Pillow's hands.
+
+    Planes of squeezed residuals are held as integers, once more while they are put together, and as the floats that
+    colours are made of; the colours of a picture whose alpha is such a plane wait for it as floats. Whether they are
+    squeezed stands where only a decoder comes to: the dearer counts.
+    """
+    saved = info.saved_frames * info.pixels * info.samples * 4
+    if not info.whole_planes:
+        return SMALL_JXL + info.pixels * JXL_BY_GROUPS + saved
+    if info.whole_planes < info.samples:
+        at_most = 2.0 * SMALL_JXL + info.pixels * (29 + 6 * info.whole_planes)
+    else:
+        at_most = 2.0 * SMALL_JXL * info.whole_planes + info.pixels * (2.5 + 5.5 * info.whole_planes)
+    return at_most + saved - info.pixels * _pillow_pixel(info)
 
 
 def _pillow_reader(work: Work) -> float:
