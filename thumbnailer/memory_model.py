@@ -43,10 +43,16 @@ class Wanted:
     height: int
     format: Format
     frames: int = 1
+    kept: int | None = None
+    """pixels left when it is cropped; None: it is not"""
 
     @property
     def pixels(self) -> int:
         return self.width * self.height
+
+    @property
+    def encoded(self) -> int:
+        return self.pixels if self.kept is None else self.kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +114,17 @@ def _pillow_size(work: Work) -> tuple[int, int]:
 
 def _pillow_pixel(info: ImageInfo) -> int:
     """Bytes of a decoded pixel: one channel has one, or its own two or four; all else has four."""
+    if _is_grey_heic(info):
+        return 1
     if info.channels > 1 or info.format in (Format.WEBP, Format.AVIF, Format.HEIC, Format.ICO):
         return 4
     depth = _pillow_depth(info)
     return 1 if depth <= 8 else 2 if depth <= 16 else 4
+
+
+def _is_grey_heic(info: ImageInfo) -> bool:
+    """pillow-heif hands out grey where nothing else is stored; of an AVIF, Pillow does so from version 13 on."""
+    return info.format is Format.HEIC and info.samples == 1 and info.bit_depth <= 8
 
 
 def _pillow_depth(info: ImageInfo) -> int:
@@ -132,13 +145,17 @@ def _converted_pixel(info: ImageInfo) -> int:
 
 
 def _resampled_pixel(info: ImageInfo) -> int:
-    return 1 if info.channels == 1 and not info.palette and not info.has_alpha else 4
+    one = info.channels == 1 and not info.palette and not info.has_alpha
+    return 1 if one or _is_grey_heic(info) else 4
 
 
 def _pillow_resampling(work: Work, width: int, height: int) -> float:
     """The picture reduced by whole numbers, if it is, and what is between the pass across and the pass down."""
     return _resampled_pixel(work.info) * max(
-        _reduced(wanted, width, height) + _between(wanted, height) for wanted in work.wanted
+        _reduced(wanted, width, height) + _between(wanted, height)
+        if (wanted.width, wanted.height) != (width, height)
+        else 0
+        for wanted in work.wanted
     )
 
 
@@ -173,15 +190,19 @@ def _pillow_codec(work: Work) -> tuple[float, float]:
             beside = info.pixels * 12  # a canvas, the one before, a copy as bytes
             return max(beside, work.source_bytes) + work.source_bytes, beside + work.source_bytes
         case Format.AVIF:
-            return info.pixels * (4 + 1.1 * sample) + work.source_bytes, info.pixels * info.channels
+            lasting = max(info.channels, 1.2 * sample)
+            return info.pixels * (4 + 1.2 * sample) + work.source_bytes, info.pixels * lasting
+        case Format.HEIC if _is_grey_heic(info):
+            return info.pixels * 1.5 + work.source_bytes, 0
         case Format.HEIC:
             return info.pixels * (3.5 + 0.8 * sample) + work.source_bytes, 0
         case _:
             return _jxl_decoder(info) + 1.3 * work.source_bytes, 0
 
 
-JXL_BY_GROUPS: Final = 3.4
-"""Bytes a pixel that libjxl or its copy take beside the picture, where all is decoded and handed out piece by piece."""
+JXL_BY_GROUPS: Final[Mapping[int, float]] = {1: 2.9, 3: 3.4}
+"""Bytes a pixel, of grey and of colours, that libjxl or the copy of what it hands out take beside the picture, where
+all is decoded piece by piece."""
 
 
 def _jxl_decoder(info: ImageInfo) -> float:
@@ -193,7 +214,7 @@ def _jxl_decoder(info: ImageInfo) -> float:
     """
     saved = info.saved_frames * info.pixels * info.samples * 4
     if not info.whole_planes:
-        return SMALL_JXL + info.pixels * JXL_BY_GROUPS + saved
+        return SMALL_JXL + info.pixels * JXL_BY_GROUPS[1 if info.channels == 1 else 3] + saved
     if info.whole_planes < info.samples:
         at_most = 2.0 * SMALL_JXL + info.pixels * (29 + 6 * info.whole_planes)
     else:
@@ -213,6 +234,9 @@ def _pillow_reader(work: Work) -> float:
         return work.source_bytes + info.width * info.block_rows * pixel
     if info.format is Format.TIFF and info.band > 1:
         return min(info.band, info.width) * info.band * pixel  # one tile
+    if info.format is Format.TIFF and info.read_rows:
+        last = (info.height - 1) % info.read_rows + 1  # which is read bit by bit; its rows are not there before
+        return max(0, info.width * (info.read_rows * pixel - last * _pillow_pixel(info)))
     return 0
 
 
@@ -221,7 +245,7 @@ def _pillow_reader(work: Work) -> float:
 
 def _vips(work: Work) -> tuple[float, float]:
     """libvips keeps lines of a stream, or the whole picture where the format or several thumbnails make it."""
-    results = sum(wanted.pixels * wanted.frames for wanted in work.wanted) * _vips_pixel(work.info)
+    results = sum(wanted.encoded * wanted.frames for wanted in work.wanted) * _vips_pixel(work.info)
     lines = max(_lines(work, wanted) for wanted in work.wanted)
     # What was freed while decoding lies in small pieces between what is still in use, and is of little use to encoders.
     encoding = results + lines / 2 + _encoder(EngineName.VIPS, work)
@@ -312,6 +336,8 @@ def _vips_copy(work: Work) -> float:
     return 0
 
 
+SUMS: Final = 205
+"""Bytes of each column and channel, as numbers of 16 bytes."""
 SOURCE_LINES: Final = 460
 CACHED_LINES: Final = 384
 """What libvips keeps of a stream at most: 384 lines, three times 128, in each of its caches."""
@@ -328,7 +354,9 @@ def _lines(work: Work, wanted: Wanted) -> float:
     shrunk = min(height / factor, CACHED_LINES) if factor > 1 else 0
     cached = 1.6 * shrunk + 1.7 * min(wanted.height, CACHED_LINES)
     source = _source(work, height) if _is_stream(work) else 0
-    sums = full * _bands(info) * 150  # of each column and channel, as numbers of 16 bytes
+    if (wanted.width, wanted.height) == (info.width, info.height):
+        return source + full * (_bands(info) * SUMS / 2 + _worked_pixel(info) * 80)  # it is not resampled
+    sums = full * _bands(info) * SUMS
     return source + sums + _worked_pixel(info) * (full * (cached + 80) + width * 5 * reach)
 
 
@@ -378,7 +406,7 @@ ENCODED_FRAME: Final = 2.8
 def _encoder(engine: EngineName, work: Work) -> float:
     """The largest: they are encoded one after the other."""
     return max(
-        wanted.pixels * _encoder_pixel(engine, work.info, wanted)
+        wanted.encoded * _encoder_pixel(engine, work.info, wanted)
         + (FEW_COLOURS if wanted.format is Format.AVIF and engine is EngineName.PILLOW else 0)
         for wanted in work.wanted
     )

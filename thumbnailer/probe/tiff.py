@@ -110,11 +110,18 @@ def read_tiff(head: Head) -> ImageInfo:
         complete=details.complete and chain.reached,
         band=min(band, height),
         held=chain.held,
+        read_rows=_read_rows(head, layout, first, height),
     )
 
 
 def _first(head: Head, layout: _Layout, directory: _Directory, tag: int, default: int) -> int:
     return next(_integers(head, layout, directory.entries.get(tag)), default)
+
+
+def _read_rows(head: Head, layout: _Layout, directory: _Directory, height: int) -> int:
+    if _first(head, layout, directory, COMPRESSION, UNCOMPRESSED) != UNCOMPRESSED or TILE_HEIGHT in directory.entries:
+        return 0
+    return max(0, min(height, _first(head, layout, directory, ROWS_PER_STRIP, height)))
 
 
 def _block_rows(head: Head, layout: _Layout, directory: _Directory, height: int) -> int:
