@@ -6,6 +6,8 @@ Memory follows sizes and kinds, not what is shown; but what is shown should not 
 from __future__ import annotations
 
 import math
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,8 +23,11 @@ from bench.engines import PHOTO
 TINY: Final = 0.02
 """Megapixels of what an engine is warmed with: so many that every code path runs, so few that they cost nothing."""
 FRAME_SIDE: Final = 500
+WIDE_ROWS: Final = 300
 LARGEST_WEBP: Final = 16_383
 PNG_FAST: Final[Mapping[str, Any]] = {"compression": 1, "filter": "sub"}
+CJXL: Final = shutil.which("cjxl")
+"""The encoder of Debian's package libjxl-tools; without it, the kinds that it writes are left out."""
 Write = Callable[[Any, str], object]
 """Writes a picture of three bands of a byte to a file."""
 
@@ -71,6 +76,15 @@ def _deep_grey(image: Any) -> Any:
     return _deep(image)[1].copy(interpretation="grey16")
 
 
+def _wide(image: Any) -> Any:
+    """A panorama: all of it is within the lines that a stream keeps."""
+    rows = min(WIDE_ROWS, image.height)
+    tall = image.crop(0, 0, image.width, image.height // rows * rows)
+    return pyvips.Image.arrayjoin(
+        [tall.crop(0, top, tall.width, rows) for top in range(0, tall.height, rows)], across=tall.height // rows
+    )
+
+
 def _cmyk(image: Any) -> Any:
     return image.invert().bandjoin(20).copy(interpretation="cmyk")
 
@@ -116,6 +130,7 @@ def _webps_and_avifs() -> Iterator[tuple[str, Write]]:
     yield "444.avif", _vips("heifsave", subsample_mode="off", **avif)
     yield "alpha.avif", _vips("heifsave", _alpha, **avif)
     yield "10bit.avif", _vips("heifsave", bitdepth=10, **avif)
+    yield "alpha12bit.avif", _vips("heifsave", lambda image: _alpha(_deep(image)), bitdepth=12, **avif)
 
 
 def _tiffs() -> Iterator[tuple[str, Write]]:
@@ -125,6 +140,7 @@ def _tiffs() -> Iterator[tuple[str, Write]]:
     yield "grey-lzw.tif", _vips("tiffsave", _grey, compression="lzw")
     yield "alpha-lzw.tif", _vips("tiffsave", _alpha, compression="lzw")
     yield "16bit-lzw.tif", _vips("tiffsave", _deep, compression="lzw")
+    yield "wide.tif", _vips("tiffsave", _wide, compression="none")
     for side in (256, 1024):
         options: dict[str, Any] = {"tile": True, "tile_width": side, "tile_height": side, "compression": "deflate"}
         yield f"tiles{side}.tif", _vips("tiffsave", **options)
@@ -151,9 +167,9 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     return image.convert("L").convert("LA") if mode == "LA" else image.convert(mode)
 
 
-def _heic(**options: Any) -> Write:
+def _heic(mode: str = "RGB", **options: Any) -> Write:
     def save(image: Any, path: str) -> None:
-        pillow_heif.from_pillow(Image.fromarray(image.numpy())).save(
+        pillow_heif.from_pillow(_in_mode(Image.fromarray(image.numpy()), mode)).save(
             path, quality=40, enc_params={"preset": "ultrafast"}, **options
         )
 
@@ -174,11 +190,22 @@ def _frames(format_: str, **options: Any) -> Write:
     return save
 
 
-def _jxl(**options: Any) -> Write:
+def _jxl(prepare: Callable[[Any], Any] = _same, **options: Any) -> Write:
     def save(image: Any, path: str) -> None:
         import pylibjxl
 
-        Path(path).write_bytes(pylibjxl.encode(np.ascontiguousarray(image.numpy()), effort=1, **options))
+        Path(path).write_bytes(pylibjxl.encode(np.ascontiguousarray(prepare(image).numpy()), effort=1, **options))
+
+    return save
+
+
+def _cjxl(prepare: Callable[[Any], Any] = _same, *options: str) -> Write:
+    def save(image: Any, path: str) -> None:
+        assert CJXL
+        png = Path(path).with_suffix(".png")
+        prepare(image).pngsave(str(png), **PNG_FAST)
+        subprocess.run([CJXL, "-e", "3", *options, str(png), path], check=True, capture_output=True)  # noqa: S603
+        png.unlink()
 
     return save
 
@@ -200,11 +227,25 @@ def _others() -> Iterator[tuple[str, Write]]:
     yield "fax.tif", _pillow("TIFF", "1", compression="group4")
     yield "rgb.heic", _heic()
     yield "444.heic", _heic(chroma=444)
+    yield "grey.heic", _heic("L")
+    yield from _jxls()
+
+
+def _jxls() -> Iterator[tuple[str, Write]]:
+    """pylibjxl writes what costs little to read; cjxl, of libjxl's tools, writes what pictures are published as."""
     with suppress(ImportError):
         import pylibjxl  # noqa: F401
 
         yield "rgb.jxl", _jxl()
+        yield "grey.jxl", _jxl(_grey)
         yield "lossless.jxl", _jxl(lossless=True)
+        if CJXL:
+            yield "photo.jxl", _cjxl()
+            yield "alpha.jxl", _cjxl(_alpha)
+            yield "modular.jxl", _cjxl(_same, "-m", "1")
+            yield "modular-alpha.jxl", _cjxl(_alpha, "-m", "1")
+            yield "squeezed.jxl", _cjxl(_same, "-d", "0", "-R", "1")
+            yield "squeezed-16bit.jxl", _cjxl(lambda image: _alpha(_deep(image)), "-d", "0", "-R", "1")
 
 
 KINDS: Final[Mapping[str, Write]] = dict([*_jpegs(), *_pngs(), *_webps_and_avifs(), *_tiffs(), *_others()])

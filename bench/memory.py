@@ -19,6 +19,12 @@ from thumbnailer.memory_model import MB
 from thumbnailer.model import EngineName
 
 SIZES: Final = (1.0, 4.0, 12.0, 24.0, 50.0, 100.0)
+NEAR: Final = 1.5
+NEAR_FROM_MEGAPIXELS: Final = 4.0
+LEAST_COUNTED: Final = 16 * MB
+"""A picture that takes less is counted as this: below it, most of the estimate is what does not follow the picture."""
+UNTOLD: Final = frozenset({"lossless.jxl"})
+"""Kinds whose headers do not say what they take: the dearest is reckoned with."""
 COLUMNS: Final = ("picture", "MP", "engine", "measured MB", "estimate MB", "estimate / measured")
 
 
@@ -92,9 +98,10 @@ What one picture takes beyond the idle process (interpreter, store, both engines
 the plan reckons with it. The peak is the resident memory of a process of its own (`VmHWM`), the estimate is
 `thumbnailer/memory_model.py`. The plan takes an engine whose estimate fits into the tier, and the one that leaves room
 for the other workers before one that does not; what fits in no engine is `rejected:too-many-pixels` as soon as its
-header has come. `tests/budgets` holds that no estimate is below the measured peak and, over 4 MP, none above 1.5 times
-of it (pictures that take less than 16 MB count as 16); and that the kernel, given 128, 256, 512 and 1,024 MB as a
-limit, finds nothing to kill, the pictures one by one and in mixes.
+header has come. `tests/budgets` holds that no estimate is below the measured peak and, over {near_from:g} MP, none
+above {near:g} times of it (pictures that take less than {least} MB count as {least}; whether the planes of a lossless
+JPEG XL are squeezed its header does not say, and the dearer is reckoned with); and that the kernel, given 128, 256, 512
+and 1,024 MB as a limit, finds nothing to kill, the pictures one by one and in mixes.
 
 Several things follow from the table. A sequential JPEG takes next to nothing, because its decoder shrinks it; a
 progressive one holds all its coefficients, whichever engine. libvips streams PNG and TIFF, so that they take what some
@@ -114,4 +121,11 @@ Thumbnails: `{rendition}`. Made by `python -m bench memory --rendition {renditio
 def _page(rows: Sequence[Row], rendition: str) -> str:
     head = " | ".join(COLUMNS), " | ".join("---" if number < 1 else "---:" for number in range(len(COLUMNS)))
     table = "\n".join(f"| {line} |" for line in (*head, *(" | ".join(row.cells()) for row in rows)))
-    return PAGE.format(table=table, rendition=rendition, made_with=", ".join(pillow_distribution()))
+    return PAGE.format(
+        table=table,
+        rendition=rendition,
+        made_with=", ".join(pillow_distribution()),
+        near=NEAR,
+        near_from=NEAR_FROM_MEGAPIXELS,
+        least=LEAST_COUNTED // MB,
+    )

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from bench.ladder import CJXL
+from tests import jpeg_xl, profiles
 from tests.bombs import heif, icons, saved
 from tests.bombs.tiff import SHORT
 from tests.gifs import Painted, gif, looping
@@ -101,6 +103,16 @@ def test_a_jpeg_in_arithmetic_coding_is_read_by_the_engine_that_can(options: lis
     assert wrong.mean() < 3
 
 
+needs_cjxl = pytest.mark.skipif(CJXL is None, reason="cjxl (Debian: libjxl-tools) is not installed")
+
+
+def cjxl(source: Path, *options: str) -> bytes:
+    assert CJXL
+    made = source.with_suffix(".jxl")
+    subprocess.run([CJXL, "-e", "3", *options, str(source), str(made)], check=True, capture_output=True)
+    return made.read_bytes()
+
+
 @needs_jxl
 @pytest.mark.parametrize("shape", [(90, 120), (90, 120, 3), (90, 120, 4)], ids=["grey", "colour", "alpha"])
 def test_a_jpeg_xl_is_read(shape: tuple[int, ...]) -> None:
@@ -114,6 +126,62 @@ def test_a_jpeg_xl_is_read(shape: tuple[int, ...]) -> None:
     assert image.shape[:2] == (45, 60)
     assert abs(int(image[20, 10].flat[0]) - 60) < 3
     assert abs(int(image[20, 50].flat[0]) - 200) < 3
+
+
+@needs_jxl
+@pytest.mark.parametrize(
+    ("colours", "space"),
+    [
+        (jpeg_xl.space(11, 13), profiles.P3),
+        (jpeg_xl.space(1, 8), profiles.Space(profiles.SRGB_TO_XYZ, 1.0)),
+        (jpeg_xl.space(11, 8), profiles.Space(profiles.P3.matrix, 1.0)),
+    ],
+    ids=["P3", "linear", "linear P3"],
+)
+def test_colours_that_a_jpeg_xl_says_without_a_profile_are_right(
+    colours: tuple[jpeg_xl.Field, ...], space: profiles.Space
+) -> None:
+    colour = np.array([150, 120, 90], np.uint8)
+    pixels = np.broadcast_to(colour, (jpeg_xl.HEIGHT, jpeg_xl.WIDTH, 3))
+    made = process(jpeg_xl.lossless(pixels, colours), RENDITIONS="32x20:png")
+    assert (made.outcome.status, made.outcome.engine) == (Status.STORED, "pillow")
+    wanted = profiles.srgb(colour / 255, space) * 255
+    assert np.abs(np.asarray(opened(made.thumbnails[0]))[10, 10] - wanted).max() < 1.5
+
+
+@needs_jxl
+def test_the_white_of_graphics_in_a_jpeg_xl_of_high_dynamic_range_is_white_and_so_is_what_is_brighter() -> None:
+    for curve, white in ((16, 0.5807), (18, 0.75)):  # of PQ's signal 203 cd/m2, of HLG's three quarters
+        pixels = np.full((jpeg_xl.HEIGHT, jpeg_xl.WIDTH, 3), 60, np.uint8)
+        pixels[:, 20:40], pixels[:, 40:] = round(white * 255), 230
+        made = process(jpeg_xl.lossless(pixels, jpeg_xl.space(9, curve)), RENDITIONS="64x40:png")
+        dark, graphics, bright = np.asarray(opened(made.thumbnails[0])).astype(int)[20, [8, 30, 54], 0]
+        assert dark < 128
+        assert graphics >= 250
+        assert bright == 255
+
+
+@needs_cjxl
+def test_a_profile_that_libjxl_cannot_return_to_leaves_linear_light(tmp_path: Path) -> None:
+    """Where a picture is lossy and its space is one that only the profile tells."""
+    colour = np.array([150, 120, 90], np.uint8)
+    png = tmp_path / "a.png"
+    pixels = np.ascontiguousarray(np.broadcast_to(colour, (64, 64, 3)))
+    Image.fromarray(pixels).save(png, icc_profile=profiles.rgb_profile(profiles.PROPHOTO))
+    made = process(cjxl(png, "-d", "0.5"), RENDITIONS="32x32:png")
+    wanted = profiles.srgb(colour / 255, profiles.PROPHOTO) * 255
+    assert np.abs(np.asarray(opened(made.thumbnails[0]))[10, 10] - wanted).max() < 4
+
+
+@needs_cjxl
+def test_of_an_animated_jpeg_xl_the_first_frame_is_shown(tmp_path: Path) -> None:
+    gif = tmp_path / "a.gif"
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "lime", "blue")]
+    frames[0].save(gif, save_all=True, append_images=frames[1:], duration=100)
+    made = process(cjxl(gif, "-d", "0"), RENDITIONS="20x20:png")
+    assert made.outcome.info is not None
+    assert made.outcome.info.frames == 2  # more than one
+    assert opened(made.thumbnails[0]).convert("RGB").getpixel((10, 7)) == (255, 0, 0)
 
 
 @needs_jxl

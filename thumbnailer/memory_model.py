@@ -24,8 +24,9 @@ CHILD: Final = 17 * MB
 no bytecode of them."""
 CODEC_ITSELF: Final[Mapping[Format, int]] = {Format.HEIC: 4 * MB, Format.SVG: 8 * MB}
 """What a codec takes for the smallest of pictures."""
-SMALL_JXL: Final = 16 * MB
-"""What libjxl holds for a picture of some tens of thousands of pixels already."""
+SMALL_JXL: Final = 2 * MB
+"""What libjxl holds for a picture of some tens of thousands of pixels already; and twice that for each plane, where
+they are whole."""
 CMYK_TABLES: Final = 5 * MB
 """Of the transform that Little CMS makes from a profile of four inks."""
 COPIES_HELD: Final = 3
@@ -42,10 +43,16 @@ class Wanted:
     height: int
     format: Format
     frames: int = 1
+    kept: int | None = None
+    """pixels left when it is cropped; None: it is not"""
 
     @property
     def pixels(self) -> int:
         return self.width * self.height
+
+    @property
+    def encoded(self) -> int:
+        return self.pixels if self.kept is None else self.kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +114,22 @@ def _pillow_size(work: Work) -> tuple[int, int]:
 
 def _pillow_pixel(info: ImageInfo) -> int:
     """Bytes of a decoded pixel: one channel has one, or its own two or four; all else has four."""
+    if _is_grey_heic(info):
+        return 1
     if info.channels > 1 or info.format in (Format.WEBP, Format.AVIF, Format.HEIC, Format.ICO):
         return 4
-    return 1 if info.bit_depth <= 8 else 2 if info.bit_depth <= 16 else 4
+    depth = _pillow_depth(info)
+    return 1 if depth <= 8 else 2 if depth <= 16 else 4
+
+
+def _is_grey_heic(info: ImageInfo) -> bool:
+    """pillow-heif hands out grey where nothing else is stored; of an AVIF, Pillow does so from version 13 on."""
+    return info.format is Format.HEIC and info.samples == 1 and info.bit_depth <= 8
+
+
+def _pillow_depth(info: ImageInfo) -> int:
+    """libjxl is asked for bytes, whatever there is."""
+    return 8 if info.format is Format.JXL else info.bit_depth
 
 
 def _converted_pixel(info: ImageInfo) -> int:
@@ -117,7 +137,7 @@ def _converted_pixel(info: ImageInfo) -> int:
     premultiplied = 4 if info.has_alpha else 0
     if info.palette or (info.has_alpha and info.channels in (1, 3)):  # with a transparent colour: RGBA first
         return 4 + premultiplied
-    if info.channels == 1 and info.bit_depth > 8:
+    if info.channels == 1 and _pillow_depth(info) > 8:
         return 8  # 32 bits, and 32 again for the division
     if info.bit_depth == 1:
         return 1
@@ -125,13 +145,17 @@ def _converted_pixel(info: ImageInfo) -> int:
 
 
 def _resampled_pixel(info: ImageInfo) -> int:
-    return 1 if info.channels == 1 and not info.palette and not info.has_alpha else 4
+    one = info.channels == 1 and not info.palette and not info.has_alpha
+    return 1 if one or _is_grey_heic(info) else 4
 
 
 def _pillow_resampling(work: Work, width: int, height: int) -> float:
     """The picture reduced by whole numbers, if it is, and what is between the pass across and the pass down."""
     return _resampled_pixel(work.info) * max(
-        _reduced(wanted, width, height) + _between(wanted, height) for wanted in work.wanted
+        _reduced(wanted, width, height) + _between(wanted, height)
+        if (wanted.width, wanted.height) != (width, height)
+        else 0
+        for wanted in work.wanted
     )
 
 
@@ -166,11 +190,36 @@ def _pillow_codec(work: Work) -> tuple[float, float]:
             beside = info.pixels * 12  # a canvas, the one before, a copy as bytes
             return max(beside, work.source_bytes) + work.source_bytes, beside + work.source_bytes
         case Format.AVIF:
-            return info.pixels * (4 + 1.1 * sample) + work.source_bytes, info.pixels * info.channels
+            lasting = max(info.channels, 1.2 * sample)
+            return info.pixels * (4 + 1.2 * sample) + work.source_bytes, info.pixels * lasting
+        case Format.HEIC if _is_grey_heic(info):
+            return info.pixels * 1.5 + work.source_bytes, 0
         case Format.HEIC:
             return info.pixels * (3.5 + 0.8 * sample) + work.source_bytes, 0
-        case _:  # JPEG XL: copied to make an image; of grey, libjxl holds more than it hands out
-            return max(SMALL_JXL, info.pixels * max(2.7, info.channels) + 1.3 * work.source_bytes), 0
+        case _:
+            return _jxl_decoder(info) + 1.3 * work.source_bytes, 0
+
+
+JXL_BY_GROUPS: Final[Mapping[int, float]] = {1: 2.9, 3: 3.4}
+"""Bytes a pixel, of grey and of colours, that libjxl or the copy of what it hands out take beside the picture, where
+all is decoded piece by piece."""
+
+
+def _jxl_decoder(info: ImageInfo) -> float:
+    """libjxl, beside the picture in Pillow's hands.
+
+    Planes of squeezed residuals are held as integers, once more while they are put together, and as the floats that
+    colours are made of; the colours of a picture whose alpha is such a plane wait for it as floats. Whether they are
+    squeezed stands where only a decoder comes to: the dearer counts.
+    """
+    saved = info.saved_frames * info.pixels * info.samples * 4
+    if not info.whole_planes:
+        return SMALL_JXL + info.pixels * JXL_BY_GROUPS[1 if info.channels == 1 else 3] + saved
+    if info.whole_planes < info.samples:
+        at_most = 2.0 * SMALL_JXL + info.pixels * (29 + 6 * info.whole_planes)
+    else:
+        at_most = 2.0 * SMALL_JXL * info.whole_planes + info.pixels * (2.5 + 5.5 * info.whole_planes)
+    return at_most + saved - info.pixels * _pillow_pixel(info)
 
 
 def _pillow_reader(work: Work) -> float:
@@ -183,10 +232,20 @@ def _pillow_reader(work: Work) -> float:
         return 2 * info.pixels * pixel  # the picture before, twice
     if info.format is Format.ICO:
         return work.source_bytes
-    if info.format is Format.TIFF and info.block_rows:
+    return _tiff_reader(work) if info.format is Format.TIFF else 0
+
+
+def _tiff_reader(work: Work) -> float:
+    """A compressed strip, a tile, or the last rows of what is not compressed."""
+    info = work.info
+    pixel = info.channels * _sample_bytes(info)
+    if info.block_rows:
         return work.source_bytes + info.width * info.block_rows * pixel
-    if info.format is Format.TIFF and info.band > 1:
-        return min(info.band, info.width) * info.band * pixel  # one tile
+    if info.band > 1:
+        return min(info.band, info.width) * info.band * pixel
+    if info.read_rows:
+        last = (info.height - 1) % info.read_rows + 1  # which is read bit by bit; its rows are not there before
+        return max(0, info.width * (info.read_rows * pixel - last * _pillow_pixel(info)))
     return 0
 
 
@@ -195,7 +254,7 @@ def _pillow_reader(work: Work) -> float:
 
 def _vips(work: Work) -> tuple[float, float]:
     """libvips keeps lines of a stream, or the whole picture where the format or several thumbnails make it."""
-    results = sum(wanted.pixels * wanted.frames for wanted in work.wanted) * _vips_pixel(work.info)
+    results = sum(wanted.encoded * wanted.frames for wanted in work.wanted) * _vips_pixel(work.info)
     lines = max(_lines(work, wanted) for wanted in work.wanted)
     # What was freed while decoding lies in small pieces between what is still in use, and is of little use to encoders.
     encoding = results + lines / 2 + _encoder(EngineName.VIPS, work)
@@ -286,6 +345,8 @@ def _vips_copy(work: Work) -> float:
     return 0
 
 
+SUMS: Final = 205
+"""Bytes of each column and channel, as numbers of 16 bytes."""
 SOURCE_LINES: Final = 460
 CACHED_LINES: Final = 384
 """What libvips keeps of a stream at most: 384 lines, three times 128, in each of its caches."""
@@ -302,7 +363,9 @@ def _lines(work: Work, wanted: Wanted) -> float:
     shrunk = min(height / factor, CACHED_LINES) if factor > 1 else 0
     cached = 1.6 * shrunk + 1.7 * min(wanted.height, CACHED_LINES)
     source = _source(work, height) if _is_stream(work) else 0
-    sums = full * _bands(info) * 150  # of each column and channel, as numbers of 16 bytes
+    if (wanted.width, wanted.height) == (info.width, info.height):
+        return source + full * (_bands(info) * SUMS / 2 + _worked_pixel(info) * 80)  # it is not resampled
+    sums = full * _bands(info) * SUMS
     return source + sums + _worked_pixel(info) * (full * (cached + 80) + width * 5 * reach)
 
 
@@ -352,7 +415,7 @@ ENCODED_FRAME: Final = 2.8
 def _encoder(engine: EngineName, work: Work) -> float:
     """The largest: they are encoded one after the other."""
     return max(
-        wanted.pixels * _encoder_pixel(engine, work.info, wanted)
+        wanted.encoded * _encoder_pixel(engine, work.info, wanted)
         + (FEW_COLOURS if wanted.format is Format.AVIF and engine is EngineName.PILLOW else 0)
         for wanted in work.wanted
     )

@@ -6,7 +6,7 @@ are pixels, durations are seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -161,6 +161,14 @@ class ImageInfo:
     held: int = 0
     """Bytes that decoders copy and copy again, beside the pixels: a TIFF's tags, a WebP's metadata, a HEIF as a whole;
     of a PNG what its texts are unpacked."""
+    read_rows: int = 0
+    """Of a TIFF that is not compressed: the height of its strips, each of which Pillow reads as one."""
+    whole_planes: int = 1
+    """Of a JPEG XL: so many of its `samples` may have to be put together before any pixel is made of them."""
+    saved_frames: int = 0
+    """Of a JPEG XL: frames that are kept whole beside the one that is decoded, to take parts from."""
+    profile: bytes = field(default=b"", repr=False)
+    """An ICC profile for the decoded pixels, where the file says their colours otherwise and they are not sRGB."""
 
     @property
     def pixels(self) -> int:

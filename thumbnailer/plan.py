@@ -205,6 +205,7 @@ def _wanted(info: ImageInfo, targets: Iterable[Target]) -> tuple[Wanted, ...]:
             *(target.scaled[::-1] if info.orientation >= 5 else target.scaled),
             format=target.format,
             frames=info.frames if keeps_animation(info, target) else 1,
+            kept=target.width * target.height,
         )
         for target in targets
     )

@@ -26,7 +26,7 @@ ONE_BY_ONE, MIXED, ALONE = "0", "1", "alone"
 THREE = "s=128x128:jpeg,m=1024x1024:jpeg,c=512x512:cover:jpeg"
 LADDER = {
     1.0: ("alpha-interlaced.png", "rgb.avif", "frames.gif", "rgb.heic"),
-    5.0: ("alpha.png", "16bit-interlaced.png", "lossless.webp", "444.avif"),
+    5.0: ("alpha.png", "16bit-interlaced.png", "lossless.webp", "444.avif", "lossless.jxl"),
     12.0: ("rgb.jpg", "rgb-progressive.jpg", "rgb.webp", "one-strip.tif"),
     24.0: ("444-progressive.jpg", "rgb.png", "tiles1024.tif"),
 }
@@ -105,6 +105,18 @@ def test_no_large_picture_nor_any_mix_of_them_gets_the_process_killed(
     ended = limited(pictures, memory_mb, renditions, f"{ONE_BY_ONE},{MIXED}")
     assert_nothing_was_killed(ended, files, rounds=2)
     assert any("stored" in statuses for statuses in ended.statuses.values())
+
+
+@pytest.mark.skipif(ladder.CJXL is None, reason="cjxl (Debian: libjxl-tools) is not installed")
+@pytest.mark.parametrize("memory_mb", [256, 512])
+def test_no_jpeg_xl_as_it_is_published_gets_the_process_killed(memory_mb: int, tmp_path: Path) -> None:
+    """With alpha, or of squeezed planes, libjxl takes five times the memory that it takes else."""
+    image = ladder.picture(12.0)
+    for kind in ("photo.jxl", "alpha.jxl", "modular.jxl"):
+        ladder.write(tmp_path, 12.0, kind, image)
+    ended = limited(tmp_path, memory_mb, "128x128", f"{ONE_BY_ONE},{MIXED}")
+    assert_nothing_was_killed(ended, 3, rounds=2)
+    assert "stored" in ended.statuses["12-photo.jxl"]
 
 
 @needs_corpus

@@ -98,3 +98,32 @@ def test_a_large_thumbnail_is_paid_for_when_it_is_encoded(engine: EngineName) ->
     png = ImageInfo(Format.PNG, 4000, 3000)
     small, large = (estimate(png, engine, 1, 0, Wanted(side, side, Format.WEBP)) for side in (128, 3000))
     assert large - small >= 3000 * 3000 * 10
+
+
+def test_a_jpeg_xl_takes_what_its_planes_take_to_be_put_together() -> None:
+    photo = ImageInfo(Format.JXL, 4000, 3000, channels=3, samples=3, whole_planes=0)
+    by_groups = estimate(photo, PILLOW)
+    assert by_groups < photo.pixels * 10
+    assert estimate(replace(photo, whole_planes=3), PILLOW) > 2 * by_groups
+    alpha = replace(photo, has_alpha=True, channels=4, samples=4, whole_planes=1)
+    assert estimate(alpha, PILLOW) > estimate(replace(alpha, whole_planes=4), PILLOW) > 2.5 * by_groups
+    assert estimate(replace(photo, saved_frames=1), PILLOW) >= by_groups + photo.pixels * 3 * 4
+    assert estimate(replace(photo, bit_depth=16), PILLOW) == by_groups  # libjxl hands out bytes
+
+
+def test_grey_alone_in_a_heic_takes_less_than_colours() -> None:
+    heic = ImageInfo(Format.HEIC, 4000, 3000, channels=3, samples=1.5)
+    assert estimate(replace(heic, samples=1.0), PILLOW) < estimate(heic, PILLOW) / 2
+
+
+def test_pillow_reads_a_strip_at_once_before_its_rows_are_there() -> None:
+    panorama = ImageInfo(Format.TIFF, 40_000, 300, channels=3, samples=3, read_rows=128)
+    rows_in_excess = 128 * 3 - 44 * 4
+    assert estimate(panorama, PILLOW) >= estimate(replace(panorama, read_rows=0), PILLOW) + 39_000 * rows_in_excess
+
+
+@pytest.mark.parametrize("engine", EngineName)
+def test_what_is_cropped_away_is_not_encoded(engine: EngineName) -> None:
+    png = ImageInfo(Format.PNG, 4000, 3000, channels=3)
+    whole = Wanted(3000, 2250, Format.AVIF)
+    assert estimate(png, engine, 1, 0, replace(whole, kept=512 * 512)) < estimate(png, engine, 1, 0, whole)

@@ -17,12 +17,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from tests import tiffs
+from tests import jpeg_xl, tiffs
 from tests.bombs import heif as heif_bombs
 from tests.bombs import icons, webp
 from tests.corpus import Row, needs_corpus, rows
 from tests.gifs import Painted
 from tests.gifs import gif as gif_of
+from thumbnailer.colour_space import BT2100_PRIMARIES, LINEAR, P3_PRIMARIES, ColourSpace, Curve, profile_for
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, Rejected, UnsupportedFormat
 from thumbnailer.exif import build_credit
 from thumbnailer.model import Format, ImageInfo, Numbers
@@ -715,12 +716,8 @@ def test_both_layouts_of_jpeg_2000_are_read() -> None:
 
 
 def bits(*fields: tuple[int, int]) -> bytes:
-    """Value and width of each field, packed as JPEG XL does."""
-    value = position = 0
-    for field, width in fields:
-        value |= field << position
-        position += width
-    return b"\xff\x0a" + value.to_bytes(position // 8 + 8, "little")
+    """The start of a JPEG XL, and zeros behind it."""
+    return jpeg_xl.bits(*fields) + bytes(64)
 
 
 @pytest.mark.parametrize(
@@ -758,6 +755,49 @@ def test_a_jpeg_xl_of_more_channels_than_pictures_have_is_refused() -> None:
         whole(bits(*plain, (2, 2), (7, 4), *[(1, 1)] * 9))
     with pytest.raises(UnsupportedFormat, match="4096 channels"):
         whole(bits(*plain, (3, 2), (4095, 12)))
+
+
+AT_ONCE: tuple[jpeg_xl.Field, ...] = ((0, 2), (0, 1), (0, 2), (0, 2), (0, 1), (0, 2))
+"""No flags, no YCbCr, not upsampled, one pass, not cropped, in place of what there was."""
+
+
+@pytest.mark.parametrize(
+    ("frame", "channels", "whole_planes", "saved_frames"),
+    [
+        (((1, 1),), 0, 0, 0),  # all default: VarDCT
+        (((0, 1), (0, 2), (0, 1), *AT_ONCE, (1, 1)), 0, 0, 0),
+        (((0, 1), (0, 2), (1, 1), *AT_ONCE, (0, 2), (1, 1)), 0, 3, 0),  # modular
+        (((0, 1), (0, 2), (1, 1), *AT_ONCE, (0, 2), (0, 1)), 0, 3, 1),  # and another is laid over it
+        (((0, 1), (2, 2), (1, 1)), 0, 3, 1),  # something that the picture takes parts from
+        (((1, 1),), 1, 1, 0),
+        (((1, 1),), 3, 3, 0),
+    ],
+)
+def test_how_the_first_frame_of_a_jpeg_xl_is_coded_is_read(
+    frame: tuple[jpeg_xl.Field, ...], channels: int, whole_planes: int, saved_frames: int
+) -> None:
+    count = ((channels, 2),) if channels < 2 else ((2, 2), (channels - 2, 4))
+    plain = ((0, 1), (0, 1), (0, 1), (0, 2), (1, 1), *count, *[(1, 1)] * channels, (0, 1), *jpeg_xl.SRGB)
+    info = whole(jpeg_xl.bits(*jpeg_xl.SIZE, *plain, (0, 2), (1, 1)) + jpeg_xl.bits(*frame)[2:] + bytes(8))
+    assert (info.whole_planes, info.saved_frames, info.samples) == (whole_planes, saved_frames, 3 + channels)
+
+
+def test_the_colours_of_a_jpeg_xl_that_no_profile_says_are_read() -> None:
+    def profile(colours: tuple[jpeg_xl.Field, ...], xyb: bool = False) -> bytes:
+        return whole(jpeg_xl.header(colours, xyb) + bytes(8)).profile
+
+    assert profile(jpeg_xl.SRGB) == profile(jpeg_xl.space(1, 13)) == b""
+    assert profile(jpeg_xl.space(11, 13)) == profile_for(ColourSpace(primaries=P3_PRIMARIES))
+    assert profile(jpeg_xl.space(1, 8)) == profile_for(ColourSpace(curve=LINEAR))
+    assert profile(jpeg_xl.space(9, 16)) == profile_for(ColourSpace(primaries=BT2100_PRIMARIES, curve=Curve.PQ))
+    icc = ((0, 1), (1, 1), (0, 2))
+    assert profile(icc) == b""  # its own
+    assert profile(icc, xyb=True) == profile_for(ColourSpace(curve=LINEAR))
+    with pytest.raises(Corrupt, match="gamma of 0"):
+        profile(((0, 1), (0, 1), (0, 2), (1, 2), (1, 2), (1, 1), (0, 24), (1, 2)))
+    nowhere = ((0, 2), (0, 19), (0, 2), (0, 19)) * 3
+    with pytest.raises(Corrupt, match="colour"):
+        profile(((0, 1), (0, 1), (0, 2), (1, 2), (2, 2), (0, 4), *nowhere, (0, 1), *jpeg_xl.enum(13), (1, 2)))
 
 
 def test_a_jpeg_xl_codestream_may_be_split_over_boxes() -> None:

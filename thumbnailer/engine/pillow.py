@@ -193,14 +193,25 @@ def _decoded_jxl(path: str, info: ImageInfo) -> Image.Image:
         header = pylibjxl.probe(data)
         if (header["width"], header["height"]) != (info.width, info.height):
             raise Corrupt(f"the header says {info.width}x{info.height}, libjxl {header['width']}x{header['height']}")
-        with pylibjxl.JXL(threads=1) as codec:
-            pixels, metadata = codec.decode(data, metadata=True)
+        pixels, profile = _jxl_pixels(data, info)
     except RuntimeError as error:
         raise Corrupt(f"libjxl cannot read it: {error}") from error
     image = Image.fromarray(pixels)
-    if "icc" in metadata:
-        image.info["icc_profile"] = metadata["icc"]
+    if profile is not None:
+        image.info["icc_profile"] = profile
     return image
+
+
+def _jxl_pixels(data: bytes, info: ImageInfo) -> tuple[Any, bytes | None]:
+    """And their profile. Asked for the file's own, pylibjxl decodes all frames and hands out the last of them."""
+    import pylibjxl
+
+    with pylibjxl.JXL(threads=1) as codec:
+        if info.icc and not info.profile and info.frames == 1:
+            pixels, metadata = codec.decode(data, metadata=True)
+            return pixels, metadata.get("icc")
+        pixels = codec.decode(data)
+    return pixels, info.profile or (b"" if info.icc else None)  # an empty one counts as one that cannot be used
 
 
 def _register_heif() -> None:

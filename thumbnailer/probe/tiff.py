@@ -148,6 +148,7 @@ def read_tiff(head: Head) -> ImageInfo:
         white_is_zero=kind.photometric == WHITE_IS_ZERO,
         plain_ycbcr=kind.photometric == YCBCR and kind.compression not in JPEG and not kind.subsampled,
         missing_from=cut.missing_from,
+        read_rows=_read_rows(head, layout, first, height),
     )
 
 
@@ -296,6 +297,12 @@ def _table(head: Head, layout: _Layout, entry: _Entry, count: int) -> Iterator[i
 
 def _first(head: Head, layout: _Layout, directory: _Directory, tag: int, default: int) -> int:
     return next(_integers(head, layout, directory.entries.get(tag)), default)
+
+
+def _read_rows(head: Head, layout: _Layout, directory: _Directory, height: int) -> int:
+    if _first(head, layout, directory, COMPRESSION, UNCOMPRESSED) != UNCOMPRESSED or TILE_HEIGHT in directory.entries:
+        return 0
+    return max(0, min(height, _first(head, layout, directory, ROWS_PER_STRIP, height)))
 
 
 def _block_rows(head: Head, layout: _Layout, directory: _Directory, height: int) -> int:
