@@ -202,7 +202,7 @@ def _jxl(prepare: Callable[[Any], Any] = _same, **options: Any) -> Write:
 def _cjxl(prepare: Callable[[Any], Any] = _same, *options: str) -> Write:
     def save(image: Any, path: str) -> None:
         assert CJXL
-        png = Path(path).with_suffix(".png")
+        png = Path(path + ".png")
         prepare(image).pngsave(str(png), **PNG_FAST)
         subprocess.run([CJXL, "-e", "3", *options, str(png), path], check=True, capture_output=True)  # noqa: S603
         png.unlink()

@@ -151,7 +151,7 @@ def _upright_srgb(data: bytes) -> Pixels:
     _register_heif()
     _register_jxl()
     try:
-        with Image.open(BytesIO(data)) as image:
+        with _first_of_animated_jxl(data) or Image.open(BytesIO(data)) as image:
             return _by_pillow(image)
     except (OSError, SyntaxError, ValueError):
         return _by_libvips(data)
@@ -171,6 +171,15 @@ def _register_jxl() -> None:
     except ImportError:
         return
     pylibjxl.register_pillow()
+
+
+def _first_of_animated_jxl(data: bytes) -> Image.Image | None:
+    """pylibjxl's plugin for Pillow shows the last frame."""
+    if not data[:12].endswith(b"JXL \r\n\x87\n") and not data.startswith(b"\xff\x0a"):
+        return None
+    import pylibjxl
+
+    return Image.fromarray(pylibjxl.decode(data)) if pylibjxl.probe(data)["have_animation"] else None
 
 
 def _by_pillow(image: Image.Image) -> Pixels:
