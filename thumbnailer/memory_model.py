@@ -271,7 +271,7 @@ def _vips_decoding(work: Work, results: float, lines: float) -> float:
     # The loader is let go once all of the picture is there. Of what is no stream, libvips keeps fewer lines.
     fewer = work.info.has_alpha or work.shrink > 1
     source = _source(work, work.info.height) if fewer or work.info.band > 1 else lines
-    return max(decoder, lasting + copy + source, copy + results + lines * (0.4 if fewer else 0.9))
+    return max(decoder, lasting + copy + source, copy + results + lines * (0.5 if fewer else 0.9))
 
 
 FRAME: Final = 150_000
