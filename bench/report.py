@@ -458,7 +458,7 @@ def refused_of(result: Result) -> dict[str, list[str]]:
     reasons: dict[str, list[str]] = {}
     for cell in result.cells:
         if cell.refused:
-            reasons.setdefault(cell.refused, []).append(named(cell.key))
+            reasons.setdefault(" ".join(cell.refused.split()), []).append(named(cell.key))
     return reasons
 
 

@@ -38,7 +38,7 @@ class Log:
         self._read = 0
 
     def tail(self) -> str:
-        return self.path.read_text(errors="replace")[-TAIL:]
+        return " ".join(self.path.read_text(errors="replace")[-TAIL:].split())
 
     def bytes_of_its_own(self) -> int:
         """That the emulator did not write: what CloudWatch Logs would be paid for."""
