@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, UnidentifiedImageError, features
 
 from bench.ladder import CJXL
 from tests import jpeg_xl, profiles
@@ -471,7 +471,17 @@ def test_alpha_is_kept_where_it_is_said_or_nothing_is(extra: tuple[int, ...], en
 def test_premultiplied_alpha_is_divided_out(pixels: Pixels, photometric: int, engine: EngineName) -> None:
     alpha = CLEAR if pixels.ndim == 2 else CLEAR[:, :, np.newaxis]
     data = tiff(np.dstack([np.rint(pixels * (alpha / 255)).astype(np.uint8), CLEAR]), photometric, extra=(1,))
-    assert np.abs(shown(data, engine, engine) - expected(pixels, CLEAR)).max() <= 2
+    by = engine if pillow_opens(data) else EngineName.VIPS
+    assert np.abs(shown(data, engine, by) - expected(pixels, CLEAR)).max() <= 2
+
+
+def pillow_opens(data: bytes) -> bool:
+    """Of grey with premultiplied alpha Pillow 12 knows nothing."""
+    try:
+        Image.open(BytesIO(data))
+    except UnidentifiedImageError:
+        return False
+    return True
 
 
 @ENGINES

@@ -174,7 +174,16 @@ def _open(path: str, info: ImageInfo, damaged: bool) -> Image.Image:
         return salvage.load_webp(Path(path).read_bytes(), info)
     if info.format is Format.ICO:  # Pillow takes the one of the fewest colours, of those of the largest size
         return Image.open(BytesIO(with_best_icon_alone(Path(path).read_bytes())), formats=["ICO"])
-    return Image.open(path, formats=[ALLOWED[info.format]])
+    image = Image.open(path, formats=[ALLOWED[info.format]])
+    return _differences_as_stored(image) if info.plain_ycbcr else image
+
+
+def _differences_as_stored(image: Image.Image) -> Image.Image:
+    """Brightness and colour differences that are not compressed: Pillow 12 takes them for four bytes of colours."""
+    if image.mode == "RGB" and image.tile[0].codec_name == "raw":  # type: ignore[attr-defined]
+        image._mode = "YCbCr"
+        image.tile = [tile._replace(args=("YCbCr", *tile.args[1:])) for tile in image.tile]  # type: ignore[attr-defined]
+    return image
 
 
 def _import_plugin(format_: Format) -> None:

@@ -104,6 +104,8 @@ def load(image: Image.Image, info: ImageInfo, errors: tuple[type[Exception], ...
     """
     if info.format is Format.TIFF:
         _lie_as_stored(image, info)
+    if not hasattr(image, "load_read"):  # else what is not compressed is mapped, and refused if the file is too short
+        image.load_read = image.fp.read  # type: ignore[attr-defined]
     noise = _noise_row(image)
     _prefill(image, noise)
     surely = _ended_early(image, noise, info) if info.format is Format.JPEG else []
