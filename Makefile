@@ -3,7 +3,7 @@
 # make check     lint, types, layers and tests: the whole gate
 # make simd      Pillow-SIMD in place of Pillow in .venv
 # make matrix    which rows of the bad-input matrix the tests show
-# make bench     what each MB of memory buys, in some two minutes; ARGS='tiers' and others: docs/bench.md
+# make bench     what each MB of memory buys, in some three minutes; ARGS='tiers' and others: docs/bench.md
 # make fuzz      thousands of broken pictures through the whole path, in processes that may die
 # make fuzz-probe    the probe alone, with inputs chosen by the code that they reach
 # make soak      thousands of messages for workers that are killed, over a network that fails
