@@ -274,7 +274,7 @@ def _mark_lowest(axes: Axes, series: Series, word: str, unit: str, look: Look) -
     axes.annotate(
         f"{word}: {x:,.0f} MB, {number(y)} {unit}",
         (x, y),
-        (0, -22 if y > axes.get_ylim()[1] / 6 else 22),  # not across the axis
+        (0, -22 if y > axes.get_ylim()[1] / 6 else 40),  # not across the axis
         textcoords="offset points",
         ha=side,
         va="center",
