@@ -9,19 +9,22 @@ from typing import Annotated
 
 import typer
 
-from bench import alone as alone_
-from bench import choices, draining, invoking, measuring
-from bench import engines as engines_
-from bench import imports as imports_
-from bench import memory as memory_
-from bench import performance as performance_
-from bench import pictures as pictures_
-from bench import quality as quality_
-from bench import report as report_
-from bench import scale as scale_
-from bench.emulator import NoEmulator
-from bench.experiments import EXPERIMENTS, Experiment, Scope
-from bench.scale_model import Arrivals
+from bench import measuring
+from bench.cells import pictures as pictures_
+from bench.pages import performance as performance_
+from bench.pages import report as report_
+from bench.questions import EXPERIMENTS, Experiment, Scope
+from bench.rig.emulator import NoEmulator
+from bench.scale import command as scale_
+from bench.scale.model import Arrivals
+from tests.tools import choices
+from tests.tools import drain as draining
+from tests.tools import engines as engines_
+from tests.tools import imports as imports_
+from tests.tools import invoke as invoking
+from tests.tools import isolated as alone_
+from tests.tools import memory as memory_
+from tests.tools import quality as quality_
 from thumbnailer.errors import ThumbnailerError
 
 app = typer.Typer(no_args_is_help=True)

@@ -14,19 +14,21 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bench import advising, comparing, scale_check
-from bench.advice import Wanted
-from bench.bed import Bed, Pictures, bed, copies_needed, cores, own_set, reference_sets
-from bench.cell import Effort
-from bench.enclosures import find_enclosure
-from bench.experiments import FLOOR, Experiment, Scope, ours
-from bench.latency import PRESETS
+from bench.cells.base import Effort
+from bench.cells.observation import S3Gone
+from bench.cells.runs import Run, Slot, result_of, resumed, write
+from bench.compare import comparing
+from bench.money import advising
+from bench.money.advice import Wanted
+from bench.money.prices import Prices, load_prices
+from bench.pages.tables import LEGEND, WIDTH, experiments_of, refusals, tables
 from bench.peers import PEERS
-from bench.prices import Prices, load_prices
+from bench.questions import FLOOR, Experiment, Scope, ours
 from bench.result import CellKey, Result
-from bench.runs import Run, Slot, result_of, resumed, write
-from bench.seen import S3Gone
-from bench.tables import LEGEND, WIDTH, experiments_of, refusals, tables
+from bench.rig.enclosures import find_enclosure
+from bench.rig.network import PRESETS
+from bench.rig.testbed import Bed, Pictures, bed, copies_needed, cores, own_set, reference_sets
+from tests.tools import scale_check
 from thumbnailer.errors import ThumbnailerError
 
 STOPPED: Final = 130

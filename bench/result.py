@@ -114,7 +114,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The repetitions of a cell; or why there are none. `usd_per_million` is by line, as bench.costing has it."""
+    """The repetitions of a cell; or why there are none. `usd_per_million` is by line, as bench.money.costing has it."""
 
     key: CellKey
     repetitions: tuple[Repetition, ...] = ()

@@ -19,9 +19,9 @@ from handler.envelope import Delivery, open_envelope
 from handler.partial import answer
 from thumbnailer import settings as settings_
 from thumbnailer.app import App, build, new_event_loop
-from thumbnailer.logs import LOGGER, REQUEST_ID, log_batch, log_record, start_logging
-from thumbnailer.metrics import emf_lines
 from thumbnailer.model import Message, Outcome
+from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, log_batch, log_record, start_logging
+from thumbnailer.reporting.metrics import emf_lines
 
 RESERVE_SECONDS: Final = 1.5
 """What is kept of the time limit for the answer: records still in work then are deferred, never cut off."""

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from handler import aws_lambda
-from tests.cloud import Cloud
-from tests.matrix import Matrix
-from tests.servers import ScriptedServer, scripted_server
+from tests.support.cloud import Cloud
+from tests.support.matrix import Matrix
+from tests.support.servers import ScriptedServer, scripted_server
 from thumbnailer.scratch import Scratch
 
 
@@ -79,7 +79,7 @@ def scripted(_scripted: ScriptedServer) -> ScriptedServer:
 
 @pytest.fixture
 def samples() -> dict[str, bytes]:
-    folder = Path(__file__).parents[1] / "thumbnailer" / "demo" / "samples"
+    folder = Path(__file__).parents[1] / "handler" / "demo" / "samples"
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix != ".md"}
 
 

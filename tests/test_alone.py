@@ -17,17 +17,17 @@ from typing import Any, TypeVar
 import pytest
 from PIL import features
 
-from bench.limits import NoLimits, limited
+from bench.rig.limits import NoLimits, limited
 from tests.conftest import scratch_files
 from tests.crashing import PYTHONPATH, alive, children, eventually, open_pipes, waits
-from tests.processing import stored_objects
-from thumbnailer import alone
+from tests.support.processing import stored_objects
 from thumbnailer.app import App, build, new_event_loop
-from thumbnailer.memory_model import CHILD, MB
+from thumbnailer.execution import isolated as alone
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Status
-from thumbnailer.objects import PutHeaders
 from thumbnailer.pipeline import Pipeline
+from thumbnailer.planning.memory import CHILD, MB
 from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.store.base import PutHeaders
 from thumbnailer.store.memory import MemoryStore
 
 T = TypeVar("T")

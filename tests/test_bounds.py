@@ -20,13 +20,13 @@ from PIL import features
 
 from tests.bombs import MB, gif, gradient, heif, icons, jpeg, png, saved, tiff, webp
 from tests.bombs.heif import AVIF, HEIC
-from tests.measured import measured
+from tests.support.measured import measured
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.model import EventKind, ObjectEvent
-from thumbnailer.objects import ObjectBody, PutHeaders
+from thumbnailer.planning.tier import tier_for
 from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.store.base import ObjectBody, PutHeaders
 from thumbnailer.store.memory import MemoryStore
-from thumbnailer.tier import tier_for
 
 CPU_SECONDS = 2.0
 GROWTH = 96 * MB

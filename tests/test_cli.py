@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from handler import aws_lambda
-from tests.cloud import Cloud, s3_event, s3_record, sqs_event
 from tests.conftest import Context, scratch_files
+from tests.support.cloud import Cloud, s3_event, s3_record, sqs_event
 
-SAMPLES = Path(__file__).parents[1] / "thumbnailer" / "demo" / "samples"
+SAMPLES = Path(__file__).parents[1] / "handler" / "demo" / "samples"
 
 
 def thumbnailer(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("THUMBNAILER_")}
     return subprocess.run(
-        [sys.executable, "-m", "thumbnailer.cli", *map(str, arguments)],
+        [sys.executable, "-m", "handler.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=60,

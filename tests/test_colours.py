@@ -17,10 +17,10 @@ import pyvips
 from PIL import Image, ImageCms, features
 
 from tests.bombs import png, saved
-from tests.corpus import CORPUS, needs_corpus
-from tests.pictures import opened
-from tests.processing import Processed, process, process_by
-from tests.profiles import (
+from tests.support.corpus import CORPUS, needs_corpus
+from tests.support.pictures import opened
+from tests.support.processing import Processed, process, process_by
+from tests.support.profiles import (
     ADOBE_RGB,
     GREY_GAMMA,
     P3,
@@ -34,8 +34,8 @@ from tests.profiles import (
     rgb_profile,
     srgb,
 )
-from thumbnailer.metrics import observations
 from thumbnailer.model import EngineName, Status
+from thumbnailer.reporting.metrics import observations
 
 pytestmark = pytest.mark.matrix(18)
 

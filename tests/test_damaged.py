@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.pictures import opened
-from tests.processing import Processed, process
-from tests.profiles import P3, rgb_profile
-from tests.tiffs import DEFLATED, RGB, tiff
+from tests.support.pictures import opened
+from tests.support.processing import Processed, process
+from tests.support.profiles import P3, rgb_profile
+from tests.support.tiffs import DEFLATED, RGB, tiff
 from thumbnailer.engine import load_engine
 from thumbnailer.model import EngineName, Status
 

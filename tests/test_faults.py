@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.faults import PASS, SLOW_DOWN, Fault, FaultProxy, Request, at_random, fault_proxy, script
-from tests.servers import Answer, ScriptedServer, error, whole
+from tests.support.faults import PASS, SLOW_DOWN, Fault, FaultProxy, Request, at_random, fault_proxy, script
+from tests.support.servers import Answer, ScriptedServer, error, whole
 
 BODY = bytes(range(256)) * 1000
 GONE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)

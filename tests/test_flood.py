@@ -16,9 +16,9 @@ from tests.conftest import scratch_files
 from tests.test_pipeline import CountingEngine, pipeline
 from thumbnailer.app import new_event_loop
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Status
-from thumbnailer.objects import ObjectBody, ObjectVersion, PutHeaders
+from thumbnailer.planning.tier import MB, tier_for
+from thumbnailer.store.base import ObjectBody, ObjectVersion, PutHeaders
 from thumbnailer.store.memory import MemoryStore
-from thumbnailer.tier import MB, tier_for
 
 T = TypeVar("T")
 EVENTS = 10_000

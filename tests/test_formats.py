@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError, features
 
-from bench.ladder import CJXL
-from tests import jpeg_xl, profiles
 from tests.bombs import heif, icons, saved
 from tests.bombs.tiff import SHORT
-from tests.gifs import Painted, gif, looping
-from tests.pictures import opened
-from tests.processing import Processed, process
-from tests.tiffs import BLACK_IS_ZERO, RGB, WHITE_IS_ZERO, YCBCR, tiff
+from tests.support import jpeg_xl, profiles
+from tests.support.gifs import Painted, gif, looping
+from tests.support.pictures import opened
+from tests.support.processing import Processed, process
+from tests.support.tiffs import BLACK_IS_ZERO, RGB, WHITE_IS_ZERO, YCBCR, tiff
+from tests.tools.ladder import CJXL
+from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, Status
-from thumbnailer.probe import probe
 
 needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF encoder")
 needs_jxl = pytest.mark.skipif(find_spec("pylibjxl") is None, reason="pylibjxl (the extra `jxl`) is not installed")

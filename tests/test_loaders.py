@@ -16,8 +16,9 @@ from PIL import Image, features
 
 from tests.bombs import deflated_zeros, gradient, saved, tiff, webp
 from tests.contract.test_engine import planned
-from tests.processing import process
-from thumbnailer.engine import floors, installed_engines, load_engine
+from tests.support.processing import process
+from thumbnailer.engine import installed_engines, load_engine
+from thumbnailer.engine import versions as floors
 from thumbnailer.engine.pillow import ALLOWED
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.model import EngineName, Format, Status

@@ -14,12 +14,12 @@ from PIL import Image, features
 
 from tests.bombs import gradient, png, saved, webp
 from tests.bombs.jpeg import with_segments
-from tests.containers import exif_tags, parts
-from tests.corpus import Row, needs_corpus, rows
-from tests.pictures import opened
-from tests.processing import process, process_by
+from tests.support.containers import exif_tags, parts
+from tests.support.corpus import Row, needs_corpus, rows
+from tests.support.pictures import opened
+from tests.support.processing import process, process_by
+from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, Format, Status
-from thumbnailer.probe import probe
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 OUTPUTS = "a=120x120:jpeg,b=120x120:png,c=120x120:webp,d=120x120:avif"

@@ -12,19 +12,19 @@ from typing import Any, Final
 import pytest
 from PIL import Image
 
-from tests.cloud import DESTINATION, SOURCE, Cloud
-from tests.faults import Fault, Request, fault_proxy
-from tests.interleaving import Change, Found, Stepped, explore
+from tests.support.cloud import DESTINATION, SOURCE, Cloud
+from tests.support.faults import Fault, Request, fault_proxy
+from tests.support.interleaving import Change, Found, Stepped, explore
 from tests.test_pipeline import CountingEngine, pipeline, run, settings
 from thumbnailer.app import build
 from thumbnailer.errors import ObjectMissing, RecordError, StoreDenied
 from thumbnailer.model import EventKind, ObjectEvent, Status
-from thumbnailer.objects import ObjectVersion, PutHeaders
 from thumbnailer.pipeline import MOST_ROUNDS, Pipeline, Seen
-from thumbnailer.plan import SOURCE_ETAG
+from thumbnailer.planning.plan import SOURCE_ETAG
+from thumbnailer.planning.tier import tier_for
 from thumbnailer.settings import Machine, Settings, parse_settings
+from thumbnailer.store.base import ObjectVersion, PutHeaders
 from thumbnailer.store.memory import MemoryStore
-from thumbnailer.tier import tier_for
 
 
 def png(side: int) -> bytes:

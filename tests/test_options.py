@@ -12,13 +12,13 @@ import pytest
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
-from tests.gifs import Painted, gif, looping
-from tests.pictures import opened
-from tests.processing import process
+from tests.support.gifs import Painted, gif, looping
+from tests.support.pictures import opened
+from tests.support.processing import process
 from thumbnailer import app
 from thumbnailer.errors import SettingsError
+from thumbnailer.formats import probe
 from thumbnailer.model import EngineName
-from thumbnailer.probe import probe
 from thumbnailer.settings import Machine, parse_settings
 from thumbnailer.store.memory import MemoryStore
 

@@ -12,19 +12,19 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.conftest import scratch_files
-from thumbnailer import decoders
 from thumbnailer import pipeline as pipeline_
 from thumbnailer.app import new_event_loop
-from thumbnailer.costs import Capability
 from thumbnailer.engine import Rendering
 from thumbnailer.errors import StoreUnavailable
+from thumbnailer.execution import threads as decoders
 from thumbnailer.model import EngineName, EventKind, Format, ObjectEvent, Status
-from thumbnailer.objects import PutHeaders
 from thumbnailer.pipeline import Pipeline
-from thumbnailer.plan import Plan
+from thumbnailer.planning.capabilities import Capability
+from thumbnailer.planning.plan import Plan
+from thumbnailer.planning.tier import MB, Tier, tier_for
 from thumbnailer.settings import Settings, parse_settings
+from thumbnailer.store.base import PutHeaders
 from thumbnailer.store.memory import MemoryStore
-from thumbnailer.tier import MB, Tier, tier_for
 
 T = TypeVar("T")
 INSTALLED = {EngineName.VIPS: Capability(frozenset(Format), frozenset(Format))}

@@ -17,12 +17,12 @@ from tests.test_pipeline import INSTALLED, CountingEngine, filled, run, until
 from thumbnailer.app import build
 from thumbnailer.errors import NoSpace
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Status
-from thumbnailer.objects import PutHeaders
 from thumbnailer.pipeline import MEMORY_FOR_SOURCES, MemoryBudget, Pipeline
+from thumbnailer.planning.tier import MB, tier_for
 from thumbnailer.scratch import MOST_IN_MEMORY, Scratch
 from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.store.base import PutHeaders
 from thumbnailer.store.memory import MemoryStore
-from thumbnailer.tier import MB, tier_for
 
 NOWHERE = "/nowhere/at/all"
 """No file can be made there, whoever tries: root may write into what is read-only for others."""
@@ -167,7 +167,7 @@ print(json.dumps({
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="there is no unshare")
 def test_on_a_full_disk_what_was_begun_on_it_goes_on_in_memory(tmp_path: Path) -> None:
     """A tmpfs of 64 KB, mounted where none but this test's child sees it."""
-    picture = Path(__file__).parents[1] / "thumbnailer/demo/samples/rocket.jpg"
+    picture = Path(__file__).parents[1] / "handler/demo/samples/rocket.jpg"
     mount = 'mount -t tmpfs -o size=64k none "$1" && exec "$2" -c "$3" "$1" "$4"'
     command = ["unshare", "-Urm", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, ON_A_SMALL_DISK, str(picture)]
     try:

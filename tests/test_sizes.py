@@ -11,8 +11,8 @@ from PIL import Image, features
 
 from tests.bombs import saved
 from tests.bombs.heif import AVIF, HEIC, file, picture
-from tests.pictures import opened
-from tests.processing import process, process_by
+from tests.support.pictures import opened
+from tests.support.processing import process, process_by
 from thumbnailer.model import EngineName, Status
 
 pytestmark = pytest.mark.matrix(19)

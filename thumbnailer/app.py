@@ -11,12 +11,12 @@ import uvloop
 
 from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import SettingsError
-from thumbnailer.heap import tame_heap
-from thumbnailer.objects import ObjectStore, StoreConfig
+from thumbnailer.execution.malloc import tame_heap
 from thumbnailer.pipeline import Pipeline
+from thumbnailer.planning.tier import Tier, tier_for
 from thumbnailer.settings import Machine, Settings
 from thumbnailer.store.auto import open_store
-from thumbnailer.tier import Tier, tier_for
+from thumbnailer.store.base import ObjectStore, StoreConfig
 
 new_event_loop = uvloop.new_event_loop
 """The loop everything runs on: obstore under asyncio's own loop was seen to abort interpreters at their exit."""

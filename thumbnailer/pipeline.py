@@ -12,8 +12,6 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
-from thumbnailer.costs import Capabilities
-from thumbnailer.decoders import Decoders
 from thumbnailer.engine import Engine, Rendering, render_first, render_second
 from thumbnailer.errors import (
     AccessDenied,
@@ -40,18 +38,20 @@ from thumbnailer.errors import (
     StoreThrottled,
     Throttled,
 )
-from thumbnailer.heap import trim_heap
-from thumbnailer.logs import LOGGER
-from thumbnailer.memory_model import CHILD
+from thumbnailer.execution.malloc import trim_heap
+from thumbnailer.execution.threads import Decoders
+from thumbnailer.formats import ending_defect, probe
 from thumbnailer.model import EngineName, EventKind, Format, ImageInfo, ObjectEvent, Outcome, Output, Status
-from thumbnailer.notes import note_body, note_headers, note_key
-from thumbnailer.objects import ObjectBody, ObjectHeaders, ObjectStore, ObjectVersion
-from thumbnailer.plan import Plan, Target, make_plan, refuse_event, refuse_headers, with_placeholder
-from thumbnailer.probe import ending_defect, probe
+from thumbnailer.planning.capabilities import Capabilities
+from thumbnailer.planning.memory import CHILD
+from thumbnailer.planning.plan import Plan, Target, make_plan, refuse_event, refuse_headers, with_placeholder
+from thumbnailer.planning.tier import Tier
 from thumbnailer.renditions import possible_target_keys
+from thumbnailer.reporting.logs import LOGGER
+from thumbnailer.reporting.notes import note_body, note_headers, note_key
 from thumbnailer.scratch import Scratch
 from thumbnailer.settings import Settings
-from thumbnailer.tier import Tier
+from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectStore, ObjectVersion
 
 MOST_HEADER_BYTES: Final = 8 * 1024 * 1024
 HEADER_AT_THE_END: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF: its directory may follow the pixels
@@ -498,7 +498,9 @@ class Pipeline:
 
 
 async def _render_alone(path: str, plan: Plan, first: Corrupt | None = None) -> Rendering:
-    from thumbnailer.alone import render_alone  # not for a cold start: most records are never delivered again
+    from thumbnailer.execution.isolated import (
+        render_alone,  # not for a cold start: most records are never delivered again
+    )
 
     return await render_alone(path, plan, first)
 

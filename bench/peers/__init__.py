@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench.emulator import Function
 from bench.peers.installing import NotInstalled, node_packages, program, require_modules
+from bench.rig.emulator import Function
 
 HERE: Final = Path(__file__).parent
 PICTURES: Final = "BENCH_PICTURES"
@@ -57,7 +57,7 @@ class Peer:
         return ""
 
     def function(self, memory_mb: int, env: Mapping[str, str], pictures: Path) -> Function:
-        """Ready for bench.emulator.running. `env` has the S3's address, keys and region. Raises NotInstalled.
+        """Ready for bench.rig.emulator.running. `env` has the S3's address, keys and region. Raises NotInstalled.
 
         `pictures` is the folder with the files that the keys of the events name.
         """

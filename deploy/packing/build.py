@@ -19,7 +19,7 @@ from deploy.packing.strip import strip
 from deploy.packing.target import Target, Version
 
 OURS: Final = ("handler", "thumbnailer")
-NOT_OURS: Final = ("thumbnailer/demo/", "thumbnailer/cli.py")
+NOT_OURS: Final = ("handler/demo/", "handler/cli.py")
 """What people start on their own machines, with packages that are not in the zip."""
 LAYER_PREFIX: Final = "python/"
 """Where a layer's Python packages lie (docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html)."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.advice import Wanted, plan
+from bench.money.advice import Wanted, plan
 from bench.result import Cell, CellKey, Machine, PictureSet, Repetition, Result, Software
 
 INVOCATIONS: Final = 50

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from bench.costing import cell_cost
-from bench.experiments import EXPERIMENTS, Scope
-from bench.prices import load_prices
+from bench.money.costing import cell_cost
+from bench.money.prices import load_prices
+from bench.questions import EXPERIMENTS, Scope
 from bench.result import Cell, CellKey, Machine, PictureSet, Repetition, Result, Software
 
 PRICES: Final = load_prices()

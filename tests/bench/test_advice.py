@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from bench import costing
-from bench.advice import ENVIRONMENTS, FORMULAS, Advice, Wanted, advise, plan
-from bench.candidates import BATCHES, FURTHEST, MEMORIES, AdviceError, Candidate, CostInterval, Question, Sample
-from bench.costing import LambdaCell, Requests, break_even, cell_task, fargate_cost, lambda_cost, sqs_requests
-from bench.invocation_model import InvocationModel, Point, fit
-from bench.prices import load_prices
+from bench.money import costing
+from bench.money.advice import ENVIRONMENTS, FORMULAS, Advice, Wanted, advise, plan
+from bench.money.candidates import BATCHES, FURTHEST, MEMORIES, AdviceError, Candidate, CostInterval, Question, Sample
+from bench.money.costing import LambdaCell, Requests, break_even, cell_task, fargate_cost, lambda_cost, sqs_requests
+from bench.money.invocation_model import InvocationModel, Point, fit
+from bench.money.prices import load_prices
 from bench.result import Cell, Repetition
 from tests.bench.advised import CPU_BOUND, IO_BOUND, LOUD, PLANNED, Made
 

@@ -13,16 +13,16 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from bench import advising
-from bench.advice import Wanted
-from bench.advising import DeadlineError, parse_deadline
-from bench.candidates import AdviceError
-from bench.pictures import NoPictures, pictures_in
-from bench.prices import PricesError
+from bench.cells.pictures import NoPictures, pictures_in
+from bench.money import advising
+from bench.money.advice import Wanted
+from bench.money.advising import DeadlineError, parse_deadline
+from bench.money.candidates import AdviceError
+from bench.money.prices import PricesError
 from bench.result import Result
-from bench.scale import ScaleError
+from bench.scale.command import ScaleError
 from tests.bench.advised import CPU_BOUND, IO_BOUND, Made
-from tests.cloud import SOURCE, Cloud
+from tests.support.cloud import SOURCE, Cloud
 
 
 def picture(width: int, height: int) -> bytes:

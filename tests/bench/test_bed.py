@@ -13,8 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import bed as bed_
-from bench.bed import (
+from bench.cells.function import keys_in
+from bench.cells.pictures import SAMPLES, NoPictures, wanted
+from bench.rig import testbed as bed_
+from bench.rig.enclosures import ControlGroups
+from bench.rig.limits import NoLimits
+from bench.rig.s3 import answers
+from bench.rig.testbed import (
     Cores,
     Pictures,
     batches,
@@ -29,11 +34,6 @@ from bench.bed import (
     reference_sets,
     s3_event,
 )
-from bench.enclosures import ControlGroups
-from bench.function_cell import keys_in
-from bench.limits import NoLimits
-from bench.pictures import SAMPLES, NoPictures, wanted
-from bench.servers import answers
 from thumbnailer.events import parse_event, parse_text
 from thumbnailer.model import EventKind
 
@@ -141,7 +141,7 @@ def test_photos_are_jpegs_of_both_kinds_and_each_kind_is_a_set(
         for each in wanted(quick):
             (folder / each.name).write_bytes(b"x")
 
-    monkeypatch.setattr("bench.pictures._make", make)
+    monkeypatch.setattr("bench.cells.pictures._make", make)
     sets = reference_sets(quick, tmp_path)
     assert set(sets) == {"photos", "baseline", "progressive", "rgb", "lossy"}
     assert len(sets["photos"].files) == photos

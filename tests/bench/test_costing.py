@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.costing import (
+from bench.money.costing import (
     BreakEven,
     Cost,
     LambdaCell,
@@ -27,7 +27,7 @@ from bench.costing import (
     sqs_requests,
     tasks_for,
 )
-from bench.prices import load_prices
+from bench.money.prices import load_prices
 from tests.bench.results import lambda_cell, task_cell
 
 PRICES = load_prices()

@@ -12,9 +12,18 @@ from typing import Final
 
 import pytest
 
-from bench import enclosures
-from bench.enclosures import ContainerBox, Containers, ControlGroups, GroupBox, Limit, Meter, find_enclosure, group_of
-from bench.limits import MB, Controller, Group, NoLimits
+from bench.rig import enclosures
+from bench.rig.enclosures import (
+    ContainerBox,
+    Containers,
+    ControlGroups,
+    GroupBox,
+    Limit,
+    Meter,
+    find_enclosure,
+    group_of,
+)
+from bench.rig.limits import MB, Controller, Group, NoLimits
 
 IMAGE: Final = os.environ.get("THUMBNAILER_TEST_IMAGE", "")
 LIMIT: Final = Limit(512, 0.2894, 20_000, (0, 1))

@@ -6,12 +6,12 @@ from dataclasses import asdict
 
 import pytest
 
-from bench.bed import cores_seen
-from bench.experiments import EXPERIMENTS, FLOOR, MEMORIES, TEXTBOOK, Scope, ours, peer
-from bench.latency import PRESETS
 from bench.peers import PEERS
+from bench.questions import EXPERIMENTS, FLOOR, MEMORIES, TEXTBOOK, Scope, ours, peer
 from bench.result import CellKey
-from thumbnailer.tier import MB_PER_VCPU
+from bench.rig.network import PRESETS
+from bench.rig.testbed import cores_seen
+from thumbnailer.planning.tier import MB_PER_VCPU
 
 FULL, QUICK = Scope(), Scope(quick=True)
 QUESTIONS = [name for name in EXPERIMENTS if name != "all"]

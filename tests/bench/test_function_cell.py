@@ -12,15 +12,15 @@ from typing import cast
 
 import pytest
 
-from bench.bed import Bed, Pictures
-from bench.cell import settings_of
-from bench.emulator import HANDLER, Emulator, Function
-from bench.enclosures import Box, Containers, ControlGroups, Enclosure
-from bench.experiments import Scope, ours, peer
-from bench.function_cell import Answered, _LimitAfterInit, events_of, function_of, keys_in, latencies, refuse_others
-from bench.limits import NoLimits
+from bench.cells.base import settings_of
+from bench.cells.function import Answered, _LimitAfterInit, events_of, function_of, keys_in, latencies, refuse_others
+from bench.cells.observation import CellFailed
+from bench.questions import Scope, ours, peer
 from bench.result import CellKey
-from bench.seen import CellFailed
+from bench.rig.emulator import HANDLER, Emulator, Function
+from bench.rig.enclosures import Box, Containers, ControlGroups, Enclosure
+from bench.rig.limits import NoLimits
+from bench.rig.testbed import Bed, Pictures
 
 KEY = ours(Scope(quick=True), 512)
 IMAGE = Containers("thumbnailer", "podman")
@@ -103,7 +103,7 @@ def test_an_emulator_that_ctrl_c_meets_at_its_start_is_not_left_behind(
             time.sleep(0.001)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.emulator.socket.create_connection", interrupted)
+    monkeypatch.setattr("bench.rig.emulator.socket.create_connection", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Emulator(Function(), str(binary), log)
     with pytest.raises(ProcessLookupError):

@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bench.beside import NotStarted
-from bench.latency import MB, PRESETS, REPORT, Distance, Pace, Running, Wait, latency_proxy, with_tail
-from tests.servers import Answer, ScriptedServer, whole
+from bench.rig.network import MB, PRESETS, REPORT, Distance, Pace, Running, Wait, latency_proxy, with_tail
+from bench.rig.processes import NotStarted
+from tests.support.servers import Answer, ScriptedServer, whole
 
 BODY = random.Random(7).randbytes(1_000_000)
 LOOPBACK = PRESETS["loopback"]
@@ -340,7 +340,7 @@ def test_it_runs_on_the_core_it_is_given_and_ends_with_its_user(scripted: Script
     ],
 )
 def test_options_that_cannot_be_are_refused(options: list[str], said: str) -> None:
-    command = [sys.executable, "-m", "bench.latency", *options]
+    command = [sys.executable, "-m", "bench.rig.network", *options]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert said in ended.stderr

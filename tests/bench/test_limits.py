@@ -15,8 +15,8 @@ from typing import Final
 
 import pytest
 
-from bench import limits
-from bench.limits import MB, Controller, Group, NoLimits, kind_of_limits, limited
+from bench.rig import limits
+from bench.rig.limits import MB, Controller, Group, NoLimits, kind_of_limits, limited
 
 PARTS: Final = ("memory", "cpu", "cpuacct")
 

@@ -19,16 +19,16 @@ from typer.testing import CliRunner
 
 from bench import measuring
 from bench.__main__ import app
-from bench.bed import Pictures
-from bench.beside import NotStarted
-from bench.emulator import NoEmulator, find_binary
-from bench.experiments import EXPERIMENTS, Scope, ours
-from bench.limits import GROUPS, NoLimits, kind_of_limits
+from bench.cells.pictures import SAMPLES
 from bench.measuring import STOPPED, Options, WrongOption, memories, usable
 from bench.peers import PEERS
-from bench.pictures import SAMPLES
+from bench.questions import EXPERIMENTS, Scope, ours
 from bench.result import Result, read_result
-from bench.servers import rclone
+from bench.rig.emulator import NoEmulator, find_binary
+from bench.rig.limits import GROUPS, NoLimits, kind_of_limits
+from bench.rig.processes import NotStarted
+from bench.rig.s3 import rclone
+from bench.rig.testbed import Pictures
 from tests.bench.results import synthetic_result
 
 ROOT = Path(__file__).parents[2]

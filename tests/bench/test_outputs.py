@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bench.outputs import WrongOutput, by_picture, check_thumbnails
+from bench.cells.outputs import WrongOutput, by_picture, check_thumbnails
 
 NOW = 1_700_000_000.0
 Size = tuple[int, int]

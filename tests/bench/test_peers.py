@@ -16,13 +16,13 @@ from urllib.error import HTTPError
 import pytest
 from PIL import Image
 
-from bench.emulator import Emulator, Function, NoEmulator, find_binary, running
-from bench.outputs import check_thumbnails
+from bench.cells.outputs import check_thumbnails
+from bench.cells.pictures import SAMPLES
 from bench.peers import HERE, PEERS
 from bench.peers.installing import NotInstalled, node_packages, require_modules
-from bench.pictures import SAMPLES
-from bench.servers import S3Server, s3_server
-from tests.cloud import s3_event, s3_record
+from bench.rig.emulator import Emulator, Function, NoEmulator, find_binary, running
+from bench.rig.s3 import S3Server, s3_server
+from tests.support.cloud import s3_event, s3_record
 
 WRITING = [name for name in PEERS if name != "floor"]
 PYTHON = [name for name in PEERS if name != "sharp"]

@@ -9,22 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import report
-from bench.costing import FORMULA
-from bench.experiments import EXPERIMENTS, Scope
-from bench.performance import (
-    cells_of,
-    distances_of,
-    findings,
-    markdown_table,
-    page,
-    run,
-    scope_of,
-    tidy,
-    write,
-)
+from bench.money.costing import FORMULA
+from bench.pages import report
+from bench.pages.performance import cells_of, distances_of, findings, markdown_table, page, run, scope_of, tidy, write
+from bench.pages.tables import experiments_of
+from bench.questions import EXPERIMENTS, Scope
 from bench.result import Result, read_result, write_result
-from bench.tables import experiments_of
 from tests.bench.results import PRICES, result_of_all
 
 ROOT = Path(__file__).parents[2]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import pictures
-from bench.pictures import KINDS, MEGAPIXELS, NoPictures, described, pictures_in, reference_set, wanted
+from bench.cells import pictures
+from bench.cells.pictures import KINDS, MEGAPIXELS, NoPictures, described, pictures_in, reference_set, wanted
+from thumbnailer.formats import probe
 from thumbnailer.model import Format
-from thumbnailer.probe import probe
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import prices as prices_
-from bench.prices import SHIPPED, UNITS, PricesError, load_prices
+from bench.money import prices as prices_
+from bench.money.prices import SHIPPED, UNITS, PricesError, load_prices
 
 OWN = """
 [s3_put]

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from bench import report
 from bench.__main__ import app
-from bench.charts import HATCHES, LOOKS, number, spread
-from bench.costing import FORMULA, Load, break_even, cell_cost, cell_task
-from bench.report import (
+from bench.money.costing import FORMULA, Load, break_even, cell_cost, cell_task
+from bench.pages import report
+from bench.pages.charts import HATCHES, LOOKS, number, spread
+from bench.pages.report import (
     all_charts,
     cheapest_function,
     evens_of,

@@ -10,15 +10,15 @@ from typing import Any, Final, cast
 
 import pytest
 
-from bench import runs
-from bench.bed import Bed, Pictures
-from bench.cell import Effort
-from bench.experiments import EXPERIMENTS, FLOOR, TEXTBOOK, Scope, ours, peer
-from bench.limits import NoLimits
-from bench.outputs import WrongOutput
+from bench.cells import runs
+from bench.cells.base import Effort
+from bench.cells.observation import CellFailed, S3Gone
+from bench.cells.outputs import WrongOutput
+from bench.cells.runs import BASELINE, Run, Slot, in_blocks, named, result_of, resumed, write
+from bench.questions import EXPERIMENTS, FLOOR, TEXTBOOK, Scope, ours, peer
 from bench.result import CellKey, Repetition, Result, ResultError, read_result
-from bench.runs import BASELINE, Run, Slot, in_blocks, named, result_of, resumed, write
-from bench.seen import CellFailed, S3Gone
+from bench.rig.limits import NoLimits
+from bench.rig.testbed import Bed, Pictures
 from tests.bench.results import PRICES, lambda_cell
 
 SCOPE = Scope()

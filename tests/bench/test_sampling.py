@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench import sampling
-from bench.pictures import NoPictures, pictures_in
-from bench.sampling import (
+from bench.cells.pictures import NoPictures, pictures_in
+from bench.money import sampling
+from bench.money.sampling import (
     FolderSource,
     Header,
     S3Source,
@@ -29,8 +29,8 @@ from bench.sampling import (
     source_of,
     survey,
 )
-from tests.cloud import SOURCE, Cloud
-from tests.servers import ScriptedServer, error
+from tests.support.cloud import SOURCE, Cloud
+from tests.support.servers import ScriptedServer, error
 
 FIRST_READ = sampling.HEADER_BYTES[0]
 

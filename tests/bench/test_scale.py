@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.__main__ import app
-from bench.costing import Cost
+from bench.money.costing import Cost
 from bench.result import write_result
-from bench.scale import ScaleError, parse_rate
+from bench.scale.command import ScaleError, parse_rate
 from tests.bench.results import synthetic_result
 
 
@@ -85,12 +85,12 @@ def test_it_says_where_the_service_times_are_from(tmp_path: Path, monkeypatch: p
     write_result(synthetic_result((1769,)), measured)
     said = told("--rate", "5/s", "--minutes", "0.5", "--results", str(measured))
     assert "a batch of 10 at 1,769 MB (others in proportion; they vary as batches of 10 at 1,769 MB" in said
-    monkeypatch.setattr("bench.scale.REFERENCE", Path("nowhere"))
+    monkeypatch.setattr("bench.scale.command.REFERENCE", Path("nowhere"))
     assert "service times are assumed; --results takes measured ones" in told("--rate", "5/s", "--minutes", "0.5")
 
 
 def test_a_memory_size_needs_measured_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.scale.REFERENCE", Path("nowhere"))
+    monkeypatch.setattr("bench.scale.command.REFERENCE", Path("nowhere"))
     ended = CliRunner().invoke(app, ["scale", "--memory", "512"])
     assert (ended.exit_code, "--memory goes with --results" in " ".join(ended.output.split())) == (2, True)
 

@@ -12,14 +12,15 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from bench import measuring, scale_check
-from bench.beside import NotStarted
-from bench.experiments import Scope
-from bench.limits import NoLimits, kind_of_limits
+from bench import measuring
+from bench.cells.pictures import SAMPLES
 from bench.measuring import Options
-from bench.pictures import SAMPLES
-from bench.scale_check import Compared
-from bench.servers import rclone
+from bench.questions import Scope
+from bench.rig.limits import NoLimits, kind_of_limits
+from bench.rig.processes import NotStarted
+from bench.rig.s3 import rclone
+from tests.tools import scale_check
+from tests.tools.scale_check import Compared
 
 PARTS = {"60% of its speed": ["p50", "p95"], "at once": ["all done after", "p50", "p95"]}
 

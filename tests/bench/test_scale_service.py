@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from bench.costing import cell_requests
-from bench.invocation_model import Point, fit
+from bench.money.costing import cell_requests
+from bench.money.invocation_model import Point, fit
 from bench.result import Cell
-from bench.scale_model import Service
-from bench.scale_service import NotMeasured, fleet_from, function_from, service_from, sigma_of
+from bench.scale.model import Service
+from bench.scale.service import NotMeasured, fleet_from, function_from, service_from, sigma_of
 from tests.bench.results import synthetic_result
 
 CHANGES: tuple[dict[str, Any], ...] = (

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.costing import Requests, sqs_requests
-from bench.prices import load_prices
-from bench.scale_model import Arrivals, Fleet, Function, Outcome, Service
-from bench.scale_simulation import simulate_fleet, simulate_lambda
+from bench.money.costing import Requests, sqs_requests
+from bench.money.prices import load_prices
+from bench.scale.model import Arrivals, Fleet, Function, Outcome, Service
+from bench.scale.simulation import simulate_fleet, simulate_lambda
 
 PRICES = load_prices()
 

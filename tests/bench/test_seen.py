@@ -10,9 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from bench.bed import Bed
-from bench.latency import Running
-from bench.seen import (
+from bench.cells.observation import (
     TAIL,
     Log,
     S3Gone,
@@ -23,7 +21,9 @@ from bench.seen import (
     requests_of,
     stages,
 )
-from tests.servers import ScriptedServer, error
+from bench.rig.network import Running
+from bench.rig.testbed import Bed
+from tests.support.servers import ScriptedServer, error
 
 
 def record(**ms: float) -> bytes:

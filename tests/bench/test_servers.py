@@ -10,10 +10,10 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from bench import beside as beside_
-from bench.beside import NotStarted, beside
-from bench.latency import Distance, Wait, latency_proxy
-from bench.servers import S3Server, s3_server
+from bench.rig import processes as beside_
+from bench.rig.network import Distance, Wait, latency_proxy
+from bench.rig.processes import NotStarted, beside
+from bench.rig.s3 import S3Server, s3_server
 
 
 def client(server: S3Server, url: str | None = None) -> boto3.client:

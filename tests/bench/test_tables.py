@@ -8,9 +8,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from bench.experiments import EXPERIMENTS, FLOOR, TEXTBOOK, Scope, ours, peer
-from bench.result import Cell, CellKey, Repetition, Result
-from bench.tables import (
+from bench.pages.tables import (
     COLUMNS,
     LEGEND,
     WIDTH,
@@ -22,6 +20,8 @@ from bench.tables import (
     tables,
     with_spread,
 )
+from bench.questions import EXPERIMENTS, FLOOR, TEXTBOOK, Scope, ours, peer
+from bench.result import Cell, CellKey, Repetition, Result
 from tests.bench.results import lambda_cell, synthetic_result
 
 SCOPE = Scope()

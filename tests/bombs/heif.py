@@ -9,9 +9,9 @@ from functools import cache
 from io import BytesIO
 
 from tests.bombs import gradient, saved
-from thumbnailer.probe.boxes import boxes, children
-from thumbnailer.probe.head import Head
-from thumbnailer.probe.places import item_extents
+from thumbnailer.formats.boxes import boxes, children
+from thumbnailer.formats.head import Head
+from thumbnailer.formats.places import item_extents
 
 HEIC, AVIF = "HEIF", "AVIF"
 BRANDS = {HEIC: b"heic", AVIF: b"avif"}

@@ -17,8 +17,8 @@ from pathlib import Path
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.errors import ObjectMissing
 from thumbnailer.model import EventKind, ObjectEvent, Outcome
-from thumbnailer.objects import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders
 from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders
 
 PIECE = 65_536
 

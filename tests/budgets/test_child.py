@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from bench.limits import NoLimits, limited
-from bench.peak import plan_for
-from thumbnailer.alone import command, cpu_seconds
-from thumbnailer.engine.child import BEGUN, Request
+from bench.rig.limits import NoLimits, limited
+from tests.tools.peak import plan_for
 from thumbnailer.errors import Rejected
-from thumbnailer.memory_model import CHILD, MB
+from thumbnailer.execution.child import BEGUN, Request
+from thumbnailer.execution.isolated import command, cpu_seconds
 from thumbnailer.model import EngineName
+from thumbnailer.planning.memory import CHILD, MB
 
-SAMPLES = Path(__file__).parents[2] / "thumbnailer" / "demo" / "samples"
+SAMPLES = Path(__file__).parents[2] / "handler" / "demo" / "samples"
 PICTURES = sorted(path.name for path in SAMPLES.iterdir() if path.suffix != ".md")
 
 

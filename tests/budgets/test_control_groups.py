@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import ladder
-from bench.limits import Group, NoLimits
-from bench.limits import limited as in_group
-from tests.corpus import CORPUS, needs_corpus, rows
+from bench.rig.limits import Group, NoLimits
+from bench.rig.limits import limited as in_group
+from tests.support.corpus import CORPUS, needs_corpus, rows
+from tests.tools import ladder
 
 MB = 1 << 20
 MEMORY_MB = (128, 256, 512, 1024)

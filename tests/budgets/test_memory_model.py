@@ -11,9 +11,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from bench.ladder import CJXL, KINDS
-from bench.memory import LEAST_COUNTED, NEAR, NEAR_FROM_MEGAPIXELS, UNTOLD, Row, measure_folder, measure_ladder
-from tests.corpus import CORPUS, needs_corpus
+from tests.support.corpus import CORPUS, needs_corpus
+from tests.tools.ladder import CJXL, KINDS
+from tests.tools.memory import LEAST_COUNTED, NEAR, NEAR_FROM_MEGAPIXELS, UNTOLD, Row, measure_folder, measure_ladder
 from thumbnailer.model import EngineName
 
 SIZES = [float(size) for size in os.environ.get("THUMBNAILER_TEST_LADDER", "5").split(",")]

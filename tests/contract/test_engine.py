@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.corpus import CORPUS, Row, needs_corpus, rows
-from tests.pictures import opened
+from tests.support.corpus import CORPUS, Row, needs_corpus, rows
+from tests.support.pictures import opened
 from thumbnailer.engine import installed_engines, load_engine, render
 from thumbnailer.errors import Rejected
+from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, EventKind, Fit, Format, ObjectEvent
-from thumbnailer.objects import ObjectHeaders
-from thumbnailer.plan import Plan, make_plan
-from thumbnailer.probe import probe
+from thumbnailer.planning.plan import Plan, make_plan
+from thumbnailer.planning.tier import tier_for
 from thumbnailer.settings import parse_settings
-from thumbnailer.tier import tier_for
+from thumbnailer.store.base import ObjectHeaders
 
-SAMPLES = Path(__file__).parents[2] / "thumbnailer" / "demo" / "samples"
+SAMPLES = Path(__file__).parents[2] / "handler" / "demo" / "samples"
 PICTURES = sorted(path for path in SAMPLES.iterdir() if path.suffix != ".md")
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

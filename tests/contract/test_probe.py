@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from tests.bombs import heif
-from tests.corpus import Row, needs_corpus, rows
+from tests.support.corpus import Row, needs_corpus, rows
 from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.engine.pillow import ALLOWED
 from thumbnailer.engine.vips import LOADERS
+from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, Format, ImageInfo
-from thumbnailer.probe import probe
 
 Fields = dict[str, Any]
 

@@ -21,8 +21,8 @@ import obstore
 import pytest
 import uvloop
 
-from tests.cloud import Cloud
-from tests.servers import Answer, ScriptedServer, error, rest, whole
+from tests.support.cloud import Cloud
+from tests.support.servers import Answer, ScriptedServer, error, rest, whole
 from thumbnailer.errors import (
     BucketMissing,
     ObjectArchived,
@@ -33,9 +33,9 @@ from thumbnailer.errors import (
     StoreThrottled,
     StoreUnavailable,
 )
-from thumbnailer.objects import ObjectHeaders, ObjectStore, ObjectVersion, PutHeaders, StoreConfig
 from thumbnailer.store.aioboto3_ import Aioboto3Store
 from thumbnailer.store.auto import choose_transport, open_store
+from thumbnailer.store.base import ObjectHeaders, ObjectStore, ObjectVersion, PutHeaders, StoreConfig
 from thumbnailer.store.memory import MemoryStore
 from thumbnailer.store.obstore_ import ObstoreStore, expressible
 from thumbnailer.store.s3 import ObstoreCannot
@@ -787,7 +787,7 @@ COUNT = """
 import asyncio, os, sys
 import uvloop
 import thumbnailer.store.obstore_
-from thumbnailer.objects import PutHeaders, StoreConfig
+from thumbnailer.store.base import PutHeaders, StoreConfig
 from thumbnailer.store.auto import open_store
 
 async def main():

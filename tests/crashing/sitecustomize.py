@@ -16,7 +16,7 @@ from pathlib import Path
 from thumbnailer import engine
 from thumbnailer.engine import Engine, Rendering
 from thumbnailer.model import EngineName
-from thumbnailer.plan import Plan
+from thumbnailer.planning.plan import Plan
 
 WAITING = "waiting"
 _real = engine.load_engine

@@ -18,7 +18,7 @@ from playwright._impl._driver import compute_driver_executable
 from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[2]
-COMMAND = (sys.executable, "-m", "thumbnailer.demo")
+COMMAND = (sys.executable, "-m", "handler.demo")
 START_SECONDS = 60
 STOP_SECONDS = 20
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -11,8 +11,8 @@ from typing import Literal
 from PIL import Image
 from playwright.sync_api import FloatRect, Page
 
+from handler.demo.run import sample_keys
 from tests.demo.running import ROOT, browser, running_demo
-from thumbnailer.demo.run import sample_keys
 
 MOST_BYTES = 600_000
 LOADED = """count => {

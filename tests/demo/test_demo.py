@@ -13,12 +13,12 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from handler.demo.cloud import Queue
+from handler.demo.gallery import MOST_UPLOAD_BYTES
+from handler.demo.mapping import _deliver, sqs_event
+from handler.demo.run import SAMPLES, sample_keys
 from tests.demo.running import COMMAND, ROOT, START_SECONDS, Demo, environment, running_demo
 from thumbnailer.app import new_event_loop
-from thumbnailer.demo.cloud import Queue
-from thumbnailer.demo.gallery import MOST_UPLOAD_BYTES
-from thumbnailer.demo.mapping import _deliver, sqs_event
-from thumbnailer.demo.run import SAMPLES, sample_keys
 
 REAL_EVENT: Mapping[str, Any] = json.loads((ROOT / "tests" / "events" / "sqs_s3.json").read_bytes())
 

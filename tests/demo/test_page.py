@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, FileChooser, Page, expect
 
+from handler.demo.run import SAMPLES, sample_keys
 from tests.demo.running import Demo, browser, no_browser, running_demo
 from tests.demo.screenshot import wait_for_samples
-from thumbnailer.demo.run import SAMPLES, sample_keys
 
 WHY_NOT = no_browser()
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=str(WHY_NOT))

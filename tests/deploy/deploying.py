@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.cloud import Cloud
 from tests.deploy.stack import BASICS, Stack, translated
+from tests.support.cloud import Cloud
 
 UNABLE: Final = {
     "AWS::S3::BucketPolicy",

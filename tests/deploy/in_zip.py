@@ -53,7 +53,7 @@ def services() -> list[str]:
 
 
 def doctor() -> dict[str, tuple[bool | None, str]]:
-    from thumbnailer.doctor import examine
+    from handler.doctor import examine
 
     return {finding.what: (finding.good, finding.found) for finding in examine()}
 

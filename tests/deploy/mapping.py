@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from thumbnailer.demo.mapping import sqs_event
+from handler.demo.mapping import sqs_event
 
 MOST_OF_ONE_RECEIVE: Final = 10
 Post = Callable[[dict[str, Any]], Any]

@@ -8,9 +8,9 @@ from typing import Any, Final
 import pytest
 from moto.awslambda.models import LambdaFunction
 
-from tests.cloud import DESTINATION, SOURCE, Cloud
 from tests.deploy.deploying import Deployed
 from tests.deploy.mapping import Delivery, Post, QueueMapping
+from tests.support.cloud import DESTINATION, SOURCE, Cloud
 
 EVENTS: Final = "thumbnailer-events"
 DEAD: Final = "thumbnailer-dead"

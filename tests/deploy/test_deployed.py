@@ -14,13 +14,13 @@ from urllib.parse import unquote_plus
 import pytest
 
 from handler import aws_lambda
-from tests.cloud import DESTINATION, SOURCE, Cloud
 from tests.conftest import Context
 from tests.deploy.deploying import deploy
 from tests.deploy.mapping import InvocationFailed, QueueMapping, given_back
 from tests.deploy.running import DEAD, EVENTS, NO_EVENT, Running, emptied
 from tests.deploy.stack import ACCOUNT, AS_ZIP, translated
-from tests.pictures import opened
+from tests.support.cloud import DESTINATION, SOURCE, Cloud
+from tests.support.pictures import opened
 
 Start = Callable[..., Running]
 

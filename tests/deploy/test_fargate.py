@@ -30,8 +30,8 @@ from tests.deploy.fargate import (
 )
 from tests.deploy.policies import Request, decision
 from tests.deploy.stack import ACCOUNT, IMAGE, REGION, Stack, accepts, as_list
+from thumbnailer.planning.tier import tier_for
 from thumbnailer.settings import PREFIX, SETTINGS, Setting, parse_settings
-from thumbnailer.tier import tier_for
 
 DECLARED: Final[Mapping[str, Any]] = written()["Parameters"]
 ON_LAMBDA: Final[Mapping[str, Any]] = lambda_stack.source()["Parameters"]

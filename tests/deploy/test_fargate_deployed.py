@@ -19,11 +19,11 @@ from typing import Any, Final
 
 import pytest
 
-from tests.cloud import Cloud
 from tests.deploy.deploying import Deployed, deploy
 from tests.deploy.fargate import BASICS, NAME, container, worker, written
 from tests.deploy.running import DEAD, EVENTS, emptied
 from tests.deploy.stack import ACCOUNT, Stack
+from tests.support.cloud import Cloud
 from tests.worker.running import until
 from tests.worker.running import worker as working
 

@@ -7,16 +7,16 @@ from typing import Any, Final
 
 import pytest
 
+from bench.pages.slices import ours_alike
 from bench.result import read_result
-from bench.scale import REFERENCE
-from bench.slices import ours_alike
-from handler.consumer import LOOK_SECONDS, POLL_SECONDS, Limits
+from bench.scale.command import REFERENCE
+from handler.worker.consumer import LOOK_SECONDS, POLL_SECONDS, Limits
 from tests.deploy import stack as lambda_stack
 from tests.deploy.fargate import BASICS, FARGATE, NAME, worker, written
 from tests.deploy.stack import IMAGE, Stack
 from tests.deploy.test_fargate import FARGATE_SIZES, rate_of
 from tests.deploy.test_guide import commands
-from thumbnailer.tier import tier_for
+from thumbnailer.planning.tier import tier_for
 
 GUIDE: Final = FARGATE.with_suffix(".md").read_text()
 README: Final = FARGATE.with_name("README.md").read_text()

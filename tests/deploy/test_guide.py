@@ -8,11 +8,11 @@ from typing import Final
 
 import pytest
 
+from bench.pages.slices import ours_alike
 from bench.result import read_result
-from bench.scale import REFERENCE
-from bench.slices import ours_alike
+from bench.scale.command import REFERENCE
 from tests.deploy.stack import BASICS, TEMPLATE, Stack, translated
-from thumbnailer.metrics import METRICS
+from thumbnailer.reporting.metrics import METRICS
 
 GUIDE: Final = TEMPLATE.with_name("README.md").read_text()
 SHELL: Final = {"bucket": "photos", "code": "code", "stack": "thumbnailer"}

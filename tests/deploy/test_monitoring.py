@@ -14,11 +14,11 @@ import pytest
 from prometheus_client import CollectorRegistry, ProcessCollector
 from samtranslator.yaml_helper import yaml_parse
 
-from tests.cloud import Cloud
 from tests.deploy.fargate import container, environment, worker
 from tests.deploy.stack import ACCOUNT, TEMPLATE
 from tests.deploy.test_watching import EVERYTHING_SEEN
-from thumbnailer.metrics import METRICS, WORKER_METRICS, Prometheus
+from tests.support.cloud import Cloud
+from thumbnailer.reporting.metrics import METRICS, WORKER_METRICS, Prometheus
 
 COMPOSE: Final = TEMPLATE.with_name("compose.yaml")
 MONITORING: Final = TEMPLATE.parent / "monitoring"

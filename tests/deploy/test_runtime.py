@@ -16,15 +16,15 @@ from urllib.parse import unquote_plus
 
 import pytest
 
-from bench.emulator import HANDLER, Emulator, Function, NoEmulator, find_binary
-from bench.emulator import running as emulated
-from tests.cloud import DESTINATION, Cloud
+from bench.rig.emulator import HANDLER, Emulator, Function, NoEmulator, find_binary
+from bench.rig.emulator import running as emulated
 from tests.deploy.deploying import Deployed, deploy
 from tests.deploy.mapping import InvocationFailed
 from tests.deploy.running import DEAD, EVENTS, NO_EVENT, Running, emptied
 from tests.deploy.stack import AS_ZIP, alarmed, shown, translated
 from tests.deploy.test_watching import emitted, ours
-from tests.pictures import opened
+from tests.support.cloud import DESTINATION, Cloud
+from tests.support.pictures import opened
 from thumbnailer.settings import PREFIX
 
 PHOTO = "coffee-rotated-by-exif.jpg"

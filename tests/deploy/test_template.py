@@ -26,7 +26,7 @@ from tests.deploy.stack import (
     source,
     translated,
 )
-from thumbnailer.metrics import NAMESPACE
+from thumbnailer.reporting.metrics import NAMESPACE
 
 TRIGGERS: Final = ("queue", "eventbridge", "direct")
 KEY: Final = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"

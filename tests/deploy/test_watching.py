@@ -8,8 +8,8 @@ from typing import Any, Final
 import pytest
 
 from tests.deploy.stack import AS_ZIP, BASICS, Series, Stack, alarmed, shown
-from thumbnailer.metrics import METRICS, NAMESPACE, STAGES, emf_lines
 from thumbnailer.model import EventKind, Format, ObjectEvent, Outcome, Output, Status
+from thumbnailer.reporting.metrics import METRICS, NAMESPACE, STAGES, emf_lines
 
 EVENT: Final = ObjectEvent(EventKind.CREATED, "photos", "a.jpg")
 EVERYTHING_SEEN: Final = [

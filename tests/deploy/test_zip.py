@@ -19,7 +19,7 @@ from zlib import crc32
 import pytest
 from PIL import Image
 
-from bench.emulator import HANDLER, Function, NoEmulator, find_binary, running
+from bench.rig.emulator import HANDLER, Function, NoEmulator, find_binary, running
 from deploy.packing.archive import UNZIPPED_LIMIT, check_size, files_below, megabytes, write_zip
 from deploy.packing.build import Built, build, copy_code, find_interpreter
 from deploy.packing.elf import newest_asked_for, problems, shared_objects, unneeded
@@ -27,7 +27,7 @@ from deploy.packing.errors import CannotInstall, DoesNotLoad, IndexUnreachable, 
 from deploy.packing.install import ROOT, constrained, install
 from deploy.packing.strip import UNNEEDED, first_match, strip
 from deploy.packing.target import AMAZON_LINUX_2, AMAZON_LINUX_2023, MACHINES, RUNTIMES, System, Target, target_for
-from tests.cloud import Cloud, s3_event
+from tests.support.cloud import Cloud, s3_event
 
 T = TypeVar("T")
 pytestmark = pytest.mark.timeout(600)
@@ -40,7 +40,7 @@ WAYS = [
     {"THUMBNAILER_ENGINE": engine, "THUMBNAILER_TRANSPORT": transport}
     for engine, transport in (("auto", "obstore"), ("vips", "aioboto3"), ("pillow", "obstore"))
 ]
-SAMPLES = sorted(path for path in (ROOT / "thumbnailer" / "demo" / "samples").iterdir() if path.suffix != ".md")
+SAMPLES = sorted(path for path in (ROOT / "handler" / "demo" / "samples").iterdir() if path.suffix != ".md")
 MADE = {"tiff": {"compression": "tiff_lzw"}, "tiff-jpeg": {"compression": "jpeg"}, "bmp": {}, "ico": {}, "gif": {}}
 """Formats that no sample has, and how Pillow writes them."""
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="300" height="200"><circle cx="99" cy="99" r="80"/></svg>'
@@ -335,8 +335,8 @@ def bytecode_of(module: str, tag: str) -> str:
 
 def test_nothing_of_ours_is_in_it_that_people_start_on_their_machines(package: Package) -> None:
     names = set(files_below(package.tree))
-    assert {"handler/aws_lambda.py", "thumbnailer/doctor.py", "thumbnailer/LICENSE"} <= names
-    assert not {name for name in names if name.startswith(("thumbnailer/demo", "thumbnailer/cli", "tests", "bench"))}
+    assert {"handler/aws_lambda.py", "handler/doctor.py", "thumbnailer/LICENSE"} <= names
+    assert not {name for name in names if name.startswith(("handler/demo", "thumbnailer/cli", "tests", "bench"))}
 
 
 def test_every_distribution_that_is_in_it_comes_with_its_metadata_and_its_licence(package: Package) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["thumbnailer.probe", "thumbnailer.exif"]):
+with atheris.instrument_imports(include=["thumbnailer.formats", "thumbnailer.formats.exif"]):
     from tests.fuzz.heads import HEAD, probed
     from tests.fuzz.sources import sources
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
+from thumbnailer.formats import ending_defect, probe
 from thumbnailer.model import Format, ImageInfo
-from thumbnailer.probe import ending_defect, probe
 
 HEAD: Final = 4096
 MAY_BE_SIZELESS: Final = frozenset({Format.SVG})

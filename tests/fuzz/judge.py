@@ -8,10 +8,10 @@ from typing import Final
 from PIL import ExifTags, Image
 
 from tests.fuzz.verdict import Problem
-from tests.pictures import opened
+from tests.support.pictures import opened
 from thumbnailer.errors import Reason
+from thumbnailer.formats import probe
 from thumbnailer.model import Outcome, Output, Status
-from thumbnailer.probe import probe
 
 MOST_CPU_SECONDS: Final = 10.0
 TAGS: Final = frozenset({"Artist", "Copyright"})

@@ -17,11 +17,11 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image, ImageCms, features
 
-from tests.corpus import rows
+from tests.support.corpus import rows
 from thumbnailer.errors import NeedMoreBytes, Rejected
-from thumbnailer.probe import probe
+from thumbnailer.formats import probe
 
-SAMPLES: Final = Path(__file__).parents[2] / "thumbnailer" / "demo" / "samples"
+SAMPLES: Final = Path(__file__).parents[2] / "handler" / "demo" / "samples"
 LARGEST: Final = 1 << 20
 """Larger files have nothing that smaller ones have not, and take a second each."""
 TINY: Final = (33, 21)

@@ -15,19 +15,19 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 
-from tests.pictures import opened
-from tests.processing import process
+from tests.support.pictures import opened
+from tests.support.processing import process
 from thumbnailer.engine import Rendering, installed_engines, load_engine, render
 from thumbnailer.errors import Corrupt
+from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, EventKind, ObjectEvent, Status
-from thumbnailer.objects import ObjectHeaders
-from thumbnailer.plan import Plan, make_plan, scaled_size
-from thumbnailer.probe import probe
+from thumbnailer.planning.plan import Plan, make_plan, scaled_size
+from thumbnailer.planning.tier import tier_for
 from thumbnailer.renditions import MAX_SIDE, parse_renditions
 from thumbnailer.settings import parse_settings
-from thumbnailer.tier import tier_for
+from thumbnailer.store.base import ObjectHeaders
 
-SAMPLES = Path(__file__).parents[2] / "thumbnailer" / "demo" / "samples"
+SAMPLES = Path(__file__).parents[2] / "handler" / "demo" / "samples"
 
 
 def encoded(format_: str, size: tuple[int, int] = (64, 48), **options: Any) -> bytes:
@@ -188,7 +188,7 @@ def test_what_the_first_engine_held_is_given_back_before_the_second_begins(tmp_p
 
 HEAPS = """
 import ctypes, threading
-from thumbnailer.heap import tame_heap
+from thumbnailer.execution.malloc import tame_heap
 if {shared}:
     tame_heap()
 libc = ctypes.CDLL(None)

@@ -22,10 +22,10 @@ from tests.fuzz.run import verdicts
 from tests.fuzz.sources import KINDS, by_kind, sources, whole
 from tests.fuzz.verdict import Problem, Verdict
 from tests.fuzz.worker import ENGINES, RENDITIONS, settings_of
-from tests.processing import process
+from tests.support.processing import process
 from thumbnailer.model import EventKind, Format, ObjectEvent, Outcome, Output, Status
 
-SAMPLES = Path(__file__).parents[2] / "thumbnailer" / "demo" / "samples"
+SAMPLES = Path(__file__).parents[2] / "handler" / "demo" / "samples"
 EVENT = ObjectEvent(EventKind.CREATED, "photos", "x")
 
 

@@ -28,15 +28,15 @@ from tests.fuzz.sources import Source, made
 from tests.fuzz.verdict import Problem, Verdict
 from thumbnailer.app import new_event_loop
 from thumbnailer.engine import Engine, Rendering, installed_engines, load_engine
-from thumbnailer.heap import tame_heap
-from thumbnailer.logs import LOGGER
+from thumbnailer.execution.malloc import tame_heap
 from thumbnailer.model import EngineName, EventKind, ObjectEvent, Outcome
-from thumbnailer.objects import PutHeaders
 from thumbnailer.pipeline import Pipeline
-from thumbnailer.plan import Plan
+from thumbnailer.planning.plan import Plan
+from thumbnailer.planning.tier import MB, tier_for
+from thumbnailer.reporting.logs import LOGGER
 from thumbnailer.settings import Settings, parse_settings
+from thumbnailer.store.base import PutHeaders
 from thumbnailer.store.memory import MemoryStore
-from thumbnailer.tier import MB, tier_for
 
 TIER: Final = tier_for(512)
 UNPLANNED: Final = 8 * MB

@@ -15,10 +15,10 @@ from PIL import Image
 
 from handler import aws_lambda
 from handler.partial import RecordsComeBack
-from tests.cloud import DESTINATION, SOURCE, Cloud, s3_event, s3_record, sqs_event
 from tests.conftest import Context, scratch_files
-from tests.pictures import opened
-from tests.servers import Answer, ScriptedServer, error, whole
+from tests.support.cloud import DESTINATION, SOURCE, Cloud, s3_event, s3_record, sqs_event
+from tests.support.pictures import opened
+from tests.support.servers import Answer, ScriptedServer, error, whole
 from thumbnailer.errors import EventError
 
 EVENTS = Path(__file__).parents[1] / "events"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
-from handler.worker import _closed
+from handler.worker.service import _closed
 
 
 def test_what_does_not_close_in_time_keeps_nothing_else_from_being_closed_and_not_the_worker_from_ending() -> None:

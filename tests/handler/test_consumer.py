@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from handler import consumer as consumer_
-from handler.consumer import FIRST_BACKOFF, GROWTH, LONGEST_BACKOFF, Consumer, Limits, backoff
-from handler.sqs import CONNECTIONS
-from tests.queues import MemoryQueue
+from handler.worker import consumer as consumer_
+from handler.worker.consumer import FIRST_BACKOFF, GROWTH, LONGEST_BACKOFF, Consumer, Limits, backoff
+from handler.worker.sqs import CONNECTIONS
+from tests.support.queues import MemoryQueue
 from thumbnailer.app import new_event_loop
-from thumbnailer.metrics import Prometheus
 from thumbnailer.model import ObjectEvent, Outcome, Status
+from thumbnailer.reporting.metrics import Prometheus
 
 
 def body(*keys: str) -> str:

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from handler import aws_lambda
-from tests import emf
-from tests.cloud import Cloud, s3_event, s3_record, sqs_event
 from tests.conftest import Context
+from tests.support import emf
+from tests.support.cloud import Cloud, s3_event, s3_record, sqs_event
 from thumbnailer.errors import EventError
 
 FORGED = '{"level": "INFO", "message": "record", "outcome": "forged", "request_id": "forged"}'

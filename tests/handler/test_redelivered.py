@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from handler import aws_lambda
-from tests.cloud import DESTINATION, Cloud, s3_event, sqs_event
 from tests.conftest import Context
 from tests.crashing import PYTHONPATH, children
-from thumbnailer import alone
+from tests.support.cloud import DESTINATION, Cloud, s3_event, sqs_event
+from thumbnailer.execution import isolated as alone
 from thumbnailer.model import EventKind, Message, ObjectEvent
 
 

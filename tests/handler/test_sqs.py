@@ -11,14 +11,14 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from prometheus_client import CollectorRegistry
 
-from handler import consumer as consumer_
-from handler.consumer import Consumer, Limits
-from handler.sqs import Queue, QueueError, open_queue
-from tests.cloud import Cloud
-from tests.faults import INTERNAL_ERROR, PASS, Fault, FaultProxy, Request, fault_proxy
+from handler.worker import consumer as consumer_
+from handler.worker.consumer import Consumer, Limits
+from handler.worker.sqs import Queue, QueueError, open_queue
 from tests.handler.test_consumer import Records, body, until
+from tests.support.cloud import Cloud
+from tests.support.faults import INTERNAL_ERROR, PASS, Fault, FaultProxy, Request, fault_proxy
 from thumbnailer.app import new_event_loop
-from thumbnailer.metrics import Prometheus
+from thumbnailer.reporting.metrics import Prometheus
 
 VISIBILITY = 2
 FAILURES = 6

@@ -7,13 +7,13 @@ from typing import Any, cast
 import pytest
 
 from handler import aws_lambda
-from handler.sqs import Queue
-from handler.worker import Watch
+from handler.worker.service import Watch
+from handler.worker.sqs import Queue
 from tests.test_pipeline import hung, run, settings, until
-from thumbnailer import decoders
 from thumbnailer.app import App
+from thumbnailer.execution import threads as decoders
+from thumbnailer.planning.tier import tier_for
 from thumbnailer.store.memory import MemoryStore
-from thumbnailer.tier import tier_for
 
 
 class Ended(Exception):

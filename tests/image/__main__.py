@@ -20,14 +20,14 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from bench.emulator import Emulator, Function
-from tests.cloud import Cloud, s3_event
+from bench.rig.emulator import Emulator, Function
 from tests.image.container import IMAGE, ROOT, engine, function_in_container
 from tests.image.managed import Managed, prepare
+from tests.support.cloud import Cloud, s3_event
 
 STARTS: Final = 7
 CALLS: Final = 10
-SAMPLE: Final = ROOT / "thumbnailer" / "demo" / "samples" / "rocket.jpg"
+SAMPLE: Final = ROOT / "handler" / "demo" / "samples" / "rocket.jpg"
 LARGE: Final = (4243, 2831)
 STORED: Final = {"records": 1, "outcomes": {"stored": 1}}
 

@@ -20,8 +20,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from bench.quality import SAMPLES
 from tests.image.container import IMAGE, MEMORY_PEAK, SCRIPT, engine
+from tests.tools.quality import SAMPLES
 from tests.worker.running import Cloud, cloud, event, until
 
 PHOTOS = ("rocket.jpg", "hubble-progressive.jpg", "china.webp", "chelsea.png")

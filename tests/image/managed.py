@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.emulator import HANDLER
+from bench.rig.emulator import HANDLER
 from deploy.packing.build import compile_bytecode, find_interpreter
 from deploy.packing.install import ROOT, install_wheels
 from deploy.packing.target import Target, target_for

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests.image.container import LAMBDA_512_MB, ROOT, run
 
-SAMPLES = ROOT / "thumbnailer" / "demo" / "samples"
+SAMPLES = ROOT / "handler" / "demo" / "samples"
 WIDE = "--env=COLUMNS=200"
 X86 = platform.machine() in ("x86_64", "AMD64")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.emulator import Function
-from tests.cloud import Cloud, s3_event, sqs_event
+from bench.rig.emulator import Function
 from tests.image.container import MEMORY_LIMIT, MEMORY_PEAK, Running, function_in_container
+from tests.support.cloud import Cloud, s3_event, sqs_event
 
 Start = Callable[..., Running]
 MB = 1024 * 1024

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from bench.quality import plan_for
-from bench.scoring import Pixels, references
-from tests.corpus import Row
+from tests.support.corpus import Row
+from tests.tools.quality import plan_for
+from tests.tools.scoring import Pixels, references
 from thumbnailer.engine import load_engine, render
 from thumbnailer.errors import Rejected
 from thumbnailer.model import EngineName
-from thumbnailer.plan import Plan, Target
+from thumbnailer.planning.plan import Plan, Target
 
 SIZES = ("128x128", "512x512", "64x64:cover")
 TWINS = re.compile(r"recurser-(Landscape|Portrait)_[2-8]\.jpg")

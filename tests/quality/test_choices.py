@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import choices
-from bench.quality import SAMPLES
+from tests.tools import choices
+from tests.tools.quality import SAMPLES
 from thumbnailer.model import Format
 
 

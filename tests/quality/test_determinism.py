@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from bench.quality import plan_for
-from tests.corpus import Row, needs_corpus, rows
 from tests.quality.gallery import TWINS
+from tests.support.corpus import Row, needs_corpus, rows
+from tests.tools.quality import plan_for
 from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import Rejected
 from thumbnailer.model import EngineName, Format

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from bench.quality import SAMPLES, plan_for
-from bench.scoring import references, score, shown, shown_frames, ssim
 from tests.quality.test_scoring import encoded
-from thumbnailer.costs import MOST_SHRINK
+from tests.tools.quality import SAMPLES, plan_for
+from tests.tools.scoring import references, score, shown, shown_frames, ssim
 from thumbnailer.engine import load_engine
 from thumbnailer.engine.pillow import FULL_CHROMA
+from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, Format
-from thumbnailer.plan import QUALITY
-from thumbnailer.probe import probe
+from thumbnailer.planning.capabilities import MOST_SHRINK
+from thumbnailer.planning.plan import QUALITY
 
 Make = Callable[[bytes, EngineName, str], bytes]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.quality import expected_thumbnail, fitted
-from bench.scoring import LEAST_SSIM, shown, ssim
-from tests.corpus import Row, rows
 from tests.quality.gallery import SIZES, outcomes
+from tests.support.corpus import Row, rows
+from tests.tools.quality import expected_thumbnail, fitted
+from tests.tools.scoring import LEAST_SSIM, shown, ssim
 
 EXPECTED = os.environ.get("THUMBNAILER_EXPECTED")
 

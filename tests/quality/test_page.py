@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from bench.quality import SAMPLES, Comparison, expected_thumbnail, run
-from bench.scoring import LEAST_SSIM, MOST_MEAN, Score
 from tests.demo.running import ROOT, browser, no_browser
+from tests.tools.quality import SAMPLES, Comparison, expected_thumbnail, run
+from tests.tools.scoring import LEAST_SSIM, MOST_MEAN, Score
 
 WHY_NOT = no_browser()
 ODD_NAME = "<b>text & all.jpg"

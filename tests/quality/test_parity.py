@@ -1,7 +1,7 @@
 """Both engines on every picture of the corpus: the same outcome, and pictures that look alike and as they should.
 
-The bounds are those of `bench.scoring`: a mean of 2 of 255 and a structural similarity of 0.97. Pixels are compared
-without loss (as PNG), where the resampling and colours of an engine show, and as users get them, where encoders add
+The bounds are those of `tests.tools.scoring`: a mean of 2 of 255 and a structural similarity of 0.97. Pixels are
+compared without loss (as PNG), where the resampling and colours of an engine show, and as users get them, where encoders add
 their noise. Pictures that miss a bound are listed here, with bounds of their own and the reason.
 """
 
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from bench.scoring import LEAST_SSIM, MOST_MEAN, frame_count, score, shown, shown_frames, ssim
-from tests.corpus import Row, needs_corpus, rows
 from tests.quality.gallery import SIZES, TWINS, Made, References, outcomes
+from tests.support.corpus import Row, needs_corpus, rows
+from tests.tools.scoring import LEAST_SSIM, MOST_MEAN, frame_count, score, shown, shown_frames, ssim
 from thumbnailer.engine import installed_engines
+from thumbnailer.formats import probe
 from thumbnailer.model import EngineName
-from thumbnailer.probe import probe
 
 ONE_READS_IT = {
     "pillow-truncated_end_chunk.png": EngineName.VIPS,  # the file ends within its last chunk

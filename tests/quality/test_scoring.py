@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from bench.quality import SAMPLES, plan_for
-from bench.scoring import Pixels, Score, frame_count, references, score, shown, shown_frames, ssim
+from tests.tools.quality import SAMPLES, plan_for
+from tests.tools.scoring import Pixels, Score, frame_count, references, score, shown, shown_frames, ssim
 
 
 def encoded(image: Image.Image, format_: str = "PNG", **options: Any) -> bytes:

@@ -1,6 +1,6 @@
 """Bad events and a bad S3, through the door as AWS runs it: what is answered, what comes back, what is stored.
 
-One function serves all of them, one call after the other; between it and its S3 stands `tests.faults`.
+One function serves all of them, one call after the other; between it and its S3 stands `tests.support.faults`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from bench.emulator import Answer, Emulator, Function, NoEmulator, find_binary, running
+from bench.rig.emulator import Answer, Emulator, Function, NoEmulator, find_binary, running
 from handler.aws_lambda import RESERVE_SECONDS
-from tests import emf
-from tests.cloud import DESTINATION, SOURCE, Cloud, s3_event, s3_record, sqs_event
-from tests.faults import PASS, Fault, FaultProxy, Request, Rule, at_random, fault_proxy, never
-from tests.servers import error
+from tests.support import emf
+from tests.support.cloud import DESTINATION, SOURCE, Cloud, s3_event, s3_record, sqs_event
+from tests.support.faults import PASS, Fault, FaultProxy, Request, Rule, at_random, fault_proxy, never
+from tests.support.servers import error
 
 EVENTS = Path(__file__).parents[1] / "events"
 TIMEOUT = 10
@@ -100,7 +100,7 @@ def door(running_door: Door, cloud: Cloud, proxy: FaultProxy, request: pytest.Fi
 
 @pytest.fixture(scope="module")
 def picture() -> bytes:
-    return (Path(__file__).parents[2] / "thumbnailer/demo/samples/rocket.jpg").read_bytes()
+    return (Path(__file__).parents[2] / "handler/demo/samples/rocket.jpg").read_bytes()
 
 
 def where(*cases: tuple[str, str, Faults]) -> Rule:

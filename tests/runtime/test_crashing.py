@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from bench.emulator import Emulator, Function, NoEmulator, find_binary, running
-from tests.cloud import Cloud, s3_event, sqs_event
+from bench.rig.emulator import Emulator, Function, NoEmulator, find_binary, running
 from tests.crashing import PYTHONPATH, children, eventually
-from thumbnailer.decoders import STUCK_SECONDS
+from tests.support.cloud import Cloud, s3_event, sqs_event
+from thumbnailer.execution.threads import STUCK_SECONDS
 
 TIMEOUT = 25
 ENDS = {"crash.jpg": "rejected:engine-crash", "loop.jpg": "rejected:engine-crash"}

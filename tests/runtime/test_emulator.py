@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.emulator import Emulator, Function, NoEmulator, find_binary, running
-from tests.cloud import SOURCE, Cloud, s3_event, s3_record, sqs_event
-from tests.servers import Answer, ScriptedServer, whole
+from bench.rig.emulator import Emulator, Function, NoEmulator, find_binary, running
+from tests.support.cloud import SOURCE, Cloud, s3_event, s3_record, sqs_event
+from tests.support.servers import Answer, ScriptedServer, whole
 
 Start = Callable[..., Emulator]
 FREEZE_SECONDS = float(os.environ.get("THUMBNAILER_TEST_FREEZE_SECONDS", "2"))

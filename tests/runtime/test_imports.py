@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from PIL import features
 
-from bench.imports import Measured, measure, medians, one_picture, parse, part_of, parts
+from tests.tools.imports import Measured, measure, medians, one_picture, parse, part_of, parts
 
 ROOT = Path(__file__).parents[2]
-SAMPLES = ROOT / "thumbnailer" / "demo" / "samples"
+SAMPLES = ROOT / "handler" / "demo" / "samples"
 NEVER = {
     *("boto3", "botocore", "aioboto3", "aiobotocore", "aiohttp", "yarl", "multidict", "s3transfer", "jmespath"),
     *("numpy", "prometheus_client", "rich", "typer", "click", "jinja2", "moto", "werkzeug", "thumbhash", "pylibjxl"),
@@ -92,7 +92,7 @@ def test_the_log_is_read_with_its_nesting_and_parts_are_summed_without_counting_
     assert found["PIL"].self_ms == pytest.approx(0.457)
     assert found["PIL"].cumulative_ms == pytest.approx(0.457)
     assert found["handler.aws_lambda"].cumulative_ms == pytest.approx(1.55)
-    assert (part_of("thumbnailer.probe.jpeg"), part_of("asyncio.locks")) == ("thumbnailer.probe", "asyncio")
+    assert (part_of("thumbnailer.formats.jpeg"), part_of("asyncio.locks")) == ("thumbnailer.formats", "asyncio")
 
 
 def test_medians_are_part_by_part_and_the_largest_comes_first() -> None:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bench.emulator import NoEmulator, find_binary
+from bench.rig.emulator import NoEmulator, find_binary
 
 
 def test_the_answers_to_a_real_s3_and_a_real_sqs_event_are_printed() -> None:

@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.probe.av1 import MAX_FRAMES, MAX_UNITS, coded_sizes
+from thumbnailer.formats.av1 import MAX_FRAMES, MAX_UNITS, coded_sizes
 
 TEMPORAL_DELIMITER, FRAME = 2, 6
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from tests import profiles
-from thumbnailer.colour_space import (
+from tests.support import profiles
+from thumbnailer.formats.colour_space import (
     BT2100_PRIMARIES,
     D65,
     DCI_GAMMA,
@@ -20,7 +20,7 @@ from thumbnailer.colour_space import (
     Curve,
     profile_for,
 )
-from thumbnailer.icc import GREY, RGB, is_usable
+from thumbnailer.formats.icc import GREY, RGB, is_usable
 
 SPACES = (
     SRGB,

@@ -4,14 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from thumbnailer.costs import (
-    PREFERENCE,
-    Capability,
-    engines_for,
-    pixels_of_work,
-    shrink_on_load,
-)
 from thumbnailer.model import EngineName, Format, ImageInfo, Numbers
+from thumbnailer.planning.capabilities import PREFERENCE, Capability, engines_for, pixels_of_work, shrink_on_load
 
 PILLOW, VIPS = EngineName.PILLOW, EngineName.VIPS
 EVERYTHING = frozenset(Format)

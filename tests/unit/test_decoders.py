@@ -13,8 +13,8 @@ from concurrent.futures import Future
 
 import pytest
 
-from thumbnailer import decoders
-from thumbnailer.decoders import Decoders
+from thumbnailer.execution import threads as decoders
+from thumbnailer.execution.threads import Decoders
 
 
 class Hang:
@@ -174,7 +174,7 @@ def test_giving_up_what_is_done_changes_nothing(one: Decoders[str]) -> None:
 def test_a_process_ends_though_a_thread_does_not() -> None:
     script = """
 import threading
-from thumbnailer.decoders import Decoders
+from thumbnailer.execution.threads import Decoders
 begun, pool = threading.Event(), Decoders(1)
 pool.submit(lambda: (begun.set(), threading.Event().wait()))
 begun.wait()

@@ -5,8 +5,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from thumbnailer import doctor
-from thumbnailer.doctor import Finding, examine, pillow_distribution
+from handler import doctor
+from handler.doctor import Finding, examine, pillow_distribution
 from thumbnailer.model import EngineName
 from thumbnailer.settings import SETTINGS
 

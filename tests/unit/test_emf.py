@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import ValidationError
 
-from tests import emf
+from tests.support import emf
 from thumbnailer.errors import Reason
-from thumbnailer.metrics import METRICS, STAGES, emf_lines
 from thumbnailer.model import EventKind, Format, ObjectEvent, Outcome, Output, Status
+from thumbnailer.reporting.metrics import METRICS, STAGES, emf_lines
 
 SECONDS = st.floats(0, 900)
 OUTCOMES = st.builds(

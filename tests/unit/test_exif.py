@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thumbnailer.exif import MAX_CREDIT, ORIENTATION, Ifd0, build_credit, parse_ifd0, without_orientation
+from thumbnailer.formats.exif import MAX_CREDIT, ORIENTATION, Ifd0, build_credit, parse_ifd0, without_orientation
 
 credit = st.binary(max_size=MAX_CREDIT).map(lambda text: text.rstrip(b"\0"))
 

@@ -6,9 +6,9 @@ from io import BytesIO
 import pytest
 from PIL import Image, ImageCms
 
-from tests.corpus import Row, needs_corpus, rows
-from tests.profiles import ADOBE_RGB, P3, grey_profile, rgb_profile
-from thumbnailer.icc import CMYK, GREY, RGB, is_usable
+from tests.support.corpus import Row, needs_corpus, rows
+from tests.support.profiles import ADOBE_RGB, P3, grey_profile, rgb_profile
+from thumbnailer.formats.icc import CMYK, GREY, RGB, is_usable
 
 PROFILE = rgb_profile(P3)
 MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from thumbnailer.tier import IDLE_MB
+from thumbnailer.planning.tier import IDLE_MB
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("boto3", "botocore", "aiohttp", "aioboto3", "PIL", "pyvips", "prometheus_client", "rich", "typer")
@@ -24,16 +24,16 @@ PURE = (
     "thumbnailer.errors",
     "thumbnailer.renditions",
     "thumbnailer.events",
-    "thumbnailer.probe",
-    "thumbnailer.exif",
-    "thumbnailer.tier",
-    "thumbnailer.costs",
-    "thumbnailer.objects",
-    "thumbnailer.plan",
-    "thumbnailer.notes",
+    "thumbnailer.formats",
+    "thumbnailer.formats.exif",
+    "thumbnailer.planning.tier",
+    "thumbnailer.planning.capabilities",
+    "thumbnailer.store.base",
+    "thumbnailer.planning.plan",
+    "thumbnailer.reporting.notes",
     "thumbnailer.settings",
-    "thumbnailer.metrics",
-    "thumbnailer.logs",
+    "thumbnailer.reporting.metrics",
+    "thumbnailer.reporting.logs",
     "handler.envelope",
     "handler.partial",
 )

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thumbnailer.logs import LOGGER, JsonLines, batch_line, log_batch, log_record, record_line, start_logging
 from thumbnailer.model import EngineName, EventKind, Format, ImageInfo, ObjectEvent, Outcome, Output, Status
+from thumbnailer.reporting.logs import LOGGER, JsonLines, batch_line, log_batch, log_record, record_line, start_logging
 
 HOSTILE = [
     "line\nbreak\r\n.jpg",

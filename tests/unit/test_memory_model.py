@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thumbnailer.costs import ANIMATED, PREFERENCE
-from thumbnailer.memory_model import MB, Wanted, Work, memory_estimate, salvage_estimate
 from thumbnailer.model import EngineName, Format, ImageInfo
+from thumbnailer.planning.capabilities import ANIMATED, PREFERENCE
+from thumbnailer.planning.memory import MB, Wanted, Work, memory_estimate, salvage_estimate
 
 PILLOW, VIPS = EngineName.PILLOW, EngineName.VIPS
 JPEG = ImageInfo(Format.JPEG, 4000, 3000, channels=3, samples=3)

@@ -8,7 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from thumbnailer.errors import Reason
-from thumbnailer.metrics import (
+from thumbnailer.model import EngineName, EventKind, Format, ObjectEvent, Outcome, Output, Status
+from thumbnailer.reporting.metrics import (
     DIMENSION,
     EMF_MOST_VALUES,
     METRICS,
@@ -19,7 +20,6 @@ from thumbnailer.metrics import (
     emf_lines,
     observations,
 )
-from thumbnailer.model import EngineName, EventKind, Format, ObjectEvent, Outcome, Output, Status
 
 NOW_MS = 1_795_601_700_000
 FUNCTION = "thumbnailer-ImageFunction-1A2B"

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Status
-from thumbnailer.notes import note_body, note_headers, note_key
-from thumbnailer.plan import SOURCE_ETAG
+from thumbnailer.planning.plan import SOURCE_ETAG
 from thumbnailer.renditions import MAX_KEY_BYTES
+from thumbnailer.reporting.notes import note_body, note_headers, note_key
 
 LETTERS = st.characters(exclude_categories=["Cs"])
 PREFIXES = st.sampled_from(["_failed/", "x", "p" * 256, "я" * 128])

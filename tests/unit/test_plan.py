@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thumbnailer.costs import PREFERENCE, Capability
 from thumbnailer.errors import (
     BucketNotAllowed,
     Filtered,
@@ -22,8 +21,8 @@ from thumbnailer.errors import (
     UnsupportedFormat,
 )
 from thumbnailer.model import EngineName, EventKind, Fit, Format, ImageInfo, ObjectEvent
-from thumbnailer.objects import ObjectHeaders
-from thumbnailer.plan import (
+from thumbnailer.planning.capabilities import PREFERENCE, Capability
+from thumbnailer.planning.plan import (
     CONTENT_TYPES,
     MOST_METADATA,
     QUALITY,
@@ -39,9 +38,10 @@ from thumbnailer.plan import (
     scaled_size,
     target_headers,
 )
+from thumbnailer.planning.tier import Tier, tier_for
 from thumbnailer.renditions import MAX_SIDE, OUTPUT_FORMATS, Rendition, parse_rendition
 from thumbnailer.settings import Settings, parse_settings
-from thumbnailer.tier import Tier, tier_for
+from thumbnailer.store.base import ObjectHeaders
 
 PILLOW, VIPS = EngineName.PILLOW, EngineName.VIPS
 EVERYTHING = frozenset(Format)

@@ -17,18 +17,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from tests import jpeg_xl, tiffs
 from tests.bombs import heif as heif_bombs
 from tests.bombs import icons, webp
-from tests.corpus import Row, needs_corpus, rows
-from tests.gifs import Painted
-from tests.gifs import gif as gif_of
-from thumbnailer.colour_space import BT2100_PRIMARIES, LINEAR, P3_PRIMARIES, ColourSpace, Curve, profile_for
+from tests.support import jpeg_xl, tiffs
+from tests.support.corpus import Row, needs_corpus, rows
+from tests.support.gifs import Painted
+from tests.support.gifs import gif as gif_of
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, Rejected, UnsupportedFormat
-from thumbnailer.exif import build_credit
+from thumbnailer.formats import probe
+from thumbnailer.formats.colour_space import BT2100_PRIMARIES, LINEAR, P3_PRIMARIES, ColourSpace, Curve, profile_for
+from thumbnailer.formats.exif import build_credit
+from thumbnailer.formats.simple import with_best_icon_alone
 from thumbnailer.model import Format, ImageInfo, Numbers
-from thumbnailer.probe import probe
-from thumbnailer.probe.simple import with_best_icon_alone
 
 HEAD = 64 << 10
 TOO_MANY_PIXELS = 178_956_970

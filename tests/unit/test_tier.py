@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import pytest
 
-from thumbnailer.tier import HARD_MAX_PIXELS, MB, tier_for
+from thumbnailer.planning.tier import HARD_MAX_PIXELS, MB, tier_for
 
 LAMBDA = range(128, 10_241)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from tests.gifs import Painted, gif, looping
+from tests.support.gifs import Painted, gif, looping
 from thumbnailer.engine.unchanged import stripped
 from thumbnailer.model import Format
 

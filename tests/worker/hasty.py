@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from handler import consumer
-from thumbnailer.cli import main
+from handler.cli import main
+from handler.worker import consumer
 
 if __name__ == "__main__":
     vars(consumer).update(FIRST_BACKOFF=3.0, LONGEST_BACKOFF=10.0, UNREADABLE_SECONDS=2)

@@ -10,8 +10,6 @@ import sys
 
 from moto.server import ThreadedMotoServer
 
-import tests.cloud  # noqa: F401  # for its remedy of a race in moto
-
 
 def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)

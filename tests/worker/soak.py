@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bench.quality import SAMPLES
-from tests.faults import at_random, fault_proxy
+from tests.support.faults import at_random, fault_proxy
+from tests.tools.quality import SAMPLES
 from tests.worker.running import HASTY, Cloud, WorkerProcess, cloud, event
 
 VISIBILITY = 10

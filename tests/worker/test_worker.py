@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.crashing import PYTHONPATH, alive, children, waits
-from tests.servers import Answer, ScriptedServer
+from tests.support.servers import Answer, ScriptedServer
 from tests.worker.running import HASTY, SOURCE, Cloud, Depth, WorkerProcess, cloud, event, until, worker
 
 VISIBILITY = 4

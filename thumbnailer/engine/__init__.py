@@ -9,10 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Protocol
 
-from thumbnailer.costs import Capabilities, Capability
 from thumbnailer.errors import Corrupt, CutShort
 from thumbnailer.model import EngineName, Format
-from thumbnailer.plan import Plan
+from thumbnailer.planning.capabilities import Capabilities, Capability
+from thumbnailer.planning.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)

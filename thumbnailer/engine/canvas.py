@@ -11,8 +11,8 @@ from mmap import ACCESS_READ, mmap
 
 from PIL import Image
 
+from thumbnailer.formats.gif import TO_BACKGROUND, TO_PREVIOUS, Frame, gif_frames
 from thumbnailer.model import ImageInfo
-from thumbnailer.probe.gif import TO_BACKGROUND, TO_PREVIOUS, Frame, gif_frames
 
 
 def composed(image: Image.Image, info: ImageInfo) -> Iterator[Image.Image]:

@@ -19,14 +19,16 @@ from typing import Any, Final
 import PIL
 from PIL import ExifTags, Image, ImageCms, ImageFile, ImageSequence, _imaging
 
-from thumbnailer import icc
-from thumbnailer.engine import Rendering, cropping, floors, placeholder, salvage
-from thumbnailer.engine.fitting import within_bytes
+from thumbnailer.engine import Rendering, placeholder, salvage
+from thumbnailer.engine import crop as cropping
+from thumbnailer.engine import versions as floors
+from thumbnailer.engine.byte_limit import within_bytes
 from thumbnailer.errors import Corrupt, UnsupportedFormat
-from thumbnailer.exif import build_credit, valid_orientation
+from thumbnailer.formats import icc
+from thumbnailer.formats.exif import build_credit, valid_orientation
+from thumbnailer.formats.simple import with_best_icon_alone
 from thumbnailer.model import EngineName, Format, ImageInfo
-from thumbnailer.plan import Plan, Target, keeps_animation
-from thumbnailer.probe.simple import with_best_icon_alone
+from thumbnailer.planning.plan import Plan, Target, keeps_animation
 
 ALLOWED: Final = {
     Format.JPEG: "JPEG",

@@ -74,8 +74,8 @@ def _runs_out(path: str) -> bool | None:
 
     It is decoded at an eighth of its size.
     """
-    from thumbnailer.probe.head import Head  # not for a picture in a process of its own: few have any need of it
-    from thumbnailer.probe.jpeg import scan_start
+    from thumbnailer.formats.head import Head  # not for a picture in a process of its own: few have any need of it
+    from thumbnailer.formats.jpeg import scan_start
 
     with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         with memoryview(data) as view:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from thumbnailer.model import Format
-from thumbnailer.plan import Plan, Target
+from thumbnailer.planning.plan import Plan, Target
 
 CMYK: Final = 4
 

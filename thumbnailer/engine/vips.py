@@ -11,14 +11,16 @@ from typing import Any, Final
 
 import pyvips
 
-from thumbnailer import icc
-from thumbnailer.costs import Capability
-from thumbnailer.engine import Rendering, cropping, floors, placeholder
-from thumbnailer.engine.fitting import within_bytes
+from thumbnailer.engine import Rendering, placeholder
+from thumbnailer.engine import crop as cropping
+from thumbnailer.engine import versions as floors
+from thumbnailer.engine.byte_limit import within_bytes
 from thumbnailer.errors import Corrupt
-from thumbnailer.exif import build_credit, without_orientation
+from thumbnailer.formats import icc
+from thumbnailer.formats.exif import build_credit, without_orientation
 from thumbnailer.model import EngineName, Format, ImageInfo
-from thumbnailer.plan import Plan, Target, keeps_animation
+from thumbnailer.planning.capabilities import Capability
+from thumbnailer.planning.plan import Plan, Target, keeps_animation
 
 LOADERS: Final = {
     Format.JPEG: ("jpegload", "VipsForeignLoadJpeg"),

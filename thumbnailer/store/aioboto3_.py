@@ -13,7 +13,7 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
 from thumbnailer.errors import BucketMissing, ObjectMissing, StoreError, StoreRefused, StoreUnavailable
-from thumbnailer.objects import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
+from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
 from thumbnailer.store.s3 import CHUNK, Retry, S3Body, error_for
 
 T = TypeVar("T")

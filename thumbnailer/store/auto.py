@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 from typing import Final, Literal, NamedTuple, TypeVar
 
-from thumbnailer.objects import ObjectBody, ObjectStore, ObjectVersion, PutHeaders, StoreConfig
+from thumbnailer.store.base import ObjectBody, ObjectStore, ObjectVersion, PutHeaders, StoreConfig
 from thumbnailer.store.s3 import ObstoreCannot
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from thumbnailer.errors import BucketMissing, ObjectMissing
-from thumbnailer.objects import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, sendable
+from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, sendable
 
 
 class _Body(NamedTuple):

@@ -19,7 +19,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from thumbnailer.errors import BucketMissing, ObjectMissing, StoreError, StoreRefused, StoreUnavailable
-from thumbnailer.objects import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
+from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
 from thumbnailer.store.s3 import BucketElsewhere, ObstoreCannot, Retry, S3Body, error_for
 
 if TYPE_CHECKING:

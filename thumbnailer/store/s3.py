@@ -21,7 +21,7 @@ from thumbnailer.errors import (
     StoreThrottled,
     StoreUnavailable,
 )
-from thumbnailer.objects import ObjectHeaders, StoreConfig
+from thumbnailer.store.base import ObjectHeaders, StoreConfig
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""One measured cell: a function or a task, its pictures, its outputs."""

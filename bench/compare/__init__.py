@@ -1,0 +1,1 @@
+"""Is one build slower than another?"""

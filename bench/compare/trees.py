@@ -1,0 +1,98 @@
+"""What is compared: a file of results, a folder with a checkout of this project, or a git revision of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from thumbnailer.errors import ThumbnailerError
+
+ROOT: Final = Path(__file__).parents[2]
+PACKAGE: Final = Path("thumbnailer", "__init__.py")
+"""What every checkout has."""
+
+
+class TreeError(ThumbnailerError):
+    """The argument names nothing that can be compared, or its revision cannot be checked out."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFile:
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"the checkout {self.folder}"
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """`name` as it was given."""
+
+    name: str
+    commit: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.commit[:12]})"
+
+
+Tree = Checkout | Revision
+
+
+def tree_of(argument: str, repository: Path = ROOT) -> ResultFile | Tree:
+    """A file before a folder, a checkout before a revision of the same name. Raises TreeError."""
+    path = Path(argument)
+    if path.is_file():
+        return ResultFile(path)
+    if (path / PACKAGE).is_file():
+        return Checkout(path.resolve())
+    found = _git(repository, "rev-parse", "--verify", "--quiet", argument + "^{commit}")
+    if found.returncode == 0:
+        return Revision(argument, found.stdout.strip())
+    if path.is_dir():
+        raise TreeError(f"{argument}: is a folder, and no checkout of this project: it has no {PACKAGE}")
+    raise TreeError(
+        f"{argument}: is no file of results, no folder and no revision of the repository {repository}; "
+        "`git log --oneline` shows its revisions, and `git fetch` brings those of others"
+    )
+
+
+@contextmanager
+def checked_out(tree: Tree, repository: Path = ROOT) -> Iterator[Path]:
+    """The folder of a checkout; that of a revision is made for it, and is gone afterwards. Raises TreeError."""
+    if isinstance(tree, Checkout):
+        yield tree.folder
+        return
+    with tempfile.TemporaryDirectory(prefix="thumbnailer-compare-") as parent:
+        folder = Path(parent) / "tree"
+        try:
+            made = _git(repository, "worktree", "add", "--detach", "--quiet", str(folder), tree.commit)
+            if made.returncode:
+                raise TreeError(f"{tree}: cannot be checked out: {made.stderr.strip()}")
+            yield folder
+        finally:
+            # --force, because measuring leaves bytecode there.
+            _git(repository, "worktree", "remove", "--force", str(folder))
+
+
+def _git(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Without hooks, which would see a checkout that nobody asked for, and without a caller's GIT_DIR."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(repository), "-c", f"core.hooksPath={os.devnull}", *arguments]
+    try:
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # noqa: S603
+    except FileNotFoundError as error:
+        raise TreeError("a revision needs git, which is not installed: give folders of two checkouts") from error

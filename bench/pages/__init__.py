@@ -1,0 +1,1 @@
+"""Tables, charts, and the pages made of them."""

@@ -1,0 +1,166 @@
+"""The questions that the bench answers, each as the cells that it takes; pure.
+
+A cell of ours has the textbook handler and the floor beside it, in the same place: what is measured together can be
+compared. `all` is all questions in one run, a cell that several ask for being measured once.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from bench.peers import PEERS
+from bench.result import CellKey
+from thumbnailer.planning.tier import MB_PER_VCPU
+
+MEMORIES: Final = (128, 256, 512, 1024, 1769, 3008, 5307, 10_240)
+ONE_VCPU_MB: Final = 1769
+TASKS: Final[Sequence[tuple[float, int]]] = ((0.25, 512), (0.5, 1024), (1.0, 2048), (2.0, 4096), (4.0, 8192))
+"""vCPUs and MB of Fargate tasks, the least memory that a photo of 24 MP needs beside others."""
+ARCHITECTURE: Final = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86"
+"""This machine's: nothing that was measured on one has the price of the other."""
+FLOOR: Final = "floor"
+TEXTBOOK: Final = "textbook"
+KINDS: Final = ("baseline", "progressive", "rgb", "lossy")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """How much of a question is asked: quick, and where S3 is; `memories` in place of those that a question has."""
+
+    quick: bool = False
+    latency: str = "near"
+    memories: tuple[int, ...] = ()
+
+    @property
+    def batch_size(self) -> int:
+        """What SQS gives at once; quick half of it."""
+        return 5 if self.quick else 10
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A question, and the cells that answer it; `by` is what a row of its table is called after."""
+
+    name: str
+    question: str
+    cells: Callable[[Scope], Iterable[CellKey]]
+    by: Sequence[str]
+
+    def keys(self, scope: Scope) -> list[CellKey]:
+        return list(dict.fromkeys(self.cells(scope)))
+
+
+def ours(scope: Scope, memory_mb: int = ONE_VCPU_MB, engine: str = "auto") -> CellKey:
+    """Our function as the template deploys it."""
+    vcpus = round(memory_mb / MB_PER_VCPU, 4)
+    return CellKey(
+        "lambda",
+        memory_mb,
+        vcpus,
+        engine,
+        transport="auto",
+        pictures="photos",
+        batch_size=scope.batch_size,
+        architecture=ARCHITECTURE,
+        latency=scope.latency,
+    )
+
+
+def _one_memory(scope: Scope) -> int:
+    return scope.memories[0] if scope.memories else ONE_VCPU_MB
+
+
+def peer(name: str, place: CellKey) -> CellKey:
+    """A handler that ours is compared with, in the same place."""
+    return replace(place, handler=name, engine=PEERS[name].engine, transport=PEERS[name].transport, in_flight=0)
+
+
+def trio(place: CellKey) -> Iterator[CellKey]:
+    """Ours, the textbook's, and the floor where the pictures are JPEGs."""
+    yield place
+    yield peer(TEXTBOOK, place)
+    if place.pictures not in ("rgb", "lossy"):
+        yield peer(FLOOR, place)
+
+
+def _tiers(scope: Scope) -> Iterator[CellKey]:
+    for memory in scope.memories or ((128, 512, 1769) if scope.quick else MEMORIES):
+        yield from trio(ours(scope, memory))
+
+
+def _engines(scope: Scope) -> Iterator[CellKey]:
+    for memory in scope.memories or ((1769,) if scope.quick else (512, 1769)):
+        for engine in ("auto", "vips", "pillow"):
+            yield ours(scope, memory, engine)
+        yield replace(ours(scope, memory), transport="aioboto3")
+        yield from trio(ours(scope, memory))
+
+
+def _batch(scope: Scope) -> Iterator[CellKey]:
+    base = ours(scope, _one_memory(scope))
+    for size in (1, scope.batch_size) if scope.quick else (1, 2, 5, 10, 20):
+        yield from trio(replace(base, batch_size=size))
+    for in_flight in (1,) if scope.quick else (1, 2, 4, 8):
+        yield replace(base, in_flight=in_flight)
+    if not scope.quick and not scope.memories:  # what a batch saves is another share where there is less CPU
+        yield from trio(replace(ours(scope, 512), batch_size=1))
+
+
+def _latency(scope: Scope) -> Iterator[CellKey]:
+    base = ours(scope, _one_memory(scope))
+    for latency in ("loopback", "near") if scope.quick else ("loopback", "near", "near-tail", "published"):
+        yield from trio(replace(base, latency=latency))
+
+
+def _coldstart(scope: Scope) -> Iterator[CellKey]:
+    for memory in scope.memories or ((512,) if scope.quick else (128, 512, 1024, 1769)):
+        cold = replace(ours(scope, memory), batch_size=1, start="cold")
+        yield from trio(cold)
+        if not scope.quick:
+            yield from (peer(name, cold) for name in ("sharp", "tutorial"))
+
+
+def _fargate(scope: Scope) -> Iterator[CellKey]:
+    for vcpus, memory in ((1.0, 2048),) if scope.quick else TASKS:
+        yield replace(ours(scope, memory), platform="fargate", vcpus=vcpus, batch_size=10)
+    yield from trio(ours(scope))
+
+
+def _peers(scope: Scope) -> Iterator[CellKey]:
+    for memory in scope.memories or ((1769,) if scope.quick else MEMORIES):
+        base = ours(scope, memory)
+        yield base
+        yield from (peer(name, base) for name in PEERS)
+
+
+def _formats(scope: Scope) -> Iterator[CellKey]:
+    base = replace(ours(scope, _one_memory(scope)), batch_size=1)
+    for kind in KINDS:
+        yield from trio(replace(base, pictures=kind))
+
+
+def _all(scope: Scope) -> Iterator[CellKey]:
+    for experiment in EXPERIMENTS.values():
+        if experiment.name != "all":
+            yield from experiment.cells(scope)
+
+
+EXPERIMENTS: Final = {
+    one.name: one
+    for one in (
+        Experiment("tiers", "What does each memory size buy?", _tiers, ("memory",)),
+        Experiment("engines", "Which engine, which S3 client?", _engines, ("memory", "engine", "client")),
+        Experiment(
+            "batch", "How many records an invocation, how many at once?", _batch, ("batch", "in flight", "other memory")
+        ),
+        Experiment("latency", "What does the distance to S3 cost?", _latency, ("latency",)),
+        Experiment("coldstart", "What does the first invocation of an environment take?", _coldstart, ("memory",)),
+        Experiment("fargate", "What does a task on Fargate make?", _fargate, ("platform", "memory")),
+        Experiment("peers", "How fast are the others?", _peers, ("memory",)),
+        Experiment("formats", "What does each format cost?", _formats, ("pictures",)),
+        Experiment("all", "All of them, in one run", _all, ()),
+    )
+}

@@ -1,0 +1,1 @@
+"""What stands around a measured process: limits, S3, queue, network, emulator."""

@@ -1,0 +1,192 @@
+"""The Lambda door as AWS runs it: the runtime client under the runtime interface emulator, in processes of its own.
+
+The emulator is the binary that AWS ships inside the aws-sam-cli wheel; `make .venv/bin/aws-lambda-rie` takes it from
+there. What it does not do: it sets no memory or CPU limit, and its own REPORT lines are no meter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from bench.rig.processes import free_port
+from thumbnailer.errors import ThumbnailerError
+
+HANDLER: Final = "handler.aws_lambda.handler"
+ROOT: Final = Path(__file__).parents[2]
+INVOCATIONS: Final = "/2015-03-31/functions/function/invocations"
+STARTED: Final = re.compile(rb"INIT START")
+START_SECONDS: Final = 10.0
+"""Within this the emulator listens; it starts the runtime with the first invocation."""
+
+
+class NoEmulator(ThumbnailerError):
+    """The emulator is not installed, or does not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """How a Lambda function is configured: MB, seconds, and its environment variables."""
+
+    memory_mb: int = 512
+    timeout: int = 30
+    env: Mapping[str, str] = field(default_factory=dict)
+    command: Sequence[str] = (sys.executable, "-m", "awslambdaric", HANDLER)
+    root: Path = ROOT
+
+    def environment(self) -> dict[str, str]:
+        """What Lambda sets (developer guide, "defined runtime environment variables"), and the function's own."""
+        region = self.env.get("AWS_REGION", "us-east-1")
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LANG": "en_US.UTF-8",
+            "TZ": ":UTC",
+            "AWS_REGION": region,
+            "AWS_DEFAULT_REGION": region,
+            "AWS_LAMBDA_FUNCTION_NAME": "thumbnailer",
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(self.memory_mb),
+            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(self.timeout),
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/thumbnailer",
+            "AWS_LAMBDA_LOG_STREAM_NAME": "local",
+            "AWS_EXECUTION_ENV": f"AWS_Lambda_python{sys.version_info.major}.{sys.version_info.minor}",
+            "LAMBDA_TASK_ROOT": str(self.root),
+            "LAMBDA_RUNTIME_DIR": "/var/runtime",
+            "_HANDLER": HANDLER,
+            **self.env,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an invocation answered, and how long that took, in seconds."""
+
+    value: Any
+    seconds: float
+
+    @property
+    def error(self) -> str | None:
+        """The type of error that the function, or Lambda in its place, answered with."""
+        if isinstance(self.value, Mapping) and "errorType" in self.value:
+            return str(self.value["errorType"])
+        return "Timeout" if isinstance(self.value, str) and self.value.startswith("Task timed out") else None
+
+
+class Emulator:
+    """A running function. One invocation at a time, as in a Lambda environment."""
+
+    def __init__(self, function: Function, binary: str, log: Path) -> None:
+        self._log = log
+        self._port = free_port()
+        addresses = {"runtime-interface-emulator": self._port, "runtime-api": free_port()}
+        options = [f"--{name}-address=127.0.0.1:{port}" for name, port in addresses.items()]
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(  # noqa: S603
+                [binary, *options, *function.command],
+                env=function.environment(),
+                cwd=function.root,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        try:
+            self._wait_until_it_listens()
+        except BaseException:  # Ctrl-C too: it is of a session of its own, and hears none
+            self._process.kill()
+            self._process.wait()
+            raise
+
+    def invoke(self, event: object, wait: float = 120.0) -> Answer:
+        """One event. Raises urllib.error.URLError where nothing answers within `wait` seconds."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self._port}{INVOCATIONS}", json.dumps(event).encode())
+        started = time.perf_counter()
+        with urllib.request.urlopen(request, timeout=wait) as response:  # noqa: S310
+            body = response.read()
+        return Answer(_decoded(body), time.perf_counter() - started)
+
+    @property
+    def log(self) -> str:
+        """Everything that emulator and function have written."""
+        return self._log.read_text(errors="replace")
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """The function's own lines: all that are JSON objects."""
+        for line in self.log.splitlines():
+            if line.startswith("{"):
+                yield json.loads(line)
+
+    @property
+    def starts(self) -> int:
+        """How often a runtime was started: more than once where one was killed."""
+        return len(STARTED.findall(self._log.read_bytes()))
+
+    def runtime_pids(self) -> list[int]:
+        """The processes of the function itself."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        tasks = Path(f"/proc/{self._process.pid}/task").glob("*/children")
+        return [int(pid) for path in ({children} | set(tasks)) for pid in path.read_text().split()]
+
+    def freeze(self) -> None:
+        """What Lambda does to an environment between invocations."""
+        for pid in self.runtime_pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        for pid in self.runtime_pids():
+            os.kill(pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        for pid in self.runtime_pids():
+            os.kill(pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.wait()
+
+    def _wait_until_it_listens(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+            except OSError:
+                time.sleep(0.01)
+            else:
+                return
+        raise NoEmulator(f"the emulator does not start: {self.log[-1000:]}")
+
+
+@contextmanager
+def running(function: Function, log: Path) -> Iterator[Emulator]:
+    """A function that answers until the block ends. Raises NoEmulator."""
+    emulator = Emulator(function, find_binary(), log)
+    try:
+        yield emulator
+    finally:
+        emulator.close()
+
+
+def find_binary() -> str:
+    """Where the emulator lies. Raises NoEmulator that says how to get it."""
+    found = shutil.which("aws-lambda-rie", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+    if found is None:
+        raise NoEmulator("aws-lambda-rie is not installed; `make .venv/bin/aws-lambda-rie` takes it from aws-sam-cli")
+    return found
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode(errors="replace")

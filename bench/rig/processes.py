@@ -1,0 +1,102 @@
+"""Programs that run beside a measurement: on a core of their own where that can be had, and never longer than it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+from thumbnailer.errors import ThumbnailerError
+
+ROOT: Final = Path(__file__).parents[2]
+START_SECONDS: Final = 20.0
+STOP_SECONDS: Final = 5.0
+# Linux ends it with the thread that started it, even if that is killed (prctl, PR_SET_PDEATHSIG, SIGKILL).
+BECOME: Final = """
+import ctypes, os, sys
+core, *command = sys.argv[1:]
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+if core and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {int(core)})
+os.execv(command[0], command)
+"""
+
+
+class NotStarted(ThumbnailerError):
+    """A program that is needed beside the measurement is not there, or does not start."""
+
+
+class Program:
+    """A running program; all that it writes goes to a file, so that it never waits for a reader."""
+
+    def __init__(self, name: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+        self._name = name
+        self._process = process
+        self._log = log
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def said(self) -> str:
+        size = os.fstat(self._log.fileno()).st_size
+        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")  # it writes where the file's position is
+
+    def wait_until(self, ready: Callable[[], bool]) -> None:
+        """Raises NotStarted, with what it said, if it ends or takes too long."""
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and self._process.poll() is None:
+            if ready() and self._process.poll() is None:
+                return
+            time.sleep(0.01)
+        self.stop()
+        raise NotStarted(f"{self._name} does not start: {self.said().strip()[-500:] or 'it says nothing'}")
+
+    def stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+@contextmanager
+def beside(
+    name: str, command: Sequence[str], core: int | None, env: Mapping[str, str] | None = None
+) -> Iterator[Program]:
+    """A running program. Raises NotStarted for a core that this process may not use.
+
+    It ends with the thread that started it, so that nothing is left of a measurement that was killed.
+    """
+    if core is not None and hasattr(os, "sched_getaffinity") and core not in os.sched_getaffinity(0):
+        raise NotStarted(f"core {core} cannot be used; there are {sorted(os.sched_getaffinity(0))}")
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-c", BECOME, "" if core is None else str(core), *command],
+            cwd=ROOT,
+            env=dict(os.environ if env is None else env),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        program = Program(name, process, log)
+        try:
+            yield program
+        finally:
+            program.stop()
+
+
+def free_port() -> int:
+    """Of this machine's loopback; another process may be faster to take it."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])

@@ -1,0 +1,1 @@
+"""A load on paper: queue, Lambda and Fargate simulated."""

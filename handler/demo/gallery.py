@@ -1,0 +1,256 @@
+"""The gallery page: outcomes as they come, originals beside their thumbnails, and a way to drop more pictures in.
+
+It listens on loopback, yet any page the user has open could send requests there. So: the Host must be ours
+(no DNS rebinding), what changes anything must come from our own page (Origin), the page runs no script but its
+own file, and originals, which are strangers' bytes, are served sandboxed and never as anything but a picture.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from secrets import token_hex
+from tempfile import TemporaryFile
+from typing import IO, Any, Final
+from urllib.parse import quote
+
+import jinja2
+from aiohttp import web
+from botocore.exceptions import ClientError
+
+from handler.demo.cloud import PHOTOS, RESIZED
+from handler.demo.mapping import Feed
+from thumbnailer.model import Outcome, Output
+
+MOST_UPLOAD_BYTES: Final = 100 * 1024 * 1024
+MOST_KEY_BYTES: Final = 1024
+HEARTBEAT_SECONDS: Final = 15.0
+HERE: Final = Path(__file__).parent
+PIECE: Final = 64 * 1024
+
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+EVERYWHERE: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+SANDBOX: Final = {"Content-Security-Policy": "sandbox; default-src 'none'"}
+ICON: Final = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#4f5bd5"/>'
+    '<path d="M6 24l7-10 5 7 3-4 5 7z" fill="#fff"/><circle cx="21" cy="11" r="3" fill="#fff"/></svg>'
+)
+_PICTURE_TYPE: Final = re.compile(r"image/[a-z0-9][a-z0-9.+-]{0,60}")
+_OWN_FILES: Final = {"gallery.js": "text/javascript", "gallery.css": "text/css"}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Gallery:
+    """The application. `s3` is an aioboto3 client of the loop that runs it."""
+
+    def __init__(self, feed: Feed, s3: Any, renditions: str) -> None:
+        self._feed = feed
+        self._s3 = s3
+        self._renditions = renditions
+        self._run = token_hex(4)
+        self._hosts: frozenset[str] = frozenset()
+        loader = jinja2.FileSystemLoader(HERE)
+        self._templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+
+    def app(self) -> web.Application:
+        app = web.Application(middlewares=[self._guard])
+        app.router.add_get("/", self._page)
+        app.router.add_get("/favicon.svg", self._icon)
+        app.router.add_get("/events", self._events)
+        app.router.add_route("PUT", "/upload", self._upload)
+        app.router.add_route("POST", "/upload", self._upload)
+        app.router.add_get("/object/{bucket}/{key:.*}", self._object)
+        app.router.add_get("/{file:gallery\\.(js|css)}", self._own_file)
+        return app
+
+    def bound_to(self, port: int) -> str:
+        """Takes note of the port it listens on; the page's URL."""
+        self._hosts = frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
+        return f"http://127.0.0.1:{port}/"
+
+    # --- who may ask ----------------------------------------------------------------------------------------------
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.host not in self._hosts:
+            raise web.HTTPForbidden(text="this page is served to this machine alone")
+        if request.method not in ("GET", "HEAD") and request.headers.get("Origin") != f"http://{request.host}":
+            raise web.HTTPForbidden(text="only the gallery's own page may upload")
+        return await handler(request)
+
+    # --- the page -------------------------------------------------------------------------------------------------
+
+    async def _page(self, _: web.Request) -> web.Response:
+        page = self._templates.get_template("gallery.html").render(
+            bucket=PHOTOS, resized=RESIZED, renditions=self._renditions, most=MOST_UPLOAD_BYTES
+        )
+        headers = EVERYWHERE | {"Content-Security-Policy": POLICY}
+        return web.Response(text=page, content_type="text/html", headers=headers)
+
+    async def _own_file(self, request: web.Request) -> web.Response:
+        name = request.match_info["file"]
+        text = (HERE / name).read_text(encoding="utf-8")
+        return web.Response(text=text, content_type=_OWN_FILES[name], headers=EVERYWHERE)
+
+    async def _icon(self, _: web.Request) -> web.Response:
+        return web.Response(text=ICON, content_type="image/svg+xml", headers=EVERYWHERE)
+
+    # --- outcomes -------------------------------------------------------------------------------------------------
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        """Server-sent events: outcomes so far, then each as it comes; a page that reconnects goes on where it was."""
+        stream = web.StreamResponse(headers=EVERYWHERE | {"Content-Type": "text/event-stream"})
+        number = self._seen_by(request)
+        with contextlib.suppress(ConnectionError):  # the page was closed
+            await stream.prepare(request)
+            await stream.write(f"event: run\ndata: {self._run}\n\n".encode())
+            while await self._alive(stream, number):
+                card = json.dumps(card_of(self._feed.outcomes[number], number))
+                number += 1
+                await stream.write(f"id: {self._run}-{number}\ndata: {card}\n\n".encode())
+        return stream
+
+    def _seen_by(self, request: web.Request) -> int:
+        run, _, number = request.headers.get("Last-Event-ID", "").partition("-")
+        return int(number) if run == self._run and number.isdecimal() else 0
+
+    async def _alive(self, stream: web.StreamResponse, number: int) -> bool:
+        """Waits for an outcome beyond `number`, with a sign of life now and then; False when there will be none."""
+        while True:
+            try:
+                return await asyncio.wait_for(self._feed.more_than(number), HEARTBEAT_SECONDS)
+            except TimeoutError:
+                await stream.write(b": still here\n\n")
+
+    # --- objects --------------------------------------------------------------------------------------------------
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        """To a file without a name, then to the bucket: what breaks off or is too large never gets there."""
+        key = request.query.get("name", "")
+        if not 1 <= len(key.encode(errors="replace")) <= MOST_KEY_BYTES:
+            raise web.HTTPBadRequest(text=f"?name= must have 1 to {MOST_KEY_BYTES} bytes")
+        kind = picture_type(request.content_type) or "application/octet-stream"
+        with TemporaryFile() as file:
+            size = await receive(request, file)
+            await self._s3.put_object(Bucket=PHOTOS, Key=key, Body=file, ContentType=kind)
+        return web.json_response({"key": key, "bytes": size}, status=201, headers=EVERYWHERE)
+
+    async def _object(self, request: web.Request) -> web.StreamResponse:
+        bucket, key = request.match_info["bucket"], request.match_info["key"]
+        if bucket not in (PHOTOS, RESIZED):
+            raise web.HTTPNotFound(text="no such bucket here")
+        try:
+            found = await self._s3.get_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            raise web.HTTPNotFound(text="no such object") from error
+        stream = web.StreamResponse(headers=EVERYWHERE | _object_headers(found))
+        stream.content_length = found["ContentLength"]
+        async with found["Body"]:
+            with contextlib.suppress(ConnectionError):  # the page was closed, or wants another picture by now
+                await stream.prepare(request)
+                async for piece in found["Body"].iter_chunks(PIECE):
+                    await stream.write(piece)
+        return stream
+
+
+async def receive(request: web.Request, file: IO[bytes]) -> int:
+    """The request's body into `file`, rewound; its size. 413 once it is too long, whatever its Content-Length said."""
+    size = request.content_length or 0
+    if size > MOST_UPLOAD_BYTES:
+        raise web.HTTPRequestEntityTooLarge(MOST_UPLOAD_BYTES, size)
+    try:
+        async for piece in request.content.iter_chunked(PIECE):
+            file.write(piece)
+            if file.tell() > MOST_UPLOAD_BYTES:
+                raise web.HTTPRequestEntityTooLarge(MOST_UPLOAD_BYTES, file.tell())
+    except ConnectionError as error:
+        raise web.HTTPBadRequest(text="the upload broke off") from error
+    size = file.tell()
+    file.seek(0)
+    return size
+
+
+def picture_type(text: str) -> str | None:
+    """A content type that can do no harm, or None."""
+    return text if _PICTURE_TYPE.fullmatch(text) else None
+
+
+def _object_headers(found: Mapping[str, Any]) -> dict[str, str]:
+    """Opened by itself, an object is an inert picture (SVG can hold scripts) or a download."""
+    kind = picture_type(found.get("ContentType", ""))
+    if kind is None:
+        return SANDBOX | {"Content-Type": "application/octet-stream", "Content-Disposition": "attachment"}
+    return SANDBOX | {"Content-Type": kind}
+
+
+# --- outcomes as the page wants them ------------------------------------------------------------------------------
+
+
+def card_of(outcome: Outcome, number: int) -> dict[str, Any]:
+    """An outcome as JSON. `number` makes the addresses new when a key is written again."""
+    event, info = outcome.event, outcome.info
+    width, height = info.upright if info else (None, None)
+    return {
+        "key": event.key,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "detail": outcome.detail,
+        "engine": outcome.engine,
+        "damaged": outcome.damaged,
+        "source": {
+            "url": object_url(event.bucket, event.key, number) if info else None,
+            "format": info.format if info else None,
+            "frames": info.frames if info else 1,
+            "width": width,
+            "height": height,
+            "bytes": event.size or outcome.bytes_in,
+        },
+        "outputs": [_output_card(output, number) for output in outcome.outputs],
+        "ms": [[stage, round(seconds * 1000, 2)] for stage, seconds in outcome.timings],
+    }
+
+
+def _output_card(output: Output, number: int) -> dict[str, Any]:
+    return {
+        "url": object_url(output.bucket, output.key, number),
+        "name": output.name,
+        "format": output.format,
+        "width": output.width,
+        "height": output.height,
+        "bytes": output.bytes,
+    }
+
+
+def object_url(bucket: str, key: str, number: int) -> str:
+    """The key is one path segment, so that no browser takes `..` or `//` in it for steps."""
+    return f"/object/{bucket}/{quote(key, safe='')}?v={number}"
+
+
+# --- running it ---------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def serve(gallery: Gallery, port: int) -> AsyncIterator[str]:
+    """The page's URL while it is served; port 0 takes any free one. Raises OSError where the port is taken."""
+    runner = web.AppRunner(gallery.app(), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", port)
+        await site.start()
+        yield gallery.bound_to(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,74 @@
+"""ECS's scale-in protection: while there is work in hand, neither scale-in nor a deployment takes the task away.
+
+AWS, "Amazon ECS task scale-in protection endpoint": PUT {ECS_AGENT_URI}/task-protection/v1/state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Final
+
+import aiohttp
+
+from thumbnailer.reporting.logs import LOGGER
+
+PATH: Final = "/task-protection/v1/state"
+MINUTES: Final = 10
+"""A worker that is killed stays protected no longer than this."""
+IDLE_SECONDS: Final = 30.0
+"""Protection is not given up for less: each change is a call of the ECS API."""
+LONGEST_SECONDS, PAUSE_SECONDS = 3600.0, 120.0
+"""With a queue that is never empty, protection pauses now and then, so that a deployment need not wait for ever: what
+is in hand is given back at SIGTERM all the same.
+"""
+TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
+
+
+class Protection:
+    """`busy` may be called at any time; `run` brings the endpoint to what it was last told, for ever."""
+
+    def __init__(self, agent_uri: str) -> None:
+        self._url = agent_uri + PATH
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def busy(self, busy: bool) -> None:
+        (self._work.set if busy else self._work.clear)()
+        (self._idle.clear if busy else self._idle.set)()
+
+    async def run(self) -> None:
+        async with aiohttp.ClientSession(timeout=TIMEOUT) as session:
+            while True:
+                await self._work.wait()
+                until = asyncio.get_running_loop().time() + LONGEST_SECONDS
+                await self._protect(session, True)
+                while not (idle := await self._idle_for_long()) and asyncio.get_running_loop().time() < until:
+                    await self._protect(session, True)  # before it runs out
+                await self._protect(session, False)
+                if not idle:
+                    await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _idle_for_long(self) -> bool:
+        """True when there was no work for IDLE_SECONDS; False when the protection is half over first."""
+        try:
+            async with asyncio.timeout(MINUTES * 60 / 2):
+                while True:
+                    await self._idle.wait()
+                    try:
+                        await asyncio.wait_for(self._work.wait(), IDLE_SECONDS)
+                    except TimeoutError:
+                        return True
+        except TimeoutError:
+            return False
+
+    async def _protect(self, session: aiohttp.ClientSession, on: bool) -> None:
+        wanted = {"ProtectionEnabled": on, "ExpiresInMinutes": MINUTES} if on else {"ProtectionEnabled": False}
+        try:
+            async with session.put(self._url, json=wanted) as answer:
+                text = await answer.text()
+                if answer.status >= 400 or "failure" in json.loads(text):
+                    LOGGER.warning("task protection", extra={"line": {"detail": text[:500]}})
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            LOGGER.warning("task protection", extra={"line": {"detail": f"{type(error).__name__}: {error}"[:500]}})

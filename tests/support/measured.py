@@ -1,0 +1,107 @@
+"""What one hostile object costs: the real pipeline over it in a process of its own, with its CPU and memory counted.
+
+The processes are forked by a server that has everything imported and nothing started, so that each begins alike and a
+picture that kills or hangs one is seen from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pyvips  # noqa: F401  # imported here for the server's sake
+from PIL import Image
+
+from thumbnailer.app import build, new_event_loop
+from thumbnailer.model import EventKind, ObjectEvent, Outcome
+from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.store.base import PutHeaders
+from thumbnailer.store.memory import MemoryStore
+
+MB = 1 << 20
+HANG_SECONDS = 10.0
+"""MATRIX.md: no hang over 10 s. The only limit in wall time, and far beyond what any of these take."""
+STATUS = Path("/proc/self/status")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """How an object ended and what that took: CPU seconds of all threads, peak bytes beyond the warm idle process."""
+
+    outcome: Outcome
+    cpu: float
+    growth: int
+    thumbnails: tuple[bytes, ...]
+
+    @property
+    def told(self) -> str:
+        """For the message of a test that fails."""
+        ended = self.outcome.reason or self.outcome.status
+        return f"{ended} ({self.outcome.detail}), {self.cpu:.2f} s of CPU, {self.growth / MB:.1f} MB"
+
+
+def measured(data: bytes, memory_mb: int = 512, env: Mapping[str, str] | None = None) -> Cost:
+    """The cost of these bytes on a Lambda of that size. Raises where they hang the process or kill it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.support.measured"])
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_measure, args=(theirs, data, memory_mb, dict(env or {})))
+    child.start()
+    theirs.close()
+    try:
+        if not ours.poll(HANG_SECONDS + 5):
+            raise TimeoutError(f"nothing came of it within {HANG_SECONDS + 5} s")
+        cost: Cost = ours.recv()
+    except EOFError:
+        child.join(5)
+        raise ChildProcessError(f"the process ended with {child.exitcode}") from None
+    finally:
+        child.kill()
+        child.join()
+        ours.close()
+    return cost
+
+
+def _measure(answers: Connection, data: bytes, memory_mb: int, env: Mapping[str, str]) -> None:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        answers.send(runner.run(_cost(data, memory_mb, env)))
+
+
+async def _cost(data: bytes, memory_mb: int, env: Mapping[str, str]) -> Cost:
+    store = MemoryStore("photos", "photos-resized")
+    pipeline = build(parse_settings(env), Machine(memory_mb, None), {}, store).pipeline
+    for kind in ("JPEG", "PNG", "GIF"):
+        await store.put("photos", f"tiny {kind}", _tiny(kind), PutHeaders("image/jpeg"))
+        assert (await pipeline.process(ObjectEvent(EventKind.CREATED, "photos", f"tiny {kind}"))).status == "stored"
+    await store.put("photos", "x", data, PutHeaders("image/jpeg"))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew from here
+    idle, started = _kilobytes("VmRSS"), time.process_time()
+    async with asyncio.timeout(HANG_SECONDS):
+        outcome = await pipeline.process(ObjectEvent(EventKind.CREATED, "photos", "x"))
+    cpu, growth = time.process_time() - started, (_kilobytes("VmHWM") - idle) * 1024
+    await pipeline.aclose()
+    return Cost(outcome, cpu, growth, tuple([await _stored(store, out.key) for out in outcome.outputs]))
+
+
+async def _stored(store: MemoryStore, key: str) -> bytes:
+    async with store.open("photos-resized", key) as body:
+        return b"".join([chunk async for chunk in body.chunks()])
+
+
+def _tiny(kind: str) -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (8, 8)).save(file, kind)
+    return file.getvalue()
+
+
+def _kilobytes(name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", STATUS.read_text())
+    assert found
+    return int(found[1])

@@ -1,0 +1,65 @@
+"""One object through the real pipeline, with a store in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from thumbnailer.app import build, new_event_loop
+from thumbnailer.engine import installed_engines
+from thumbnailer.model import EngineName, EventKind, ObjectEvent, Outcome
+from thumbnailer.planning.capabilities import engines_for
+from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.store.base import ObjectHeaders, PutHeaders
+from thumbnailer.store.memory import MemoryStore
+
+LAMBDA_MB = 3008
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    outcome: Outcome
+    thumbnails: tuple[bytes, ...]
+    headers: tuple[ObjectHeaders, ...]
+
+
+def process(data: bytes, memory_mb: int = LAMBDA_MB, key: str = "x", **settings: str) -> Processed:
+    """What becomes of an object with these bytes on a Lambda of that size; settings without THUMBNAILER_."""
+
+    async def work() -> Processed:
+        store = MemoryStore("photos", "photos-resized")
+        await store.put("photos", key, data, PutHeaders("image/jpeg"))
+        chosen = parse_settings({f"THUMBNAILER_{name}": value for name, value in settings.items()})
+        pipeline = build(chosen, Machine(memory_mb, None), {}, store).pipeline
+        outcome = await pipeline.process(ObjectEvent(EventKind.CREATED, "photos", key))
+        await pipeline.aclose()
+        stored = [await _read(store, output.bucket, output.key) for output in outcome.outputs]
+        return Processed(outcome, tuple(body for body, _ in stored), tuple(headers for _, headers in stored))
+
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(work())
+
+
+def process_by(engine: EngineName, data: bytes, key: str = "x", **settings: str) -> Processed:
+    """By this engine, or by the one that the plan takes in its place: what it gets wrong, the other one would make
+    right as well, and no test would see it.
+    """
+    made = process(data, LAMBDA_MB, key, ENGINE=engine, **settings)
+    info = made.outcome.info
+    if info is not None and made.outcome.outputs:
+        written = frozenset(output.format for output in made.outcome.outputs)
+        planned = engines_for(info, 1, written, engine, installed_engines())[0]
+        assert made.outcome.engine is planned, f"{info.format} was read by {made.outcome.engine} in its place"
+    return made
+
+
+async def stored_objects(store: MemoryStore, outcomes: Iterable[Outcome]) -> dict[str, bytes]:
+    """The thumbnails by their keys."""
+    outputs = [output for outcome in outcomes for output in outcome.outputs]
+    return {output.key: (await _read(store, output.bucket, output.key))[0] for output in outputs}
+
+
+async def _read(store: MemoryStore, bucket: str, key: str) -> tuple[bytes, ObjectHeaders]:
+    async with store.open(bucket, key) as body:
+        return b"".join([bytes(chunk) async for chunk in body.chunks()]), body.headers

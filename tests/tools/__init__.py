@@ -1,0 +1,1 @@
+"""Developers' tools: run one with `python -m tests.tools.NAME`."""

@@ -1,0 +1,1 @@
+"""Where decoding runs: memory budget, threads, child processes."""

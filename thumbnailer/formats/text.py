@@ -1,0 +1,167 @@
+"""Objects that are text: SVG, HTML, ImageMagick's scripts, or nothing of interest.
+
+XML is never parsed: the prologue is stepped over, and a few attributes of the root are searched for, within LIMIT.
+"""
+
+from __future__ import annotations
+
+import re
+
+from thumbnailer.errors import NeedMoreBytes, NotAnImage, UnsupportedFormat
+from thumbnailer.formats.head import Head
+from thumbnailer.model import Format, ImageInfo
+
+LIMIT = 64 << 10
+MAX_ATTRIBUTES = 16 << 10
+SAMPLE = 512
+"""Bytes that decide whether something is text."""
+
+BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+UTF16_STARTS = {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
+SPACE = b" \t\r\n\f"
+ROOT = re.compile(rb"<(?:[A-Za-z_][\w.-]{0,63}:)?([A-Za-z_][\w.-]{0,63})")
+NOT_TEXT = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
+HTML_ROOTS = frozenset(
+    {b"html", b"head", b"body", b"script", b"style", b"title", b"table", b"div", b"p", b"a", b"br", b"iframe"}
+)
+MSL_ROOTS = frozenset({b"msl", b"image", b"group"})
+"""What ImageMagick's msl.c takes as a script's outermost element."""
+MVG_STARTS = (b"push graphic-context", b"push defs", b"viewbox ")
+
+NUMBER = re.compile(rb"\s*\+?(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*(px|pt|pc|in|cm|mm|q)?\s*$", re.IGNORECASE)
+PIXELS = {
+    b"": 1.0,
+    b"px": 1.0,
+    b"pt": 4 / 3,
+    b"pc": 16.0,
+    b"in": 96.0,
+    b"cm": 96 / 2.54,
+    b"mm": 96 / 25.4,
+    b"q": 96 / 101.6,
+}
+"""CSS pixels a unit (CSS Values 3, section 6.2)."""
+SIDES = 4
+
+
+def read_text(head: Head) -> ImageInfo | None:
+    """SVG's size; None if this is not text; raises for every other kind of text."""
+    text = _decoded(head.up_to(0, LIMIT))
+    if NOT_TEXT.search(text[:SAMPLE]):
+        return None
+    text = text.lstrip(SPACE)
+    if text.startswith(MVG_STARTS):
+        raise UnsupportedFormat("ImageMagick MVG")
+    if not text.startswith(b"<"):
+        raise NotAnImage("text")
+    return _read_markup(text, cut_short=len(head) < LIMIT and not head.whole)
+
+
+def _decoded(data: bytes) -> bytes:
+    """As UTF-8 without a byte order mark; what is not UTF-16 stays as it is."""
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if data.startswith(mark):
+            return data[len(mark) :].decode(encoding, "replace").encode("utf-8", "replace")
+    for start, encoding in UTF16_STARTS.items():
+        if data.startswith(start):
+            return data.decode(encoding, "replace").encode("utf-8", "replace")
+    return data
+
+
+def _read_markup(text: bytes, cut_short: bool) -> ImageInfo:
+    start = _skip_prologue(text)
+    root = ROOT.match(text, start)
+    name = root[1] if root else b""
+    if name == b"svg":
+        if cut_short and b">" not in text[start:]:
+            raise NeedMoreBytes("SVG root element goes on beyond the bytes at hand")
+        return _svg(text[start : start + MAX_ATTRIBUTES])
+    if name in MSL_ROOTS and not _is_html(text):
+        raise UnsupportedFormat("ImageMagick MSL")
+    raise NotAnImage("HTML" if _is_html(text) or name.lower() in HTML_ROOTS else "XML")
+
+
+def _is_html(text: bytes) -> bool:
+    return re.search(rb"<!doctype\s{1,16}html", text[:SAMPLE], re.IGNORECASE) is not None
+
+
+def _skip_prologue(text: bytes) -> int:
+    """Where the root element begins: behind declaration, comments and document type."""
+    position = 0
+    while position < len(text):
+        position = _skip_space(text, position)
+        end = _prologue_item_end(text, position)
+        if end == position:
+            return position
+        position = end
+    return position
+
+
+def _skip_space(text: bytes, position: int) -> int:
+    while position < len(text) and text[position] in SPACE:
+        position += 1
+    return position
+
+
+def _prologue_item_end(text: bytes, position: int) -> int:
+    """The end of what begins here, or the position itself if that is no part of a prologue."""
+    if text.startswith(b"<?", position):
+        return _after(text, b"?>", position)
+    if text.startswith(b"<!--", position):
+        return _after(text, b"-->", position + 4)
+    if text.startswith(b"<!", position):
+        return _doctype_end(text, position)
+    return position
+
+
+def _doctype_end(text: bytes, position: int) -> int:
+    close, subset = text.find(b">", position), text.find(b"[", position)
+    if 0 <= subset < close:
+        return _after(text, b">", _after(text, b"]", subset))
+    return _after(text, b">", position)
+
+
+def _after(text: bytes, mark: bytes, position: int) -> int:
+    found = text.find(mark, position)
+    return len(text) if found < 0 else found + len(mark)
+
+
+def _svg(root: bytes) -> ImageInfo:
+    """Width and height in CSS pixels; one that is missing follows from the view box (SVG 2, section 8.2)."""
+    tag = root[: root.find(b">") if b">" in root else len(root)]
+    width, height = (_length(_attribute(tag, name)) for name in (b"width", b"height"))
+    box_width, box_height = _view_box(_attribute(tag, b"viewBox"))
+    if box_width and box_height:
+        width, height = _fill_in(width, height, box_width, box_height)
+    if not (width and height):
+        raise UnsupportedFormat("SVG without a size of its own (no width and height, no viewBox)")
+    return ImageInfo(Format.SVG, _whole(width), _whole(height), has_alpha=True)
+
+
+def _fill_in(width: float, height: float, box_width: float, box_height: float) -> tuple[float, float]:
+    if width:
+        return width, height or width * box_height / box_width
+    if height:
+        return height * box_width / box_height, height
+    return box_width, box_height
+
+
+def _attribute(tag: bytes, name: bytes) -> bytes:
+    found = re.search(rb"\s" + name + rb"\s{0,16}=\s{0,16}[\"']([^\"']{0,128})[\"']", tag)
+    return found[1] if found else b""
+
+
+def _length(value: bytes) -> float:
+    """In CSS pixels; 0 for what depends on the surroundings (%, em) or makes no sense."""
+    found = NUMBER.match(value)
+    return float(found[1]) * PIXELS[(found[2] or b"").lower()] if found else 0.0
+
+
+def _view_box(value: bytes) -> tuple[float, float]:
+    numbers = re.split(rb"[\s,]+", value.strip())
+    if len(numbers) != SIDES:
+        return 0.0, 0.0
+    return _length(numbers[2]), _length(numbers[3])
+
+
+def _whole(side: float) -> int:
+    return max(1, round(side))

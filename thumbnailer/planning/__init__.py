@@ -1,0 +1,1 @@
+"""Header, settings and tier -> plan: pure decisions."""

@@ -1,0 +1,1 @@
+"""Outcomes as log lines, metrics and notes."""
