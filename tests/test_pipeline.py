@@ -19,9 +19,11 @@ from tests.support.pipelines import (
     store_with,
     until,
 )
+from thumbnailer.engine import Rendering
 from thumbnailer.errors import StoreUnavailable
 from thumbnailer.execution import decoder, threads
 from thumbnailer.model import ObjectEvent, Status
+from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.tier import MB, tier_for
 from thumbnailer.store.base import PutHeaders
 from thumbnailer.store.memory import MemoryStore
@@ -152,7 +154,7 @@ def test_a_rejected_record_whose_note_cannot_be_written_is_retried() -> None:
 
 def test_a_bug_fails_its_own_record_only(samples: dict[str, bytes]) -> None:
     class BuggyEngine(HangingEngine):
-        def render(self, path: str, plan: object) -> object:  # type: ignore[override]
+        def render(self, path: str, plan: Plan) -> Rendering:
             raise KeyError("unknown")
 
     async def work() -> None:

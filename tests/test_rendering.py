@@ -11,7 +11,15 @@ import pytest
 
 from tests.support.pipelines import built, created, read, run, settings, store_with
 from thumbnailer.engine import installed_engines, load_engine
-from thumbnailer.errors import AccessDenied, Gone, NotAnImage, RecordError, SourceUnavailable, StoreDenied, StoreUnavailable
+from thumbnailer.errors import (
+    AccessDenied,
+    Gone,
+    NotAnImage,
+    RecordError,
+    SourceUnavailable,
+    StoreDenied,
+    StoreUnavailable,
+)
 from thumbnailer.execution.decoder import Decoder
 from thumbnailer.planning.tier import tier_for
 from thumbnailer.rendering import Refused, Rendered, Renderer

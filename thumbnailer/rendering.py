@@ -121,13 +121,14 @@ class Renderer:
 
         file.expect(body.headers.size)
         with trace.stage("fetch"):
-            return await _read(body, file, plan, trace)
+            planned = await _read(body, file, plan, trace)
+            trace.add_defects(_ending_defect(file, planned.info.format), planned.info.defect)
+        return planned
 
     async def _decode(self, file: Scratch, plan: Plan, trace: Trace, isolated: bool) -> Rendering:
         started = perf_counter()
         rendering = await self.decoder.render(file.path, plan, isolated)
-        seconds = perf_counter() - started
-        trace.rendered(rendering, seconds, (_ending_defect(file, plan.info.format), plan.info.defect, rendering.defect))
+        trace.add_rendering(rendering, perf_counter() - started)
         return rendering
 
 

@@ -43,13 +43,17 @@ class Trace:
         finally:
             self._add(name, perf_counter() - started)
 
-    def rendered(self, rendering: Rendering, seconds: float, defects: Sequence[str]) -> None:
-        """`seconds` includes the wait for memory and a decoder; empty strings in `defects` are left out."""
+    def add_defects(self, *defects: str) -> None:
+        """An empty text is no defect."""
+        self.defects += tuple(filter(None, defects))
+
+    def add_rendering(self, rendering: Rendering, seconds: float) -> None:
+        """`seconds` includes the wait for memory and for a decoder."""
         self._add("wait", seconds - rendering.decode_seconds - rendering.encode_seconds)
         self._add("decode", rendering.decode_seconds)
         self._add("encode", rendering.encode_seconds)
         self.engine, self.profile_ignored = rendering.engine, rendering.profile_ignored
-        self.defects = tuple(filter(None, defects))
+        self.add_defects(rendering.defect)
 
     @asynccontextmanager
     async def ending(self, deadline: float | None) -> AsyncIterator[None]:

@@ -80,8 +80,6 @@ def test_only_events_of_redelivered_messages_are_isolated() -> None:
     assert aws_lambda.delivered_before(messages) == {2, 3, 4}
 
 
-def test_an_event_without_a_queue_is_never_isolated(
-    aws: Cloud, samples: dict[str, bytes], context: Any
-) -> None:
+def test_an_event_without_a_queue_is_never_isolated(aws: Cloud, samples: dict[str, bytes], context: Any) -> None:
     answer = aws_lambda.handler(s3_event(aws.put("crash.jpg", samples["rocket.jpg"])), context)
     assert answer == {"records": 1, "outcomes": {"stored": 1}}

@@ -12,31 +12,33 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Final
+from typing import ClassVar, Final
 
 from tests.support.pipelines import INSTALLED, rendering
-from thumbnailer.engine import Engine, Rendering
+from thumbnailer.engine import Rendering, load_engine
 from thumbnailer.errors import ObjectMissing, StoreDenied
-from thumbnailer.execution.decoder import Decoder
-from thumbnailer.model import EngineName, EventKind, ObjectEvent, Outcome
+from thumbnailer.model import EventKind, ObjectEvent, Outcome
 from thumbnailer.pipeline import Pipeline
 from thumbnailer.planning.plan import SOURCE_ETAG, Plan
 from thumbnailer.planning.tier import tier_for
+from thumbnailer.rendering import Renderer
+from thumbnailer.scratch import Scratch
 from thumbnailer.settings import Settings
 from thumbnailer.store.base import ObjectBody, ObjectStore, ObjectVersion, PutHeaders
 from thumbnailer.store.memory import MemoryStore
+from thumbnailer.trace import Trace
 
 SOURCE: Final = "photos"
 DESTINATION: Final = "photos-resized"
 KEY: Final = "x"
-TURNS: Final = 3
+TIER: Final = tier_for(1769)
+TURNS: Final = 2
 """Turns of the loop in which the answer to a request reaches the record."""
 MOST_TURNS: Final = 100
 
 Change = bytes | None
 """An upload of these bytes as the source, or the source's removal."""
 State = tuple[object, ...]
-MakePipeline = Callable[[Settings, ObjectStore], Pipeline]
 
 
 @dataclass(slots=True)
@@ -221,22 +223,27 @@ class SteppedStore(MemoryStore):
         self.record.history.append(answer)
 
 
-class InstantDecoder(Decoder):
-    """Renders without a thread, because a thread would be a step of its own."""
+class InstantRenderer(Renderer):
+    """Plans each content once and decodes nothing: a decoder thread would be a step of its own."""
 
-    async def render(self, path: str, plan: Plan, isolated: bool = False) -> Rendering:
+    _plans: ClassVar[dict[tuple[str | None, Settings], Plan]] = {}
+
+    async def _fetch(
+        self, event: ObjectEvent, settings: Settings, body: ObjectBody, file: Scratch, trace: Trace
+    ) -> Plan:
+        content = (body.headers.etag, settings)
+        if content not in self._plans:
+            self._plans[content] = await super()._fetch(event, settings, body, file, trace)
+        return self._plans[content]
+
+    async def _decode(self, file: Scratch, plan: Plan, trace: Trace, isolated: bool) -> Rendering:
         return rendering(plan)
 
 
 def stepped_pipeline(settings: Settings, store: ObjectStore) -> Pipeline:
     """A pipeline that waits for nothing but its requests to `store`."""
-
-    def no_engine(_: EngineName) -> Engine:
-        raise AssertionError
-
-    tier = tier_for(1769)
-    pipe = Pipeline(settings, tier, store, INSTALLED, no_engine)
-    pipe.renderer.decoder = InstantDecoder(tier, pipe.renderer.memory, no_engine)
+    pipe = Pipeline(settings, TIER, store, INSTALLED, load_engine)
+    pipe.renderer = InstantRenderer(TIER, store, INSTALLED, load_engine)
     return pipe
 
 
@@ -255,11 +262,10 @@ async def explore(
     *,
     kills: int = 0,
     lists: bool = True,
-    make: MakePipeline = stepped_pipeline,
 ) -> Found:
     """Follows every order until one ends with thumbnails that are not those of the final source."""
 
-    new_world = partial(World, partial(make, settings), changes, kills=kills, lists=lists)
+    new_world = partial(World, partial(stepped_pipeline, settings), changes, kills=kills, lists=lists)
     after: dict[State, list[State]] = {new_world().state(): []}
     wrong: tuple[str, ...] = ()
     todo: list[tuple[str, ...]] = [("change",)]

@@ -30,7 +30,7 @@ def run(work: Coroutine[Any, Any, T], seconds: float = 60) -> T:
         return runner.run(asyncio.wait_for(work, seconds))
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def until(condition: Callable[..., object]) -> None:
     while not condition():
         await asyncio.sleep(0.005)
 
@@ -62,12 +62,12 @@ def reasons(outcomes: Iterable[Outcome]) -> dict[str, str]:
     return {o.event.key: f"{o.status}:{o.reason}" if o.reason else str(o.status) for o in outcomes}
 
 
-def built(store: MemoryStore, memory_mb: int = 3008, **env: str) -> App:
+def built(store: MemoryStore, memory_mb: int = 3008, **env: Any) -> App:
     """The product as a door builds it, over `store`."""
     return build(settings(**env), Machine(memory_mb, None), {}, store)
 
 
-def real_pipeline(store: MemoryStore, tmp: str | None, tier: Tier | None = None, **env: str) -> Pipeline:
+def real_pipeline(store: MemoryStore, tmp: str | None, tier: Tier | None = None, **env: Any) -> Pipeline:
     """A pipeline with the real engines, whose sources lie in `tmp`."""
     return Pipeline(settings(**env), tier or tier_for(3008), store, installed_engines(), cache(load_engine), tmp)
 
