@@ -55,9 +55,9 @@ def nothing_is_left(_first_child: None) -> Iterator[None]:
     assert scratch_files() == set()
 
 
-def processed(data: bytes, key: str, seconds: float | None = None, is_isolated: bool = True, **env: str) -> Outcome:
+def processed(data: bytes, key: str, seconds: float | None = None, is_isolated: bool = True) -> Outcome:
     async def work() -> Outcome:
-        pipeline = built(await store_with({key: data}), **env).pipeline
+        pipeline = built(await store_with({key: data})).pipeline
         deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
         outcome = await pipeline.process(created(key), deadline, is_isolated)
         await pipeline.aclose()

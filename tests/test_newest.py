@@ -14,14 +14,15 @@ from PIL import Image
 
 from tests.support.cloud import DESTINATION, SOURCE, Cloud
 from tests.support.faults import Fault, Request, fault_proxy
-from tests.support.interleaving import Change, Found, explore, stepped_pipeline
-from tests.support.pipelines import created, run, settings
+from tests.support.interleaving import Change, Found, explore
+from tests.support.pipelines import HangingEngine, created, pipeline, run, settings
 from thumbnailer.app import build
 from thumbnailer.errors import ObjectMissing, StoreDenied
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Status
 from thumbnailer.newest import MOST_ROUNDS, Rounds
 from thumbnailer.pipeline import Pipeline
 from thumbnailer.planning.plan import SOURCE_ETAG
+from thumbnailer.planning.tier import tier_for
 from thumbnailer.rendering import Refused
 from thumbnailer.settings import Machine, Settings
 from thumbnailer.store.base import ObjectVersion, PutHeaders
@@ -50,19 +51,20 @@ def explored(changes: Sequence[Change], chosen: Settings = ONE, **options: Any) 
 
 @pytest.mark.matrix(23)
 @pytest.mark.matrix(24)
-@pytest.mark.parametrize("lists", [True, False], ids=["404", "403"])
 @pytest.mark.parametrize(
-    ("changes", "orders"),
+    ("changes", "lists", "orders"),
     [
-        ([OLD, NEW], 100),
-        ([OLD, GONE], 100),
-        ([OLD, NEW, NEWEST], 2_000_000),
-        ([OLD, GONE, NEW], 2_000_000),
-        ([OLD, NEW, GONE], 2_000_000),
+        pytest.param([OLD, NEW], True, 100, id="overwritten"),
+        pytest.param([OLD, NEW, NEWEST], True, 2_000_000, id="overwritten twice"),
+        pytest.param([OLD, GONE], True, 100, id="removed, 404"),
+        pytest.param([OLD, GONE], False, 100, id="removed, 403"),
+        pytest.param([OLD, GONE, NEW], True, 2_000_000, id="removed and uploaded again, 404"),
+        pytest.param([OLD, GONE, NEW], False, 2_000_000, id="removed and uploaded again, 403"),
+        pytest.param([OLD, NEW, GONE], True, 2_000_000, id="overwritten and removed, 404"),
+        pytest.param([OLD, NEW, GONE], False, 2_000_000, id="overwritten and removed, 403"),
     ],
-    ids=["overwritten", "removed", "overwritten twice", "removed and uploaded again", "overwritten and removed"],
 )
-def test_every_order_ends_with_the_newest_source(changes: Sequence[Change], orders: int, lists: bool) -> None:
+def test_every_order_ends_with_the_newest_source(changes: Sequence[Change], lists: bool, orders: int) -> None:
     """Without s3:ListBucket, S3 answers 403 for a missing key."""
     found = explored(changes, lists=lists)
     assert found.wrong == ()
@@ -165,7 +167,7 @@ def processed(store: WatchedStore, source: Change, event: ObjectEvent | None = N
     async def work() -> Outcome:
         if source is not None:
             await MemoryStore.put(store, "photos", "x", source, PutHeaders("image/png"))
-        pipe = stepped_pipeline(settings(**env), store)
+        pipe = pipeline(store, HangingEngine(), tier_for(512), **env)
         outcome = await pipe.process(event or created("x"))
         await pipe.aclose()
         return outcome

@@ -37,7 +37,7 @@ class Reserve:
         self.room -= size
 
 
-def outcomes_of(pictures: dict[str, bytes], tmp: str | None, **env: str) -> tuple[dict[str, Outcome], MemoryStore]:
+def outcomes_of(pictures: dict[str, bytes], tmp: str | None, **env: Any) -> tuple[dict[str, Outcome], MemoryStore]:
     """The outcomes with real engines, by key, and the store."""
 
     async def work() -> tuple[dict[str, Outcome], MemoryStore]:
