@@ -21,7 +21,7 @@ from thumbnailer.store.base import ObjectStore, PutHeaders
 from thumbnailer.store.memory import MemoryStore
 
 T = TypeVar("T")
-INSTALLED = {EngineName.VIPS: Capability(frozenset(Format), frozenset(Format))}
+INSTALLED = {EngineName.VIPS: Capability(Format.all(), Format.all())}
 
 
 def run(work: Coroutine[Any, Any, T], seconds: float = 60) -> T:
