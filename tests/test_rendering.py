@@ -71,7 +71,7 @@ def test_rendering_sends_one_get_and_returns_the_bytes_that_the_pipeline_stores(
         store = RecordingStore(stored)
         rendering, trace = renderer(store), Trace(created(key))
         result = await rendering.render(created(key), settings(RENDITIONS=RENDITIONS), trace)
-        await rendering.aclose()
+        await rendering.decoder.aclose()
         assert store.requests == ["GET"]
         assert isinstance(result, Rendered)
         assert result.rendering.pictures == tuple([await read(stored, output.key) for output in outcome.outputs])
@@ -92,7 +92,7 @@ def test_each_call_may_ask_for_other_renditions(samples: dict[str, bytes]) -> No
             result = await rendering.render(event, settings(RENDITIONS=wish), Trace(event))
             assert isinstance(result, Rendered)
             sides.append(max(result.plan.targets[0].width, result.plan.targets[0].height))
-        await rendering.aclose()
+        await rendering.decoder.aclose()
         assert sides == [64, 32]
 
     run(work())
@@ -107,7 +107,7 @@ def refusal(objects: dict[str, bytes], error: Exception | None = None) -> tuple[
         try:
             result = await rendering.render(created("x"), settings(), Trace(created("x")))
         finally:
-            await rendering.aclose()
+            await rendering.decoder.aclose()
         assert isinstance(result, Refused)
         return type(result.error), result.version is not None
 
@@ -137,6 +137,6 @@ def test_a_deadline_of_the_caller_ends_the_rendering(samples: dict[str, bytes]) 
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await rendering.render(created("x"), settings(), Trace(created("x")))
-        await rendering.aclose()
+        await rendering.decoder.aclose()
 
     run(work())

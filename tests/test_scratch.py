@@ -13,42 +13,25 @@ from typing import Any
 
 import pytest
 
-from tests.support.pipelines import CountingEngine, created, pipeline, read, real_pipeline, run, store_with, until
+from tests.support.pipelines import (
+    CountingEngine,
+    created,
+    outcomes_in,
+    pipeline,
+    read,
+    real_pipeline,
+    run,
+    store_with,
+    until,
+)
 from thumbnailer.errors import NoSpace
 from thumbnailer.execution.budget import SOURCES_SHARE, MemoryBudget
 from thumbnailer.model import Outcome, Status
 from thumbnailer.planning.tier import MB, tier_for
 from thumbnailer.scratch import MOST_IN_MEMORY, Scratch
-from thumbnailer.store.memory import MemoryStore
 
 NOWHERE = "/nowhere/at/all"
 """Nobody can create a file there; root could write into a read-only folder."""
-
-
-class Reserve:
-    """Grants up to `room` bytes."""
-
-    def __init__(self, room: int = 10**9) -> None:
-        self.room = room
-
-    def __call__(self, size: int) -> None:
-        if size > self.room:
-            raise NoSpace("no room")
-        self.room -= size
-
-
-def outcomes_of(pictures: dict[str, bytes], tmp: str | None, **env: Any) -> tuple[dict[str, Outcome], MemoryStore]:
-    """The outcomes with real engines, by key, and the store."""
-
-    async def work() -> tuple[dict[str, Outcome], MemoryStore]:
-        store = await store_with(pictures)
-        pipe = real_pipeline(store, tmp, **env)
-        outcomes = await pipe.process_all([created(key) for key in pictures])
-        await pipe.aclose()
-        assert pipe.memory_reserved == 0
-        return {outcome.event.key: outcome for outcome in outcomes}, store
-
-    return run(work())
 
 
 # --- no file at all -----------------------------------------------------------------------------------------------
@@ -57,8 +40,8 @@ def outcomes_of(pictures: dict[str, bytes], tmp: str | None, **env: Any) -> tupl
 @pytest.mark.matrix(43)
 @pytest.mark.parametrize("engine", ["vips", "pillow"])
 def test_sources_in_memory_give_the_same_thumbnails_as_sources_on_disk(samples: dict[str, bytes], engine: str) -> None:
-    in_memory, there = outcomes_of(samples, NOWHERE, ENGINE=engine)
-    on_disk, here = outcomes_of(samples, None, ENGINE=engine)
+    in_memory, there = outcomes_in(samples, NOWHERE, ENGINE=engine)
+    on_disk, here = outcomes_in(samples, None, ENGINE=engine)
     assert {outcome.status for outcome in in_memory.values()} == {Status.STORED}
     assert {key: outcome.engine for key, outcome in in_memory.items()} == {
         key: outcome.engine for key, outcome in on_disk.items()
@@ -70,7 +53,7 @@ def test_sources_in_memory_give_the_same_thumbnails_as_sources_on_disk(samples: 
 @pytest.mark.matrix(43)
 def test_a_source_too_large_for_memory_is_deferred_unread_with_the_reason(samples: dict[str, bytes]) -> None:
     large = samples["rocket.jpg"] + bytes(MOST_IN_MEMORY)
-    outcomes, _ = outcomes_of({"large.jpg": large, "small.jpg": samples["rocket.jpg"]}, NOWHERE)
+    outcomes, _ = outcomes_in({"large.jpg": large, "small.jpg": samples["rocket.jpg"]}, NOWHERE)
     outcome = outcomes["large.jpg"]
     assert (outcome.status, outcome.reason, outcome.bytes_in) == (Status.DEFERRED, "no-space", 0)
     assert outcome.detail == (
@@ -84,12 +67,12 @@ def test_without_memfd_a_source_without_room_is_deferred(
     samples: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr("os.memfd_create")
-    outcomes, _ = outcomes_of({"x": samples["rocket.jpg"]}, NOWHERE)
+    outcomes, _ = outcomes_in({"x": samples["rocket.jpg"]}, NOWHERE)
     assert (outcomes["x"].status, outcomes["x"].reason) == (Status.DEFERRED, "no-space")
 
 
 def test_a_file_in_memory_can_be_opened_by_another_process() -> None:
-    scratch = Scratch(NOWHERE, Reserve())
+    scratch = Scratch(NOWHERE, MemoryBudget(MB))
     scratch.expect(5)
     scratch.write(b"hello")
     code = f"print(open({scratch.path!r}).read(), end='')"
@@ -109,32 +92,37 @@ def test_a_child_process_decodes_a_source_in_memory(samples: dict[str, bytes]) -
     assert outcome.status is Status.STORED, outcome
 
 
-def test_memory_is_reserved_before_it_is_used() -> None:
-    scratch = Scratch(NOWHERE, Reserve(room=4))
-    with pytest.raises(NoSpace, match="no room"):
+def test_memory_is_reserved_before_it_is_used_and_until_it_is_closed() -> None:
+    budget = MemoryBudget(4 * SOURCES_SHARE)
+    scratch = Scratch(NOWHERE, budget)
+    with pytest.raises(NoSpace, match="sources take"):
         scratch.expect(5)
-    assert scratch.in_memory == 0
+    assert budget.reserved == 0
+    scratch.expect(4)
+    assert budget.reserved == 4
     scratch.close()
+    assert budget.reserved == 0
 
 
 # --- a full disk --------------------------------------------------------------------------------------------------
 
 ON_A_SMALL_DISK = """
 import json, os, sys
-from tests.test_scratch import Reserve, Scratch, outcomes_of
-from thumbnailer.errors import NoSpace
+from tests.support.pipelines import outcomes_in
+from thumbnailer.execution.budget import MemoryBudget
+from thumbnailer.scratch import Scratch
 folder, picture = sys.argv[1:]
 data = open(picture, "rb").read()
 whole = bytes(range(256)) * 1024  # four times the disk
-scratch = Scratch(folder, Reserve())
+scratch = Scratch(folder, MemoryBudget(4 << 20))
 scratch.expect(len(whole))
 on_disk = os.readlink(scratch.path).startswith(folder)
 for start in range(0, len(whole), 10_000):
     scratch.write(whole[start : start + 10_000])
 same = open(scratch.path, "rb").read() == whole
 scratch.close()
-outcomes, store = outcomes_of({f"{n}.jpg": data for n in range(6)}, folder)
-large, _ = outcomes_of({"large.jpg": data + bytes(17 << 20)}, folder)
+outcomes, store = outcomes_in({f"{n}.jpg": data for n in range(6)}, folder)
+large, _ = outcomes_in({"large.jpg": data + bytes(17 << 20)}, folder)
 print(json.dumps({
     "began on disk": on_disk, "same": same, "size": len(data),
     "ends": sorted({f"{o.status}:{o.reason}" for o in outcomes.values()}),

@@ -8,14 +8,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
-from thumbnailer.engine import Load
 from thumbnailer.error_mapping import OF_DESTINATION, OF_SOURCE, store_errors
 from thumbnailer.errors import BucketMissing, Filtered, OutOfTime, Reason, StoreDenied
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Output, Status
 from thumbnailer.newest import Rounds
-from thumbnailer.planning.capabilities import Capabilities
 from thumbnailer.planning.plan import Target, refuse_event, with_placeholder
-from thumbnailer.planning.tier import Tier
 from thumbnailer.rendering import Rendered, Renderer
 from thumbnailer.renditions import possible_target_keys
 from thumbnailer.reporting.notes import note_body, note_headers, note_key
@@ -28,21 +25,12 @@ LEAST_SECONDS: Final = 0.25
 
 
 class Pipeline:
-    """Make it inside the loop that runs it. `tmp` is the folder for sources in work; None: the system's."""
+    """Make it inside the loop that runs it."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        tier: Tier,
-        store: ObjectStore,
-        installed: Capabilities,
-        load_engine: Load,
-        tmp: str | None = None,
-    ) -> None:
+    def __init__(self, settings: Settings, store: ObjectStore, renderer: Renderer) -> None:
         self._settings = settings
-        self._in_flight = tier.in_flight
         self._store = store
-        self.renderer = Renderer(tier, store, installed, load_engine, tmp)
+        self.renderer = renderer
 
     @property
     def stuck(self) -> int:
@@ -74,7 +62,7 @@ class Pipeline:
                 done(outcomes[number])
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._in_flight, len(events))):
+            for _ in range(min(self.renderer.tier.in_flight, len(events))):
                 group.create_task(work())
         return [outcomes[number] for number in range(len(events))]
 
@@ -110,7 +98,7 @@ class Pipeline:
 
     async def aclose(self) -> None:
         """Waits for running decodes, but not forever."""
-        await self.renderer.aclose()
+        await self.renderer.decoder.aclose()
         await self._store.aclose()
 
     # --- the steps ------------------------------------------------------------------------------------------------

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Final
 
@@ -61,7 +62,7 @@ class Renderer:
     def __init__(
         self, tier: Tier, store: ObjectStore, installed: Capabilities, load_engine: Load, tmp: str | None = None
     ) -> None:
-        self._tier = tier
+        self.tier = tier
         self._store = store
         self._installed = installed
         self._tmp = tmp
@@ -78,29 +79,16 @@ class Renderer:
         """
         version: ObjectVersion | None = None
         try:
-            async with self._scratch() as file:
+            with closing(Scratch(self._tmp, self.memory)) as file:
                 async with self._opened(event, trace) as body:
                     version = body.headers.version
-                    refuse_headers(event, body.headers, settings, self._tier)  # before any byte of the body
-                    plan = await self._fetch(event, settings, body, file, trace)
+                    refuse_headers(event, body.headers, settings, self.tier)  # before any byte of the body
+                    with trace.stage("fetch"):
+                        plan = await self._fetch(event, settings, body, file, trace)
                 rendering = await self._decode(file, plan, trace, isolated)
         except (Skipped, Rejected) as error:
             return Refused(version, error)
         return Rendered(body.headers, plan, rendering)
-
-    async def aclose(self) -> None:
-        await self.decoder.aclose()
-
-    @asynccontextmanager
-    async def _scratch(self) -> AsyncIterator[Scratch]:
-        """A file that is removed whatever happens."""
-        scratch = Scratch(self._tmp, self.memory.reserve_source)
-        try:
-            yield scratch
-        finally:
-            scratch.close()
-            if scratch.in_memory:
-                self.memory.release_source(scratch.in_memory)
 
     @asynccontextmanager
     async def _opened(self, event: ObjectEvent, trace: Trace) -> AsyncIterator[ObjectBody]:
@@ -113,48 +101,41 @@ class Renderer:
     async def _fetch(
         self, event: ObjectEvent, settings: Settings, body: ObjectBody, file: Scratch, trace: Trace
     ) -> Plan:
-        def plan(info: ImageInfo) -> Plan:
-            trace.info = info
-            made = make_plan(event, info, body.headers, settings, self._tier, self._installed)
-            trace.engine = made.engine
-            return made
-
+        """Writes the body to `file`. Plans once the header is complete: a refusal saves the rest of the download."""
+        plan_now = partial(self._plan, event, settings, body.headers, file, trace)
         file.expect(body.headers.size)
-        with trace.stage("fetch"):
-            planned = await _read(body, file, plan, trace)
-            trace.add_defects(_ending_defect(file, planned.info.format), planned.info.defect)
-        return planned
+        plan: Plan | None = None
+        probe_at = 1
+        async for chunk in body.chunks():
+            file.write(chunk)
+            trace.bytes_in += len(chunk)
+            if plan is None and trace.bytes_in >= probe_at:
+                plan = plan_now()
+                probe_at = _next_probe(trace.bytes_in)
+        if plan is None or not plan.info.complete:  # data behind the pixels may change the plan
+            plan = plan_now()
+        if plan is None:
+            raise Corrupt("the file ends within its header")
+        trace.add_defects(_ending_defect(file, plan.info.format), plan.info.defect)
+        return plan
+
+    def _plan(
+        self, event: ObjectEvent, settings: Settings, headers: ObjectHeaders, file: Scratch, trace: Trace
+    ) -> Plan | None:
+        """None while the header is incomplete."""
+        info = _probe(file, trace.bytes_in, headers.size)
+        if info is None:
+            return None
+        trace.info = info
+        plan = make_plan(event, info, headers, settings, self.tier, self._installed)
+        trace.engine = plan.engine
+        return plan
 
     async def _decode(self, file: Scratch, plan: Plan, trace: Trace, isolated: bool) -> Rendering:
         started = perf_counter()
         rendering = await self.decoder.render(file.path, plan, isolated)
         trace.add_rendering(rendering, perf_counter() - started)
         return rendering
-
-
-async def _read(body: ObjectBody, file: Scratch, make: Callable[[ImageInfo], Plan], trace: Trace) -> Plan:
-    """Writes the body to `file`. Plans once the header is complete, so that an error of `make` saves the rest.
-
-    Raises Corrupt if no header is found.
-    """
-
-    def plan_if_header_is_complete() -> Plan | None:
-        info = _probe(file, trace.bytes_in, body.headers.size)
-        return make(info) if info else None
-
-    plan: Plan | None = None
-    probe_at = 1
-    async for chunk in body.chunks():
-        file.write(chunk)
-        trace.bytes_in += len(chunk)
-        if plan is None and trace.bytes_in >= probe_at:
-            plan = plan_if_header_is_complete()
-            probe_at = _next_probe(trace.bytes_in)
-    if plan is None or not plan.info.complete:  # what follows the pixels may change the plan
-        plan = plan_if_header_is_complete()
-    if plan is None:
-        raise Corrupt("the file ends within its header")
-    return plan
 
 
 def _probe(file: Scratch, fetched: int, total: int) -> ImageInfo | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable
 from typing import IO, Final
 
 from thumbnailer.errors import NoSpace
+from thumbnailer.execution.budget import MemoryBudget
 
 MOST_IN_MEMORY: Final = 16 * 1024 * 1024
 """Larger sources are deferred: a retry may find room on a disk."""
@@ -20,17 +20,16 @@ LINUX: Final = sys.platform == "linux"
 class Scratch:
     """One source's bytes under a path that every engine can open, also in a child process.
 
-    `reserve` is called with the size before any byte is held in memory; it raises NoSpace to refuse.
+    Bytes held in memory are reserved in `budget` until `close`.
     """
 
-    def __init__(self, folder: str | None, reserve: Callable[[int], None]) -> None:
+    def __init__(self, folder: str | None, budget: MemoryBudget) -> None:
         self._folder = folder or tempfile.gettempdir()
-        self._reserve = reserve
+        self._budget = budget
         self._size = 0
         self._error: OSError | None = None
         self._file: IO[bytes] | None = None
-        self.in_memory = 0
-        """bytes that were reserved"""
+        self._in_memory = 0
         try:
             self._file = _temporary_file(folder)
         except OSError as error:
@@ -61,13 +60,15 @@ class Scratch:
             try:
                 rest = rest[os.write(self.fileno(), rest) :]
             except OSError as error:
-                if self.in_memory:
+                if self._in_memory:
                     raise NoSpace(f"{self._problem(error)}; memory takes no more either") from error
                 self._move_to_memory(error)
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+        self._budget.release_source(self._in_memory)
+        self._in_memory = 0
 
     @property
     def _opened(self) -> IO[bytes]:
@@ -85,10 +86,10 @@ class Scratch:
         if not hasattr(os, "memfd_create"):
             raise NoSpace(f"{problem}; only Linux has files in memory") from error
         try:
-            self._reserve(self._size)
+            self._budget.reserve_source(self._size)
         except NoSpace as refusal:
             raise NoSpace(f"{problem}; {refusal}") from error
-        self.in_memory = self._size
+        self._in_memory = self._size
         on_disk, self._file = self._file, open(os.memfd_create(PREFIX), "w+b", buffering=0)
         if on_disk is not None:
             with on_disk:

@@ -242,9 +242,7 @@ class InstantRenderer(Renderer):
 
 def stepped_pipeline(settings: Settings, store: ObjectStore) -> Pipeline:
     """A pipeline that waits for nothing but its requests to `store`."""
-    pipe = Pipeline(settings, TIER, store, INSTALLED, load_engine)
-    pipe.renderer = InstantRenderer(TIER, store, INSTALLED, load_engine)
-    return pipe
+    return Pipeline(settings, store, InstantRenderer(TIER, store, INSTALLED, load_engine))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from thumbnailer.pipeline import Pipeline
 from thumbnailer.planning.capabilities import Capability
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.tier import MB, Tier, tier_for
+from thumbnailer.rendering import Renderer
 from thumbnailer.settings import Machine, Settings, parse_settings
 from thumbnailer.store.base import ObjectStore, PutHeaders
 from thumbnailer.store.memory import MemoryStore
@@ -69,12 +70,27 @@ def built(store: MemoryStore, memory_mb: int = 3008, **env: Any) -> App:
 
 def real_pipeline(store: MemoryStore, tmp: str | None, tier: Tier | None = None, **env: Any) -> Pipeline:
     """A pipeline with the real engines, whose sources lie in `tmp`."""
-    return Pipeline(settings(**env), tier or tier_for(3008), store, installed_engines(), cache(load_engine), tmp)
+    renderer = Renderer(tier or tier_for(3008), store, installed_engines(), cache(load_engine), tmp)
+    return Pipeline(settings(**env), store, renderer)
+
+
+def outcomes_in(pictures: Mapping[str, bytes], tmp: str | None, **env: Any) -> tuple[dict[str, Outcome], MemoryStore]:
+    """The outcomes by key with the real engines and sources in `tmp`, and the store."""
+
+    async def work() -> tuple[dict[str, Outcome], MemoryStore]:
+        store = await store_with(pictures)
+        pipe = real_pipeline(store, tmp, **env)
+        outcomes = await pipe.process_all([created(key) for key in pictures])
+        await pipe.aclose()
+        assert pipe.memory_reserved == 0
+        return {outcome.event.key: outcome for outcome in outcomes}, store
+
+    return run(work())
 
 
 def pipeline(store: ObjectStore, engine: Engine, tier: Tier, tmp: str | None = None, **env: str) -> Pipeline:
     """A pipeline with this one engine."""
-    return Pipeline(settings(**env), tier, store, INSTALLED, lambda _: engine, tmp)
+    return Pipeline(settings(**env), store, Renderer(tier, store, INSTALLED, lambda _: engine, tmp))
 
 
 def rendering(plan: Plan) -> Rendering:

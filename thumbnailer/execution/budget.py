@@ -34,7 +34,9 @@ class MemoryBudget:
         """Waits until `amount` bytes are free. Raises NoSpace if it can never fit beside the sources in memory."""
         async with self._queue:
             while self._free < amount:
-                self._refuse_impossible(amount)
+                if amount > self._total - self._sources:
+                    needed, total, taken = amount >> 20, self._total >> 20, self._sources >> 20
+                    raise NoSpace(f"decoding needs {needed} of {total} MB; sources in memory take {taken} MB")
                 self._changed.clear()
                 await self._changed.wait()
             self._free -= amount
@@ -64,8 +66,3 @@ class MemoryBudget:
             yield
         finally:
             self.release(amount)
-
-    def _refuse_impossible(self, amount: int) -> None:
-        if amount > self._total - self._sources:
-            needed, total, taken = amount >> 20, self._total >> 20, self._sources >> 20
-            raise NoSpace(f"decoding needs {needed} of {total} MB; sources in memory take {taken} MB")

@@ -65,8 +65,9 @@ async def render_isolated(attempt: Attempt) -> Rendering:
     answer, stderr = talk.result()
     if child.returncode == 0 and len(answer) > len(BEGUN):
         return _rendering(answer)
-    cause = _cause_of_death(child.returncode or 0, bool(finished), limit) + _end_of(stderr)
-    raise _crash(cause, child.returncode or 0, began=bool(answer))
+    cause = _cause_of_death(child.returncode or 0, bool(finished), limit)
+    text = " ".join(stderr.decode(errors="replace").split())[-MOST_STDERR_CHARACTERS:]
+    raise _crash(f"{cause}; {text}" if text else cause, child.returncode or 0, began=bool(answer))
 
 
 def command() -> tuple[str, ...]:
@@ -114,8 +115,3 @@ def _cause_of_death(returncode: int, finished: bool, limit: int) -> str:
     if -returncode == signal.SIGKILL:
         return "SIGKILL, probably out of memory"
     return f"exit code {returncode}" if returncode >= 0 else signal.Signals(-returncode).name
-
-
-def _end_of(stderr: bytes) -> str:
-    text = " ".join(stderr.decode(errors="replace").split())
-    return f"; {text[-MOST_STDERR_CHARACTERS:]}" if text else ""

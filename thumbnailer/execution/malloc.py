@@ -14,15 +14,9 @@ MOST_KEPT: Final = 2 * 1024 * 1024
 
 
 class _Mallinfo(ctypes.Structure):
-    """struct mallinfo2 of malloc.h."""
+    """struct mallinfo2 of malloc.h: ten numbers, of which only the ninth is used."""
 
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in (
-            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
-            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
-        )
-    ]
+    _fields_ = [("others", ctypes.c_size_t * 8), ("fordblks", ctypes.c_size_t), ("keepcost", ctypes.c_size_t)]
 
 
 def _c_function(name: str) -> Any:

@@ -64,35 +64,24 @@ class DecoderThreads(Generic[T]):
         threading.Thread(target=self._work, name="decode", daemon=True).start()
 
     def _work(self) -> None:
-        while self._work_once(self._jobs.get()):
-            pass
+        continues = True
+        while continues and (job := self._jobs.get()) is not None:
+            continues = self._run(*job)
+            del job
 
-    def _work_once(self, job: tuple[Future[T], Callable[[], T]] | None) -> bool:
+    def _run(self, future: Future[T], work: Callable[[], T]) -> bool:
         """Whether this thread must take another job."""
-        if job is None:
-            return self._continues(None, closing=True)
-        future, work = job
         if future.set_running_or_notify_cancel():
             with self._lock:
                 self._running.add(future)
-            _run(future, work)
-        continues = self._continues(future, closing=False)
-        del job, future, work  # an error's traceback holds this frame: keeping both alive would keep the decoded pixels
-        return continues
-
-    def _continues(self, done: Future[T] | None, closing: bool) -> bool:
+            try:
+                future.set_result(work())
+            except BaseException as error:
+                future.set_exception(error)
         with self._lock:
-            if done is not None:
-                self._running.discard(done)
-                self._given_up.pop(done, None)
-            continues = not closing and self._alive <= self._limit()
+            self._running.discard(future)
+            self._given_up.pop(future, None)
+            continues = self._alive <= self._limit()
             self._alive -= not continues
-            return continues
-
-
-def _run(future: Future[T], work: Callable[[], T]) -> None:
-    try:
-        future.set_result(work())
-    except BaseException as error:
-        future.set_exception(error)
-        del future  # for the same reason as in `_work_once`
+        del future, work  # an error's traceback holds this frame: together they would keep the decoded pixels
+        return continues
