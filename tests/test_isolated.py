@@ -152,10 +152,10 @@ def test_a_picture_that_kills_its_child_is_rejected_with_a_note_and_the_others_a
 @pytest.mark.matrix(21)
 @pytest.mark.usefixtures("acting", "limited_to_2_seconds")
 def test_a_picture_whose_decoder_blocks_is_rejected(samples: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolated, "WALL_PER_CPU", 1)
+    monkeypatch.setattr(isolated, "WALL_PER_CPU", 2)
     outcome = processed(samples["rocket.jpg"], "wait.jpg")
     assert (outcome.status, outcome.reason) == (Status.REJECTED, "engine-crash")
-    assert "not finished after 2 s" in (outcome.detail or "")
+    assert "not finished after 4 s" in (outcome.detail or "")
 
 
 @pytest.mark.usefixtures("acting")
