@@ -246,7 +246,7 @@ class Consumer:
         return None
 
     async def _record(self, event: ObjectEvent, message: Message) -> Outcome | None:
-        """None where the worker stops before there is a slot. On its second delivery it is decoded in isolation, in a process
+        """None where the worker stops before there is a slot. On its second delivery it is isolated: decoded in a process
         that may die: it may be what has killed the worker that had it first.
         """
         if self._stopping.is_set() or not await self._unless_stopped(self._slots.acquire()):
