@@ -246,8 +246,8 @@ class Consumer:
         return None
 
     async def _record(self, event: ObjectEvent, message: Message) -> Outcome | None:
-        """None where the worker stops before there is a slot. On its second delivery it is isolated: decoded in a process
-        that may die: it may be what has killed the worker that had it first.
+        """None where the worker stops before there is a slot. A second delivery is decoded in a child process: the
+        picture may have killed the worker that received it first.
         """
         if self._stopping.is_set() or not await self._unless_stopped(self._slots.acquire()):
             return None
