@@ -1,0 +1,34 @@
+//! Renders a file and writes PPM or PGM: `thumbnail FILE SIDE[,SIDE] [OUT]`. For profiles and looks.
+use std::error::Error;
+use std::fs;
+
+use thumbnailer_jpeg::{info, render, Request, Target};
+
+fn fit(width: usize, height: usize, side: usize) -> Target {
+    let scale = side as f64 / width.max(height) as f64;
+    let round = |length: usize| ((length as f64 * scale).round() as usize).max(1);
+    Target { width: round(width), height: round(height), area: None }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [file, sides, rest @ ..] = &arguments[..] else {
+        return Err("thumbnail FILE SIDE[,SIDE] [OUT]".into());
+    };
+    let data = fs::read(file)?;
+    let source = &&data[..];
+    let (frame, _) = info(source)?;
+    let targets = sides.split(',').map(|side| Ok(fit(frame.width, frame.height, side.parse()?)));
+    let targets = targets.collect::<Result<Vec<_>, std::num::ParseIntError>>()?;
+    let request = Request { targets, orientation: 1, scale: None, max_bytes: 1 << 30 };
+    let rendered = render(source, &request)?;
+    eprintln!("scale {} bytes {}", rendered.plan.scale, rendered.plan.bytes);
+    let picture = &rendered.pictures[0];
+    if let [out, ..] = rest {
+        let kind = if picture.channels == 1 { 5 } else { 6 };
+        let mut bytes = format!("P{kind}\n{} {}\n255\n", picture.width, picture.height).into_bytes();
+        bytes.extend(&picture.pixels);
+        fs::write(out, bytes)?;
+    }
+    Ok(())
+}

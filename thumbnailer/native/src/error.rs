@@ -1,0 +1,27 @@
+//! Why a picture is not rendered here. Each kind sends the caller to another decoder.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Error {
+    /// A valid file of a kind that this crate does not decode, or a request that it cannot serve.
+    Unsupported(&'static str),
+    /// Damage, or anything that another decoder may judge differently.
+    Doubtful(&'static str),
+    /// The work needs more memory than the caller allows; the value is in bytes.
+    TooLarge(usize),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Unsupported(reason) | Error::Doubtful(reason) => f.write_str(reason),
+            Error::TooLarge(bytes) => write!(f, "needs {bytes} bytes of memory"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

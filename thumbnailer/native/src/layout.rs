@@ -1,0 +1,154 @@
+//! Sizes of a picture decoded at N/8: what each component contributes to a row of MCUs.
+#![forbid(unsafe_code)]
+
+use crate::frame::{Component, Frame};
+
+/// Scales N of N/8. 7 gains little over 8 and is left out.
+pub const SCALES: [usize; 7] = [1, 2, 3, 4, 5, 6, 8];
+
+/// Row-major index of a zigzag index (figure 5).
+pub const ZIGZAG: [u8; 64] = [
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7,
+    14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39,
+    46, 53, 60, 61, 54, 47, 55, 62, 63,
+];
+
+/// Position of a coefficient that the scale does not need.
+pub const UNUSED: u8 = 64;
+
+/// How the samples of a component become a row of full width.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stretch {
+    None,
+    Repeat {
+        h: usize,
+        v: usize,
+    },
+    /// libjpeg's triangle filter, by 2 in one or both directions.
+    Triangle {
+        h: bool,
+        v: bool,
+    },
+}
+
+/// A component at the scale.
+#[derive(Debug, Clone)]
+pub struct Plane {
+    /// Blocks in an MCU.
+    pub h: usize,
+    pub v: usize,
+    /// Blocks in a row and rows of blocks, padded to whole MCUs.
+    pub blocks_wide: usize,
+    pub blocks_high: usize,
+    /// Pixels of a block.
+    pub across: usize,
+    pub down: usize,
+    pub stretch: Stretch,
+    /// Samples of the component that belong to the picture.
+    pub width: usize,
+    pub height: usize,
+    /// Zigzag index to position in the compact block, or `UNUSED`.
+    pub positions: [u8; 64],
+    /// The last zigzag index that is needed.
+    pub last: usize,
+    /// Bit k: zigzag index k is needed.
+    pub needed: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct Layout {
+    pub scale: usize,
+    /// Samples of the decoded picture.
+    pub width: usize,
+    pub height: usize,
+    pub mcus_wide: usize,
+    pub mcus_high: usize,
+    /// Rows of the decoded picture in a row of MCUs.
+    pub rows: usize,
+    pub planes: Vec<Plane>,
+}
+
+/// Pixels of a block in one direction, and what is left to stretch, for a component `ratio` times coarser
+/// than the finest one. Chroma of half size is not stretched but decoded with twice as many frequencies.
+fn block_size(scale: usize, ratio: usize) -> (usize, usize) {
+    match (scale, ratio) {
+        (8, _) => (8, ratio),
+        (_, 2 | 4) => (2 * scale, ratio / 2),
+        _ => (scale, ratio),
+    }
+}
+
+fn stretch(scale: usize, h: usize, v: usize, width: usize) -> Stretch {
+    match (scale, h, v) {
+        (_, 1, 1) => Stretch::None,
+        (8, 1 | 2, 1 | 2) if h == 1 || width > 2 => Stretch::Triangle { h: h == 2, v: v == 2 },
+        _ => Stretch::Repeat { h, v },
+    }
+}
+
+impl Plane {
+    fn new(frame: &Frame, component: &Component, scale: usize) -> Plane {
+        let (mcus_wide, mcus_high) = frame.mcus();
+        let (across, left_h) = block_size(scale, frame.h_max / component.h);
+        let (down, left_v) = block_size(scale, frame.v_max / component.v);
+        let width = (frame.width * component.h * across).div_ceil(8 * frame.h_max);
+        let height = (frame.height * component.v * down).div_ceil(8 * frame.v_max);
+        let mut plane = Plane {
+            h: component.h,
+            v: component.v,
+            blocks_wide: mcus_wide * component.h,
+            blocks_high: mcus_high * component.v,
+            across,
+            down,
+            stretch: stretch(scale, left_h, left_v, width),
+            width,
+            height,
+            positions: [UNUSED; 64],
+            last: 0,
+            needed: 0,
+        };
+        plane.select_coefficients();
+        plane
+    }
+
+    fn select_coefficients(&mut self) {
+        let (wide, high) = (self.across.min(8), self.down.min(8));
+        for (k, natural) in ZIGZAG.iter().enumerate() {
+            let (u, v) = (usize::from(natural & 7), usize::from(natural >> 3));
+            if u < wide && v < high {
+                self.positions[k] = (v * wide + u) as u8;
+                self.last = k;
+                self.needed |= 1 << k;
+            }
+        }
+    }
+
+    /// Coefficients kept of a block.
+    pub fn coefficients(&self) -> usize {
+        self.across.min(8) * self.down.min(8)
+    }
+
+    pub fn blocks(&self) -> usize {
+        self.blocks_wide * self.blocks_high
+    }
+
+    /// Rows of samples in a row of MCUs.
+    pub fn rows(&self) -> usize {
+        self.v * self.down
+    }
+}
+
+impl Layout {
+    pub fn new(frame: &Frame, scale: usize) -> Layout {
+        let (mcus_wide, mcus_high) = frame.mcus();
+        Layout {
+            scale,
+            width: (frame.width * scale).div_ceil(8),
+            height: (frame.height * scale).div_ceil(8),
+            mcus_wide,
+            mcus_high,
+            rows: frame.v_max * scale,
+            planes: frame.components.iter().map(|c| Plane::new(frame, c, scale)).collect(),
+        }
+    }
+}

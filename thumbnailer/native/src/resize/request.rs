@@ -1,0 +1,129 @@
+//! What the caller wants, and the same in the orientation of the file.
+#![forbid(unsafe_code)]
+
+use crate::error::{Error::Unsupported, Result};
+use crate::layout::SCALES;
+
+/// Decoded pixels for a pixel of the largest target. 1.95 instead of 2 costs 0.0002 SSIM and saves up to
+/// 17 % where a scale just misses 2.
+const MIN_RATIO: f64 = 1.95;
+/// Decoded pixels for a pixel of a target at most: beyond that the weights have too few bits.
+const MAX_RATIO: f64 = 256.0;
+const MAX_TARGETS: usize = 16;
+const MAX_SIDE: usize = 65_535;
+
+/// A rectangle in pixels of the full picture; may have fractions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Area {
+    pub left: f64,
+    pub top: f64,
+    pub width: f64,
+    pub height: f64,
+}
+
+/// A picture to make: its size, and the part of the source that it shows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Target {
+    pub width: usize,
+    pub height: usize,
+    pub area: Option<Area>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// In the upright orientation.
+    pub targets: Vec<Target>,
+    /// EXIF orientation, 1 to 8.
+    pub orientation: u8,
+    /// N of N/8; None for the smallest one that is good enough.
+    pub scale: Option<usize>,
+    /// Limit of memory in bytes.
+    pub max_bytes: usize,
+}
+
+/// A target in the orientation of the file.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored {
+    pub width: usize,
+    pub height: usize,
+    pub area: Area,
+}
+
+impl Area {
+    pub fn is_whole(&self, width: usize, height: usize) -> bool {
+        *self == Area { left: 0.0, top: 0.0, width: width as f64, height: height as f64 }
+    }
+
+    fn is_inside(&self, width: f64, height: f64) -> bool {
+        let limits = self.left >= 0.0 && self.top >= 0.0 && self.width >= 1.0 && self.height >= 1.0;
+        limits && self.left + self.width <= width && self.top + self.height <= height
+    }
+
+    /// From the upright picture of this size to the file's orientation.
+    fn stored(&self, orientation: u8, width: f64, height: f64) -> Area {
+        let right = width - self.left - self.width;
+        let bottom = height - self.top - self.height;
+        let (left, top) = match orientation {
+            2 => (right, self.top),
+            3 => (right, bottom),
+            4 => (self.left, bottom),
+            5 => (self.top, self.left),
+            6 => (self.top, right),
+            7 => (bottom, right),
+            8 => (bottom, self.left),
+            _ => (self.left, self.top),
+        };
+        let (width, height) =
+            if orientation > 4 { (self.height, self.width) } else { (self.width, self.height) };
+        Area { left, top, width, height }
+    }
+}
+
+impl Request {
+    /// The targets in the orientation of a file of this size.
+    pub fn stored(&self, width: usize, height: usize) -> Result<Vec<Stored>> {
+        if self.targets.is_empty() || self.targets.len() > MAX_TARGETS {
+            return Err(Unsupported("number of targets"));
+        }
+        if !(1..=8).contains(&self.orientation) {
+            return Err(Unsupported("orientation"));
+        }
+        self.targets.iter().map(|target| self.stored_target(target, width, height)).collect()
+    }
+
+    fn stored_target(&self, target: &Target, width: usize, height: usize) -> Result<Stored> {
+        let turned = self.orientation > 4;
+        let (upright_width, upright_height) = if turned { (height, width) } else { (width, height) };
+        let (upright_width, upright_height) = (upright_width as f64, upright_height as f64);
+        let whole = Area { left: 0.0, top: 0.0, width: upright_width, height: upright_height };
+        let area = target.area.unwrap_or(whole);
+        let sides = 1..=MAX_SIDE;
+        if !sides.contains(&target.width) || !sides.contains(&target.height) {
+            return Err(Unsupported("size of a target"));
+        }
+        if !area.is_inside(upright_width, upright_height) {
+            return Err(Unsupported("area of a target"));
+        }
+        let (width, height) =
+            if turned { (target.height, target.width) } else { (target.width, target.height) };
+        Ok(Stored { width, height, area: area.stored(self.orientation, upright_width, upright_height) })
+    }
+
+    /// The scale of the request, or the smallest one that leaves `MIN_RATIO` for every target.
+    pub fn choose_scale(&self, targets: &[Stored]) -> Result<usize> {
+        let ratios = targets.iter().flat_map(|t| {
+            [t.area.width / t.width as f64, t.area.height / t.height as f64].map(|ratio| ratio / 8.0)
+        });
+        let (least, most) =
+            ratios.fold((f64::MAX, 0.0f64), |(least, most), ratio| (least.min(ratio), most.max(ratio)));
+        let smallest = SCALES.into_iter().find(|scale| least * *scale as f64 >= MIN_RATIO).unwrap_or(8);
+        let scale = self.scale.unwrap_or(smallest);
+        if !SCALES.contains(&scale) {
+            return Err(Unsupported("scale"));
+        }
+        if most * scale as f64 > MAX_RATIO {
+            return Err(Unsupported("reduction"));
+        }
+        Ok(scale)
+    }
+}
