@@ -106,13 +106,7 @@ impl Dequantiser {
 }
 
 /// Transforms all blocks, row of MCUs by row of MCUs. `low`: missing bits of each coefficient.
-pub fn render(
-    stores: &[Store],
-    layout: &Layout,
-    quant: &[QuantTable],
-    low: &[[u8; 64]],
-    bands: &mut Bands,
-) {
+pub fn render(stores: &[Store], layout: &Layout, quant: &[QuantTable], low: &[[u8; 64]], bands: &mut Bands) {
     let dequantisers: Vec<Dequantiser> =
         layout.planes.iter().zip(quant).zip(low).map(|((p, q), l)| Dequantiser::new(p, q, l)).collect();
     for mcu_row in 0..layout.mcus_high {

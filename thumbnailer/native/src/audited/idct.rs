@@ -1,5 +1,6 @@
 //! The transforms with SSE2, eight columns at a time: pairs of coefficients by `pmaddwd`.
 #![forbid(unsafe_code)]
+#![allow(clippy::needless_range_loop)] // Several arrays share an index.
 
 use std::arch::x86_64::*;
 

@@ -44,7 +44,7 @@ pub fn vertical(ring: Ring, first: usize, weights: &[i16], out: &mut [i16]) {
 #[target_feature(enable = "avx2")]
 pub fn horizontal(columns: &[i16], axis: &Axis, out: &mut [i16]) {
     let columns = columns.as_chunks::<GROUP>().0;
-    for (x, out) in out.as_chunks_mut::<GROUP>().0.iter_mut().enumerate().take(axis.len()) {
+    for (x, out) in out.as_chunks_mut::<GROUP>().0.iter_mut().enumerate().take(axis.outputs()) {
         let (start, weights) = axis.get(x);
         let Some(columns) = columns.get(start..start + weights.len()) else { continue };
         // Two sums, because one waits for its own last addition.
@@ -182,12 +182,6 @@ pub fn lift_row(row: &[i16], samples: &mut [i16]) {
 }
 
 #[target_feature(enable = "avx2")]
-pub fn triangle(
-    rows: (&[u8], &[u8]),
-    halves: (bool, bool),
-    odd: usize,
-    sums: &mut [i16],
-    row: &mut [u8],
-) {
+pub fn triangle(rows: (&[u8], &[u8]), halves: (bool, bool), odd: usize, sums: &mut [i16], row: &mut [u8]) {
     upsample::triangle(rows, halves, odd, sums, row);
 }

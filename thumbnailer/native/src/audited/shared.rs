@@ -56,3 +56,35 @@ fn copy_bytes(from: &[AtomicU8], to: &mut [u8]) {
         *place = byte.load(Relaxed);
     }
 }
+
+/// The memory of a Python object with the buffer protocol.
+#[cfg(feature = "python")]
+pub struct Buffer {
+    bytes: SharedBytes,
+    /// Keeps the memory in place: an object with an exported buffer can neither free nor resize the memory.
+    _export: pyo3::buffer::PyBuffer<u8>,
+}
+
+#[cfg(feature = "python")]
+impl Buffer {
+    pub fn new(data: &pyo3::Bound<'_, pyo3::PyAny>) -> pyo3::PyResult<Buffer> {
+        let export = pyo3::buffer::PyBuffer::<u8>::get(data)?;
+        if !export.is_c_contiguous() {
+            return Err(pyo3::exceptions::PyBufferError::new_err("the buffer must be contiguous"));
+        }
+        // SAFETY: `export` lives as long as the value and is C-contiguous, so `len_bytes` bytes are readable.
+        let bytes = unsafe { SharedBytes::new(export.buf_ptr().cast(), export.len_bytes()) };
+        Ok(Buffer { bytes, _export: export })
+    }
+}
+
+#[cfg(feature = "python")]
+impl Source for Buffer {
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn chunk<'a>(&'a self, position: usize, max: usize, scratch: &'a mut [u8]) -> &'a [u8] {
+        self.bytes.chunk(position, max, scratch)
+    }
+}

@@ -90,7 +90,7 @@ impl Axis {
     }
 
     /// Number of output samples.
-    pub fn len(&self) -> usize {
+    pub fn outputs(&self) -> usize {
         self.starts.len()
     }
 
@@ -111,7 +111,7 @@ impl Axis {
     pub fn memory(&self) -> usize {
         let mut read = 0;
         let mut most = 1;
-        for out in 0..self.len() {
+        for out in 0..self.outputs() {
             read = read.max(self.end(out));
             most = most.max(read - self.starts[out] as usize);
         }
@@ -131,7 +131,8 @@ fn lanczos(span: &Span, out: usize, values: &mut Vec<f64>) -> usize {
     let first = ((centre - support + 0.5).max(0.0) as usize).min(span.samples - 1);
     let end = ((centre + support + 0.5) as usize).clamp(first + 1, span.samples);
     let offset = (first as f64 - centre + 0.5) / stretch;
-    let (mut wave, mut window) = (Rotation::new(offset, stretch), Rotation::new(offset / LOBES, stretch * LOBES));
+    let (mut wave, mut window) =
+        (Rotation::new(offset, stretch), Rotation::new(offset / LOBES, stretch * LOBES));
     values.clear();
     for i in 0..end - first {
         let t = offset + i as f64 / stretch;

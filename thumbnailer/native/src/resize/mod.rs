@@ -201,13 +201,13 @@ impl Node {
         self.rows += 1;
         let size = self.capacity * self.stride;
         for branch in &mut self.branches {
-            while branch.next < branch.vertical.len() && branch.vertical.end(branch.next) <= self.rows {
+            while branch.next < branch.vertical.outputs() && branch.vertical.end(branch.next) <= self.rows {
                 for (channel, samples) in self.samples.chunks_exact(size).enumerate() {
                     let ring = Ring { samples, stride: self.stride, capacity: self.capacity };
                     branch.vertical_pass(ring, channel);
                 }
                 branch.next += 1;
-                if branch.next % GROUP == 0 || branch.next == branch.vertical.len() {
+                if branch.next % GROUP == 0 || branch.next == branch.vertical.outputs() {
                     branch.finish_group(self.width, self.stride, self.channels, outputs);
                 }
             }
@@ -248,7 +248,7 @@ impl Branch {
         for channel in 0..channels {
             self.horizontal_pass(width, stride, channel);
         }
-        let out = self.horizontal.len();
+        let out = self.horizontal.outputs();
         let padded = out.next_multiple_of(8);
         for row in 0..(self.next - 1) % GROUP + 1 {
             let rows = [0, 1, 2].map(|channel| {
@@ -270,7 +270,7 @@ impl Branch {
         let group = &self.group[channel * GROUP * stride..];
         audited::transpose(group, stride, &mut scratch.columns, GROUP, (GROUP, width.next_multiple_of(8)));
         audited::horizontal(&scratch.columns, &self.horizontal, &mut scratch.resized);
-        let padded = self.horizontal.len().next_multiple_of(8);
+        let padded = self.horizontal.outputs().next_multiple_of(8);
         let rows = &mut scratch.rows[channel * GROUP * padded..];
         audited::transpose(&scratch.resized, GROUP, rows, padded, (padded, GROUP));
     }

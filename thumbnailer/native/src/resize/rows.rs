@@ -42,7 +42,7 @@ pub fn vertical(ring: Ring, first: usize, weights: &[i16], out: &mut [i16]) {
 /// vector version does.
 #[inline(always)]
 pub fn horizontal(columns: &[i16], axis: &Axis, out: &mut [i16]) {
-    for (x, out) in out.chunks_exact_mut(GROUP).enumerate().take(axis.len()) {
+    for (x, out) in out.chunks_exact_mut(GROUP).enumerate().take(axis.outputs()) {
         let (start, weights) = axis.get(x);
         let mut sums = [[0i16; GROUP]; 2];
         let taps = columns.chunks_exact(GROUP).skip(start).zip(weights);

@@ -61,13 +61,7 @@ fn restart_marker(source: &dyn Source, position: usize, number: usize) -> Result
 
 /// Decodes a DC difference (F.2.2.1). Sets `bad` if no code fits.
 #[inline(always)]
-pub fn dc_difference(
-    buffer: &Buffer,
-    bits: &mut Bits,
-    table: &DcTable,
-    code: &Code,
-    bad: &mut bool,
-) -> i32 {
+pub fn dc_difference(buffer: &Buffer, bits: &mut Bits, table: &DcTable, code: &Code, bad: &mut bool) -> i32 {
     bits.refill(buffer);
     let entry = u32::from(table[bits.peek(DC_BITS)]);
     let (mut length, mut size) = (entry & 255, entry >> 8);

@@ -70,16 +70,17 @@ pub fn dc_first(
     stores: &mut [Store],
 ) -> Result<Bits> {
     let mut bad = false;
-    let bits = each_dc_block(reader, bits, interval, components, stores, |buffer, bits, store, c, at, sum| {
-        let mut bits = bits;
-        if let Some((table, code)) = &c.tables {
-            *sum = sum.wrapping_add(dc_difference(buffer, &mut bits, table, code, &mut bad));
-        }
-        if let Some(value) = store.values.get_mut(at * store.per_block) {
-            *value = (*sum << low) as i16;
-        }
-        bits
-    })?;
+    let bits =
+        each_dc_block(reader, bits, interval, components, stores, |buffer, bits, store, c, at, sum| {
+            let mut bits = bits;
+            if let Some((table, code)) = &c.tables {
+                *sum = sum.wrapping_add(dc_difference(buffer, &mut bits, table, code, &mut bad));
+            }
+            if let Some(value) = store.values.get_mut(at * store.per_block) {
+                *value = (*sum << low) as i16;
+            }
+            bits
+        })?;
     if bad {
         return Err(BAD_CODE);
     }
@@ -204,17 +205,16 @@ fn first_block(
     };
     let (mut k, mut nonzero, mut end_run) = (scan.first, 0u64, 0);
     while k <= scan.last {
-        let value;
-        match first_symbol(buffer, bits, scan)? {
-            Coded::Value(step, coded) => {
+        let value = match first_symbol(buffer, bits, scan)? {
+            Coded::Value(step, value) => {
                 k += step;
-                value = coded;
+                value
             }
             Coded::EndRun(run) => {
                 end_run = run;
                 break;
             }
-        }
+        };
         if value == 0 {
             continue; // A run of 16 zeros.
         }
