@@ -1,0 +1,181 @@
+"""The compiled JPEG engine from Python: quality against Pillow, fallback decisions, kinds of buffers."""
+
+from __future__ import annotations
+
+import mmap
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.tools.scoring import ssim
+
+native = pytest.importorskip(
+    "thumbnailer_jpeg", reason="the compiled JPEG engine is not built: see thumbnailer/native/README.md"
+)
+
+SAMPLES = Path(__file__).parents[2] / "handler" / "demo" / "samples"
+CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
+SHARED = Path("/work/shared/corpus")
+LEAST_SSIM = 0.997
+SIDES = (64, 128, 320)
+LIMIT = 256 << 20
+
+# Files that this engine must leave to libjpeg. Every other JPEG of the corpus is a clean one.
+FALLBACKS = {
+    "codec-corpus-testorig12.jpg": "Unsupported",
+    "imgproxy-test1.arith.jpg": "Unsupported",
+    "jpeg-decoder-fuzz-id_000170-invalid-sos.jpg": "Doubtful",
+    "metadata-extractor-Samsung_GT-I9000_invalid-sos-derived.jpg": "Doubtful",
+    "pillow-hopper_bad_exif.jpg": "Doubtful",
+    "pillow-jpeg_ff00_header.jpg": "Doubtful",
+    "pillow-junk_jpeg_header.jpg": "Doubtful",
+    "pillow-photoshop-200dpi-broken.jpg": "Doubtful",
+    "pillow-pil_sample_cmyk.jpg": "Unsupported",
+    "pillow-truncated_jpeg.jpg": "Doubtful",
+    "recurser-README-as.jpg": "Unsupported",
+    "sharp-Channel_digital_image_CMYK_color.jpg": "Unsupported",
+    "sharp-Channel_digital_image_CMYK_color_no_profile.jpg": "Unsupported",
+    "sharp-corrupt-header.jpg": "Doubtful",
+    "sharp-truncated.jpg": "Doubtful",
+    "thumbor-BlueSquare_truncated.jpg": "Doubtful",
+    "thumbor-cmyk-icc.jpg": "Unsupported",
+    "thumbor-image_invalid.jpg": "Unsupported",
+    "twelvemonkeys-8_ls.jpg": "Unsupported",
+    "twelvemonkeys-broken-sos-before-sof.jpg": "Doubtful",
+}
+
+
+def _corpus() -> Path:
+    return CORPUS if CORPUS.is_dir() else SHARED
+
+
+def _photos() -> list[Path]:
+    files = [*SAMPLES.glob("*.jpg"), *_corpus().glob("*.jpg")]
+    return sorted(file for file in files if file.name not in FALLBACKS)
+
+
+def _fit(size: tuple[int, int], side: int) -> tuple[int, int]:
+    scale = side / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _picture(rendered: tuple[int, int, int, bytes]) -> Image.Image:
+    width, height, channels, pixels = rendered
+    return Image.frombytes("L" if channels == 1 else "RGB", (width, height), pixels)
+
+
+def _jpeg(size: tuple[int, int] = (160, 120), **options: object) -> bytes:
+    rows, columns = np.mgrid[0 : size[1], 0 : size[0]]
+    pixels = np.stack([rows, columns, rows + columns], axis=2) % 256
+    file = BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("file", _photos(), ids=lambda file: file.name)
+def test_photos_look_like_a_whole_decode(file: Path) -> None:
+    """Pixels against Pillow: whole decode, then Lanczos."""
+    with Image.open(file) as opened:
+        whole = opened.convert("L" if opened.mode == "L" else "RGB")
+    sizes = [_fit(whole.size, side) for side in SIDES if side < max(whole.size)]
+    for size in sizes:
+        ours = _picture(native.render(file.read_bytes(), [size], max_bytes=LIMIT)[0][0])
+        theirs = whole.resize(size, Image.Resampling.LANCZOS)
+        score = ssim(*(np.asarray(picture.convert("RGB"), dtype=float) for picture in (ours, theirs)))
+        assert score >= LEAST_SSIM, f"{size}: {score:.4f}"
+
+
+@pytest.mark.parametrize(("name", "kind"), sorted(FALLBACKS.items()))
+def test_other_files_fall_back(name: str, kind: str) -> None:
+    file = _corpus() / name
+    if not file.exists():
+        pytest.skip(f"{name} is not in the corpus")
+    with pytest.raises(native.Fallback) as caught:
+        native.render(file.read_bytes(), [(64, 64)], max_bytes=LIMIT)
+    assert type(caught.value).__name__ == kind
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}], ids=str)
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+@pytest.mark.parametrize("size", [(160, 120), (161, 119), (17, 3), (1, 1)], ids=str)
+def test_full_scale_gives_pillows_pixels(size: tuple[int, int], subsampling: int, options: dict[str, object]) -> None:
+    data = _jpeg(size, subsampling=subsampling, quality=90, **options)
+    ours = np.asarray(_picture(native.render(data, [size], scale=8)[0][0]), dtype=int)
+    theirs = np.asarray(Image.open(BytesIO(data)), dtype=int)
+    difference = np.abs(ours - theirs)
+    assert difference.mean() <= 0.5
+    assert difference.max() <= 4
+
+
+def test_every_buffer_gives_the_same_pixels(tmp_path: Path) -> None:
+    data = _jpeg()
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(b"\0" + data)
+    expected = native.render(data, [(40, 30)])[0]
+    assert native.render(bytearray(data), [(40, 30)])[0] == expected
+    assert native.render(memoryview(data), [(40, 30)])[0] == expected
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as whole,
+        whole[1:] as part,
+    ):
+        assert native.render(part, [(40, 30)])[0] == expected
+
+
+def test_a_buffer_that_changes_meanwhile_is_safe() -> None:
+    data = bytearray(_jpeg((1600, 1200), quality=95))
+    whole = bytes(data)
+
+    def render() -> None:
+        for _ in range(20):
+            with suppress(native.Unsupported, native.Doubtful):
+                native.render(data, [(100, 75)])
+
+    with ThreadPoolExecutor(1) as pool:
+        work = pool.submit(render)
+        seed = 1
+        while not work.done():
+            seed = seed * 1103515245 + 12345 & 0x7FFFFFFF
+            data[seed % len(data)] = seed >> 8 & 255
+            data[:] = whole if seed % 50 == 0 else data
+        work.result()
+
+
+def test_orientation_turns_the_upright_sizes() -> None:
+    data = _jpeg()
+    [plain], _ = native.render(data, [(40, 30)])
+    [turned], _ = native.render(data, [(30, 40)], orientation=6)
+    expected = _picture(plain).transpose(Image.Transpose.ROTATE_270)
+    assert _picture(turned).tobytes() == expected.tobytes()
+
+
+def test_an_area_is_cut_from_the_upright_picture() -> None:
+    data = _jpeg(quality=95)
+    [cut], _ = native.render(data, [(20, 30, (30.0, 20.0, 40.0, 60.0))])
+    with Image.open(BytesIO(data)) as opened:
+        expected = opened.resize((20, 30), Image.Resampling.LANCZOS, box=(30, 20, 70, 80))
+    difference = np.abs(np.asarray(_picture(cut), dtype=int) - np.asarray(expected, dtype=int))
+    assert difference.mean() < 2
+
+
+def test_the_plan_needs_no_decode() -> None:
+    data = _jpeg((4000, 3000), progressive=True)
+    plan = native.plan(data[:2000], [(128, 96)])
+    assert (plan.width, plan.height, plan.progressive, plan.colour, plan.scale) == (4000, 3000, True, "ycbcr", 1)
+    assert plan.bytes < 3 << 20
+    with pytest.raises(native.TooLarge) as caught:
+        native.render(data, [(128, 96)], max_bytes=1 << 20)
+    assert caught.value.args == (plan.bytes,)
+
+
+def test_info_names_the_kind() -> None:
+    info = native.info(_jpeg())
+    assert (info.width, info.height, info.progressive, info.colour, info.scale) == (160, 120, False, "ycbcr", None)
+    assert native.simd() in {"avx2", "sse2", "portable"}
+    assert native.version()
