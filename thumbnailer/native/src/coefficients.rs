@@ -2,7 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::bands::Bands;
-use crate::idct::{flat_pixel, kernel, Block};
+use crate::error::{Error::Doubtful, Result};
+use crate::idct::{flat_pixel, kernel, Block, MAX_DC};
 use crate::layout::{Layout, Plane};
 use crate::scan::sequential::{BlockCoder, Position, Sink};
 use crate::tables::QuantTable;
@@ -106,37 +107,39 @@ impl Dequantiser {
 }
 
 /// Transforms all blocks, row of MCUs by row of MCUs. `low`: missing bits of each coefficient.
-pub fn render(stores: &[Store], layout: &Layout, quant: &[QuantTable], low: &[[u8; 64]], bands: &mut Bands) {
+pub fn render(
+    stores: &[Store], layout: &Layout, quant: &[QuantTable], low: &[[u8; 64]], bands: &mut Bands,
+) -> Result<()> {
     let dequantisers: Vec<Dequantiser> =
         layout.planes.iter().zip(quant).zip(low).map(|((p, q), l)| Dequantiser::new(p, q, l)).collect();
     for mcu_row in 0..layout.mcus_high {
         for (index, plane) in layout.planes.iter().enumerate() {
             for row in 0..plane.v {
                 let first = (mcu_row * plane.v + row) * plane.blocks_wide;
-                render_row(&stores[index], first, plane, &dequantisers[index], bands, index, row);
+                let place = (index, row * plane.down);
+                render_row(&stores[index], first, plane, &dequantisers[index], bands, place)?;
             }
         }
         bands.finish_row();
     }
+    Ok(())
 }
 
 fn render_row(
-    store: &Store,
-    first: usize,
-    plane: &Plane,
-    dequantiser: &Dequantiser,
-    bands: &mut Bands,
-    index: usize,
-    row: usize,
-) {
+    store: &Store, first: usize, plane: &Plane, dequantiser: &Dequantiser, bands: &mut Bands, place: (usize, usize),
+) -> Result<()> {
     let per_block = store.per_block;
     let values = &store.values[first * per_block..(first + plane.blocks_wide) * per_block];
-    let (pixels, stride) = bands.block_row(index, row * plane.down);
+    let is_damaged = |dc: &i16| (i32::from(*dc) * dequantiser.weights[0]).unsigned_abs() > MAX_DC;
+    if values.iter().step_by(per_block).any(is_damaged) {
+        return Err(Doubtful("value out of range"));
+    }
+    let (pixels, stride) = bands.block_row(place.0, place.1);
     if per_block == 1 && plane.across == 1 && plane.down == 1 {
         for (pixel, dc) in pixels.iter_mut().zip(values) {
-            *pixel = flat_pixel((i32::from(*dc) * dequantiser.weights[0]).clamp(-32768, 32767));
+            *pixel = flat_pixel(i32::from(*dc) * dequantiser.weights[0]);
         }
-        return;
+        return Ok(());
     }
     let kernel = kernel(plane.across, plane.down);
     let mut block: Block = [0; 128];
@@ -144,4 +147,5 @@ fn render_row(
         let last = dequantiser.block(values, &mut block);
         kernel(&block, last, &mut pixels[x * plane.across..], stride);
     }
+    Ok(())
 }

@@ -70,10 +70,7 @@ impl Frame {
     }
 
     fn with_components(
-        progressive: bool,
-        width: usize,
-        height: usize,
-        components: Vec<Component>,
+        progressive: bool, width: usize, height: usize, components: Vec<Component>,
     ) -> Result<Frame> {
         let h_max = components.iter().map(|c| c.h).max().unwrap_or(1);
         let v_max = components.iter().map(|c| c.v).max().unwrap_or(1);
@@ -189,11 +186,8 @@ impl ScanHeader {
 }
 
 fn scan_component(pair: &[u8], frame: &Frame) -> Result<ScanComponent> {
-    let index = frame
-        .components
-        .iter()
-        .position(|c| c.id == pair[0])
-        .ok_or(Doubtful("unknown component in the scan"))?;
+    let index =
+        frame.components.iter().position(|c| c.id == pair[0]).ok_or(Doubtful("unknown component in the scan"))?;
     let (dc, ac) = (usize::from(pair[1] >> 4), usize::from(pair[1] & 15));
     if dc > 3 || ac > 3 {
         return Err(Doubtful("number of a Huffman table"));

@@ -34,11 +34,7 @@ pub struct Plan {
 impl Plan {
     /// Plans a request. `scan` is the first one; `size` the length of the file.
     pub fn new(
-        frame: &Frame,
-        scan: &ScanHeader,
-        size: usize,
-        request: &Request,
-        colour: ColourModel,
+        frame: &Frame, scan: &ScanHeader, size: usize, request: &Request, colour: ColourModel,
     ) -> Result<Plan> {
         let targets = request.stored(frame.width, frame.height)?;
         let scale = request.choose_scale(&targets)?;

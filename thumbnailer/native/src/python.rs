@@ -15,18 +15,8 @@ use crate::{Error, Frame, Plan, Rendered};
 
 create_exception!(thumbnailer_jpeg, Fallback, PyException, "Another decoder must take the file.");
 create_exception!(thumbnailer_jpeg, Unsupported, Fallback, "A kind of file or request for another decoder.");
-create_exception!(
-    thumbnailer_jpeg,
-    Doubtful,
-    Fallback,
-    "Damage, or what another decoder may judge differently."
-);
-create_exception!(
-    thumbnailer_jpeg,
-    TooLarge,
-    Fallback,
-    "Needs more memory than allowed; args[0] is in bytes."
-);
+create_exception!(thumbnailer_jpeg, Doubtful, Fallback, "Damage, or what another decoder may judge differently.");
+create_exception!(thumbnailer_jpeg, TooLarge, Fallback, "Needs more memory than allowed; args[0] is in bytes.");
 create_exception!(thumbnailer_jpeg, Internal, Fallback, "A bug in this module; args[0] is the message.");
 
 /// Upright width and height, and in the second form the part of the upright picture that is shown: left, top,
@@ -117,17 +107,12 @@ fn info(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Info> {
 #[pyfunction]
 #[pyo3(signature = (data, targets, orientation=1, scale=None, max_bytes=usize::MAX))]
 fn plan(
-    py: Python<'_>,
-    data: &Bound<'_, PyAny>,
-    targets: Vec<TargetTuple>,
-    orientation: u8,
-    scale: Option<usize>,
+    py: Python<'_>, data: &Bound<'_, PyAny>, targets: Vec<TargetTuple>, orientation: u8, scale: Option<usize>,
     max_bytes: usize,
 ) -> PyResult<Info> {
     let buffer = Buffer::new(data)?;
     let request = request(targets, orientation, scale, max_bytes);
-    let ((frame, colour), plan) =
-        guarded(py, || Ok((crate::info(&buffer)?, crate::plan(&buffer, &request)?)))?;
+    let ((frame, colour), plan) = guarded(py, || Ok((crate::info(&buffer)?, crate::plan(&buffer, &request)?)))?;
     Ok(Info::new(&frame, colour, Some(&plan)))
 }
 
@@ -135,11 +120,7 @@ fn plan(
 #[pyfunction]
 #[pyo3(signature = (data, targets, orientation=1, scale=None, max_bytes=usize::MAX))]
 fn render(
-    py: Python<'_>,
-    data: &Bound<'_, PyAny>,
-    targets: Vec<TargetTuple>,
-    orientation: u8,
-    scale: Option<usize>,
+    py: Python<'_>, data: &Bound<'_, PyAny>, targets: Vec<TargetTuple>, orientation: u8, scale: Option<usize>,
     max_bytes: usize,
 ) -> PyResult<(Vec<PictureTuple>, Info)> {
     let buffer = Buffer::new(data)?;

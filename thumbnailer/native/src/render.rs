@@ -143,8 +143,7 @@ impl<'a> Decoder<'a> {
     fn transform(&mut self, stores: &[Store], progress: &Progress) -> Result<()> {
         let quant: Option<Vec<QuantTable>> = self.quant.iter().copied().collect();
         let quant = quant.ok_or(Doubtful("missing scans"))?;
-        coefficients::render(stores, self.layout, &quant, &progress.missing(), &mut self.bands);
-        Ok(())
+        coefficients::render(stores, self.layout, &quant, &progress.missing(), &mut self.bands)
     }
 
     /// Decodes or skips a scan. Returns the position of the marker behind the scan.
@@ -216,11 +215,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn extent(&self, scan: &ScanHeader) -> Extent {
-        Extent {
-            position: self.walker.position,
-            grid: scan.grid(self.frame),
-            restart: self.walker.tables.restart,
-        }
+        Extent { position: self.walker.position, grid: scan.grid(self.frame), restart: self.walker.tables.restart }
     }
 
     fn latch_quant(&mut self, scan: &ScanHeader) -> Result<()> {
@@ -253,11 +248,7 @@ impl<'a> Decoder<'a> {
 }
 
 fn sequential_scan<'a, S: Sink>(
-    reader: &mut Reader<'a>,
-    source: &dyn Source,
-    extent: &Extent,
-    coders: &[BlockCoder],
-    sink: &mut S,
+    reader: &mut Reader<'a>, source: &dyn Source, extent: &Extent, coders: &[BlockCoder], sink: &mut S,
 ) -> Result<usize> {
     intervals(reader, source, extent, |reader, bits, interval| {
         sequential::decode(reader, bits, interval, coders, sink)

@@ -153,8 +153,11 @@ impl<'a> Walker<'a> {
 
     fn application(&mut self, marker: u8) -> Result<()> {
         let payload = self.payload()?;
-        if marker == APP0 && payload.starts_with(b"JFIF\0") {
+        if marker == APP0 && payload.starts_with(b"JFIF\0") && payload.len() >= 14 {
             self.jfif = true;
+            if payload[5] != 1 {
+                return Err(Doubtful("version of JFIF"));
+            }
         }
         if marker == APP14 && payload.starts_with(b"Adobe") && payload.len() >= 12 {
             self.adobe = Some(payload[11]);

@@ -87,13 +87,7 @@ fn repeat(samples: &[u8], times: usize, row: &mut [u8]) {
 /// libjpeg's triangle filter: 3/4 of the nearest sample, 1/4 of the next nearest, in each direction that is
 /// halved. `odd`: the row is an odd one. `sums` has the length of the samples.
 #[inline(always)]
-pub fn triangle(
-    (near, far): (&[u8], &[u8]),
-    (h, v): (bool, bool),
-    odd: usize,
-    sums: &mut [i16],
-    row: &mut [u8],
-) {
+pub fn triangle((near, far): (&[u8], &[u8]), (h, v): (bool, bool), odd: usize, sums: &mut [i16], row: &mut [u8]) {
     let count = near.len().min(far.len()).min(sums.len());
     let (near, far, sums) = (&near[..count], &far[..count], &mut sums[..count]);
     for ((sum, near), far) in sums.iter_mut().zip(near).zip(far) {

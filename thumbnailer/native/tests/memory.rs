@@ -39,9 +39,7 @@ fn the_plan_covers_the_peak() {
         scans.extend((0..3).map(|c| scan(&[c], (1, 63), 0, 0)));
         for file in [plain.bytes(), plain.clone().progressive(scans).bytes()] {
             for scale in [1, 2, 3, 4, 5, 6, 8] {
-                for sizes in
-                    [vec![(1, 1)], vec![(300, 200), (120, 80)], vec![(1000, 800), (20, 20), (1, 400)]]
-                {
+                for sizes in [vec![(1, 1)], vec![(300, 200), (120, 80)], vec![(1000, 800), (20, 20), (1, 400)]] {
                     check(&file, scale, &sizes);
                 }
             }
@@ -51,8 +49,7 @@ fn the_plan_covers_the_peak() {
 
 fn check(file: &[u8], scale: usize, sizes: &[(usize, usize)]) {
     let targets = sizes.iter().map(|(width, height)| Target { width: *width, height: *height, area: None });
-    let request =
-        Request { targets: targets.collect(), orientation: 6, scale: Some(scale), max_bytes: 1 << 28 };
+    let request = Request { targets: targets.collect(), orientation: 6, scale: Some(scale), max_bytes: 1 << 28 };
     let before = NOW.load(Relaxed);
     PEAK.store(before, Relaxed);
     let Ok(rendered) = render(&file, &request) else { return };

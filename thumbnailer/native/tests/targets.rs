@@ -86,8 +86,7 @@ fn targets_of_a_set_are_near_single_ones() {
     for (target, picture) in targets.into_iter().zip(set) {
         let single = one(&file, target, 1, Some(8));
         assert_eq!((picture.width, picture.height), (target.width, target.height));
-        let sum: u32 =
-            single.pixels.iter().zip(&picture.pixels).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+        let sum: u32 = single.pixels.iter().zip(&picture.pixels).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
         let mean = f64::from(sum) / single.pixels.len() as f64;
         assert!(mean < 4.0, "{target:?}: {mean}");
     }
@@ -107,9 +106,7 @@ fn a_flat_picture_stays_flat() {
 #[test]
 fn the_scale_leaves_almost_two_pixels_for_each() {
     let file = Jpeg::new(1024, 1024, &[(1, 1, 1)], 1).bytes();
-    for (width, scale) in
-        [(64, 1), (65, 1), (66, 2), (131, 2), (132, 3), (260, 4), (320, 5), (393, 6), (400, 8)]
-    {
+    for (width, scale) in [(64, 1), (65, 1), (66, 2), (131, 2), (132, 3), (260, 4), (320, 5), (393, 6), (400, 8)] {
         let request = Request {
             targets: vec![Target { width, height: width, area: None }],
             orientation: 1,

@@ -122,11 +122,7 @@ fn transform<const W: usize, const H: usize, const LOW: bool>(block: &Block, out
 #[inline]
 #[target_feature(enable = "sse2")]
 fn horizontal<const W: usize, const LOW: bool>(
-    columns: &[__m128i; 8],
-    rows: usize,
-    out: &mut [u8],
-    at: usize,
-    stride: usize,
+    columns: &[__m128i; 8], rows: usize, out: &mut [u8], at: usize, stride: usize,
 ) {
     let zero = _mm_setzero_si128();
     let mut x = *columns;

@@ -62,6 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::needless_range_loop)] // The formula names the indices.
     fn basis_is_the_cosine() {
         for n in 1..=POINTS {
             for y in 0..n {

@@ -24,6 +24,10 @@ pub const ROUND_2: i32 = (1 << (DROP_2 - 1)) + (128 << DROP_2);
 /// Blocks without coefficients beyond this zigzag index have 4 x 4 low coefficients at most.
 pub const LOW_LAST: u32 = 9;
 
+/// A dequantised DC beyond this is damage: samples of 8 bits stay within 1024 and half a quantisation step.
+/// libjpeg's samples wrap around beyond 4096, so that the decoders would differ.
+pub const MAX_DC: u32 = 2048;
+
 /// The pixel of a block with one coefficient.
 #[inline(always)]
 pub fn flat_pixel(dc: i32) -> u8 {

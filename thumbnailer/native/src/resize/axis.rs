@@ -131,8 +131,7 @@ fn lanczos(span: &Span, out: usize, values: &mut Vec<f64>) -> usize {
     let first = ((centre - support + 0.5).max(0.0) as usize).min(span.samples - 1);
     let end = ((centre + support + 0.5) as usize).clamp(first + 1, span.samples);
     let offset = (first as f64 - centre + 0.5) / stretch;
-    let (mut wave, mut window) =
-        (Rotation::new(offset, stretch), Rotation::new(offset / LOBES, stretch * LOBES));
+    let (mut wave, mut window) = (Rotation::new(offset, stretch), Rotation::new(offset / LOBES, stretch * LOBES));
     values.clear();
     for i in 0..end - first {
         let t = offset + i as f64 / stretch;

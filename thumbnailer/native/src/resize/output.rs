@@ -67,9 +67,7 @@ impl Output {
             2 | 3 => {
                 let row = &mut self.pixels[row * size..(row + 1) * size];
                 let pixels = row.chunks_exact_mut(self.channels).rev();
-                pixels
-                    .zip(self.line.chunks_exact(self.channels))
-                    .for_each(|(to, from)| to.copy_from_slice(from));
+                pixels.zip(self.line.chunks_exact(self.channels)).for_each(|(to, from)| to.copy_from_slice(from));
             }
             _ => self.place_column(y),
         }

@@ -73,8 +73,7 @@ impl Area {
             8 => (bottom, self.left),
             _ => (self.left, self.top),
         };
-        let (width, height) =
-            if orientation > 4 { (self.height, self.width) } else { (self.width, self.height) };
+        let (width, height) = if orientation > 4 { (self.height, self.width) } else { (self.width, self.height) };
         Area { left, top, width, height }
     }
 }
@@ -104,8 +103,7 @@ impl Request {
         if !area.is_inside(upright_width, upright_height) {
             return Err(Unsupported("area of a target"));
         }
-        let (width, height) =
-            if turned { (target.height, target.width) } else { (target.width, target.height) };
+        let (width, height) = if turned { (target.height, target.width) } else { (target.width, target.height) };
         Ok(Stored { width, height, area: area.stored(self.orientation, upright_width, upright_height) })
     }
 

@@ -29,9 +29,7 @@ pub struct Extent {
 
 /// Decodes the intervals of a scan one by one. Returns the position of the marker behind the scan.
 pub fn intervals<'a>(
-    reader: &mut Reader<'a>,
-    source: &dyn Source,
-    extent: &Extent,
+    reader: &mut Reader<'a>, source: &dyn Source, extent: &Extent,
     mut decode: impl FnMut(&mut Reader<'a>, Bits, &Interval) -> Result<Bits>,
 ) -> Result<usize> {
     let (wide, high) = extent.grid;

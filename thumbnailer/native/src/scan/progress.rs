@@ -30,12 +30,7 @@ pub fn band(first: u32, last: u32) -> u64 {
 impl Progress {
     pub fn new(layout: &Layout) -> Progress {
         let planes = layout.planes.len();
-        Progress {
-            low: vec![[NEVER; 64]; planes],
-            decoded: vec![[0; 64]; planes],
-            scans: 0,
-            scale: layout.scale,
-        }
+        Progress { low: vec![[NEVER; 64]; planes], decoded: vec![[0; 64]; planes], scans: 0, scale: layout.scale }
     }
 
     /// Records a scan. Fails if the scan does not continue the earlier ones.

@@ -9,6 +9,7 @@ use crate::bits::{Bits, Buffer};
 use crate::coefficients::Store;
 use crate::error::{Error::Doubtful, Result};
 use crate::huffman::{AcTable, Code, DcTable, AC_BITS, AC_END, AC_PARTIAL};
+use crate::idct::MAX_DC;
 use crate::layout::Plane;
 use crate::reader::Reader;
 
@@ -27,11 +28,7 @@ pub struct DcComponent {
 /// Calls `block(store, component, index of the block, prediction)` for the blocks of each MCU.
 #[inline(always)]
 fn each_dc_block(
-    reader: &mut Reader,
-    bits: Bits,
-    interval: &Interval,
-    components: &[DcComponent],
-    stores: &mut [Store],
+    reader: &mut Reader, bits: Bits, interval: &Interval, components: &[DcComponent], stores: &mut [Store],
     mut visit: impl FnMut(&Buffer, Bits, &mut Store, &DcComponent, usize, &mut i32) -> Bits,
 ) -> Result<Bits> {
     let mut bits = bits;
@@ -62,25 +59,21 @@ fn each_dc_block(
 
 /// First DC scan (G.1.2.1): differences, shifted.
 pub fn dc_first(
-    reader: &mut Reader,
-    bits: Bits,
-    interval: &Interval,
-    components: &[DcComponent],
-    low: u32,
+    reader: &mut Reader, bits: Bits, interval: &Interval, components: &[DcComponent], low: u32,
     stores: &mut [Store],
 ) -> Result<Bits> {
     let mut bad = false;
-    let bits =
-        each_dc_block(reader, bits, interval, components, stores, |buffer, bits, store, c, at, sum| {
-            let mut bits = bits;
-            if let Some((table, code)) = &c.tables {
-                *sum = sum.wrapping_add(dc_difference(buffer, &mut bits, table, code, &mut bad));
-            }
-            if let Some(value) = store.values.get_mut(at * store.per_block) {
-                *value = (*sum << low) as i16;
-            }
-            bits
-        })?;
+    let bits = each_dc_block(reader, bits, interval, components, stores, |buffer, bits, store, c, at, sum| {
+        let mut bits = bits;
+        if let Some((table, code)) = &c.tables {
+            *sum = sum.wrapping_add(dc_difference(buffer, &mut bits, table, code, &mut bad));
+        }
+        if let Some(value) = store.values.get_mut(at * store.per_block) {
+            *value = (*sum << low) as i16;
+            bad |= sum.unsigned_abs() > MAX_DC >> low;
+        }
+        bits
+    })?;
     if bad {
         return Err(BAD_CODE);
     }
@@ -89,11 +82,7 @@ pub fn dc_first(
 
 /// Refinement of DC (G.1.2.1): one bit a block.
 pub fn dc_refine(
-    reader: &mut Reader,
-    bits: Bits,
-    interval: &Interval,
-    components: &[DcComponent],
-    low: u32,
+    reader: &mut Reader, bits: Bits, interval: &Interval, components: &[DcComponent], low: u32,
     stores: &mut [Store],
 ) -> Result<Bits> {
     each_dc_block(reader, bits, interval, components, stores, |buffer, bits, store, _, at, _| {
@@ -161,11 +150,7 @@ impl Grid {
 
 /// First AC scan of a band (G.1.2.2).
 pub fn ac_first(
-    reader: &mut Reader,
-    bits: Bits,
-    interval: &Interval,
-    scan: &AcScan,
-    store: &mut Store,
+    reader: &mut Reader, bits: Bits, interval: &Interval, scan: &AcScan, store: &mut Store,
 ) -> Result<Bits> {
     let mut bits = bits;
     let mut grid = Grid::new(interval);
@@ -192,13 +177,7 @@ pub fn ac_first(
 
 /// Decodes a block. Returns the number of further blocks without coefficients.
 #[inline(always)]
-fn first_block(
-    buffer: &Buffer,
-    bits: &mut Bits,
-    scan: &AcScan,
-    store: &mut Store,
-    index: usize,
-) -> Result<u32> {
+fn first_block(buffer: &Buffer, bits: &mut Bits, scan: &AcScan, store: &mut Store, index: usize) -> Result<u32> {
     let start = index * store.per_block;
     let Some(values) = store.values.get_mut(start..start + store.per_block) else {
         return Err(Doubtful("block outside the picture"));
@@ -263,11 +242,7 @@ fn first_symbol(buffer: &Buffer, bits: &mut Bits, scan: &AcScan) -> Result<Coded
 
 /// Refinement of a band (G.1.2.3).
 pub fn ac_refine(
-    reader: &mut Reader,
-    bits: Bits,
-    interval: &Interval,
-    scan: &AcScan,
-    store: &mut Store,
+    reader: &mut Reader, bits: Bits, interval: &Interval, scan: &AcScan, store: &mut Store,
 ) -> Result<Bits> {
     let mut bits = bits;
     let mut grid = Grid::new(interval);

@@ -7,7 +7,7 @@ use super::{dc_difference, Interval};
 use crate::bits::{Bits, Buffer};
 use crate::error::{Error::Doubtful, Result};
 use crate::huffman::{AcTable, Code, DcTable, SkipTable, AC_BITS, AC_END, AC_PARTIAL, SKIP_BITS};
-use crate::idct::{flat_pixel, Block};
+use crate::idct::{flat_pixel, Block, MAX_DC};
 use crate::layout::Plane;
 use crate::reader::Reader;
 use crate::tables::QuantTable;
@@ -61,11 +61,7 @@ pub struct CoderTables {
 impl BlockCoder {
     /// `quant` is None if coefficients are stored and dequantised later.
     pub fn new(
-        index: usize,
-        plane: &Plane,
-        interleaved: bool,
-        quant: Option<&QuantTable>,
-        tables: CoderTables,
+        index: usize, plane: &Plane, interleaved: bool, quant: Option<&QuantTable>, tables: CoderTables,
     ) -> BlockCoder {
         let weight = |k: usize| quant.map_or(1, |table| u32::from(table[k]));
         BlockCoder {
@@ -93,7 +89,9 @@ impl BlockCoder {
     fn dc(&self, buffer: &Buffer, bits: &mut Bits, prediction: &mut i32, bad: &mut bool) -> i32 {
         let difference = dc_difference(buffer, bits, &self.dc, &self.dc_code, bad);
         *prediction = prediction.wrapping_add(difference);
-        i32::from(*prediction as i16) * self.dc_weight
+        let dc = prediction.wrapping_mul(self.dc_weight);
+        *bad |= dc.unsigned_abs() > MAX_DC;
+        dc
     }
 
     #[inline(always)]
@@ -104,11 +102,7 @@ impl BlockCoder {
 }
 
 pub fn decode<S: Sink>(
-    reader: &mut Reader,
-    bits: Bits,
-    interval: &Interval,
-    coders: &[BlockCoder],
-    sink: &mut S,
+    reader: &mut Reader, bits: Bits, interval: &Interval, coders: &[BlockCoder], sink: &mut S,
 ) -> Result<Bits> {
     let mut bits = bits;
     let mut predictions = [0i32; 4];
@@ -134,7 +128,7 @@ pub fn decode<S: Sink>(
         }
     }
     if bad {
-        return Err(Doubtful("invalid Huffman code"));
+        return Err(Doubtful("invalid Huffman code or value"));
     }
     Ok(bits)
 }
@@ -143,14 +137,8 @@ pub fn decode<S: Sink>(
 #[allow(clippy::too_many_arguments)] // The hot loop: values in registers.
 #[inline(always)]
 fn mcu<S: Sink>(
-    buffer: &Buffer,
-    bits: Bits,
-    coder: &BlockCoder,
-    prediction: &mut i32,
-    (x, y): (usize, usize),
-    block: &mut Block,
-    sink: &mut S,
-    bad: &mut bool,
+    buffer: &Buffer, bits: Bits, coder: &BlockCoder, prediction: &mut i32, (x, y): (usize, usize),
+    block: &mut Block, sink: &mut S, bad: &mut bool,
 ) -> Bits {
     let mut bits = bits;
     for row in 0..coder.v {
@@ -200,13 +188,7 @@ fn ac(buffer: &Buffer, bits: Bits, coder: &BlockCoder, block: &mut Block, bad: &
 /// Decodes up to the last needed coefficient. Returns the next zigzag index (64 or more at the end of the
 /// block) and the index of the last coefficient that is stored, or 0.
 #[inline(always)]
-fn low_ac(
-    buffer: &Buffer,
-    bits: Bits,
-    coder: &BlockCoder,
-    block: &mut Block,
-    bad: &mut bool,
-) -> (Bits, u32, u32) {
+fn low_ac(buffer: &Buffer, bits: Bits, coder: &BlockCoder, block: &mut Block, bad: &mut bool) -> (Bits, u32, u32) {
     let mut bits = bits;
     let (mut k, mut last) = (1, 0);
     let needed = coder.last;

@@ -326,7 +326,7 @@ impl Writer<'_> {
         let magnitude = |k: usize| block[k].unsigned_abs() >> scan.low;
         let last_new = (scan.band.0..=scan.band.1).rev().find(|k| magnitude(*k) == 1).unwrap_or(0);
         let (mut run, mut corrections) = (0, vec![]);
-        for k in scan.band.0..=scan.band.1 {
+        for (k, coefficient) in block.iter().enumerate().take(scan.band.1 + 1).skip(scan.band.0) {
             let value = magnitude(k);
             if value == 0 {
                 run += 1;
@@ -344,7 +344,7 @@ impl Writer<'_> {
             }
             self.flush_run(pending);
             self.symbol(1, run << 4 | 1);
-            self.put(u32::from(block[k] > 0), 1);
+            self.put(u32::from(*coefficient > 0), 1);
             self.bits.append(&mut corrections);
             run = 0;
         }
@@ -356,7 +356,7 @@ impl Writer<'_> {
 
     /// Pads with ones and stuffs.
     fn flush(&mut self, out: &mut Vec<u8>) {
-        while self.bits.len() % 8 != 0 {
+        while !self.bits.len().is_multiple_of(8) {
             self.bits.push(1);
         }
         for byte in self.bits.chunks(8) {
