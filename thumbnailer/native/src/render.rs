@@ -168,9 +168,9 @@ impl<'a> Decoder<'a> {
         let extent = self.extent(scan);
         intervals(&mut self.reader, self.source, &extent, |reader, bits, interval| {
             if scan.high == 0 {
-                progressive::dc_first(reader, bits, interval, &components, scan.low, stores)
+                progressive::dc::<true>(reader, bits, interval, &components, scan.low, stores)
             } else {
-                progressive::dc_refine(reader, bits, interval, &components, scan.low, stores)
+                progressive::dc::<false>(reader, bits, interval, &components, scan.low, stores)
             }
         })
     }

@@ -1,7 +1,6 @@
 //! Rows of subsampled components at the width of the picture.
 #![forbid(unsafe_code)]
 
-use crate::audited;
 use crate::bands::Band;
 use crate::layout::{Layout, Plane, Stretch};
 
@@ -54,7 +53,7 @@ impl Upsampler {
                 Stretch::Triangle { h, v } => {
                     let (near, far) = triangle_rows(y, v);
                     let rows = (band.row(near), band.row(far));
-                    audited::triangle(rows, (h, v), y & 1, &mut plane.sums, &mut plane.row);
+                    triangle(rows, (h, v), y & 1, &mut plane.sums, &mut plane.row);
                 }
             }
         }

@@ -18,10 +18,10 @@ mod vectors;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use crate::colour;
 use crate::idct::{portable, Kernel};
 use crate::resize::axis::Axis;
 use crate::resize::rows::{self as plain, Ring};
-use crate::{colour, upsample};
 
 static PORTABLE: AtomicBool = AtomicBool::new(false);
 
@@ -80,14 +80,6 @@ dispatch!(vertical, plain::vertical, (ring: Ring, first: usize, weights: &[i16],
 dispatch!(horizontal, plain::horizontal, (columns: &[i16], axis: &Axis, out: &mut [i16]));
 dispatch!(ycbcr_rows, colour::ycbcr_rows, (ycbcr: [&[u8]; 3], rgb: [&mut [i16]; 3]));
 dispatch!(pack_row, colour::pack_row, (rows: [&[i16]; 3], pixels: &mut [u8]));
-dispatch!(widen_row, colour::widen_row, (bytes: &[u8], row: &mut [i16]));
-dispatch!(narrow_row, colour::narrow_row, (row: &[i16], bytes: &mut [u8]));
-dispatch!(lift_row, colour::lift_row, (row: &[i16], samples: &mut [i16]));
-dispatch!(
-    triangle,
-    upsample::triangle,
-    (rows: (&[u8], &[u8]), halves: (bool, bool), odd: usize, sums: &mut [i16], row: &mut [u8])
-);
 dispatch!(
     /// Rows and columns must be multiples of 8.
     transpose,

@@ -1,8 +1,7 @@
 //! Rows and columns with AVX2, 16 samples at a time.
 //!
 //! The compiler does not make `pmulhrsw` of plain code, which is the reason for this file: without it a set
-//! of large targets takes 2.3 times as long. Functions that the compiler vectorises by itself are only
-//! compiled again for AVX2.
+//! of large targets takes 2.3 times as long.
 #![forbid(unsafe_code)]
 
 use std::arch::x86_64::*;
@@ -12,7 +11,6 @@ use super::vectors::{bytes16, load8, to_bytes16, to_words16, to_words8, words16}
 use crate::colour::{self, BLUE_CB, GREEN_CB, GREEN_CR, RED_CR};
 use crate::resize::axis::Axis;
 use crate::resize::rows::{Ring, COLUMNS, GROUP};
-use crate::upsample;
 
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -164,24 +162,4 @@ pub fn transpose(samples: &[i16], stride: usize, out: &mut [i16], out_stride: us
             }
         }
     }
-}
-
-#[target_feature(enable = "avx2")]
-pub fn widen_row(bytes: &[u8], row: &mut [i16]) {
-    colour::widen_row(bytes, row);
-}
-
-#[target_feature(enable = "avx2")]
-pub fn narrow_row(row: &[i16], bytes: &mut [u8]) {
-    colour::narrow_row(row, bytes);
-}
-
-#[target_feature(enable = "avx2")]
-pub fn lift_row(row: &[i16], samples: &mut [i16]) {
-    colour::lift_row(row, samples);
-}
-
-#[target_feature(enable = "avx2")]
-pub fn triangle(rows: (&[u8], &[u8]), halves: (bool, bool), odd: usize, sums: &mut [i16], row: &mut [u8]) {
-    upsample::triangle(rows, halves, odd, sums, row);
 }

@@ -13,8 +13,8 @@ use self::axis::{Axis, Span};
 use self::output::Output;
 use self::request::Stored;
 use self::rows::{Ring, COLUMNS, GROUP};
-use crate::audited;
 use crate::frame::ColourModel;
+use crate::{audited, colour};
 
 /// A target is made from a larger one that is at least this many times as large.
 const CASCADE: usize = 2;
@@ -151,16 +151,16 @@ impl Resizer {
     }
 
     /// Takes the next row of the decoded picture, given by components.
-    pub fn push(&mut self, rows: &[&[u8]], colour: ColourModel) {
+    pub fn push(&mut self, rows: &[&[u8]], model: ColourModel) {
         let width = self.root.width;
-        match (colour, rows) {
+        match (model, rows) {
             (ColourModel::YCbCr, [y, cb, cr]) => {
                 let rgb = self.root.three_slots();
                 audited::ycbcr_rows([&y[..width], &cb[..width], &cr[..width]], rgb);
             }
             _ => {
                 for (channel, row) in rows.iter().enumerate() {
-                    audited::widen_row(&row[..width], self.root.slot(channel));
+                    colour::widen_row(&row[..width], self.root.slot(channel));
                 }
             }
         }
@@ -258,7 +258,7 @@ impl Branch {
             outputs[self.target].push(&rows[..channels]);
             if let Some(child) = &mut self.child {
                 for (channel, row) in rows[..channels].iter().enumerate() {
-                    audited::lift_row(row, child.slot(channel));
+                    colour::lift_row(row, child.slot(channel));
                 }
                 child.advance(outputs);
             }

@@ -1,7 +1,7 @@
 //! The pixels of a target, turned upright while they are written.
 #![forbid(unsafe_code)]
 
-use crate::audited;
+use crate::{audited, colour};
 
 pub struct Output {
     /// Size in the file's orientation.
@@ -51,7 +51,7 @@ impl Output {
         }
         match *rows {
             [a, b, c] => audited::pack_row([a, b, c], &mut self.line),
-            [grey] => audited::narrow_row(grey, &mut self.line),
+            [grey] => colour::narrow_row(grey, &mut self.line),
             _ => {}
         }
         self.place(self.next);

@@ -25,15 +25,15 @@ pub struct DcComponent {
     pub tables: Option<(Rc<DcTable>, Rc<Code>)>,
 }
 
-/// Calls `block(store, component, index of the block, prediction)` for the blocks of each MCU.
-#[inline(always)]
-fn each_dc_block(
-    reader: &mut Reader, bits: Bits, interval: &Interval, components: &[DcComponent], stores: &mut [Store],
-    mut visit: impl FnMut(&Buffer, Bits, &mut Store, &DcComponent, usize, &mut i32) -> Bits,
+/// A DC scan (G.1.2.1). `FIRST`: shifted differences; otherwise one more bit of each value.
+pub fn dc<const FIRST: bool>(
+    reader: &mut Reader, bits: Bits, interval: &Interval, components: &[DcComponent], low: u32,
+    stores: &mut [Store],
 ) -> Result<Bits> {
     let mut bits = bits;
     let mut predictions = [0i32; 4];
-    let (mut x, mut y) = (interval.first % interval.wide, interval.first / interval.wide);
+    let mut grid = Grid::new(interval);
+    let mut bad = false;
     for _ in 0..interval.count {
         if reader.is_low(&bits) {
             bits = reader.more(bits)?;
@@ -42,57 +42,43 @@ fn each_dc_block(
         for (component, prediction) in components.iter().zip(&mut predictions) {
             let store = &mut stores[component.index];
             for row in 0..component.v {
-                let first = (y * component.v + row) * store.blocks_wide + x * component.h;
-                for block in first..first + component.h {
-                    bits = visit(buffer, bits, store, component, block, prediction);
+                for value in component.row(store, &grid, row) {
+                    if FIRST {
+                        let sum = prediction.wrapping_add(component.difference(buffer, &mut bits, &mut bad));
+                        *prediction = sum;
+                        bad |= sum.unsigned_abs() > MAX_DC >> low;
+                        *value = (sum << low) as i16;
+                    } else {
+                        bits.refill(buffer);
+                        *value |= (bits.take(1) as i16) << low;
+                    }
                 }
             }
         }
-        x += 1;
-        if x == interval.wide {
-            x = 0;
-            y += 1;
-        }
+        grid.step();
     }
-    Ok(bits)
-}
-
-/// First DC scan (G.1.2.1): differences, shifted.
-pub fn dc_first(
-    reader: &mut Reader, bits: Bits, interval: &Interval, components: &[DcComponent], low: u32,
-    stores: &mut [Store],
-) -> Result<Bits> {
-    let mut bad = false;
-    let bits = each_dc_block(reader, bits, interval, components, stores, |buffer, bits, store, c, at, sum| {
-        let mut bits = bits;
-        if let Some((table, code)) = &c.tables {
-            *sum = sum.wrapping_add(dc_difference(buffer, &mut bits, table, code, &mut bad));
-        }
-        if let Some(value) = store.values.get_mut(at * store.per_block) {
-            *value = (*sum << low) as i16;
-            bad |= sum.unsigned_abs() > MAX_DC >> low;
-        }
-        bits
-    })?;
     if bad {
         return Err(BAD_CODE);
     }
     Ok(bits)
 }
 
-/// Refinement of DC (G.1.2.1): one bit a block.
-pub fn dc_refine(
-    reader: &mut Reader, bits: Bits, interval: &Interval, components: &[DcComponent], low: u32,
-    stores: &mut [Store],
-) -> Result<Bits> {
-    each_dc_block(reader, bits, interval, components, stores, |buffer, bits, store, _, at, _| {
-        let mut bits = bits;
-        bits.refill(buffer);
-        if let Some(value) = store.values.get_mut(at * store.per_block) {
-            *value |= (bits.take(1) as i16) << low;
+impl DcComponent {
+    /// DC of the blocks in a row of an MCU.
+    #[inline(always)]
+    fn row<'a>(&self, store: &'a mut Store, grid: &Grid, row: usize) -> impl Iterator<Item = &'a mut i16> {
+        let first = (grid.y * self.v + row) * store.blocks_wide + grid.x * self.h;
+        let blocks = store.values.get_mut(first * store.per_block..).unwrap_or_default();
+        blocks.iter_mut().step_by(store.per_block).take(self.h)
+    }
+
+    #[inline(always)]
+    fn difference(&self, buffer: &Buffer, bits: &mut Bits, bad: &mut bool) -> i32 {
+        match &self.tables {
+            Some((table, code)) => dc_difference(buffer, bits, table, code, bad),
+            None => 0,
         }
-        bits
-    })
+    }
 }
 
 /// An AC scan of one component.
@@ -117,7 +103,7 @@ impl AcScan<'_> {
     }
 }
 
-/// Walks the blocks of an interval. `EOBRUN` is handled by the caller's closure.
+/// Walks the MCUs of an interval.
 struct Grid {
     x: usize,
     y: usize,
