@@ -21,7 +21,7 @@ const BLOCK_SLACK: usize = 4096;
 pub struct Plan {
     /// N of N/8.
     pub scale: usize,
-    /// Bytes that the work allocates at most, the pixels of the targets included.
+    /// Bytes that are allocated at any time at most, the pixels of the targets included.
     pub bytes: usize,
     pub layout: Layout,
     pub targets: Vec<Stored>,
@@ -64,7 +64,14 @@ impl Plan {
             0
         };
         let resize = resize::bytes(&self.steps, &self.input, self.input.channels);
-        TABLE_BYTES + READER_BYTES + Bands::bytes(&self.layout) + stores + resize
+        let work = TABLE_BYTES + READER_BYTES + Bands::bytes(&self.layout) + stores + resize;
+        work.max(self.copy_bytes())
+    }
+
+    /// All pictures, and a copy of the largest one: Python takes them one by one after the work.
+    fn copy_bytes(&self) -> usize {
+        let sizes = || self.targets.iter().map(|t| t.width * t.height * self.input.channels);
+        sizes().sum::<usize>() + sizes().max().unwrap_or(0)
     }
 }
 
