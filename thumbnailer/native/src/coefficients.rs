@@ -2,10 +2,11 @@
 #![forbid(unsafe_code)]
 
 use crate::bands::Bands;
-use crate::error::{Error::Doubtful, Result};
-use crate::idct::{flat_pixel, kernel, Block, MAX_DC};
+use crate::error::Result;
+use crate::idct::{flat_pixel, kernel, Block};
 use crate::layout::{Layout, Plane};
 use crate::scan::sequential::{BlockCoder, Position, Sink};
+use crate::scan::Damage;
 use crate::tables::QuantTable;
 
 /// Blocks of one component.
@@ -82,11 +83,12 @@ impl Dequantiser {
     }
 
     /// Returns an upper bound of the zigzag index of the last coefficient that is set: 0 or 63.
-    fn block(&self, values: &[i16], block: &mut Block) -> u32 {
+    fn block(&self, values: &[i16], block: &mut Block, damage: &mut Damage) -> u32 {
         let mut set = 0;
         for (i, value) in values.iter().enumerate() {
             let value = i32::from(*value);
             let full = if self.any_missing { self.middle(value, i) } else { value * self.weights[i] };
+            damage.see(full);
             block[i] = full as i16;
             if i > 0 {
                 set |= full;
@@ -102,7 +104,7 @@ impl Dequantiser {
     /// The middle of the interval that the missing bits leave open.
     fn middle(&self, value: i32, i: usize) -> i32 {
         let open = (1 << self.missing[i]) - 1;
-        (2 * value + open * value.signum()) * self.weights[i] / 2
+        (2 * value + open * value.signum()).wrapping_mul(self.weights[i]) / 2
     }
 }
 
@@ -130,22 +132,21 @@ fn render_row(
 ) -> Result<()> {
     let per_block = store.per_block;
     let values = &store.values[first * per_block..(first + plane.blocks_wide) * per_block];
-    let is_damaged = |dc: &i16| (i32::from(*dc) * dequantiser.weights[0]).unsigned_abs() > MAX_DC;
-    if values.iter().step_by(per_block).any(is_damaged) {
-        return Err(Doubtful("value out of range"));
-    }
+    let mut damage = Damage::default();
     let (pixels, stride) = bands.block_row(place.0, place.1);
     if per_block == 1 && plane.across == 1 && plane.down == 1 {
         for (pixel, dc) in pixels.iter_mut().zip(values) {
-            *pixel = flat_pixel(i32::from(*dc) * dequantiser.weights[0]);
+            let dc = i32::from(*dc) * dequantiser.weights[0];
+            damage.see(dc);
+            *pixel = flat_pixel(dc);
         }
-        return Ok(());
+        return damage.check();
     }
     let kernel = kernel(plane.across, plane.down);
     let mut block: Block = [0; 128];
     for (x, values) in values.chunks_exact(per_block).enumerate() {
-        let last = dequantiser.block(values, &mut block);
+        let last = dequantiser.block(values, &mut block, &mut damage);
         kernel(&block, last, &mut pixels[x * plane.across..], stride);
     }
-    Ok(())
+    damage.check()
 }

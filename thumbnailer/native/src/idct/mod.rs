@@ -24,9 +24,9 @@ pub const ROUND_2: i32 = (1 << (DROP_2 - 1)) + (128 << DROP_2);
 /// Blocks without coefficients beyond this zigzag index have 4 x 4 low coefficients at most.
 pub const LOW_LAST: u32 = 9;
 
-/// A dequantised DC beyond this is damage: samples of 8 bits stay within 1024 and half a quantisation step.
-/// libjpeg's samples wrap around beyond 4096, so that the decoders would differ.
-pub const MAX_DC: u32 = 2048;
+/// A dequantised coefficient beyond this is damage: those of 8-bit samples stay within 1024 and half a
+/// quantisation step. libjpeg's samples wrap around somewhere above, so that the decoders would differ.
+pub const MAX_COEFFICIENT: i32 = 2048;
 
 /// The pixel of a block with one coefficient.
 #[inline(always)]

@@ -8,8 +8,32 @@ pub mod sequential;
 use crate::bits::{Bits, Buffer};
 use crate::error::{Error::Doubtful, Result};
 use crate::huffman::{Code, DcTable, DC_BITS};
+use crate::idct::MAX_COEFFICIENT;
 use crate::reader::Reader;
 use crate::source::Source;
+
+/// Signs of damage, gathered without a branch.
+#[derive(Default)]
+pub struct Damage {
+    /// A code that does not exist, or too many coefficients in a block.
+    pub bad: bool,
+    /// All coefficients, moved by `MAX_COEFFICIENT`, or-ed.
+    range: u32,
+}
+
+impl Damage {
+    #[inline(always)]
+    pub fn see(&mut self, coefficient: i32) {
+        self.range |= coefficient.wrapping_add(MAX_COEFFICIENT) as u32;
+    }
+
+    pub fn check(&self) -> Result<()> {
+        if self.bad || self.range >= 2 * MAX_COEFFICIENT as u32 {
+            return Err(Doubtful("invalid Huffman code or value"));
+        }
+        Ok(())
+    }
+}
 
 /// Part of a scan between two restart markers.
 pub struct Interval {

@@ -4,12 +4,11 @@
 use std::rc::Rc;
 
 use super::progress::band;
-use super::{dc_difference, Interval};
+use super::{dc_difference, Damage, Interval};
 use crate::bits::{Bits, Buffer};
 use crate::coefficients::Store;
 use crate::error::{Error::Doubtful, Result};
 use crate::huffman::{AcTable, Code, DcTable, AC_BITS, AC_END, AC_PARTIAL};
-use crate::idct::MAX_DC;
 use crate::layout::Plane;
 use crate::reader::Reader;
 
@@ -33,7 +32,7 @@ pub fn dc<const FIRST: bool>(
     let mut bits = bits;
     let mut predictions = [0i32; 4];
     let mut grid = Grid::new(interval);
-    let mut bad = false;
+    let mut damage = Damage::default();
     for _ in 0..interval.count {
         if reader.is_low(&bits) {
             bits = reader.more(bits)?;
@@ -44,10 +43,11 @@ pub fn dc<const FIRST: bool>(
             for row in 0..component.v {
                 for value in component.row(store, &grid, row) {
                     if FIRST {
-                        let sum = prediction.wrapping_add(component.difference(buffer, &mut bits, &mut bad));
+                        let sum = prediction.wrapping_add(component.difference(buffer, &mut bits, &mut damage.bad));
                         *prediction = sum;
-                        bad |= sum.unsigned_abs() > MAX_DC >> low;
-                        *value = (sum << low) as i16;
+                        let shifted = sum.wrapping_shl(low);
+                        damage.see(shifted);
+                        *value = shifted as i16;
                     } else {
                         bits.refill(buffer);
                         *value |= (bits.take(1) as i16) << low;
@@ -57,9 +57,7 @@ pub fn dc<const FIRST: bool>(
         }
         grid.step();
     }
-    if bad {
-        return Err(BAD_CODE);
-    }
+    damage.check()?;
     Ok(bits)
 }
 

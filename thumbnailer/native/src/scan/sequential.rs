@@ -3,11 +3,11 @@
 
 use std::rc::Rc;
 
-use super::{dc_difference, Interval};
+use super::{dc_difference, Damage, Interval};
 use crate::bits::{Bits, Buffer};
-use crate::error::{Error::Doubtful, Result};
+use crate::error::Result;
 use crate::huffman::{AcTable, Code, DcTable, SkipTable, AC_BITS, AC_END, AC_PARTIAL, SKIP_BITS};
-use crate::idct::{flat_pixel, Block, MAX_DC};
+use crate::idct::{flat_pixel, Block};
 use crate::layout::Plane;
 use crate::reader::Reader;
 use crate::tables::QuantTable;
@@ -86,18 +86,20 @@ impl BlockCoder {
     }
 
     #[inline(always)]
-    fn dc(&self, buffer: &Buffer, bits: &mut Bits, prediction: &mut i32, bad: &mut bool) -> i32 {
-        let difference = dc_difference(buffer, bits, &self.dc, &self.dc_code, bad);
+    fn dc(&self, buffer: &Buffer, bits: &mut Bits, prediction: &mut i32, damage: &mut Damage) -> i32 {
+        let difference = dc_difference(buffer, bits, &self.dc, &self.dc_code, &mut damage.bad);
         *prediction = prediction.wrapping_add(difference);
         let dc = prediction.wrapping_mul(self.dc_weight);
-        *bad |= dc.unsigned_abs() > MAX_DC;
+        damage.see(dc);
         dc
     }
 
     #[inline(always)]
-    fn store(&self, k: u32, value: i32, block: &mut Block) {
+    fn store(&self, k: u32, value: i32, block: &mut Block, damage: &mut Damage) {
         let weight = self.weights[k as usize & 63];
-        block[weight as usize & 127] = (value * (weight >> 8) as i32) as i16;
+        let full = value * (weight >> 8) as i32;
+        damage.see(full);
+        block[weight as usize & 127] = full as i16;
     }
 }
 
@@ -108,28 +110,24 @@ pub fn decode<S: Sink>(
     let mut predictions = [0i32; 4];
     let mut block: Block = [0; 128];
     let (mut x, mut y) = (interval.first % interval.wide, interval.first / interval.wide);
-    let mut bad = false;
+    let mut damage = Damage::default();
     for _ in 0..interval.count {
         if reader.is_low(&bits) {
             bits = reader.more(bits)?;
         }
         let buffer = reader.buffer();
         for (coder, prediction) in coders.iter().zip(&mut predictions) {
-            bits = mcu(buffer, bits, coder, prediction, (x, y), &mut block, sink, &mut bad);
+            bits = mcu(buffer, bits, coder, prediction, (x, y), &mut block, sink, &mut damage);
         }
         x += 1;
         if x == interval.wide {
             x = 0;
             y += 1;
-            if bad {
-                break;
-            }
+            damage.check()?;
             sink.end_row();
         }
     }
-    if bad {
-        return Err(Doubtful("invalid Huffman code or value"));
-    }
+    damage.check()?;
     Ok(bits)
 }
 
@@ -138,21 +136,21 @@ pub fn decode<S: Sink>(
 #[inline(always)]
 fn mcu<S: Sink>(
     buffer: &Buffer, bits: Bits, coder: &BlockCoder, prediction: &mut i32, (x, y): (usize, usize),
-    block: &mut Block, sink: &mut S, bad: &mut bool,
+    block: &mut Block, sink: &mut S, damage: &mut Damage,
 ) -> Bits {
     let mut bits = bits;
     for row in 0..coder.v {
         if let Some(samples) = sink.single_samples(coder, x, row) {
             for sample in samples {
-                *sample = flat_pixel(coder.dc(buffer, &mut bits, prediction, bad));
-                bits = skip_ac(buffer, bits, coder, 1, bad);
+                *sample = flat_pixel(coder.dc(buffer, &mut bits, prediction, damage));
+                bits = skip_ac(buffer, bits, coder, 1, damage);
             }
             continue;
         }
         for column in 0..coder.h {
-            block[0] = coder.dc(buffer, &mut bits, prediction, bad) as i16;
+            block[0] = coder.dc(buffer, &mut bits, prediction, damage) as i16;
             let last;
-            (bits, last) = ac(buffer, bits, coder, block, bad);
+            (bits, last) = ac(buffer, bits, coder, block, damage);
             let at = Position { x: x * coder.h + column, y: y * coder.v + row, row };
             sink.block(coder, at, block, last);
             if last > 0 {
@@ -174,13 +172,13 @@ fn clear(block: &mut Block, coefficients: usize) {
 
 /// AC coefficients of a block (F.2.2.2). Returns the zigzag index of the last one that is stored.
 #[inline(always)]
-fn ac(buffer: &Buffer, bits: Bits, coder: &BlockCoder, block: &mut Block, bad: &mut bool) -> (Bits, u32) {
+fn ac(buffer: &Buffer, bits: Bits, coder: &BlockCoder, block: &mut Block, damage: &mut Damage) -> (Bits, u32) {
     if coder.last == 0 {
-        return (skip_ac(buffer, bits, coder, 1, bad), 0);
+        return (skip_ac(buffer, bits, coder, 1, damage), 0);
     }
-    let (mut bits, next, last) = low_ac(buffer, bits, coder, block, bad);
+    let (mut bits, next, last) = low_ac(buffer, bits, coder, block, damage);
     if next < 64 {
-        bits = skip_ac(buffer, bits, coder, next, bad);
+        bits = skip_ac(buffer, bits, coder, next, damage);
     }
     (bits, last)
 }
@@ -188,7 +186,9 @@ fn ac(buffer: &Buffer, bits: Bits, coder: &BlockCoder, block: &mut Block, bad: &
 /// Decodes up to the last needed coefficient. Returns the next zigzag index (64 or more at the end of the
 /// block) and the index of the last coefficient that is stored, or 0.
 #[inline(always)]
-fn low_ac(buffer: &Buffer, bits: Bits, coder: &BlockCoder, block: &mut Block, bad: &mut bool) -> (Bits, u32, u32) {
+fn low_ac(
+    buffer: &Buffer, bits: Bits, coder: &BlockCoder, block: &mut Block, damage: &mut Damage,
+) -> (Bits, u32, u32) {
     let mut bits = bits;
     let (mut k, mut last) = (1, 0);
     let needed = coder.last;
@@ -199,7 +199,7 @@ fn low_ac(buffer: &Buffer, bits: Bits, coder: &BlockCoder, block: &mut Block, ba
         for _ in 0..4 {
             let mut entry = table[bits.peek(AC_BITS)];
             if entry & AC_PARTIAL != 0 {
-                entry = match long_ac(buffer, &mut bits, coder, entry, bad) {
+                entry = match long_ac(buffer, &mut bits, coder, entry, damage) {
                     Some(entry) => entry,
                     None => return (bits, 64, last),
                 };
@@ -213,13 +213,13 @@ fn low_ac(buffer: &Buffer, bits: Bits, coder: &BlockCoder, block: &mut Block, ba
             let value = entry as i32 >> 16;
             if k > needed {
                 if k == needed + 1 {
-                    coder.store(needed, value, block);
+                    coder.store(needed, value, block, damage);
                     last = needed;
                 }
-                *bad |= k > 64;
+                damage.bad |= k > 64;
                 return (bits, k, last);
             }
-            coder.store(k - 1, value, block);
+            coder.store(k - 1, value, block, damage);
             last = k - 1;
         }
     }
@@ -227,12 +227,12 @@ fn low_ac(buffer: &Buffer, bits: Bits, coder: &BlockCoder, block: &mut Block, ba
 
 /// A coefficient whose bits do not fit into the table's window, as a table entry. None: end of block.
 #[inline(always)]
-fn long_ac(buffer: &Buffer, bits: &mut Bits, coder: &BlockCoder, entry: u32, bad: &mut bool) -> Option<u32> {
+fn long_ac(buffer: &Buffer, bits: &mut Bits, coder: &BlockCoder, entry: u32, damage: &mut Damage) -> Option<u32> {
     bits.refill(buffer);
     let (mut length, mut size, mut step) = (entry & 255, entry >> 16, entry >> 8 & 63);
     if length == 0 {
         let Some(symbol) = coder.ac_code.symbol(bits.peek(16) as u32) else {
-            *bad = true;
+            damage.bad = true;
             bits.consume(1);
             return None;
         };
@@ -256,7 +256,7 @@ fn ends_block(k: u32) -> bool {
 
 /// Passes the coefficients of a block from zigzag index `k` on, several symbols a step.
 #[inline(always)]
-fn skip_ac(buffer: &Buffer, bits: Bits, coder: &BlockCoder, k: u32, bad: &mut bool) -> Bits {
+fn skip_ac(buffer: &Buffer, bits: Bits, coder: &BlockCoder, k: u32, damage: &mut Damage) -> Bits {
     let (mut bits, mut k) = (bits, k);
     let Some(table) = coder.skip.as_deref() else { return bits };
     bits.refill(buffer);
@@ -282,7 +282,7 @@ fn skip_ac(buffer: &Buffer, bits: Bits, coder: &BlockCoder, k: u32, bad: &mut bo
             bits.consume(entry & 255);
             return bits;
         }
-        match skip_one(buffer, &mut bits, coder, k, bad) {
+        match skip_one(buffer, &mut bits, coder, k, damage) {
             Some(next) => k = next,
             None => return bits,
         }
@@ -291,10 +291,10 @@ fn skip_ac(buffer: &Buffer, bits: Bits, coder: &BlockCoder, k: u32, bad: &mut bo
 
 /// Passes one symbol bit by bit. Returns the next zigzag index, or None at the end of the block.
 #[inline(always)]
-fn skip_one(buffer: &Buffer, bits: &mut Bits, coder: &BlockCoder, k: u32, bad: &mut bool) -> Option<u32> {
+fn skip_one(buffer: &Buffer, bits: &mut Bits, coder: &BlockCoder, k: u32, damage: &mut Damage) -> Option<u32> {
     bits.refill(buffer);
     let Some(symbol) = coder.ac_code.symbol(bits.peek(16) as u32) else {
-        *bad = true;
+        damage.bad = true;
         bits.consume(1);
         return None;
     };
@@ -304,7 +304,7 @@ fn skip_one(buffer: &Buffer, bits: &mut Bits, coder: &BlockCoder, k: u32, bad: &
         return None;
     }
     let next = k + run + 1;
-    *bad |= next > 64;
+    damage.bad |= next > 64;
     bits.refill(buffer);
     (next < 64).then_some(next)
 }
