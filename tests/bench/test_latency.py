@@ -340,7 +340,7 @@ def test_it_runs_on_the_core_it_is_given_and_ends_with_its_user(scripted: Script
     ],
 )
 def test_options_that_cannot_be_are_refused(options: list[str], said: str) -> None:
-    command = [sys.executable, "-m", "bench.rig.network", *options]
+    command = [sys.executable, "-m", "bench.rig.proxy", *options]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert said in ended.stderr

@@ -11,12 +11,13 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from prometheus_client import CollectorRegistry
 
+from bench.rig.faults import PASS, Fault, Request
 from handler.worker import consumer as consumer_
 from handler.worker.consumer import Consumer, Limits
 from handler.worker.sqs import Queue, QueueError, open_queue
 from tests.handler.test_consumer import Records, body, until
 from tests.support.cloud import Cloud
-from tests.support.faults import INTERNAL_ERROR, PASS, Fault, FaultProxy, Request, fault_proxy
+from tests.support.faults import INTERNAL_ERROR, FaultProxy, fault_proxy
 from thumbnailer.app import new_event_loop
 from thumbnailer.reporting.metrics import Prometheus
 

@@ -12,8 +12,10 @@ import socketserver
 import struct
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
+
+from bench.rig import faults
 
 PIECE = 64 * 1024
 
@@ -29,12 +31,9 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(faults.Answer):
     """One scripted answer; `sent` bytes of the body go out (None: all of it), then `then` happens."""
 
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
     length: int | None = None
     sent: int | None = None
     then: Literal["keep", "close", "reset", "stall"] = "keep"
