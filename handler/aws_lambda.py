@@ -65,7 +65,7 @@ async def _work(event: object, context: Context) -> tuple[Delivery, list[Outcome
     deadline = asyncio.get_running_loop().time() + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
     for broken in delivery.broken:
         line = {"message_id": broken.id, "detail": broken.error, "request_id": request_id}
-        LOGGER.error("unreadable message", extra={"line": line})
+        LOGGER.error("unreadable-message", extra={"line": line})
     events = [event_ for message in delivery.messages for event_ in message.events]
     outcomes = await app.pipeline.process_all(
         events, deadline, lambda outcome: log_record(outcome, request_id), delivered_before(delivery.messages)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -14,45 +13,18 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from handler.worker import consumer as consumer_
+from handler.worker import heartbeat
 from handler.worker.consumer import FIRST_BACKOFF, GROWTH, LONGEST_BACKOFF, Consumer, Limits, backoff
 from handler.worker.sqs import CONNECTIONS
-from tests.support.queues import MemoryQueue
+from tests.support.queues import FlakyQueue, Records, body, shorten_waits, until
 from thumbnailer.app import new_event_loop
-from thumbnailer.model import ObjectEvent, Outcome, Status
 from thumbnailer.reporting.metrics import Prometheus
-
-
-def body(*keys: str) -> str:
-    objects = [{"bucket": {"name": "photos"}, "object": {"key": key}} for key in keys]
-    records = [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": object_} for object_ in objects]
-    return json.dumps({"Records": records})
-
-
-class Records:
-    """Ends each record as its key says; keys that begin with `wait` only after `go`; all fail while S3 is `away`."""
-
-    def __init__(self) -> None:
-        self.away = False
-        self.go = asyncio.Event()
-        self.alone: list[tuple[str, bool]] = []
-        self.at_once = self.most_at_once = 0
-
-    async def process(self, event: ObjectEvent, deadline: float | None = None, alone: bool = False) -> Outcome:
-        assert deadline is not None
-        self.alone.append((event.key, alone))
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        try:
-            await (self.go.wait() if event.key.startswith("wait") else asyncio.sleep(0))
-        finally:
-            self.at_once -= 1
-        return Outcome(event, Status.FAILED if self.away or "fail" in event.key else Status.STORED)
 
 
 class Bench:
     """A consumer at work on a queue; `metrics` are read by name."""
 
-    def __init__(self, queue: MemoryQueue, limits: Limits) -> None:
+    def __init__(self, queue: FlakyQueue, limits: Limits) -> None:
         self.queue, self.records, self.registry = queue, Records(), CollectorRegistry()
         self.busy: list[bool] = []
         self.running: asyncio.Future[None]
@@ -68,7 +40,7 @@ class Bench:
 
 def working(
     work: Callable[[Bench], Awaitable[None]],
-    queue: MemoryQueue,
+    queue: FlakyQueue,
     limits: Limits = Limits(in_flight=10, record_seconds=30, stop_seconds=20),  # noqa: B008
     visibility: int = 30,
 ) -> Bench:
@@ -86,29 +58,21 @@ def working(
         return runner.run(asyncio.wait_for(run(), 60))
 
 
-async def until(condition: Callable[[], Any]) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
-
-
-def empty(queue: MemoryQueue) -> Callable[[Bench], Coroutine[Any, Any, None]]:
+def empty(queue: FlakyQueue) -> Callable[[Bench], Coroutine[Any, Any, None]]:
     return lambda _: until(lambda: not queue.messages)
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here waits for seconds that only people's networks need."""
-    monkeypatch.setattr(consumer_, "LAST_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(consumer_, "PAUSE_SECONDS", (0.01, 0.05))
-    monkeypatch.setattr(consumer_, "CLOSING_SECONDS", 0.5)
+    shorten_waits(monkeypatch)
 
 
 def test_what_is_done_is_deleted_ten_at_a_time() -> None:
-    queue = MemoryQueue()
+    queue = FlakyQueue()
     for number in range(200):
         queue.send(body(f"{number}.jpg"))
     bench = working(empty(queue), queue)
-    assert sorted(key for key, _ in bench.records.alone) == sorted(f"{number}.jpg" for number in range(200))
+    assert sorted(key for key, _ in bench.records.processed) == sorted(f"{number}.jpg" for number in range(200))
     assert queue.calls["delete"] <= 40
     assert queue.calls["receive"] <= 30
     assert bench.metric("thumbnailer_messages_received_total") == 200
@@ -117,7 +81,7 @@ def test_what_is_done_is_deleted_ten_at_a_time() -> None:
 
 
 def test_no_more_is_worked_on_at_once_than_the_tier_takes_and_as_much_again_held() -> None:
-    queue = MemoryQueue()
+    queue = FlakyQueue()
     for number in range(100):
         queue.send(body(f"wait{number}"))
 
@@ -133,7 +97,7 @@ def test_no_more_is_worked_on_at_once_than_the_tier_takes_and_as_much_again_held
 
 
 def test_what_failed_passingly_is_given_back_for_later_and_what_is_no_event_as_well() -> None:
-    queue = MemoryQueue()
+    queue = FlakyQueue()
     failed, unreadable, good = queue.send(body("fail.jpg")), queue.send("{"), queue.send(body("good.jpg"))
     working(lambda _: until(lambda: len(queue.hidden) == 2 and good not in queue.messages), queue)
     assert set(queue.messages) == {failed, unreadable}
@@ -144,33 +108,33 @@ def test_what_is_never_readable_ends_in_the_dead_letter_queue_by_the_queues_own_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(consumer_, "UNREADABLE_SECONDS", 0)
-    queue = MemoryQueue(most_receives=3)
+    queue = FlakyQueue(most_receives=3)
     queue.send("no event")
     working(lambda _: until(lambda: queue.dead), queue)
     assert queue.dead == ["no event"]
 
 
 def test_a_message_with_one_failed_record_comes_back_whole() -> None:
-    queue = MemoryQueue()
+    queue = FlakyQueue()
     id_ = queue.send(body("good.jpg", "fail.jpg"))
     working(lambda _: until(lambda: queue.hidden), queue)
     assert set(queue.messages) == {id_}
 
 
 def test_a_second_delivery_is_worked_alone() -> None:
-    queue = MemoryQueue(visibility=0.05)
+    queue = FlakyQueue(visibility=0.05)
     queue.send(body("wait.jpg"))
 
     async def work(bench: Bench) -> None:
-        await until(lambda: len(bench.records.alone) == 2)
+        await until(lambda: len(bench.records.processed) == 2)
         bench.records.go.set()
 
     bench = working(work, queue)
-    assert bench.records.alone[:2] == [("wait.jpg", False), ("wait.jpg", True)]
+    assert bench.records.processed[:2] == [("wait.jpg", False), ("wait.jpg", True)]
 
 
 def test_what_is_held_is_kept_from_others_by_a_heartbeat_in_batches() -> None:
-    queue = MemoryQueue(visibility=1)
+    queue = FlakyQueue(visibility=1)
     for number in range(15):
         queue.send(body(f"wait{number}"))
 
@@ -182,7 +146,7 @@ def test_what_is_held_is_kept_from_others_by_a_heartbeat_in_batches() -> None:
         await until(lambda: not queue.messages)
 
     bench = working(work, queue, visibility=1)
-    assert len(bench.records.alone) == 15
+    assert len(bench.records.processed) == 15
     assert 10 <= queue.calls["hide"] <= 20  # 15 receipts are two requests, every third of a second
 
 
@@ -190,15 +154,15 @@ def test_what_is_held_is_kept_from_others_by_a_heartbeat_in_batches() -> None:
 def test_where_the_queues_visibility_is_lowered_meanwhile_the_heartbeat_is_faster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(consumer_, "LOOK_SECONDS", 0.05)
-    queue = MemoryQueue(visibility=60)
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.05)
+    queue = FlakyQueue(visibility=60)
 
     async def work(bench: Bench) -> None:
         queue.visibility = 1
         await until(lambda: queue.calls["state"] >= 2)
         queue.send(body("wait.jpg"))
-        await until(lambda: queue.calls["hide"] >= 6 or len(bench.records.alone) > 1)
-        assert bench.records.alone == [("wait.jpg", False)]
+        await until(lambda: queue.calls["hide"] >= 6 or len(bench.records.processed) > 1)
+        assert bench.records.processed == [("wait.jpg", False)]
         bench.records.go.set()
         await until(lambda: not queue.messages)
 
@@ -208,11 +172,11 @@ def test_where_the_queues_visibility_is_lowered_meanwhile_the_heartbeat_is_faste
 @pytest.mark.matrix(39)
 def test_a_receipt_that_has_expired_does_no_harm() -> None:
     """Another has the message by then; its work is the same."""
-    queue = MemoryQueue(visibility=0.05)
+    queue = FlakyQueue(visibility=0.05)
     queue.send(body("wait.jpg"))
 
     async def work(bench: Bench) -> None:
-        await until(lambda: len(bench.records.alone) >= 2)
+        await until(lambda: len(bench.records.processed) >= 2)
         bench.records.go.set()
         await until(lambda: not queue.messages)
 
@@ -222,7 +186,7 @@ def test_a_receipt_that_has_expired_does_no_harm() -> None:
 @pytest.mark.matrix(40)
 @pytest.mark.parametrize("operation", ["receive", "delete", "hide", "state"])
 def test_a_queue_that_fails_for_a_while_is_asked_again_and_nothing_is_lost(operation: str) -> None:
-    queue = MemoryQueue(visibility=0.2, broken={operation})
+    queue = FlakyQueue(visibility=0.2, broken={operation})
     for number in range(30):
         queue.send(body(f"{number}.jpg" if operation != "hide" else f"fail{number}.jpg"))
 
@@ -235,12 +199,12 @@ def test_a_queue_that_fails_for_a_while_is_asked_again_and_nothing_is_lost(opera
             await until(lambda: not queue.messages)
 
     bench = working(work, queue)
-    assert len({key for key, _ in bench.records.alone}) == 30
+    assert len({key for key, _ in bench.records.processed}) == 30
 
 
 @pytest.mark.matrix(40)
 def test_a_queue_that_fails_is_not_hammered() -> None:
-    queue = MemoryQueue(broken={"receive"})
+    queue = FlakyQueue(broken={"receive"})
     working(lambda _: asyncio.sleep(1), queue)
     assert 5 <= queue.calls["receive"] <= 120
 
@@ -254,7 +218,7 @@ def test_ten_minutes_in_which_everything_fails_bring_nothing_to_the_dead_letter_
 ) -> None:
     """Five minutes are a second here."""
     monkeypatch.setattr(consumer_, "backoff", lambda count: backoff(count) / 300)
-    queue = MemoryQueue(most_receives=5)
+    queue = FlakyQueue(most_receives=5)
     for number in range(40):
         queue.send(body(f"{number}.jpg"))
 
@@ -265,7 +229,7 @@ def test_ten_minutes_in_which_everything_fails_bring_nothing_to_the_dead_letter_
         await until(lambda: not queue.messages)
 
     bench = working(work, queue)
-    assert len(bench.records.alone) > 40
+    assert len(bench.records.processed) > 40
     assert queue.dead == []
 
 
@@ -274,15 +238,15 @@ def test_while_nothing_succeeds_what_waits_is_left_in_the_queue_until_something_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(consumer_, "backoff", lambda count: 0.2)
-    queue = MemoryQueue()
+    queue = FlakyQueue()
     for number in range(300):
         queue.send(body(f"{number}.jpg"))
 
     async def work(bench: Bench) -> None:
         bench.records.away = True
-        await until(lambda: len(bench.records.alone) >= 20)
+        await until(lambda: len(bench.records.processed) >= 20)
         await asyncio.sleep(0.5)
-        assert 20 < len(bench.records.alone) < 150
+        assert 20 < len(bench.records.processed) < 150
         bench.records.away = False
         await until(lambda: not queue.messages)
 
@@ -292,13 +256,13 @@ def test_while_nothing_succeeds_what_waits_is_left_in_the_queue_until_something_
 # --- what ends by itself ------------------------------------------------------------------------------------------
 
 
-class BuggyQueue(MemoryQueue):
+class BuggyQueue(FlakyQueue):
     """The operation that is `bug[0]` raises what it must not, the time that is `bug[1]`."""
 
     bug = ("", 0)
 
-    def _called(self, operation: str) -> None:
-        super()._called(operation)
+    def called(self, operation: str) -> None:
+        super().called(operation)
         if (operation, self.calls[operation]) == self.bug:
             raise RuntimeError("a bug")
 
@@ -307,7 +271,7 @@ class BuggyQueue(MemoryQueue):
 def test_a_bug_that_ends_a_receiver_or_the_heartbeat_ends_the_worker_and_all_is_given_back(
     bug: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer_, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.1)
     queue = BuggyQueue(visibility=1)
     queue.bug = bug
     for _ in range(3):
@@ -326,7 +290,7 @@ def test_a_bug_that_ends_a_receiver_or_the_heartbeat_ends_the_worker_and_all_is_
 # --- the numbers --------------------------------------------------------------------------------------------------
 
 
-class RefusingQueue(MemoryQueue):
+class RefusingQueue(FlakyQueue):
     """Does not delete the first of a batch."""
 
     async def delete(self, receipts: Sequence[str]) -> list[str]:
@@ -350,11 +314,11 @@ def test_receivers_leave_connections_for_deletes_and_heartbeats(in_flight: int) 
 # --- the end ------------------------------------------------------------------------------------------------------
 
 
-class SlowQueue(MemoryQueue):
+class SlowQueue(FlakyQueue):
     """Its first change of visibility is done once `go` is set, whether or not anybody waits for the answer by then."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self, visibility: float) -> None:
+        super().__init__(visibility)
         self.go = asyncio.Event()
         self.late: list[asyncio.Task[list[str]]] = []
 
@@ -397,12 +361,12 @@ def test_a_queue_that_does_not_answer_does_not_keep_the_worker_from_ending(
         await asyncio.Event().wait()
         return []
 
-    queue = MemoryQueue()
+    queue = FlakyQueue()
     monkeypatch.setattr(queue, operation, never)
     queue.send(body("good.jpg" if operation == "delete" else "wait.jpg"))
 
     async def work(bench: Bench) -> None:
-        await until(lambda: bench.records.alone)
+        await until(lambda: bench.records.processed)
         await bench.stopped()
 
     working(work, queue, Limits(in_flight=10, record_seconds=30, stop_seconds=1))
@@ -412,7 +376,7 @@ def test_a_queue_that_does_not_answer_does_not_keep_the_worker_from_ending(
 
 @pytest.mark.matrix(37)
 def test_when_stopped_what_is_in_work_is_finished_and_the_rest_given_back_at_once() -> None:
-    queue = MemoryQueue()
+    queue = FlakyQueue()
     for number in range(40):
         queue.send(body(f"wait{number}"))
 
@@ -432,7 +396,7 @@ def test_when_stopped_what_is_in_work_is_finished_and_the_rest_given_back_at_onc
 
 @pytest.mark.matrix(37)
 def test_what_is_not_finished_in_the_stop_timeout_is_given_back() -> None:
-    queue = MemoryQueue()
+    queue = FlakyQueue()
     for number in range(5):
         queue.send(body(f"wait{number}"))
 
@@ -446,7 +410,7 @@ def test_what_is_not_finished_in_the_stop_timeout_is_given_back() -> None:
 
 
 def test_nothing_is_taken_after_the_stop() -> None:
-    queue = MemoryQueue()
+    queue = FlakyQueue()
 
     async def work(bench: Bench) -> None:
         await asyncio.sleep(0.05)
@@ -455,11 +419,11 @@ def test_nothing_is_taken_after_the_stop() -> None:
         await asyncio.sleep(0.1)
 
     bench = working(work, queue)
-    assert (len(queue.messages), bench.records.alone) == (1, [])
+    assert (len(queue.messages), bench.records.processed) == (1, [])
 
 
 def test_it_says_when_there_is_work_in_hand_and_when_there_is_none() -> None:
-    queue = MemoryQueue()
+    queue = FlakyQueue()
     queue.send(body("a.jpg"))
     bench = working(empty(queue), queue)
     assert (bench.busy[0], bench.busy[-1]) == (True, False)

@@ -74,7 +74,7 @@ def test_a_key_that_is_none_forges_nothing_either(aws: Cloud, capsys: pytest.Cap
     record["s3"]["object"]["key"] = raw
     answer = aws_lambda.handler(sqs_event(s3_event(record), FORGED + "\n" + raw), Context())
     lines = written(capsys)
-    unreadable = [line["message_id"] for line in lines if line.get("message") == "unreadable message"]
+    unreadable = [line["message_id"] for line in lines if line.get("message") == "unreadable-message"]
     assert unreadable == [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
     assert unreadable in (["m0", "m1"], ["m1"])
     assert kinds(lines)["record"] == 2 - len(unreadable)

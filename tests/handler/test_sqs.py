@@ -13,15 +13,16 @@ from prometheus_client import CollectorRegistry
 
 from bench.rig.faults import PASS, Fault, Request
 from handler.worker import consumer as consumer_
+from handler.worker import heartbeat
 from handler.worker.consumer import Consumer, Limits
 from handler.worker.sqs import Queue, QueueError, open_queue
-from tests.handler.test_consumer import Records, body, until
 from tests.support.cloud import Cloud
 from tests.support.faults import INTERNAL_ERROR, FaultProxy, fault_proxy
+from tests.support.queues import Records, body, shorten_waits, until
 from thumbnailer.app import new_event_loop
 from thumbnailer.reporting.metrics import Prometheus
 
-VISIBILITY = 2
+VISIBILITY = 1
 FAILURES = 6
 """So many that of two requests at a time, which botocore tries three times, one fails in the end at least."""
 
@@ -75,10 +76,9 @@ class Bench:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer_, "LAST_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(consumer_, "PAUSE_SECONDS", (0.01, 0.05))
+    shorten_waits(monkeypatch)
     monkeypatch.setattr(consumer_, "FIRST_BACKOFF", 1.0)
-    monkeypatch.setattr(consumer_, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.5)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_work_that_takes_longer_than_the_visibility_is_not_handed_out_again(
         assert bench.left() == 0
 
     bench = working(aws, url, work, monkeypatch)
-    assert bench.records.alone == [("wait.jpg", False)]
+    assert bench.records.processed == [("wait.jpg", False)]
     assert bench.metric("thumbnailer_queue_errors_total") == 0
 
 
@@ -128,17 +128,17 @@ def test_what_is_no_longer_ours_when_it_is_kept_or_deleted_does_no_harm(
 
     async def work(bench: Bench) -> None:
         bench.send("wait.jpg")
-        await until(lambda: bench.records.alone)
+        await until(lambda: bench.records.processed)
         bench.purge()
         beats = bench.asked.count["ChangeMessageVisibilityBatch"]
         await until(lambda: bench.asked.count["ChangeMessageVisibilityBatch"] > beats)
         bench.records.go.set()
         await until(lambda: bench.asked.count["DeleteMessageBatch"])
         bench.send("next.jpg")
-        await until(lambda: len(bench.records.alone) == 2)
+        await until(lambda: len(bench.records.processed) == 2)
 
     bench = working(aws, url, work, monkeypatch)
-    assert bench.records.alone == [("wait.jpg", False), ("next.jpg", False)]
+    assert bench.records.processed == [("wait.jpg", False), ("next.jpg", False)]
     assert bench.metric("thumbnailer_queue_errors_total") == 0
 
 
@@ -152,13 +152,13 @@ def test_where_every_operation_fails_at_first_all_is_done_in_the_end(
     async def work(bench: Bench) -> None:
         bench.records.away = True
         bench.send(*keys)
-        await until(lambda: len(bench.records.alone) >= len(keys))
+        await until(lambda: len(bench.records.processed) >= len(keys))
         bench.records.away = False
         await until(lambda: all(bench.asked.count[operation] >= FAILURES for operation in operations))
         await until(lambda: bench.left() == 0)
 
     bench = working(aws, url, work, monkeypatch, *operations)
-    assert {key for key, _ in bench.records.alone} == set(keys)
+    assert {key for key, _ in bench.records.processed} == set(keys)
     assert bench.metric("thumbnailer_queue_errors_total") >= len(operations)
 
 

@@ -535,7 +535,7 @@ def test_of_a_queue_only_the_messages_that_are_no_event_come_back(door: Door, cl
     call = door(event)
     assert call.returned == ["no json", "unknown source", "version 3"]
     assert cloud.thumbnails() == ["bridged.jpg", "in-sns.jpg", "later.jpg", "plain.jpg"]
-    broken = {line["message_id"]: line["detail"] for line in call.lines if line.get("message") == "unreadable message"}
+    broken = {line["message_id"]: line["detail"] for line in call.lines if line.get("message") == "unreadable-message"}
     assert list(broken) == call.returned
     assert all("expected" in detail for detail in broken.values())
 

@@ -83,7 +83,7 @@ def test_a_runtime_whose_only_decoder_hangs_ends_before_the_next_event_and_a_new
     time.sleep(STUCK_SECONDS + 0.5)
     with dies():
         function.invoke(queued(cloud, samples["rocket.jpg"], ["good-2.jpg"], count=1))
-    assert [line["level"] for line in function.lines() if line.get("message") == "worn out"] == ["CRITICAL"]
+    assert [line["level"] for line in function.lines() if line.get("message") == "all-decoders-stuck"] == ["CRITICAL"]
     fresh = function.invoke(queued(cloud, samples["rocket.jpg"], ["good-2.jpg"], count=2))
     assert fresh.value == {"batchItemFailures": []}
     assert ends(function) == {"wait.jpg": "deferred:out-of-time", "good-1.jpg": "stored", "good-2.jpg": "stored"}
