@@ -24,7 +24,7 @@ from aiohttp import web
 from botocore.exceptions import ClientError
 
 from handler.demo.cloud import PHOTOS, RESIZED
-from handler.demo.mapping import Feed
+from handler.demo.feed import Feed
 from thumbnailer.model import Outcome, Output
 
 MOST_UPLOAD_BYTES: Final = 100 * 1024 * 1024

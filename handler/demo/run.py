@@ -1,8 +1,9 @@
-"""`thumbnailer demo`: everything started, the samples uploaded, their outcomes shown, and the gallery served."""
+"""`thumbnailer demo`: starts everything, uploads the samples, shows their outcomes and serves the gallery."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mimetypes
 import signal
 import sys
@@ -18,9 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from handler.demo.cloud import PHOTOS, Cloud, environment_for, furnish, moto_cloud
+from handler.demo.cloud import PHOTOS, environment_for, furnish, moto_cloud
+from handler.demo.feed import Feed
+from handler.demo.function import Function
 from handler.demo.gallery import Gallery, serve
-from handler.demo.mapping import Feed, Function, poll
 from thumbnailer import settings
 from thumbnailer.model import Outcome, Status
 
@@ -40,12 +42,12 @@ mimetypes.add_type("image/webp", ".webp")
 
 
 async def demo(once: bool, port: int = DEFAULT_PORT, renditions: str = DEFAULT_RENDITIONS) -> int:
-    """Runs the demo; the exit code. Raises SettingsError where the environment's settings make no sense.
+    """Runs the demo and returns the exit code. Raises SettingsError.
 
-    With `once` it ends when the samples are through, with 0 if all were stored; else it serves the gallery on
-    `port` (0: any free one) until Ctrl-C or SIGTERM.
+    With `once` the demo ends after the samples, with 0 if all were stored. Otherwise it serves the gallery on `port`
+    (0: any free one) until Ctrl-C or SIGTERM.
     """
-    console = Console(file=sys.stdout)  # held on to: the Lambda door's own output is redirected, see mapping._invoke
+    console = Console(file=sys.stdout)  # the real stream: see function.Function._invoke
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     with interruptible() as stopping:
@@ -60,7 +62,7 @@ async def demo(once: bool, port: int = DEFAULT_PORT, renditions: str = DEFAULT_R
 
 @contextmanager
 def interruptible() -> Iterator[asyncio.Event]:
-    """Ctrl-C and SIGTERM cancel the task that enters, once, so that everything is put away; the event tells why."""
+    """Ctrl-C and SIGTERM cancel the current task once, so that everything is closed. They set the yielded event."""
     loop, task, stopping = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
 
     def stop() -> None:
@@ -93,7 +95,7 @@ async def _demo(console: Console, once: bool, port: int, renditions: str) -> int
             except OSError as error:
                 console.print(f"[red]Port {port} cannot be used[/] ({error.strerror}); 0 takes any free one.")
                 return 1
-            stack.callback(stage.feed.close)  # before the server ends: its event streams end with it
+            stack.callback(stage.feed.close)  # before the server closes: the feed ends its event streams
         keys = sample_keys()
         ended = await _run_samples(console, stage, keys)
         console.print(table_of([ended[key] for key in keys if key in ended], console.width))
@@ -107,7 +109,7 @@ async def _demo(console: Console, once: bool, port: int, renditions: str) -> int
         return 0
 
 
-# --- what is on stage ---------------------------------------------------------------------------------------------
+# --- the parts ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,44 +126,32 @@ class Stage:
 
 @asynccontextmanager
 async def _stage(console: Console, renditions: str) -> AsyncIterator[Stage]:
-    """Cloud, function and the mapping between them; all of it put away afterwards."""
+    """The cloud and the function behind its queue."""
+
+    def failed(error: Exception) -> None:
+        console.print(Text(f"The invocation failed and is retried: {type(error).__name__}: {error}", "yellow"))
+
     with moto_cloud() as cloud, environment_for(cloud, renditions):
-        wanted = settings.load().renditions  # a mistake is told here, before anything runs
+        wanted = settings.load().renditions  # fails before anything runs
         async with AsyncExitStack() as stack:
             feed = Feed()
             s3 = await stack.enter_async_context(cloud.client("s3"))
-            function = Function(feed.add)
+            sqs = stack.enter_context(contextlib.closing(cloud.blocking_client("sqs")))
+            function = Function(sqs, await furnish(cloud), feed.add, failed)
             stack.push_async_callback(function.aclose)
-            await stack.enter_async_context(_mapping(console, cloud, function))
             yield Stage(feed, s3, ", ".join(f"{r.width or 'any'} {TIMES} {r.height or 'any'}" for r in wanted))
-
-
-@asynccontextmanager
-async def _mapping(console: Console, cloud: Cloud, function: Function) -> AsyncIterator[None]:
-    def failed(error: Exception) -> None:
-        console.print(Text(f"The invocation failed, its messages come back: {type(error).__name__}: {error}", "yellow"))
-
-    queue = await furnish(cloud)
-    async with cloud.client("sqs") as sqs:
-        polling = asyncio.create_task(poll(sqs, queue, function, failed))
-        try:
-            yield
-        finally:
-            polling.cancel()
-            with suppress(asyncio.CancelledError):
-                await polling
 
 
 # --- the samples --------------------------------------------------------------------------------------------------
 
 
 def sample_keys() -> list[str]:
-    """The samples' file names, which are their keys as well."""
+    """The samples' file names, which are also their keys."""
     return sorted(path.name for path in SAMPLES.iterdir() if path.name != "LICENCES.md")
 
 
 async def _run_samples(console: Console, stage: Stage, keys: Sequence[str]) -> Mapping[str, Outcome]:
-    """Uploads the samples and follows their outcomes, at most for PATIENCE_SECONDS; the last outcome of each."""
+    """Uploads the samples and returns the last outcome of each, after at most PATIENCE_SECONDS."""
     ended: dict[str, Outcome] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as progress:
@@ -188,7 +178,7 @@ async def _upload(s3: Any, key: str) -> None:
 
 
 def table_of(outcomes: Sequence[Outcome], width: int) -> Table:
-    """One row an outcome. Columns without anything in them are left out, and the least needed where it is narrow."""
+    """One row an outcome, without empty columns. A narrow terminal gets fewer columns."""
     rows = [_row(outcome) for outcome in outcomes]
     narrow = ("format", "engine") if width < NARROW else ()
     headings = [name for name in HEADINGS if name not in narrow and any(row[name].plain for row in rows)]

@@ -6,19 +6,17 @@ import http.client
 import json
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
 
-from handler.demo.cloud import Queue
 from handler.demo.gallery import MOST_UPLOAD_BYTES
-from handler.demo.mapping import _deliver, sqs_event
+from handler.demo.mapping import sqs_event
 from handler.demo.run import SAMPLES, sample_keys
 from tests.demo.running import COMMAND, ROOT, START_SECONDS, Demo, environment, running_demo
-from thumbnailer.app import new_event_loop
 
 REAL_EVENT: Mapping[str, Any] = json.loads((ROOT / "tests" / "events" / "sqs_s3.json").read_bytes())
 
@@ -213,53 +211,7 @@ class TestPage:
 # --- the event source mapping -------------------------------------------------------------------------------------
 
 
-class RecordingQueue:
-    """Of SQS, the one call that matters here."""
-
-    def __init__(self) -> None:
-        self.deleted: list[str] = []
-
-    async def delete_message_batch(self, QueueUrl: str, Entries: Sequence[Mapping[str, str]]) -> None:  # noqa: N803
-        self.deleted += [entry["ReceiptHandle"] for entry in Entries]
-
-
-class AnsweringFunction:
-    """A function that gives back the messages it is told to, or raises."""
-
-    def __init__(self, *back: str, error: Exception | None = None) -> None:
-        self._answer = {"batchItemFailures": [{"itemIdentifier": id_} for id_ in back]}
-        self._error = error
-
-    async def invoke(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self._error:
-            raise self._error
-        return self._answer
-
-
-def deliver(function: AnsweringFunction) -> tuple[list[str], list[Exception]]:
-    """What is deleted of messages 1 to 3, and what is told of failures."""
-    queue, failures = RecordingQueue(), list[Exception]()
-    messages = [{"MessageId": n, "ReceiptHandle": f"r{n}", "Body": "{}", "MD5OfBody": ""} for n in "123"]
-    loop = new_event_loop()
-    try:
-        delivery = _deliver(queue, Queue("url", "arn"), function, messages, failures.append)  # type: ignore[arg-type]
-        loop.run_until_complete(delivery)
-    finally:
-        loop.close()
-    return queue.deleted, failures
-
-
 class TestMapping:
-    def test_messages_given_back_stay_in_the_queue(self) -> None:
-        assert deliver(AnsweringFunction("2")) == (["r1", "r3"], [])
-
-    def test_all_are_deleted_when_none_is_given_back(self) -> None:
-        assert deliver(AnsweringFunction()) == (["r1", "r2", "r3"], [])
-
-    def test_none_is_deleted_when_the_invocation_raises(self) -> None:
-        error = RuntimeError("out of memory")
-        assert deliver(AnsweringFunction(error=error)) == ([], [error])
-
     def test_the_event_has_the_shape_of_a_real_one(self) -> None:
         """Made again from what SQS would have answered, the recorded event is the same."""
         messages = [
@@ -273,6 +225,4 @@ class TestMapping:
             for record in REAL_EVENT["Records"]
         ]
         made = sqs_event(messages, "arn:aws:sqs:eu-central-1:123456789012:thumbnails")
-        for record in made["Records"]:
-            record["awsRegion"] = "eu-central-1"
         assert made == REAL_EVENT
