@@ -1,10 +1,9 @@
-"""The outcomes of the demo, taken from the log as an operator would."""
+"""The outcomes of the demo, for all that follow them."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from thumbnailer.model import Outcome
 
@@ -43,17 +42,3 @@ class Feed:
         """Wakes current waiters. Later waiters wait for the next outcome."""
         self._more.set()
         self._more = asyncio.Event()
-
-
-class OutcomeTap(logging.Filter):
-    """Hands on the Outcome that each log line about a record carries, so that the Lambda door needs no hook."""
-
-    def __init__(self, sink: Callable[[Outcome], object]) -> None:
-        super().__init__()
-        self._sink = sink
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        outcome = getattr(record, "outcome", None)
-        if isinstance(outcome, Outcome):
-            self._sink(outcome)
-        return True

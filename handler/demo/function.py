@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +14,6 @@ from uuid import uuid4
 
 from handler import aws_lambda
 from handler.demo.cloud import Queue
-from handler.demo.feed import OutcomeTap
 from handler.demo.mapping import InvocationFailed, QueueMapping
 from thumbnailer.model import Outcome
 from thumbnailer.reporting.logs import LOGGER
@@ -54,7 +54,7 @@ class Function:
             "State": "Enabled",
         }
         self._mapping = QueueMapping(configuration, sqs, self._invoke)
-        self._tap = OutcomeTap(lambda ended: self._loop.call_soon_threadsafe(outcome, ended))
+        self._outcome = outcome
         LOGGER.addFilter(self._tap)
         self._thread = threading.Thread(target=self._run, name="lambda")
         self._thread.start()
@@ -71,6 +71,12 @@ class Function:
             if self._mapping.deliver() is None:
                 self._stopping.wait(POLL_SECONDS)
         aws_lambda.close()
+
+    def _tap(self, record: logging.LogRecord) -> bool:
+        """Takes the outcomes from the log, so that the handler needs no hook."""
+        if isinstance(outcome := getattr(record, "outcome", None), Outcome):
+            self._loop.call_soon_threadsafe(self._outcome, outcome)
+        return True
 
     def _invoke(self, event: dict[str, Any]) -> dict[str, Any]:
         """The handler's standard output is meant for CloudWatch and dropped. Raises InvocationFailed.

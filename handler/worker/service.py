@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, Final
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
@@ -48,7 +48,7 @@ async def _work(settings: Settings, url: str, env: Mapping[str, str]) -> None:
         LOGGER.info("serving", extra={"line": {"port": port}})
         protection = Protection(env["ECS_AGENT_URI"]) if env.get("ECS_AGENT_URI") else None
         if protection:
-            await stack.enter_async_context(_background(protection.run()))
+            stack.callback(asyncio.create_task(protection.run()).cancel)
         state = await _first_state(queue, stop)
         if state is None:
             return
@@ -83,16 +83,6 @@ def _metrics() -> tuple[CollectorRegistry, Prometheus]:
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
     return registry, Prometheus(registry)
-
-
-@asynccontextmanager
-async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    task = asyncio.ensure_future(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _first_state(queue: Queue, stop: asyncio.Event) -> QueueState | None:

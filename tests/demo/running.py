@@ -18,7 +18,7 @@ from playwright._impl._driver import compute_driver_executable
 from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[2]
-COMMAND = (sys.executable, "-m", "handler.demo")
+COMMAND = (sys.executable, "-m", "handler.cli", "demo")
 START_SECONDS = 60
 STOP_SECONDS = 20
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -50,7 +50,7 @@ def environment(tmp: Path) -> dict[str, str]:
 def running_demo(tmp: Path) -> Iterator[Demo]:
     """A demo on a free port, ended by Ctrl-C's signal."""
     child = subprocess.Popen(
-        [*COMMAND, "0"], cwd=ROOT, env=environment(tmp), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*COMMAND, "--port", "0"], cwd=ROOT, env=environment(tmp), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     demo = Demo("")
     found = threading.Event()
