@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import aioboto3
-import boto3
 from aiobotocore.config import AioConfig
 from moto.server import ThreadedMotoServer
 
@@ -26,19 +25,9 @@ DEAD_LETTERS: Final = "thumbnails-dead"
 REGION: Final = "us-east-1"
 MAX_RECEIVE_COUNT: Final = 5
 VISIBILITY_SECONDS: Final = 20
-"""Longer than function.FUNCTION_SECONDS, so that no message reappears while the function has it."""
 
-_USERS_TO_KEEP: Final = (
-    "THUMBNAILER_RENDITIONS",
-    "THUMBNAILER_ENGINE",
-    "THUMBNAILER_TRANSPORT",
-    "THUMBNAILER_MEMORY_MB",
-    "THUMBNAILER_MAX_PIXELS",
-    "THUMBNAILER_MAX_BYTES",
-    "THUMBNAILER_MAX_FRAMES",
-    "THUMBNAILER_WORKERS",
-    "THUMBNAILER_IN_FLIGHT",
-)
+_LIMITS: Final = {f"THUMBNAILER_{name}" for name in ("MEMORY_MB", "MAX_PIXELS", "MAX_BYTES", "MAX_FRAMES")}
+_KEPT: Final = _LIMITS | {f"THUMBNAILER_{n}" for n in ("RENDITIONS", "ENGINE", "TRANSPORT", "WORKERS", "IN_FLIGHT")}
 """The user may set these for the demo. Other settings (a destination, globs) would lead away from its buckets."""
 
 
@@ -56,11 +45,6 @@ class Cloud:
             service, endpoint_url=self.endpoint_url, config=config
         )
         return client
-
-    def blocking_client(self, service: str) -> Any:
-        """A boto3 client."""
-        session = boto3.Session("demo", "demo", region_name=REGION)
-        return session.client(service, endpoint_url=self.endpoint_url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +91,13 @@ async def _make_queue(sqs: Any, name: str, attributes: Mapping[str, str]) -> Que
 
 @contextmanager
 def environment_for(cloud: Cloud, renditions: str) -> Iterator[None]:
-    """Points the Lambda door at `cloud` alone, and restores the environment afterwards.
+    """Points the worker at `cloud` alone, and restores the environment afterwards.
 
     The user's THUMBNAILER_RENDITIONS wins over `renditions`.
     """
     before = dict(os.environ)
     for name in before:
-        if name.startswith(("AWS_", "THUMBNAILER_")) and name not in _USERS_TO_KEEP:
+        if name.startswith(("AWS_", "THUMBNAILER_")) and name not in _KEPT:
             del os.environ[name]
     os.environ.setdefault("THUMBNAILER_RENDITIONS", renditions)
     os.environ |= {

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from thumbnailer.model import Outcome
+from handler.worker.consumer import Records
+from thumbnailer.model import ObjectEvent, Outcome
 
 
 class Feed:
@@ -42,3 +43,16 @@ class Feed:
         """Wakes current waiters. Later waiters wait for the next outcome."""
         self._more.set()
         self._more = asyncio.Event()
+
+
+class ObservedRecords:
+    """The pipeline, whose outcomes also go to a feed."""
+
+    def __init__(self, records: Records, feed: Feed) -> None:
+        self._records = records
+        self._feed = feed
+
+    async def process(self, event: ObjectEvent, deadline: float | None = None, alone: bool = False) -> Outcome:
+        outcome = await self._records.process(event, deadline, alone=alone)
+        self._feed.add(outcome)
+        return outcome

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 import mimetypes
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from handler.demo.cloud import PHOTOS, environment_for, furnish, moto_cloud
-from handler.demo.feed import Feed
-from handler.demo.function import Function
+from handler.demo.cloud import PHOTOS, VISIBILITY_SECONDS, environment_for, furnish, moto_cloud
+from handler.demo.feed import Feed, ObservedRecords
 from handler.demo.gallery import Gallery, serve
 from handler.tables import TIMES, outcome_table
+from handler.worker.consumer import Consumer, Limits
+from handler.worker.sqs import open_queue
 from thumbnailer import settings
+from thumbnailer.app import build
 from thumbnailer.model import Outcome, Status
+from thumbnailer.reporting.logs import LOGGER
+from thumbnailer.reporting.metrics import Prometheus
+from thumbnailer.settings import Settings
 
 DEFAULT_PORT: Final = 8080
 DEFAULT_RENDITIONS: Final = "320x320"
 PATIENCE_SECONDS: Final = 60.0
+RECORD_SECONDS: Final = 15.0
+STOP_SECONDS: Final = 5.0
 SAMPLES: Final = Path(__file__).parent / "samples"
 PLAIN_WIDTH: Final = 150
 mimetypes.add_type("image/heic", ".heic")
@@ -41,7 +48,7 @@ async def demo(once: bool, port: int = DEFAULT_PORT, renditions: str = DEFAULT_R
     With `once` the demo ends after the samples, with 0 if all were stored. Otherwise it serves the gallery on `port`
     (0: any free one) until Ctrl-C or SIGTERM.
     """
-    console = Console(file=sys.stdout)  # the real stream: see function.Function._invoke
+    console = Console()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     task, interrupted = asyncio.current_task(), asyncio.Event()
@@ -63,7 +70,7 @@ async def demo(once: bool, port: int = DEFAULT_PORT, renditions: str = DEFAULT_R
 
 
 async def _demo(console: Console, once: bool, port: int, renditions: str) -> int:
-    async with _stage(console, renditions) as stage, AsyncExitStack() as stack:
+    async with _stage(renditions) as stage, AsyncExitStack() as stack:
         url = None
         if not once:
             try:
@@ -101,21 +108,34 @@ class Stage:
 
 
 @asynccontextmanager
-async def _stage(console: Console, renditions: str) -> AsyncIterator[Stage]:
-    """The cloud and the function behind its queue."""
-
-    def failed(error: Exception) -> None:
-        console.print(Text(f"The invocation failed and is retried: {type(error).__name__}: {error}", "yellow"))
-
+async def _stage(renditions: str) -> AsyncIterator[Stage]:
+    """The cloud, and a worker on its queue."""
     with moto_cloud() as cloud, environment_for(cloud, renditions):
-        wanted = settings.load().renditions  # fails before anything runs
-        async with AsyncExitStack() as stack:
-            feed = Feed()
-            s3 = await stack.enter_async_context(cloud.client("s3"))
-            sqs = stack.enter_context(contextlib.closing(cloud.blocking_client("sqs")))
-            function = Function(sqs, await furnish(cloud), feed.add, failed)
-            stack.push_async_callback(function.aclose)
-            yield Stage(feed, s3, ", ".join(f"{r.width or 'any'} {TIMES} {r.height or 'any'}" for r in wanted))
+        chosen, feed = settings.load(), Feed()
+        async with cloud.client("s3") as s3, _worker(chosen, (await furnish(cloud)).url, feed):
+            sizes = (f"{r.width or 'any'} {TIMES} {r.height or 'any'}" for r in chosen.renditions)
+            yield Stage(feed, s3, ", ".join(sizes))
+
+
+@asynccontextmanager
+async def _worker(chosen: Settings, url: str, feed: Feed) -> AsyncIterator[None]:
+    """The consumer of `thumbnailer worker`, in this loop and without its log."""
+    LOGGER.addHandler(logging.NullHandler())
+    env = settings.environment()
+    app = build(chosen, settings.machine(), env)
+    try:
+        async with open_queue(url, env) as queue:
+            limits = Limits(app.tier.in_flight, RECORD_SECONDS, STOP_SECONDS)
+            records = ObservedRecords(app.pipeline, feed)
+            consumer = Consumer(queue, records, limits, Prometheus(CollectorRegistry()))
+            running = asyncio.create_task(consumer.run(VISIBILITY_SECONDS))
+            try:
+                yield
+            finally:
+                consumer.stop()
+                await running
+    finally:
+        await app.pipeline.aclose()
 
 
 # --- the samples --------------------------------------------------------------------------------------------------

@@ -50,7 +50,12 @@ def environment(tmp: Path) -> dict[str, str]:
 def running_demo(tmp: Path) -> Iterator[Demo]:
     """A demo on a free port, ended by Ctrl-C's signal."""
     child = subprocess.Popen(
-        [*COMMAND, "--port", "0"], cwd=ROOT, env=environment(tmp), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*COMMAND, "--port", "0"],
+        cwd=ROOT,
+        env=environment(tmp),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     demo = Demo("")
     found = threading.Event()

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import http.client
-import json
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
 
 from handler.demo.gallery import MOST_UPLOAD_BYTES
-from handler.demo.mapping import sqs_event
 from handler.demo.run import SAMPLES, sample_keys
 from tests.demo.running import COMMAND, ROOT, START_SECONDS, Demo, environment, running_demo
-
-REAL_EVENT: Mapping[str, Any] = json.loads((ROOT / "tests" / "events" / "sqs_s3.json").read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +108,7 @@ class TestServing:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = str(taken.getsockname()[1])
             ended = subprocess.run(
-                [*COMMAND, port],
+                [*COMMAND, "--port", port],
                 cwd=ROOT,
                 env=environment(tmp_path),
                 capture_output=True,
@@ -206,23 +201,3 @@ class TestPage:
         for name, kind in (("gallery.js", "text/javascript"), ("gallery.css", "text/css")):
             status, headers, _ = ask(demo, "GET", f"/{name}", {})
             assert (status, headers["Content-Type"].partition(";")[0]) == (200, kind)
-
-
-# --- the event source mapping -------------------------------------------------------------------------------------
-
-
-class TestMapping:
-    def test_the_event_has_the_shape_of_a_real_one(self) -> None:
-        """Made again from what SQS would have answered, the recorded event is the same."""
-        messages = [
-            {
-                "MessageId": record["messageId"],
-                "ReceiptHandle": record["receiptHandle"],
-                "Body": record["body"],
-                "Attributes": record["attributes"],
-                "MD5OfBody": record["md5OfBody"],
-            }
-            for record in REAL_EVENT["Records"]
-        ]
-        made = sqs_event(messages, "arn:aws:sqs:eu-central-1:123456789012:thumbnails")
-        assert made == REAL_EVENT

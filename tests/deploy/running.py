@@ -8,41 +8,13 @@ from typing import Any, Final
 import pytest
 from moto.awslambda.models import LambdaFunction
 
-from handler.demo.mapping import Delivery, Invoke, QueueMapping
 from tests.deploy.deploying import Deployed
 from tests.support.cloud import DESTINATION, SOURCE, Cloud
+from tests.support.mapping import Delivery, Invoke, QueueMapping
 
 EVENTS: Final = "thumbnailer-events"
 DEAD: Final = "thumbnailer-dead"
 NO_EVENT: Final = "this is no event"
-
-
-class ObservedMapping(QueueMapping):
-    """A mapping whose kept messages can be made visible at once."""
-
-    def __init__(self, configuration: Mapping[str, Any], sqs: Any, invoke: Invoke) -> None:
-        super().__init__(configuration, sqs, invoke)
-        self._hidden: list[str] = []
-
-    def deliver(self) -> Delivery | None:
-        delivery = super().deliver()
-        if delivery:
-            kept = [message for message in delivery.messages if message["MessageId"] in delivery.kept]
-            self._hidden += [message["ReceiptHandle"] for message in kept]
-        return delivery
-
-    def deliver_all(self) -> list[Delivery]:
-        """Delivers batches until the queue is empty."""
-        deliveries = []
-        while delivery := self.deliver():
-            deliveries.append(delivery)
-        return deliveries
-
-    def let_visibility_end(self) -> None:
-        """Does at once what the visibility timeout does after minutes."""
-        for handle in self._hidden:
-            self.sqs.change_message_visibility(QueueUrl=self.url, ReceiptHandle=handle, VisibilityTimeout=0)
-        self._hidden.clear()
 
 
 class Running:
@@ -53,9 +25,9 @@ class Running:
         self.sqs = self.cloud.client("sqs")
 
     @property
-    def mapping(self) -> ObservedMapping:
+    def mapping(self) -> QueueMapping:
         assert self.deployed.mapping is not None
-        return ObservedMapping(self.deployed.mapping, self.sqs, self.post)
+        return QueueMapping(self.deployed.mapping, self.sqs, self.post)
 
     def moved(self, key: str, body: bytes) -> list[Delivery]:
         """Puts an object into the source bucket and carries the events through."""

@@ -1,6 +1,6 @@
 """The deployed template at work: a picture goes in at one end and its thumbnail comes out at the other.
 
-moto stands for AWS (deploying.py lists what moto cannot do) and handler/demo/mapping.py for the event source mapping.
+moto stands for AWS (deploying.py lists what moto cannot do) and tests/support/mapping.py for the event source mapping.
 Here the function runs in this process, which is quick. In test_runtime.py it runs as in AWS.
 """
 
@@ -14,12 +14,12 @@ from urllib.parse import unquote_plus
 import pytest
 
 from handler import aws_lambda
-from handler.demo.mapping import InvocationFailed, QueueMapping, ids_to_keep
 from tests.conftest import Context
 from tests.deploy.deploying import deploy
 from tests.deploy.running import DEAD, EVENTS, NO_EVENT, Running, emptied
 from tests.deploy.stack import ACCOUNT, AS_ZIP, translated
 from tests.support.cloud import DESTINATION, SOURCE, Cloud
+from tests.support.mapping import InvocationFailed, QueueMapping, ids_to_keep
 from tests.support.pictures import opened
 
 Start = Callable[..., Running]

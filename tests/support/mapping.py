@@ -25,15 +25,11 @@ class InvocationFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One batch: its messages, the function's answer (None if it failed), and the ids that stay in the queue."""
+    """One batch: the ids of its messages, the function's answer (None if it failed), and the ids left in the queue."""
 
-    messages: tuple[Mapping[str, Any], ...]
+    ids: tuple[str, ...]
     answer: Any
     kept: tuple[str, ...]
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        return tuple(message["MessageId"] for message in self.messages)
 
 
 class QueueMapping:
@@ -48,6 +44,7 @@ class QueueMapping:
         self.sqs = sqs
         self.url = str(sqs.get_queue_url(QueueName=self.arn.rpartition(":")[2])["QueueUrl"])
         self._invoke = invoke
+        self._kept_receipts: list[str] = []
 
     def deliver(self) -> Delivery | None:
         """One batch through the function. None if the queue is empty or the mapping is disabled."""
@@ -61,9 +58,24 @@ class QueueMapping:
         except InvocationFailed:
             answer, kept = None, set(ids)
         for message in messages:
-            if message["MessageId"] not in kept:
+            if message["MessageId"] in kept:
+                self._kept_receipts.append(message["ReceiptHandle"])
+            else:
                 self.sqs.delete_message(QueueUrl=self.url, ReceiptHandle=message["ReceiptHandle"])
-        return Delivery(tuple(messages), answer, tuple(id_ for id_ in ids if id_ in kept))
+        return Delivery(tuple(ids), answer, tuple(id_ for id_ in ids if id_ in kept))
+
+    def deliver_all(self) -> list[Delivery]:
+        """Delivers batches until the queue is empty."""
+        deliveries = []
+        while delivery := self.deliver():
+            deliveries.append(delivery)
+        return deliveries
+
+    def let_visibility_end(self) -> None:
+        """Does at once what the visibility timeout does after minutes."""
+        for receipt in self._kept_receipts:
+            self.sqs.change_message_visibility(QueueUrl=self.url, ReceiptHandle=receipt, VisibilityTimeout=0)
+        self._kept_receipts.clear()
 
     def _batch(self) -> list[Mapping[str, Any]]:
         """Up to the batch size. The window begins with the first message; without a window, one receive."""
