@@ -52,7 +52,7 @@ class ObservedRecords:
         self._records = records
         self._feed = feed
 
-    async def process(self, event: ObjectEvent, deadline: float | None = None, alone: bool = False) -> Outcome:
-        outcome = await self._records.process(event, deadline, alone=alone)
+    async def process(self, event: ObjectEvent, deadline: float | None = None, isolated: bool = False) -> Outcome:
+        outcome = await self._records.process(event, deadline, isolated=isolated)
         self._feed.add(outcome)
         return outcome

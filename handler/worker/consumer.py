@@ -40,7 +40,7 @@ UNREADABLE_SECONDS: Final = 5
 class Records(Protocol):
     """The part of the pipeline that the consumer uses."""
 
-    async def process(self, event: ObjectEvent, deadline: float | None = None, alone: bool = False) -> Outcome: ...
+    async def process(self, event: ObjectEvent, deadline: float | None = None, isolated: bool = False) -> Outcome: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ class Consumer:
             return None
         try:
             deadline = asyncio.get_running_loop().time() + self._limits.record_seconds
-            outcome = await self._records.process(event, deadline, alone=message.receive_count > 1)
+            outcome = await self._records.process(event, deadline, isolated=message.receive_count > 1)
         finally:
             self._slots.release()
         self._failed_in_a_row = self._failed_in_a_row + 1 if outcome.status.comes_back else 0

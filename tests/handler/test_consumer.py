@@ -121,7 +121,7 @@ def test_a_message_with_one_failed_record_comes_back_whole() -> None:
     assert set(queue.messages) == {id_}
 
 
-def test_a_second_delivery_is_worked_alone() -> None:
+def test_a_second_delivery_is_isolated() -> None:
     queue = FlakyQueue(visibility=0.05)
     queue.send(body("wait.jpg"))
 

@@ -44,9 +44,9 @@ class Records:
         """key, and whether the record was isolated"""
         self.at_once = self.most_at_once = 0
 
-    async def process(self, event: ObjectEvent, deadline: float | None = None, alone: bool = False) -> Outcome:
+    async def process(self, event: ObjectEvent, deadline: float | None = None, isolated: bool = False) -> Outcome:
         assert deadline is not None
-        self.processed.append((event.key, alone))
+        self.processed.append((event.key, isolated))
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
