@@ -70,13 +70,13 @@ class TestOnce:
         assert ended.stderr == ""
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_sample_that_is_not_stored_is_exit_code_1(self, tmp_path: Path) -> None:
+    def test_sample_that_is_not_stored_gives_exit_code_1(self, tmp_path: Path) -> None:
         """The user's own limits count in the demo as well."""
         ended = run_once(tmp_path, THUMBNAILER_MAX_PIXELS="500000")
         assert ended.returncode == 1
         assert "too-many-pixels" in ended.stdout
 
-    def test_the_users_own_aws_is_left_alone(self, tmp_path: Path) -> None:
+    def test_users_own_aws_is_never_contacted(self, tmp_path: Path) -> None:
         """Profiles, endpoints and destinations that would lead elsewhere do not reach the demo."""
         elsewhere = {
             "AWS_PROFILE": "mine",
@@ -104,7 +104,7 @@ class TestServing:
         assert demo.code == 0
         assert "Traceback" not in "".join(demo.output)
 
-    def test_a_taken_port_is_said_so(self, tmp_path: Path) -> None:
+    def test_taken_port_is_reported(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = str(taken.getsockname()[1])
             ended = subprocess.run(
@@ -129,7 +129,7 @@ def _address(demo: Demo) -> tuple[str, int]:
 class TestWhoMayAsk:
     @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", ""])
     @pytest.mark.parametrize("method", ["PUT", "POST"])
-    def test_an_upload_from_another_site_is_refused(self, demo: Demo, method: str, origin: str) -> None:
+    def test_upload_from_another_site_is_refused(self, demo: Demo, method: str, origin: str) -> None:
         status, _, _ = ask(demo, method, "/upload?name=evil.jpg", {"Origin": origin} if origin else {}, b"x")
         assert status == 403
         assert ask(demo, "GET", "/object/photos/evil.jpg", {})[0] == 404
@@ -139,11 +139,11 @@ class TestWhoMayAsk:
         assert ask(demo, "GET", "/", {"Host": "evil.example"})[0] == 403
         assert ask(demo, "PUT", "/upload?name=a", {"Host": "evil.example", "Origin": "http://evil.example"})[0] == 403
 
-    def test_an_upload_beyond_the_limit_is_refused(self, demo: Demo) -> None:
+    def test_upload_beyond_the_limit_is_refused(self, demo: Demo) -> None:
         headers = own(demo) | {"Content-Length": str(MOST_UPLOAD_BYTES + 1)}
         assert ask(demo, "PUT", "/upload?name=large.jpg", headers)[0] == 413
 
-    def test_an_upload_that_does_not_tell_its_length_is_measured(self, demo: Demo) -> None:
+    def test_upload_without_a_length_is_measured(self, demo: Demo) -> None:
         connection = http.client.HTTPConnection(str(urlsplit(demo.url).netloc), timeout=30)
         pieces = (bytes(1 << 20) for _ in range((MOST_UPLOAD_BYTES >> 20) + 1))
         connection.request("PUT", "/upload?name=endless.jpg", pieces, own(demo), encode_chunked=True)
@@ -152,7 +152,7 @@ class TestWhoMayAsk:
         assert ask(demo, "GET", "/object/photos/endless.jpg", {})[0] == 404
         assert "Traceback" not in "".join(demo.output)
 
-    def test_an_upload_that_breaks_off_is_not_stored(self, demo: Demo) -> None:
+    def test_aborted_upload_is_not_stored(self, demo: Demo) -> None:
         with socket.create_connection(_address(demo)) as sender:
             head = f"Host: {urlsplit(demo.url).netloc}\r\nOrigin: {own(demo)['Origin']}\r\nContent-Length: 9999\r\n"
             sender.sendall(f"PUT /upload?name=cut.jpg HTTP/1.1\r\n{head}\r\nabc".encode())
@@ -160,7 +160,7 @@ class TestWhoMayAsk:
         assert "Traceback" not in "".join(demo.output)
 
     @pytest.mark.parametrize("name", ["", "x" * 1025])
-    def test_a_name_that_is_no_key_is_refused(self, demo: Demo, name: str) -> None:
+    def test_invalid_key_is_refused(self, demo: Demo, name: str) -> None:
         assert ask(demo, "PUT", f"/upload?name={name}", own(demo), b"x")[0] == 400
 
 
@@ -168,14 +168,14 @@ class TestObjects:
     def test_only_the_demos_buckets_are_served(self, demo: Demo) -> None:
         assert ask(demo, "GET", "/object/other/rocket.jpg", {})[0] == 404
 
-    def test_an_original_comes_sandboxed(self, demo: Demo) -> None:
+    def test_original_is_served_sandboxed(self, demo: Demo) -> None:
         status, headers, body = ask(demo, "GET", "/object/photos/rocket.jpg", {})
         assert (status, headers["Content-Type"]) == (200, "image/jpeg")
         assert headers["Content-Security-Policy"].startswith("sandbox")
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert body == (SAMPLES / "rocket.jpg").read_bytes()
 
-    def test_what_is_no_picture_is_never_served_as_a_page(self, demo: Demo) -> None:
+    def test_non_picture_is_never_served_as_a_page(self, demo: Demo) -> None:
         headers = own(demo) | {"Content-Type": "text/html"}
         assert ask(demo, "PUT", "/upload?name=page.html", headers, b"<script>alert(1)</script>")[0] == 201
         _, answered, _ = ask(demo, "GET", "/object/photos/page.html", {})
@@ -191,13 +191,13 @@ class TestObjects:
 
 
 class TestPage:
-    def test_runs_no_script_but_its_own(self, demo: Demo) -> None:
+    def test_page_runs_only_its_own_script(self, demo: Demo) -> None:
         _, headers, page = ask(demo, "GET", "/", {})
         assert "script-src 'self';" in headers["Content-Security-Policy"]
         assert "unsafe" not in headers["Content-Security-Policy"]
         assert b"//" not in page.replace(b"<!doctype", b"")  # no address of anybody else's
 
-    def test_its_files_are_there(self, demo: Demo) -> None:
+    def test_page_files_are_served(self, demo: Demo) -> None:
         for name, kind in (("gallery.js", "text/javascript"), ("gallery.css", "text/css")):
             status, headers, _ = ask(demo, "GET", f"/{name}", {})
             assert (status, headers["Content-Type"].partition(";")[0]) == (200, kind)

@@ -132,7 +132,7 @@ def test_several_files_at_once_all_appear(page: Page, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone(demo: Demo, chromium: Browser, scheme: Any) -> None:
+def test_page_fits_a_phone(demo: Demo, chromium: Browser, scheme: Any) -> None:
     """Nothing sticks out sideways, nothing is cut off."""
     phone = chromium.new_page(viewport={"width": 360, "height": 740}, color_scheme=scheme)
     phone.goto(demo.url)

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from handler.worker.service import _close
 
 
-def test_what_does_not_close_in_time_keeps_nothing_else_from_being_close_and_not_the_worker_from_ending() -> None:
+def test_resource_that_never_closes_blocks_neither_the_others_nor_the_worker() -> None:
     closed: list[str] = []
 
     async def never() -> None:

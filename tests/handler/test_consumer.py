@@ -67,7 +67,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_waits(monkeypatch)
 
 
-def test_what_is_done_is_deleted_ten_at_a_time() -> None:
+def test_finished_messages_are_deleted_in_batches_of_ten() -> None:
     queue = FlakyQueue()
     for number in range(200):
         queue.send(body(f"{number}.jpg"))
@@ -80,7 +80,7 @@ def test_what_is_done_is_deleted_ten_at_a_time() -> None:
     assert bench.metric("thumbnailer_records_stored_total") is not None
 
 
-def test_no_more_is_worked_on_at_once_than_the_tier_takes_and_as_much_again_held() -> None:
+def test_in_flight_messages_are_processed_and_as_many_again_held() -> None:
     queue = FlakyQueue()
     for number in range(100):
         queue.send(body(f"wait{number}"))
@@ -96,7 +96,7 @@ def test_no_more_is_worked_on_at_once_than_the_tier_takes_and_as_much_again_held
     assert working(work, queue).records.most_at_once == 10
 
 
-def test_what_failed_passingly_is_given_back_for_later_and_what_is_no_event_as_well() -> None:
+def test_failed_and_unreadable_messages_are_given_back_for_later() -> None:
     queue = FlakyQueue()
     failed, unreadable, good = queue.send(body("fail.jpg")), queue.send("{"), queue.send(body("good.jpg"))
     working(lambda _: until(lambda: len(queue.hidden) == 2 and good not in queue.messages), queue)
@@ -104,7 +104,7 @@ def test_what_failed_passingly_is_given_back_for_later_and_what_is_no_event_as_w
     assert all(0 < seconds <= FIRST_BACKOFF for _, seconds in queue.hidden)
 
 
-def test_what_is_never_readable_ends_in_the_dead_letter_queue_by_the_queues_own_doing(
+def test_unreadable_message_ends_in_the_dead_letter_queue(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(consumer_, "UNREADABLE_SECONDS", 0)
@@ -114,14 +114,14 @@ def test_what_is_never_readable_ends_in_the_dead_letter_queue_by_the_queues_own_
     assert queue.dead == ["no event"]
 
 
-def test_a_message_with_one_failed_record_comes_back_whole() -> None:
+def test_message_with_one_failed_record_is_retried_whole() -> None:
     queue = FlakyQueue()
     id_ = queue.send(body("good.jpg", "fail.jpg"))
     working(lambda _: until(lambda: queue.hidden), queue)
     assert set(queue.messages) == {id_}
 
 
-def test_a_second_delivery_is_isolated() -> None:
+def test_redelivered_message_is_isolated() -> None:
     queue = FlakyQueue(visibility=0.05)
     queue.send(body("wait.jpg"))
 
@@ -133,7 +133,7 @@ def test_a_second_delivery_is_isolated() -> None:
     assert bench.records.processed[:2] == [("wait.jpg", False), ("wait.jpg", True)]
 
 
-def test_what_is_held_is_kept_from_others_by_a_heartbeat_in_batches() -> None:
+def test_heartbeat_keeps_held_messages_invisible_in_batches() -> None:
     queue = FlakyQueue(visibility=1)
     for number in range(15):
         queue.send(body(f"wait{number}"))
@@ -151,7 +151,7 @@ def test_what_is_held_is_kept_from_others_by_a_heartbeat_in_batches() -> None:
 
 
 @pytest.mark.matrix(39)
-def test_where_the_queues_visibility_is_lowered_meanwhile_the_heartbeat_is_faster(
+def test_lowered_visibility_timeout_makes_the_heartbeat_faster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.05)
@@ -170,7 +170,7 @@ def test_where_the_queues_visibility_is_lowered_meanwhile_the_heartbeat_is_faste
 
 
 @pytest.mark.matrix(39)
-def test_a_receipt_that_has_expired_does_no_harm() -> None:
+def test_expired_receipt_is_no_error() -> None:
     """Another has the message by then; its work is the same."""
     queue = FlakyQueue(visibility=0.05)
     queue.send(body("wait.jpg"))
@@ -185,7 +185,7 @@ def test_a_receipt_that_has_expired_does_no_harm() -> None:
 
 @pytest.mark.matrix(40)
 @pytest.mark.parametrize("operation", ["receive", "delete", "hide", "state"])
-def test_a_queue_that_fails_for_a_while_is_asked_again_and_nothing_is_lost(operation: str) -> None:
+def test_failing_queue_operation_is_retried_and_nothing_is_lost(operation: str) -> None:
     queue = FlakyQueue(visibility=0.2, broken={operation})
     for number in range(30):
         queue.send(body(f"{number}.jpg" if operation != "hide" else f"fail{number}.jpg"))
@@ -203,7 +203,7 @@ def test_a_queue_that_fails_for_a_while_is_asked_again_and_nothing_is_lost(opera
 
 
 @pytest.mark.matrix(40)
-def test_a_queue_that_fails_is_not_hammered() -> None:
+def test_failing_queue_is_asked_with_pauses() -> None:
     queue = FlakyQueue(broken={"receive"})
     working(lambda _: asyncio.sleep(1), queue)
     assert 5 <= queue.calls["receive"] <= 120
@@ -213,7 +213,7 @@ def test_a_queue_that_fails_is_not_hammered() -> None:
 
 
 @pytest.mark.matrix(31)
-def test_ten_minutes_in_which_everything_fails_bring_nothing_to_the_dead_letter_queue(
+def test_ten_minutes_of_failures_bring_nothing_to_the_dead_letter_queue(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Five minutes are a second here."""
@@ -234,7 +234,7 @@ def test_ten_minutes_in_which_everything_fails_bring_nothing_to_the_dead_letter_
 
 
 @pytest.mark.matrix(31)
-def test_while_nothing_succeeds_what_waits_is_left_in_the_queue_until_something_does(
+def test_backlog_stays_in_the_queue_while_every_record_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(consumer_, "backoff", lambda count: 0.2)
@@ -268,7 +268,7 @@ class BuggyQueue(FlakyQueue):
 
 
 @pytest.mark.parametrize("bug", [("receive", 2), ("hide", 1), ("state", 2)], ids=lambda bug: str(bug[0]))
-def test_a_bug_that_ends_a_receiver_or_the_heartbeat_ends_the_worker_and_all_is_given_back(
+def test_bug_in_receiver_or_heartbeat_stops_the_worker_and_gives_everything_back(
     bug: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.1)
@@ -297,7 +297,7 @@ class RefusingQueue(FlakyQueue):
         return [*await super().delete(receipts[1:]), "InternalError: try again"]
 
 
-def test_what_the_queue_refused_to_delete_is_not_counted_as_deleted() -> None:
+def test_refused_deletes_are_not_counted_as_deleted() -> None:
     queue = RefusingQueue()
     for number in range(10):
         queue.send(body(f"{number}.jpg"))
@@ -333,7 +333,7 @@ class SlowQueue(FlakyQueue):
         return await super().hide(receipts)
 
 
-def test_a_heartbeat_that_takes_long_does_not_hide_what_is_given_back_meanwhile() -> None:
+def test_slow_heartbeat_does_not_hide_messages_given_back_meanwhile() -> None:
     queue = SlowQueue(visibility=1)
     queue.send(body("wait.jpg"))
 
@@ -351,7 +351,7 @@ def test_a_heartbeat_that_takes_long_does_not_hide_what_is_given_back_meanwhile(
 
 
 @pytest.mark.parametrize("operation", ["delete", "hide"])
-def test_a_queue_that_does_not_answer_does_not_keep_the_worker_from_ending(
+def test_unresponsive_queue_does_not_keep_the_worker_from_ending(
     operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = asyncio.Event()
@@ -375,7 +375,7 @@ def test_a_queue_that_does_not_answer_does_not_keep_the_worker_from_ending(
 
 
 @pytest.mark.matrix(37)
-def test_when_stopped_what_is_in_work_is_finished_and_the_rest_given_back_at_once() -> None:
+def test_stop_finishes_running_messages_and_gives_back_the_rest_at_once() -> None:
     queue = FlakyQueue()
     for number in range(40):
         queue.send(body(f"wait{number}"))
@@ -395,7 +395,7 @@ def test_when_stopped_what_is_in_work_is_finished_and_the_rest_given_back_at_onc
 
 
 @pytest.mark.matrix(37)
-def test_what_is_not_finished_in_the_stop_timeout_is_given_back() -> None:
+def test_messages_unfinished_at_the_stop_timeout_are_given_back() -> None:
     queue = FlakyQueue()
     for number in range(5):
         queue.send(body(f"wait{number}"))
@@ -409,7 +409,7 @@ def test_what_is_not_finished_in_the_stop_timeout_is_given_back() -> None:
     assert (len(queue.messages), bench.records.at_once) == (5, 0)
 
 
-def test_nothing_is_taken_after_the_stop() -> None:
+def test_stopped_consumer_receives_nothing() -> None:
     queue = FlakyQueue()
 
     async def work(bench: Bench) -> None:
@@ -422,7 +422,7 @@ def test_nothing_is_taken_after_the_stop() -> None:
     assert (len(queue.messages), bench.records.processed) == (1, [])
 
 
-def test_it_says_when_there_is_work_in_hand_and_when_there_is_none() -> None:
+def test_busy_is_reported_with_and_without_work() -> None:
     queue = FlakyQueue()
     queue.send(body("a.jpg"))
     bench = working(empty(queue), queue)
@@ -430,14 +430,14 @@ def test_it_says_when_there_is_work_in_hand_and_when_there_is_none() -> None:
 
 
 @given(st.integers(1, 1000), st.floats(0, 1))
-def test_a_message_is_hidden_longer_each_time_and_never_too_long(count: int, chance: float) -> None:
+def test_backoff_grows_up_to_its_limit(count: int, chance: float) -> None:
     seconds = backoff(count, lambda: chance)
     assert 0 < seconds <= LONGEST_BACKOFF
     assert seconds >= min(LONGEST_BACKOFF, FIRST_BACKOFF * GROWTH ** (min(count, 12) - 1)) * 2 / 3
     assert backoff(count + 1, lambda: 0.0) >= backoff(count, lambda: 0.0)
 
 
-def test_five_receives_outlast_a_quarter_of_an_hour_and_the_first_try_again_comes_within_a_minute() -> None:
+def test_five_receives_outlast_15_minutes_and_the_first_retry_comes_within_one() -> None:
     assert sum(backoff(count, lambda: 0.0) for count in range(1, 5)) >= 15 * 60
     assert sum(backoff(count, lambda: 1.0) for count in range(1, 5)) <= 30 * 60
     assert backoff(1, lambda: 1.0) <= 60

@@ -51,7 +51,7 @@ def kinds(lines: list[dict[str, Any]]) -> Counter[str]:
 
 @many
 @given(RECORDS, st.booleans())
-def test_each_record_has_one_line_and_each_batch_one_whatever_the_keys_are(
+def test_each_record_and_each_batch_has_one_line_for_any_keys(
     aws: Cloud, capsys: pytest.CaptureFixture[str], keys: list[str], in_queue: bool
 ) -> None:
     events = [s3_event(s3_record(key, 0, "e")) for key in keys]
@@ -69,7 +69,7 @@ def test_each_record_has_one_line_and_each_batch_one_whatever_the_keys_are(
 
 @many
 @given(RAW_KEYS)
-def test_a_key_that_is_none_forges_nothing_either(aws: Cloud, capsys: pytest.CaptureFixture[str], raw: str) -> None:
+def test_invalid_key_forges_no_log_line(aws: Cloud, capsys: pytest.CaptureFixture[str], raw: str) -> None:
     record = s3_record("x", 0, "e")
     record["s3"]["object"]["key"] = raw
     answer = aws_lambda.handler(sqs_event(s3_event(record), FORGED + "\n" + raw), Context())
@@ -82,14 +82,14 @@ def test_a_key_that_is_none_forges_nothing_either(aws: Cloud, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("mark", BREAKS, ids=ascii)
-def test_no_event_breaks_a_line_of_the_error_that_lambda_prints(aws: Cloud, mark: str) -> None:
+def test_event_error_is_one_printable_line(aws: Cloud, mark: str) -> None:
     record = s3_record("x/", 0, "e") | {"eventVersion": f"{mark}{FORGED}"}
     with pytest.raises(EventError) as raised:
         aws_lambda.handler(s3_event(record), Context())
     assert str(raised.value).isprintable()
 
 
-def test_a_bug_is_logged_with_its_request(
+def test_bug_is_logged_with_its_request(
     aws: Cloud, samples: dict[str, bytes], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from thumbnailer.engine.pillow import PillowEngine

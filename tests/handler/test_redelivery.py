@@ -35,7 +35,7 @@ def ends(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
 
 
 @pytest.mark.matrix(21)
-def test_of_a_batch_that_comes_again_the_deadly_are_rejected_and_the_good_are_stored(
+def test_redelivered_batch_rejects_crashing_pictures_and_stores_good_ones(
     aws: Cloud, samples: dict[str, bytes], context: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A message that comes for the first time among them is worked in this process, where nothing crashes."""
@@ -59,7 +59,7 @@ def test_of_a_batch_that_comes_again_the_deadly_are_rejected_and_the_good_are_st
 
 
 @pytest.mark.matrix(47)
-def test_a_picture_that_hangs_when_it_comes_again_is_given_back_at_the_time_limit_and_the_good_are_stored(
+def test_redelivered_picture_that_hangs_is_given_back_at_the_time_limit(
     aws: Cloud, samples: dict[str, bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = ["wait.jpg", "good.jpg"]
@@ -80,6 +80,6 @@ def test_only_events_of_redelivered_messages_are_isolated() -> None:
     assert aws_lambda.delivered_before(messages) == {2, 3, 4}
 
 
-def test_an_event_without_a_queue_is_never_isolated(aws: Cloud, samples: dict[str, bytes], context: Any) -> None:
+def test_direct_event_is_never_isolated(aws: Cloud, samples: dict[str, bytes], context: Any) -> None:
     answer = aws_lambda.handler(s3_event(aws.put("crash.jpg", samples["rocket.jpg"])), context)
     assert answer == {"records": 1, "outcomes": {"stored": 1}}

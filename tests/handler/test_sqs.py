@@ -104,7 +104,7 @@ def working(
 
 
 @pytest.mark.matrix(39)
-def test_work_that_takes_longer_than_the_visibility_is_not_handed_out_again(
+def test_work_beyond_the_visibility_timeout_is_not_redelivered(
     aws: Cloud, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(bench: Bench) -> None:
@@ -121,9 +121,7 @@ def test_work_that_takes_longer_than_the_visibility_is_not_handed_out_again(
 
 
 @pytest.mark.matrix(39)
-def test_what_is_no_longer_ours_when_it_is_kept_or_deleted_does_no_harm(
-    aws: Cloud, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_message_deleted_by_another_worker_is_no_error(aws: Cloud, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else has worked and deleted it by then."""
 
     async def work(bench: Bench) -> None:
@@ -143,7 +141,7 @@ def test_what_is_no_longer_ours_when_it_is_kept_or_deleted_does_no_harm(
 
 
 @pytest.mark.matrix(40)
-def test_where_every_operation_fails_at_first_all_is_done_in_the_end(
+def test_all_work_is_done_although_every_operation_fails_at_first(
     aws: Cloud, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operations = ("ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch", "GetQueueAttributes")
@@ -173,7 +171,7 @@ def test_where_every_operation_fails_at_first_all_is_done_in_the_end(
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_a_request_ends_with_is_an_error_of_the_queue(error: Exception) -> None:
+def test_any_exception_of_the_client_becomes_a_queue_error(error: Exception) -> None:
     class Client:
         def __getattr__(self, operation: str) -> Any:
             async def fail(**_: object) -> None:

@@ -251,7 +251,7 @@ def batch(running_door: Door, cloud: Cloud, proxy: FaultProxy, picture: bytes) -
 
 
 @pytest.mark.parametrize(("key", "case"), CASES)
-def test_each_record_of_a_batch_ends_for_itself(batch: Batch, key: str, case: Case) -> None:
+def test_each_record_of_a_batch_has_its_own_outcome(batch: Batch, key: str, case: Case) -> None:
     assert batch.call.ends[key] == case.end, batch.call.records[key]
     assert case.says in (batch.call.records[key]["detail"] or "")
     assert (key in batch.call.returned) == case.end.startswith(("failed", "deferred"))
@@ -262,13 +262,13 @@ def test_each_record_of_a_batch_ends_for_itself(batch: Batch, key: str, case: Ca
 
 
 @pytest.mark.matrix(34)
-def test_a_put_whose_answer_was_lost_is_sent_again_as_it_was(batch: Batch) -> None:
+def test_put_with_a_lost_response_is_repeated_unchanged(batch: Batch) -> None:
     first, second = batch.versions_of_lost_put
     assert (first["ETag"], first["Size"]) == (second["ETag"], second["Size"])
 
 
 @pytest.mark.matrix(25)
-def test_an_object_that_is_gone_leaves_no_note_and_one_that_is_denied_does(batch: Batch) -> None:
+def test_denied_object_leaves_a_note_and_a_missing_one_does_not(batch: Batch) -> None:
     notes = [key for key in batch.thumbnails if key.startswith("_failed/")]
     assert notes == ["_failed/denied.jpg.json"]
     assert json.loads(batch.thumbnails[notes[0]])["reason"] == "access-denied"
@@ -278,7 +278,7 @@ def test_an_object_that_is_gone_leaves_no_note_and_one_that_is_denied_does(batch
 
 
 @pytest.mark.matrix(32)
-def test_a_body_that_breaks_off_or_stalls_anywhere_is_read_on_and_makes_the_same_thumbnail(
+def test_truncated_or_stalled_body_is_resumed_and_gives_the_same_thumbnail(
     door: Door, cloud: Cloud, proxy: FaultProxy, picture: bytes
 ) -> None:
     places = (0, 1, 100, 5_000, 60_000, len(picture) // 2, len(picture) - 1)
@@ -293,7 +293,7 @@ def test_a_body_that_breaks_off_or_stalls_anywhere_is_read_on_and_makes_the_same
 
 
 @pytest.mark.matrix(33)
-def test_an_object_that_changes_while_it_is_read_is_never_mixed_and_comes_back(
+def test_object_that_changes_while_it_is_read_is_retried(
     door: Door, cloud: Cloud, proxy: FaultProxy, picture: bytes, samples: dict[str, bytes]
 ) -> None:
     def overwritten(request: Request) -> Fault:
@@ -312,7 +312,7 @@ def test_an_object_that_changes_while_it_is_read_is_never_mixed_and_comes_back(
 
 
 @pytest.mark.matrix(31)
-def test_where_s3_is_away_for_longer_than_there_is_time_all_come_back_and_nothing_is_cut_off(
+def test_all_records_are_deferred_while_s3_does_not_answer(
     door: Door, cloud: Cloud, proxy: FaultProxy, picture: bytes
 ) -> None:
     event = queued({key: cloud.put(key, picture) for key in ("1.jpg", "2.jpg", "3.jpg")})
@@ -330,7 +330,7 @@ def test_where_s3_is_away_for_longer_than_there_is_time_all_come_back_and_nothin
 
 
 @pytest.mark.matrix(22)
-def test_the_same_event_many_times_over_a_bad_network_makes_one_and_the_same_thumbnail(
+def test_many_copies_of_an_event_over_a_bad_network_make_one_thumbnail(
     door: Door, cloud: Cloud, proxy: FaultProxy, picture: bytes
 ) -> None:
     record = cloud.put("x.jpg", picture)
@@ -349,7 +349,7 @@ def test_the_same_event_many_times_over_a_bad_network_makes_one_and_the_same_thu
 
 @pytest.mark.matrix(23)
 @pytest.mark.matrix(24)
-def test_a_source_overwritten_while_its_thumbnail_is_put_ends_as_the_newer_one(
+def test_source_overwritten_during_the_put_gets_the_newer_thumbnail(
     door: Door, cloud: Cloud, proxy: FaultProxy, picture: bytes, samples: dict[str, bytes]
 ) -> None:
     newer: list[dict[str, Any]] = []
@@ -371,7 +371,7 @@ def test_a_source_overwritten_while_its_thumbnail_is_put_ends_as_the_newer_one(
 
 
 @pytest.mark.matrix(42)
-def test_a_thumbnail_in_a_source_bucket_makes_no_other(door: Door, cloud: Cloud, picture: bytes) -> None:
+def test_thumbnail_in_a_source_bucket_is_skipped(door: Door, cloud: Cloud, picture: bytes) -> None:
     door(s3_event(cloud.put("x.jpg", picture)))
     cloud.s3.copy_object(Bucket=SOURCE, Key="copy.jpg", CopySource={"Bucket": DESTINATION, "Key": "x.jpg"})
     call = door(s3_event(s3_record("copy.jpg", 5, "e"), s3_record("x.jpg", 5, "e", bucket=DESTINATION)))
@@ -382,7 +382,7 @@ def test_a_thumbnail_in_a_source_bucket_makes_no_other(door: Door, cloud: Cloud,
 # --- direct invocations: all or nothing ---------------------------------------------------------------------------
 
 
-def test_a_direct_event_with_a_denied_destination_is_an_error_and_lambdas_second_try_is_none(
+def test_direct_event_with_a_denied_destination_raises_and_the_retry_succeeds(
     door: Door, cloud: Cloud, proxy: FaultProxy, picture: bytes
 ) -> None:
     event = s3_event(cloud.put("private/x.jpg", picture), cloud.put("good.jpg", picture), s3_record("gone.jpg", 5, "e"))
@@ -395,7 +395,7 @@ def test_a_direct_event_with_a_denied_destination_is_an_error_and_lambdas_second
     assert door(event).answer.value == {"records": 3, "outcomes": {"stored": 2, "skipped:gone": 1}}
 
 
-def test_a_direct_event_about_what_no_second_try_can_help_is_no_error(door: Door, cloud: Cloud) -> None:
+def test_direct_event_with_final_outcomes_is_no_error(door: Door, cloud: Cloud) -> None:
     call = door(s3_event(cloud.put("text.jpg", b"no picture"), s3_record("x.jpg", 5, "e", bucket="never-there")))
     assert call.answer.value == {"records": 2, "outcomes": {"rejected:not-an-image": 1, "skipped:gone": 1}}
 
@@ -429,7 +429,7 @@ def test_records_of_other_buckets_and_regions_go_to_their_own_destinations(
 
 
 @pytest.mark.matrix(29)
-def test_where_all_records_fail_all_come_back(door: Door, cloud: Cloud, picture: bytes) -> None:
+def test_all_messages_come_back_if_all_records_fail(door: Door, cloud: Cloud, picture: bytes) -> None:
     event = queued({key: cloud.put(key, picture) for key in ("1.jpg", "2.jpg")})
     cloud.s3.delete_bucket(Bucket=DESTINATION)
     call = door(event)
@@ -441,7 +441,7 @@ def test_where_all_records_fail_all_come_back(door: Door, cloud: Cloud, picture:
 # --- the machine --------------------------------------------------------------------------------------------------
 
 
-def test_what_does_not_fit_into_tmp_comes_back_with_the_reason_and_the_rest_goes_on(
+def test_object_too_large_for_tmp_is_retried_and_the_others_are_stored(
     running_door: Door, cloud: Cloud, picture: bytes, samples: dict[str, bytes], tmp_path: Path
 ) -> None:
     """A function that may write no file larger than what lies between the two pictures."""
@@ -464,7 +464,7 @@ def test_what_does_not_fit_into_tmp_comes_back_with_the_reason_and_the_rest_goes
 
 
 @pytest.mark.matrix(42)
-def test_a_destination_that_is_the_source_is_refused_before_anything_is_read(
+def test_destination_equal_to_the_source_is_refused_before_any_read(
     running_door: Door, cloud: Cloud, picture: bytes, tmp_path: Path
 ) -> None:
     cloud.reset()
@@ -479,7 +479,7 @@ def test_a_destination_that_is_the_source_is_refused_before_anything_is_read(
 
 
 @pytest.mark.matrix(26)
-def test_events_without_records_are_a_success(door: Door, proxy: FaultProxy) -> None:
+def test_events_without_records_succeed(door: Door, proxy: FaultProxy) -> None:
     for name in ("s3_empty_records.json", "s3_test_event.json"):
         assert door(json.loads((EVENTS / name).read_text())).answer.value == {"records": 0, "outcomes": {}}
     assert door(sqs_event({"Records": []}, {"Event": "s3:TestEvent"})).returned == []
@@ -506,7 +506,7 @@ def of_version(version: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     ],
     ids=["unknown source", "version 3", "other eventbridge", "list", "text"],
 )
-def test_an_unknown_event_is_an_error_that_says_what_was_expected(door: Door, event: object, says: str) -> None:
+def test_unknown_event_is_an_error_that_names_the_expected_shapes(door: Door, event: object, says: str) -> None:
     call = door(event)
     assert call.answer.error == "EventError"
     assert says in call.answer.value["errorMessage"]
@@ -514,7 +514,7 @@ def test_an_unknown_event_is_an_error_that_says_what_was_expected(door: Door, ev
 
 @pytest.mark.matrix(27)
 @pytest.mark.matrix(26)
-def test_of_a_queue_only_the_messages_that_are_no_event_come_back(door: Door, cloud: Cloud, picture: bytes) -> None:
+def test_only_unreadable_messages_of_a_queue_come_back(door: Door, cloud: Cloud, picture: bytes) -> None:
     plain = s3_event(cloud.put("plain.jpg", picture))
     bridged = json.loads((EVENTS / "eventbridge_created.json").read_text())
     bridged["detail"] |= {"bucket": {"name": SOURCE}, "object": {"key": "bridged.jpg"}}
@@ -540,9 +540,7 @@ def test_of_a_queue_only_the_messages_that_are_no_event_come_back(door: Door, cl
     assert all("expected" in detail for detail in broken.values())
 
 
-def test_beyond_six_megabytes_lambda_answers_in_our_place_and_just_below_every_record_ends(
-    door: Door, proxy: FaultProxy
-) -> None:
+def test_lambda_rejects_events_beyond_6_mb_and_smaller_ones_are_processed(door: Door, proxy: FaultProxy) -> None:
     """Ten thousand records; none of them needs a request, so that this is about the door and its lines."""
     records = [s3_record(f"{number:0266d}/", 0, "e") for number in range(10_000)]
     event = s3_event(*records)
@@ -556,7 +554,7 @@ def test_beyond_six_megabytes_lambda_answers_in_our_place_and_just_below_every_r
     assert (beyond.lines, proxy.counts.requests) == ([], {})
 
 
-def test_never_more_requests_at_once_than_records_may_be_in_flight(door: Door, proxy: FaultProxy) -> None:
+def test_concurrent_requests_stay_within_in_flight(door: Door, proxy: FaultProxy) -> None:
     gone = said(404, "NoSuchKey")
     proxy.rule = lambda _: Fault("answer", gone.answer, delay=0.02)
     call = door(queued({f"{number}.jpg": s3_record(f"{number}.jpg", 5, "e") for number in range(200)}))
@@ -601,7 +599,7 @@ def keyed(raw: str) -> dict[str, Any]:
 
 
 @pytest.mark.matrix(48)
-def test_no_line_holds_a_secret_and_no_metric_anything_of_the_input(door: Door, batch: Batch, cloud: Cloud) -> None:
+def test_no_line_holds_a_secret_and_no_metric_holds_input(door: Door, batch: Batch, cloud: Cloud) -> None:
     """Over all that was written by then: every outcome there is has been logged."""
     door(s3_event(s3_record("x.jpg", 5, "e")))
     log = door.function.log
@@ -614,7 +612,7 @@ def test_no_line_holds_a_secret_and_no_metric_anything_of_the_input(door: Door, 
     assert not [name for name in inputs for line in metrics if len(name) > 3 and name in line]
 
 
-def test_every_metric_line_is_one_that_cloudwatch_takes(door: Door, batch: Batch) -> None:
+def test_every_metric_line_is_valid_for_cloudwatch(door: Door, batch: Batch) -> None:
     found = [line for line in door.function.log.splitlines() if line.startswith("{") and "_aws" in line]
     assert found
     for line in found:

@@ -44,7 +44,7 @@ def plugins(modules: frozenset[str]) -> set[str]:
     return {module.removeprefix("PIL.") for module in modules if module.endswith("Plugin")}
 
 
-def test_the_first_event_imports_what_its_picture_needs_and_no_more(measured: tuple[str, Measured]) -> None:
+def test_first_event_imports_only_what_its_picture_needs(measured: tuple[str, Measured]) -> None:
     name, run = measured
     loaded = packages(run.modules)
     assert not loaded & NEVER
@@ -60,7 +60,7 @@ def test_the_first_event_imports_what_its_picture_needs_and_no_more(measured: tu
     assert own <= plugins(run.modules) <= PILLOWS_OWN | EXIF | own
 
 
-def test_the_door_itself_imports_no_engine_and_no_store(measured: tuple[str, Measured]) -> None:
+def test_handler_alone_imports_no_engine_and_no_store(measured: tuple[str, Measured]) -> None:
     _, run = measured
     before, door, event = ({module.name for module in stage} for stage in run.stages)
     assert "handler.aws_lambda" in door
