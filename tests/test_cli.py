@@ -1,4 +1,4 @@
-"""The command line in processes of its own: what it prints, what it writes, how it ends."""
+"""The command line as a child process: output, files and exit codes."""
 
 from __future__ import annotations
 

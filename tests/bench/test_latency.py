@@ -1,4 +1,4 @@
-"""The proxy that makes an S3 as far away as asked: no byte changes, waits and rates are kept, peers may misbehave."""
+"""The latency proxy: no byte changes, waits and rates are kept, misbehaving peers do no harm."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def ask_once(proxy: Running, method: str) -> tuple[float, bytes]:
 
 
 def ask(connection: http.client.HTTPConnection, method: str, body: bytes | None = None) -> tuple[float, bytes]:
-    """Seconds to the answer's head, and its body."""
+    """Seconds until the response's head, and its body."""
     connection.request(method, "/bucket/key", body)
     sent = time.perf_counter()
     answer = connection.getresponse()
     return time.perf_counter() - sent, answer.read()
 
 
-# --- nothing is changed -------------------------------------------------------------------------------------------
+# --- unchanged bytes ----------------------------------------------------------------------------------------------
 
 GET = b"GET /b/red+flower%2F1.jpg?x=1&y HTTP/1.1\r\nHost: s3.test\r\nX-Amz-Odd:  kept \r\n\r\n"
 PUT = b"PUT /b/k HTTP/1.1\r\nhost: s3.test\r\nContent-Length: 5\r\n\r\nhello"
@@ -68,7 +68,7 @@ EXCHANGES = {
 
 
 class RawServer(socketserver.ThreadingTCPServer):
-    """Answers each request of `length` bytes with `answer`; closes then where the answer is HTTP/1.0."""
+    """Answers each request of `length` bytes with `answer`. Closes after an HTTP/1.0 answer."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -159,7 +159,7 @@ def test_the_first_byte_comes_no_earlier_than_asked(scripted: ScriptedServer) ->
 
 
 def test_loopback_preset_adds_no_wait(scripted: ScriptedServer) -> None:
-    """Against a proxy that waits 100 ms: loopback takes less than half of that at its best."""
+    """The fastest of ten requests takes less than 50 ms."""
     scripted.answer_by_method(GET=whole(b"x"))
     with latency_proxy(scripted.url, LOOPBACK) as proxy:
         connection = connect(proxy)
@@ -172,7 +172,7 @@ def test_waits_of_many_connections_overlap(scripted: ScriptedServer) -> None:
     with latency_proxy(scripted.url, Distance(get=Wait(1000))) as proxy, ThreadPoolExecutor(20) as pool:
         started = time.perf_counter()
         list(pool.map(lambda _: ask_once(proxy, "GET"), range(20)))
-        assert time.perf_counter() - started < 10  # one after the other they would take 20
+        assert time.perf_counter() - started < 10  # in sequence they would take 20 s
         assert proxy.report()["most_at_once"] > 10
 
 
@@ -244,7 +244,7 @@ def test_a_hundred_connections_are_served_and_kept(scripted: ScriptedServer) -> 
         assert all(pool.map(client, [proxy] * 100))
         report = proxy.report()
     assert report["requests"] == {"GET": 300, "PUT": 300}
-    assert report["connections"] == 101  # and the one that asks for the report
+    assert report["connections"] == 101  # 100 clients and the report's
     assert scripted.connections == 100
     assert report["unreachable"] == report["broken"] == 0
 

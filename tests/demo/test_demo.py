@@ -1,4 +1,4 @@
-"""The demo as its user meets it: a child process, its exit code, what it leaves behind, and whom its page serves."""
+"""The demo as a child process: exit codes, left-over files, and access to its page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def demo(tmp: Path) -> Iterator[Demo]:
 def ask(
     demo: Demo, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
 ) -> tuple[int, Mapping[str, str], bytes]:
-    """Status, headers and body; the request is sent as it is written here, Host and all."""
+    """Status, headers and body. The request has exactly these headers."""
     connection = http.client.HTTPConnection(str(urlsplit(demo.url).netloc), timeout=30)
     try:
         connection.request(method, path, body, dict(headers))
@@ -41,7 +41,7 @@ def ask(
 
 
 def own(demo: Demo) -> dict[str, str]:
-    """What a browser says of a request that comes from the gallery's own page."""
+    """The headers of a request from the gallery's own page."""
     return {"Origin": demo.url.rstrip("/")}
 
 
@@ -59,7 +59,7 @@ def run_once(tmp: Path, **variables: str) -> subprocess.CompletedProcess[str]:
 
 class TestOnce:
     def test_stores_every_sample_and_leaves_nothing_behind(self, tmp_path: Path) -> None:
-        """Exit code 0, a row for each sample, no log line among them, and an empty temporary directory."""
+        """Exit code 0, a row for each sample, no log line, and an empty temporary directory."""
         ended = run_once(tmp_path)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         rows = [line.split() for line in ended.stdout.splitlines()]
@@ -71,13 +71,13 @@ class TestOnce:
         assert list(tmp_path.iterdir()) == []
 
     def test_sample_that_is_not_stored_gives_exit_code_1(self, tmp_path: Path) -> None:
-        """The user's own limits count in the demo as well."""
+        """The demo applies the user's limits."""
         ended = run_once(tmp_path, THUMBNAILER_MAX_PIXELS="500000")
         assert ended.returncode == 1
         assert "too-many-pixels" in ended.stdout
 
     def test_users_own_aws_is_never_contacted(self, tmp_path: Path) -> None:
-        """Profiles, endpoints and destinations that would lead elsewhere do not reach the demo."""
+        """The demo ignores the user's profiles, endpoints and destinations."""
         elsewhere = {
             "AWS_PROFILE": "mine",
             "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
@@ -89,7 +89,7 @@ class TestOnce:
 
 class TestServing:
     def test_ctrl_c_ends_it_cleanly(self, tmp_path: Path) -> None:
-        """Exit code 0, no traceback, no file left."""
+        """Exit code 0, no traceback, no left-over file."""
         with running_demo(tmp_path) as demo:
             assert ask(demo, "GET", "/", {})[0] == 200
         assert demo.code == 0
@@ -97,7 +97,7 @@ class TestServing:
         assert list(tmp_path.iterdir()) == []
 
     def test_ctrl_c_ends_it_while_a_page_listens(self, tmp_path: Path) -> None:
-        """An open event stream does not hold it up."""
+        """An open event stream does not delay the end."""
         with running_demo(tmp_path) as demo, socket.create_connection(_address(demo)) as listener:
             listener.sendall(f"GET /events HTTP/1.1\r\nHost: {urlsplit(demo.url).netloc}\r\n\r\n".encode())
             assert b"200 OK" in listener.recv(4096)
@@ -135,7 +135,7 @@ class TestWhoMayAsk:
         assert ask(demo, "GET", "/object/photos/evil.jpg", {})[0] == 404
 
     def test_another_host_name_is_refused(self, demo: Demo) -> None:
-        """DNS rebinding: the browser believes it talks to evil.example, and says so in Host."""
+        """DNS rebinding: the browser sends evil.example as Host."""
         assert ask(demo, "GET", "/", {"Host": "evil.example"})[0] == 403
         assert ask(demo, "PUT", "/upload?name=a", {"Host": "evil.example", "Origin": "http://evil.example"})[0] == 403
 
@@ -195,7 +195,7 @@ class TestPage:
         _, headers, page = ask(demo, "GET", "/", {})
         assert "script-src 'self';" in headers["Content-Security-Policy"]
         assert "unsafe" not in headers["Content-Security-Policy"]
-        assert b"//" not in page.replace(b"<!doctype", b"")  # no address of anybody else's
+        assert b"//" not in page.replace(b"<!doctype", b"")  # no foreign address
 
     def test_page_files_are_served(self, demo: Demo) -> None:
         for name, kind in (("gallery.js", "text/javascript"), ("gallery.css", "text/css")):

@@ -1,4 +1,4 @@
-"""The Lambda door against a real S3 over HTTP: what comes in, what is stored, what is answered."""
+"""The Lambda handler against moto's S3 over HTTP: events, stored objects and answers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, a
 
 
 def records_logged(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
-    """The log lines of records, by key; every line there is must be JSON."""
+    """The log lines of records, by key. Every line must be JSON."""
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     return {line["key"]: line for line in lines if line.get("message") == "record"}
 
@@ -123,7 +123,7 @@ def test_unknown_event_raises_and_names_the_expected_shapes(aws: Cloud, context:
 def test_a_key_may_hold_anything(
     aws: Cloud, transport: str, samples: dict[str, bytes], context: Any, key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Put and found again by a client of its own; what the log says of it is one line."""
+    """Another client stores the source and reads the thumbnail. The log has one line for it."""
     aws_lambda.handler(s3_event(aws.put(key, samples["rocket.jpg"])), context)
     assert aws.thumbnails() == [key]
     assert list(records_logged(capsys)) == [key]
@@ -133,7 +133,7 @@ def test_a_key_may_hold_anything(
 def test_line_break_in_a_key_breaks_neither_log_nor_batch(
     aws: Cloud, samples: dict[str, bytes], context: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """This S3 has no route for such keys, so the object is gone for it; the stores' own tests show them on the wire."""
+    """moto has no route for such keys, so the object is gone for it. The stores' tests show these keys on the wire."""
     event = s3_event(s3_record('a\nb\r\n{"level": "x"}.jpg', 5, "e"), aws.put("good.jpg", samples["rocket.jpg"]))
     aws_lambda.handler(event, context)
     logged = records_logged(capsys)
@@ -254,7 +254,7 @@ def test_all_messages_are_given_back_if_all_fail(aws: Cloud, samples: dict[str, 
 def test_direct_invocation_with_a_failed_record_raises_after_all_records(
     aws: Cloud, samples: dict[str, bytes], context: Any
 ) -> None:
-    """The destination of the second record's bucket is not there; the first is stored all the same."""
+    """The destination of the second record is missing. The first record is stored all the same."""
     aws.s3.create_bucket(Bucket="others")
     aws.s3.put_object(Bucket="others", Key="x.jpg", Body=samples["rocket.jpg"])
     event = s3_event(s3_record("x.jpg", 5, "e", bucket="others"), aws.put("rocket.jpg", samples["rocket.jpg"]))
@@ -346,12 +346,12 @@ def test_records_without_enough_time_are_deferred_and_given_back(aws: Cloud, sam
 def test_each_answer_of_s3_to_a_get_has_its_outcome(
     aws: Cloud, transport: str, scripted: ScriptedServer, answer: Answer, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The note of a rejected record is answered 200 by the script's last answer."""
+    """The script's last answer, 200, is for the note of a rejected record."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
     monkeypatch.setenv("THUMBNAILER_FAILED_PREFIX", "")
     scripted.play(answer)
     event = s3_event(s3_record("x.jpg", 500, "e"))
-    context = Context(4_000 if end.startswith("deferred") else 30_000)  # the latter outlasts every retry
+    context = Context(4_000 if end.startswith("deferred") else 30_000)  # 30 s outlast every retry
     if end.startswith(("failed", "deferred")):
         with pytest.raises(RecordsComeBack, match=end):
             aws_lambda.handler(event, context)
@@ -403,7 +403,7 @@ def test_event_of_a_foreign_bucket_is_rejected_without_request_or_note(
 def test_a_bucket_of_another_account_is_denied(
     aws: Cloud, transport: str, scripted: ScriptedServer, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """S3 compares, and answers 403 where the bucket is another's."""
+    """S3 compares the expected owner and answers 403 for a foreign bucket."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
     monkeypatch.setenv("THUMBNAILER_EXPECTED_OWNER", "123456789012")
     monkeypatch.setenv("THUMBNAILER_FAILED_PREFIX", "")
@@ -422,7 +422,7 @@ def test_one_connection_serves_several_invocations(
     context: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Source and destination are two pools in obstore, one in aioboto3; a second invocation opens no other."""
+    """obstore has a pool each for source and destination, aioboto3 one for both. A second invocation opens no other."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
     event = s3_event(s3_record("x.jpg", len(samples["rocket.jpg"]), "e1"))
     seen = []

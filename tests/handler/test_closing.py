@@ -1,4 +1,4 @@
-"""What is closed when the worker stops, and how long that may take."""
+"""Closing the worker's resources within the stop timeout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker's consumer over a queue in memory and records that wait until they are told."""
+"""The worker's consumer over a queue in memory and records that wait for a signal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from thumbnailer.reporting.metrics import Prometheus
 
 
 class Bench:
-    """A consumer at work on a queue; `metrics` are read by name."""
+    """A running consumer and its queue."""
 
     def __init__(self, queue: FlakyQueue, limits: Limits) -> None:
         self.queue, self.records, self.registry = queue, Records(), CollectorRegistry()
@@ -44,7 +44,7 @@ def working(
     limits: Limits = Limits(in_flight=10, record_seconds=30, stop_seconds=20),  # noqa: B008
     visibility: int = 30,
 ) -> Bench:
-    """Runs `work` beside the consumer, then stops it."""
+    """Runs `work` concurrently with the consumer, then stops the consumer."""
 
     async def run() -> Bench:
         bench = Bench(queue, limits)
@@ -147,7 +147,7 @@ def test_heartbeat_keeps_held_messages_invisible_in_batches() -> None:
 
     bench = working(work, queue, visibility=1)
     assert len(bench.records.processed) == 15
-    assert 10 <= queue.calls["hide"] <= 20  # 15 receipts are two requests, every third of a second
+    assert 10 <= queue.calls["hide"] <= 20  # 15 receipts need two requests every third of a second
 
 
 @pytest.mark.matrix(39)
@@ -171,7 +171,7 @@ def test_lowered_visibility_timeout_makes_the_heartbeat_faster(
 
 @pytest.mark.matrix(39)
 def test_expired_receipt_is_no_error() -> None:
-    """Another has the message by then; its work is the same."""
+    """By then another worker has the message and does the same work."""
     queue = FlakyQueue(visibility=0.05)
     queue.send(body("wait.jpg"))
 
@@ -216,7 +216,7 @@ def test_failing_queue_is_asked_with_pauses() -> None:
 def test_ten_minutes_of_failures_bring_nothing_to_the_dead_letter_queue(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Five minutes are a second here."""
+    """A second stands for five minutes."""
     monkeypatch.setattr(consumer_, "backoff", lambda count: backoff(count) / 300)
     queue = FlakyQueue(most_receives=5)
     for number in range(40):
@@ -253,11 +253,11 @@ def test_backlog_stays_in_the_queue_while_every_record_fails(
     working(work, queue)
 
 
-# --- what ends by itself ------------------------------------------------------------------------------------------
+# --- bugs ---------------------------------------------------------------------------------------------------------
 
 
 class BuggyQueue(FlakyQueue):
-    """The operation that is `bug[0]` raises what it must not, the time that is `bug[1]`."""
+    """The operation `bug[0]` raises an unexpected error on its call number `bug[1]`."""
 
     bug = ("", 0)
 
@@ -287,11 +287,11 @@ def test_bug_in_receiver_or_heartbeat_stops_the_worker_and_gives_everything_back
     assert len(queue.messages) == 3
 
 
-# --- the numbers --------------------------------------------------------------------------------------------------
+# --- metrics and limits -------------------------------------------------------------------------------------------
 
 
 class RefusingQueue(FlakyQueue):
-    """Does not delete the first of a batch."""
+    """Refuses to delete the first message of a batch."""
 
     async def delete(self, receipts: Sequence[str]) -> list[str]:
         return [*await super().delete(receipts[1:]), "InternalError: try again"]
@@ -311,11 +311,11 @@ def test_receivers_leave_connections_for_deletes_and_heartbeats(in_flight: int) 
     assert 2 <= Limits(in_flight, record_seconds=30, stop_seconds=20).receivers <= CONNECTIONS // 2
 
 
-# --- the end ------------------------------------------------------------------------------------------------------
+# --- stopping -----------------------------------------------------------------------------------------------------
 
 
 class SlowQueue(FlakyQueue):
-    """Its first change of visibility is done once `go` is set, whether or not anybody waits for the answer by then."""
+    """Applies its first change of visibility when `go` is set, even if the caller no longer waits."""
 
     def __init__(self, visibility: float) -> None:
         super().__init__(visibility)

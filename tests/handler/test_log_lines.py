@@ -1,4 +1,4 @@
-"""What one invocation writes: a line a record, a line a batch, the metrics; all JSON, all with the request id."""
+"""The lines of one invocation: one a record, one a batch, and metrics. All are JSON and carry the request id."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ KEYS = st.lists(
     st.one_of(st.characters(codec="utf-8"), st.sampled_from(BREAKS), st.sampled_from(("%0A", "+", '"', "\\", FORGED))),
     max_size=40,
 ).map(lambda parts: f"{''.join(parts)}/")
-"""Keys of folders: their records end without a request."""
+"""Folder markers: their records need no request."""
 RAW_KEYS = st.text(st.one_of(st.characters(), st.sampled_from('%0AFE"\n\r')), min_size=1, max_size=40).map(
     lambda key: f"{key}/"
 )
-"""As no S3 would write them: halves of surrogate pairs, broken percent signs."""
+"""Keys that S3 would never send: halves of surrogate pairs, broken percent escapes."""
 RECORDS = st.lists(KEYS, max_size=8)
 many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -36,7 +36,7 @@ class OtherContext(Context):
 
 
 def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """All that was written, to either stream; each line must be one JSON object, in ASCII that moves no cursor."""
+    """All lines on both streams. Each must be one JSON object in printable ASCII."""
     out, err = capsys.readouterr()
     assert err == ""
     lines = out.split("\n")

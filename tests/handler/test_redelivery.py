@@ -1,4 +1,4 @@
-"""Messages of a queue that come again, through the Lambda door: each of their pictures is worked in a child process."""
+"""Redelivered messages in the Lambda handler: each of their pictures is rendered in a child process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from thumbnailer.model import EventKind, Message, ObjectEvent
 
 @pytest.fixture(autouse=True)
 def acting(monkeypatch: pytest.MonkeyPatch, aws: Cloud) -> None:
-    """In children the engines do what the key says; in this process they are the real ones."""
+    """Engines in child processes do what the key says. Engines in this process are real."""
     monkeypatch.setenv("PYTHONPATH", PYTHONPATH)
     monkeypatch.setattr(isolated, "cpu_seconds", lambda plan: 2)
 
@@ -38,7 +38,7 @@ def ends(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
 def test_redelivered_batch_rejects_crashing_pictures_and_stores_good_ones(
     aws: Cloud, samples: dict[str, bytes], context: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A message that comes for the first time among them is worked in this process, where nothing crashes."""
+    """A message of the batch that was not received before is rendered in this process, where nothing crashes."""
     keys = ["crash.jpg", "good-1.jpg", "loop.jpg", "good-2.jpg", "crash-first.jpg"]
     records = [aws.put(key, samples["rocket.jpg"]) for key in keys]
     event = delivered(sqs_event(*(s3_event(record) for record in records)), 2, 2, 5, 2, 1)

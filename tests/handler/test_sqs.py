@@ -1,4 +1,4 @@
-"""The consumer on the real SQS client, against a real SQS protocol server."""
+"""The consumer with the real SQS client, against moto's SQS."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from thumbnailer.reporting.metrics import Prometheus
 
 VISIBILITY = 1
 FAILURES = 6
-"""So many that of two requests at a time, which botocore tries three times, one fails in the end at least."""
+"""botocore tries a request three times, so of two concurrent requests at least one fails for good."""
 
 
 class Asked:
-    """A rule for a proxy: counts the operations, and lets the first of those in `failing` fail."""
+    """A rule for the proxy: counts the operations and fails the first FAILURES of those in `failing`."""
 
     def __init__(self, *failing: str) -> None:
         self.count: Counter[str] = Counter()
@@ -41,7 +41,7 @@ class Asked:
 
 
 class Bench:
-    """A consumer at work on `url`, through a proxy with the rule `asked`."""
+    """A consumer on the queue `url`, through a proxy with the rule `asked`."""
 
     def __init__(self, aws: Cloud, url: str, asked: Asked) -> None:
         self.aws, self.url, self.asked = aws, url, asked
@@ -95,7 +95,7 @@ def working(
     monkeypatch: pytest.MonkeyPatch,
     *failing: str,
 ) -> Bench:
-    """Runs `work` beside the consumer, then stops that."""
+    """Runs `work` concurrently with the consumer, then stops the consumer."""
     bench = Bench(aws, url, Asked(*failing))
     with fault_proxy(aws.url, bench.asked) as proxy, asyncio.Runner(loop_factory=new_event_loop) as runner:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
@@ -122,7 +122,7 @@ def test_work_beyond_the_visibility_timeout_is_not_redelivered(
 
 @pytest.mark.matrix(39)
 def test_message_deleted_by_another_worker_is_no_error(aws: Cloud, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody else has worked and deleted it by then."""
+    """A purge stands for the other worker."""
 
     async def work(bench: Bench) -> None:
         bench.send("wait.jpg")

@@ -1,6 +1,6 @@
-"""Bad events and a bad S3, through the door as AWS runs it: what is answered, what comes back, what is stored.
+"""Bad events and a failing S3 for the function under AWS's emulator.
 
-One function serves all of them, one call after the other; between it and its S3 stands `tests.support.faults`.
+One function serves all tests. Between it and moto's S3 is the proxy of `tests.support.faults`.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ Faults = Fault | Sequence[Fault]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One invocation, and what was logged of it."""
+    """One invocation and its log lines."""
 
     answer: Answer
     lines: list[dict[str, Any]]
 
     @property
     def returned(self) -> list[str]:
-        """The messages that the queue is told to keep."""
+        """The ids in the partial batch response."""
         return [failure["itemIdentifier"] for failure in self.answer.value["batchItemFailures"]]
 
     @property
@@ -53,7 +53,7 @@ class Call:
 
 
 class Door:
-    """The function; each call with the lines that were written during it."""
+    """The function. A call returns the answer and the lines written meanwhile."""
 
     def __init__(self, function: Emulator) -> None:
         self.function = function
@@ -83,7 +83,7 @@ def running_door(cloud: Cloud, proxy: FaultProxy, tmp_path_factory: pytest.TempP
         pytest.skip(str(missing))
     with running(Function(timeout=TIMEOUT, env=env), folder / "log") as function:
         started = Door(function)
-        started({"Event": "s3:TestEvent"})  # the cold start takes of no test's time
+        started({"Event": "s3:TestEvent"})  # the cold start belongs to no test
         yield started
         scratch = [path.name for path in folder.iterdir() if path.name.startswith("thumbnailer-")]
     assert scratch == []
@@ -91,7 +91,7 @@ def running_door(cloud: Cloud, proxy: FaultProxy, tmp_path_factory: pytest.TempP
 
 @pytest.fixture
 def door(running_door: Door, cloud: Cloud, proxy: FaultProxy, request: pytest.FixtureRequest) -> Iterator[Door]:
-    """On empty buckets, with nothing wrong yet. Whatever a call did, the runtime was never killed."""
+    """The function with empty buckets and no faults. No test may kill the runtime."""
     cloud.reset()
     proxy.reset(never)
     start = len(running_door.function.log)
@@ -106,7 +106,7 @@ def picture() -> bytes:
 
 
 def where(*cases: tuple[str, str, Faults]) -> Rule:
-    """(method, end of the target, fault): always that one, or of several one an attempt, after which all is well."""
+    """(method, end of the target, fault): the same fault always, or a list with one fault an attempt."""
 
     def rule(request: Request) -> Fault:
         for method, end, faults in cases:
@@ -124,7 +124,7 @@ def said(status: int, code: str) -> Fault:
 
 
 def queued(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """An SQS event, a message a record; their ids are the keys."""
+    """An SQS event with one message a record. The keys are the message ids."""
     event = sqs_event(*(s3_event(record) for record in records.values()))
     for message, key in zip(event["Records"], records, strict=True):
         message["messageId"] = key
@@ -136,7 +136,7 @@ def queued(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What S3 does to a record, and how the record must end. `says`: in its detail, for whoever reads the log."""
+    """The faults for one record, and its expected outcome. `says` must be in the outcome's detail."""
 
     end: str
     get: Faults = ()
@@ -274,7 +274,7 @@ def test_denied_object_leaves_a_note_and_a_missing_one_does_not(batch: Batch) ->
     assert json.loads(batch.thumbnails[notes[0]])["reason"] == "access-denied"
 
 
-# --- bodies that break off ----------------------------------------------------------------------------------------
+# --- truncated bodies ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.matrix(32)
@@ -285,7 +285,7 @@ def test_truncated_or_stalled_body_is_resumed_and_gives_the_same_thumbnail(
     faults = {f"{do}-{byte}.jpg": Fault(do, byte=byte) for do in ("break", "short") for byte in places}
     faults |= {f"hang-{byte}.jpg": Fault("hang", byte=byte) for byte in (0, len(picture) // 2)}
     proxy.rule = where(*(("GET", key, [fault]) for key, fault in faults.items()))
-    keys = ["whole.jpg", *sorted(faults, key=lambda key: not key.startswith("hang"))]  # what takes longest goes first
+    keys = ["whole.jpg", *sorted(faults, key=lambda key: not key.startswith("hang"))]  # the slowest first
     call = door(queued({key: cloud.put(key, picture) for key in keys}))
     assert (call.returned, call.ends) == ([], dict.fromkeys(keys, "stored"))
     assert {cloud.thumbnail(key)["ETag"] for key in keys} == {cloud.thumbnail("whole.jpg")["ETag"]}
@@ -326,7 +326,7 @@ def test_all_records_are_deferred_while_s3_does_not_answer(
     assert door(event).returned == []
 
 
-# --- what is stored in the end ------------------------------------------------------------------------------------
+# --- concurrent changes -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.matrix(22)
@@ -362,7 +362,7 @@ def test_source_overwritten_during_the_put_gets_the_newer_thumbnail(
     older = cloud.put("x.jpg", picture)
     proxy.rule = overwritten
     assert door(s3_event(older)).ends == {"x.jpg": "stored"}
-    for event in (None, *newer, older):  # in the wrong order, too: what is read is what is there
+    for event in (None, *newer, older):  # in the wrong order, too: the pipeline reads the current version
         if event is not None:
             door(s3_event(event))
         made = cloud.thumbnail("x.jpg")
@@ -406,7 +406,7 @@ def test_direct_event_with_final_outcomes_is_no_error(door: Door, cloud: Cloud) 
 def test_records_of_other_buckets_and_regions_go_to_their_own_destinations(
     door: Door, cloud: Cloud, proxy: FaultProxy, picture: bytes
 ) -> None:
-    """The last bucket is in another region: its S3 sends away what is signed for the function's own."""
+    """The last bucket is in another region, where S3 redirects requests signed for the function's region."""
     away = error(301, "PermanentRedirect")
     redirect = Fault("answer", type(away)(301, {**away.headers, "x-amz-bucket-region": "eu-west-1"}, away.body))
 
@@ -444,7 +444,7 @@ def test_all_messages_come_back_if_all_records_fail(door: Door, cloud: Cloud, pi
 def test_object_too_large_for_tmp_is_retried_and_the_others_are_stored(
     running_door: Door, cloud: Cloud, picture: bytes, samples: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """A function that may write no file larger than what lies between the two pictures."""
+    """The function's file size limit is between the sizes of the two pictures."""
     cloud.reset()
     large = samples["astronaut-alpha.png"]
     limit = (len(picture) + len(large)) // 2
@@ -541,7 +541,7 @@ def test_only_unreadable_messages_of_a_queue_come_back(door: Door, cloud: Cloud,
 
 
 def test_lambda_rejects_events_beyond_6_mb_and_smaller_ones_are_processed(door: Door, proxy: FaultProxy) -> None:
-    """Ten thousand records; none of them needs a request, so that this is about the door and its lines."""
+    """Ten thousand records without any request to S3: the test is about the handler and its lines."""
     records = [s3_record(f"{number:0266d}/", 0, "e") for number in range(10_000)]
     event = s3_event(*records)
     assert 5_500_000 < len(json.dumps(event)) < 6_000_000
@@ -592,7 +592,7 @@ def test_no_key_can_forge_a_line(door: Door, cloud: Cloud, picture: bytes) -> No
 
 
 def keyed(raw: str) -> dict[str, Any]:
-    """A record with a key as no S3 would write it."""
+    """A record with a key that S3 would never send."""
     record = s3_record("x", 5, "e")
     record["s3"]["object"]["key"] = raw
     return record
@@ -600,7 +600,7 @@ def keyed(raw: str) -> dict[str, Any]:
 
 @pytest.mark.matrix(48)
 def test_no_line_holds_a_secret_and_no_metric_holds_input(door: Door, batch: Batch, cloud: Cloud) -> None:
-    """Over all that was written by then: every outcome there is has been logged."""
+    """Checks all lines so far, which hold every kind of outcome."""
     door(s3_event(s3_record("x.jpg", 5, "e")))
     log = door.function.log
     lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]

@@ -1,4 +1,4 @@
-"""The door under AWS's own runtime client and runtime interface emulator."""
+"""The Lambda handler under AWS's runtime client and runtime interface emulator."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.support.servers import Answer, ScriptedServer, whole
 
 Start = Callable[..., Emulator]
 FREEZE_SECONDS = float(os.environ.get("THUMBNAILER_TEST_FREEZE_SECONDS", "2"))
-"""An issue of AWS's own: connections that the other side has closed meanwhile. 60 in the release checks."""
+"""How long the environment is frozen. The release checks use 60."""
 
 
 @pytest.fixture
 def start(cloud: Cloud, tmp_path: Path) -> Iterator[Start]:
-    """Starts a function; its log is shown where a test fails."""
+    """Starts a function and prints its log for failed tests."""
     try:
         find_binary()
     except NoEmulator as error:
@@ -82,7 +82,7 @@ def test_records_out_of_time_are_given_back_and_the_next_call_works(
 
 
 def test_call_after_a_lambda_timeout_works(start: Start, cloud: Cloud, samples: dict[str, bytes]) -> None:
-    """Nothing of ours outlives its time, so a runtime is stopped that answers no more."""
+    """The test freezes the runtime, because the handler itself never exceeds its time limit."""
     function = start(timeout=3)
     event = s3_event(cloud.put("rocket.jpg", samples["rocket.jpg"]))
     assert function.invoke(event).error is None
@@ -95,7 +95,7 @@ def test_call_after_a_lambda_timeout_works(start: Start, cloud: Cloud, samples: 
 def test_thawed_environment_works_although_its_connections_are_closed(
     start: Start, scripted: ScriptedServer, samples: dict[str, bytes]
 ) -> None:
-    """S3 closes idle connections while the process does not run to see it."""
+    """S3 closes idle connections while the process is frozen."""
     data = samples["rocket.jpg"]
     scripted.answer_by_method(GET=whole(data), HEAD=whole(data), PUT=Answer(headers={"ETag": '"t"'}))
     function = start(scripted.url)

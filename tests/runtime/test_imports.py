@@ -1,4 +1,4 @@
-"""What a cold start imports, and the command that measures it. Modules are counted here, never times."""
+"""The modules that a cold start imports, and the command that measures their import time."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ NEVER = {
     *("numpy", "prometheus_client", "rich", "typer", "click", "jinja2", "moto", "werkzeug", "thumbhash", "pylibjxl"),
     *("unittest", "pydoc", "doctest", "multiprocessing", "sqlite3", "xml", "xmlrpc", "curses", "tkinter", "yaml"),
 }
-"""Packages that no event of a picture needs."""
+"""Packages that no picture needs."""
 PILLOWS_OWN = {"BmpImagePlugin", "GifImagePlugin", "JpegImagePlugin", "PngImagePlugin", "PpmImagePlugin"}
-EXIF = {"TiffImagePlugin"}  # which has the reader of EXIF, too
+EXIF = {"TiffImagePlugin"}  # it contains the EXIF reader
 LIBVIPS = {"pyvips", "_libvips", "_cffi_backend"}
 
 
 @pytest.fixture(scope="module", params=["rocket.jpg", "chelsea.png", "china.webp", "flower.avif", "retina.heic"])
 def measured(request: pytest.FixtureRequest) -> Iterator[tuple[str, Measured]]:
-    """A process that has handled one event, about this picture."""
+    """A process that has handled one event for this picture."""
     with one_picture(SAMPLES / request.param) as endpoint:
         yield request.param, measure(SAMPLES / request.param, endpoint)
 

@@ -129,7 +129,7 @@ def test_key_template_that_can_collide_is_a_warning(monkeypatch: pytest.MonkeyPa
 def test_source_bucket_that_is_a_destination_is_a_bad_finding(
     monkeypatch: pytest.MonkeyPatch, destination: str | None, source: str, good: bool, says: str
 ) -> None:
-    """The pipeline skips every record of such a bucket (own-output), so no thumbnail would ever be made."""
+    """The pipeline skips every record of such a bucket (own-output) and would make no thumbnail."""
     if destination:
         monkeypatch.setenv("THUMBNAILER_DESTINATION", destination)
     (finding,) = [finding for finding in examine(source) if finding.what == "source"]
