@@ -83,9 +83,12 @@ class Renderer:
                 async with self._opened(event, trace) as body:
                     version = body.headers.version
                     refuse_headers(event, body.headers, settings, self.tier)  # before any byte of the body
+                    file.expect(body.headers.size)
                     with trace.stage("fetch"):
                         plan = await self._fetch(event, settings, body, file, trace)
-                rendering = await self._decode(file, plan, trace, isolated)
+                started = perf_counter()
+                rendering = await self.decoder.render(file.path, plan, isolated)
+                trace.add_rendering(rendering, perf_counter() - started)
         except (Skipped, Rejected) as error:
             return Refused(version, error)
         return Rendered(body.headers, plan, rendering)
@@ -103,7 +106,6 @@ class Renderer:
     ) -> Plan:
         """Writes the body to `file`. Plans once the header is complete: a refusal saves the rest of the download."""
         plan_now = partial(self._plan, event, settings, body.headers, file, trace)
-        file.expect(body.headers.size)
         plan: Plan | None = None
         probe_at = 1
         async for chunk in body.chunks():
@@ -130,12 +132,6 @@ class Renderer:
         plan = make_plan(event, info, headers, settings, self.tier, self._installed)
         trace.engine = plan.engine
         return plan
-
-    async def _decode(self, file: Scratch, plan: Plan, trace: Trace, isolated: bool) -> Rendering:
-        started = perf_counter()
-        rendering = await self.decoder.render(file.path, plan, isolated)
-        trace.add_rendering(rendering, perf_counter() - started)
-        return rendering
 
 
 def _probe(file: Scratch, fetched: int, total: int) -> ImageInfo | None:

@@ -27,13 +27,8 @@ class Scratch:
         self._folder = folder or tempfile.gettempdir()
         self._budget = budget
         self._size = 0
-        self._error: OSError | None = None
         self._file: IO[bytes] | None = None
         self._in_memory = 0
-        try:
-            self._file = _temporary_file(folder)
-        except OSError as error:
-            self._error = error
 
     @property
     def path(self) -> str:
@@ -48,10 +43,12 @@ class Scratch:
         return self._opened.fileno()
 
     def expect(self, size: int) -> None:
-        """Announces `size` bytes. Raises NoSpace if there is no room for them."""
+        """Makes room for `size` bytes. Raises NoSpace if there is none."""
         self._size = size
-        if self._error is not None:
-            self._move_to_memory(self._error)
+        try:
+            self._file = _temporary_file(self._folder)
+        except OSError as error:
+            self._move_to_memory(error)
 
     def write(self, chunk: bytes) -> None:
         """Writes all of `chunk`: a disk that is nearly full takes a part without an error. Raises NoSpace."""
@@ -98,7 +95,7 @@ class Scratch:
                     self.write(piece)
 
 
-def _temporary_file(folder: str | None) -> IO[bytes]:
+def _temporary_file(folder: str) -> IO[bytes]:
     """Without a name on Linux, so that even a killed process leaves nothing behind. Raises OSError."""
     make = tempfile.TemporaryFile if LINUX else tempfile.NamedTemporaryFile
     file: IO[bytes] = make(prefix=PREFIX, dir=folder, buffering=0)

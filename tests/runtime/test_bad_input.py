@@ -458,7 +458,7 @@ def test_object_too_large_for_tmp_is_retried_and_the_others_are_stored(
         assert call.returned == ["large"]
         assert call.ends == {"small.jpg": "stored", "large": "deferred:no-space"}
         assert call.records["large"]["detail"].endswith(
-            f"takes no file of {len(large)} bytes: File too large; nor does memory"
+            f"takes no file of {len(large)} bytes: File too large; memory takes no more either"
         )
         assert [path.name for path in tmp_path.iterdir()] == ["log"]
 

@@ -17,6 +17,7 @@ from typing import ClassVar, Final
 from tests.support.pipelines import INSTALLED, rendering
 from thumbnailer.engine import Rendering, load_engine
 from thumbnailer.errors import ObjectMissing, StoreDenied
+from thumbnailer.execution.decoder import Decoder
 from thumbnailer.model import EventKind, ObjectEvent, Outcome
 from thumbnailer.pipeline import Pipeline
 from thumbnailer.planning.plan import SOURCE_ETAG, Plan
@@ -223,8 +224,15 @@ class SteppedStore(MemoryStore):
         self.record.history.append(answer)
 
 
+class InstantDecoder(Decoder):
+    """Decodes nothing: a thread would be a step of its own."""
+
+    async def render(self, path: str, plan: Plan, isolated: bool = False) -> Rendering:
+        return rendering(plan)
+
+
 class InstantRenderer(Renderer):
-    """Plans each content once and decodes nothing: a decoder thread would be a step of its own."""
+    """Plans each content once, because the explorer repeats it thousands of times."""
 
     _plans: ClassVar[dict[tuple[str | None, Settings], Plan]] = {}
 
@@ -236,13 +244,12 @@ class InstantRenderer(Renderer):
             self._plans[content] = await super()._fetch(event, settings, body, file, trace)
         return self._plans[content]
 
-    async def _decode(self, file: Scratch, plan: Plan, trace: Trace, isolated: bool) -> Rendering:
-        return rendering(plan)
-
 
 def stepped_pipeline(settings: Settings, store: ObjectStore) -> Pipeline:
     """A pipeline that waits for nothing but its requests to `store`."""
-    return Pipeline(settings, store, InstantRenderer(TIER, store, INSTALLED, load_engine))
+    renderer = InstantRenderer(TIER, store, INSTALLED, load_engine)
+    renderer.decoder = InstantDecoder(TIER, renderer.memory, load_engine)
+    return Pipeline(settings, store, renderer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,10 @@ async def render_isolated(attempt: Attempt) -> Rendering:
         await asyncio.wait({talk})
     answer, stderr = talk.result()
     if child.returncode == 0 and len(answer) > len(BEGUN):
-        return _rendering(answer)
+        result: Rendering | RecordError = pickle.loads(answer[len(BEGUN) :])  # noqa: S301 (from our own child)
+        if isinstance(result, RecordError):
+            raise result
+        return result
     cause = _cause_of_death(child.returncode or 0, bool(finished), limit)
     text = " ".join(stderr.decode(errors="replace").split())[-MOST_STDERR_CHARACTERS:]
     raise _crash(f"{cause}; {text}" if text else cause, child.returncode or 0, began=bool(answer))
@@ -90,13 +93,6 @@ def _kill(child: Process) -> None:
     if child.returncode is None:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
-
-
-def _rendering(answer: bytes) -> Rendering:
-    result: Rendering | RecordError = pickle.loads(answer[len(BEGUN) :])  # noqa: S301 (from our own child)
-    if isinstance(result, RecordError):
-        raise result
-    return result
 
 
 def _crash(cause: str, returncode: int, began: bool) -> RecordError:
