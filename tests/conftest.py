@@ -1,4 +1,4 @@
-"""What all tests share: an S3 with queues in the process, the environment that points to it, and a watch for leaks."""
+"""Fixtures that all tests share: an S3 with queues in this process, the environment that points to it, a leak check."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +16,64 @@ import pytest
 
 from handler import aws_lambda
 from tests.support.cloud import Cloud
-from tests.support.matrix import Matrix
+from tests.support.matrix import ROW, Matrix
 from tests.support.servers import ScriptedServer, scripted_server
 from thumbnailer.scratch import Scratch
 
+TESTS = Path(__file__).parent
+GROUPS = {
+    "limits": ("budgets/*", "bench/test_limits.py", "bench/test_enclosures.py"),
+    "zip": ("deploy/test_zip.py",),
+    "browser": ("demo/test_page.py", "quality/test_page.py"),
+    "demo": ("demo/test_demo.py",),
+    "emulator": ("runtime/test_emulator.py",),
+    "children": ("test_alone.py",),
+}
+"""Tests by the resource that they need for themselves: control groups, .venv, the browser, a server.
+
+pytest-xdist (`--dist loadgroup`) runs the tests of one group in one process, one after the other.
+"""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--matrix", action="store_true", help="print which rows of the bad-input matrix were shown")
+    parser.addoption("--matrix", metavar="FILE", help="write to FILE which rows of the bad-input matrix the tests show")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    multiprocessing.util.get_temp_dir()  # its own, which it removes after all else: not in ours, which is gone by then
-    # A /tmp of our own: what another process has in work there must not be taken for a leak of ours.
+    # multiprocessing removes its directory after everything else, so it must not be inside ours.
+    multiprocessing.util.get_temp_dir()
+    # Scratch files of other processes are not in our /tmp, so they are not mistaken for leaks.
     tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="tests-")
     config.add_cleanup(lambda: shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True))
-    if config.getoption("--matrix"):
-        config.pluginmanager.register(Matrix(), "matrix")
+    file = config.getoption("--matrix")
+    if file and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(Matrix(Path(file)), "matrix")
 
 
-def scratch_files() -> set[str]:
-    """The sources in work, by path; none may be left open by anybody. On Linux they have no name to be found by."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if group := group_of(item.path):
+            item.add_marker(pytest.mark.xdist_group(group))
+        item.user_properties += [(ROW, row) for mark in item.iter_markers("matrix") for row in mark.args]
+
+
+def group_of(path: Path) -> str | None:
+    """The exclusive resource of a test module."""
+    name = path.relative_to(TESTS).as_posix()
+    return next((group for group, files in GROUPS.items() if any(fnmatch(name, file) for file in files)), None)
+
+
+def open_scratch_files() -> set[str]:
+    """Paths of scratch files that are not closed. On Linux they have no name, so the file system cannot list them."""
     return {each.path for each in gc.get_objects() if type(each) is Scratch and not each.closed}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nothing_is_left_behind() -> Iterator[None]:
-    """No scratch file and no open file more than before, whatever the tests did."""
-    before = scratch_files()
+def no_scratch_file_leaks() -> Iterator[None]:
+    before = open_scratch_files()
     yield
-    assert scratch_files() <= before
+    assert open_scratch_files() <= before
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +84,7 @@ def cloud() -> Iterator[Cloud]:
 
 @pytest.fixture
 def aws(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    """The process's environment points to an empty cloud with `photos` and `photos-resized`; the door is new."""
+    """An empty cloud with `photos` and `photos-resized`. The environment points to it; the Lambda handler is fresh."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "THUMBNAILER_"))]:
         monkeypatch.delenv(name)
     for name, value in cloud.env.items():
@@ -72,19 +102,19 @@ def _scripted() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def scripted(_scripted: ScriptedServer) -> ScriptedServer:
-    """A server that answers as told and counts what it was asked."""
+    """A server that plays back answers and counts requests."""
     _scripted.play()
     return _scripted
 
 
 @pytest.fixture
 def samples() -> dict[str, bytes]:
-    folder = Path(__file__).parents[1] / "handler" / "demo" / "samples"
+    folder = TESTS.parent / "handler" / "demo" / "samples"
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix != ".md"}
 
 
 class Context:
-    """Lambda's context, as far as the door uses it."""
+    """The part of Lambda's context that the handler uses."""
 
     aws_request_id = "11111111-2222-3333-4444-555555555555"
 
