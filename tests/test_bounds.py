@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 from PIL import features
 
-from tests.bombs import MB, gif, gradient, heif, icons, jpeg, png, saved, tiff, webp
+from tests.bombs import MB, gif, heif, icons, jpeg, png, tiff, webp
 from tests.bombs.heif import AVIF, HEIC
 from tests.support.measured import measured
+from tests.support.pictures import gradient, saved
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.model import EventKind, ObjectEvent
 from thumbnailer.planning.tier import tier_for

@@ -16,9 +16,9 @@ import pytest
 import pyvips
 from PIL import Image, ImageCms, features
 
-from tests.bombs import png, saved
+from tests.bombs import png
 from tests.support.corpus import CORPUS, needs_corpus
-from tests.support.pictures import opened
+from tests.support.pictures import opened, saved
 from tests.support.processing import Processed, process, process_by
 from tests.support.profiles import (
     ADOBE_RGB,

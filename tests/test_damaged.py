@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.pictures import opened
+from tests.support.pictures import on_white, opened, saved
 from tests.support.processing import Processed, process
 from tests.support.profiles import P3, rgb_profile
 from tests.support.tiffs import DEFLATED, RGB, tiff
@@ -25,12 +24,6 @@ def photo() -> Image.Image:
     """No row of it is white, and none is like another."""
     noise = np.random.default_rng(2).integers(20, 200, (24, 24, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-
-
-def encoded(image: Image.Image, format_: str, **options: Any) -> bytes:
-    out = BytesIO()
-    image.save(out, format_, **options)
-    return out.getvalue()
 
 
 def through_libvips(saver: str, depth: int = 8, **options: Any) -> bytes:
@@ -50,34 +43,26 @@ def with_alpha() -> Image.Image:
 
 
 SOURCES = {
-    "baseline.jpg": lambda: encoded(photo(), "JPEG", quality=95),
-    "grey.jpg": lambda: encoded(photo().convert("L"), "JPEG", quality=95),
-    "cmyk.jpg": lambda: encoded(photo().convert("CMYK"), "JPEG", quality=95),
-    "rgb.png": lambda: encoded(photo(), "PNG"),
-    "palette.png": lambda: encoded(photo().quantize(64), "PNG"),
-    "bits.png": lambda: encoded(photo().convert("1"), "PNG"),
-    "alpha.png": lambda: encoded(with_alpha(), "PNG"),
+    "baseline.jpg": lambda: saved(photo(), "JPEG", quality=95),
+    "grey.jpg": lambda: saved(photo().convert("L"), "JPEG", quality=95),
+    "cmyk.jpg": lambda: saved(photo().convert("CMYK"), "JPEG", quality=95),
+    "rgb.png": lambda: saved(photo(), "PNG"),
+    "palette.png": lambda: saved(photo().quantize(64), "PNG"),
+    "bits.png": lambda: saved(photo().convert("1"), "PNG"),
+    "alpha.png": lambda: saved(with_alpha(), "PNG"),
     "interlaced.png": lambda: through_libvips("pngsave_buffer", interlace=True),
     "sixteen.png": lambda: through_libvips("pngsave_buffer", depth=16, bitdepth=16),
-    "plain.gif": lambda: encoded(photo().quantize(64), "GIF", interlace=0),
-    "interlaced.gif": lambda: encoded(photo().quantize(64), "GIF", interlace=1),
-    "lossy.webp": lambda: encoded(photo(), "WEBP", quality=90),
-    "lossless.webp": lambda: encoded(photo(), "WEBP", lossless=True),
-    "alpha.webp": lambda: encoded(with_alpha(), "WEBP", quality=90),
+    "plain.gif": lambda: saved(photo().quantize(64), "GIF", interlace=0),
+    "interlaced.gif": lambda: saved(photo().quantize(64), "GIF", interlace=1),
+    "lossy.webp": lambda: saved(photo(), "WEBP", quality=90),
+    "lossless.webp": lambda: saved(photo(), "WEBP", lossless=True),
+    "alpha.webp": lambda: saved(with_alpha(), "WEBP", quality=90),
 }
-
-
-def pixels(data: bytes) -> np.ndarray[Any, Any]:
-    """On white, as floats."""
-    image = opened(data).convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    white.alpha_composite(image)
-    return np.asarray(white.convert("RGB")).astype(float)
 
 
 def rows_alike(made: Processed, whole: Processed) -> int:
     """Rows from the top on that are as those of the whole picture."""
-    differences = np.abs(pixels(made.thumbnails[0]) - pixels(whole.thumbnails[0])).mean(axis=(1, 2))
+    differences = np.abs(on_white(made.thumbnails[0]) - on_white(whole.thumbnails[0])).mean(axis=(1, 2))
     return int(np.argmax(differences > 12)) if (differences > 12).any() else len(differences)
 
 
@@ -99,9 +84,9 @@ def test_a_cut_picture_is_shown_down_to_its_cut_from_half_of_its_rows_on(name: s
             assert made.outcome.detail
             shown.append(rows_alike(made, whole))
             if "interlaced" in name:  # a missing row is as the one above it
-                assert np.abs(pixels(made.thumbnails[0]) - pixels(whole.thumbnails[0])).mean() < 12
+                assert np.abs(on_white(made.thumbnails[0]) - on_white(whole.thumbnails[0])).mean() < 12
             elif shown[-1] < 118 and "alpha" not in name:
-                assert pixels(made.thumbnails[0])[-1].min() > 250, "below the cut it is not white"
+                assert on_white(made.thumbnails[0])[-1].min() > 250, "below the cut it is not white"
     assert shown[0] == shown[1] == 0
     assert shown[7] >= 60
     if "interlaced" not in name:
@@ -132,7 +117,7 @@ def test_a_cut_tiff_is_shown_upright_down_to_its_cut(pieces: str, orientation: i
     least = 0.97 if pieces == "planes" else 0.75
     cut = process(data[: int(len(data) * least)], ENGINE=engine, RENDITIONS="120x120:png")
     assert (cut.outcome.status, cut.outcome.damaged) == (Status.STORED, True)
-    stored, expected = (np.rot90(pixels(made.thumbnails[0]), UPRIGHT[orientation]) for made in (cut, whole))
+    stored, expected = (np.rot90(on_white(made.thumbnails[0]), UPRIGHT[orientation]) for made in (cut, whole))
     alike = np.abs(stored - expected).mean(axis=(1, 2)) < 12
     rows = int(np.argmin(alike))
     assert 60 <= rows < 118
@@ -148,7 +133,7 @@ def test_a_tile_that_cannot_be_decoded_is_not_black(engine: EngineName) -> None:
     made, whole = (process(source, ENGINE=engine, RENDITIONS="120x120:png") for source in (broken, data))
     assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
     assert 90 <= rows_alike(made, whole) <= 98
-    assert pixels(made.thumbnails[0])[98:].min() > 250
+    assert on_white(made.thumbnails[0])[98:].min() > 250
 
 
 @ENGINES
@@ -158,7 +143,7 @@ def test_a_tile_that_cannot_be_decoded_is_not_black(engine: EngineName) -> None:
 def test_a_jpeg_without_its_last_bytes_is_shown_down_to_its_last_row(
     missing: int, progressive: bool, engine: EngineName
 ) -> None:
-    data = encoded(photo(), "JPEG", quality=95, progressive=progressive)
+    data = saved(photo(), "JPEG", quality=95, progressive=progressive)
     whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")
     made = process(data[:-missing], ENGINE=engine, RENDITIONS="120x120:png")
     assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
@@ -168,7 +153,7 @@ def test_a_jpeg_without_its_last_bytes_is_shown_down_to_its_last_row(
 @ENGINES
 @pytest.mark.matrix(4)
 def test_a_progressive_jpeg_may_break_off_within_a_table_or_the_header_of_a_scan(engine: EngineName) -> None:
-    data = encoded(photo(), "JPEG", quality=95, progressive=True)
+    data = saved(photo(), "JPEG", quality=95, progressive=True)
     whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")
     last_scan = data.rindex(b"\xff\xda")
     last_table = data.rindex(b"\xff\xc4", 0, last_scan)
@@ -181,7 +166,7 @@ def test_a_progressive_jpeg_may_break_off_within_a_table_or_the_header_of_a_scan
 def test_grey_that_was_there_before_a_jpeg_breaks_off_stays() -> None:
     image = photo()
     image.paste((128, 128, 128), (0, SIDE // 2, SIDE, SIDE))
-    data = encoded(image, "JPEG", quality=95)
+    data = saved(image, "JPEG", quality=95)
     whole, made = (process(source, RENDITIONS="120x120:png") for source in (data, data[:-3]))
     assert made.outcome.damaged
     assert rows_alike(made, whole) >= 110, "all but the last row of blocks"
@@ -190,7 +175,7 @@ def test_grey_that_was_there_before_a_jpeg_breaks_off_stays() -> None:
 @ENGINES
 @pytest.mark.matrix(4)
 def test_a_progressive_jpeg_is_shown_as_its_scans_so_far_make_it(engine: EngineName) -> None:
-    data = encoded(photo(), "JPEG", quality=95, progressive=True)
+    data = saved(photo(), "JPEG", quality=95, progressive=True)
     whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")
     second_scan = data.index(b"\xff\xda", data.index(b"\xff\xda") + 1)
     errors = []
@@ -198,7 +183,7 @@ def test_a_progressive_jpeg_is_shown_as_its_scans_so_far_make_it(engine: EngineN
         cut = second_scan + (len(data) - second_scan) * fifth // 5
         made = process(data[:cut], ENGINE=engine, RENDITIONS="120x120:png")
         assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
-        errors.append(np.abs(pixels(made.thumbnails[0]) - pixels(whole.thumbnails[0])).mean())
+        errors.append(np.abs(on_white(made.thumbnails[0]) - on_white(whole.thumbnails[0])).mean())
     assert errors[0] < 25
     assert errors[-1] < 5
     assert process(data[: data.index(b"\xff\xda") + 60], ENGINE=engine).outcome.reason == "corrupt"
@@ -209,26 +194,26 @@ def test_a_progressive_jpeg_is_shown_as_its_scans_so_far_make_it(engine: EngineN
 @pytest.mark.parametrize(("share", "status"), [(0.8, Status.STORED), (0.2, Status.REJECTED)])
 def test_a_jpeg_that_ends_before_its_time_has_no_silent_grey(engine: EngineName, share: float, status: Status) -> None:
     """An end marker where data should be: libjpeg fills the rest with grey and does not call that an error."""
-    data = encoded(photo(), "JPEG", quality=95)
+    data = saved(photo(), "JPEG", quality=95)
     made = process(data[: int(len(data) * share)] + b"\xff\xd9", ENGINE=engine, RENDITIONS="120x120:png")
     assert made.outcome.status is status
     if made.thumbnails:
         assert made.outcome.damaged
-        assert pixels(made.thumbnails[0])[-1].min() > 250
+        assert on_white(made.thumbnails[0])[-1].min() > 250
 
 
 @ENGINES
 def test_a_picture_that_really_is_grey_below_is_not_damaged(engine: EngineName) -> None:
     image = photo()
     image.paste((128, 128, 128), (0, SIDE // 4, SIDE, SIDE))
-    made = process(encoded(image, "JPEG", quality=95), ENGINE=engine, RENDITIONS="120x120:png")
+    made = process(saved(image, "JPEG", quality=95), ENGINE=engine, RENDITIONS="120x120:png")
     assert (made.outcome.status, made.outcome.damaged, made.outcome.engine) == (Status.STORED, False, engine)
-    assert np.abs(pixels(made.thumbnails[0])[60:] - 128).max() < 3
+    assert np.abs(on_white(made.thumbnails[0])[60:] - 128).max() < 3
 
 
 @pytest.mark.parametrize("engine", ["auto", "pillow"])
 def test_a_jpeg_that_lacks_bytes_within_is_shown_and_said_to_be_damaged(engine: str) -> None:
-    data = encoded(photo(), "JPEG", quality=95)
+    data = saved(photo(), "JPEG", quality=95)
     at = len(data) * 7 // 10
     made = process(data[:at] + data[at + 300 :], ENGINE=engine, RENDITIONS="120x120:png")
     assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
@@ -236,13 +221,13 @@ def test_a_jpeg_that_lacks_bytes_within_is_shown_and_said_to_be_damaged(engine: 
 
 
 def test_what_libjpeg_warns_libvips_of_is_said_if_it_is_of_pixels() -> None:
-    data = bytearray(encoded(photo(), "JPEG", quality=95, restart_marker_rows=1))
+    data = bytearray(saved(photo(), "JPEG", quality=95, restart_marker_rows=1))
     at = data.index(b"\xff\xd2") + 20
     data[at : at + 300] = b"\xaa" * 300
     made = process(bytes(data), ENGINE=EngineName.VIPS)
     assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
     assert made.outcome.detail == "libjpeg warns of premature end of data segment"
-    whole = encoded(photo(), "JPEG", quality=95)
+    whole = saved(photo(), "JPEG", quality=95)
     made = process(whole.replace(b"\xff\xdb", b"junk\xff\xdb", 1), ENGINE=EngineName.VIPS)
     assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, False)
 
@@ -265,7 +250,7 @@ def test_junk_behind_the_end_is_said_and_padding_is_not(
 def test_a_gif_that_breaks_off_has_no_end_whatever_its_pixels_look_like(share: float, engine: EngineName) -> None:
     """Bytes that might be an end are found in any compressed data."""
     noise = np.random.default_rng(4).integers(0, 256, (300, 300), dtype=np.uint8)
-    data = encoded(Image.fromarray(noise), "GIF")
+    data = saved(Image.fromarray(noise), "GIF")
     cut = data[: int(len(data) * share)]
     assert b"\0;" in cut
     made = process(cut + b"x", ENGINE=engine)
@@ -280,7 +265,7 @@ def test_what_phones_append_to_a_jpeg_is_no_damage(appended: bytes) -> None:
 
 @ENGINES
 def test_a_scan_header_that_makes_no_sense_is_said(engine: EngineName) -> None:
-    data = bytearray(encoded(photo(), "JPEG", quality=95))
+    data = bytearray(saved(photo(), "JPEG", quality=95))
     end_of_scan_header = data.index(b"\xff\xda") + 2 + 12
     data[end_of_scan_header - 3 : end_of_scan_header] = b"\1\2\3"
     made = process(bytes(data), ENGINE=engine)
@@ -292,7 +277,7 @@ def test_a_scan_header_that_makes_no_sense_is_said(engine: EngineName) -> None:
 @pytest.mark.parametrize("profile", [None, rgb_profile(P3)], ids=["plain", "profile"])
 def test_a_cut_picture_with_a_palette_is_shown_in_its_colours(kind: str, profile: bytes | None) -> None:
     options = {"icc_profile": profile} if profile else {}
-    data = encoded(photo().quantize(64), kind, **options)
+    data = saved(photo().quantize(64), kind, **options)
     whole, made = (
         process(source, ENGINE=EngineName.PILLOW, RENDITIONS="120x120:png")
         for source in (data, data[: len(data) * 8 // 10])
@@ -307,7 +292,7 @@ def test_of_a_cut_animation_the_whole_frames_are_left(engine: EngineName) -> Non
     frames = [photo().rotate(angle).quantize(32) for angle in (0, 90, 180, 270)]
     for format_ in ("GIF", "WEBP"):
         pictures = frames if format_ == "GIF" else [frame.convert("RGB") for frame in frames]
-        data = encoded(pictures[0], format_, save_all=True, append_images=pictures[1:], duration=100, loop=0)
+        data = saved(pictures[0], format_, save_all=True, append_images=pictures[1:], duration=100, loop=0)
         made = process(data[: len(data) * 6 // 10], ENGINE=engine)
         assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
         assert 2 <= opened(made.thumbnails[0]).n_frames <= 3  # type: ignore[attr-defined]
@@ -316,7 +301,7 @@ def test_of_a_cut_animation_the_whole_frames_are_left(engine: EngineName) -> Non
 @ENGINES
 def test_decoders_write_nothing_to_standard_error(engine: EngineName, capfd: pytest.CaptureFixture[str]) -> None:
     """Between lines of JSON, theirs could not be told from ours."""
-    data = bytearray(encoded(photo(), "TIFF", compression="tiff_lzw"))
+    data = bytearray(saved(photo(), "TIFF", compression="tiff_lzw"))
     data[200:400] = b"\xff" * 200
     for source in (bytes(data), SOURCES["baseline.jpg"]()[:5000], SOURCES["rgb.png"]()[:5000]):
         process(source, ENGINE=engine)

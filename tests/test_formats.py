@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError, features
 
-from tests.bombs import heif, icons, saved
+from tests.bombs import heif, icons
 from tests.bombs.tiff import SHORT
 from tests.support import facts, jpeg_xl, profiles
 from tests.support.gifs import Painted, gif, looping
-from tests.support.pictures import opened
+from tests.support.pictures import opened, saved
 from tests.support.processing import Processed, process
 from tests.support.tiffs import BLACK_IS_ZERO, RGB, WHITE_IS_ZERO, YCBCR, tiff
 from tests.tools.ladder import CJXL

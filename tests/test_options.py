@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from base64 import b64decode
 from importlib.util import find_spec
-from io import BytesIO
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from tests.support.gifs import Painted, gif, looping
-from tests.support.pictures import opened
+from tests.support.pictures import opened, saved
 from tests.support.processing import process
 from thumbnailer import app
 from thumbnailer.errors import SettingsError
@@ -26,12 +24,6 @@ ENGINES = pytest.mark.parametrize("engine", list(EngineName))
 needs_thumbhash = pytest.mark.skipif(find_spec("thumbhash") is None, reason="the extra `thumbhash` is not installed")
 
 
-def encoded(image: Image.Image, format_: str, **options: Any) -> bytes:
-    out = BytesIO()
-    image.save(out, format_, **options)
-    return out.getvalue()
-
-
 def with_something_red_at_the_left() -> Image.Image:
     image = Image.new("RGB", (600, 200), (90, 90, 90))
     image.paste((230, 60, 40), (40, 60, 120, 140))
@@ -41,7 +33,7 @@ def with_something_red_at_the_left() -> Image.Image:
 @ENGINES
 @pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP"])
 def test_a_smart_crop_keeps_what_draws_the_eye_and_a_plain_one_the_middle(engine: EngineName, format_: str) -> None:
-    source = encoded(with_something_red_at_the_left(), format_)
+    source = saved(with_something_red_at_the_left(), format_)
     made = process(source, ENGINE=engine, RENDITIONS="smart=100x100:smart:png,plain=100x100:cover:png")
     smart, plain = (np.asarray(opened(data).convert("RGB")).astype(int) for data in made.thumbnails)
     assert smart.shape == plain.shape == (100, 100, 3)
@@ -52,7 +44,7 @@ def test_a_smart_crop_keeps_what_draws_the_eye_and_a_plain_one_the_middle(engine
 @ENGINES
 def test_a_smart_crop_does_not_jump_from_frame_to_frame(engine: EngineName) -> None:
     first = with_something_red_at_the_left()
-    source = encoded(first, "GIF", save_all=True, append_images=[first.transpose(Image.Transpose.FLIP_LEFT_RIGHT)])
+    source = saved(first, "GIF", save_all=True, append_images=[first.transpose(Image.Transpose.FLIP_LEFT_RIGHT)])
     made = opened(process(source, ENGINE=engine, RENDITIONS="100x100:smart").thumbnails[0])
     reds = []
     for number in range(2):
@@ -64,7 +56,7 @@ def test_a_smart_crop_does_not_jump_from_frame_to_frame(engine: EngineName) -> N
 
 @ENGINES
 def test_a_jpeg_is_progressive_where_its_rendition_says_so(engine: EngineName) -> None:
-    source = encoded(with_something_red_at_the_left(), "JPEG")
+    source = saved(with_something_red_at_the_left(), "JPEG")
     made = process(source, ENGINE=engine, RENDITIONS="a=100x100:progressive,b=100x100,c=100x100:jpeg:q70:progressive")
     assert [probe(data, len(data)).progressive for data in made.thumbnails] == [True, False, True]
 
@@ -76,7 +68,7 @@ def test_a_source_that_already_fits_does_not_grow(engine: EngineName, format_: s
     image = Image.fromarray(noise).resize((120, 120), Image.Resampling.BICUBIC)
     palette = {"PNG": 32, "GIF": 16}.get(format_)
     options = {"quality": 45} if palette is None else {}
-    source = encoded(image.quantize(palette) if palette else image, format_, **options)
+    source = saved(image.quantize(palette) if palette else image, format_, **options)
     made = process(source, ENGINE=engine, RENDITIONS="128x128")
     info = probe(made.thumbnails[0], len(made.thumbnails[0]))
     assert (info.width, info.height) == (120, 120)
@@ -95,7 +87,7 @@ FEW_COLOURS = Image.fromarray(np.random.default_rng(5).integers(0, 2, (40, 40), 
 def as_small_as_can_be(format_: str) -> bytes:
     """A file that no engine writes as small, with metadata that a thumbnail must not have."""
     if format_ == "PNG":
-        return encoded(FEW_COLOURS.convert("1"), "PNG", optimize=True, pnginfo=_text("where it was taken"))
+        return saved(FEW_COLOURS.convert("1"), "PNG", optimize=True, pnginfo=_text("where it was taken"))
     comment = b"!\xfe\x12where it was taken\0"
     frames = [Painted((40 * number, 0, 0), (number, 0), (3, 20)) for number in range(6)]
     return gif((20, 20), Painted((9, 9, 9), (0, 0), (20, 20)), *frames, extension=looping(2) + comment)
@@ -128,12 +120,12 @@ def test_a_source_that_no_encoder_matches_is_taken_as_it_is_but_for_its_metadata
 
 @ENGINES
 def test_a_source_is_not_taken_as_it_is_where_it_is_to_be_turned_cropped_or_credited(engine: EngineName) -> None:
-    source = encoded(FEW_COLOURS.convert("1"), "PNG", optimize=True)
+    source = saved(FEW_COLOURS.convert("1"), "PNG", optimize=True)
     assert process(source, ENGINE=engine).thumbnails[0] == source
     for tag, value in {ExifTags.Base.Orientation: 6, ExifTags.Base.Copyright: "A. Author"}.items():
         exif = Image.Exif()
         exif[tag] = value
-        other = process(encoded(FEW_COLOURS.convert("1"), "PNG", optimize=True, exif=exif), ENGINE=engine)
+        other = process(saved(FEW_COLOURS.convert("1"), "PNG", optimize=True, exif=exif), ENGINE=engine)
         assert other.thumbnails[0] != source
     assert opened(process(source, ENGINE=engine, RENDITIONS="20x20:cover").thumbnails[0]).size == (20, 20)
 
@@ -142,7 +134,7 @@ def test_a_source_is_not_taken_as_it_is_where_it_is_to_be_turned_cropped_or_cred
 def test_a_source_of_another_format_that_already_fits_does_not_grow_either(engine: EngineName) -> None:
     noise = np.random.default_rng(3).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize((120, 120), Image.Resampling.BICUBIC)
-    source = encoded(image, "TIFF", compression="jpeg", quality=60)
+    source = saved(image, "TIFF", compression="jpeg", quality=60)
     made = process(source, ENGINE=engine, RENDITIONS="a=128x128,b=128x128:webp,c=128x128:png")
     assert made.outcome.engine is engine
     jpeg, webp, png = made.thumbnails
@@ -169,7 +161,7 @@ def test_an_animation_is_played_as_often_in_every_format(
     """A GIF says how often it is repeated after its first time, a WebP how often it is shown."""
     first, second = Image.new("RGB", (40, 40), "red"), Image.new("RGB", (40, 40), "blue")
     options = {} if loop is None else {"loop": loop}
-    source = encoded(first, format_, save_all=True, append_images=[second], duration=100, **options)
+    source = saved(first, format_, save_all=True, append_images=[second], duration=100, **options)
     made = process(source, ENGINE=engine, RENDITIONS="a=20x20:gif,b=20x20:webp")
     assert made.outcome.engine is engine
     assert tuple(opened(data).info.get("loop") for data in made.thumbnails) == expected
@@ -177,7 +169,7 @@ def test_an_animation_is_played_as_often_in_every_format(
 
 @ENGINES
 def test_a_png_of_less_than_full_quality_has_a_palette(engine: EngineName) -> None:
-    source = encoded(Image.linear_gradient("L").convert("RGB").rotate(30), "PNG")
+    source = saved(Image.linear_gradient("L").convert("RGB").rotate(30), "PNG")
     full, less = process(source, ENGINE=engine, RENDITIONS="a=200x200:png,b=200x200:png:q50").thumbnails
     assert (opened(full).mode, opened(less).mode) == ("RGB", "P")
     assert len(less) < len(full)
@@ -190,7 +182,7 @@ def test_a_thumbhash_of_each_thumbnail_is_in_its_metadata_if_a_setting_asks_for_
 
     image = Image.new("RGBA", (300, 200), (0, 0, 0, 0))
     image.paste((200, 40, 40, 255), (0, 0, 300, 200))
-    source = encoded(image, "PNG")
+    source = saved(image, "PNG")
     made = process(source, ENGINE=engine, THUMBHASH="on", RENDITIONS="a=100x100,b=50x50:cover:jpeg")
     for headers in made.headers:
         hashed = list(b64decode(headers.metadata["thumbhash"]))

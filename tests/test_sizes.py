@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from tests.bombs import saved
 from tests.bombs.heif import AVIF, HEIC, file, picture
-from tests.support.pictures import opened
+from tests.support.pictures import opened, saved
 from tests.support.processing import process, process_by
 from thumbnailer.model import EngineName, Status
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 
-from tests.bombs import gradient, saved
+from tests.support.pictures import gradient, saved
 from thumbnailer.formats.boxes import boxes, children
 from thumbnailer.formats.head import Head
 from thumbnailer.formats.places import item_extents

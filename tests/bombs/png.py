@@ -4,7 +4,8 @@ import struct
 import zlib
 from collections.abc import Iterable
 
-from tests.bombs import deflated_zeros, gradient, saved
+from tests.bombs import deflated_zeros
+from tests.support.pictures import gradient, saved
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, RGBA = 0, 2, 6

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from tests.quality.test_scoring import encoded
+from tests.support.pictures import saved
 from tests.tools.quality import SAMPLES, plan_for
 from tests.tools.scoring import references, score, shown, shown_frames, ssim
 from thumbnailer.engine import load_engine
@@ -65,7 +65,7 @@ def test_sides_that_a_shrink_does_not_divide_shift_nothing(make: Make, size: tup
     """A pixel of the last eighth taken for a whole one or left out is seen here as a mean of 3 to 11."""
     noise = np.random.default_rng(1).integers(0, 256, (size[1] // 9, size[0] // 9), dtype=np.uint8)
     image = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
-    data = encoded(image.convert("RGB"), format_, quality=95)
+    data = saved(image.convert("RGB"), format_, quality=95)
     for shrink in (2, MOST_SHRINK):
         rendition = widest(data, shrink)
         reference = references(data, plan_for(data, None, rendition).targets)[0]
@@ -82,7 +82,7 @@ def test_sides_that_a_shrink_does_not_divide_shift_nothing(make: Make, size: tup
 def test_an_opaque_colour_beside_an_alpha_channel_stays_what_it_is(
     make: Make, engine: EngineName, colour: tuple[int, ...]
 ) -> None:
-    made = make(encoded(Image.new("RGBA", (300, 300), colour)), engine, "64x64:png")
+    made = make(saved(Image.new("RGBA", (300, 300), colour)), engine, "64x64:png")
     assert np.unique(shown(made).reshape(-1, 3), axis=0).tolist() == [list(colour[:3])]
 
 
@@ -109,7 +109,7 @@ def test_inks_become_the_same_colours_in_both_engines(make: Make) -> None:
     inks = Image.new("CMYK", (192, 64))
     for number, ink in enumerate(((0, 255, 255, 0), (255, 0, 255, 0), (255, 255, 0, 0), (0, 0, 0, 255))):
         inks.paste(ink, (48 * number, 0, 48 * (number + 1), 64))
-    vips, pillow = (shown(make(encoded(inks, "JPEG", quality=100), engine, "96x96:png")) for engine in EngineName)
+    vips, pillow = (shown(make(saved(inks, "JPEG", quality=100), engine, "96x96:png")) for engine in EngineName)
     assert score(vips, pillow).within(mean=0.6)
 
 
@@ -130,7 +130,7 @@ def test_from_a_quality_of_90_on_a_jpeg_keeps_every_pixel_its_colour(
 def test_from_a_quality_of_90_on_an_avif_keeps_every_pixel_its_colour(make: Make) -> None:
     """Red and blue pixels in turn: at half the resolution all are the same violet."""
     board = np.indices((64, 64)).sum(axis=0) % 2
-    source = encoded(Image.fromarray(np.stack([255 * board, 0 * board, 255 - 255 * board], axis=2).astype(np.uint8)))
+    source = saved(Image.fromarray(np.stack([255 * board, 0 * board, 255 - 255 * board], axis=2).astype(np.uint8)))
     for engine in EngineName:
         fine, coarse = (shown(make(source, engine, f"64x64:avif:q{q}")) for q in (FULL_CHROMA, FULL_CHROMA - 1))
         assert np.abs(fine - shown(source)).mean() < 20 < np.abs(coarse - shown(source)).mean()
@@ -151,7 +151,7 @@ def test_a_gif_has_the_same_soft_edges_from_both_engines(make: Make) -> None:
     y, x = np.mgrid[0:200, 0:200]
     alpha = np.clip(150 - np.hypot(x - 100, y - 100) * 1.5, 0, 150) * 255 / 150
     colours = np.stack([x, y, 255 - x, alpha], axis=2).astype(np.uint8)
-    vips, pillow = (make(encoded(Image.fromarray(colours)), engine, "100x100:gif") for engine in EngineName)
+    vips, pillow = (make(saved(Image.fromarray(colours)), engine, "100x100:gif") for engine in EngineName)
     with Image.open(BytesIO(vips)) as one, Image.open(BytesIO(pillow)) as other:
         clear = [np.asarray(image.convert("RGBA"))[..., 3] == 0 for image in (one, other)]
     assert np.mean(clear[0] != clear[1]) < 0.002
@@ -165,8 +165,8 @@ def test_an_animation_costs_little_where_little_moves(make: Make, engine: Engine
     frames = [noise.convert("RGB") for _ in range(12)]
     for number, frame in enumerate(frames):
         frame.paste((255, 0, 0), (8 * number, 40, 8 * number + 8, 48))
-    source = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=80, loop=0)
-    moving, still = make(source, engine, "96x96:gif"), make(encoded(frames[0], "GIF"), engine, "96x96:gif")
+    source = saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=80, loop=0)
+    moving, still = make(source, engine, "96x96:gif"), make(saved(frames[0], "GIF"), engine, "96x96:gif")
     assert len(moving) < 2 * len(still)
     for ours, original in zip(shown_frames(moving), shown_frames(source), strict=True):
         assert score(ours, original).within()

@@ -1,20 +1,12 @@
 from __future__ import annotations
 
-from io import BytesIO
-from typing import Any
-
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from tests.support.pictures import saved
 from tests.tools.quality import SAMPLES, plan_for
 from tests.tools.scoring import Pixels, Score, frame_count, references, score, shown, shown_frames, ssim
-
-
-def encoded(image: Image.Image, format_: str = "PNG", **options: Any) -> bytes:
-    out = BytesIO()
-    image.save(out, format_, **options)
-    return out.getvalue()
 
 
 def patterns(height: int, width: int) -> tuple[Pixels, Pixels]:
@@ -63,7 +55,7 @@ def test_a_picture_is_seen_upright_and_on_white() -> None:
     clear.paste((255, 0, 0, 255), (0, 0, 10, 10))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees clockwise
-    seen = shown(encoded(clear, exif=exif))
+    seen = shown(saved(clear, exif=exif))
     assert seen.shape == (20, 10, 3)
     assert seen[0, 5].tolist() == [255, 0, 0]
     assert seen[19, 5].tolist() == [255, 255, 255]
@@ -71,13 +63,13 @@ def test_a_picture_is_seen_upright_and_on_white() -> None:
 
 def test_16_bits_of_grey_and_a_bit_of_black_are_seen_alike() -> None:
     grey = Image.fromarray(np.full((8, 8), 0x8080, np.uint16))
-    assert shown(encoded(grey))[0, 0].tolist() == [128, 128, 128]
-    assert shown(encoded(Image.new("1", (8, 8), 1)))[0, 0].tolist() == [255, 255, 255]
+    assert shown(saved(grey))[0, 0].tolist() == [128, 128, 128]
+    assert shown(saved(Image.new("1", (8, 8), 1)))[0, 0].tolist() == [255, 255, 255]
 
 
 def test_an_animation_is_seen_at_its_start_middle_and_end() -> None:
     frames = [Image.new("RGB", (9, 9), (50 * number, 0, 0)) for number in range(5)]
-    data = encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    data = saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
     assert frame_count(data) == 5
     assert [frame[0, 0, 0] for frame in shown_frames(data)] == [0, 100, 200]
 
@@ -88,14 +80,14 @@ def reference(data: bytes, rendition: str) -> Pixels:
 
 def test_the_reference_of_a_picture_that_fits_is_the_picture() -> None:
     one = patterns(40, 31)[0]
-    data = encoded(Image.fromarray(one.astype(np.uint8)))
+    data = saved(Image.fromarray(one.astype(np.uint8)))
     assert np.abs(reference(data, "128x128") - one).max() < 0.001
 
 
 def test_the_reference_is_cropped_from_the_middle() -> None:
     image = Image.new("RGB", (300, 100), (255, 0, 0))
     image.paste((0, 0, 255), (100, 0, 200, 100))
-    cropped = reference(encoded(image), "50x50:cover")
+    cropped = reference(saved(image), "50x50:cover")
     assert cropped.shape == (50, 50, 3)
     assert np.abs(cropped[:, 1:-1] - [0, 0, 255]).max() < 40  # but for the ringing of its edge
     assert cropped[25, 25].tolist() == pytest.approx([0, 0, 255], abs=1)
@@ -105,20 +97,20 @@ def test_the_reference_has_no_fringe_where_alpha_ends() -> None:
     """White beside transparent black is white on white; Lanczos rings beyond an edge, and must not below alpha."""
     image = Image.new("RGBA", (400, 400), (0, 0, 0, 0))
     image.paste((255, 255, 255, 255), (0, 0, 201, 400))
-    assert reference(encoded(image), "100x100").min() >= 254.9
+    assert reference(saved(image), "100x100").min() >= 254.9
 
 
 def test_the_reference_is_in_srgb_whatever_the_profile() -> None:
     """Adobe RGB's numbers are smaller than sRGB's for the same colour; a profile for other pixels is ignored."""
     with Image.open(SAMPLES / "rocket.jpg") as image:
-        adobe, plain = (encoded(image, icc_profile=profile) for profile in (image.info["icc_profile"], None))
+        adobe, plain = (saved(image, icc_profile=profile) for profile in (image.info["icc_profile"], None))
         lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
-        wrong = encoded(image, icc_profile=lab)
+        wrong = saved(image, icc_profile=lab)
     assert np.abs(reference(adobe, "128x128") - reference(plain, "128x128")).mean() > 1
     assert np.array_equal(reference(wrong, "128x128"), reference(plain, "128x128"))
 
 
 def test_targets_of_one_picture_have_a_reference_each() -> None:
-    data = encoded(Image.new("RGB", (300, 200)))
+    data = saved(Image.new("RGB", (300, 200)))
     plan = plan_for(data, None, "a=128x128,b=64x64:cover")
     assert [pixels.shape for pixels in references(data, plan.targets)] == [(85, 128, 3), (64, 64, 3)]
