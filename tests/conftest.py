@@ -64,16 +64,16 @@ def group_of(path: Path) -> str | None:
     return next((group for group, files in GROUPS.items() if any(fnmatch(name, file) for file in files)), None)
 
 
-def open_scratch_files() -> set[str]:
+def scratch_files() -> set[str]:
     """Paths of scratch files that are not closed. On Linux they have no name, so the file system cannot list them."""
     return {each.path for each in gc.get_objects() if type(each) is Scratch and not each.closed}
 
 
 @pytest.fixture(scope="session", autouse=True)
 def no_scratch_file_leaks() -> Iterator[None]:
-    before = open_scratch_files()
+    before = scratch_files()
     yield
-    assert open_scratch_files() <= before
+    assert scratch_files() <= before
 
 
 @pytest.fixture(scope="session")
