@@ -69,7 +69,7 @@ def rows_alike(made: Processed, whole: Processed) -> int:
 @ENGINES
 @pytest.mark.matrix(4)
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_cut_picture_is_shown_down_to_its_cut_from_half_of_its_rows_on(name: str, engine: EngineName) -> None:
+def test_a_cut_picture_is_shown_if_half_of_its_rows_are_there(name: str, engine: EngineName) -> None:
     data = SOURCES[name]()
     whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")
     assert (whole.outcome.status, whole.outcome.damaged, whole.outcome.detail) == (Status.STORED, False, None)
@@ -109,7 +109,7 @@ UPRIGHT = {1: 0, 3: 2, 6: 1}
 @pytest.mark.matrix(4)
 @pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize("pieces", PIECES)
-def test_a_cut_tiff_is_shown_upright_down_to_its_cut(pieces: str, orientation: int, engine: EngineName) -> None:
+def test_a_cut_tiff_is_shown_upright(pieces: str, orientation: int, engine: EngineName) -> None:
     turned = [(274, 3, [orientation])]
     data = tiff(np.asarray(photo()), RGB, more=turned, **PIECES[pieces])
     whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")
@@ -140,9 +140,7 @@ def test_a_tile_that_cannot_be_decoded_is_not_black(engine: EngineName) -> None:
 @pytest.mark.matrix(4)
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("missing", [1, 2, 5, 10])
-def test_a_jpeg_without_its_last_bytes_is_shown_down_to_its_last_row(
-    missing: int, progressive: bool, engine: EngineName
-) -> None:
+def test_a_jpeg_without_its_last_bytes_is_shown_whole(missing: int, progressive: bool, engine: EngineName) -> None:
     data = saved(photo(), "JPEG", quality=95, progressive=progressive)
     whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")
     made = process(data[:-missing], ENGINE=engine, RENDITIONS="120x120:png")
@@ -152,7 +150,7 @@ def test_a_jpeg_without_its_last_bytes_is_shown_down_to_its_last_row(
 
 @ENGINES
 @pytest.mark.matrix(4)
-def test_a_progressive_jpeg_may_break_off_within_a_table_or_the_header_of_a_scan(engine: EngineName) -> None:
+def test_a_progressive_jpeg_cut_within_a_table_or_scan_header_is_shown(engine: EngineName) -> None:
     data = saved(photo(), "JPEG", quality=95, progressive=True)
     whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")
     last_scan = data.rindex(b"\xff\xda")
@@ -163,7 +161,7 @@ def test_a_progressive_jpeg_may_break_off_within_a_table_or_the_header_of_a_scan
         assert rows_alike(made, whole) == 120
 
 
-def test_grey_that_was_there_before_a_jpeg_breaks_off_stays() -> None:
+def test_grey_rows_before_the_cut_of_a_jpeg_are_kept() -> None:
     image = photo()
     image.paste((128, 128, 128), (0, SIDE // 2, SIDE, SIDE))
     data = saved(image, "JPEG", quality=95)
@@ -174,7 +172,7 @@ def test_grey_that_was_there_before_a_jpeg_breaks_off_stays() -> None:
 
 @ENGINES
 @pytest.mark.matrix(4)
-def test_a_progressive_jpeg_is_shown_as_its_scans_so_far_make_it(engine: EngineName) -> None:
+def test_a_cut_progressive_jpeg_is_shown_from_its_complete_scans(engine: EngineName) -> None:
     data = saved(photo(), "JPEG", quality=95, progressive=True)
     whole = process(data, ENGINE=engine, RENDITIONS="120x120:png")
     second_scan = data.index(b"\xff\xda", data.index(b"\xff\xda") + 1)
@@ -192,7 +190,7 @@ def test_a_progressive_jpeg_is_shown_as_its_scans_so_far_make_it(engine: EngineN
 @ENGINES
 @pytest.mark.matrix(4)
 @pytest.mark.parametrize(("share", "status"), [(0.8, Status.STORED), (0.2, Status.REJECTED)])
-def test_a_jpeg_that_ends_before_its_time_has_no_silent_grey(engine: EngineName, share: float, status: Status) -> None:
+def test_a_jpeg_with_an_early_end_marker_is_damaged(engine: EngineName, share: float, status: Status) -> None:
     """An end marker where data should be: libjpeg fills the rest with grey and does not call that an error."""
     data = saved(photo(), "JPEG", quality=95)
     made = process(data[: int(len(data) * share)] + b"\xff\xd9", ENGINE=engine, RENDITIONS="120x120:png")
@@ -203,7 +201,7 @@ def test_a_jpeg_that_ends_before_its_time_has_no_silent_grey(engine: EngineName,
 
 
 @ENGINES
-def test_a_picture_that_really_is_grey_below_is_not_damaged(engine: EngineName) -> None:
+def test_a_whole_picture_with_grey_rows_is_not_damaged(engine: EngineName) -> None:
     image = photo()
     image.paste((128, 128, 128), (0, SIDE // 4, SIDE, SIDE))
     made = process(saved(image, "JPEG", quality=95), ENGINE=engine, RENDITIONS="120x120:png")
@@ -212,7 +210,7 @@ def test_a_picture_that_really_is_grey_below_is_not_damaged(engine: EngineName) 
 
 
 @pytest.mark.parametrize("engine", ["auto", "pillow"])
-def test_a_jpeg_that_lacks_bytes_within_is_shown_and_said_to_be_damaged(engine: str) -> None:
+def test_a_jpeg_with_missing_bytes_inside_is_shown_as_damaged(engine: str) -> None:
     data = saved(photo(), "JPEG", quality=95)
     at = len(data) * 7 // 10
     made = process(data[:at] + data[at + 300 :], ENGINE=engine, RENDITIONS="120x120:png")
@@ -220,7 +218,7 @@ def test_a_jpeg_that_lacks_bytes_within_is_shown_and_said_to_be_damaged(engine: 
     assert rows_alike(made, process(data, RENDITIONS="120x120:png")) >= 78
 
 
-def test_what_libjpeg_warns_libvips_of_is_said_if_it_is_of_pixels() -> None:
+def test_libjpeg_warnings_about_pixels_mark_a_picture_as_damaged() -> None:
     data = bytearray(saved(photo(), "JPEG", quality=95, restart_marker_rows=1))
     at = data.index(b"\xff\xd2") + 20
     data[at : at + 300] = b"\xaa" * 300
@@ -235,7 +233,7 @@ def test_what_libjpeg_warns_libvips_of_is_said_if_it_is_of_pixels() -> None:
 @ENGINES
 @pytest.mark.parametrize("name", ["baseline.jpg", "rgb.png", "plain.gif", "lossy.webp"])
 @pytest.mark.parametrize(("tail", "damaged"), [(b"<?php junk", True), (bytes(3000), False)])
-def test_junk_behind_the_end_is_said_and_padding_is_not(
+def test_junk_behind_the_end_is_damage_and_padding_is_not(
     engine: EngineName, name: str, tail: bytes, damaged: bool
 ) -> None:
     data = SOURCES[name]()
@@ -247,7 +245,7 @@ def test_junk_behind_the_end_is_said_and_padding_is_not(
 
 @ENGINES
 @pytest.mark.parametrize("share", [0.6, 0.7, 0.8, 0.9])
-def test_a_gif_that_breaks_off_has_no_end_whatever_its_pixels_look_like(share: float, engine: EngineName) -> None:
+def test_a_cut_gif_has_no_end_even_if_its_pixels_look_like_one(share: float, engine: EngineName) -> None:
     """Bytes that might be an end are found in any compressed data."""
     noise = np.random.default_rng(4).integers(0, 256, (300, 300), dtype=np.uint8)
     data = saved(Image.fromarray(noise), "GIF")
@@ -258,13 +256,13 @@ def test_a_gif_that_breaks_off_has_no_end_whatever_its_pixels_look_like(share: f
 
 
 @pytest.mark.parametrize("appended", [SOURCES["grey.jpg"](), b"\0\0\0\x18ftypmp42 a moving picture", b"data SEFT"])
-def test_what_phones_append_to_a_jpeg_is_no_damage(appended: bytes) -> None:
+def test_data_that_phones_append_to_a_jpeg_is_no_damage(appended: bytes) -> None:
     outcome = process(SOURCES["baseline.jpg"]() + appended).outcome
     assert (outcome.status, outcome.damaged) == (Status.STORED, False)
 
 
 @ENGINES
-def test_a_scan_header_that_makes_no_sense_is_said(engine: EngineName) -> None:
+def test_an_invalid_scan_header_is_reported(engine: EngineName) -> None:
     data = bytearray(saved(photo(), "JPEG", quality=95))
     end_of_scan_header = data.index(b"\xff\xda") + 2 + 12
     data[end_of_scan_header - 3 : end_of_scan_header] = b"\1\2\3"
@@ -275,7 +273,7 @@ def test_a_scan_header_that_makes_no_sense_is_said(engine: EngineName) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "GIF"])
 @pytest.mark.parametrize("profile", [None, rgb_profile(P3)], ids=["plain", "profile"])
-def test_a_cut_picture_with_a_palette_is_shown_in_its_colours(kind: str, profile: bytes | None) -> None:
+def test_a_cut_picture_with_a_palette_keeps_its_colours(kind: str, profile: bytes | None) -> None:
     options = {"icc_profile": profile} if profile else {}
     data = saved(photo().quantize(64), kind, **options)
     whole, made = (
@@ -288,7 +286,7 @@ def test_a_cut_picture_with_a_palette_is_shown_in_its_colours(kind: str, profile
 
 
 @ENGINES
-def test_of_a_cut_animation_the_whole_frames_are_left(engine: EngineName) -> None:
+def test_a_cut_animation_keeps_its_whole_frames(engine: EngineName) -> None:
     frames = [photo().rotate(angle).quantize(32) for angle in (0, 90, 180, 270)]
     for format_ in ("GIF", "WEBP"):
         pictures = frames if format_ == "GIF" else [frame.convert("RGB") for frame in frames]
@@ -308,7 +306,7 @@ def test_decoders_write_nothing_to_standard_error(engine: EngineName, capfd: pyt
     assert capfd.readouterr().err == ""
 
 
-def test_a_damaged_picture_does_not_make_others_lenient() -> None:
+def test_salvage_does_not_affect_concurrent_pictures() -> None:
     """What is missing is looked for in one picture at a time: nothing of a decoder is switched for the process."""
     cut = SOURCES["baseline.jpg"]()
     cut, too_short = cut[: len(cut) * 8 // 10], cut[: len(cut) * 3 // 10]

@@ -32,7 +32,7 @@ def with_something_red_at_the_left() -> Image.Image:
 
 @ENGINES
 @pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP"])
-def test_a_smart_crop_keeps_what_draws_the_eye_and_a_plain_one_the_middle(engine: EngineName, format_: str) -> None:
+def test_a_smart_crop_keeps_the_salient_part_and_a_plain_one_the_middle(engine: EngineName, format_: str) -> None:
     source = saved(with_something_red_at_the_left(), format_)
     made = process(source, ENGINE=engine, RENDITIONS="smart=100x100:smart:png,plain=100x100:cover:png")
     smart, plain = (np.asarray(opened(data).convert("RGB")).astype(int) for data in made.thumbnails)
@@ -42,7 +42,7 @@ def test_a_smart_crop_keeps_what_draws_the_eye_and_a_plain_one_the_middle(engine
 
 
 @ENGINES
-def test_a_smart_crop_does_not_jump_from_frame_to_frame(engine: EngineName) -> None:
+def test_a_smart_crop_is_the_same_for_every_frame(engine: EngineName) -> None:
     first = with_something_red_at_the_left()
     source = saved(first, "GIF", save_all=True, append_images=[first.transpose(Image.Transpose.FLIP_LEFT_RIGHT)])
     made = opened(process(source, ENGINE=engine, RENDITIONS="100x100:smart").thumbnails[0])
@@ -55,7 +55,7 @@ def test_a_smart_crop_does_not_jump_from_frame_to_frame(engine: EngineName) -> N
 
 
 @ENGINES
-def test_a_jpeg_is_progressive_where_its_rendition_says_so(engine: EngineName) -> None:
+def test_a_jpeg_is_progressive_if_the_rendition_asks_for_it(engine: EngineName) -> None:
     source = saved(with_something_red_at_the_left(), "JPEG")
     made = process(source, ENGINE=engine, RENDITIONS="a=100x100:progressive,b=100x100,c=100x100:jpeg:q70:progressive")
     assert [probe(data, len(data)).progressive for data in made.thumbnails] == [True, False, True]
@@ -63,7 +63,7 @@ def test_a_jpeg_is_progressive_where_its_rendition_says_so(engine: EngineName) -
 
 @ENGINES
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "GIF"])
-def test_a_source_that_already_fits_does_not_grow(engine: EngineName, format_: str) -> None:
+def test_a_source_that_fits_does_not_grow(engine: EngineName, format_: str) -> None:
     noise = np.random.default_rng(3).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize((120, 120), Image.Resampling.BICUBIC)
     palette = {"PNG": 32, "GIF": 16}.get(format_)
@@ -101,9 +101,7 @@ def _text(text: str) -> PngInfo:
 
 @ENGINES
 @pytest.mark.parametrize("format_", ["PNG", "GIF"])
-def test_a_source_that_no_encoder_matches_is_taken_as_it_is_but_for_its_metadata(
-    engine: EngineName, format_: str
-) -> None:
+def test_a_small_source_is_stored_unchanged_without_its_metadata(engine: EngineName, format_: str) -> None:
     source = as_small_as_can_be(format_)
     made = process(source, ENGINE=engine, RENDITIONS="128x128").thumbnails[0]
     assert len(made) < len(source)
@@ -119,7 +117,7 @@ def test_a_source_that_no_encoder_matches_is_taken_as_it_is_but_for_its_metadata
 
 
 @ENGINES
-def test_a_source_is_not_taken_as_it_is_where_it_is_to_be_turned_cropped_or_credited(engine: EngineName) -> None:
+def test_a_source_to_be_rotated_cropped_or_credited_is_encoded(engine: EngineName) -> None:
     source = saved(FEW_COLOURS.convert("1"), "PNG", optimize=True)
     assert process(source, ENGINE=engine).thumbnails[0] == source
     for tag, value in {ExifTags.Base.Orientation: 6, ExifTags.Base.Copyright: "A. Author"}.items():
@@ -131,7 +129,7 @@ def test_a_source_is_not_taken_as_it_is_where_it_is_to_be_turned_cropped_or_cred
 
 
 @ENGINES
-def test_a_source_of_another_format_that_already_fits_does_not_grow_either(engine: EngineName) -> None:
+def test_a_source_that_fits_does_not_grow_in_another_format(engine: EngineName) -> None:
     noise = np.random.default_rng(3).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize((120, 120), Image.Resampling.BICUBIC)
     source = saved(image, "TIFF", compression="jpeg", quality=60)
@@ -155,7 +153,7 @@ def test_a_source_of_another_format_that_already_fits_does_not_grow_either(engin
         ("WEBP", 3, (2, 3)),
     ],
 )
-def test_an_animation_is_played_as_often_in_every_format(
+def test_the_loop_count_is_the_same_in_every_format(
     engine: EngineName, format_: str, loop: int | None, expected: tuple[int | None, int]
 ) -> None:
     """A GIF says how often it is repeated after its first time, a WebP how often it is shown."""
@@ -168,7 +166,7 @@ def test_an_animation_is_played_as_often_in_every_format(
 
 
 @ENGINES
-def test_a_png_of_less_than_full_quality_has_a_palette(engine: EngineName) -> None:
+def test_a_png_below_full_quality_has_a_palette(engine: EngineName) -> None:
     source = saved(Image.linear_gradient("L").convert("RGB").rotate(30), "PNG")
     full, less = process(source, ENGINE=engine, RENDITIONS="a=200x200:png,b=200x200:png:q50").thumbnails
     assert (opened(full).mode, opened(less).mode) == ("RGB", "P")
@@ -177,7 +175,7 @@ def test_a_png_of_less_than_full_quality_has_a_palette(engine: EngineName) -> No
 
 @ENGINES
 @needs_thumbhash
-def test_a_thumbhash_of_each_thumbnail_is_in_its_metadata_if_a_setting_asks_for_it(engine: EngineName) -> None:
+def test_a_setting_adds_a_thumbhash_to_the_metadata(engine: EngineName) -> None:
     from thumbhash import thumb_hash_to_average_rgba
 
     image = Image.new("RGBA", (300, 200), (0, 0, 0, 0))

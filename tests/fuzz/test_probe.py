@@ -32,7 +32,7 @@ def test_a_broken_file_ends_in_a_value_or_one_of_four_errors_in_time(
 
 @given(SOURCES, DICE, st.integers(0, 1 << 16))
 @EXAMPLES
-def test_what_the_head_says_for_good_the_whole_file_does_not_take_back(source: Source, dice: Random, size: int) -> None:
+def test_a_complete_head_agrees_with_the_whole_file(source: Source, dice: Random, size: int) -> None:
     """A plan is made from the head; of another format, size or number of frames the engine would be surprised."""
     data = mutated(dice, source)
     head, all_of_it = probed(data[:size], len(data)), probed(data, len(data))

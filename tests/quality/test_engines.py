@@ -49,7 +49,7 @@ def widest(data: bytes, shrink: int) -> str:
 
 @pytest.mark.parametrize("shrink", [2, 4, MOST_SHRINK])
 @pytest.mark.parametrize("name", ["hubble-progressive.jpg", "rocket.jpg", "china.webp"])
-def test_the_largest_thumbnail_of_every_shrink_is_as_good_as_a_whole_decode(make: Make, name: str, shrink: int) -> None:
+def test_shrink_on_load_is_as_good_as_a_whole_decode(make: Make, name: str, shrink: int) -> None:
     """Just where a decoder's shrink by 2, 4 or 8 begins it leaves the fewest pixels to the resampler."""
     data = (SAMPLES / name).read_bytes()
     rendition = widest(data, shrink)
@@ -61,7 +61,7 @@ def test_the_largest_thumbnail_of_every_shrink_is_as_good_as_a_whole_decode(make
 
 @pytest.mark.parametrize("format_", ["JPEG", "WEBP"])
 @pytest.mark.parametrize("size", [(1001, 631), (1023, 769), (897, 1601)])
-def test_sides_that_a_shrink_does_not_divide_shift_nothing(make: Make, size: tuple[int, int], format_: str) -> None:
+def test_shrink_on_load_of_odd_sides_shifts_nothing(make: Make, size: tuple[int, int], format_: str) -> None:
     """A pixel of the last eighth taken for a whole one or left out is seen here as a mean of 3 to 11."""
     noise = np.random.default_rng(1).integers(0, 256, (size[1] // 9, size[0] // 9), dtype=np.uint8)
     image = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
@@ -79,7 +79,7 @@ def test_sides_that_a_shrink_does_not_divide_shift_nothing(make: Make, size: tup
 
 @pytest.mark.parametrize("engine", EngineName)
 @pytest.mark.parametrize("colour", [(100, 150, 200, 255), (9, 250, 3, 255), (1, 1, 1, 255)])
-def test_an_opaque_colour_beside_an_alpha_channel_stays_what_it_is(
+def test_an_alpha_channel_does_not_change_opaque_colours(
     make: Make, engine: EngineName, colour: tuple[int, ...]
 ) -> None:
     made = make(saved(Image.new("RGBA", (300, 300), colour)), engine, "64x64:png")
@@ -87,7 +87,7 @@ def test_an_opaque_colour_beside_an_alpha_channel_stays_what_it_is(
 
 
 @pytest.mark.parametrize("engine", EngineName)
-def test_a_thumbnail_has_8_bits_whatever_the_source_has(make: Make, engine: EngineName) -> None:
+def test_a_thumbnail_of_16_bits_has_8_bits(make: Make, engine: EngineName) -> None:
     with Image.open(SAMPLES / "rocket.jpg") as image:
         profile = image.info["icc_profile"]
     made = make(deep_tiff(profile), engine, "64x64:png")
@@ -105,7 +105,7 @@ def deep_tiff(profile: bytes) -> bytes:
     return bytes(image.tiffsave_buffer())
 
 
-def test_inks_become_the_same_colours_in_both_engines(make: Make) -> None:
+def test_both_engines_convert_inks_alike(make: Make) -> None:
     inks = Image.new("CMYK", (192, 64))
     for number, ink in enumerate(((0, 255, 255, 0), (255, 0, 255, 0), (255, 255, 0, 0), (0, 0, 0, 255))):
         inks.paste(ink, (48 * number, 0, 48 * (number + 1), 64))
@@ -118,7 +118,7 @@ def test_inks_become_the_same_colours_in_both_engines(make: Make) -> None:
 
 @pytest.mark.parametrize("engine", EngineName)
 @pytest.mark.parametrize(("quality", "sampling"), [(FULL_CHROMA - 1, (2, 2)), (FULL_CHROMA, (1, 1))])
-def test_from_a_quality_of_90_on_a_jpeg_keeps_every_pixel_its_colour(
+def test_a_jpeg_of_quality_90_has_full_chroma(
     make: Make, engine: EngineName, quality: int, sampling: tuple[int, int]
 ) -> None:
     made = make((SAMPLES / "chelsea.png").read_bytes(), engine, f"64x64:jpeg:q{quality}")
@@ -127,7 +127,7 @@ def test_from_a_quality_of_90_on_a_jpeg_keeps_every_pixel_its_colour(
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
-def test_from_a_quality_of_90_on_an_avif_keeps_every_pixel_its_colour(make: Make) -> None:
+def test_an_avif_of_quality_90_has_full_chroma(make: Make) -> None:
     """Red and blue pixels in turn: at half the resolution all are the same violet."""
     board = np.indices((64, 64)).sum(axis=0) % 2
     source = saved(Image.fromarray(np.stack([255 * board, 0 * board, 255 - 255 * board], axis=2).astype(np.uint8)))
@@ -137,7 +137,7 @@ def test_from_a_quality_of_90_on_an_avif_keeps_every_pixel_its_colour(make: Make
 
 
 @pytest.mark.parametrize("name", ["rocket.jpg", "hubble-progressive.jpg", "chelsea.png", "china.webp"])
-def test_at_the_default_quality_a_jpeg_is_near_to_the_reference(make: Make, name: str) -> None:
+def test_a_jpeg_of_default_quality_is_near_the_reference(make: Make, name: str) -> None:
     """At 80, most are at 0.95 and less; rocket.jpg, of dark sky with fine noise, is the worst of the samples."""
     data = (SAMPLES / name).read_bytes()
     reference = references(data, plan_for(data, None, "128x128:jpeg").targets)[0]
@@ -146,7 +146,7 @@ def test_at_the_default_quality_a_jpeg_is_near_to_the_reference(make: Make, name
     assert QUALITY[Format.JPEG] == 95
 
 
-def test_a_gif_has_the_same_soft_edges_from_both_engines(make: Make) -> None:
+def test_both_engines_cut_soft_edges_of_a_gif_alike(make: Make) -> None:
     """What is less than half opaque becomes clear, the rest opaque."""
     y, x = np.mgrid[0:200, 0:200]
     alpha = np.clip(150 - np.hypot(x - 100, y - 100) * 1.5, 0, 150) * 255 / 150
@@ -160,7 +160,7 @@ def test_a_gif_has_the_same_soft_edges_from_both_engines(make: Make) -> None:
 
 
 @pytest.mark.parametrize("engine", EngineName)
-def test_an_animation_costs_little_where_little_moves(make: Make, engine: EngineName) -> None:
+def test_an_animation_with_little_motion_is_small(make: Make, engine: EngineName) -> None:
     noise = Image.fromarray(np.random.default_rng(3).integers(0, 256, (96, 96, 3), dtype=np.uint8)).quantize(64)
     frames = [noise.convert("RGB") for _ in range(12)]
     for number, frame in enumerate(frames):

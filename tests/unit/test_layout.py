@@ -45,7 +45,7 @@ def imported_alone(module: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("module", ["handler.aws_lambda", *PURE])
-def test_importing_it_loads_nothing_that_is_not_used_at_every_start(module: str) -> None:
+def test_an_import_loads_no_heavy_library(module: str) -> None:
     ended = imported_alone(module)
     assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, "", "")
 
@@ -63,7 +63,7 @@ print(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
 """
 
 
-def test_a_process_with_everything_loaded_holds_no_more_than_the_tier_sets_aside_for_it() -> None:
+def test_a_process_with_all_libraries_fits_into_the_reserve_of_the_tier() -> None:
     """In KiB, of this process alone: `ru_maxrss` would count its parent's, from before the exec."""
     child = subprocess.run([sys.executable, "-c", IDLE], capture_output=True, text=True, timeout=60, check=False)
     assert child.returncode == 0, child.stderr
