@@ -1,4 +1,4 @@
-"""Colours come out right in sRGB, whatever the profile, the depth and the way they are stored.
+"""Thumbnails have the right colours in sRGB for every profile, bit depth and colour model.
 
 Expected values come from the formulas of the colour spaces (`tests/profiles.py`), or, where a profile is a table, from
 a conversion of the whole picture by Little CMS.
@@ -40,7 +40,7 @@ from thumbnailer.reporting.metrics import observations
 pytestmark = pytest.mark.matrix(18)
 
 NEAR = 2.3
-"""Delta E of 1976: what an eye can just tell."""
+"""Delta E (CIE 1976) that an eye can just see."""
 SPACES = {"P3": P3, "Adobe RGB": ADOBE_RGB, "ProPhoto": PROPHOTO}
 PATCHES = np.array(
     [
@@ -66,13 +66,13 @@ def engine(request: pytest.FixtureRequest) -> EngineName:
 
 
 def picture(values: Any, mode: str) -> Image.Image:
-    """Eight patches of 100 x 100, four beside each other."""
+    """Eight patches of 100 x 100 in two rows."""
     grid = np.asarray(values).reshape(2, 4, -1)
     return Image.fromarray(grid.repeat(100, 0).repeat(100, 1).squeeze(), mode)
 
 
 def patches(made: Processed) -> Array:
-    """The colours that came out, 0 to 1, with alpha."""
+    """The colours of the thumbnail from 0 to 1, with alpha."""
     assert made.outcome.status is Status.STORED, made.outcome.detail
     image = opened(made.thumbnails[0]).convert("RGBA")
     assert image.size == (80, 40)
@@ -104,7 +104,7 @@ def grey_in_srgb(values: Any, most: int = 255) -> Array:
 
 
 def deep(values: Any, interpretation: str, profile: bytes | None, saver: str) -> bytes:
-    """Sixteen bits a channel, which Pillow cannot write."""
+    """A picture of 16 bits per channel, which Pillow cannot write."""
     grid = (np.asarray(values).reshape(2, 4, -1).astype(np.uint16) * 257).repeat(100, 0).repeat(100, 1)
     image = pyvips.Image.new_from_array(np.ascontiguousarray(grid)).copy(interpretation=interpretation)
     if profile:
@@ -181,7 +181,7 @@ DEEP_GREYS[2] = DEEP_GREYS[3] - 1
 
 
 def keyed_png(values: Any, colour: int, key: Any) -> bytes:
-    """Patches of sixteen bits a sample, of which one value is transparent."""
+    """Patches of 16 bits per sample, with one transparent value."""
     grid = np.asarray(values).reshape(2, 4, -1).repeat(100, 0).repeat(100, 1).astype(">u2")
     rows = b"".join(b"\0" + row.tobytes() for row in grid)
     chunks = png.chunk(b"tRNS", np.asarray(key).astype(">u2").tobytes()) + png.chunk(b"IDAT", zlib.compress(rows))
@@ -207,7 +207,7 @@ def test_libvips_renders_one_transparent_colour_of_sixteen_bits(engine: EngineNa
 
 
 def converted(image: Image.Image, profile: bytes) -> Image.Image:
-    """All of it, by Little CMS: relative colorimetric, black to black."""
+    """The whole picture converted by Little CMS: relative colorimetric, with black point compensation."""
     source = ImageCms.ImageCmsProfile(BytesIO(profile))
     target = ImageCms.createProfile("sRGB")
     intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
@@ -261,7 +261,7 @@ def test_a_corpus_file_has_the_colours_of_little_cms(name: str, engine: EngineNa
 
 @pytest.mark.parametrize("missing", [2, 3])
 def test_a_profile_with_a_missing_segment_is_ignored(missing: int, engine: EngineName) -> None:
-    """The tags are all in the first one."""
+    """All tags are in the first segment."""
     profile = rgb_profile(P3)
     long = (len(profile) + 140_000).to_bytes(4) + profile[4:] + bytes(140_000)
     data = saved(picture(PATCHES, "RGB"), "JPEG", icc_profile=long, **LOSSLESS["JPEG"])

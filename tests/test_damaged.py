@@ -1,4 +1,4 @@
-"""Pictures that break off, or have junk where their end should be: shown as far as they go, and said to be damaged."""
+"""Cut pictures and pictures with junk at their end are shown as far as they go, and marked as damaged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIDE = 240
 
 
 def photo() -> Image.Image:
-    """No row of it is white, and none is like another."""
+    """A picture whose rows all differ and are not white."""
     noise = np.random.default_rng(2).integers(20, 200, (24, 24, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
@@ -61,7 +61,7 @@ SOURCES = {
 
 
 def rows_alike(made: Processed, whole: Processed) -> int:
-    """Rows from the top on that are as those of the whole picture."""
+    """The number of rows from the top that equal those of the whole picture."""
     differences = np.abs(on_white(made.thumbnails[0]) - on_white(whole.thumbnails[0])).mean(axis=(1, 2))
     return int(np.argmax(differences > 12)) if (differences > 12).any() else len(differences)
 
@@ -83,7 +83,7 @@ def test_a_cut_picture_is_shown_if_half_of_its_rows_are_there(name: str, engine:
             assert made.outcome.damaged
             assert made.outcome.detail
             shown.append(rows_alike(made, whole))
-            if "interlaced" in name:  # a missing row is as the one above it
+            if "interlaced" in name:  # a missing row repeats the one above it
                 assert np.abs(on_white(made.thumbnails[0]) - on_white(whole.thumbnails[0])).mean() < 12
             elif shown[-1] < 118 and "alpha" not in name:
                 assert on_white(made.thumbnails[0])[-1].min() > 250, "below the cut it is not white"
@@ -102,7 +102,7 @@ PIECES: dict[str, dict[str, Any]] = {
     "deflated strips": {"rows": 16, "compression": DEFLATED},
 }
 UPRIGHT = {1: 0, 3: 2, 6: 1}
-"""Quarters to the left that make stored rows of a thumbnail that was turned for that orientation."""
+"""By orientation: the quarter turns to the left that bring an upright thumbnail back to stored rows."""
 
 
 @ENGINES
@@ -191,7 +191,7 @@ def test_a_cut_progressive_jpeg_is_shown_from_its_complete_scans(engine: EngineN
 @pytest.mark.matrix(4)
 @pytest.mark.parametrize(("share", "status"), [(0.8, Status.STORED), (0.2, Status.REJECTED)])
 def test_a_jpeg_with_an_early_end_marker_is_damaged(engine: EngineName, share: float, status: Status) -> None:
-    """An end marker where data should be: libjpeg fills the rest with grey and does not call that an error."""
+    """libjpeg fills the rest with grey at an early end marker, without an error."""
     data = saved(photo(), "JPEG", quality=95)
     made = process(data[: int(len(data) * share)] + b"\xff\xd9", ENGINE=engine, RENDITIONS="120x120:png")
     assert made.outcome.status is status
@@ -246,7 +246,7 @@ def test_junk_behind_the_end_is_damage_and_padding_is_not(
 @ENGINES
 @pytest.mark.parametrize("share", [0.6, 0.7, 0.8, 0.9])
 def test_a_cut_gif_has_no_end_even_if_its_pixels_look_like_one(share: float, engine: EngineName) -> None:
-    """Bytes that might be an end are found in any compressed data."""
+    """Compressed data can contain the bytes of an end."""
     noise = np.random.default_rng(4).integers(0, 256, (300, 300), dtype=np.uint8)
     data = saved(Image.fromarray(noise), "GIF")
     cut = data[: int(len(data) * share)]
@@ -298,7 +298,7 @@ def test_a_cut_animation_keeps_its_whole_frames(engine: EngineName) -> None:
 
 @ENGINES
 def test_decoders_write_nothing_to_standard_error(engine: EngineName, capfd: pytest.CaptureFixture[str]) -> None:
-    """Between lines of JSON, theirs could not be told from ours."""
+    """Messages of decoders would break the JSON lines of the log."""
     data = bytearray(saved(photo(), "TIFF", compression="tiff_lzw"))
     data[200:400] = b"\xff" * 200
     for source in (bytes(data), SOURCES["baseline.jpg"]()[:5000], SOURCES["rgb.png"]()[:5000]):
@@ -307,7 +307,7 @@ def test_decoders_write_nothing_to_standard_error(engine: EngineName, capfd: pyt
 
 
 def test_salvage_does_not_affect_concurrent_pictures() -> None:
-    """What is missing is looked for in one picture at a time: nothing of a decoder is switched for the process."""
+    """Salvage changes no setting of a decoder for the whole process."""
     cut = SOURCES["baseline.jpg"]()
     cut, too_short = cut[: len(cut) * 8 // 10], cut[: len(cut) * 3 // 10]
     with ThreadPoolExecutor(4) as pool:

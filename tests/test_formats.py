@@ -1,4 +1,4 @@
-"""Formats that are read by a library of their own, or only where a setting asks for them."""
+"""Formats with special rules: SVG, JPEG XL, GIF, APNG, ICO, AVIF and unusual TIFF."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_an_svg_with_external_entities_or_endless_uses_is_rejected() -> None:
 @pytest.mark.parametrize("options", [[], ["-progressive"]], ids=["sequential", "progressive"])
 @pytest.mark.parametrize("engine", ["auto", *EngineName])
 def test_libvips_reads_a_jpeg_in_arithmetic_coding(options: list[str], engine: str) -> None:
-    """Pillow's decoder takes a file piece by piece, which libjpeg cannot do with this coding."""
+    """Pillow feeds a file to libjpeg in pieces, which arithmetic coding does not support."""
     noise = Image.fromarray(np.random.default_rng(5).integers(60, 200, (400, 400), dtype=np.uint8))
     source = BytesIO()
     noise.save(source, "PPM")
@@ -151,7 +151,7 @@ def test_colours_of_a_jpeg_xl_without_a_profile_are_converted(
 
 @needs_jxl
 def test_the_reference_white_of_an_hdr_jpeg_xl_is_white() -> None:
-    for curve, white in ((16, 0.5807), (18, 0.75)):  # of PQ's signal 203 cd/m2, of HLG's three quarters
+    for curve, white in ((16, 0.5807), (18, 0.75)):  # the signal of 203 cd/m2 in PQ, and three quarters in HLG
         pixels = np.full((jpeg_xl.HEIGHT, jpeg_xl.WIDTH, 3), 60, np.uint8)
         pixels[:, 20:40], pixels[:, 40:] = round(white * 255), 230
         made = process(jpeg_xl.lossless(pixels, jpeg_xl.space(9, curve)), RENDITIONS="64x40:png")
@@ -163,7 +163,7 @@ def test_the_reference_white_of_an_hdr_jpeg_xl_is_white() -> None:
 
 @needs_cjxl
 def test_a_lossy_jpeg_xl_with_a_custom_profile_is_converted(tmp_path: Path) -> None:
-    """Where a picture is lossy and its space is one that only the profile tells."""
+    """libjxl returns linear light for a lossy picture if only a profile defines its colour space."""
     colour = np.array([150, 120, 90], np.uint8)
     png = tmp_path / "a.png"
     pixels = np.ascontiguousarray(np.broadcast_to(colour, (64, 64, 3)))
@@ -193,7 +193,7 @@ def test_a_cut_jpeg_xl_is_corrupt() -> None:
     assert process(data[: len(data) // 2]).outcome.reason == "corrupt"
 
 
-# --- GIF: what browsers show ---------------------------------------------------------------------------------------
+# --- GIF: as browsers show it --------------------------------------------------------------------------------------
 
 WHOLE = ((0, 0), (40, 30))
 RED, GREEN, BLUE, NOTHING = (255, 0, 0, 255), (0, 255, 0, 255), (0, 0, 255, 255), (0, 0, 0, 0)
@@ -204,7 +204,7 @@ def painted(colour: tuple[int, ...], at: tuple[int, int], size: tuple[int, int],
 
 
 def last_frame(data: bytes, renditions: str = "20x15:webp:q100", engine: str = "auto") -> np.ndarray[Any, Any]:
-    """Of the thumbnail, half as large, that Pillow, which composes them, has made."""
+    """The last frame of a thumbnail of half the size. Pillow composes the frames."""
     made = process(data, RENDITIONS=renditions, ENGINE=engine)
     assert (made.outcome.status, made.outcome.engine) == (Status.STORED, EngineName.PILLOW)
     image = opened(made.thumbnails[0])
@@ -251,9 +251,9 @@ def test_the_uncovered_canvas_of_a_gif_is_transparent(case: str, engine: str) ->
 def test_frames_of_a_gif_are_clipped_and_disposed_one_by_one(engine: str) -> None:
     frames = [
         painted(RED, *WHOLE),
-        painted(GREEN, (30, 20), (20, 20)),  # beyond the right and the bottom
+        painted(GREEN, (30, 20), (20, 20)),  # beyond the right and bottom edges
         painted(BLUE, (0, 0), (10, 10), disposal=3),
-        painted(GREEN, (10, 0), (10, 10), disposal=0),  # to Pillow this goes on restoring
+        painted(GREEN, (10, 0), (10, 10), disposal=0),  # Pillow still applies the disposal of the frame before
         painted(BLUE, (20, 0), (10, 10), control=False),
     ]
     shown = last_frame(gif((40, 30), *frames), engine=engine)
@@ -287,7 +287,7 @@ def test_a_cut_composed_gif_is_damaged_or_corrupt() -> None:
 
 
 def apng(still: tuple[int, ...], frame: tuple[int, ...], size: tuple[int, int] = (40, 30), blend: int = 0) -> bytes:
-    """One frame, and before it a picture for viewers that know no APNG."""
+    """An APNG of one frame, with a fallback picture for viewers without APNG."""
     data = saved(Image.new("RGBA", (40, 30), still), "PNG")
     end = len(data) - 12
     picture = saved(Image.new("RGBA", size, frame), "PNG")
@@ -312,7 +312,7 @@ def test_the_first_frame_of_an_apng_is_shown_and_not_its_fallback(engine: str) -
 
 
 def test_the_fallback_of_an_apng_is_hidden_if_the_first_frame_covers_it() -> None:
-    cases = {(40, 30, 0): True, (40, 30, 1): False, (39, 30, 0): False}  # blended over it, or smaller
+    cases = {(40, 30, 0): True, (40, 30, 1): False, (39, 30, 0): False}  # the other two: blended, smaller
     for (width, height, blend), hidden in cases.items():
         data = apng(RED, BLUE, (width, height), blend)
         assert facts.png(probe(data, len(data))).hidden_first is hidden
@@ -323,7 +323,7 @@ def test_the_fallback_of_an_apng_is_hidden_if_the_first_frame_covers_it() -> Non
 
 @pytest.mark.parametrize("order", [(4, 8, 32), (32, 8, 4), (8, 32, 4)])
 def test_the_icon_with_the_highest_depth_is_shown(order: tuple[int, ...]) -> None:
-    """As in icons for Windows XP. Pillow takes the lowest."""
+    """Icons for Windows XP list the lowest depth first, which Pillow would take."""
     colours = {4: (200, 0, 0), 8: (0, 200, 0), 32: (0, 0, 200)}
     pngs = {bits: saved(Image.new("RGBA", (32, 32), colour), "PNG") for bits, colour in colours.items()}
     larger_last = [(32, 32, bits, pngs[bits]) for bits in order]
@@ -336,7 +336,7 @@ def test_the_icon_with_the_highest_depth_is_shown(order: tuple[int, ...]) -> Non
 
 
 def clean_aperture(width: int, height: int, right: int = 0, down: int = 0) -> bytes:
-    """Sides, and how far the middle is from the picture's."""
+    """A crop by its sides and the offset of its centre."""
     return heif.box(b"clap", struct.pack(">iIiIiIiI", width, 1, height, 1, right, 1, down, 1))
 
 
@@ -376,7 +376,7 @@ def test_premultiplied_colours_of_an_avif_are_divided_by_alpha(engine: EngineNam
     )
 
 
-# TIFF: numbers, colours and samples of every kind
+# --- TIFF: every number type, colour model and extra sample -----------------------------------------------------
 
 ENGINES = pytest.mark.parametrize("engine", list(EngineName))
 Pixels = np.ndarray[Any, Any]
@@ -387,7 +387,7 @@ CLEAR = np.array([[255, 128], [255, 255]], np.uint8).repeat(40, 0).repeat(60, 1)
 
 
 def as_numbers(pixels: Pixels, kind: str) -> Pixels:
-    """Bytes as other numbers: over all of their range, floats from 0 to 1."""
+    """Bytes scaled to the range of another number type; floats are 0 to 1."""
     if kind[0] == "f":
         return (pixels / 255).astype(kind)
     limits = np.iinfo(kind)
@@ -397,7 +397,7 @@ def as_numbers(pixels: Pixels, kind: str) -> Pixels:
 
 
 def fields(made: Processed) -> Pixels:
-    """The middle of each of the four fields, as the thumbnail has them."""
+    """The thumbnail's pixel in the middle of each of the four fields."""
     assert made.outcome.status is Status.STORED, made.outcome.detail
     image = np.asarray(opened(made.thumbnails[0]).convert("RGBA")).astype(int)
     height, width = image.shape[:2]
@@ -405,7 +405,7 @@ def fields(made: Processed) -> Pixels:
 
 
 def shown(data: bytes, engine: EngineName, by: EngineName) -> Pixels:
-    """What an engine makes of it, whichever is asked."""
+    """The fields as rendered by the engine `by` when `engine` is preferred."""
     made = process(data, ENGINE=engine, RENDITIONS="60x60:png")
     assert made.outcome.engine is by, made.outcome.detail
     return fields(made)
@@ -478,7 +478,7 @@ def test_premultiplied_colours_of_a_tiff_are_divided_by_alpha(
 
 
 def pillow_opens(data: bytes) -> bool:
-    """Of grey with premultiplied alpha Pillow 12 knows nothing."""
+    """Pillow 12 cannot open grey with premultiplied alpha."""
     try:
         Image.open(BytesIO(data))
     except UnidentifiedImageError:

@@ -1,4 +1,4 @@
-"""What a rendition or a setting can ask for beyond size and format, alike in both engines."""
+"""Options of renditions and settings beyond size and format, in both engines."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def test_a_source_that_fits_does_not_grow(engine: EngineName, format_: str) -> N
 
 
 FEW_COLOURS = Image.fromarray(np.random.default_rng(5).integers(0, 2, (40, 40), dtype=np.uint8) * 255)
-"""Noise in black and white, of which every encoder here makes more bytes than the best do."""
+"""Noise in black and white, which the engines' encoders write larger than the source."""
 
 
 def as_small_as_can_be(format_: str) -> bytes:
-    """A file that no engine writes as small, with metadata that a thumbnail must not have."""
+    """A file smaller than any engine would write it, with private metadata."""
     if format_ == "PNG":
         return saved(FEW_COLOURS.convert("1"), "PNG", optimize=True, pnginfo=_text("where it was taken"))
     comment = b"!\xfe\x12where it was taken\0"
@@ -137,7 +137,7 @@ def test_a_source_that_fits_does_not_grow_in_another_format(engine: EngineName) 
     assert made.outcome.engine is engine
     jpeg, webp, png = made.thumbnails
     assert max(len(jpeg), len(webp)) <= len(source)
-    assert opened(png).mode == "RGB"  # it could be smaller by nothing but fewer colours
+    assert opened(png).mode == "RGB"  # only fewer colours could make it smaller
 
 
 @ENGINES
@@ -156,7 +156,7 @@ def test_a_source_that_fits_does_not_grow_in_another_format(engine: EngineName) 
 def test_the_loop_count_is_the_same_in_every_format(
     engine: EngineName, format_: str, loop: int | None, expected: tuple[int | None, int]
 ) -> None:
-    """A GIF says how often it is repeated after its first time, a WebP how often it is shown."""
+    """GIF states the repetitions after the first play, WebP the number of plays."""
     first, second = Image.new("RGB", (40, 40), "red"), Image.new("RGB", (40, 40), "blue")
     options = {} if loop is None else {"loop": loop}
     source = saved(first, format_, save_all=True, append_images=[second], duration=100, **options)

@@ -1,4 +1,4 @@
-"""Pictures of one pixel, of one row, and smaller than what is asked for."""
+"""Pictures of one pixel, of one row, and smaller than the rendition."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from thumbnailer.model import EngineName, Status
 pytestmark = pytest.mark.matrix(19)
 
 LONGEST = {"JPEG": 65_500, "PNG": 65_535, "GIF": 65_535, "WEBP": 16_383, "TIFF": 65_535, "BMP": 65_535, "AVIF": 16_383}
-"""65,535, or what an encoder of the format can write."""
+"""65,535, or the maximum of the encoder."""
 needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF encoder")
 KINDS = [pytest.param(kind, marks=needs_avif if kind == AVIF else ()) for kind in LONGEST]
 RED = (200, 30, 30)

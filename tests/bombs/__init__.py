@@ -12,9 +12,9 @@ MB = 1 << 20
 
 
 def deflated_zeros(size: int) -> bytes:
-    """A zlib stream of that many zero bytes, a thousandth of them long, made without compressing them all."""
+    """A zlib stream of that many zero bytes, made by repeating one compressed block."""
     packer = zlib.compressobj(9, wbits=-15)
-    block = packer.compress(bytes(MB)) + packer.flush(zlib.Z_FULL_FLUSH)  # flushed, it stands alone: repeatable
+    block = packer.compress(bytes(MB)) + packer.flush(zlib.Z_FULL_FLUSH)  # a full flush makes the block repeatable
     last = zlib.compressobj(9, wbits=-15)
     end = last.compress(bytes(size % MB)) + last.flush()
     checksum = size % 65_521 << 16 | 1  # Adler-32 of zeros: the first sum stays 1, the second counts them

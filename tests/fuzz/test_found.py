@@ -1,4 +1,4 @@
-"""What fuzzing has found, each as the smallest case that shows it."""
+"""Bugs found by fuzzing, each with the smallest input that shows it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def planned(data: bytes, engine: EngineName) -> Plan:
 
 
 def test_an_error_message_that_is_not_utf_8_makes_a_picture_corrupt(tmp_path: Path) -> None:
-    """libvips quotes the name of a property that it does not know; pyvips takes every text for UTF-8."""
+    """libvips quotes the name of an unknown property, and pyvips decodes every message as UTF-8."""
     broken, cut = tmp_path / "broken.avif", tmp_path / "cut.png"
     broken.write_bytes((SAMPLES / "flower.avif").read_bytes().replace(b"av1C", b"av\x80C", 1))
     cut.write_bytes((SAMPLES / "chelsea.png").read_bytes()[:9999])
@@ -58,7 +58,7 @@ def test_an_error_message_that_is_not_utf_8_makes_a_picture_corrupt(tmp_path: Pa
 def test_any_decoder_error_makes_a_picture_corrupt(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
 ) -> None:
-    """A PNG chunk that claims 4 GB is a MemoryError where there are not as many; AVIF and HEIC raise RuntimeError."""
+    """A PNG chunk that claims 4 GB can raise MemoryError; AVIF and HEIC raise RuntimeError."""
 
     def load_end(_: object) -> None:
         raise error
@@ -71,7 +71,7 @@ def test_any_decoder_error_makes_a_picture_corrupt(
 
 
 def test_an_animation_without_a_loop_keeps_the_frames_beyond_its_head() -> None:
-    """Without a word on looping, one frame at hand and more to come is not yet a still."""
+    """A head with one frame and no loop extension may still be an animation."""
     noise = [Image.effect_noise((400, 400), 90 + number).convert("P") for number in range(3)]
     out = BytesIO()
     noise[0].save(out, "GIF", save_all=True, append_images=noise[1:])
@@ -139,7 +139,7 @@ def test_small_png_texts_add_up() -> None:
 
 
 def test_a_chunk_beyond_the_end_of_the_file_is_corrupt() -> None:
-    """228 bytes that claimed 16 MB of EXIF made libvips take 16 MB before it looked for them."""
+    """228 bytes that claim 16 MB of EXIF made libvips allocate 16 MB."""
     data = png(struct.pack(">I", 16 << 20) + b"eXIf" + bytes(40))
     with pytest.raises(Corrupt):
         probe(data, len(data))
@@ -149,7 +149,7 @@ def test_a_chunk_beyond_the_end_of_the_file_is_corrupt() -> None:
 
 
 def test_a_derived_side_is_at_most_the_maximum() -> None:
-    """Of 1 x 20,000 pixels, 200 pixels wide and as high as it comes were 20,000 rows, which no WebP can hold."""
+    """A rendition of `200x` of 1 x 20,000 pixels would have 20,000 rows, too many for WebP."""
     made = process(encoded("PNG", (2, 20_000)), RENDITIONS="a=200x:webp,b=200x:png")
     assert [opened(data).size for data in made.thumbnails] == [(2, MAX_SIDE), (2, MAX_SIDE)]
     (rendition,) = parse_renditions("x40")
@@ -157,11 +157,11 @@ def test_a_derived_side_is_at_most_the_maximum() -> None:
 
 
 class Held:
-    """Stands for what an engine has decoded."""
+    """Stands for decoded pixels."""
 
 
 def test_the_first_engine_frees_its_memory_before_the_second_starts(tmp_path: Path) -> None:
-    """The plan counts on the larger of both, not on their sum."""
+    """The plan reserves the larger estimate of both engines, not their sum."""
     held: list[weakref.ref[Held]] = []
 
     class Failing:
@@ -212,7 +212,7 @@ print(open({path!r}).read().count("<heap "))
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has other heaps")
 def test_threads_share_one_heap(tmp_path: Path) -> None:
-    """With a heap each, 9,000 inputs left a process of 128 MB with 368 MB."""
+    """With one heap per thread, a process of 128 MB held 368 MB after 9,000 inputs."""
 
     def heaps(shared: bool) -> int:
         script = HEAPS.format(shared=shared, path=str(tmp_path / "info"))

@@ -1,4 +1,4 @@
-"""Broken pictures through the whole path; and that nothing which goes wrong with one is missed."""
+"""Broken pictures through the whole pipeline, and tests of the fuzzer itself."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ EVENT = ObjectEvent(EventKind.CREATED, "photos", "x")
 
 @pytest.mark.matrix(50)
 def test_broken_pictures_are_stored_or_rejected() -> None:
-    """`make fuzz` does the same with thousands."""
+    """`make fuzz` processes thousands."""
     results = list(verdicts(seed=50, numbers=range(300)))
     assert [f"{f.kind}: {f.problem}: {f.text}; {replay_command(50, f.numbers[0])}" for f in findings(results)] == []
     assert sorted(verdict.number for verdict in results) == list(range(300))
-    assert {verdict.kind for verdict in results} >= set(KINDS) - {"heic", "jxl"}  # which not all installations read
+    assert {verdict.kind for verdict in results} >= set(KINDS) - {"heic", "jxl"}  # optional formats
     assert {"stored", "rejected:corrupt"} <= {verdict.ended for verdict in results}
 
 
@@ -124,7 +124,7 @@ def test_a_thumbnail_unlike_its_plan_is_a_problem(samples: dict[str, bytes]) -> 
 
 
 def again(data: bytes, **options: object) -> bytes:
-    """The same JPEG with more in it."""
+    """The same JPEG with more metadata."""
     out = BytesIO()
     Image.open(BytesIO(data)).save(out, "JPEG", **options)
     return out.getvalue()
@@ -161,7 +161,7 @@ def test_every_engine_is_tried_with_all_renditions() -> None:
 
 
 def test_sources_cover_every_format() -> None:
-    assert {kind for kind, found in by_kind().items() if found} >= set(KINDS) - {"jxl"}  # needs its own encoder
+    assert {kind for kind, found in by_kind().items() if found} >= set(KINDS) - {"jxl"}  # needs an optional encoder
     for source in whole():
         assert process(source.data, SVG="on").outcome.status is Status.STORED, source.name
 

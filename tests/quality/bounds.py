@@ -11,8 +11,8 @@ from tests.tools.scoring import LEAST_SSIM, MOST_MEAN
 from thumbnailer.model import EngineName
 
 ONE_READS_IT = {
-    "pillow-truncated_end_chunk.png": EngineName.VIPS,  # the file ends within its last chunk
-    "pillow-png_decompression_dos.png": EngineName.VIPS,  # text that Pillow refuses to unpack, and nobody needs
+    "pillow-truncated_end_chunk.png": EngineName.VIPS,  # cut within its last chunk
+    "pillow-png_decompression_dos.png": EngineName.VIPS,  # Pillow refuses to unpack its text
     "sharp-cielab-dagams.tiff": EngineName.VIPS,
     "sharp-tbgn2c16.png": EngineName.VIPS,  # one colour of 16 bits is transparent
     "libpng-huge_IDAT.png": EngineName.PILLOW,

@@ -1,4 +1,4 @@
-"""The commands that measure what was chosen print what they say."""
+"""The commands that measure the choices of encoders and shrink factors."""
 
 from __future__ import annotations
 

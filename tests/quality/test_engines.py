@@ -1,4 +1,4 @@
-"""What makes pictures of both engines alike: shrinking while loading, colours, and the encoders' settings."""
+"""Shrink-on-load, colours and encoder settings, which make both engines render alike."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Make = Callable[[bytes, EngineName, str], bytes]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """data, engine, rendition -> its thumbnail by this engine alone."""
+    """data, engine, rendition -> the thumbnail by this engine only."""
 
     def made(data: bytes, engine: EngineName, rendition: str) -> bytes:
         path = tmp_path / "source"
@@ -37,11 +37,11 @@ def make(tmp_path: Path) -> Make:
     return made
 
 
-# --- shrinking while loading --------------------------------------------------------------------------------------
+# --- shrink-on-load -----------------------------------------------------------------------------------------------
 
 
 def widest(data: bytes, shrink: int) -> str:
-    """The largest rendition for which the decoder is asked to shrink by this much."""
+    """The largest rendition with this shrink factor."""
     width = probe(data, len(data)).upright[0]
     wishes = (f"{wish}x:png" for wish in range(width // (2 * shrink) + 1, 0, -1))
     return next(wish for wish in wishes if plan_for(data, None, wish).shrink == shrink)
@@ -50,7 +50,7 @@ def widest(data: bytes, shrink: int) -> str:
 @pytest.mark.parametrize("shrink", [2, 4, MOST_SHRINK])
 @pytest.mark.parametrize("name", ["hubble-progressive.jpg", "rocket.jpg", "china.webp"])
 def test_shrink_on_load_is_as_good_as_a_whole_decode(make: Make, name: str, shrink: int) -> None:
-    """Just where a decoder's shrink by 2, 4 or 8 begins it leaves the fewest pixels to the resampler."""
+    """The largest thumbnail of a shrink factor leaves the fewest pixels to the resampler."""
     data = (SAMPLES / name).read_bytes()
     rendition = widest(data, shrink)
     reference = references(data, plan_for(data, None, rendition).targets)[0]
@@ -62,7 +62,7 @@ def test_shrink_on_load_is_as_good_as_a_whole_decode(make: Make, name: str, shri
 @pytest.mark.parametrize("format_", ["JPEG", "WEBP"])
 @pytest.mark.parametrize("size", [(1001, 631), (1023, 769), (897, 1601)])
 def test_shrink_on_load_of_odd_sides_shifts_nothing(make: Make, size: tuple[int, int], format_: str) -> None:
-    """A pixel of the last eighth taken for a whole one or left out is seen here as a mean of 3 to 11."""
+    """Rounding the last partial pixel up or down shows here as a mean of 3 to 11."""
     noise = np.random.default_rng(1).integers(0, 256, (size[1] // 9, size[0] // 9), dtype=np.uint8)
     image = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
     data = saved(image.convert("RGB"), format_, quality=95)
@@ -95,7 +95,7 @@ def test_a_thumbnail_of_16_bits_has_8_bits(make: Make, engine: EngineName) -> No
 
 
 def deep_tiff(profile: bytes) -> bytes:
-    """16 bits a colour, which Pillow reads but does not write."""
+    """A TIFF of 16 bits per colour, which Pillow reads but does not write."""
     load_engine(EngineName.VIPS)
     import pyvips
 
@@ -128,7 +128,7 @@ def test_a_jpeg_of_quality_90_has_full_chroma(
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
 def test_an_avif_of_quality_90_has_full_chroma(make: Make) -> None:
-    """Red and blue pixels in turn: at half the resolution all are the same violet."""
+    """Alternating red and blue pixels are all violet at half the chroma resolution."""
     board = np.indices((64, 64)).sum(axis=0) % 2
     source = saved(Image.fromarray(np.stack([255 * board, 0 * board, 255 - 255 * board], axis=2).astype(np.uint8)))
     for engine in EngineName:
@@ -138,7 +138,7 @@ def test_an_avif_of_quality_90_has_full_chroma(make: Make) -> None:
 
 @pytest.mark.parametrize("name", ["rocket.jpg", "hubble-progressive.jpg", "chelsea.png", "china.webp"])
 def test_a_jpeg_of_default_quality_is_near_the_reference(make: Make, name: str) -> None:
-    """At 80, most are at 0.95 and less; rocket.jpg, of dark sky with fine noise, is the worst of the samples."""
+    """At quality 80 most are below 0.95. rocket.jpg is the worst sample: dark sky with fine noise."""
     data = (SAMPLES / name).read_bytes()
     reference = references(data, plan_for(data, None, "128x128:jpeg").targets)[0]
     for engine in EngineName:
@@ -147,7 +147,7 @@ def test_a_jpeg_of_default_quality_is_near_the_reference(make: Make, name: str) 
 
 
 def test_both_engines_cut_soft_edges_of_a_gif_alike(make: Make) -> None:
-    """What is less than half opaque becomes clear, the rest opaque."""
+    """Pixels below half opacity become clear, the others opaque."""
     y, x = np.mgrid[0:200, 0:200]
     alpha = np.clip(150 - np.hypot(x - 100, y - 100) * 1.5, 0, 150) * 255 / 150
     colours = np.stack([x, y, 255 - x, alpha], axis=2).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The page of pictures: one file with all in it, worst first, that can be read on a phone and worked by keyboard."""
+"""The quality page: one self-contained file, worst picture first, usable on a phone and by keyboard."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_format_of_one_engine_has_one_thumbnail(made: Path) -> None:
 
 
 def test_thumbnails_of_another_program_are_compared(tmp_path: Path) -> None:
-    """One that rounds a side differently, and names its files by its own format."""
+    """The other program rounds a side differently and names files by its own format."""
     pictures, expected = tmp_path / "pictures", tmp_path / "expected"
     for folder in (pictures, expected):
         folder.mkdir()

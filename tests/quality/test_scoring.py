@@ -10,7 +10,7 @@ from tests.tools.scoring import Pixels, Score, frame_count, references, score, s
 
 
 def patterns(height: int, width: int) -> tuple[Pixels, Pixels]:
-    """Two that resemble each other, of nothing but arithmetic."""
+    """Two similar pictures made by arithmetic."""
     y, x = np.mgrid[0:height, 0:width]
     one = np.stack([(x * 7 + y * 3) % 256, (x * x + y) % 256, (y * y * 3 + x * 5) % 256], axis=2).astype(float)
     other = one.copy()
@@ -21,7 +21,7 @@ def patterns(height: int, width: int) -> tuple[Pixels, Pixels]:
 
 @pytest.mark.parametrize(("size", "by_scikit_image"), [((40, 31), 0.9682867147664126), ((7, 7), 0.988520330595577)])
 def test_structural_similarity_agrees_with_scikit_image(size: tuple[int, int], by_scikit_image: float) -> None:
-    """Its 0.26: structural_similarity(one, other, channel_axis=2, data_range=255)."""
+    """scikit-image 0.26: structural_similarity(one, other, channel_axis=2, data_range=255)."""
     assert ssim(*patterns(*size)) == pytest.approx(by_scikit_image, abs=1e-12)
 
 
@@ -54,7 +54,7 @@ def test_shown_pixels_are_upright_and_on_white() -> None:
     clear = Image.new("RGBA", (20, 10), (0, 0, 0, 0))
     clear.paste((255, 0, 0, 255), (0, 0, 10, 10))
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise
     seen = shown(saved(clear, exif=exif))
     assert seen.shape == (20, 10, 3)
     assert seen[0, 5].tolist() == [255, 0, 0]
@@ -89,19 +89,19 @@ def test_the_reference_is_cropped_from_the_middle() -> None:
     image.paste((0, 0, 255), (100, 0, 200, 100))
     cropped = reference(saved(image), "50x50:cover")
     assert cropped.shape == (50, 50, 3)
-    assert np.abs(cropped[:, 1:-1] - [0, 0, 255]).max() < 40  # but for the ringing of its edge
+    assert np.abs(cropped[:, 1:-1] - [0, 0, 255]).max() < 40  # allows for ringing at the edge
     assert cropped[25, 25].tolist() == pytest.approx([0, 0, 255], abs=1)
 
 
 def test_the_reference_has_no_fringe_at_an_alpha_edge() -> None:
-    """White beside transparent black is white on white; Lanczos rings beyond an edge, and must not below alpha."""
+    """White beside transparent black is white on white; Lanczos ringing must stay within alpha."""
     image = Image.new("RGBA", (400, 400), (0, 0, 0, 0))
     image.paste((255, 255, 255, 255), (0, 0, 201, 400))
     assert reference(saved(image), "100x100").min() >= 254.9
 
 
 def test_the_reference_is_in_srgb() -> None:
-    """Adobe RGB's numbers are smaller than sRGB's for the same colour; a profile for other pixels is ignored."""
+    """Adobe RGB encodes a colour by smaller numbers than sRGB. A profile for other pixels is ignored."""
     with Image.open(SAMPLES / "rocket.jpg") as image:
         adobe, plain = (saved(image, icc_profile=profile) for profile in (image.info["icc_profile"], None))
         lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()

@@ -129,7 +129,7 @@ def test_a_key_template_that_can_collide_is_a_warning(monkeypatch: pytest.Monkey
 def test_a_source_bucket_that_is_also_a_destination_is_a_warning(
     monkeypatch: pytest.MonkeyPatch, destination: str | None, source: str, good: bool, says: str
 ) -> None:
-    """The pipeline skips every record of such a bucket (own-output), so no thumbnail would ever be made."""
+    """The pipeline skips every record of such a bucket (own-output) and makes no thumbnail."""
     if destination:
         monkeypatch.setenv("THUMBNAILER_DESTINATION", destination)
     (finding,) = [finding for finding in examine(source) if finding.what == "source"]

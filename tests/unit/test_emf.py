@@ -1,4 +1,4 @@
-"""The metric lines by CloudWatch's specification, and that what breaks it is found."""
+"""Metric lines follow CloudWatch's specification, and the checker finds violations."""
 
 from __future__ import annotations
 

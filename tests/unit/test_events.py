@@ -235,7 +235,7 @@ def test_a_key_that_is_not_form_encoded_utf_8_is_an_error() -> None:
 @pytest.mark.parametrize("text", [r"\ud800.jpg", r"a\udfff%20b"])
 @pytest.mark.parametrize("shape", [s3, eventbridge])
 def test_a_key_with_a_lone_surrogate_is_an_error(shape: Any, text: str) -> None:
-    """JSON can spell what UTF-8 cannot; let through, it breaks every later `key.encode()`."""
+    """JSON can hold a lone surrogate, which would break every later `key.encode()`."""
     with pytest.raises(EventError):
         parse_text(json.dumps(shape("KEY")).replace("KEY", text))
 

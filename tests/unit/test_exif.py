@@ -14,7 +14,7 @@ credit = st.binary(max_size=MAX_CREDIT).map(lambda text: text.rstrip(b"\0"))
 
 
 def block(order: str, *entries: tuple[int, int, int, bytes], tail: bytes = b"") -> bytes:
-    """A TIFF structure with the given (tag, type, count, four bytes) entries and whatever follows the directory."""
+    """A TIFF structure of (tag, type, count, four bytes) entries and the data behind the directory."""
     mark = b"II*\0" if order == "<" else b"MM\0*"
     fields = b"".join(struct.pack(order + "HHI", tag, kind, count) + value for tag, kind, count, value in entries)
     return mark + struct.pack(order + "IH", 8, len(entries)) + fields + bytes(4) + tail

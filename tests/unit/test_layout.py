@@ -1,4 +1,4 @@
-"""What a cold start must not pay for."""
+"""The imports and the memory of a cold start."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ print(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
 
 
 def test_a_process_with_all_libraries_fits_into_the_reserve_of_the_tier() -> None:
-    """In KiB, of this process alone: `ru_maxrss` would count its parent's, from before the exec."""
+    """VmHWM in KiB. `ru_maxrss` would include the peak of the parent before the exec."""
     child = subprocess.run([sys.executable, "-c", IDLE], capture_output=True, text=True, timeout=60, check=False)
     assert child.returncode == 0, child.stderr
     assert int(child.stdout) // 1024 <= IDLE_MB

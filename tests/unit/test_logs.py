@@ -50,7 +50,7 @@ def formatted(line: dict[str, Any], message: str = "record", **record: Any) -> s
 
 @pytest.fixture
 def logger() -> Iterator[logging.Logger]:
-    """Our logger, put back as it was."""
+    """Our logger, restored after the test."""
     before = LOGGER.handlers, LOGGER.propagate, LOGGER.level
     yield LOGGER
     LOGGER.handlers, LOGGER.propagate = before[:2]

@@ -90,7 +90,7 @@ def test_libvips_holds_every_frame_of_an_animation(format_: Format) -> None:
 
 
 def test_bytes_that_a_decoder_holds_are_in_the_estimate() -> None:
-    """Tiles of many rows, strips that are compressed as one, and tags."""
+    """Tiles of many rows, single compressed strips, and tags."""
     tiff = ImageInfo(Format.TIFF, 7000, 7000, channels=3)
     for engine in EngineName:
         assert estimate(replace(tiff, details=TiffDetails(held=100 * MB)), engine) >= estimate(tiff, engine) + 300 * MB

@@ -49,7 +49,7 @@ ALL = [
 
 
 def check_emf(line: dict[str, Any]) -> None:
-    """CloudWatch's "Embedded metric format specification", as far as it says MUST."""
+    """The MUSTs of CloudWatch's "Embedded metric format specification"."""
     assert json.loads(json.dumps(line)) == line
     assert set(line["_aws"]) == {"Timestamp", "CloudWatchMetrics"}
     assert type(line["_aws"]["Timestamp"]) is int
@@ -88,7 +88,7 @@ def test_every_value_in_an_emf_line_is_declared_as_a_metric() -> None:
 
 
 def test_metrics_of_two_functions_are_separate() -> None:
-    """And there is one set of dimensions: CloudWatch bills each combination of name and dimensions as a metric."""
+    """One set of dimensions: CloudWatch bills each combination of name and dimensions as a metric."""
     (line,) = emf_lines(ALL, NOW_MS, FUNCTION)
     assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [[DIMENSION]]
     assert line[DIMENSION] == FUNCTION

@@ -56,7 +56,7 @@ def test_long_keys_that_differ_at_the_end_have_distinct_notes() -> None:
 
 @pytest.mark.parametrize("long_key", ["k" * 1024, "я" * 512, "a" + "🌺" * 255])
 def test_no_key_overwrites_the_note_of_a_long_key(long_key: str) -> None:
-    """A stranger may upload under the very text that the cut note has between prefix and suffix."""
+    """An upload may use the shortened key of another note as its own key."""
     taken = note_key("_failed/", long_key)
     chosen = taken.removeprefix("_failed/").removesuffix(".json")
     assert chosen != long_key

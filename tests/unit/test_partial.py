@@ -22,7 +22,7 @@ def ended(*statuses: Status) -> list[Outcome]:
 
 
 def queue(*sizes: int, broken: int = 0) -> Delivery:
-    """Messages m0, m1, ... of so many events each, and b0, b1, ... that could not be read."""
+    """Messages m0, m1, ... of that many events each, and unreadable messages b0, b1, ..."""
     messages = tuple(Message(f"m{index}", (EVENT,) * size) for index, size in enumerate(sizes))
     return Delivery(messages, tuple(BrokenMessage(f"b{index}", "x") for index in range(broken)), from_queue=True)
 

@@ -145,7 +145,7 @@ def test_cover_keeps_the_aspect_and_fills_the_rendition(
 
 
 def assert_aspect_kept(scale: Fraction, source: tuple[int, int], scaled: tuple[int, int]) -> None:
-    """Each side is the exact one, rounded; or 1 where that would be none."""
+    """Each side is the exact side, rounded, and at least 1."""
     for exact, side in ((source[0] * scale, scaled[0]), (source[1] * scale, scaled[1])):
         assert abs(max(Fraction(1), exact) - side) <= Fraction(500_001, 1_000_000)
 
@@ -263,7 +263,7 @@ def test_user_metadata_is_carried_over_within_the_limit_of_s3(spare: int) -> Non
     assert given_ == ({SOURCE_ETAG: "e1"} if spare < 0 else {**metadata, SOURCE_ETAG: "e1"})
 
 
-# --- refused before anything is read ------------------------------------------------------------------------------
+# --- rejected before any byte is read -----------------------------------------------------------------------------
 
 
 def test_an_ordinary_record_is_accepted() -> None:
@@ -347,7 +347,7 @@ def test_an_object_of_5_gb_is_rejected_by_its_headers(memory_mb: int) -> None:
 
 @pytest.mark.parametrize("size", [0, 5 * 10**9, None])
 def test_the_size_in_the_event_is_not_trusted(size: int | None) -> None:
-    """The object may be another by now."""
+    """The object may have been replaced since the event."""
     refuse_event(replace(EVENT, size=size), settings())
 
 
@@ -383,7 +383,7 @@ def test_a_removal_is_no_folder_marker() -> None:
     refuse_event(replace(EVENT, key="a/", kind=EventKind.REMOVED, size=0), settings())
 
 
-# --- refused from the picture's header ----------------------------------------------------------------------------
+# --- rejected by the header of the picture ------------------------------------------------------------------------
 
 
 @pytest.mark.matrix(6)
@@ -484,7 +484,7 @@ def test_the_second_try_has_an_estimate_of_its_own() -> None:
 
 
 def test_the_engine_that_leaves_room_for_other_workers_is_chosen() -> None:
-    """A still WebP is shrunk while loading by libvips alone."""
+    """Only libvips has shrink-on-load for a still WebP."""
     webp = replace(JPEG, format=Format.WEBP, details=Details(1.5))
     assert plan(webp, tier_for(3008), RENDITIONS="1024x").engine is PILLOW
     crowded = tier_for(3008).with_changes({"workers": 16})

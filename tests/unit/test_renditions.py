@@ -48,14 +48,14 @@ def any_rendition(draw: st.DrawFn) -> Rendition:
 
 @st.composite
 def any_template(draw: st.DrawFn) -> str:
-    """Templates of every field with text between them, and known good ones often enough to be seen."""
+    """Templates of all fields with text between them, and known good templates."""
     part = st.sampled_from(
         ["/", ".", "-", "a", "{{", "}}", "jpg", "{key}", "{name}", *(f"{{{field}}}" for field in sorted(KEY_FIELDS))]
     )
     return draw(st.one_of(st.sampled_from(SAFE_FOR_SEVERAL), st.lists(part, min_size=1, max_size=6).map("".join)))
 
 
-# --- the wish -----------------------------------------------------------------------------------------------------
+# --- renditions ---------------------------------------------------------------------------------------------------
 
 
 @given(any_rendition())
@@ -166,7 +166,7 @@ def test_a_list_keeps_its_order_and_ignores_blanks() -> None:
 
 
 def other_source(template: str, written: str, rendition: Rendition, format_: Format) -> str | None:
-    """The key whose thumbnail would be `written` as well, if there is one: the template read backwards."""
+    """Another source key whose thumbnail is `written`, found by matching the template, or None."""
     before, after = (target_key(part, "", rendition, format_) for part in template.split("{key}"))
     key = written.removeprefix(before).removesuffix(after)
     return key if key and before + key + after == written else None
@@ -175,7 +175,7 @@ def other_source(template: str, written: str, rendition: Rendition, format_: For
 def collides(
     template: str, renditions: tuple[Rendition, ...], key: str, first: Rendition, formats: tuple[Format, Format]
 ) -> bool:
-    """Whether another source, or another rendition of this one, gives the key that `first` of `key` has."""
+    """Whether another source or rendition is written to the key of `first` of `key`."""
     written = target_key(template, key, first, first.format or formats[0])
     others = [(r, other_source(template, written, r, r.format or formats[1])) for r in renditions]
     return any(other is not None and (other, r.name) != (key, first.name) for r, other in others)
@@ -183,7 +183,7 @@ def collides(
 
 @st.composite
 def likely_to_collide(draw: st.DrawFn) -> tuple[str, tuple[Rendition, ...], str, tuple[Format, Format]]:
-    """Short names that end or begin alike, and a key made of what templates put around keys."""
+    """Short names with common endings, and a key of the text that templates put around keys."""
     names = draw(st.lists(st.text("ab-", min_size=1, max_size=3), min_size=1, max_size=3, unique=True))
     wanted = st.sampled_from([None, Format.JPEG])
     renditions = tuple(Rendition(name, 1, 1, Fit.INSIDE, draw(wanted)) for name in names)

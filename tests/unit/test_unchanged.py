@@ -1,4 +1,4 @@
-"""A source without what is not its picture."""
+"""A source stored unchanged, without its metadata."""
 
 from __future__ import annotations
 
