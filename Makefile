@@ -58,7 +58,7 @@ lab: .venv/.dev test-tools
 check: lint types layers test
 
 # What may differ between Pillow and Pillow-SIMD.
-PICTURE_TESTS := $(wildcard $(patsubst %,tests/test_%.py,bounds cli colours damaged formats loaders metadata options pipeline sizes)) \
+PICTURE_TESTS := $(wildcard $(patsubst %,tests/test_%.py,bounds cli colours damaged formats loaders metadata options pipeline sizes tiff)) \
     tests/contract/test_engine.py tests/quality tests/fuzz tests/handler/test_aws_lambda.py tests/unit/test_doctor.py
 
 test-pictures: .venv/.dev

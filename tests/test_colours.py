@@ -232,31 +232,36 @@ def test_cmyk_is_converted_by_its_profile_or_a_default_one(kind: str, embedded: 
     check(data, engine, expected, near=2 * NEAR)
 
 
-@needs_corpus
-@pytest.mark.parametrize(
-    "name",
-    [
-        "sharp-Channel_digital_image_CMYK_color.jpg",  # YCCK, with a profile
-        "sharp-Channel_digital_image_CMYK_color_no_profile.jpg",  # YCCK, without
-        "thumbor-cmyk-icc.jpg",  # CMYK, with
-        "pillow-pil_sample_cmyk.jpg",
-        "pillow-tiff_strip_cmyk_jpeg.tif",
-        "imagor-jpg-24bit-icc-adobe-rgb.jpg",
-        "libavif-apple_gainmap_new.jpg",  # P3
-        "sharp-concert.jpg",  # grey, gamma 2.2
-        "pillow-icc_profile_big.jpg",
-    ],
+CORPUS_FILES = (
+    "sharp-Channel_digital_image_CMYK_color.jpg",  # YCCK with a profile
+    "sharp-Channel_digital_image_CMYK_color_no_profile.jpg",  # YCCK without a profile
+    "thumbor-cmyk-icc.jpg",  # CMYK with a profile
+    "pillow-pil_sample_cmyk.jpg",
+    "pillow-tiff_strip_cmyk_jpeg.tif",
+    "imagor-jpg-24bit-icc-adobe-rgb.jpg",
+    "libavif-apple_gainmap_new.jpg",  # P3
+    "sharp-concert.jpg",  # grey, gamma 2.2
+    "pillow-icc_profile_big.jpg",
 )
-def test_a_corpus_file_has_the_colours_of_little_cms(name: str, engine: EngineName) -> None:
-    data = (CORPUS / name).read_bytes()
+
+
+@needs_corpus
+@pytest.mark.slow
+def test_a_corpus_file_has_the_colours_of_little_cms(engine: EngineName, subtests: pytest.Subtests) -> None:
+    for name in CORPUS_FILES:
+        with subtests.test(name):
+            data = (CORPUS / name).read_bytes()
+            found = opened(made(data, engine, "100x100:png").thumbnails[0]).convert("RGB")
+            expected = converted_and_shrunk(data).resize(found.size)
+            assert difference(np.asarray(found) / 255, np.asarray(expected) / 255).mean() <= NEAR
+
+
+def converted_and_shrunk(data: bytes) -> Image.Image:
     with Image.open(BytesIO(data)) as image:
         profile = image.info.get("icc_profile") or (press_profile() if image.mode == "CMYK" else b"")
         whole = converted(image, profile) if profile else image.convert("RGB")
         whole.thumbnail((100, 100), Image.Resampling.LANCZOS)
-    result = made(data, engine, "100x100:png")
-    found = np.asarray(opened(result.thumbnails[0]).convert("RGB")).astype(float) / 255
-    expected = np.asarray(whole.convert("RGB").resize(found.shape[1::-1])).astype(float) / 255
-    assert difference(found, expected).mean() <= NEAR
+        return whole.convert("RGB")
 
 
 @pytest.mark.parametrize("missing", [2, 3])

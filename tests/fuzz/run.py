@@ -28,9 +28,9 @@ def verdicts(
     check: Check = worker.check,
     seconds: float = HANG_SECONDS,
 ) -> Iterator[Verdict]:
-    """One verdict per number, in the order of completion. `start` and `check` run in workers; a dead worker is replaced.
+    """One verdict per number, in the order of completion. Leaving early stops the workers.
 
-    Leaving early stops the workers.
+    `start` and `check` run in the workers. A new worker replaces a dead one.
     """
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         folder = Path(name)

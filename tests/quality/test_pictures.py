@@ -167,7 +167,9 @@ def test_both_engines_make_the_same_thumbnails_of_a_whole_picture(
 def test_thumbnails_look_like_those_of_another_program(subtests: pytest.Subtests) -> None:
     for row in rows():
         thumbnail = expected_thumbnail(Path(EXPECTED or ""), row.file)
-        for made in Gallery(row.path).by_each_engine(SIZES[0]) if thumbnail else ():
+        if thumbnail is None:
+            continue
+        for made in Gallery(row.path).by_each_engine(SIZES[0]):
             with subtests.test(row.file):
                 assert not isinstance(made, str), made
                 assert ssim(shown(made.exact), fitted(thumbnail, made.target)) >= LEAST_SSIM, made.engine

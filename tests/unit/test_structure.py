@@ -1,0 +1,44 @@
+"""The structure of the tests: shared code is in tests/support, and no test module imports another one."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+PENDING = (
+    "deploy/test_fargate_guide.py",
+    "deploy/test_guide_loops.py",
+    "deploy/test_monitoring.py",
+    "deploy/test_runtime.py",
+    "handler/test_sqs.py",
+    "handler/test_worn_out.py",
+    "support/interleaving.py",
+    "test_flood.py",
+    "test_newest.py",
+    "test_scratch.py",
+)
+"""Modules that still import a test module."""
+
+
+def imported_test_modules(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        yield from (name for name in names if name.rpartition(".")[2].startswith("test_"))
+
+
+def test_no_module_imports_a_test_module() -> None:
+    found = {path.relative_to(TESTS).as_posix(): list(imported_test_modules(path)) for path in TESTS.rglob("*.py")}
+    assert {name: modules for name, modules in found.items() if modules and name not in PENDING} == {}
+
+
+def test_every_test_module_is_collected() -> None:
+    """A file with tests has a name that pytest collects."""
+    missed = [
+        path.relative_to(TESTS).as_posix()
+        for path in TESTS.rglob("*.py")
+        if not path.name.startswith("test_") and "\ndef test_" in path.read_text(encoding="utf-8")
+    ]
+    assert missed == []
