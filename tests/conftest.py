@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,9 @@ TESTS = Path(__file__).parent
 GROUPS = {
     "limits": ("budgets/*", "bench/test_limits.py", "bench/test_enclosures.py"),
     "zip": ("deploy/test_zip.py",),
-    "browser": ("demo/test_page.py", "quality/test_page.py"),
-    "demo": ("demo/test_demo.py",),
     "emulator": ("runtime/test_emulator.py",),
-    "children": ("test_alone.py",),
 }
-"""Tests by the resource that they need for themselves: control groups, .venv, the browser, a server.
+"""Test modules by the resource that they need for themselves: control groups, .venv, ports.
 
 pytest-xdist (`--dist loadgroup`) runs the tests of one group in one process, one after the other.
 """
@@ -58,10 +56,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.user_properties += [(ROW, row) for mark in item.iter_markers("matrix") for row in mark.args]
 
 
+@cache
 def group_of(path: Path) -> str | None:
-    """The exclusive resource of a test module."""
+    """The exclusive resource of a test module, or the module itself if its tests share a fixture."""
     name = path.relative_to(TESTS).as_posix()
-    return next((group for group, files in GROUPS.items() if any(fnmatch(name, file) for file in files)), None)
+    shares_fixture = 'scope="module"' in path.read_text(encoding="utf-8")
+    groups = (group for group, files in GROUPS.items() if any(fnmatch(name, file) for file in files))
+    return next(groups, name if shares_fixture else None)
 
 
 def scratch_files() -> set[str]:

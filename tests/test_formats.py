@@ -72,14 +72,17 @@ def test_an_svg_reads_no_file_and_opens_no_connection(address: str, tmp_path: Pa
 
 
 @pytest.mark.matrix(14)
-def test_an_svg_with_external_entities_or_endless_uses_is_rejected() -> None:
-    outside = b'<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/passwd">]>' + drawing(
-        "<text>&x;</text>"
-    )
+def test_an_svg_with_external_entities_is_rejected() -> None:
+    doctype = b'<?xml version="1.0"?><!DOCTYPE svg [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
+    assert svg(doctype + drawing("<text>&x;</text>")).outcome.reason == "corrupt"
+
+
+@pytest.mark.matrix(14)
+@pytest.mark.slow
+def test_an_svg_with_endless_uses_is_rejected() -> None:
     uses = "".join(f'<g id="g{n}">' + f'<use xlink:href="#g{n - 1}"/>' * 10 + "</g>" for n in range(1, 9))
     endless = drawing(f'<defs><g id="g0"><rect width="9" height="9"/></g>{uses}</defs><use xlink:href="#g8"/>')
-    for data in (outside, endless):
-        assert svg(data).outcome.reason == "corrupt"
+    assert svg(endless).outcome.reason == "corrupt"
 
 
 @pytest.mark.skipif(which("cjpeg") is None, reason="cjpeg (libjpeg-turbo-progs) is not installed")
