@@ -189,9 +189,11 @@ def test_no_engine_decodes_a_foreign_format_with_the_plan_of_another_picture(
     path = tmp_path / "source"
     path.write_bytes(FOREIGN[name]())
     for plan in ordinary_plans():
-        with subtests.test(engine=plan.engine, planned=plan.info.format):
-            with pytest.raises((Corrupt, UnsupportedFormat)):
-                load_engine(plan.engine).render(str(path), plan)
+        with (
+            subtests.test(engine=plan.engine, planned=plan.info.format),
+            pytest.raises((Corrupt, UnsupportedFormat)),
+        ):
+            load_engine(plan.engine).render(str(path), plan)
 
 
 @cache
