@@ -18,7 +18,9 @@ import pytest
 from handler import aws_lambda
 from tests.support.cloud import Cloud
 from tests.support.matrix import ROW, Matrix
+from tests.support.pictures import SAMPLES
 from tests.support.servers import ScriptedServer, scripted_server
+from thumbnailer.model import EngineName
 from thumbnailer.scratch import Scratch
 
 TESTS = Path(__file__).parent
@@ -108,10 +110,15 @@ def scripted(_scripted: ScriptedServer) -> ScriptedServer:
     return _scripted
 
 
+@pytest.fixture(params=list(EngineName))
+def engine(request: pytest.FixtureRequest) -> EngineName:
+    """Each engine in turn."""
+    return EngineName(request.param)
+
+
 @pytest.fixture
 def samples() -> dict[str, bytes]:
-    folder = TESTS.parent / "handler" / "demo" / "samples"
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix != ".md"}
+    return {path.name: path.read_bytes() for path in SAMPLES}
 
 
 class Context:

@@ -60,11 +60,6 @@ LOSSLESS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=list(EngineName))
-def engine(request: pytest.FixtureRequest) -> EngineName:
-    return EngineName(request.param)
-
-
 def picture(values: Any, mode: str) -> Image.Image:
     """Eight patches of 100 x 100 in two rows."""
     grid = np.asarray(values).reshape(2, 4, -1)

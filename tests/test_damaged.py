@@ -16,7 +16,6 @@ from tests.support.tiffs import DEFLATED, RGB, tiff
 from thumbnailer.engine import load_engine
 from thumbnailer.model import EngineName, Status
 
-ENGINES = pytest.mark.parametrize("engine", list(EngineName))
 SIDE = 240
 
 
@@ -66,7 +65,6 @@ def rows_alike(made: Processed, whole: Processed) -> int:
     return int(np.argmax(differences > 12)) if (differences > 12).any() else len(differences)
 
 
-@ENGINES
 @pytest.mark.matrix(4)
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_cut_picture_is_shown_if_half_of_its_rows_are_there(name: str, engine: EngineName) -> None:
@@ -105,7 +103,6 @@ UPRIGHT = {1: 0, 3: 2, 6: 1}
 """By orientation: the quarter turns to the left that bring an upright thumbnail back to stored rows."""
 
 
-@ENGINES
 @pytest.mark.matrix(4)
 @pytest.mark.parametrize("orientation", UPRIGHT)
 @pytest.mark.parametrize("pieces", PIECES)
@@ -125,7 +122,6 @@ def test_a_cut_tiff_is_shown_upright(pieces: str, orientation: int, engine: Engi
     assert process(data[: int(len(data) * 0.4)], ENGINE=engine).outcome.reason == "corrupt"
 
 
-@ENGINES
 def test_a_tile_that_cannot_be_decoded_is_not_black(engine: EngineName) -> None:
     data = tiff(np.asarray(photo()), RGB, tile=48, compression=DEFLATED)
     at = int(len(data) * 0.83)
@@ -136,7 +132,6 @@ def test_a_tile_that_cannot_be_decoded_is_not_black(engine: EngineName) -> None:
     assert on_white(made.thumbnails[0])[98:].min() > 250
 
 
-@ENGINES
 @pytest.mark.matrix(4)
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("missing", [1, 2, 5, 10])
@@ -148,7 +143,6 @@ def test_a_jpeg_without_its_last_bytes_is_shown_whole(missing: int, progressive:
     assert rows_alike(made, whole) == 120
 
 
-@ENGINES
 @pytest.mark.matrix(4)
 def test_a_progressive_jpeg_cut_within_a_table_or_scan_header_is_shown(engine: EngineName) -> None:
     data = saved(photo(), "JPEG", quality=95, progressive=True)
@@ -170,7 +164,6 @@ def test_grey_rows_before_the_cut_of_a_jpeg_are_kept() -> None:
     assert rows_alike(made, whole) >= 110, "all but the last row of blocks"
 
 
-@ENGINES
 @pytest.mark.matrix(4)
 def test_a_cut_progressive_jpeg_is_shown_from_its_complete_scans(engine: EngineName) -> None:
     data = saved(photo(), "JPEG", quality=95, progressive=True)
@@ -187,7 +180,6 @@ def test_a_cut_progressive_jpeg_is_shown_from_its_complete_scans(engine: EngineN
     assert process(data[: data.index(b"\xff\xda") + 60], ENGINE=engine).outcome.reason == "corrupt"
 
 
-@ENGINES
 @pytest.mark.matrix(4)
 @pytest.mark.parametrize(("share", "status"), [(0.8, Status.STORED), (0.2, Status.REJECTED)])
 def test_a_jpeg_with_an_early_end_marker_is_damaged(engine: EngineName, share: float, status: Status) -> None:
@@ -200,7 +192,6 @@ def test_a_jpeg_with_an_early_end_marker_is_damaged(engine: EngineName, share: f
         assert on_white(made.thumbnails[0])[-1].min() > 250
 
 
-@ENGINES
 def test_a_whole_picture_with_grey_rows_is_not_damaged(engine: EngineName) -> None:
     image = photo()
     image.paste((128, 128, 128), (0, SIDE // 4, SIDE, SIDE))
@@ -230,7 +221,6 @@ def test_libjpeg_warnings_about_pixels_mark_a_picture_as_damaged() -> None:
     assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, False)
 
 
-@ENGINES
 @pytest.mark.parametrize("name", ["baseline.jpg", "rgb.png", "plain.gif", "lossy.webp"])
 @pytest.mark.parametrize(("tail", "damaged"), [(b"<?php junk", True), (bytes(3000), False)])
 def test_junk_behind_the_end_is_damage_and_padding_is_not(
@@ -243,7 +233,6 @@ def test_junk_behind_the_end_is_damage_and_padding_is_not(
     assert made.thumbnails == process(data, ENGINE=engine).thumbnails
 
 
-@ENGINES
 @pytest.mark.parametrize("share", [0.6, 0.7, 0.8, 0.9])
 def test_a_cut_gif_has_no_end_even_if_its_pixels_look_like_one(share: float, engine: EngineName) -> None:
     """Compressed data can contain the bytes of an end."""
@@ -261,7 +250,6 @@ def test_data_that_phones_append_to_a_jpeg_is_no_damage(appended: bytes) -> None
     assert (outcome.status, outcome.damaged) == (Status.STORED, False)
 
 
-@ENGINES
 def test_an_invalid_scan_header_is_reported(engine: EngineName) -> None:
     data = bytearray(saved(photo(), "JPEG", quality=95))
     end_of_scan_header = data.index(b"\xff\xda") + 2 + 12
@@ -285,7 +273,6 @@ def test_a_cut_picture_with_a_palette_keeps_its_colours(kind: str, profile: byte
     assert rows_alike(made, whole) >= 60
 
 
-@ENGINES
 def test_a_cut_animation_keeps_its_whole_frames(engine: EngineName) -> None:
     frames = [photo().rotate(angle).quantize(32) for angle in (0, 90, 180, 270)]
     for format_ in ("GIF", "WEBP"):
@@ -296,7 +283,6 @@ def test_a_cut_animation_keeps_its_whole_frames(engine: EngineName) -> None:
         assert 2 <= opened(made.thumbnails[0]).n_frames <= 3  # type: ignore[attr-defined]
 
 
-@ENGINES
 def test_decoders_write_nothing_to_standard_error(engine: EngineName, capfd: pytest.CaptureFixture[str]) -> None:
     """Messages of decoders would break the JSON lines of the log."""
     data = bytearray(saved(photo(), "TIFF", compression="tiff_lzw"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import subprocess
-import zlib
 from dataclasses import replace
 from importlib.util import find_spec
 from io import BytesIO
@@ -17,6 +16,7 @@ import pytest
 from PIL import Image, features
 
 from tests.bombs import heif, icons
+from tests.bombs.png import chunk
 from tests.support import facts, jpeg_xl, profiles
 from tests.support.gifs import Painted, gif, looping
 from tests.support.pictures import opened, saved
@@ -297,10 +297,6 @@ def apng(still: tuple[int, ...], frame: tuple[int, ...], size: tuple[int, int] =
     return data[:33] + chunk(b"acTL", struct.pack(">II", 1, 0)) + data[33:end] + moving + data[end:]
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 @pytest.mark.parametrize("engine", ["auto", "vips", "pillow"])
 def test_the_first_frame_of_an_apng_is_shown_and_not_its_fallback(engine: str) -> None:
     frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
@@ -346,7 +342,6 @@ def avif(*properties: bytes) -> bytes:
 
 
 @needs_avif
-@pytest.mark.parametrize("engine", list(EngineName))
 def test_an_avif_is_cropped_to_its_clean_aperture_and_then_turned(engine: EngineName) -> None:
     turned = heif.box(b"irot", b"\1")
     whole, cropped, both = (
@@ -363,7 +358,6 @@ def test_an_avif_is_cropped_to_its_clean_aperture_and_then_turned(engine: Engine
 
 
 @needs_avif
-@pytest.mark.parametrize("engine", list(EngineName))
 def test_premultiplied_colours_of_an_avif_are_divided_by_alpha(engine: EngineName) -> None:
     image = Image.new("RGBA", (96, 96), (200, 120, 40, 96))
     data = saved(image, "AVIF", quality=95, alpha_premultiplied=True)

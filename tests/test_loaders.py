@@ -159,7 +159,6 @@ def no_program_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.matrix(14)
 @pytest.mark.parametrize("name", FOREIGN)
-@pytest.mark.parametrize("engine", EngineName)
 def test_a_foreign_format_is_refused_by_its_signature(name: str, engine: EngineName, no_program_runs: None) -> None:
     outcome = process(FOREIGN[name](), ENGINE=engine).outcome
     if name == "JPEG 2000" and Format.JP2 in installed_engines()[EngineName.VIPS].reads:
@@ -224,7 +223,6 @@ HOLES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
 
 @pytest.mark.matrix(15)
 @pytest.mark.parametrize("name", HOLES)
-@pytest.mark.parametrize("engine", EngineName)
 def test_input_of_a_known_vulnerability_is_refused_or_harmless(name: str, engine: EngineName) -> None:
     make, ends = HOLES[name]
     outcome = process(make(), ENGINE=engine, RENDITIONS="a=32x32:avif,b=32x32:webp").outcome

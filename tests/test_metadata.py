@@ -23,11 +23,6 @@ OUTPUTS = "a=120x120:jpeg,b=120x120:png,c=120x120:webp,d=120x120:avif"
 ORIENTATION, ARTIST, COPYRIGHT = 0x0112, 0x013B, 0x8298
 
 
-@pytest.fixture(params=list(EngineName))
-def engine(request: pytest.FixtureRequest) -> EngineName:
-    return EngineName(request.param)
-
-
 # --- orientation (row 16) -----------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,6 @@ from thumbnailer.model import EngineName
 from thumbnailer.settings import Machine, parse_settings
 from thumbnailer.store.memory import MemoryStore
 
-ENGINES = pytest.mark.parametrize("engine", list(EngineName))
 needs_thumbhash = pytest.mark.skipif(find_spec("thumbhash") is None, reason="the extra `thumbhash` is not installed")
 
 
@@ -30,7 +29,6 @@ def with_something_red_at_the_left() -> Image.Image:
     return image
 
 
-@ENGINES
 @pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP"])
 def test_a_smart_crop_keeps_the_salient_part_and_a_plain_one_the_middle(engine: EngineName, format_: str) -> None:
     source = saved(with_something_red_at_the_left(), format_)
@@ -41,7 +39,6 @@ def test_a_smart_crop_keeps_the_salient_part_and_a_plain_one_the_middle(engine: 
     assert (plain[..., 0] - plain[..., 2]).max() < 10
 
 
-@ENGINES
 def test_a_smart_crop_is_the_same_for_every_frame(engine: EngineName) -> None:
     first = with_something_red_at_the_left()
     source = saved(first, "GIF", save_all=True, append_images=[first.transpose(Image.Transpose.FLIP_LEFT_RIGHT)])
@@ -54,14 +51,12 @@ def test_a_smart_crop_is_the_same_for_every_frame(engine: EngineName) -> None:
     assert reds == [True, False]
 
 
-@ENGINES
 def test_a_jpeg_is_progressive_if_the_rendition_asks_for_it(engine: EngineName) -> None:
     source = saved(with_something_red_at_the_left(), "JPEG")
     made = process(source, ENGINE=engine, RENDITIONS="a=100x100:progressive,b=100x100,c=100x100:jpeg:q70:progressive")
     assert [probe(data, len(data)).progressive for data in made.thumbnails] == [True, False, True]
 
 
-@ENGINES
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "GIF"])
 def test_a_source_that_fits_does_not_grow(engine: EngineName, format_: str) -> None:
     noise = np.random.default_rng(3).integers(0, 256, (12, 12, 3), dtype=np.uint8)
@@ -99,7 +94,6 @@ def _text(text: str) -> PngInfo:
     return info
 
 
-@ENGINES
 @pytest.mark.parametrize("format_", ["PNG", "GIF"])
 def test_a_small_source_is_stored_unchanged_without_its_metadata(engine: EngineName, format_: str) -> None:
     source = as_small_as_can_be(format_)
@@ -116,7 +110,6 @@ def test_a_small_source_is_stored_unchanged_without_its_metadata(engine: EngineN
     assert after.info.get("loop") == before.info.get("loop")
 
 
-@ENGINES
 def test_a_source_to_be_rotated_cropped_or_credited_is_encoded(engine: EngineName) -> None:
     source = saved(FEW_COLOURS.convert("1"), "PNG", optimize=True)
     assert process(source, ENGINE=engine).thumbnails[0] == source
@@ -128,7 +121,6 @@ def test_a_source_to_be_rotated_cropped_or_credited_is_encoded(engine: EngineNam
     assert opened(process(source, ENGINE=engine, RENDITIONS="20x20:cover").thumbnails[0]).size == (20, 20)
 
 
-@ENGINES
 def test_a_source_that_fits_does_not_grow_in_another_format(engine: EngineName) -> None:
     noise = np.random.default_rng(3).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize((120, 120), Image.Resampling.BICUBIC)
@@ -140,7 +132,6 @@ def test_a_source_that_fits_does_not_grow_in_another_format(engine: EngineName) 
     assert opened(png).mode == "RGB"  # only fewer colours could make it smaller
 
 
-@ENGINES
 @pytest.mark.parametrize(
     ("format_", "loop", "expected"),
     [
@@ -165,7 +156,6 @@ def test_the_loop_count_is_the_same_in_every_format(
     assert tuple(opened(data).info.get("loop") for data in made.thumbnails) == expected
 
 
-@ENGINES
 def test_a_png_below_full_quality_has_a_palette(engine: EngineName) -> None:
     source = saved(Image.linear_gradient("L").convert("RGB").rotate(30), "PNG")
     full, less = process(source, ENGINE=engine, RENDITIONS="a=200x200:png,b=200x200:png:q50").thumbnails
@@ -173,7 +163,6 @@ def test_a_png_below_full_quality_has_a_palette(engine: EngineName) -> None:
     assert len(less) < len(full)
 
 
-@ENGINES
 @needs_thumbhash
 def test_a_setting_adds_a_thumbhash_to_the_metadata(engine: EngineName) -> None:
     from thumbhash import thumb_hash_to_average_rgba

@@ -23,11 +23,6 @@ KINDS = [pytest.param(kind, marks=needs_avif if kind == AVIF else ()) for kind i
 RED = (200, 30, 30)
 
 
-@pytest.fixture(params=list(EngineName))
-def engine(request: pytest.FixtureRequest) -> EngineName:
-    return EngineName(request.param)
-
-
 def source(kind: str, size: tuple[int, int]) -> bytes:
     options: dict[str, Any] = {"speed": 10} if kind == AVIF else {"sizes": [size]} if kind == "ICO" else {}
     return saved(Image.new("RGB", size, RED), kind, **options)

@@ -16,7 +16,6 @@ from tests.support.processing import Processed, process
 from tests.support.tiffs import BLACK_IS_ZERO, RGB, WHITE_IS_ZERO, YCBCR, tiff
 from thumbnailer.model import EngineName, Status
 
-ENGINES = pytest.mark.parametrize("engine", list(EngineName))
 Pixels = np.ndarray[Any, Any]
 COLOURS = np.array([[(255, 0, 0), (40, 200, 90)], [(0, 0, 255), (250, 240, 10)]], np.uint8).repeat(40, 0).repeat(60, 1)
 """Four fields of 60 x 40."""
@@ -55,7 +54,6 @@ def expected(pixels: Pixels, alpha: Pixels | None = None) -> Pixels:
     return whole[20::40, 30::60].astype(int)
 
 
-@ENGINES
 @pytest.mark.parametrize("kind", ["u4", "i1", "i2", "i4", "f2", "f4"])
 @pytest.mark.parametrize(("pixels", "photometric"), [(GREYS, BLACK_IS_ZERO), (COLOURS, RGB)], ids=["grey", "colour"])
 def test_samples_of_every_number_type_are_scaled_to_eight_bits(
@@ -65,14 +63,12 @@ def test_samples_of_every_number_type_are_scaled_to_eight_bits(
     assert np.abs(found - expected(pixels)).max() <= 1
 
 
-@ENGINES
 def test_floats_beyond_0_and_1_are_black_and_white(engine: EngineName) -> None:
     beyond = np.where(GREYS > 100, 7.5, -3).astype("f4")
     found = shown(tiff(beyond, BLACK_IS_ZERO), engine, EngineName.VIPS)
     assert np.abs(found - expected(np.where(GREYS > 100, 255, 0))).max() <= 1
 
 
-@ENGINES
 def test_twelve_bits_of_grey_are_as_bright_as_eight(engine: EngineName) -> None:
     first, second = (GREYS[:, at::2].astype(int) * 16 + 8 for at in (0, 1))
     packed = np.dstack([first >> 4, (first & 15) << 4 | second >> 8, second & 255]).astype(np.uint8).reshape(80, -1)
@@ -80,7 +76,6 @@ def test_twelve_bits_of_grey_are_as_bright_as_eight(engine: EngineName) -> None:
     assert np.abs(shown(data, engine, EngineName.PILLOW) - expected(GREYS)).max() <= 1
 
 
-@ENGINES
 @pytest.mark.parametrize("compression", [1, 8])
 def test_ycbcr_is_converted_to_rgb(compression: int, engine: EngineName) -> None:
     pixels = np.asarray(Image.fromarray(COLOURS).convert("YCbCr"))
@@ -88,7 +83,6 @@ def test_ycbcr_is_converted_to_rgb(compression: int, engine: EngineName) -> None
     assert np.abs(shown(data, engine, EngineName.PILLOW) - expected(COLOURS)).max() <= 3
 
 
-@ENGINES
 @pytest.mark.parametrize("extra", [(0,), (0, 0)])
 def test_unspecified_extra_samples_are_no_alpha(extra: tuple[int, ...], engine: EngineName) -> None:
     data = tiff(np.dstack([COLOURS, *[CLEAR] * len(extra)]), RGB, extra=extra)
@@ -96,7 +90,6 @@ def test_unspecified_extra_samples_are_no_alpha(extra: tuple[int, ...], engine: 
     assert process(data, ENGINE=engine).outcome.outputs[0].format == "jpeg"
 
 
-@ENGINES
 @pytest.mark.parametrize("extra", [(), (2,), (2, 0)])
 def test_an_extra_sample_is_alpha_unless_stated_otherwise(extra: tuple[int, ...], engine: EngineName) -> None:
     data = tiff(np.dstack([COLOURS, *[CLEAR] * max(1, len(extra))]), RGB, extra=extra)
@@ -104,7 +97,6 @@ def test_an_extra_sample_is_alpha_unless_stated_otherwise(extra: tuple[int, ...]
     assert process(data, ENGINE=engine).outcome.outputs[0].format == "png"
 
 
-@ENGINES
 @pytest.mark.parametrize(("pixels", "photometric"), [(GREYS, BLACK_IS_ZERO), (COLOURS, RGB)], ids=["grey", "colour"])
 def test_premultiplied_colours_of_a_tiff_are_divided_by_alpha(
     pixels: Pixels, photometric: int, engine: EngineName
@@ -124,7 +116,6 @@ def pillow_opens(data: bytes) -> bool:
     return True
 
 
-@ENGINES
 def test_inverted_grey_and_planes_of_sixteen_bits_are_right(engine: EngineName) -> None:
     inverted = tiff(65535 - as_numbers(GREYS, "u2"), WHITE_IS_ZERO)
     assert np.abs(shown(inverted, engine, EngineName.VIPS) - expected(GREYS)).max() <= 1
@@ -132,7 +123,6 @@ def test_inverted_grey_and_planes_of_sixteen_bits_are_right(engine: EngineName) 
     assert np.abs(shown(planes, engine, EngineName.VIPS) - expected(COLOURS)).max() <= 1
 
 
-@ENGINES
 def test_tiles_in_an_unsupported_compression_are_not_black(engine: EngineName) -> None:
     data = tiff(COLOURS, RGB, tile=32, compression=34925, compress=lzma.compress)
     made = process(data, ENGINE=engine, RENDITIONS="60x60:png")

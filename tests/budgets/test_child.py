@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.rig.limits import NoLimits, limited
+from tests.support.pictures import SAMPLES
 from tests.tools.peak import plan_for
 from thumbnailer.errors import Rejected
 from thumbnailer.execution.child import BEGUN, Request
@@ -18,16 +19,13 @@ from thumbnailer.model import EngineName
 from thumbnailer.planning.memory import CHILD, MB
 
 pytestmark = pytest.mark.lab
-SAMPLES = Path(__file__).parents[2] / "handler" / "demo" / "samples"
-PICTURES = sorted(path.name for path in SAMPLES.iterdir() if path.suffix != ".md")
 
 
 @pytest.mark.parametrize("bytecode", [True, False], ids=["bytecode", "no-bytecode"])
-@pytest.mark.parametrize("engine", list(EngineName))
-@pytest.mark.parametrize("name", PICTURES)
-def test_a_child_stays_within_its_reserve(name: str, engine: EngineName, bytecode: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("picture", SAMPLES, ids=lambda path: path.name)
+def test_a_child_stays_within_its_reserve(picture: Path, engine: EngineName, bytecode: bool, tmp_path: Path) -> None:
     """The kernel counts the memory of the process and the file pages that it is the first to read."""
-    path = str(SAMPLES / name)
+    path = str(picture)
     try:
         plan = plan_for(path, engine, "128x128")
     except Rejected:
@@ -47,5 +45,5 @@ def test_a_child_stays_within_its_reserve(name: str, engine: EngineName, bytecod
     if peak is None:
         pytest.skip("this kernel does not report the peak")
     assert (done.returncode, done.stdout[:1], done.stderr) == (0, BEGUN, b"")
-    print(f"{name} in {engine}: {peak / MB:.1f} MB, of which the picture takes at most {plan.memory_estimate / MB:.1f}")
+    print(f"{picture.name} in {engine}: {peak / MB:.1f} MB, estimate {plan.memory_estimate / MB:.1f} MB")
     assert peak <= CHILD + plan.memory_estimate

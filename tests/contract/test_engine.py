@@ -10,21 +10,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.pictures import BLUE, GREEN, RED, WHITE, is_near, on_white, opened, quarters, saved
+from tests.support.pictures import (
+    BLUE,
+    GREEN,
+    RED,
+    SAMPLE_FOLDER,
+    SAMPLES,
+    WHITE,
+    is_near,
+    on_white,
+    opened,
+    quarters,
+    saved,
+)
 from tests.support.processing import planned
 from thumbnailer.engine import load_engine, render
 from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, Fit, Format
 
-SAMPLES = Path(__file__).parents[2] / "handler" / "demo" / "samples"
-PICTURES = sorted(path for path in SAMPLES.iterdir() if path.suffix != ".md")
-
 Thumbnail = Callable[..., list[bytes]]
-
-
-@pytest.fixture(params=list(EngineName))
-def engine(request: pytest.FixtureRequest) -> EngineName:
-    return EngineName(request.param)
 
 
 @pytest.fixture
@@ -45,7 +49,7 @@ def thumbnail(engine: EngineName, tmp_path: Path) -> Thumbnail:
     return make
 
 
-@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
 def test_both_engines_make_the_same_thumbnail(path: Path) -> None:
     """Each engine encodes with its own encoder, so a mean difference of 6 of 255 is allowed."""
     data = path.read_bytes()
@@ -89,7 +93,7 @@ def test_a_transparent_edge_has_no_dark_fringe(thumbnail: Thumbnail) -> None:
 
 
 def test_an_embedded_profile_is_converted_and_a_broken_profile_ignored(thumbnail: Thumbnail) -> None:
-    adobe_rgb = SAMPLES / "rocket.jpg"
+    adobe_rgb = SAMPLE_FOLDER / "rocket.jpg"
     converted = opened(thumbnail(adobe_rgb.read_bytes())[0])
     assert "icc_profile" not in converted.info
     broken = saved(quarters(), "JPEG", icc_profile=b"no profile at all", quality=95)
@@ -129,7 +133,7 @@ def test_a_still_format_shows_the_first_frame(thumbnail: Thumbnail) -> None:
 
 @pytest.mark.parametrize("format_", ["jpeg", "png", "webp", "gif", "avif"])
 def test_the_output_has_the_requested_format_and_size(thumbnail: Thumbnail, format_: str) -> None:
-    made = thumbnail((SAMPLES / "rocket.jpg").read_bytes(), f"64x64:cover:{format_}")[0]
+    made = thumbnail((SAMPLE_FOLDER / "rocket.jpg").read_bytes(), f"64x64:cover:{format_}")[0]
     info = probe(made, len(made))
     assert (info.format, info.width, info.height) == (Format(format_), 64, 64)
 
@@ -147,9 +151,9 @@ def test_concurrent_renders_give_the_same_bytes(thumbnail: Thumbnail, engine: En
     def made(path: Path) -> bytes:
         return render(load_engine, str(path), planned(path.read_bytes(), engine)).pictures[0]
 
-    alone = [made(path) for path in PICTURES]
+    alone = [made(path) for path in SAMPLES]
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(made, PICTURES * 3)) == alone * 3
+        assert list(pool.map(made, SAMPLES * 3)) == alone * 3
 
 
 def test_libvips_loaders_not_in_use_are_blocked(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image, ImageCms, features
 
 from tests.support.corpus import rows
+from tests.support.pictures import SAMPLES, saved
 from thumbnailer.errors import NeedMoreBytes, Rejected
 from thumbnailer.formats import probe
 
-SAMPLES: Final = Path(__file__).parents[2] / "handler" / "demo" / "samples"
 LARGEST: Final = 1 << 20
 """Larger files cover nothing more and take a second each."""
 TINY: Final = (33, 21)
@@ -63,7 +63,7 @@ def made() -> list[Source]:
 
 
 def _samples() -> Iterator[tuple[str, bytes]]:
-    for path in sorted(path for path in SAMPLES.iterdir() if path.suffix != ".md"):
+    for path in SAMPLES:
         yield path.name, path.read_bytes()
 
 
@@ -196,9 +196,7 @@ def _tiffs() -> Iterator[tuple[str, bytes]]:
 
 
 def _saved(name: str, mode: str, **options: Any) -> tuple[str, bytes]:
-    out = BytesIO()
-    _pixels(mode).save(out, Path(name).suffix[1:].upper(), **options)
-    return f"made/{name}", out.getvalue()
+    return f"made/{name}", saved(_pixels(mode), Path(name).suffix[1:].upper(), **options)
 
 
 def _pixels(mode: str, turn: int = 0) -> Image.Image:

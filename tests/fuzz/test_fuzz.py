@@ -22,10 +22,10 @@ from tests.fuzz.run import verdicts
 from tests.fuzz.sources import KINDS, by_kind, sources, whole
 from tests.fuzz.verdict import Problem, Verdict
 from tests.fuzz.worker import ENGINES, RENDITIONS, settings_of
+from tests.support.pictures import SAMPLE_FOLDER, saved
 from tests.support.processing import process
 from thumbnailer.model import EventKind, Format, ObjectEvent, Outcome, Output, Status
 
-SAMPLES = Path(__file__).parents[2] / "handler" / "demo" / "samples"
 EVENT = ObjectEvent(EventKind.CREATED, "photos", "x")
 
 
@@ -125,9 +125,7 @@ def test_a_thumbnail_unlike_its_plan_is_a_problem(samples: dict[str, bytes]) -> 
 
 def again(data: bytes, **options: object) -> bytes:
     """The same JPEG with more metadata."""
-    out = BytesIO()
-    Image.open(BytesIO(data)).save(out, "JPEG", **options)
-    return out.getvalue()
+    return saved(Image.open(BytesIO(data)), "JPEG", **options)
 
 
 def test_objects_other_than_thumbnails_or_a_note_are_a_problem() -> None:
@@ -178,7 +176,7 @@ def test_splitting_a_joined_broken_file_gives_the_same_parts() -> None:
 
 
 def test_a_changed_png_chunk_gets_a_new_checksum() -> None:
-    parts = split("png", (SAMPLES / "chelsea.png").read_bytes())
+    parts = split("png", (SAMPLE_FOLDER / "chelsea.png").read_bytes())
     at = next(number for number, part in enumerate(parts) if part.name == b"IHDR")
     parts[at] = replace(parts[at], body=struct.pack(">I", 7) + parts[at].body[4:])
     data = join("png", parts)

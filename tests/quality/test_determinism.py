@@ -19,7 +19,6 @@ from thumbnailer.renditions import OUTPUT_FORMATS
 @needs_corpus
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("engine", EngineName)
 def test_a_picture_gives_the_same_bytes_in_any_order_and_concurrency(engine: EngineName) -> None:
     """Each picture in its automatic format and in one other format."""
     formats = itertools.cycle(format_ for format_ in OUTPUT_FORMATS if format_ in installed_engines()[engine].writes)

@@ -77,7 +77,6 @@ def test_shrink_on_load_of_odd_sides_shifts_nothing(make: Make, size: tuple[int,
 # --- colours ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", EngineName)
 @pytest.mark.parametrize("colour", [(100, 150, 200, 255), (9, 250, 3, 255), (1, 1, 1, 255)])
 def test_an_alpha_channel_does_not_change_opaque_colours(
     make: Make, engine: EngineName, colour: tuple[int, ...]
@@ -86,7 +85,6 @@ def test_an_alpha_channel_does_not_change_opaque_colours(
     assert np.unique(shown(made).reshape(-1, 3), axis=0).tolist() == [list(colour[:3])]
 
 
-@pytest.mark.parametrize("engine", EngineName)
 def test_a_thumbnail_of_16_bits_has_8_bits(make: Make, engine: EngineName) -> None:
     with Image.open(SAMPLES / "rocket.jpg") as image:
         profile = image.info["icc_profile"]
@@ -116,7 +114,6 @@ def test_both_engines_convert_inks_alike(make: Make) -> None:
 # --- encoders -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", EngineName)
 @pytest.mark.parametrize(("quality", "sampling"), [(FULL_CHROMA - 1, (2, 2)), (FULL_CHROMA, (1, 1))])
 def test_a_jpeg_of_quality_90_has_full_chroma(
     make: Make, engine: EngineName, quality: int, sampling: tuple[int, int]
@@ -159,7 +156,6 @@ def test_both_engines_cut_soft_edges_of_a_gif_alike(make: Make) -> None:
     assert score(shown(vips), shown(pillow)).within(ssim=0.96)
 
 
-@pytest.mark.parametrize("engine", EngineName)
 def test_an_animation_with_little_motion_is_small(make: Make, engine: EngineName) -> None:
     noise = Image.fromarray(np.random.default_rng(3).integers(0, 256, (96, 96, 3), dtype=np.uint8)).quantize(64)
     frames = [noise.convert("RGB") for _ in range(12)]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import struct
-import zlib
 from typing import Any
 
 import pytest
 from PIL import Image, features
 
 from tests.bombs import heif as heif_bombs
-from tests.support import jpeg_xl
+from tests.bombs.heif import box
+from tests.bombs.jpeg import segment
+from tests.bombs.png import chunk
+from tests.support import jpeg_xl, pictures
 from thumbnailer.formats import probe
 from thumbnailer.model import ImageInfo
 
@@ -23,16 +24,14 @@ needs_jp2 = pytest.mark.skipif(not features.check("jpg_2000"), reason="this Pill
 
 
 def saved(kind: str, mode: str = "RGB", size: tuple[int, int] = (40, 30), **options: Any) -> bytes:
-    file = io.BytesIO()
-    Image.new(mode, size, **({"color": options.pop("color")} if "color" in options else {})).save(file, kind, **options)
-    return file.getvalue()
+    """A picture of one colour encoded by Pillow."""
+    colour = {"color": options.pop("color")} if "color" in options else {}
+    return pictures.saved(Image.new(mode, size, **colour), kind, **options)
 
 
 def animated(kind: str, frames: int, **options: Any) -> bytes:
-    pictures = [Image.new("RGB", (40, 30), (80 * index, 0, 0)) for index in range(frames)]
-    file = io.BytesIO()
-    pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], **options)
-    return file.getvalue()
+    first, *rest = [Image.new("RGB", (40, 30), (80 * index, 0, 0)) for index in range(frames)]
+    return pictures.saved(first, kind, save_all=True, append_images=rest, **options)
 
 
 def whole(data: bytes) -> ImageInfo:
@@ -47,16 +46,8 @@ def exif(orientation: int) -> bytes:
     return block.tobytes()
 
 
-def chunk(kind: bytes, payload: bytes = b"") -> bytes:
-    return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", zlib.crc32(kind + payload))
-
-
 def png(*chunks: bytes, ihdr: bytes = struct.pack(">IIBBBBB", 40, 30, 8, 2, 0, 0, 0)) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", ihdr) + b"".join(chunks)
-
-
-def segment(marker: int, payload: bytes) -> bytes:
-    return bytes((0xFF, marker)) + struct.pack(">H", len(payload) + 2) + payload
 
 
 def frame(marker: int = 0xC0, precision: int = 8, width: int = 40, height: int = 30) -> bytes:
@@ -65,11 +56,6 @@ def frame(marker: int = 0xC0, precision: int = 8, width: int = 40, height: int =
 
 def jpeg(*segments: bytes) -> bytes:
     return b"\xff\xd8" + b"".join(segments) + b"\xff\xda"
-
-
-def box(kind: bytes, *payload: bytes) -> bytes:
-    content = b"".join(payload)
-    return struct.pack(">I", 8 + len(content)) + kind + content
 
 
 def heif(*, kind: bytes = b"av01", properties: bytes = b"", links: bytes = b"\1\1", brand: bytes = b"mif1") -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ from thumbnailer.engine import load_engine
 from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, Format
 
+SAMPLE_FOLDER = Path(__file__).parents[2] / "handler" / "demo" / "samples"
+SAMPLES = sorted(path for path in SAMPLE_FOLDER.iterdir() if path.suffix != ".md")
+"""The sample pictures of the demo."""
 Colour = tuple[int, int, int]
 RED: Colour = (255, 0, 0)
 GREEN: Colour = (0, 255, 0)

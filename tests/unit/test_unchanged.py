@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from io import BytesIO
 from typing import Any
 
@@ -11,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from tests.bombs.png import chunk
 from tests.support.gifs import Painted, gif, looping
+from tests.support.pictures import saved
 from thumbnailer.engine.unchanged import stripped
 from thumbnailer.model import Format
 
@@ -24,19 +24,13 @@ def picture() -> Image.Image:
 
 
 def encoded(format_: str, **options: Any) -> bytes:
-    out = BytesIO()
-    picture().save(out, format_, **options)
-    return out.getvalue()
+    return saved(picture(), format_, **options)
 
 
 def exif() -> bytes:
     tags = Image.Exif()
     tags[ExifTags.Base.ImageDescription] = SECRET.decode()
     return tags.tobytes()
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def with_chunk(kind: bytes, body: bytes) -> bytes:

@@ -11,21 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.bombs.heif import box
+from tests.bombs.jpeg import segment
 from tests.fuzz.heads import probed
-from tests.support.headers import (
-    CPU_BOUND,
-    HEAD,
-    TIFF_START,
-    animated,
-    bits,
-    box,
-    exif,
-    frame,
-    heif,
-    jpeg,
-    saved,
-    segment,
-)
+from tests.support.headers import CPU_BOUND, HEAD, TIFF_START, animated, bits, exif, frame, heif, jpeg, saved
 
 
 def seeds() -> list[bytes]:

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from tests.bombs import heif as heif_bombs
+from tests.bombs.heif import box
 from tests.support import facts
-from tests.support.headers import ALPHA, HVC1, animated, box, clap, heif, needs_avif, saved, sized, whole
+from tests.support.headers import ALPHA, HVC1, animated, clap, heif, needs_avif, saved, sized, whole
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats import probe
 from thumbnailer.formats.exif import build_credit

@@ -7,8 +7,9 @@ import io
 import pytest
 from PIL import Image
 
+from tests.bombs.jpeg import segment
 from tests.support import facts
-from tests.support.headers import HEAD, exif, frame, jpeg, segment, whole
+from tests.support.headers import HEAD, exif, frame, jpeg, whole
 from thumbnailer.errors import Corrupt, NeedMoreBytes
 from thumbnailer.formats import probe
 

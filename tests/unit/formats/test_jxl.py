@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.bombs.heif import box
 from tests.support import facts, jpeg_xl
-from tests.support.headers import bits, box, whole
+from tests.support.headers import bits, whole
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats import probe
 from thumbnailer.formats.colour_space import BT2100_PRIMARIES, LINEAR, P3_PRIMARIES, ColourSpace, Curve, profile_for

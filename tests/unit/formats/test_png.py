@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from tests.support.headers import CPU_BOUND, HEAD, animated, chunk, exif, png, saved, whole
+from tests.bombs.png import chunk
+from tests.support.headers import CPU_BOUND, HEAD, animated, exif, png, saved, whole
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats import probe
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.bombs.heif import box
+from tests.bombs.png import chunk
 from tests.support.headers import (
     HEAD,
     TIFF_SIZE,
     TIFF_START,
-    box,
-    chunk,
     exif,
     frame,
     heif,
