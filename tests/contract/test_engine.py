@@ -20,7 +20,6 @@ from tests.support.pictures import (
     is_near,
     on_white,
     opened,
-    quarters,
     saved,
 )
 from tests.support.processing import planned
@@ -58,24 +57,6 @@ def test_both_engines_make_the_same_thumbnail(path: Path) -> None:
     assert np.abs(one - other).mean() < 6
 
 
-@pytest.mark.parametrize("size", [(1001, 631), (640, 427), (1023, 769)])
-def test_shrink_on_load_does_not_shift_the_picture(thumbnail: Thumbnail, size: tuple[int, int]) -> None:
-    """A decoder rounds sides that no power of two divides."""
-    noise = np.random.default_rng(1).integers(0, 256, (size[1] // 9, size[0] // 9, 3), dtype=np.uint8)
-    source = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
-    data = saved(source, "JPEG", quality=95)
-    made = opened(thumbnail(data, "128x128:png")[0]).convert("RGB")
-    reference = opened(data).convert("RGB").resize(made.size, Image.Resampling.LANCZOS)
-    assert np.abs(np.asarray(made).astype(float) - np.asarray(reference).astype(float)).mean() < 2
-
-
-def test_both_engines_convert_cmyk_without_a_profile_alike(tmp_path: Path) -> None:
-    path = tmp_path / "cmyk.jpg"
-    path.write_bytes(saved(quarters().convert("CMYK"), "JPEG", quality=95))
-    made = [render(load_engine, str(path), planned(path.read_bytes(), name)).pictures[0] for name in EngineName]
-    assert np.abs(on_white(made[0]) - on_white(made[1])).mean() < 3
-
-
 def test_png_keeps_alpha_and_jpeg_flattens_it_on_white(thumbnail: Thumbnail) -> None:
     image = Image.new("RGBA", (200, 200), (0, 0, 0, 0))
     image.paste((255, 0, 0, 255), (0, 0, 100, 200))
@@ -90,25 +71,6 @@ def test_a_transparent_edge_has_no_dark_fringe(thumbnail: Thumbnail) -> None:
     image = Image.new("RGBA", (400, 400), (0, 0, 0, 0))
     image.paste((255, 255, 255, 255), (0, 0, 201, 400))
     assert on_white(thumbnail(saved(image, "PNG"), "100x100")[0]).min() >= 250
-
-
-def test_an_embedded_profile_is_converted_and_a_broken_profile_ignored(thumbnail: Thumbnail) -> None:
-    adobe_rgb = SAMPLE_FOLDER / "rocket.jpg"
-    converted = opened(thumbnail(adobe_rgb.read_bytes())[0])
-    assert "icc_profile" not in converted.info
-    broken = saved(quarters(), "JPEG", icc_profile=b"no profile at all", quality=95)
-    assert is_near(opened(thumbnail(broken, "120x120")[0]).convert("RGB").getpixel((20, 20)), RED)
-
-
-def test_only_artist_and_copyright_are_kept_of_the_metadata(thumbnail: Thumbnail) -> None:
-    exif = Image.Exif()
-    exif[0x013B], exif[0x8298], exif[0x010F] = "A. Photographer", "(c) someone", "SecretCamera"
-    exif.get_ifd(0x8825)[1] = "N"
-    source = saved(quarters(), "JPEG", exif=exif, comment=b"secret comment", xmp=b"<x:xmpmeta>secret</x:xmpmeta>")
-    made = thumbnail(source)[0]
-    kept = opened(made).getexif()
-    assert (kept[0x013B], kept[0x8298]) == ("A. Photographer", "(c) someone")
-    assert not any(secret in made for secret in (b"Secret", b"secret", b"xmpmeta"))
 
 
 def test_an_animation_keeps_frames_delays_and_loop(thumbnail: Thumbnail) -> None:
