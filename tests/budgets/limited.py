@@ -1,6 +1,6 @@
-"""Processes a folder of pictures with the real pipeline: `python -m tests.budgets.limited`, under a memory limit.
+"""The real pipeline over a folder of pictures, in a process with a memory limit: `python -m tests.budgets.limited`.
 
-Prints a line of JSON for each outcome: key, status, reason, detail.
+Prints a line of JSON for each outcome: key, status, reason.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Body:
 
 
 class FolderStore:
-    """Reads the files of a folder and discards writes, so the store takes no memory."""
+    """Gives the files of a folder and forgets what it is given: neither counts against the limit."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -78,9 +78,9 @@ def say(outcome: Outcome) -> None:
 
 
 def main(folder: str, memory_mb: str, renditions: str, seeds: str, alone: str = "") -> None:
-    """`seeds` is a comma list: a number shuffles the files and processes them all at once; 0 processes one by one.
+    """`seeds` is a comma list: of each number a shuffled mix, all in flight at once; 0: one by one.
 
-    Any text for `alone` processes each file in a child process.
+    `alone`: each in a child process.
     """
     keys = sorted(path.name for path in Path(folder).iterdir() if path.is_file())
     with asyncio.Runner(loop_factory=new_event_loop) as runner:

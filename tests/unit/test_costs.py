@@ -21,7 +21,7 @@ def test_the_faster_engine_comes_first() -> None:
     assert engines_for(replace(JPEG, format=Format.PNG), 1, TO_JPEG, None, BOTH) == (VIPS, PILLOW)
 
 
-def test_libvips_comes_first_for_a_webp_with_shrink_on_load() -> None:
+def test_libvips_comes_first_for_a_webp_where_shrinking_while_loading_pays() -> None:
     webp = replace(JPEG, format=Format.WEBP)
     assert engines_for(webp, 8, TO_JPEG, None, BOTH) == (VIPS, PILLOW)
     assert engines_for(webp, 4, TO_JPEG, None, BOTH) == PREFERENCE[Format.WEBP]
@@ -29,7 +29,7 @@ def test_libvips_comes_first_for_a_webp_with_shrink_on_load() -> None:
 
 
 @pytest.mark.parametrize("preferred", [None, *EngineName])
-def test_pillow_comes_first_for_files_that_libvips_shows_unlike_browsers(preferred: EngineName | None) -> None:
+def test_pillow_comes_first_for_what_libvips_shows_otherwise_than_browsers(preferred: EngineName | None) -> None:
     assert engines_for(ODD_GIF, 1, TO_JPEG, preferred, BOTH) == (PILLOW, VIPS)
     only_vips = {VIPS: BOTH[VIPS]}
     assert engines_for(ODD_GIF, 1, TO_JPEG, None, only_vips) == (VIPS,)
@@ -65,18 +65,18 @@ def test_an_engine_that_misreads_a_file_is_never_asked() -> None:
 @pytest.mark.parametrize(
     ("reduction", "shrink"), [(0.5, 1), (1, 1), (3.99, 1), (4, 2), (7.99, 2), (8, 4), (15.99, 4), (16, 8), (1000, 8)]
 )
-def test_shrink_on_load_leaves_a_jpeg_at_least_twice_the_thumbnail(reduction: float, shrink: int) -> None:
+def test_a_jpeg_is_shrunk_while_loading_to_no_less_than_twice_the_size_wanted(reduction: float, shrink: int) -> None:
     assert shrink_on_load(JPEG, reduction) == shrink
 
 
-def test_shrink_on_load_is_for_still_webp_only() -> None:
+def test_a_still_webp_is_shrunk_while_loading_and_an_animated_one_is_not() -> None:
     webp = replace(JPEG, format=Format.WEBP)
     assert shrink_on_load(webp, 8) == 4
     assert shrink_on_load(replace(webp, frames=2), 8) == 1
 
 
 @pytest.mark.parametrize("format_", sorted(Format.all() - {Format.JPEG, Format.WEBP}))
-def test_no_other_format_has_shrink_on_load(format_: Format) -> None:
+def test_no_other_format_is_shrunk_while_loading(format_: Format) -> None:
     assert shrink_on_load(replace(JPEG, format=format_), 1000) == 1
 
 
@@ -84,7 +84,7 @@ def test_no_format_is_preferred_in_an_engine_twice() -> None:
     assert all(len(set(engines)) == len(engines) >= 1 for engines in PREFERENCE.values())
 
 
-def test_work_counts_pixels_frames_and_scans() -> None:
+def test_frames_and_scans_beyond_the_ordinary_are_work_and_an_ordinary_picture_is_its_pixels() -> None:
     assert pixels_of_work(JPEG, 1) == JPEG.pixels
     assert pixels_of_work(replace(JPEG, progressive=True, details=JpegDetails(scans=10)), 1) == JPEG.pixels
     assert pixels_of_work(replace(JPEG, progressive=True, details=JpegDetails(scans=100)), 1) == 10 * JPEG.pixels

@@ -1,4 +1,4 @@
-"""Decoder threads that are abandoned and replaced."""
+"""Threads that can be given up: who takes their place, and how many."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_an_error_is_the_futures_and_the_thread_goes_on(one: Decoders[str]) -> N
 
 
 def test_nothing_of_what_failed_is_kept(one: Decoders[str]) -> None:
-    """A failed job may hold a large picture, which must not wait for the garbage collector."""
+    """It may have decoded a large picture; nothing waits for the collector."""
 
     class Large: ...
 

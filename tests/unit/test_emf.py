@@ -1,4 +1,4 @@
-"""Metric lines follow CloudWatch's specification, and the checker finds violations."""
+"""The metric lines by CloudWatch's specification, and that what breaks it is found."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ OUTCOMES = st.builds(
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(OUTCOMES, max_size=130), st.integers(0, 2**45))
-def test_any_outcomes_make_valid_emf_lines(outcomes: list[Outcome], now: int) -> None:
+def test_any_outcomes_make_lines_that_cloudwatch_takes(outcomes: list[Outcome], now: int) -> None:
     for line in emf_lines(outcomes, now, "thumbnails"):
         document = emf.check(json.dumps(line))
         assert document["_aws"]["Timestamp"] == now
 
 
-def test_lines_and_batches_stay_within_the_limits_of_cloudwatch() -> None:
+def test_no_line_is_larger_than_a_log_event_and_no_batch_has_more_metrics_than_a_line_may_declare() -> None:
     long = tuple((stage, 0.123456789012345678) for stage in STAGES)
     outcome = Outcome(ObjectEvent(EventKind.CREATED, "b", "k"), Status.STORED, bytes_in=5 * 10**12, timings=long)
     for line in emf_lines([outcome] * 10_000, 0, "thumbnails"):
@@ -93,7 +93,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_invalid_emf_lines_are_found(wrong: Callable[[dict[str, Any]], object]) -> None:
+def test_what_cloudwatch_would_not_take_is_found(wrong: Callable[[dict[str, Any]], object]) -> None:
     document = valid()
     emf.check(json.dumps(document))
     wrong(document)

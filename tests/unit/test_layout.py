@@ -1,4 +1,4 @@
-"""The imports and the memory of a cold start."""
+"""What a cold start must not pay for."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def imported_alone(module: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("module", ["handler.aws_lambda", *PURE])
-def test_an_import_loads_no_heavy_library(module: str) -> None:
+def test_importing_it_loads_nothing_that_is_not_used_at_every_start(module: str) -> None:
     ended = imported_alone(module)
     assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, "", "")
 
@@ -63,8 +63,8 @@ print(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
 """
 
 
-def test_a_process_with_all_libraries_fits_into_the_reserve_of_the_tier() -> None:
-    """VmHWM in KiB. `ru_maxrss` would include the peak of the parent before the exec."""
+def test_a_process_with_everything_loaded_holds_no_more_than_the_tier_sets_aside_for_it() -> None:
+    """In KiB, of this process alone: `ru_maxrss` would count its parent's, from before the exec."""
     child = subprocess.run([sys.executable, "-c", IDLE], capture_output=True, text=True, timeout=60, check=False)
     assert child.returncode == 0, child.stderr
     assert int(child.stdout) // 1024 <= IDLE_MB

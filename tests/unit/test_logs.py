@@ -50,7 +50,7 @@ def formatted(line: dict[str, Any], message: str = "record", **record: Any) -> s
 
 @pytest.fixture
 def logger() -> Iterator[logging.Logger]:
-    """Our logger, restored after the test."""
+    """Our logger, put back as it was."""
     before = LOGGER.handlers, LOGGER.propagate, LOGGER.level
     yield LOGGER
     LOGGER.handlers, LOGGER.propagate = before[:2]
@@ -63,7 +63,7 @@ def is_one_ascii_line(text: str) -> bool:
 
 @pytest.mark.matrix(1)
 @pytest.mark.parametrize("key", HOSTILE, ids=ascii)
-def test_a_hostile_key_is_logged_as_one_line_of_ascii(key: str) -> None:
+def test_a_hostile_key_stays_one_line_of_ascii_and_comes_back_as_it_was(key: str) -> None:
     text = formatted(record_line(outcome(key, Status.REJECTED, "corrupt"), "r1"))
     assert is_one_ascii_line(text)
     read = json.loads(text)
@@ -73,7 +73,7 @@ def test_a_hostile_key_is_logged_as_one_line_of_ascii(key: str) -> None:
 
 @pytest.mark.matrix(1)
 @given(st.text(st.characters()))
-def test_any_key_is_logged_as_one_line_of_ascii(key: str) -> None:
+def test_any_key_stays_one_line_of_ascii_and_comes_back_as_it_was(key: str) -> None:
     text = formatted(record_line(outcome(key), "r1"))
     assert is_one_ascii_line(text)
     assert json.loads(text)["key"] == key
@@ -81,7 +81,7 @@ def test_any_key_is_logged_as_one_line_of_ascii(key: str) -> None:
 
 @pytest.mark.matrix(1)
 @pytest.mark.parametrize("key", HOSTILE, ids=ascii)
-def test_a_message_or_traceback_with_a_hostile_key_is_one_line(key: str) -> None:
+def test_a_message_or_traceback_with_a_hostile_key_stays_one_line(key: str) -> None:
     try:
         raise ValueError(key)
     except ValueError:
@@ -91,7 +91,7 @@ def test_a_message_or_traceback_with_a_hostile_key_is_one_line(key: str) -> None
     assert "ValueError" in json.loads(text)["traceback"]
 
 
-def test_the_line_of_a_record_has_every_field() -> None:
+def test_a_record_is_logged_with_everything_an_operator_asks_for() -> None:
     assert json.loads(formatted(record_line(outcome(), "r1"))) == {
         "level": "INFO",
         "message": "record",
@@ -118,7 +118,7 @@ def test_a_record_that_was_never_opened_can_be_logged() -> None:
     assert (line["pixels"], line["format"], line["engine"], line["ms"]) == (None, None, None, {})
 
 
-def test_the_line_of_a_batch_counts_its_outcomes() -> None:
+def test_a_batch_is_logged_with_how_its_records_ended() -> None:
     outcomes = [outcome(), outcome(), outcome(status=Status.FAILED)]
     assert batch_line(outcomes, 0.5, "r1") == {"records": 3, "stored": 2, "failed": 1, "ms": 500.0, "request_id": "r1"}
 
@@ -157,7 +157,9 @@ def test_lines_below_the_level_are_not_logged(logger: logging.Logger, capsys: py
     assert capsys.readouterr().out == ""
 
 
-def test_the_root_logger_does_not_repeat_our_lines(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_our_lines_are_not_printed_a_second_time_by_the_root_logger(
+    logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = logging.StreamHandler(sys.stdout)
     logging.getLogger().addHandler(root)
     try:

@@ -34,7 +34,7 @@ def estimate(info: ImageInfo, engine: EngineName, shrink: int = 1, source_bytes:
 
 
 @given(infos, st.sampled_from(EngineName), st.sampled_from([1, 2, 4, 8]), st.integers(1, 4000), st.integers(1, 4000))
-def test_more_work_never_lowers_the_estimate(
+def test_more_work_is_never_estimated_at_less_memory(
     info: ImageInfo, engine: EngineName, shrink: int, width: int, height: int
 ) -> None:
     wanted = Wanted(min(width, info.width), min(height, info.height), Format.JPEG)
@@ -47,11 +47,11 @@ def test_more_work_never_lowers_the_estimate(
 
 
 @pytest.mark.parametrize("engine", EngineName)
-def test_shrink_on_load_lowers_the_estimate_of_a_jpeg(engine: EngineName) -> None:
+def test_a_jpeg_that_is_shrunk_while_loading_needs_less(engine: EngineName) -> None:
     assert estimate(JPEG, engine, shrink=8) < estimate(JPEG, engine, shrink=2) < estimate(JPEG, engine)
 
 
-def test_pillow_has_no_shrink_on_load_for_webp() -> None:
+def test_pillow_is_not_counted_on_to_shrink_a_webp() -> None:
     webp = replace(JPEG, format=Format.WEBP)
     assert estimate(webp, PILLOW, shrink=8) == estimate(webp, PILLOW)
     assert estimate(webp, VIPS, shrink=8) < estimate(webp, VIPS)
@@ -89,8 +89,8 @@ def test_libvips_holds_every_frame_of_an_animation(format_: Format) -> None:
     assert estimate(roll, VIPS, 1, 0, Wanted(128, 128, format_, 50)) >= roll.pixels * 4 * 50
 
 
-def test_bytes_that_a_decoder_holds_are_in_the_estimate() -> None:
-    """Tiles of many rows, single compressed strips, and tags."""
+def test_what_a_file_forces_into_memory_is_in_the_estimate() -> None:
+    """Tiles of many rows, strips that are compressed as one, and tags."""
     tiff = ImageInfo(Format.TIFF, 7000, 7000, channels=3)
     for engine in EngineName:
         assert estimate(replace(tiff, details=TiffDetails(held=100 * MB)), engine) >= estimate(tiff, engine) + 300 * MB
@@ -102,13 +102,13 @@ def test_bytes_that_a_decoder_holds_are_in_the_estimate() -> None:
 
 
 @pytest.mark.parametrize("engine", EngineName)
-def test_the_estimate_includes_the_encoding_of_a_large_thumbnail(engine: EngineName) -> None:
+def test_a_large_thumbnail_is_paid_for_when_it_is_encoded(engine: EngineName) -> None:
     png = ImageInfo(Format.PNG, 4000, 3000)
     small, large = (estimate(png, engine, 1, 0, Wanted(side, side, Format.WEBP)) for side in (128, 3000))
     assert large - small >= 3000 * 3000 * 10
 
 
-def test_the_estimate_of_a_jpeg_xl_includes_its_planes() -> None:
+def test_a_jpeg_xl_takes_what_its_planes_take_to_be_put_together() -> None:
     def coded(samples: int, whole_planes: int, saved_frames: int = 0, bit_depth: int = 8) -> int:
         details = JxlDetails(samples, whole_planes=whole_planes, saved_frames=saved_frames)
         kind = {"has_alpha": samples == 4, "channels": samples, "bit_depth": bit_depth}
@@ -122,12 +122,12 @@ def test_the_estimate_of_a_jpeg_xl_includes_its_planes() -> None:
     assert coded(3, 0, bit_depth=16) == by_groups  # libjxl hands out bytes
 
 
-def test_a_grey_heic_needs_less_than_a_coloured_one() -> None:
+def test_grey_alone_in_a_heic_takes_less_than_colours() -> None:
     heic = ImageInfo(Format.HEIC, 4000, 3000, channels=3, details=Details(1.5))
     assert estimate(replace(heic, details=Details(1)), PILLOW) < estimate(heic, PILLOW) / 2
 
 
-def test_pillow_holds_a_whole_strip() -> None:
+def test_pillow_reads_a_strip_at_once_before_its_rows_are_there() -> None:
     panorama = ImageInfo(Format.TIFF, 40_000, 300, channels=3, details=TiffDetails(3, read_rows=128))
     rows_in_excess = 128 * 3 - 44 * 4
     assert (
@@ -137,7 +137,7 @@ def test_pillow_holds_a_whole_strip() -> None:
 
 
 @pytest.mark.parametrize("engine", EngineName)
-def test_cropped_pixels_are_not_encoded(engine: EngineName) -> None:
+def test_what_is_cropped_away_is_not_encoded(engine: EngineName) -> None:
     png = ImageInfo(Format.PNG, 4000, 3000, channels=3)
     whole = Wanted(3000, 2250, Format.AVIF)
     assert estimate(png, engine, 1, 0, replace(whole, kept=512 * 512)) < estimate(png, engine, 1, 0, whole)

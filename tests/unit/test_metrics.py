@@ -49,7 +49,7 @@ ALL = [
 
 
 def check_emf(line: dict[str, Any]) -> None:
-    """The MUSTs of CloudWatch's "Embedded metric format specification"."""
+    """CloudWatch's "Embedded metric format specification", as far as it says MUST."""
     assert json.loads(json.dumps(line)) == line
     assert set(line["_aws"]) == {"Timestamp", "CloudWatchMetrics"}
     assert type(line["_aws"]["Timestamp"]) is int
@@ -87,14 +87,14 @@ def test_every_value_in_an_emf_line_is_declared_as_a_metric() -> None:
     assert set(declared) == set(line) - {"_aws", DIMENSION} == NAMES
 
 
-def test_metrics_of_two_functions_are_separate() -> None:
-    """One set of dimensions: CloudWatch bills each combination of name and dimensions as a metric."""
+def test_two_functions_of_one_account_do_not_mix() -> None:
+    """And there is one set of dimensions: CloudWatch bills each combination of name and dimensions as a metric."""
     (line,) = emf_lines(ALL, NOW_MS, FUNCTION)
     assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [[DIMENSION]]
     assert line[DIMENSION] == FUNCTION
 
 
-def test_250_records_make_3_lines() -> None:
+def test_250_records_are_3_lines_and_none_is_lost() -> None:
     lines = list(emf_lines([outcome()] * 250, NOW_MS, FUNCTION))
     assert [line["thumbnailer_records_stored"] for line in lines] == [100, 100, 50]
     assert [len(line["thumbnailer_total_seconds"]) for line in lines] == [100, 100, 50]
@@ -118,7 +118,7 @@ def test_units_and_values_are_those_of_the_record() -> None:
     assert (line["thumbnailer_records_stored"], line["thumbnailer_records_failed"]) == (1, 1)
 
 
-def test_an_unread_record_has_no_size_and_no_stages() -> None:
+def test_a_record_of_which_nothing_was_read_has_no_size_and_no_stages() -> None:
     assert list(observations(Outcome(ALL[0].event, Status.SKIPPED))) == [("thumbnailer_records_skipped", 1)]
 
 
@@ -152,7 +152,7 @@ def test_no_label_holds_anything_of_the_input(registry: CollectorRegistry) -> No
     assert {value for name, value in labels if name == "reason"} <= {"", *Reason}
 
 
-def test_keys_and_buckets_add_no_series(registry: CollectorRegistry) -> None:
+def test_more_keys_and_buckets_make_no_more_series(registry: CollectorRegistry) -> None:
     def series(of: CollectorRegistry) -> int:
         return sum(len(family.samples) for family in of.collect())
 

@@ -28,7 +28,7 @@ def outcome(key: str = "a.jpg", etag: str | None = "e1") -> Outcome:
     return Outcome(event, Status.REJECTED, "corrupt", "ends in the middle")
 
 
-def test_the_key_of_a_note_is_prefix_and_key() -> None:
+def test_a_note_lies_under_the_prefix_and_the_key() -> None:
     assert note_key("_failed/", "a//b/../c.jpg") == "_failed/a//b/../c.jpg.json"
 
 
@@ -50,20 +50,20 @@ def test_notes_fit_and_distinct_keys_have_distinct_notes(prefix: str, first: str
     assert (notes[0] == notes[1]) == (first == second)
 
 
-def test_long_keys_that_differ_at_the_end_have_distinct_notes() -> None:
+def test_keys_that_differ_only_behind_the_cut_have_distinct_notes() -> None:
     assert note_key("_failed/", "k" * 1023 + "1") != note_key("_failed/", "k" * 1023 + "2")
 
 
 @pytest.mark.parametrize("long_key", ["k" * 1024, "я" * 512, "a" + "🌺" * 255])
-def test_no_key_overwrites_the_note_of_a_long_key(long_key: str) -> None:
-    """An upload may use the shortened key of another note as its own key."""
+def test_no_key_can_be_chosen_so_that_its_note_overwrites_that_of_a_long_one(long_key: str) -> None:
+    """A stranger may upload under the very text that the cut note has between prefix and suffix."""
     taken = note_key("_failed/", long_key)
     chosen = taken.removeprefix("_failed/").removesuffix(".json")
     assert chosen != long_key
     assert note_key("_failed/", chosen) != taken
 
 
-def test_a_note_names_the_rejected_object_and_the_reason() -> None:
+def test_a_note_says_which_object_was_refused_and_why() -> None:
     assert json.loads(note_body(outcome("ü\n\u2028.jpg"))) == {
         "bucket": "photos",
         "key": "ü\n\u2028.jpg",

@@ -83,7 +83,7 @@ def plan(info: ImageInfo = JPEG, tier: Tier = TIER, source: ObjectHeaders = SOUR
         ("200x50:cover", (400, 400), (200, 200), (200, 50)),
     ],
 )
-def test_a_picture_is_scaled_and_cropped_to_the_rendition(
+def test_a_picture_is_scaled_to_the_wish_and_cropped_where_it_is_to_cover(
     wish: str, source: tuple[int, int], scaled: tuple[int, int], cropped: tuple[int, int]
 ) -> None:
     rendition = parse_rendition(wish)
@@ -94,7 +94,7 @@ def test_a_picture_is_scaled_and_cropped_to_the_rendition(
 @pytest.mark.matrix(19)
 @pytest.mark.parametrize("wish", ["128x128", "128x128:cover", "128x", "x128"])
 @pytest.mark.parametrize("source", [(1, 1), (64, 100), (128, 128)])
-def test_a_picture_smaller_than_the_rendition_is_never_enlarged(wish: str, source: tuple[int, int]) -> None:
+def test_a_picture_smaller_than_the_wish_is_never_enlarged(wish: str, source: tuple[int, int]) -> None:
     rendition = parse_rendition(wish)
     assert scaled_size(rendition, *source) == source
     assert cropped_size(rendition, source) == source
@@ -119,7 +119,7 @@ def test_no_side_vanishes(source: tuple[int, int], wish: str, expected: tuple[in
 
 @pytest.mark.matrix(19)
 @given(sides, sides, wishes | st.none(), wishes)
-def test_inside_keeps_the_aspect_within_rendition_and_source(
+def test_inside_stays_within_wish_and_source_and_keeps_the_aspect(
     width: int, height: int, wish_width: int | None, wish_height: int
 ) -> None:
     rendition = Rendition("r", wish_width, wish_height)
@@ -132,7 +132,7 @@ def test_inside_keeps_the_aspect_within_rendition_and_source(
 
 
 @given(sides, sides, wishes, wishes)
-def test_cover_keeps_the_aspect_and_fills_the_rendition(
+def test_cover_fills_the_wish_as_far_as_the_source_goes_and_keeps_the_aspect(
     width: int, height: int, wish_width: int, wish_height: int
 ) -> None:
     rendition = Rendition("r", wish_width, wish_height, Fit.COVER)
@@ -145,18 +145,18 @@ def test_cover_keeps_the_aspect_and_fills_the_rendition(
 
 
 def assert_aspect_kept(scale: Fraction, source: tuple[int, int], scaled: tuple[int, int]) -> None:
-    """Each side is the exact side, rounded, and at least 1."""
+    """Each side is the exact one, rounded; or 1 where that would be none."""
     for exact, side in ((source[0] * scale, scaled[0]), (source[1] * scale, scaled[1])):
         assert abs(max(Fraction(1), exact) - side) <= Fraction(500_001, 1_000_000)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_rotated_picture_is_measured_upright(orientation: int) -> None:
+def test_a_turned_picture_is_measured_upright(orientation: int) -> None:
     (target,) = plan(replace(JPEG, orientation=orientation), RENDITIONS="128x128").targets
     assert (target.width, target.height) == ((96, 128) if orientation >= 5 else (128, 96))
 
 
-def test_shrink_on_load_follows_the_largest_thumbnail() -> None:
+def test_shrinking_while_loading_follows_the_largest_thumbnail() -> None:
     assert plan(RENDITIONS="128x128").shrink == 8
     assert plan(RENDITIONS="128x128,1000x1000").shrink == 2
     assert plan(RENDITIONS="128x128,4000x").shrink == 1
@@ -164,7 +164,7 @@ def test_shrink_on_load_follows_the_largest_thumbnail() -> None:
 
 
 @given(sides, sides, st.integers(1, 8), wishes, wishes, st.sampled_from(Fit))
-def test_shrink_on_load_leaves_at_least_twice_each_thumbnail(
+def test_what_the_decoder_leaves_is_at_least_twice_each_thumbnail(
     width: int, height: int, orientation: int, wish_width: int, wish_height: int, fit: Fit
 ) -> None:
     info = ImageInfo(Format.JPEG, width, height, orientation)
@@ -182,12 +182,12 @@ def test_shrink_on_load_leaves_at_least_twice_each_thumbnail(
 
 @pytest.mark.parametrize("alpha", [False, True])
 @pytest.mark.parametrize("format_", sorted(Format.all()))
-def test_the_automatic_format_is_shown_by_browsers(format_: Format, alpha: bool) -> None:
+def test_the_automatic_format_is_the_sources_own_or_one_that_browsers_show(format_: Format, alpha: bool) -> None:
     expected = format_ if format_ in OUTPUT_FORMATS else Format.PNG if alpha else Format.JPEG
     assert automatic_format(ImageInfo(format_, 1, 1, has_alpha=alpha)) is expected
 
 
-def test_format_and_quality_of_a_rendition_are_kept() -> None:
+def test_a_wish_for_format_and_quality_is_kept() -> None:
     auto, wished = plan(RENDITIONS="a=128x128,b=128x128:webp:q33").targets
     assert (auto.format, auto.quality) == (Format.JPEG, QUALITY[Format.JPEG])
     assert (wished.format, wished.quality) == (Format.WEBP, 33)
@@ -207,7 +207,7 @@ def test_thumbnails_go_to_the_destination_under_their_keys() -> None:
 
 
 @pytest.mark.matrix(1)
-def test_a_key_too_long_for_its_thumbnails_is_rejected() -> None:
+def test_a_key_that_leaves_no_room_is_refused_for_several_renditions_and_taken_for_one() -> None:
     event = replace(EVENT, key="k" * 1024)
     (target,) = make_plan(event, JPEG, SOURCE, settings(), TIER, INSTALLED).targets
     assert target.key == event.key
@@ -246,34 +246,34 @@ def test_the_settings_headers_are_on_every_thumbnail() -> None:
     assert (given_.sse, given_.kms_key_id) == ("aws:kms", "alias/x")
 
 
-def test_a_source_without_a_version_names_none() -> None:
+def test_without_a_version_none_is_named() -> None:
     assert target_headers(SOURCE, Format.JPEG, settings()).metadata == {SOURCE_ETAG: "e1"}
 
 
-def test_source_metadata_never_replaces_ours() -> None:
+def test_metadata_of_a_stranger_never_replaces_ours() -> None:
     source = headers(metadata={SOURCE_VERSION: "forged", SOURCE_ETAG: "forged"}, version_id="v1")
     assert target_headers(source, Format.JPEG, settings()).metadata == {SOURCE_ETAG: "e1", SOURCE_VERSION: "v1"}
 
 
 @pytest.mark.parametrize("spare", [0, 1, -1])
-def test_user_metadata_is_carried_over_within_the_limit_of_s3(spare: int) -> None:
+def test_the_users_metadata_is_carried_over_up_to_what_s3_takes(spare: int) -> None:
     ours = len(SOURCE_ETAG) + len("e1")
     metadata = {"note": "x" * (MOST_METADATA - ours - len("note") - spare)}
     given_ = target_headers(headers(metadata=metadata), Format.JPEG, settings()).metadata
     assert given_ == ({SOURCE_ETAG: "e1"} if spare < 0 else {**metadata, SOURCE_ETAG: "e1"})
 
 
-# --- rejected before any byte is read -----------------------------------------------------------------------------
+# --- refused before anything is read ------------------------------------------------------------------------------
 
 
-def test_an_ordinary_record_is_accepted() -> None:
+def test_an_ordinary_record_is_not_refused() -> None:
     refuse_event(EVENT, settings())
     refuse_headers(EVENT, SOURCE, settings(), TIER)
 
 
 @pytest.mark.matrix(44)
 @pytest.mark.parametrize("kind", EventKind)
-def test_events_of_other_buckets_are_rejected(kind: EventKind) -> None:
+def test_events_of_a_bucket_that_is_no_source_are_rejected_whatever_they_tell(kind: EventKind) -> None:
     with pytest.raises(BucketNotAllowed, match="THUMBNAILER_SOURCES=other,more-"):
         refuse_event(replace(EVENT, kind=kind), settings(SOURCES="other,more-*"))
     refuse_event(EVENT, settings(SOURCES="other,photos"))
@@ -281,7 +281,7 @@ def test_events_of_other_buckets_are_rejected(kind: EventKind) -> None:
 
 @pytest.mark.matrix(42)
 @pytest.mark.parametrize("kind", EventKind)
-def test_objects_in_a_destination_are_our_own_output(kind: EventKind) -> None:
+def test_what_lies_in_a_destination_is_our_own_output(kind: EventKind) -> None:
     with pytest.raises(OwnOutput):
         refuse_event(replace(EVENT, kind=kind, bucket="photos-resized"), settings())
     with pytest.raises(OwnOutput):
@@ -289,13 +289,13 @@ def test_objects_in_a_destination_are_our_own_output(kind: EventKind) -> None:
 
 
 @pytest.mark.matrix(42)
-def test_objects_with_our_metadata_are_our_own_output() -> None:
+def test_what_carries_our_metadata_is_our_own_output_wherever_it_lies() -> None:
     with pytest.raises(OwnOutput):
         refuse_headers(EVENT, headers(metadata={SOURCE_ETAG: ""}), settings(), TIER)
 
 
 @pytest.mark.matrix(42)
-def test_a_stored_thumbnail_is_recognised_by_its_metadata() -> None:
+def test_a_thumbnail_would_be_known_again_by_what_it_is_stored_with() -> None:
     (target,) = plan().targets
     stored = headers(metadata=target.headers.metadata)
     with pytest.raises(OwnOutput):
@@ -315,12 +315,12 @@ def test_a_stored_thumbnail_is_recognised_by_its_metadata() -> None:
         (replace(EVENT, kind=EventKind.REMOVED), {"EXCLUDE": "a/*"}),
     ],
 )
-def test_excluded_keys_are_filtered(event: ObjectEvent, values: dict[str, str]) -> None:
+def test_what_is_not_wanted_is_filtered(event: ObjectEvent, values: dict[str, str]) -> None:
     with pytest.raises(Filtered):
         refuse_event(event, settings(**values))
 
 
-def test_an_empty_failed_prefix_filters_nothing() -> None:
+def test_without_a_failed_prefix_nothing_lies_under_it() -> None:
     refuse_event(replace(EVENT, key="_failed/a.jpg"), settings(FAILED_PREFIX=""))
 
 
@@ -340,14 +340,14 @@ def test_an_empty_object_is_no_picture() -> None:
 
 @pytest.mark.matrix(5)
 @pytest.mark.parametrize("memory_mb", [128, 1769, 10240])
-def test_an_object_of_5_gb_is_rejected_by_its_headers(memory_mb: int) -> None:
+def test_an_object_of_5_gb_is_refused_from_its_headers_alone(memory_mb: int) -> None:
     with pytest.raises(TooManyBytes):
         refuse_headers(EVENT, headers(size=5 * 10**9), settings(), tier_for(memory_mb))
 
 
 @pytest.mark.parametrize("size", [0, 5 * 10**9, None])
-def test_the_size_in_the_event_is_not_trusted(size: int | None) -> None:
-    """The object may have been replaced since the event."""
+def test_what_the_event_says_of_the_size_is_not_believed(size: int | None) -> None:
+    """The object may be another by now."""
     refuse_event(replace(EVENT, size=size), settings())
 
 
@@ -360,18 +360,18 @@ def test_the_size_in_the_event_is_not_trusted(size: int | None) -> None:
         ImageInfo(Format.JPEG, 6000, 4000, progressive=True, details=JpegDetails(scans=100)),
     ],
 )
-def test_too_much_work_is_rejected_even_with_few_pixels(info: ImageInfo) -> None:
+def test_more_work_than_pixels_are_taken_is_refused_though_the_picture_is_not_large(info: ImageInfo) -> None:
     with pytest.raises(TooManyPixels, match=r"(frames|scans): 100"):
         plan(info)
     assert plan(replace(info, frames=1, details=NO_DETAILS))
     assert plan(info, MAX_PIXELS=str(10**9))
 
 
-def test_an_animation_for_still_outputs_counts_as_a_still() -> None:
+def test_an_animation_of_which_only_the_first_frame_is_wanted_is_a_still() -> None:
     assert plan(ImageInfo(Format.GIF, 2000, 2000, frames=100), RENDITIONS="128x128:jpeg").frames == 1
 
 
-def test_the_largest_allowed_object_is_accepted() -> None:
+def test_exactly_as_many_bytes_as_are_taken_are_taken() -> None:
     for given_ in (settings(), settings(MAX_BYTES="1000")):
         most = most_bytes(given_, TIER)
         refuse_headers(EVENT, headers(size=most), given_, TIER)
@@ -379,29 +379,29 @@ def test_the_largest_allowed_object_is_accepted() -> None:
             refuse_headers(EVENT, headers(size=most + 1), given_, TIER)
 
 
-def test_a_removal_is_no_folder_marker() -> None:
+def test_what_was_removed_is_no_folder_marker() -> None:
     refuse_event(replace(EVENT, key="a/", kind=EventKind.REMOVED, size=0), settings())
 
 
-# --- rejected by the header of the picture ------------------------------------------------------------------------
+# --- refused from the picture's header ----------------------------------------------------------------------------
 
 
 @pytest.mark.matrix(6)
 @pytest.mark.parametrize("memory_mb", [128, 1769, 10240])
 @pytest.mark.parametrize("format_", sorted(PREFERENCE))
-def test_a_picture_of_64250_by_64250_is_rejected(memory_mb: int, format_: Format) -> None:
+def test_a_picture_that_claims_64250_by_64250_is_refused(memory_mb: int, format_: Format) -> None:
     with pytest.raises(TooManyPixels, match="64250x64250"):
         plan(ImageInfo(format_, 64250, 64250), tier_for(memory_mb))
 
 
 @pytest.mark.matrix(6)
-def test_the_most_allowed_pixels_are_accepted() -> None:
+def test_exactly_as_many_pixels_as_are_taken_are_taken() -> None:
     assert plan(ImageInfo(Format.JPEG, 100, 100), MAX_PIXELS="10000").targets
     with pytest.raises(TooManyPixels, match="at most 10000"):
         plan(ImageInfo(Format.JPEG, 100, 101), MAX_PIXELS="10000")
 
 
-def test_too_many_frames_are_rejected_if_frames_are_kept() -> None:
+def test_too_many_frames_are_refused_where_frames_are_kept() -> None:
     with pytest.raises(TooManyFrames, match="at most 5"):
         plan(ImageInfo(Format.GIF, 10, 10, frames=6), MAX_FRAMES="5")
     assert plan(ImageInfo(Format.GIF, 10, 10, frames=5), MAX_FRAMES="5").frames == 5
@@ -439,7 +439,7 @@ def test_a_forced_engine_is_used_for_what_it_reads(name: EngineName, format_: Fo
     assert made.fallback not in (name, None)
 
 
-def test_the_other_engine_reads_formats_that_the_forced_one_cannot() -> None:
+def test_what_the_forced_engine_cannot_read_the_other_does() -> None:
     made = plan(ImageInfo(Format.HEIC, 100, 100), ENGINE="vips")
     assert (made.engine, made.fallback) == (PILLOW, None)
 
@@ -457,21 +457,21 @@ def test_without_an_engine_for_it_a_format_is_unsupported() -> None:
 # --- memory -------------------------------------------------------------------------------------------------------
 
 
-def test_a_small_tier_rejects_a_progressive_jpeg_and_accepts_a_baseline_one() -> None:
+def test_a_progressive_jpeg_is_refused_on_a_small_tier_where_a_sequential_one_is_not() -> None:
     assert plan(JPEG, SMALL).memory_estimate <= SMALL.memory_budget
     with pytest.raises(TooManyPixels, match=r"4000x3000 needs \d+ MB, there are 46"):
         plan(replace(JPEG, progressive=True), SMALL)
     assert plan(replace(JPEG, progressive=True), TIER).engine is PILLOW
 
 
-def test_the_slower_engine_is_chosen_if_only_it_fits() -> None:
+def test_the_slower_engine_is_chosen_where_only_it_has_room() -> None:
     small = plan(JPEG, SMALL, RENDITIONS="1024x")
     assert (small.engine, small.fallback) == (VIPS, None)
     large = plan(JPEG, TIER, RENDITIONS="1024x")
     assert (large.engine, large.fallback) == (PILLOW, VIPS)
 
 
-def test_a_forced_engine_that_does_not_fit_is_replaced() -> None:
+def test_a_forced_engine_without_room_gives_way() -> None:
     assert plan(JPEG, SMALL, RENDITIONS="1024x", ENGINE="pillow").engine is VIPS
 
 
@@ -483,8 +483,8 @@ def test_the_second_try_has_an_estimate_of_its_own() -> None:
     assert (fallback.second_estimate, fallback.salvage) == (0, False)
 
 
-def test_the_engine_that_leaves_room_for_other_workers_is_chosen() -> None:
-    """Only libvips has shrink-on-load for a still WebP."""
+def test_an_engine_that_leaves_no_room_for_the_other_workers_gives_way_to_one_that_does() -> None:
+    """A still WebP is shrunk while loading by libvips alone."""
     webp = replace(JPEG, format=Format.WEBP, details=Details(1.5))
     assert plan(webp, tier_for(3008), RENDITIONS="1024x").engine is PILLOW
     crowded = tier_for(3008).with_changes({"workers": 16})
@@ -500,7 +500,7 @@ def test_the_engine_that_leaves_room_for_other_workers_is_chosen() -> None:
     st.integers(1, 50),
     st.sampled_from([128, 512, 3008]),
 )
-def test_every_plan_fits_into_the_tier(
+def test_whatever_is_planned_fits_into_the_tier(
     format_: Format, width: int, height: int, progressive: bool, frames: int, memory_mb: int
 ) -> None:
     info = ImageInfo(format_, width, height, progressive=progressive, frames=frames)

@@ -48,14 +48,14 @@ def any_rendition(draw: st.DrawFn) -> Rendition:
 
 @st.composite
 def any_template(draw: st.DrawFn) -> str:
-    """Templates of all fields with text between them, and known good templates."""
+    """Templates of every field with text between them, and known good ones often enough to be seen."""
     part = st.sampled_from(
         ["/", ".", "-", "a", "{{", "}}", "jpg", "{key}", "{name}", *(f"{{{field}}}" for field in sorted(KEY_FIELDS))]
     )
     return draw(st.one_of(st.sampled_from(SAFE_FOR_SEVERAL), st.lists(part, min_size=1, max_size=6).map("".join)))
 
 
-# --- renditions ---------------------------------------------------------------------------------------------------
+# --- the wish -----------------------------------------------------------------------------------------------------
 
 
 @given(any_rendition())
@@ -131,14 +131,14 @@ def test_a_rendition_is_read_as_written(text: str, expected: Rendition) -> None:
         "128x128:webp\n:q80",
     ],
 )
-def test_a_bad_rendition_is_a_settings_error(text: str) -> None:
+def test_a_bad_rendition_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"\S"):
         parse_rendition(text)
 
 
 @given(st.text(max_size=30))
 @example("128x128:q¹")
-def test_any_text_is_read_or_a_settings_error(text: str) -> None:
+def test_whatever_is_written_is_read_or_refused(text: str) -> None:
     try:
         rendition = parse_rendition(text)
     except ValueError:
@@ -147,18 +147,18 @@ def test_any_text_is_read_or_a_settings_error(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", ",", " , ,"])
-def test_an_empty_list_is_a_settings_error(text: str) -> None:
+def test_an_empty_list_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="empty"):
         parse_renditions(text)
 
 
 @pytest.mark.parametrize("text", ["128x128,128x128", "a=1x1,b=2x2,a=3x3", "128x128,128x128:webp"])
-def test_a_duplicate_name_is_a_settings_error(text: str) -> None:
+def test_a_name_given_twice_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="twice"):
         parse_renditions(text)
 
 
-def test_a_list_keeps_its_order_and_ignores_blanks() -> None:
+def test_a_list_keeps_its_order_and_forgives_commas_and_blanks() -> None:
     assert [r.name for r in parse_renditions(" b=1x1 ,, a=2x2, ")] == ["b", "a"]
 
 
@@ -166,7 +166,7 @@ def test_a_list_keeps_its_order_and_ignores_blanks() -> None:
 
 
 def other_source(template: str, written: str, rendition: Rendition, format_: Format) -> str | None:
-    """Another source key whose thumbnail is `written`, found by matching the template, or None."""
+    """The key whose thumbnail would be `written` as well, if there is one: the template read backwards."""
     before, after = (target_key(part, "", rendition, format_) for part in template.split("{key}"))
     key = written.removeprefix(before).removesuffix(after)
     return key if key and before + key + after == written else None
@@ -175,7 +175,7 @@ def other_source(template: str, written: str, rendition: Rendition, format_: For
 def collides(
     template: str, renditions: tuple[Rendition, ...], key: str, first: Rendition, formats: tuple[Format, Format]
 ) -> bool:
-    """Whether another source or rendition is written to the key of `first` of `key`."""
+    """Whether another source, or another rendition of this one, gives the key that `first` of `key` has."""
     written = target_key(template, key, first, first.format or formats[0])
     others = [(r, other_source(template, written, r, r.format or formats[1])) for r in renditions]
     return any(other is not None and (other, r.name) != (key, first.name) for r, other in others)
@@ -183,7 +183,7 @@ def collides(
 
 @st.composite
 def likely_to_collide(draw: st.DrawFn) -> tuple[str, tuple[Rendition, ...], str, tuple[Format, Format]]:
-    """Short names with common endings, and a key of the text that templates put around keys."""
+    """Short names that end or begin alike, and a key made of what templates put around keys."""
     names = draw(st.lists(st.text("ab-", min_size=1, max_size=3), min_size=1, max_size=3, unique=True))
     wanted = st.sampled_from([None, Format.JPEG])
     renditions = tuple(Rendition(name, 1, 1, Fit.INSIDE, draw(wanted)) for name in names)
@@ -196,7 +196,7 @@ def likely_to_collide(draw: st.DrawFn) -> tuple[str, tuple[Rendition, ...], str,
 @pytest.mark.matrix(1)
 @settings(max_examples=500)
 @given(likely_to_collide())
-def test_a_safe_template_never_collides(
+def test_with_a_template_said_to_be_safe_no_two_thumbnails_share_a_key(
     case: tuple[str, tuple[Rendition, ...], str, tuple[Format, Format]],
 ) -> None:
     template, renditions, key, formats = case
@@ -211,7 +211,7 @@ def test_a_safe_template_never_collides(
 @pytest.mark.parametrize(
     ("template", "key"), [("{key}-{name}", "x"), ("{name}{key}", "x"), ("{name}-{key}", "m-x"), ("{key}{name}", "x")]
 )
-def test_the_search_finds_collisions_of_an_unsafe_template(template: str, key: str) -> None:
+def test_the_search_above_finds_collisions_where_there_are_some(template: str, key: str) -> None:
     renditions = parse_renditions("s=1x1,s-m=1x1,m=1x1,m-m=1x1,ss=1x1")
     assert any(collides(template, renditions, key, first, (Format.JPEG, Format.JPEG)) for first in renditions)
 
@@ -223,36 +223,36 @@ def test_the_default_template_is_safe(renditions: tuple[Rendition, ...]) -> None
     assert not can_collide(template, renditions)
 
 
-def test_the_default_key_of_one_thumbnail_is_the_key_of_its_source() -> None:
+def test_by_default_the_thumbnail_of_a_picture_lies_under_its_own_key() -> None:
     assert default_key_template(ONE) == "{key}"
     assert target_key("{key}", "a//b/../ü.PNG", ONE[0], Format.JPEG) == "a//b/../ü.PNG"
 
 
-def test_the_default_keys_of_several_thumbnails_are_below_the_key() -> None:
+def test_by_default_several_thumbnails_lie_below_the_key() -> None:
     assert target_key(default_key_template(SEVERAL), "a/b.png", SEVERAL[0], Format.JPEG) == "a/b.png/s.jpg"
 
 
 @pytest.mark.parametrize("template", SAFE_FOR_SEVERAL)
-def test_templates_that_separate_name_and_key_are_safe(template: str) -> None:
+def test_templates_that_part_name_and_key_are_safe(template: str) -> None:
     assert not can_collide(template, SEVERAL)
 
 
 @pytest.mark.parametrize(
     "template", ["{key}-{name}", "{name}{key}", "{dir}/{stem}-{name}.{ext}", "{stem}/{name}", "{key}{key}/{name}"]
 )
-def test_templates_that_can_collide_are_reported(template: str) -> None:
+def test_templates_that_can_collide_are_said_so(template: str) -> None:
     check_key_template(template, SEVERAL)
     assert can_collide(template, SEVERAL)
 
 
 @pytest.mark.parametrize("template", ["thumbnail.jpg", "{name}.{ext}", "{dir}/{name}", "", "{{key}}"])
-def test_a_template_without_the_key_is_a_settings_error(template: str) -> None:
+def test_a_template_under_which_every_source_writes_one_key_is_refused(template: str) -> None:
     with pytest.raises(ValueError, match="every source"):
         check_key_template(template, ONE)
 
 
 @pytest.mark.parametrize("template", ["{key}", "{key}.{ext}", "{dir}/{stem}.{ext}"])
-def test_a_template_without_the_name_is_a_settings_error_for_several_renditions(template: str) -> None:
+def test_a_template_under_which_renditions_overwrite_each_other_is_refused(template: str) -> None:
     check_key_template(template, ONE)
     with pytest.raises(ValueError, match="overwrite each other"):
         check_key_template(template, SEVERAL)
@@ -261,7 +261,7 @@ def test_a_template_without_the_name_is_a_settings_error_for_several_renditions(
 @pytest.mark.parametrize(
     "template", ["{", "}", "{}", "{0}", "{key", "{size}", "{key!r}", "{key:>9}", "{key.real}", "{key[0]}", "{key!}"]
 )
-def test_a_template_with_other_fields_is_a_settings_error(template: str) -> None:
+def test_what_is_no_plain_field_is_refused(template: str) -> None:
     with pytest.raises(ValueError, match=r"\S"):
         template_fields(template)
 
@@ -283,7 +283,7 @@ def test_the_parts_of_a_key_are_found(key: str, expected: str) -> None:
 
 @pytest.mark.matrix(1)
 @pytest.mark.parametrize("key", ["k" * 1024, "я" * 512, "/" * 1024])
-def test_a_key_of_1024_bytes_is_too_long_for_several_renditions(key: str) -> None:
+def test_a_key_of_1024_bytes_fits_as_it_is_for_one_rendition_and_is_too_long_for_several(key: str) -> None:
     assert target_key(default_key_template(ONE), key, ONE[0], Format.JPEG) == key
     with pytest.raises(KeyTooLong):
         target_key(default_key_template(SEVERAL), key, SEVERAL[0], Format.JPEG)
@@ -298,12 +298,14 @@ def test_the_limit_is_counted_in_bytes() -> None:
 
 @given(KEYS, st.sampled_from(OUTPUT_FORMATS), st.sampled_from(SAFE_FOR_SEVERAL), st.sampled_from(SEVERAL))
 @example("k" * 1018, Format.JPEG, "{key}/{name}.{ext}", SEVERAL[0])
-def test_a_removal_deletes_every_written_key(key: str, format_: Format, template: str, rendition: Rendition) -> None:
+def test_what_a_removal_deletes_contains_what_was_written(
+    key: str, format_: Format, template: str, rendition: Rendition
+) -> None:
     written = target_key(template, key, rendition, rendition.format or format_)
     assert written in possible_target_keys(template, key, SEVERAL)
 
 
-def test_a_removal_names_each_valid_key_once() -> None:
+def test_a_removal_names_each_key_once_and_none_that_is_too_long() -> None:
     assert possible_target_keys("{key}", "a.jpg", ONE) == ("a.jpg",)
     assert possible_target_keys("{key}/{name}.{ext}", "k" * 1024, SEVERAL) == ()
     keys = possible_target_keys("{key}/{name}.{ext}", "a", SEVERAL)
