@@ -396,4 +396,5 @@ def test_the_peak_of_memory_is_forgotten_and_found_again(real: Callable[..., Gro
 
 
 def test_this_machine_s_kind_is_named(real: Callable[..., Group]) -> None:
-    assert kind_of_limits() == f"cgroup v{real(64 * MB).version}"
+    version = real(64 * MB).version  # skips without control groups
+    assert kind_of_limits() == f"cgroup v{version}"
