@@ -23,10 +23,11 @@ from tests.crashing import PYTHONPATH, alive, children, eventually, open_pipes, 
 from tests.support.processing import stored_objects
 from thumbnailer.app import App, build, new_event_loop
 from thumbnailer.execution import isolated as alone
+from thumbnailer.machine import Machine
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Status
 from thumbnailer.pipeline import Pipeline
 from thumbnailer.planning.memory import CHILD, MB
-from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.settings import parse_settings
 from thumbnailer.store.base import PutHeaders
 from thumbnailer.store.memory import MemoryStore
 

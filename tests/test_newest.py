@@ -18,11 +18,12 @@ from tests.support.interleaving import Change, Found, Stepped, explore
 from tests.test_pipeline import CountingEngine, pipeline, run, settings
 from thumbnailer.app import build
 from thumbnailer.errors import ObjectMissing, RecordError, StoreDenied
+from thumbnailer.machine import Machine
 from thumbnailer.model import EventKind, ObjectEvent, Status
 from thumbnailer.pipeline import MOST_ROUNDS, Pipeline, Seen
 from thumbnailer.planning.plan import SOURCE_ETAG
 from thumbnailer.planning.tier import tier_for
-from thumbnailer.settings import Machine, Settings, parse_settings
+from thumbnailer.settings import Settings, parse_settings
 from thumbnailer.store.base import ObjectVersion, PutHeaders
 from thumbnailer.store.memory import MemoryStore
 

@@ -16,11 +16,12 @@ import pytest
 from tests.test_pipeline import INSTALLED, CountingEngine, filled, run, until
 from thumbnailer.app import build
 from thumbnailer.errors import NoSpace
+from thumbnailer.machine import Machine
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Status
 from thumbnailer.pipeline import MEMORY_FOR_SOURCES, MemoryBudget, Pipeline
 from thumbnailer.planning.tier import MB, tier_for
 from thumbnailer.scratch import MOST_IN_MEMORY, Scratch
-from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.settings import parse_settings
 from thumbnailer.store.base import PutHeaders
 from thumbnailer.store.memory import MemoryStore
 

@@ -25,7 +25,7 @@ EXTENSIONS: Final = {
 ACCEPTS: Final = (
     "a comma list of [name=]WxH[:fit][:format][:qN][:progressive], e.g. 128x128 or card=512x512:cover:webp:q80; W or H "
     "may be empty, sides are 1 to 16383, fit is inside, cover or smart, format is auto, jpeg, png, webp, avif or gif, "
-    "N is 1 to 100, progressive is for JPEG"
+    "N is 1 to 100, progressive is for JPEG; names must differ"
 )
 KEY_FIELDS: Final = frozenset({"key", "name", "ext", "dir", "stem"})
 FORM: Final = "[name=]WxH[:fit][:format][:qN][:progressive]"

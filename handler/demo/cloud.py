@@ -18,6 +18,8 @@ import aioboto3
 from aiobotocore.config import AioConfig
 from moto.server import ThreadedMotoServer
 
+from thumbnailer.settings import SETTINGS, Section
+
 PHOTOS: Final = "photos"
 RESIZED: Final = "photos-resized"
 QUEUE: Final = "thumbnails"
@@ -27,18 +29,10 @@ MAX_RECEIVE_COUNT: Final = 5
 VISIBILITY_SECONDS: Final = 20
 """Longer than mapping.FUNCTION_SECONDS, so that no message comes back while it is still worked on."""
 
-_USERS_TO_KEEP: Final = (
-    "THUMBNAILER_RENDITIONS",
-    "THUMBNAILER_ENGINE",
-    "THUMBNAILER_TRANSPORT",
-    "THUMBNAILER_MEMORY_MB",
-    "THUMBNAILER_MAX_PIXELS",
-    "THUMBNAILER_MAX_BYTES",
-    "THUMBNAILER_MAX_FRAMES",
-    "THUMBNAILER_WORKERS",
-    "THUMBNAILER_IN_FLIGHT",
+_USERS_TO_KEEP: Final = frozenset(
+    setting.variable for setting in SETTINGS if setting.section in (Section.RENDITIONS, Section.LIMITS)
 )
-"""What may be tried out in the demo; other settings (a destination, globs) would only lead away from its buckets."""
+"""Settings that users can try out in the demo; the others (a destination, globs) would lead away from its buckets."""
 
 
 @dataclass(frozen=True, slots=True)

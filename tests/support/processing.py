@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.engine import installed_engines
+from thumbnailer.machine import Machine
 from thumbnailer.model import EngineName, EventKind, ObjectEvent, Outcome
 from thumbnailer.planning.capabilities import engines_for
-from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.settings import parse_settings
 from thumbnailer.store.base import ObjectHeaders, PutHeaders
 from thumbnailer.store.memory import MemoryStore
 
