@@ -1,9 +1,9 @@
-"""A stand-in for Lambda's event source mapping, run by what the emulator tells of the stack's own mapping.
+"""A stand-in for Lambda's event source mapping, configured by the deployed mapping of the stack.
 
-What AWS runs between queue and function, one batch at a time: it collects messages up to the batch size for as long as
-the batching window lasts, posts the event that AWS would make of them, and deletes what did not come back. Without
-ReportBatchItemFailures in the mapping the answer is ignored, as in AWS: an invocation that ends well deletes its batch.
-`post` is the function, whatever runs it: it answers with JSON, or raises where the invocation fails.
+It delivers one batch at a time: it collects messages up to the batch size or the end of the batching window, posts
+AWS's event, and deletes the messages that did not fail. Without ReportBatchItemFailures it ignores the answer, as AWS
+does.
+`post` is the function: it answers with JSON, or raises InvocationFailed.
 
 AWS's rules: Lambda developer guide, "Handling errors for an SQS event source in Lambda".
 """
@@ -22,12 +22,12 @@ Post = Callable[[dict[str, Any]], Any]
 
 
 class InvocationFailed(Exception):
-    """The function raised, ran out of time or answered with what is not JSON."""
+    """The function raised, ran out of time or gave an answer that is not JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One batch: ids of its messages, what the function answered (None where it failed), and ids that stay queued."""
+    """One batch: ids of its messages, the function's answer (None if it failed), and ids that stay queued."""
 
     ids: tuple[str, ...]
     answer: Any
@@ -36,7 +36,7 @@ class Delivery:
 
 @dataclass(slots=True)
 class QueueMapping:
-    """`configuration` is what `get_event_source_mapping` tells."""
+    """`configuration` is the answer of `get_event_source_mapping`."""
 
     configuration: Mapping[str, Any]
     sqs: Any
@@ -64,7 +64,7 @@ class QueueMapping:
         return str(self.sqs.get_queue_url(QueueName=self.arn.rpartition(":")[2])["QueueUrl"])
 
     def deliver(self) -> Delivery | None:
-        """One batch through the function; None where nothing waits or the mapping is switched off."""
+        """Delivers one batch; None if the queue is empty or the mapping is disabled."""
         messages = self._batch() if self.configuration["State"] == "Enabled" else []
         if not messages:
             return None
@@ -82,20 +82,20 @@ class QueueMapping:
         return Delivery(tuple(ids), answer, tuple(id_ for id_ in ids if id_ in kept))
 
     def deliver_all(self) -> list[Delivery]:
-        """Batches, until nothing waits."""
+        """Delivers batches until the queue is empty."""
         deliveries = []
         while delivery := self.deliver():
             deliveries.append(delivery)
         return deliveries
 
     def let_visibility_end(self) -> None:
-        """What the visibility timeout does after some minutes: messages that were kept can be received again."""
+        """Ends the visibility timeout: kept messages can be received again."""
         for handle in self._hidden:
             self.sqs.change_message_visibility(QueueUrl=self.url, ReceiptHandle=handle, VisibilityTimeout=0)
         self._hidden.clear()
 
     def _batch(self) -> list[dict[str, Any]]:
-        """Up to the batch size; the window begins with the first message. Without a window, one receive's worth."""
+        """Up to the batch size; the window begins with the first message. Without a window, one receive."""
         messages = self._receive(self.batch_size)
         end = time.monotonic() + self.window_seconds
         while messages and len(messages) < self.batch_size and (left := end - time.monotonic()) > 0:
@@ -113,7 +113,7 @@ class QueueMapping:
 
 
 def given_back(answer: Any, ids: Collection[str]) -> set[str]:
-    """The messages that a partial batch response keeps in the queue: all of them where AWS cannot read it."""
+    """The messages that a partial batch response keeps in the queue; all of them if AWS cannot read the response."""
     if not answer:
         return set()
     if not isinstance(answer, Mapping):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, Final
 
@@ -42,7 +42,7 @@ NARROWER: Final = (
 BEYOND_A_PATTERN: Final = (("Renditions", "128x128,128x128"), ("Renditions", "a=1x1,a=2x2"))
 """(parameter, value) that the template accepts and the setting refuses: names given twice."""
 
-VALID: Final = {
+VALID: dict[str, Sequence[str]] = {
     "Renditions": (
         "128x128", "x128", "128x", "16383x1", "card=512x512:cover:webp:q80", "a=1x1,b=2x2, c=3x3",
         "1x1:smart:auto:q100", "64x64:inside:gif", "1x1:q1", "1x1:jpeg:progressive", "1x1:progressive", "9x9:png:q99",
@@ -62,8 +62,9 @@ VALID: Final = {
     "MaxFrames": ("1", "99999", "100000"),
     "Workers": ("1", "99", "199", "249", "256"),
     "InFlight": ("1", "999", "1000"),
-} | {name: one["AllowedValues"] for name, one in DECLARED.items() if name in SETTINGS and "AllowedValues" in one}  # fmt: skip
-INVALID: Final = {
+}  # fmt: skip
+VALID |= {name: one["AllowedValues"] for name, one in DECLARED.items() if name in SETTINGS and "AllowedValues" in one}
+INVALID: dict[str, Sequence[str]] = {
     "Renditions": (
         "", "128", "x", "0x1", "1x0", "16384x1", "1x16384", "100000x1", "x128:cover", "128x:smart",
         "1x1:webp:progressive", "1x1:q0", "1x1:q101", "1x1:bmp",
@@ -90,7 +91,7 @@ INVALID: Final = {
 }  # fmt: skip
 
 
-def pairs(values: Mapping[str, tuple[str, ...]]) -> Iterator[tuple[str, str]]:
+def pairs(values: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
     return ((name, value) for name, some in values.items() for value in some)
 
 
