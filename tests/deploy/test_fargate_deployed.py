@@ -2,8 +2,8 @@
 
 moto makes cluster, service, task definition, roles, log group and network, and starts no task. Of the service it drops
 the capacity providers, of the task its size and roles. It keeps None in a list where a condition leaves an item out,
-and a log group's ARN lacks the `:*`. Resources that moto cannot make from a template (`UNABLE`) are made through AWS's API
-from the same template and parameters.
+and a log group's ARN lacks the `:*`. Resources that moto cannot make from a template (`UNABLE`) are made through AWS's
+API from the same template and parameters.
 """
 
 from __future__ import annotations

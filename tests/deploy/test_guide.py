@@ -125,7 +125,8 @@ def test_the_costs_follow_from_the_prices() -> None:
     rows = cost_rows(section("What it costs"))
     assert [name for name, _, _ in rows] == list(one)
     for name, single, batched in rows:
-        assert (single, batched) == (pytest.approx(one[name], abs=0.0051), pytest.approx(ten[name], abs=0.0051)), name
+        assert single == pytest.approx(one[name], abs=0.0051), name
+        assert batched == pytest.approx(ten[name], abs=0.0051), name
 
 
 def test_the_fixed_costs_are_those_of_the_template_s_resources() -> None:
