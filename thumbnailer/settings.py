@@ -99,7 +99,11 @@ _BUCKET: Final = Text(
     "a bucket name, {bucket} stands for the source's name; {bucket} alone is refused as an endless loop",
     pattern=r"(?!(\{bucket\})?$)[a-z0-9.-]*(\{bucket\})?[a-z0-9.-]*",
 )
-_HEADER: Final = r"[ -~]{1,1024}"
+_HEADER: Final = Text("printable ASCII", pattern=r"[ -~]{1,1024}")
+_KMS_KEY: Final = Text("a KMS key id or ARN", pattern=_HEADER.pattern)
+_RENDITIONS: Final = Text(RENDITIONS_ACCEPTED, convert=parse_renditions)
+_CLIENTS: Final = Words(("auto", "obstore", "aioboto3"))
+_SSE: Final = Words(("AES256", "aws:kms", "aws:kms:dsse"))
 
 
 # --- the settings -------------------------------------------------------------------------------------------------
@@ -161,10 +165,7 @@ class Settings:
         "The account that all buckets must belong to; S3 denies requests to other accounts' buckets.",
     )
     on_delete: Literal["delete", "keep"] = _setting(
-        Section.BUCKETS,
-        "delete",
-        Words(("delete", "keep")),
-        "Whether thumbnails are deleted or kept when their source is deleted.",
+        Section.BUCKETS, "delete", Words(("delete", "keep")), "What to do with thumbnails when their source is deleted."
     )
     failed_prefix: str = _setting(
         Section.BUCKETS,
@@ -174,10 +175,7 @@ class Settings:
         empty_counts=True,
     )
     renditions: tuple[Rendition, ...] = _setting(
-        Section.RENDITIONS,
-        "128x128",
-        Text(RENDITIONS_ACCEPTED, convert=parse_renditions),
-        "The thumbnails to make of each picture; never enlarged.",
+        Section.RENDITIONS, "128x128", _RENDITIONS, "The thumbnails to make of each picture; never enlarged."
     )
     svg: bool = _setting(
         Section.RENDITIONS, "off", _SWITCH, "Accept SVG drawings; they are drawn without network or file access."
@@ -186,29 +184,19 @@ class Settings:
         Section.RENDITIONS,
         "off",
         _SWITCH,
-        "Put a ThumbHash (a placeholder of about 25 bytes, Base64) into the metadata `thumbhash` of each "
-        "thumbnail; needs the package thumbhash.",
+        "Put a ThumbHash (a placeholder of about 25 bytes, Base64) into each thumbnail's metadata `thumbhash`.",
     )
     cache_control: str | None = _setting(
-        Section.HEADERS,
-        None,
-        Text("a header value in printable ASCII", pattern=_HEADER),
-        "Cache-Control of every thumbnail. Unset: the source's own.",
+        Section.HEADERS, None, _HEADER, "Cache-Control of every thumbnail. Unset: the source's own."
     )
     storage_class: str | None = _setting(
         Section.HEADERS, None, Words(STORAGE_CLASSES), "Storage class of every thumbnail. Unset: STANDARD."
     )
     sse: str | None = _setting(
-        Section.HEADERS,
-        None,
-        Words(("AES256", "aws:kms", "aws:kms:dsse")),
-        "Server-side encryption of every thumbnail. Unset: the bucket's own.",
+        Section.HEADERS, None, _SSE, "Server-side encryption of every thumbnail. Unset: the bucket's own."
     )
     kms_key_id: str | None = _setting(
-        Section.HEADERS,
-        None,
-        Text("a KMS key id or ARN", pattern=_HEADER),
-        "The KMS key for thumbnails; needs THUMBNAILER_SSE=aws:kms or aws:kms:dsse.",
+        Section.HEADERS, None, _KMS_KEY, "The KMS key for thumbnails; needs SSE aws:kms or aws:kms:dsse."
     )
     engine: EngineName | None = _setting(  # noqa: RUF009 - it returns a dataclass field
         Section.LIMITS,
@@ -217,17 +205,13 @@ class Settings:
         "The engine to prefer; auto is the faster one for the format. Falls back to the other if decoding fails.",
     )
     transport: Literal["auto", "aioboto3", "obstore"] = _setting(
-        Section.LIMITS,
-        "auto",
-        Words(("auto", "obstore", "aioboto3")),
-        "The S3 client; auto is obstore where it supports the settings and the credentials.",
+        Section.LIMITS, "auto", _CLIENTS, "The S3 client; auto is obstore if it supports settings and credentials."
     )
     memory_mb: int | None = _setting(
         Section.LIMITS,
         None,
         Whole(64, 1_048_576),
-        "Memory that sizes the tier. Unset: Lambda's memory size, else the control group's limit, else the "
-        "machine's memory.",
+        "Memory that sizes the tier. Unset: Lambda's memory size, the control group's limit, or the machine's memory.",
     )
     max_pixels: int | None = _setting(
         Section.LIMITS,
@@ -258,19 +242,13 @@ class Settings:
         Section.WORKER,
         "25",
         Whole(1, 120),
-        "Seconds from SIGTERM to the worker's end; must be less than the platform waits before SIGKILL.",
+        "Seconds from SIGTERM to the end; less than the platform waits for SIGKILL.",
     )
     record_timeout: int = _setting(
-        Section.WORKER,
-        "120",
-        Whole(5, 43_200),
-        "Seconds that one record may take before the worker gives it back to the queue.",
+        Section.WORKER, "120", Whole(5, 43_200), "Seconds that a record may take before it returns to the queue."
     )
     port: int = _setting(
-        Section.WORKER,
-        "8080",
-        Whole(0, 65_535),
-        "The port of /metrics, /healthz and /readyz. 0: a free port, which the worker logs.",
+        Section.WORKER, "8080", Whole(0, 65_535), "The port of /metrics, /healthz and /readyz. 0: any free one, logged."
     )
 
     def destination_bucket(self, bucket: str) -> str:
