@@ -196,7 +196,7 @@ class Settings:
         Section.HEADERS, None, _SSE, "Server-side encryption of every thumbnail. Unset: the bucket's own."
     )
     kms_key_id: str | None = _setting(
-        Section.HEADERS, None, _KMS_KEY, "The KMS key for thumbnails; needs SSE aws:kms or aws:kms:dsse."
+        Section.HEADERS, None, _KMS_KEY, "The KMS key for thumbnails; only with SSE aws:kms or aws:kms:dsse."
     )
     engine: EngineName | None = _setting(  # noqa: RUF009 - it returns a dataclass field
         Section.LIMITS,

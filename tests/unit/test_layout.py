@@ -31,6 +31,7 @@ PURE = (
     "thumbnailer.store.base",
     "thumbnailer.planning.plan",
     "thumbnailer.reporting.notes",
+    "thumbnailer.machine",
     "thumbnailer.settings",
     "thumbnailer.reporting.metrics",
     "thumbnailer.reporting.logs",
