@@ -1,7 +1,7 @@
 """The worker as it drains a queue: images a second, how busy its cores are, how much memory it comes to take.
 
-S3 is rclone's behind the latency proxy; the queue is `bench.rig.sqs`. All three run as their own processes, on the cores
-that the worker does not use, if there are any.
+S3 is rclone's behind the latency proxy; the queue is `bench.rig.sqs`. All three run as their own processes on
+the cores that the worker does not use, if there are any.
 """
 
 from __future__ import annotations
