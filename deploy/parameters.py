@@ -200,12 +200,8 @@ def _parameters(template: Template) -> list[str]:
     return lines
 
 
-def _may_be_unset(setting: Setting) -> bool:
-    return not setting.default and not setting.empty_counts
-
-
 def _conditions(template: Template) -> list[str]:
-    names = [parameter(setting) for setting in template.settings() if _may_be_unset(setting)]
+    names = [parameter(setting) for setting in template.settings() if not setting.default]
     return [f'  Has{name}: !Not [!Equals [!Ref {name}, ""]]' for name in names]
 
 
@@ -216,7 +212,7 @@ def _environment(template: Template) -> list[str]:
         line = template.environment_line
         if setting.field in template.unset:
             value = f"!If [{condition}, {value}, {template.unset[setting.field]}]"
-        elif _may_be_unset(setting):
+        elif not setting.default:  # an empty parameter leaves the variable out
             line = template.optional_line
         lines.append(line.format(name=setting.variable, value=value, condition=condition))
     return lines

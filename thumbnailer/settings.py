@@ -121,23 +121,22 @@ class Section(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row. `default` None means unset. `empty_counts`: empty text is a value of its own, not "unset"."""
+    """One row. `default` None means unset."""
 
     field: str
     section: Section
     default: str | None
     kind: Kind
     meaning: str
-    empty_counts: bool = False
 
     @property
     def variable(self) -> str:
         return PREFIX + self.field.upper()
 
 
-def _setting(section: Section, default: str | None, kind: Kind, meaning: str, *, empty_counts: bool = False) -> Any:
+def _setting(section: Section, default: str | None, kind: Kind, meaning: str) -> Any:
     """A dataclass field that carries its row."""
-    return field(metadata={"row": (section, default, kind, meaning, empty_counts)})
+    return field(metadata={"row": (section, default, kind, meaning)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +171,6 @@ class Settings:
         "_failed/",
         Text("text of at most 256 bytes", most_bytes=256),
         "Prefix in the destination for a JSON note about each rejected object. Empty: no notes.",
-        empty_counts=True,
     )
     renditions: tuple[Rendition, ...] = _setting(
         Section.RENDITIONS, "128x128", _RENDITIONS, "The thumbnails to make of each picture; never enlarged."
