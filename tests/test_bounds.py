@@ -23,9 +23,10 @@ from tests.bombs.heif import AVIF, HEIC
 from tests.support.measured import measured
 from tests.support.pictures import gradient, saved
 from thumbnailer.app import build, new_event_loop
+from thumbnailer.machine import Machine
 from thumbnailer.model import EventKind, ObjectEvent
 from thumbnailer.planning.tier import tier_for
-from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.settings import parse_settings
 from thumbnailer.store.base import ObjectBody, PutHeaders
 from thumbnailer.store.memory import MemoryStore
 

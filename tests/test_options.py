@@ -16,8 +16,9 @@ from tests.support.processing import process
 from thumbnailer import app
 from thumbnailer.errors import SettingsError
 from thumbnailer.formats import probe
+from thumbnailer.machine import Machine
 from thumbnailer.model import EngineName
-from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.settings import parse_settings
 from thumbnailer.store.memory import MemoryStore
 
 needs_thumbhash = pytest.mark.skipif(find_spec("thumbhash") is None, reason="the extra `thumbhash` is not installed")

@@ -20,8 +20,9 @@ import pyvips  # noqa: F401  # preloaded by the fork server
 from PIL import Image
 
 from thumbnailer.app import build, new_event_loop
+from thumbnailer.machine import Machine
 from thumbnailer.model import EventKind, ObjectEvent, Outcome
-from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.settings import parse_settings
 from thumbnailer.store.base import PutHeaders
 from thumbnailer.store.memory import MemoryStore
 

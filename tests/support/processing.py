@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.engine import installed_engines
 from thumbnailer.formats import probe
+from thumbnailer.machine import Machine
 from thumbnailer.model import EngineName, EventKind, ObjectEvent, Outcome
 from thumbnailer.planning.capabilities import engines_for
 from thumbnailer.planning.plan import Plan, make_plan
 from thumbnailer.planning.tier import tier_for
-from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.settings import parse_settings
 from thumbnailer.store.base import ObjectHeaders, PutHeaders
 from thumbnailer.store.memory import MemoryStore
 
