@@ -17,8 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.cells.base import Effort
 from bench.cells.observation import S3Gone
 from bench.cells.runs import Run, Slot, result_of, resumed, write
-from bench.compare import comparing
-from bench.money import advising
+from bench.compare import command as compare_command
+from bench.money import command as advise_command
 from bench.money.advice import Wanted
 from bench.money.prices import Prices, load_prices
 from bench.pages.tables import LEGEND, WIDTH, experiments_of, refusals, tables
@@ -113,7 +113,7 @@ def compare(base: str, new: str, options: Options) -> int:
             raise typer.Exit(STOPPED)
         return result
 
-    return comparing.run(base, new, measure, wide_console())
+    return compare_command.run(base, new, measure, wide_console())
 
 
 def check_scale(options: Options, seconds: float) -> None:
@@ -145,7 +145,7 @@ def advise(images: str, rate: str | None, deadline: str | None, options: Options
         return result
 
     there = float(len(cores().cells))
-    return advising.run(
+    return advise_command.run(
         images, rate, deadline, options.prices, measure, output=advice, cores=there, console=wide_console()
     )
 

@@ -26,7 +26,7 @@ from rich.text import Text
 
 from bench.compare.intervals import Interval, ratio_interval
 from bench.compare.trees import ROOT, ResultFile, Tree, checked_out, tree_of
-from bench.pages.slices import OURS
+from bench.pages.selection import OURS
 from bench.result import METRICS, Cell, CellKey, Machine, Result, read_result
 from thumbnailer.errors import ThumbnailerError
 

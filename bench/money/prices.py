@@ -1,4 +1,4 @@
-"""What AWS charges: one file with date and source of each price (prices.toml), and a user's own over it."""
+"""AWS prices: the shipped prices.toml, each with date and source, and a user's own file over it."""
 
 from __future__ import annotations
 
@@ -6,48 +6,26 @@ import datetime
 import difflib
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from bench.result import Result
 from thumbnailer.errors import ThumbnailerError
 
 SHIPPED: Final = Path(__file__).with_name("prices.toml")
-UNITS: Final[Mapping[str, str]] = {
-    "lambda_x86_gb_second": "GB-second",
-    "lambda_arm64_gb_second": "GB-second",
-    "lambda_request": "request",
-    "fargate_x86_vcpu_hour": "vCPU-hour",
-    "fargate_x86_gb_hour": "GB-hour",
-    "fargate_arm64_vcpu_hour": "vCPU-hour",
-    "fargate_arm64_gb_hour": "GB-hour",
-    "spot_x86_vcpu_hour": "vCPU-hour",
-    "spot_x86_gb_hour": "GB-hour",
-    "spot_arm64_vcpu_hour": "vCPU-hour",
-    "spot_arm64_gb_hour": "GB-hour",
-    "sqs_request": "request",
-    "s3_get": "request",
-    "s3_head": "request",
-    "s3_put": "request",
-    "log_gb": "GB",
-    "nat_hour": "hour",
-    "nat_gb": "GB",
-    "public_ipv4_hour": "hour",
-    "endpoint_hour": "hour",
-}
-"""Every price there has to be, and what it is for."""
-FIELDS: Final = frozenset({"usd", "per", "unit", "date", "source"})
+FIELDS: Final = ("usd", "per", "unit", "date", "source")
 Architecture = Literal["x86", "arm64"]
 
 
 class PricesError(ThumbnailerError):
-    """The prices cannot be read, or are not all there. The message has every mistake."""
+    """The user's file of prices is not valid. The message lists every mistake."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD for one unit, and where it comes from."""
+    """USD for one unit."""
 
     usd: float
     unit: str
@@ -57,44 +35,47 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """All prices of a region, complete."""
+    """All prices of a region."""
 
     region: str
     items: Mapping[str, Price]
 
     def __getitem__(self, name: str) -> float:
-        """USD for one unit."""
+        """Return USD for one unit."""
         return self.items[name].usd
 
     def gb_second(self, architecture: Architecture) -> float:
         return self[f"lambda_{architecture}_gb_second"]
 
     def task_hour(self, vcpus: float, memory_gb: float, architecture: Architecture, spot: bool) -> float:
-        """USD of a Fargate task for an hour, its network apart."""
+        """Return USD for an hour of a Fargate task, without its network."""
         kind = f"{'spot' if spot else 'fargate'}_{architecture}"
         return vcpus * self[f"{kind}_vcpu_hour"] + memory_gb * self[f"{kind}_gb_hour"]
 
 
 def load_prices(own: Path | None = None) -> Prices:
-    """The shipped prices, with a user's own over them. Raises PricesError."""
-    shipped = _read(SHIPPED)
-    if missing := sorted(set(UNITS) - set(shipped)):
-        raise PricesError(f"{SHIPPED}: no price for {', '.join(missing)}")
-    over = _read(own) if own else {}
-    tables = shipped | over
-    region = tables.pop("region", None)
+    """Return the shipped prices, overridden by those in `own`. Raises PricesError."""
+    shipped, given = _read(SHIPPED), _read(own) if own else {}
+    region = given.pop("region", shipped["region"])
+    del shipped["region"]
+    mistakes = [f"{own}: {name}: {text}" for name, table in given.items() for text in _mistakes(name, table, shipped)]
     if not isinstance(region, str) or not region:
-        raise PricesError(f'{own or SHIPPED}: region: expected a name such as "us-east-1"')
-    mistakes: list[str] = []
-    items = {}
-    for name, table in tables.items():
-        try:
-            items[name] = _price(name, table)
-        except PricesError as error:
-            mistakes.append(f"{own if name in over else SHIPPED}: {error}")
+        mistakes.append(f'{own}: region: expected a name such as "us-east-1"')
     if mistakes:
         raise PricesError("\n".join(mistakes))
-    return Prices(region, items)
+    return Prices(region, {name: _price(table) for name, table in (shipped | given).items()})
+
+
+def prices_of(result: Result) -> Prices:
+    """Return the prices that the result was calculated with. Equal and missing ones keep the shipped date and source."""
+    shipped = load_prices()
+    day = datetime.date.fromisoformat(result.made[:10])
+    own = {
+        name: Price(usd, shipped.items[name].unit, day, "the results")
+        for name, usd in result.prices.items()
+        if name in shipped.items and not math.isclose(usd, shipped[name])
+    }
+    return Prices(result.region, {**shipped.items, **own})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -106,36 +87,39 @@ def _read(path: Path) -> dict[str, Any]:
         raise PricesError(f"{path}: is not TOML: {error}") from error
 
 
-def _price(name: str, table: object) -> Price:
-    if name not in UNITS:
-        near = difflib.get_close_matches(name, UNITS, 1)
-        raise PricesError(f"{name}: no such price" + (f"; did you mean {near[0]}?" if near else ""))
-    if not isinstance(table, Mapping):
-        raise PricesError(f"{name}: expected a table with {', '.join(sorted(FIELDS))}")
-    if unknown := sorted(set(table) - FIELDS):
-        raise PricesError(f"{name}: unknown field {', '.join(unknown)}")
-    if table.get("unit") != UNITS[name]:
-        raise PricesError(f'{name}: unit: expected "{UNITS[name]}", found {table.get("unit")!r}')
-    usd, per = _number(name, "usd", table.get("usd")), _number(name, "per", table.get("per", 1))
-    if per == 0:
-        raise PricesError(f"{name}: per: is 0")
-    return Price(usd / per, UNITS[name], _date(name, table.get("date")), _source(name, table.get("source")))
+def _price(table: Mapping[str, Any]) -> Price:
+    usd = float(table["usd"]) / table.get("per", 1)
+    return Price(usd, table["unit"], datetime.date.fromisoformat(str(table["date"])), table["source"])
 
 
-def _number(name: str, field: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise PricesError(f"{name}: {field}: expected a number from 0, found {value!r}")
-    return float(value)
+def _mistakes(name: str, table: object, shipped: Mapping[str, Any]) -> Iterator[str]:
+    if name not in shipped:
+        near = difflib.get_close_matches(name, shipped, 1)
+        yield "no such price" + (f"; did you mean {near[0]}?" if near else "")
+    elif not isinstance(table, Mapping):
+        yield f"expected a table with {', '.join(FIELDS)}"
+    else:
+        unit = shipped[name]["unit"]
+        yield from (f"unknown field {field}" for field in sorted(set(table) - set(FIELDS)))
+        if not _is_number(table.get("usd")):
+            yield f"usd: expected a number from 0, found {table.get('usd')!r}"
+        if not _is_number(table.get("per", 1)) or table.get("per") == 0:
+            yield f"per: expected a number above 0, found {table['per']!r}"
+        if table.get("unit") != unit:
+            yield f'unit: expected "{unit}", found {table.get("unit")!r}'
+        if not _is_date(table.get("date")):
+            yield f"date: expected a day such as 2026-09-19, found {table.get('date')!r}"
+        if not str(table.get("source", "")).strip():
+            yield "source: expected the place where the price was found"
 
 
-def _date(name: str, value: object) -> datetime.date:
+def _is_number(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value) and value >= 0  # type: ignore[arg-type,operator]
+
+
+def _is_date(value: object) -> bool:
     try:
-        return datetime.date.fromisoformat(str(value))
+        return bool(datetime.date.fromisoformat(str(value)))
     except ValueError:
-        raise PricesError(f"{name}: date: expected a day such as 2026-09-19, found {value!r}") from None
-
-
-def _source(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise PricesError(f"{name}: source: expected where the price was found")
-    return value
+        return False

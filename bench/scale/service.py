@@ -14,7 +14,7 @@ from typing import Final
 from bench.money.costing import MB_PER_GB, MOST_MESSAGES_A_REQUEST, cell_requests
 from bench.money.invocation_model import FEWEST, Point, fit
 from bench.money.prices import Architecture
-from bench.pages.slices import OURS, ours_alike, usual, who
+from bench.pages.selection import OURS, ours_alike, usual, who
 from bench.result import Cell, Result
 from bench.scale.model import INIT_SECONDS, Fleet, Function, Service
 from thumbnailer.errors import ThumbnailerError

@@ -10,23 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.money.costing import (
-    BreakEven,
     Cost,
     LambdaCell,
-    Load,
     Requests,
     Task,
     billed_ms,
-    break_even,
     cell_cost,
     fargate_cost,
-    fargate_month,
     lambda_cost,
-    lambda_month,
-    pictures_per_task,
     sqs_requests,
-    tasks_for,
 )
+from bench.money.months import BreakEven, Load, break_even, fargate_month, lambda_month, pictures_per_task, tasks_for
 from bench.money.prices import load_prices
 from tests.bench.results import lambda_cell, task_cell
 
