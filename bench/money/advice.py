@@ -1,4 +1,4 @@
-"""From measured cells to a recommendation: which cells to measure, which candidate is best, and how sure that is. Pure."""
+"""From measured cells to a recommendation: the cells to measure, the best candidate, the confidence. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from bench.money.candidates import MODEL_LIMIT, MEMORIES, SURE, Candidate, candidates_from, function_candidates
+from bench.money.candidates import MEMORIES, MODEL_LIMIT, SURE, Candidate, candidates_from, function_candidates
 from bench.money.costing import FARGATE_MEMORY_GB, MB_PER_GB, Cost, cell_task
 from bench.money.invocation_model import InvocationModel
 from bench.money.measured import AdviceError, Known, Question, Sample, known_from

@@ -5,18 +5,17 @@ The caller passes the function that measures: it gets the folder with the sample
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import jinja2
+import msgspec
 from rich.console import Console
 
 from bench.money.advice import Advice, Wanted, advise, plan
@@ -92,8 +91,7 @@ def run(
     text = answer(advice, result)
     _print_advice(console, advice, text)
     if output:
-        document = _document(images, found, picked, advice, text)
-        output.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        output.write_bytes(_document(images, found, picked, advice, text))
     return 0 if advice.best else 1
 
 
@@ -187,29 +185,17 @@ def _refusals(advice: Advice) -> Iterator[str]:
         yield f"Not offered ({reason}): {listed}."
 
 
-# --- the file -----------------------------------------------------------------------------------------------------
-
-
-def _document(images: str, found: Survey, picked: Sequence[str], advice: Advice, text: str) -> Any:
-    surveyed = {name: getattr(found, name) for name in ("looked", "listed", "complete", "others")}
-    return _finite(
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "images": images,
-            "survey": {"strata": [asdict(stratum) for stratum in found.strata], **surveyed},
-            "sample": list(picked),
-            "text": text.splitlines(),
-            "advice": asdict(advice),
-            "formulas": {name: FORMULAS[name] for name in PRINTED},
-        }
-    )
-
-
-def _finite(value: Any) -> Any:
-    """Replace infinite numbers, which JSON lacks, by null."""
-    if isinstance(value, Mapping):
-        return {key: _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _document(images: str, found: Survey, picked: Sequence[str], advice: Advice, text: str) -> bytes:
+    """The advice as JSON, where null stands for an infinite number."""
+    survey_ = {name: getattr(found, name) for name in ("strata", "looked", "listed", "complete", "others")}
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "images": images,
+        "survey": survey_,
+        "sample": picked,
+        "text": text.splitlines(),
+        "advice": advice,
+        "formulas": {name: FORMULAS[name] for name in PRINTED},
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"

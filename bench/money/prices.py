@@ -6,16 +6,18 @@ import datetime
 import difflib
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
 
 from bench.result import Result
 from thumbnailer.errors import ThumbnailerError
 
 SHIPPED: Final = Path(__file__).with_name("prices.toml")
-FIELDS: Final = ("usd", "per", "unit", "date", "source")
 Architecture = Literal["x86", "arm64"]
 
 
@@ -53,21 +55,34 @@ class Prices:
         return vcpus * self[f"{kind}_vcpu_hour"] + memory_gb * self[f"{kind}_gb_hour"]
 
 
+class _Table(msgspec.Struct, forbid_unknown_fields=True):
+    """A table of a file of prices: `usd` is for `per` units."""
+
+    usd: Annotated[float, Meta(ge=0)]
+    unit: str
+    date: datetime.date
+    source: Annotated[str, Meta(pattern=r"\S")]
+    per: Annotated[float, Meta(gt=0)] = 1.0
+
+
 def load_prices(own: Path | None = None) -> Prices:
     """Return the shipped prices, overridden by those in `own`. Raises PricesError."""
     shipped, given = _read(SHIPPED), _read(own) if own else {}
-    region = given.pop("region", shipped["region"])
-    del shipped["region"]
-    mistakes = [f"{own}: {name}: {text}" for name, table in given.items() for text in _mistakes(name, table, shipped)]
-    if not isinstance(region, str) or not region:
-        mistakes.append(f'{own}: region: expected a name such as "us-east-1"')
+    region = given.pop("region", shipped.pop("region"))
+    items = {name: _price(name, table, {}) for name, table in shipped.items()}
+    mistakes = [] if isinstance(region, str) else [f'{own}: region: expected a name such as "us-east-1"']
+    for name, table in given.items():
+        try:
+            items[name] = _price(name, table, items)
+        except PricesError as error:
+            mistakes.append(f"{own}: {error}")
     if mistakes:
         raise PricesError("\n".join(mistakes))
-    return Prices(region, {name: _price(table) for name, table in (shipped | given).items()})
+    return Prices(region, items)
 
 
 def prices_of(result: Result) -> Prices:
-    """Return the prices that the result was calculated with. Equal and missing ones keep the shipped date and source."""
+    """Return the result's prices; equal and missing ones keep the date and source of the shipped ones."""
     shipped = load_prices()
     day = datetime.date.fromisoformat(result.made[:10])
     own = {
@@ -87,39 +102,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise PricesError(f"{path}: is not TOML: {error}") from error
 
 
-def _price(table: Mapping[str, Any]) -> Price:
-    usd = float(table["usd"]) / table.get("per", 1)
-    return Price(usd, table["unit"], datetime.date.fromisoformat(str(table["date"])), table["source"])
-
-
-def _mistakes(name: str, table: object, shipped: Mapping[str, Any]) -> Iterator[str]:
-    if name not in shipped:
+def _price(name: str, table: object, shipped: Mapping[str, Price]) -> Price:
+    """Return a price; one of a user's own must be for the shipped unit. Raises PricesError."""
+    if shipped and name not in shipped:
         near = difflib.get_close_matches(name, shipped, 1)
-        yield "no such price" + (f"; did you mean {near[0]}?" if near else "")
-    elif not isinstance(table, Mapping):
-        yield f"expected a table with {', '.join(FIELDS)}"
-    else:
-        unit = shipped[name]["unit"]
-        yield from (f"unknown field {field}" for field in sorted(set(table) - set(FIELDS)))
-        if not _is_number(table.get("usd")):
-            yield f"usd: expected a number from 0, found {table.get('usd')!r}"
-        if not _is_number(table.get("per", 1)) or table.get("per") == 0:
-            yield f"per: expected a number above 0, found {table['per']!r}"
-        if table.get("unit") != unit:
-            yield f'unit: expected "{unit}", found {table.get("unit")!r}'
-        if not _is_date(table.get("date")):
-            yield f"date: expected a day such as 2026-09-19, found {table.get('date')!r}"
-        if not str(table.get("source", "")).strip():
-            yield "source: expected the place where the price was found"
-
-
-def _is_number(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value) and value >= 0  # type: ignore[arg-type,operator]
-
-
-def _is_date(value: object) -> bool:
+        raise PricesError(f"{name}: no such price" + (f"; did you mean {near[0]}?" if near else ""))
     try:
-        return bool(datetime.date.fromisoformat(str(value)))
-    except ValueError:
-        return False
+        found = msgspec.convert(table, _Table)
+    except msgspec.ValidationError as error:
+        raise PricesError(f"{name}: {error}") from error
+    if shipped and found.unit != shipped[name].unit:
+        raise PricesError(f'{name}: expected the unit "{shipped[name].unit}", found "{found.unit}"')
+    return Price(found.usd / found.per, found.unit, found.date, found.source)

@@ -43,7 +43,7 @@ STYLE: Final[dict[Any, Any]] = {
 NAME_GAP: Final = 0.062
 """Distance of names at the right edge, as a share of a single panel's height for each line of text."""
 WORDS_POINTS: Final = 7
-"""Points of a line that the text alternative lists."""
+"""Points of a line over many xs that the text alternative lists."""
 WHITE: Final = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
 
 
@@ -136,7 +136,7 @@ def panel_words(panel: Panel) -> str:
 
 def _points(series: Series, panel: Panel) -> str:
     last = len(series.xs) - 1
-    steps = min(last, WORDS_POINTS - 1) or 1
+    steps = (last if panel.xscale == "memory" else min(last, WORDS_POINTS - 1)) or 1
     chosen = dict.fromkeys(round(last * step / steps) for step in range(steps + 1))
     return ", ".join(f"{number(series.ys[place])} at {_x_text(series.xs[place], panel)}" for place in chosen)
 
