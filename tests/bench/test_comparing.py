@@ -53,7 +53,7 @@ def repetition(wall_ms: float, cpu_ms: float, p50_ms: float) -> Repetition:
         cpu_seconds=cpu_ms,
         billed_ms=1000 * wall_ms,
         peak_rss_bytes=200 * 1024 * 1024,
-        latencies_ms=[p50_ms],
+        latencies_ms=(p50_ms,),
         bytes_in=1,
         bytes_out=1,
         outcomes={"stored": 1000},
@@ -233,7 +233,7 @@ def test_a_build_that_cannot_do_a_cell_is_not_passed_by_the_others() -> None:
     comparison = compare(base, new, paired=True)
     assert comparison.exit_code == 2
     assert "vips" in comparison.uncompared[0]
-    assert "measured in base only" in comparison.uncompared[0]
+    assert "only in base" in comparison.uncompared[0]
     assert compare(base, [exact(2), new[1]], paired=True).exit_code == 1
 
 
@@ -254,9 +254,9 @@ def test_a_time_of_nothing_is_not_compared() -> None:
 def test_without_a_cell_in_common_it_says_what_each_has() -> None:
     comparison = compare([exact(1)], [exact(1, key=replace(KEY, memory_mb=512))], paired=False)
     assert (comparison.verdict, comparison.exit_code) == (Verdict.INCOMPARABLE, 2)
-    assert "base has lambda 1769 MB" in comparison.uncompared[0]
-    assert "new has lambda 512 MB" in comparison.uncompared[0]
-    assert "new has nothing that was measured" in compare([exact(1)], [], paired=True).uncompared[0]
+    assert "base has ours (auto), lambda 1,769 MB" in comparison.uncompared[0]
+    assert "new has ours (auto), lambda 512 MB" in comparison.uncompared[0]
+    assert "new has none" in compare([exact(1)], [], paired=True).uncompared[0]
 
 
 def test_a_cell_that_is_there_twice_is_refused() -> None:
@@ -371,7 +371,7 @@ def test_without_a_baseline_in_both_only_one_machine_is_compared_and_it_says_so(
     base, new = result(exact(1), exact(2, handler="textbook")), result(exact(1.5))
     here = compare_results(base, new)
     assert here.verdict is Verdict.REGRESSION
-    assert "no baseline in both runs" in here.notes[0]
+    assert "without a baseline in both runs" in here.notes[0]
     elsewhere = compare_results(base, result(exact(1.5), cpu="another"))
     assert elsewhere.exit_code == 2
     assert "on made up and on another, without a baseline" in elsewhere.uncompared[0]
@@ -382,7 +382,7 @@ def test_other_pictures_are_not_compared() -> None:
     other = replace(base, picture_sets=(replace(base.picture_sets[0], hash="cd" * 32),))
     comparison = compare_results(base, other)
     assert comparison.exit_code == 2
-    assert "the pictures are others" in comparison.uncompared[0]
+    assert "the pictures differ" in comparison.uncompared[0]
 
 
 def test_files_may_have_cells_and_settings_that_the_other_has_not_and_it_says_so() -> None:
@@ -391,7 +391,7 @@ def test_files_may_have_cells_and_settings_that_the_other_has_not_and_it_says_so
     assert comparison.verdict is Verdict.NO_DIFFERENCE
     said = "\n".join(comparison.notes)
     assert "512 MB" in said
-    assert "measured in base only" in said
+    assert "only in base" in said
     assert "repetitions is 5 in base and not set in new" in said
 
 
@@ -445,7 +445,7 @@ def test_an_argument_is_a_file_a_checkout_or_a_revision(repository: Path) -> Non
 def test_what_is_none_of_these_is_refused(name: str, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (repository.parent / "elsewhere").mkdir()
     monkeypatch.chdir(repository.parent / "elsewhere")
-    with pytest.raises(TreeError, match=r"no revision of the repository|no checkout of this project"):
+    with pytest.raises(TreeError, match=r"not a file of results|not a checkout of this project"):
         tree_of(name, repository)
 
 
@@ -455,7 +455,7 @@ def test_a_folder_of_something_else_is_refused_unless_a_revision_has_its_name(
     monkeypatch.chdir(repository)
     (repository / "docs").mkdir()
     (repository / "old").mkdir()
-    with pytest.raises(TreeError, match="docs: is a folder, and no checkout of this project"):
+    with pytest.raises(TreeError, match="docs: this folder is not a checkout of this project"):
         tree_of("docs", repository)
     assert isinstance(tree_of("old", repository), Revision)
 

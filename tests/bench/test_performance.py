@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from bench.money.formulas import FORMULAS
-from bench.pages.findings import Findings, cells_of, findings_of, scope_of
-from bench.pages.performance import SHOWN, page, run, shown_charts, tidy, write
+from bench.money.prices import prices_of
+from bench.pages.charts import CHARTS, all_charts
+from bench.pages.findings import cells_of, findings_of, scope_of
+from bench.pages.performance import page, run, tidy, write
+from bench.pages.rivals import compare_platforms
 from bench.pages.selection import lines_of
 from bench.pages.tables import experiments_of, markdown_table
 from bench.questions import EXPERIMENTS, Scope
@@ -55,7 +58,7 @@ def test_every_link_leads_to_a_file_and_every_chart_is_shown(document: Path) -> 
     links = [link for link in LINK.findall(document.read_text()) if link != "why.md"]
     assert all((document.parent / link).is_file() for link in links)
     shown = {Path(link).stem for link in links if link.endswith(".png")}
-    assert shown == set(SHOWN) == {path.stem for path in document.with_suffix("").iterdir()}
+    assert shown == set(CHARTS) == {path.stem for path in document.with_suffix("").iterdir()}
     assert "../results/run.json" in links
 
 
@@ -122,7 +125,7 @@ def test_charts_of_an_earlier_file_are_gone(tmp_path: Path) -> None:
     charts = written(tmp_path).with_suffix("")
     (charts / "mine.png").write_bytes(b"not the bench's")
     written(tmp_path, replace(RESULT, cells=tuple(c for c in RESULT.cells if c.key.platform == "lambda")))
-    assert {path.stem for path in charts.iterdir()} == set(SHOWN) - {"month", "busy"} | {"mine"}
+    assert {path.stem for path in charts.iterdir()} == set(CHARTS) - {"month", "busy"} | {"mine"}
 
 
 @pytest.mark.parametrize("scope", [Scope(quick=True), Scope(), Scope(memories=(256, 640)), Scope(latency="published")])
@@ -139,17 +142,17 @@ def test_a_finding_has_the_ratio_of_medians_at_the_same_memory(document: Path) -
     (mine,) = [cell for cell in lines["ours"] if cell.key.memory_mb == 1769]
     (theirs,) = lines["sharp"]
     ratio = (theirs.median("billed_ms_per_image") or 0) / (mine.median("billed_ms_per_image") or 1)
-    (peer,) = [peer for peer in findings_of(RESULT, PRICES).peers if peer.name == "sharp"]
-    assert str(peer.longer) == f"{ratio:.2f}"
+    (longer,) = [longer for name, longer, _ in findings_of(RESULT, PRICES)["peers"] if name == "sharp"]
+    assert str(longer) == f"{ratio:.2f}"
     assert f"An image of `sharp` is billed {ratio:.2f} times as long" in document.read_text()
 
 
 def test_findings_leave_out_cells_that_were_not_measured(tmp_path: Path) -> None:
     without = result_of_all(without="sharp")
-    peers = [peer.name for peer in findings_of(RESULT, PRICES).peers]
-    assert [peer.name for peer in findings_of(without, PRICES).peers] == [name for name in peers if name != "sharp"]
+    peers = [name for name, *_ in findings_of(RESULT, PRICES)["peers"]]
+    assert [name for name, *_ in findings_of(without, PRICES)["peers"]] == [name for name in peers if name != "sharp"]
     assert "An image of `sharp`" not in written(tmp_path, without).read_text()
-    assert findings_of(replace(RESULT, cells=()), PRICES) == Findings()
+    assert findings_of(replace(RESULT, cells=()), PRICES) == {}
 
 
 def test_a_result_without_cells_gives_a_document_without_findings(tmp_path: Path) -> None:
@@ -184,8 +187,17 @@ def test_the_repositorys_document_follows_from_its_results() -> None:
     source = SOURCE.search(text)
     assert source is not None, "docs/performance.md does not say which file it was made from"
     result = read_result(ROOT / source[1])
-    drawn = shown_charts(result)
+    drawn = list(all_charts(result, prices_of(result)))
     again = f"python -m bench performance {source[1]}"
     assert page(result, drawn, f"../{source[1]}", "performance") == text, f"write it again: {again}"
     there = {path.stem for path in DOCUMENT.with_suffix("").glob("*.png")}
     assert there == {chart.name for chart in drawn}, f"write the charts again: {again}"
+
+
+def test_the_fargate_guide_has_the_measured_break_even() -> None:
+    result = read_result(ROOT / "bench" / "results" / "reference.json")
+    found = compare_platforms(result, prices_of(result))
+    assert found is not None
+    guide = (ROOT / "deploy" / "fargate.md").read_text(encoding="utf-8")
+    for rival, words in zip(found.rivals, ("busy for more than", "on Spot\nfor more than"), strict=True):
+        assert f"{words} {100 * rival.even.busy_share:.0f} %" in guide

@@ -181,7 +181,7 @@ def _billed(cell: Cell, times: float) -> Cell:
 
 def _spread(cell: Cell, times: float) -> Cell:
     """A p95 of so many times the p50."""
-    latencies = [10.0] * 18 + [times * 10.0] * 2
+    latencies = (*[10.0] * 18, *[times * 10.0] * 2)
     return replace(cell, repetitions=tuple(replace(one, latencies_ms=latencies) for one in cell.repetitions))
 
 

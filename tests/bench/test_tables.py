@@ -168,14 +168,14 @@ HUGE = Repetition(
     cpu_seconds=590.0,
     billed_ms=600_000.0,
     peak_rss_bytes=10_240 * 1024 * 1024,
-    latencies_ms=[900_000] * 20,
+    latencies_ms=(900_000,) * 20,
     bytes_in=1,
     bytes_out=1,
     outcomes={"stored": 10},
     requests={"get": 1},
     cold_start_ms=10_000,
 )
-TINY = replace(HUGE, wall_seconds=0.001234, cpu_seconds=0.001, billed_ms=1, latencies_ms=[1] * 20, peak_rss_bytes=1)
+TINY = replace(HUGE, wall_seconds=0.001234, cpu_seconds=0.001, billed_ms=1, latencies_ms=(1,) * 20, peak_rss_bytes=1)
 SLOW = tuple(replace(HUGE, wall_seconds=600.0 * factor) for factor in (1, 1.9, 3.1))
 FAST = tuple(replace(TINY, wall_seconds=0.001234 * factor) for factor in (1, 1.9, 3.1))
 USD = {"compute": 14_850.55, "s3": 149.45}
