@@ -187,7 +187,7 @@ def test_what_is_not_seen_comes_with_what_could_have_been_seen() -> None:
         assert row.visible == pytest.approx(max(0.02, row.upper / row.ratio - 1))
         assert row.lower < row.ratio < row.upper
     widest = max(row.visible for row in comparison.judged)
-    assert f"one of less than {widest:.1%} would not have been seen" in sentence(comparison)
+    assert f"a difference below {widest:.1%} would not be visible" in sentence(comparison)
 
 
 def test_few_pairs_are_too_noisy_to_tell_and_one_says_nothing() -> None:

@@ -204,10 +204,10 @@ def test_a_sample_that_is_off_says_by_how_much() -> None:
 
 def test_the_sample_is_a_folder_of_pictures_whatever_the_keys_are(tmp_path: Path) -> None:
     class Odd:
-        def fetch(self, key: str) -> bytes:
+        def read(self, key: str, count: int | None = None) -> bytes:
             return key.encode()
 
-        keys = head = None
+        keys = None
 
     keys = ["a/one.jpg", "b/one.jpg", "c/.hidden.jpg", "d/ü [x]\n.png", "e/" + "x" * 400 + ".jpg", "f/"]
     download(Odd(), keys, tmp_path / "new")  # type: ignore[arg-type]
