@@ -18,7 +18,6 @@ import jinja2
 from matplotlib.axes import Axes
 from rich.console import Console
 
-from bench.cells.runs import named
 from bench.money.costing import (
     BUSY_FORMULA,
     FORMULA,
@@ -173,7 +172,7 @@ def taken(result: Result, prices: Prices) -> Iterator[str]:
     cost = cell_cost(function, prices)
     yield (
         f"Lambda is the cheapest function of those measured with these pictures and this distance to S3, warm: "
-        f"{named(function.key)}; {cost.total:.2f} USD a million pictures, {cost.compute:.2f} of it for compute."
+        f"{function.key.title}; {cost.total:.2f} USD a million pictures, {cost.compute:.2f} of it for compute."
     )
     for rival in found:
         yield (
@@ -458,7 +457,7 @@ def refused_of(result: Result) -> dict[str, list[str]]:
     reasons: dict[str, list[str]] = {}
     for cell in result.cells:
         if cell.refused:
-            reasons.setdefault(" ".join(cell.refused.split()), []).append(named(cell.key))
+            reasons.setdefault(" ".join(cell.refused.split()), []).append(cell.key.title)
     return reasons
 
 

@@ -149,11 +149,10 @@ def beside(result: Result, cell: Cell, handler: str) -> Cell | None:
 
 def refusals(result: Result) -> Iterator[str]:
     """Each reason with the cells that it is of."""
-    from bench.cells.runs import named
 
     reasons: dict[str, list[str]] = {}
     for cell in result.cells:
         if cell.refused:
-            reasons.setdefault(cell.refused, []).append(named(cell.key))
+            reasons.setdefault(cell.refused, []).append(cell.key.title)
     for reason, cells in reasons.items():
         yield f"refused: {reason}: {'; '.join(cells)}"

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from bench.cells.pictures import cache
+from bench.rig.processes import cache
 from thumbnailer.errors import ThumbnailerError
 
 NPM_INSTALL: Final = ("install", "--omit=dev", "--no-audit", "--no-fund", "--no-package-lock")

@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 import pytest
 
+from bench.cells.testbed import visible_cores
 from bench.peers import PEERS
 from bench.questions import EXPERIMENTS, FLOOR, MEMORIES, TEXTBOOK, Scope, ours, peer
 from bench.result import CellKey
 from bench.rig.network import PRESETS
-from bench.rig.testbed import cores_seen
 from thumbnailer.planning.tier import MB_PER_VCPU
 
 FULL, QUICK = Scope(), Scope(quick=True)
@@ -118,7 +118,7 @@ def test_a_function_has_its_share_of_cpu_and_a_task_what_it_is_given() -> None:
     for key in keys("all"):
         if key.platform == "lambda":
             assert key.vcpus == pytest.approx(key.memory_mb / MB_PER_VCPU, abs=1e-4)
-            assert cores_seen(key.memory_mb) >= key.vcpus
+            assert visible_cores(key.memory_mb) >= key.vcpus
     assert ours(FULL).vcpus == 1.0
 
 

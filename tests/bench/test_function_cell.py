@@ -12,15 +12,23 @@ from typing import cast
 
 import pytest
 
-from bench.cells.base import settings_of
-from bench.cells.function import Answered, _LimitAfterInit, events_of, function_of, keys_in, latencies, refuse_others
-from bench.cells.observation import CellFailed
+from bench.cells.base import CellFailed, settings_of
+from bench.cells.function import (
+    Answered,
+    _LimitAfterInit,
+    events_of,
+    function_of,
+    keys_in,
+    latencies,
+    refuse_peer_in_container,
+)
+from bench.cells.pictures import Pictures
+from bench.cells.testbed import Testbed
 from bench.questions import Scope, ours, peer
 from bench.result import CellKey
 from bench.rig.emulator import HANDLER, Emulator, Function
 from bench.rig.enclosures import Box, Containers, ControlGroups, Enclosure
 from bench.rig.limits import NoLimits
-from bench.rig.testbed import Bed, Pictures
 
 KEY = ours(Scope(quick=True), 512)
 IMAGE = Containers("thumbnailer", "podman")
@@ -33,7 +41,7 @@ class HeldBox:
         self.log, self.error = log, error
         self.seen: list[str] = []
 
-    def hold_cpu(self) -> None:
+    def limit_cpu(self) -> None:
         self.seen.append(self.log.read_text())
         if self.error:
             raise self.error
@@ -113,7 +121,7 @@ def test_an_emulator_that_ctrl_c_meets_at_its_start_is_not_left_behind(
 # --- what is measured ---------------------------------------------------------------------------------------------
 
 
-def bed(tmp_path: Path, enclosure: Enclosure, names: tuple[str, ...] = ("a.jpg", "b.jpg")) -> Bed:
+def stub_testbed(tmp_path: Path, enclosure: Enclosure, names: tuple[str, ...] = ("a.jpg", "b.jpg")) -> Testbed:
     def environment(_: str) -> Mapping[str, str]:
         return {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
 
@@ -124,12 +132,14 @@ def bed(tmp_path: Path, enclosure: Enclosure, names: tuple[str, ...] = ("a.jpg",
         s3=SimpleNamespace(folder=tmp_path),
         environment=environment,
     )
-    return cast("Bed", made)
+    return cast("Testbed", made)
 
 
 def test_ours_has_the_settings_of_its_key_and_its_tree(tmp_path: Path) -> None:
     key = CellKey("lambda", 512, 0.2894, "vips", "aioboto3", "photos", 5, in_flight=4)
-    function = function_of(key, bed(tmp_path, ControlGroups("cgroup v2")), tmp_path / "tree", tmp_path / "scratch")
+    function = function_of(
+        key, stub_testbed(tmp_path, ControlGroups("cgroup v2")), tmp_path / "tree", tmp_path / "scratch"
+    )
     assert (function.memory_mb, function.root, function.command[-1]) == (512, tmp_path / "tree", HANDLER)
     assert function.env == {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
@@ -142,25 +152,25 @@ def test_ours_has_the_settings_of_its_key_and_its_tree(tmp_path: Path) -> None:
 
 
 def test_in_a_container_it_is_the_container_s_own_python(tmp_path: Path) -> None:
-    assert function_of(KEY, bed(tmp_path, IMAGE), tmp_path, tmp_path).command[0] == "python"
+    assert function_of(KEY, stub_testbed(tmp_path, IMAGE), tmp_path, tmp_path).command[0] == "python"
 
 
 def test_a_container_holds_ours_alone(tmp_path: Path) -> None:
-    there = bed(tmp_path, IMAGE)
-    refuse_others(KEY, there)
+    there = stub_testbed(tmp_path, IMAGE)
+    refuse_peer_in_container(KEY, there)
     with pytest.raises(CellFailed, match="not in podman, image thumbnailer: only control groups can hold it"):
-        refuse_others(peer("textbook", KEY), there)
-    refuse_others(peer("textbook", KEY), bed(tmp_path, ControlGroups("cgroup v2")))
+        refuse_peer_in_container(peer("textbook", KEY), there)
+    refuse_peer_in_container(peer("textbook", KEY), stub_testbed(tmp_path, ControlGroups("cgroup v2")))
 
 
 def test_a_floor_of_other_pictures_than_jpegs_is_refused(tmp_path: Path) -> None:
-    there = bed(tmp_path, ControlGroups("cgroup v2"), ("a.jpg", "b.png"))
-    with pytest.raises(CellFailed, match=r"reads \.jpeg, \.jpg alone, and there are others among the pictures"):
+    there = stub_testbed(tmp_path, ControlGroups("cgroup v2"), ("a.jpg", "b.png"))
+    with pytest.raises(CellFailed, match=r"reads \.jpeg, \.jpg only, and the pictures have other kinds"):
         function_of(peer("floor", KEY), there, tmp_path, tmp_path)
 
 
 def test_events_are_a_pass_through_the_pictures_in_batches(tmp_path: Path) -> None:
-    events = events_of(KEY, bed(tmp_path, IMAGE))
+    events = events_of(KEY, stub_testbed(tmp_path, IMAGE))
     assert [len(event["Records"]) for event in events] == [5, 5]
     assert sorted(keys_in(events)) == sorted(f"0{copy}/{name}.jpg" for copy in range(5) for name in "ab")
     assert {record["s3"]["bucket"]["name"] for event in events for record in event["Records"]} == {"bench-ours"}

@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 from bench.rig import limits
-from bench.rig.limits import MB, Controller, Group, NoLimits, kind_of_limits, limited
+from bench.rig.limits import MB, Group, NoLimits, kind_of_limits, limited
 
 PARTS: Final = ("memory", "cpu", "cpuacct")
 
@@ -40,14 +40,13 @@ class Kernel:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     state = Kernel()
-    new, write = limits._new, Path.write_text
+    make, write = limits._make, Path.write_text
 
-    def made(path: Path) -> Controller:
-        controller = new(path)
+    def made(path: Path) -> None:
+        make(path)
         for name, text in state.files.items():
             write(path / name, text)
         state.made.append(path)
-        return controller
 
     def written(path: Path, text: str) -> int:
         if (path.name, text) == state.refused:
@@ -55,8 +54,8 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
         state.written.append((path.name, text))
         return write(path, text)
 
-    monkeypatch.setattr(limits, "_new", made)
-    monkeypatch.setattr(limits, "_remove", shutil.rmtree)
+    monkeypatch.setattr(limits, "_make", made)
+    monkeypatch.setattr(limits, "_remove", lambda path: shutil.rmtree(path, ignore_errors=True))
     monkeypatch.setattr(Path, "write_text", written)
     return state
 
@@ -76,19 +75,19 @@ def version_2(root: Path, controllers: str = "cpuset cpu io memory pids") -> Pat
     return root
 
 
-def laid(path: Path, files: dict[str, str]) -> Controller:
+def laid(path: Path, files: dict[str, str]) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (path / name).write_bytes(text.encode())
-    return Controller(path)
+    return path
 
 
 def test_version_1_is_three_groups_that_are_gone_afterwards(tmp_path: Path, kernel: Kernel) -> None:
     root = version_1(tmp_path)
     with limited(64 * MB, 0.5, root=root) as group:
         assert group.version == 1
-        assert [place.parent.name for place in group.places] == list(PARTS)
-        assert all(place.is_dir() for place in group.places)
+        assert [place.parent.name for place in group.folders] == list(PARTS)
+        assert all(place.is_dir() for place in group.folders)
     assert len(kernel.made) == 3
     assert not any(place.exists() for place in kernel.made)
     assert kind_of_limits(root) == "cgroup v1"
@@ -102,11 +101,8 @@ def test_version_1_writes_quota_and_period_in_an_order_that_is_never_refused(tmp
             ("cpu.cfs_period_us", "20000"),
             ("cpu.cfs_quota_us", "10000"),
         ]
-        assert (group.memory.path / "memory.limit_in_bytes").exists()
-        assert (group.cpu.path / "cpu.cfs_quota_us").exists()
-        kernel.written.clear()
-        group.limit_cpu(None)
-        assert kernel.written == [("cpu.cfs_quota_us", "-1"), ("cpu.cfs_period_us", "20000")]
+        assert (group.memory / "memory.limit_in_bytes").exists()
+        assert (group.cpu / "cpu.cfs_quota_us").exists()
 
 
 def test_version_1_limits_memory_and_swap_together_where_swap_is_accounted_for(tmp_path: Path, kernel: Kernel) -> None:
@@ -124,7 +120,7 @@ def test_version_1_takes_cpu_and_cpuacct_for_one_where_they_are_one(tmp_path: Pa
         (tmp_path / link).symlink_to("cpu,cpuacct")
     with limited(64 * MB, 1, root=tmp_path) as group:
         assert group.cpu == group.cpuacct
-        assert [place.parent.name for place in group.places] == ["memory", "cpu,cpuacct"]
+        assert [place.parent.name for place in group.folders] == ["memory", "cpu,cpuacct"]
 
 
 def test_version_1_finds_the_two_without_links_to_them(tmp_path: Path, kernel: Kernel) -> None:
@@ -136,14 +132,12 @@ def test_version_2_is_one_group(tmp_path: Path, kernel: Kernel) -> None:
     kernel.files["memory.swap.max"] = "max"
     root = version_2(tmp_path)
     with limited(64 * MB, 0.25, 100_000, root) as group:
-        assert (group.version, len(group.places)) == (2, 1)
+        assert (group.version, len(group.folders)) == (2, 1)
         assert kernel.written == [
             ("memory.max", str(64 * MB)),
             ("memory.swap.max", "0"),
             ("cpu.max", "25000 100000"),
         ]
-        group.limit_cpu(None)
-        assert group.cpu.read("cpu.max") == "max 20000"
     assert not any(place.exists() for place in kernel.made)
     assert kind_of_limits(root) == "cgroup v2"
 
@@ -161,13 +155,13 @@ def test_a_share_that_the_kernel_does_not_hand_out_is_refused_and_never_rounded_
         pass
     assert not any(place.exists() for place in kernel.made)
     with limited(64 * MB, 128 / 1769, 14_000, root=version_2(tmp_path)) as group:
-        assert group.cpu.read("cpu.max") == "1013 14000"
+        assert (group.cpu / "cpu.max").read_text() == "1013 14000"
 
 
 def test_groups_of_one_process_have_names_of_their_own(tmp_path: Path, kernel: Kernel) -> None:
     root = version_2(tmp_path)
     with limited(64 * MB, root=root) as one, limited(64 * MB, root=root) as other:
-        assert one.places != other.places
+        assert one.folders != other.folders
 
 
 def test_a_user_s_group_is_made_in_a_parent_that_systemd_has_delegated(
@@ -178,7 +172,7 @@ def test_a_user_s_group_is_made_in_a_parent_that_systemd_has_delegated(
     version_2(slice_ / "run-1.scope", "")
     in_groups(monkeypatch, "0::/user.slice/app.slice/run-1.scope\n")
     with limited(64 * MB, root=tmp_path) as group:
-        assert group.places[0].parent == slice_
+        assert group.folders[0].parent == slice_
 
 
 def in_groups(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -299,10 +293,10 @@ def test_a_command_joins_every_place_before_it_is_itself(tmp_path: Path, version
     group = Group(version, *places)
     core = min(os.sched_getaffinity(0))
     command = [sys.executable, "-c", "import os, sys; print(os.getpid(), os.sched_getaffinity(0), sys.argv[1:])", "a b"]
-    process = subprocess.Popen(group.joining(command, [core]), stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(group.command(command, [core]), stdout=subprocess.PIPE, text=True)
     out, _ = process.communicate(timeout=30)
     assert out.strip() == f"{process.pid} {{{core}}} ['a b']"
-    assert {int((place / "cgroup.procs").read_text()) for place in group.places} == {process.pid}
+    assert {int((place / "cgroup.procs").read_text()) for place in group.folders} == {process.pid}
 
 
 # --- for real -----------------------------------------------------------------------------------------------------
@@ -325,7 +319,7 @@ def real() -> Iterator[Callable[[int, float | None], Group]]:
 @contextmanager
 def member(group: Group, program: str) -> Iterator[subprocess.Popen[str]]:
     """A process of the group that has said a line; it ends with its input."""
-    command = group.joining([sys.executable, "-c", program])
+    command = group.command([sys.executable, "-c", program])
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -341,9 +335,9 @@ WAITS: Final = "print('ready', flush=True); input()"
 def test_more_memory_than_there_is_ends_the_process_and_is_counted(real: Callable[..., Group]) -> None:
     group = real(48 * MB)
     assert group.kills == 0
-    fits = subprocess.run(group.joining([sys.executable, "-c", f"bytearray({8 * MB})"]), timeout=60, check=False)
+    fits = subprocess.run(group.command([sys.executable, "-c", f"bytearray({8 * MB})"]), timeout=60, check=False)
     assert (fits.returncode, group.kills) == (0, 0)
-    hog = subprocess.run(group.joining([sys.executable, "-c", f"bytearray({96 * MB})"]), timeout=60, check=False)
+    hog = subprocess.run(group.command([sys.executable, "-c", f"bytearray({96 * MB})"]), timeout=60, check=False)
     assert (hog.returncode, group.kills) == (-9, 1)
     assert group.peak is None or 8 * MB < group.peak <= 48 * MB
 
@@ -375,12 +369,12 @@ def test_two_busy_threads_have_no_more_than_the_share_of_the_group(real: Callabl
 def test_a_group_is_gone_at_the_end_with_what_was_left_in_it(real: Callable[..., Group]) -> None:
     try:
         with limited(256 * MB, 1.0) as group:
-            with_no_end = subprocess.Popen(group.joining(["sleep", "600"]))
+            with_no_end = subprocess.Popen(group.command(["sleep", "600"]))
             while with_no_end.pid not in group.pids():
                 time.sleep(0.01)
     except NoLimits as reason:
         pytest.skip(f"no limit can be set: {reason}")
-    assert not any(place.exists() for place in group.places)
+    assert not any(place.exists() for place in group.folders)
     assert with_no_end.wait(10) == -9
 
 
@@ -388,7 +382,7 @@ def test_the_peak_of_memory_is_forgotten_and_found_again(real: Callable[..., Gro
     group = real(512 * MB)
     with member(group, f"bytearray({64 * MB}); {WAITS}"):
         before = group.peak_rss()
-        group.forget_peak_rss()
+        group.reset_peak_rss()
         after = group.peak_rss()
     assert before > 64 * MB
     assert 0 < after < before - 48 * MB

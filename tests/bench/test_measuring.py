@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from bench import measuring
 from bench.__main__ import app
-from bench.cells.pictures import SAMPLES
+from bench.cells.pictures import SAMPLES, Pictures
 from bench.measuring import STOPPED, Options, WrongOption, memories, usable
 from bench.peers import PEERS
 from bench.questions import EXPERIMENTS, Scope, ours
@@ -28,7 +28,6 @@ from bench.rig.emulator import NoEmulator, find_binary
 from bench.rig.limits import GROUPS, NoLimits, kind_of_limits
 from bench.rig.processes import NotStarted
 from bench.rig.s3 import rclone
-from bench.rig.testbed import Pictures
 from tests.bench.results import synthetic_result
 
 ROOT = Path(__file__).parents[2]
@@ -191,7 +190,7 @@ def test_ctrl_c_keeps_what_was_done_and_resume_does_the_rest(bench: Bench, pictu
     process.send_signal(signal.SIGINT)
     code, out, err = bench.ended(process)
     assert code == STOPPED, err
-    assert f"Stopped. What was done is in {bench.output}; go on with --resume." in out
+    assert f"Stopped. What is done is in {bench.output}; continue with --resume." in out
     first = bench.result()
     assert {cell.key.handler for cell in first.cells} == HANDLERS
     assert all(1 <= len(cell.repetitions) <= 6 for cell in first.cells)
@@ -207,7 +206,7 @@ def test_ctrl_c_keeps_what_was_done_and_resume_does_the_rest(bench: Bench, pictu
         assert after.repetitions[: len(before.repetitions)] == before.repetitions
     code, out, err = bench.run(*SMALL, "--repetitions", "7", "--images", str(pictures), "--resume")
     assert code == 2
-    assert "is of another settings: measure anew, without --resume" in err
+    assert "comes from another settings: measure again, without --resume" in err
     assert bench.result() == whole
 
 
@@ -217,7 +216,7 @@ def test_ctrl_c_at_a_terminal_reaches_all_programs_and_leaves_none_of_them(bench
     os.killpg(process.pid, signal.SIGINT)
     code, out, err = bench.ended(process)
     assert code == STOPPED, err
-    assert out == "Stopped. Nothing was done yet.\n"
+    assert out == "Stopped. Nothing is done yet.\n"
     assert not bench.output.exists()
     assert bench.left_over() == []
 
@@ -251,7 +250,7 @@ def test_an_s3_that_dies_ends_the_run_with_its_reason_and_what_was_done_is_kept(
     os.kill(bench.rclone(), signal.SIGKILL)
     code, _, err = bench.ended(process)
     assert code == 2
-    assert "does not answer any more; --resume goes on with what was done" in err
+    assert "does not answer any more; --resume continues with what is done" in err
     assert "Traceback" not in err
     cells = bench.result().cells
     assert {cell.key.handler for cell in cells} == HANDLERS
@@ -287,7 +286,7 @@ def nothing_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     def start(*_: object) -> None:
         pytest.fail("it begins to measure")
 
-    for name in ("bed", "find_enclosure", "reference_sets"):
+    for name in ("set_up_testbed", "find_enclosure", "reference_sets"):
         monkeypatch.setattr(measuring, name, start)
     monkeypatch.chdir(tmp_path)
 
@@ -371,11 +370,11 @@ def test_a_machine_without_limits_measures_nothing_and_says_why(
 class Asked:
     """In place of the measuring: keeps what it was asked, and answers with a result that is made up."""
 
-    def __init__(self, result: Result | None, stopped: bool = False) -> None:
+    def __init__(self, result: Result, stopped: bool = False) -> None:
         self.answer = (result, stopped)
         self.options: Options | None = None
 
-    def __call__(self, slots: object, sets: object, options: Options, prices: object) -> tuple[Result | None, bool]:
+    def __call__(self, slots: object, sets: object, options: Options, prices: object) -> tuple[Result, bool]:
         self.options = options
         return self.answer
 
@@ -383,7 +382,7 @@ class Asked:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     made = Asked(synthetic_result((512,)))
-    monkeypatch.setattr(measuring, "measured", made)
+    monkeypatch.setattr(measuring, "measure", made)
     return made
 
 
@@ -409,7 +408,7 @@ def test_a_run_that_was_stopped_before_anything_was_done_says_so(asked: Asked, p
     asked.answer = (replace(synthetic_result((512,)), cells=()), True)
     ended = CliRunner().invoke(app, ["tiers", "--images", str(pictures)])
     assert ended.exit_code == STOPPED
-    assert ended.stdout == "Stopped. Nothing was done yet.\n"
+    assert ended.stdout == "Stopped. Nothing is done yet.\n"
 
 
 def test_a_file_s_name_is_shown_as_it_is(asked: Asked, pictures: Path, tmp_path: Path) -> None:
@@ -419,7 +418,7 @@ def test_a_file_s_name_is_shown_as_it_is(asked: Asked, pictures: Path, tmp_path:
 
 
 def test_settings_tell_runs_apart_that_cannot_be_gone_on_with() -> None:
-    one = Options(Scope(), None, Path("x"), False, None, 7, 2.0, 20)
+    one = Options(Scope(), Path("x"))
     others: list[dict[str, Any]] = [
         {"scope": Scope(quick=True)},
         {"scope": Scope(latency="published")},

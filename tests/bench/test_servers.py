@@ -10,9 +10,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from bench.rig import processes as beside_
+from bench.rig import processes
 from bench.rig.network import Distance, Wait, latency_proxy
-from bench.rig.processes import NotStarted, beside
+from bench.rig.processes import NotStarted, background
 from bench.rig.s3 import S3Server, s3_server
 
 
@@ -93,18 +93,18 @@ def test_what_does_not_start_says_why() -> None:
     command = [sys.executable, "-c", "print('no room'); raise SystemExit(3)"]
     with (
         pytest.raises(NotStarted, match="the thing does not start: no room"),
-        beside("the thing", command, None) as program,
+        background("the thing", command, None) as program,
     ):
         program.wait_until(lambda: False)
 
 
 def test_a_program_that_does_not_end_when_asked_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beside_, "STOP_SECONDS", 0.5)
+    monkeypatch.setattr(processes, "STOP_SECONDS", 0.5)
     ignore = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(99)"
     )
-    with beside("the thing", [sys.executable, "-c", ignore], None) as program:
-        program.wait_until(lambda: program.said() == "up\n")
+    with background("the thing", [sys.executable, "-c", ignore], None) as program:
+        program.wait_until(lambda: program.output() == "up\n")
         pid = program.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

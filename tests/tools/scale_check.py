@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from bench.rig.testbed import Bed
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
@@ -20,7 +21,6 @@ from bench.cells.base import Effort
 from bench.cells.worker import WorkerCell
 from bench.money.prices import Prices
 from bench.result import Cell, CellKey, Result, percentile
-from bench.rig.testbed import Bed
 from bench.scale.model import Arrivals, Fleet
 from bench.scale.service import fleet_from
 from bench.scale.simulation import simulate_fleet

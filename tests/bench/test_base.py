@@ -10,19 +10,19 @@ from typing import Any, cast
 
 import pytest
 
-from bench.cells.observation import (
+from bench.cells.base import (
     TAIL,
     Log,
     S3Gone,
-    assert_s3_is_there,
-    counted,
+    assert_s3_answers,
     json_lines,
+    mean_stages,
     outcomes_of,
+    proxy_report,
     requests_of,
-    stages,
 )
+from bench.cells.testbed import Testbed
 from bench.rig.network import Running
-from bench.rig.testbed import Bed
 from tests.support.servers import ScriptedServer, error
 
 
@@ -34,7 +34,7 @@ def test_of_a_log_those_bytes_are_its_own_that_the_emulator_did_not_write(tmp_pa
     log = Log(tmp_path / "log")
     own = b"START RequestId: 1 Version: $LATEST\n" + record(get=1)
     log.path.write_bytes(b"28 Nov 2026 15:59:37,155 [INFO] (rapid) INIT RTDONE(status: success)\n" + own)
-    assert log.bytes_of_its_own() == len(own)
+    assert log.own_bytes() == len(own)
 
 
 # --- logs ---------------------------------------------------------------------------------------------------------
@@ -82,8 +82,8 @@ def test_the_tail_is_short_and_is_text(tmp_path: Path) -> None:
 
 def test_stages_are_the_means_of_those_records_that_have_them() -> None:
     lines: list[dict[str, Any]] = [{"ms": {"get": 10, "decode": 4}}, {"ms": {"get": 20}}, {"ms": {}}]
-    assert stages(lines) == {"get": 15, "decode": 4}
-    assert stages([]) == {}
+    assert mean_stages(lines) == {"get": 15, "decode": 4}
+    assert mean_stages([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,14 @@ def nobody() -> str:
 
 def test_a_proxy_that_is_gone_is_s3_that_is_gone(nobody: str) -> None:
     with pytest.raises(S3Gone, match="the proxy before S3 does not answer any more"):
-        counted(Running(nobody))
+        proxy_report(Running(nobody))
 
 
 def test_s3_that_is_gone_is_told_from_one_that_is_there(nobody: str, scripted: ScriptedServer) -> None:
-    def beside(url: str) -> Bed:
-        return cast("Bed", SimpleNamespace(s3=SimpleNamespace(url=url)))
+    def testbed(url: str) -> Testbed:
+        return cast("Testbed", SimpleNamespace(s3=SimpleNamespace(url=url)))
 
     scripted.play(error(403, "AccessDenied"))
-    assert_s3_is_there(beside(scripted.url))
+    assert_s3_answers(testbed(scripted.url))
     with pytest.raises(S3Gone, match=f"the S3 at {nobody} does not answer any more"):
-        assert_s3_is_there(beside(nobody))
+        assert_s3_answers(testbed(nobody))
