@@ -193,9 +193,7 @@ def test_a_cell_that_does_not_start_is_refused_and_the_others_go_on(
 
 
 @pytest.mark.parametrize("error", [CellFailed("it was killed"), NoLimits("no such share"), WrongOutput("none")])
-def test_a_cell_that_breaks_later_has_no_numbers(
-    stage: Stage, testbed: Testbed, error: Exception
-) -> None:
+def test_a_cell_that_breaks_later_has_no_numbers(stage: Stage, testbed: Testbed, error: Exception) -> None:
     stage.fails["textbook", 2] = error
     slots = slots_of(A, B, C)
     stage.run(testbed, slots)

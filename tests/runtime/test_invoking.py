@@ -1,4 +1,4 @@
-"""`python -m bench lambda`, as a user starts it."""
+"""`python -m tests.tools lambda`, as a developer starts it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_the_answers_to_a_real_s3_and_a_real_sqs_event_are_printed() -> None:
     except NoEmulator as error:
         pytest.skip(str(error))
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "lambda"], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-m", "tests.tools", "lambda"], capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert '{"records": 1, "outcomes": {"stored": 1}}' in done.stdout

@@ -18,7 +18,7 @@ import pillow_heif
 import pyvips
 from PIL import Image
 
-from tests.tools.engines import PHOTO
+from tests.tools.quality import SAMPLES
 
 TINY: Final = 0.02
 """Megapixels of what an engine is warmed with: so many that every code path runs, so few that they cost nothing."""
@@ -36,7 +36,7 @@ def picture(megapixels: float) -> Any:
     """A photo at that size, 4:3, with noise on it."""
     width = round(math.sqrt(megapixels * 1e6 * 4 / 3))
     height = round(megapixels * 1e6 / width)
-    photo = pyvips.Image.new_from_file(str(PHOTO)).colourspace("srgb")
+    photo = pyvips.Image.new_from_file(str(SAMPLES / "hubble-progressive.jpg")).colourspace("srgb")
     scaled = photo.resize(width / photo.width, vscale=height / photo.height, kernel="linear")
     noisy = scaled + pyvips.Image.gaussnoise(width, height, sigma=6, seed=1)
     return noisy.cast("uchar").copy(interpretation="srgb").copy_memory()
