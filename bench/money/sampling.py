@@ -313,8 +313,8 @@ def _header(source: Source, key: str, size: int) -> Header | str:
         except NeedMoreBytes:
             continue
         if info.format not in _read_formats():
-            return f"{info.format.value} is not read"
-        return Header(key, size, info.format.value, info.pixels / 1e6)
+            return f"{info.format} is not read"
+        return Header(key, size, info.format, info.pixels / 1e6)
     raise NeedMoreBytes(f"{key}: its header does not end within {HEADER_BYTES[-1]} bytes")
 
 
