@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, Protocol
 
-from bench.cells.outputs import check_thumbnails
+from bench.cells.outputs import check_thumbnail
 from bench.cells.testbed import Testbed, bucket_of
 from bench.result import CellKey, Repetition
 from bench.rig.enclosures import Box
@@ -69,11 +69,9 @@ def check_output(key: CellKey, testbed: Testbed, since: float, keys: Iterable[st
     """Checks that each object has a thumbnail made after `since`. Raises WrongOutput."""
     if key.handler == "floor":
         return  # it makes none
-    by_folder: dict[Path, list[Path]] = {}
     for each in keys:
-        by_folder.setdefault(Path(each).parent, []).append(testbed.s3.folder / bucket_of(key.handler) / each)
-    for folder, pictures in by_folder.items():
-        check_thumbnails(testbed.thumbnails(key.handler) / folder, pictures, since)
+        picture = testbed.s3.folder / bucket_of(key.handler) / each
+        check_thumbnail(testbed.thumbnails(key.handler) / each, picture, since)
 
 
 # --- the recorder -------------------------------------------------------------------------------------------------

@@ -13,8 +13,9 @@ import threading
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +38,6 @@ from bench.peers import PEERS
 from bench.result import CellKey, Repetition
 from bench.rig.emulator import HANDLER, Emulator, Function, find_binary
 from bench.rig.enclosures import Box, Limit
-from bench.rig.limits import NoLimits
 from thumbnailer.errors import ThumbnailerError
 
 TIMEOUT: Final = 900
@@ -120,9 +120,8 @@ class _Environment:
     def __init__(self, key: CellKey, testbed: Testbed, effort: Effort, tree: Path, stack: ExitStack) -> None:
         self._key, self._testbed = key, testbed
         cores = testbed.cores.for_cell(key.vcpus, visible_cores(key.memory_mb))
-        refuse_peer_in_container(key, testbed)
         limit = Limit(key.memory_mb, key.vcpus, effort.period_us, cores)
-        self._box = testbed.enclosure.box(limit, stack, free_init=True)
+        self._box = testbed.enclosure.box(limit, stack, True)
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-cell-")))
         function = function_of(key, testbed, tree, scratch)
         command = self._box.command(function.command, [*function.environment(), "AWS_LAMBDA_RUNTIME_API"])
@@ -133,7 +132,7 @@ class _Environment:
 
     def invoke_first(self, event: dict[str, Any]) -> Repetition:
         """The first invocation, which waits for the init. Raises CellFailed, S3Gone, NoLimits."""
-        with _LimitAfterInit(self._log.path, self._box):
+        with limit_after_init(self._log.path, self._box):
             repetition = self.invoke_all([event])
         found = INIT.search(self._log.path.read_bytes())
         if found is None:
@@ -178,39 +177,26 @@ class _Environment:
         return CellFailed(f"{what}; it wrote: {self._log.tail()}")
 
 
-class _LimitAfterInit:
-    """Sets the CPU limit within a millisecond or two after the emulator reports the end of the init."""
+@contextmanager
+def limit_after_init(log: Path, box: Box) -> Iterator[None]:
+    """Sets the CPU limit within a millisecond or two after the emulator reports the end of the init.
 
-    def __init__(self, log: Path, box: Box) -> None:
-        self._log, self._box = log, box
-        self._over = threading.Event()
-        self._error: NoLimits | None = None
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+    Raises NoLimits at the end: an unlimited cell is not measured.
+    """
+    over = threading.Event()
 
-    def _watch(self) -> None:
-        while not self._over.wait(0.001):
-            if INIT_DONE.search(self._log.read_bytes()):
-                break
+    def limit() -> None:
+        while not over.wait(0.001) and not INIT_DONE.search(log.read_bytes()):
+            continue
+        box.limit_cpu()
+
+    with ThreadPoolExecutor(1) as pool:
+        limiting = pool.submit(limit)
         try:
-            self._box.limit_cpu()
-        except NoLimits as error:
-            self._error = error
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        """Raises NoLimits: an unlimited cell is not measured."""
-        self._over.set()
-        self._thread.join()
-        if self._error is not None and kind is None:
-            raise self._error
-
-
-def refuse_peer_in_container(key: CellKey, testbed: Testbed) -> None:
-    """Raises CellFailed for a peer: the image holds our own handler only."""
-    if testbed.enclosure.ours_only and key.handler != "ours":
-        raise CellFailed(f"not in {testbed.enclosure.name}: only control groups can hold it")
+            yield
+        finally:
+            over.set()
+    limiting.result()
 
 
 def function_of(key: CellKey, testbed: Testbed, tree: Path, scratch: Path) -> Function:
@@ -218,6 +204,8 @@ def function_of(key: CellKey, testbed: Testbed, tree: Path, scratch: Path) -> Fu
     env = testbed.environment(key.latency) | {"TMPDIR": str(scratch)}
     if key.handler in PEERS:
         peer = PEERS[key.handler]
+        if testbed.enclosure.ours_only:
+            raise CellFailed(f"not in {testbed.enclosure.name}: only control groups can hold it")
         if why := peer.unavailable():
             raise CellFailed(why)
         if peer.reads is not None and testbed.sets[key.pictures].endings - peer.reads:

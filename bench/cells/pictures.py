@@ -21,7 +21,6 @@ from typing import Any, Final
 
 import pyvips
 from rich.console import Console
-from rich.table import Table
 
 from bench.result import PictureSet
 from bench.rig.processes import ROOT, cache
@@ -179,15 +178,9 @@ def _scene(megapixels: int, photo: str) -> Any:
 
 
 def run(quick: bool, folder: Path | None) -> None:
-    """Prints the folder of the reference set and its pictures."""
+    """Prints the folder of the reference set, and its hash."""
     pictures = folder_set(reference_folder(quick, folder))
-    table = Table("picture", "sides", "MB", "bits a pixel", show_edge=False)
-    for path in pictures.files:
-        image = pyvips.Image.new_from_file(str(path))
-        size, pixels = path.stat().st_size, image.width * image.height
-        table.add_row(path.name, f"{image.width} x {image.height}", f"{size / 1e6:.2f}", f"{8 * size / pixels:.1f}")
-    console = Console()
-    console.print(table)
     about = pictures.description()
+    console = Console()
     console.print(f"{about.count} pictures, {about.bytes / 1e6:.1f} MB, in {pictures.folder}", soft_wrap=True)
     console.print(f"sha256 {about.hash}", soft_wrap=True)

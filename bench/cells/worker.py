@@ -50,7 +50,7 @@ class WorkerCell:
         key, testbed = self._key, self._testbed
         cores = testbed.cores.for_cell(key.vcpus, math.ceil(key.vcpus))
         limit = Limit(key.memory_mb, key.vcpus, CONTAINER_PERIOD_US, cores)
-        self._box = testbed.enclosure.box(limit, self._stack)
+        self._box = testbed.enclosure.box(limit, self._stack, False)
         scratch = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-cell-")))
         self._log = Log(scratch / "log")
         self._recorder = Recorder(self._box, testbed.proxy(key.latency), self._log)

@@ -11,9 +11,10 @@ import shutil
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -86,42 +87,39 @@ class Box(ABC):
             return 0
 
 
-class Enclosure(ABC):
-    """Makes boxes. `ours_only`: cannot hold the peers."""
+@dataclass(frozen=True, slots=True)
+class Enclosure:
+    """Makes boxes: `box(limit, stack, free_init)`. Raises NoLimits.
+
+    `free_init`: the CPU limit waits for `Box.limit_cpu`, if the enclosure can do that. `ours_only`: no room for peers.
+    """
 
     name: str
-    ours_only = False
-
-    @abstractmethod
-    def box(self, limit: Limit, stack: ExitStack, free_init: bool = False) -> Box:
-        """`free_init`: the CPU limit waits for `limit_cpu`, if the enclosure can do that. Raises NoLimits."""
+    box: Callable[[Limit, ExitStack, bool], Box]
+    ours_only: bool = False
 
 
 def find_enclosure(image: str | None) -> Enclosure:
     """Control groups, or containers of an image. Raises NoLimits."""
     if image is None:
-        return ControlGroups(kind_of_limits())
+        return Enclosure(kind_of_limits(), new_group)
     engine = shutil.which("podman") or shutil.which("docker")
     if engine is None:
         raise NoLimits("neither podman nor docker is installed: install one, or measure without --container")
     known = subprocess.run([engine, "image", "inspect", image], capture_output=True, timeout=60, check=False)  # noqa: S603
     if known.returncode != 0:
         raise NoLimits(f"{engine} has no image {image}: `make image` builds one")
-    return Containers(image, engine)
+    return Enclosure(f"{Path(engine).name}, image {image}", partial(new_container, image, engine), ours_only=True)
 
 
 # --- control groups -----------------------------------------------------------------------------------------------
 
 
-class ControlGroups(Enclosure):
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def box(self, limit: Limit, stack: ExitStack, free_init: bool = False) -> Box:
-        box = GroupBox(limit, stack.enter_context(limited(limit.memory_mb * MB)))
-        if not free_init:
-            box.limit_cpu()
-        return box
+def new_group(limit: Limit, stack: ExitStack, free_init: bool) -> Box:
+    box = GroupBox(limit, stack.enter_context(limited(limit.memory_mb * MB)))
+    if not free_init:
+        box.limit_cpu()
+    return box
 
 
 class GroupBox(Box):
@@ -142,20 +140,12 @@ class GroupBox(Box):
 # --- containers ---------------------------------------------------------------------------------------------------
 
 
-class Containers(Enclosure):
-    """Containers of an image that `make image` has built, run by podman or docker."""
-
-    ours_only = True
-
-    def __init__(self, image: str, engine: str) -> None:
-        self.image, self.engine = image, engine
-        self.name = f"{Path(engine).name}, image {image}"
-
-    def box(self, limit: Limit, stack: ExitStack, free_init: bool = False) -> Box:  # noqa: ARG002 (limits always apply)
-        box = ContainerBox(limit, self.image, self.engine, f"thumbnailer-bench-{uuid4().hex[:8]}")
-        remove = [self.engine, "rm", "--force", box.container]
-        stack.callback(subprocess.run, remove, capture_output=True, timeout=60, check=False)
-        return box
+def new_container(image: str, engine: str, limit: Limit, stack: ExitStack, free_init: bool) -> Box:  # noqa: ARG001
+    """A container, whose limits always apply."""
+    box = ContainerBox(limit, image, engine, f"thumbnailer-bench-{uuid4().hex[:8]}")
+    remove = [engine, "rm", "--force", box.container]
+    stack.callback(subprocess.run, remove, capture_output=True, timeout=60, check=False)
+    return box
 
 
 class ContainerBox(Box):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from bench.rig.processes import NotStarted, background, free_port
 
@@ -86,13 +86,11 @@ def _environment(core: int | None) -> dict[str, str]:
 
 def answers(url: str) -> bool:
     """True if an HTTP server answers, whatever it says."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=2)
     try:
-        connection.request("GET", "/")
-        connection.getresponse().read()
+        with urllib.request.urlopen(url, timeout=2):  # noqa: S310
+            return True
+    except urllib.error.HTTPError as error:
+        error.close()
+        return True
     except OSError:
         return False
-    finally:
-        connection.close()
-    return True

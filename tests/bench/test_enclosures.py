@@ -15,12 +15,12 @@ import pytest
 from bench.rig import enclosures
 from bench.rig.enclosures import (
     ContainerBox,
-    Containers,
-    ControlGroups,
     GroupBox,
     Limit,
     find_enclosure,
     group_of,
+    new_container,
+    new_group,
 )
 from bench.rig.limits import MB, Group, NoLimits
 
@@ -63,7 +63,7 @@ def test_a_group_has_its_memory_at_once_and_its_cpu_when_it_is_told(
     made: list[int], tmp_path: Path, free_init: bool
 ) -> None:
     with ExitStack() as stack:
-        box = ControlGroups("cgroup v2").box(LIMIT, stack, free_init)
+        box = new_group(LIMIT, stack, free_init)
         assert made == [512 * MB]
         assert (tmp_path / "group" / "cpu.max").exists() is not free_init
         box.limit_cpu()
@@ -233,7 +233,7 @@ def test_a_container_is_waited_for_and_is_removed_at_the_end(engine: Path, monke
     started = f"[ $1 = rm ] && exit; [ -e {engine}/asked ] && echo {os.getpid()} && exit; : > {engine}/asked; echo 0"
     script = engine_that(engine, started)
     with ExitStack() as stack:
-        box = Containers("thumbnailer", str(script)).box(LIMIT, stack)
+        box = new_container("thumbnailer", str(script), LIMIT, stack, True)
         assert not box.has_started()
         box.reset_meter()  # there is nothing to be counted yet
         assert box.group() == group_of(os.getpid())
@@ -248,7 +248,7 @@ def test_a_container_that_does_not_start_is_named(engine: Path, monkeypatch: pyt
     monkeypatch.setattr(enclosures, "START_SECONDS", 0.1)
     script = engine_that(engine, "echo; exit 1")
     with ExitStack() as stack:
-        box = Containers("thumbnailer", str(script)).box(LIMIT, stack)
+        box = new_container("thumbnailer", str(script), LIMIT, stack, True)
         with pytest.raises(NoLimits, match="podman does not start the container thumbnailer-bench-"):
             box.group()
         assert box.kills() == 0
@@ -260,11 +260,11 @@ def test_a_container_that_does_not_start_is_named(engine: Path, monkeypatch: pyt
 @pytest.mark.skipif(not IMAGE, reason="needs the container image: `make test-image` builds it")
 def test_a_real_container_is_limited_and_counted_and_gone_afterwards() -> None:
     enclosure = find_enclosure(IMAGE)
-    assert isinstance(enclosure, Containers)
     core = min(os.sched_getaffinity(0))
     busy = "import hashlib; data = bytes(1 << 20)\nwhile True: hashlib.sha256(data).digest()"
     with ExitStack() as stack:
-        box = enclosure.box(Limit(128, 0.25, 20_000, (core,)), stack)
+        box = enclosure.box(Limit(128, 0.25, 20_000, (core,)), stack, True)
+        assert isinstance(box, ContainerBox)
         process = stack.enter_context(subprocess.Popen(box.command(["python", "-c", busy], [])))
         stack.callback(process.kill)
         group = box.group()
@@ -278,5 +278,5 @@ def test_a_real_container_is_limited_and_counted_and_gone_afterwards() -> None:
         assert int((group.memory / limit).read_text()) == 128 * MB
         assert 0.02 < used.cpu_seconds / wall < 0.35
         assert MB < used.peak_rss < 128 * MB
-        subprocess.run([enclosure.engine, "kill", box.container], check=True, capture_output=True, timeout=60)  # type: ignore[attr-defined]
+        subprocess.run([box.engine, "kill", box.container], check=True, capture_output=True, timeout=60)
     assert not any(place.exists() for place in group.folders)

@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -13,25 +14,18 @@ from typing import cast
 import pytest
 
 from bench.cells.base import CellFailed, settings_of
-from bench.cells.function import (
-    Answered,
-    _LimitAfterInit,
-    events_of,
-    function_of,
-    keys_in,
-    latencies,
-    refuse_peer_in_container,
-)
+from bench.cells.function import Answered, events_of, function_of, keys_in, latencies, limit_after_init
 from bench.cells.pictures import Pictures
 from bench.cells.testbed import Testbed
 from bench.questions import Scope, ours, peer
 from bench.result import CellKey
 from bench.rig.emulator import HANDLER, Emulator, Function
-from bench.rig.enclosures import Box, Containers, ControlGroups, Enclosure
+from bench.rig.enclosures import Box, Enclosure, new_group
 from bench.rig.limits import NoLimits
 
 KEY = ours(Scope(quick=True), 512)
-IMAGE = Containers("thumbnailer", "podman")
+GROUPS = Enclosure("cgroup v2", new_group)
+IMAGE = Enclosure("podman, image thumbnailer", new_group, ours_only=True)
 
 
 class HeldBox:
@@ -54,8 +48,8 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-def holding(log: Path, box: HeldBox) -> _LimitAfterInit:
-    return _LimitAfterInit(log, cast("Box", box))
+def holding(log: Path, box: HeldBox) -> AbstractContextManager[None]:
+    return limit_after_init(log, cast("Box", box))
 
 
 ANSWERS = [Answered(10.0, 300.0, Counter()), Answered(10.5, 200.0, Counter())]
@@ -137,9 +131,7 @@ def stub_testbed(tmp_path: Path, enclosure: Enclosure, names: tuple[str, ...] = 
 
 def test_ours_has_the_settings_of_its_key_and_its_tree(tmp_path: Path) -> None:
     key = CellKey("lambda", 512, 0.2894, "vips", "aioboto3", "photos", 5, in_flight=4)
-    function = function_of(
-        key, stub_testbed(tmp_path, ControlGroups("cgroup v2")), tmp_path / "tree", tmp_path / "scratch"
-    )
+    function = function_of(key, stub_testbed(tmp_path, GROUPS), tmp_path / "tree", tmp_path / "scratch")
     assert (function.memory_mb, function.root, function.command[-1]) == (512, tmp_path / "tree", HANDLER)
     assert function.env == {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
@@ -155,16 +147,13 @@ def test_in_a_container_it_is_the_container_s_own_python(tmp_path: Path) -> None
     assert function_of(KEY, stub_testbed(tmp_path, IMAGE), tmp_path, tmp_path).command[0] == "python"
 
 
-def test_a_container_holds_ours_alone(tmp_path: Path) -> None:
-    there = stub_testbed(tmp_path, IMAGE)
-    refuse_peer_in_container(KEY, there)
+def test_a_container_refuses_a_peer(tmp_path: Path) -> None:
     with pytest.raises(CellFailed, match="not in podman, image thumbnailer: only control groups can hold it"):
-        refuse_peer_in_container(peer("textbook", KEY), there)
-    refuse_peer_in_container(peer("textbook", KEY), stub_testbed(tmp_path, ControlGroups("cgroup v2")))
+        function_of(peer("textbook", KEY), stub_testbed(tmp_path, IMAGE), tmp_path, tmp_path)
 
 
 def test_a_floor_of_other_pictures_than_jpegs_is_refused(tmp_path: Path) -> None:
-    there = stub_testbed(tmp_path, ControlGroups("cgroup v2"), ("a.jpg", "b.png"))
+    there = stub_testbed(tmp_path, GROUPS, ("a.jpg", "b.png"))
     with pytest.raises(CellFailed, match=r"reads \.jpeg, \.jpg only, and the pictures have other kinds"):
         function_of(peer("floor", KEY), there, tmp_path, tmp_path)
 

@@ -28,7 +28,7 @@ from bench.cells.testbed import (
     set_up_testbed,
     visible_cores,
 )
-from bench.rig.enclosures import ControlGroups
+from bench.rig.enclosures import Enclosure, new_group
 from bench.rig.limits import NoLimits
 from bench.rig.s3 import answers
 from thumbnailer.events import parse_event, parse_text
@@ -177,7 +177,7 @@ def test_every_handler_finds_every_picture_as_often_as_needed_and_all_is_gone_af
     shutil.copy(SAMPLES / "rocket.jpg", mine / ODD.rpartition("/")[2])
     before = os.sched_getaffinity(0)
     sets = {"photos": folder_set(mine)}
-    with set_up_testbed(sets, ["ours", "textbook"], ControlGroups("none"), copies=3) as there:
+    with set_up_testbed(sets, ["ours", "textbook"], Enclosure("none", new_group), copies=3) as there:
         copies = [
             there.s3.folder / bucket_of(handler) / f"0{copy}" / key
             for handler in ("ours", "textbook")
