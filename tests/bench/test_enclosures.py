@@ -1,4 +1,4 @@
-"""What a cell is put into: a group that holds from when it should, or a container with the same limits."""
+"""Enclosures: a control group or a container with the limits of the cell, and its meter."""
 
 from __future__ import annotations
 
@@ -59,9 +59,7 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
 
 
 @pytest.mark.parametrize("free_init", [True, False])
-def test_a_group_has_its_memory_at_once_and_its_cpu_when_it_is_told(
-    made: list[int], tmp_path: Path, free_init: bool
-) -> None:
+def test_a_group_limits_memory_first_and_cpu_on_demand(made: list[int], tmp_path: Path, free_init: bool) -> None:
     with ExitStack() as stack:
         box = new_group(LIMIT, stack, free_init)
         assert made == [512 * MB]
@@ -72,7 +70,7 @@ def test_a_group_has_its_memory_at_once_and_its_cpu_when_it_is_told(
         assert box.command(["x", "y"], ["ANY"]) == box.group().command(["x", "y"], (0, 1))
 
 
-def test_a_meter_counts_from_its_beginning(tmp_path: Path) -> None:
+def test_a_meter_counts_from_its_reset(tmp_path: Path) -> None:
     group = group_in(tmp_path)
     meter = GroupBox(LIMIT, group)
     assert (meter.usage().cpu_seconds, meter.kills()) == (1.5, 2)
@@ -84,14 +82,14 @@ def test_a_meter_counts_from_its_beginning(tmp_path: Path) -> None:
     assert meter.kills() == 1
 
 
-def test_a_meter_of_what_has_ended_knows_of_no_kill(tmp_path: Path) -> None:
+def test_a_removed_group_has_no_kills(tmp_path: Path) -> None:
     meter = GroupBox(LIMIT, group_in(tmp_path))
     meter.reset_meter()
     (tmp_path / "memory.events").unlink()
     assert meter.kills() == 0
 
 
-def test_a_meter_sees_the_peak_of_its_processes(tmp_path: Path) -> None:
+def test_a_meter_reports_the_peak_of_its_processes(tmp_path: Path) -> None:
     group = group_in(tmp_path)
     (tmp_path / "cgroup.procs").write_text(f"{os.getpid()}\n")
     assert GroupBox(LIMIT, group).usage().peak_rss > MB
@@ -100,7 +98,7 @@ def test_a_meter_sees_the_peak_of_its_processes(tmp_path: Path) -> None:
 # --- containers, as data ------------------------------------------------------------------------------------------
 
 
-def test_a_container_has_the_limits_the_cores_and_the_variables_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_container_command_has_limits_cores_and_variable_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
@@ -130,7 +128,7 @@ def test_a_container_has_the_limits_the_cores_and_the_variables_by_name(monkeypa
     ]
 
 
-def test_a_share_that_the_kernel_does_not_hand_out_is_refused() -> None:
+def test_a_container_refuses_a_share_below_the_minimum() -> None:
     box = ContainerBox(Limit(128, 0.01, 20_000, (0,)), "thumbnailer", "podman", "bench-1")
     with pytest.raises(NoLimits, match="gives no less than 1 ms"):
         box.command([], [])
@@ -158,7 +156,7 @@ def in_groups(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
         ("3:cpuacct:/c\n2:cpu:/b\n1:memory:/a:with:colons\n", 1, ["memory/a:with:colons", "cpu/b", "cpuacct/c"]),
     ],
 )
-def test_the_group_of_a_process_is_read_from_where_the_kernel_says_that_it_is(
+def test_the_group_of_a_process_comes_from_proc(
     monkeypatch: pytest.MonkeyPatch, text: str, version: int, places: list[str]
 ) -> None:
     in_groups(monkeypatch, text)
@@ -199,14 +197,14 @@ def test_without_an_engine_there_is_no_container(engine: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["podman", "docker"])
-def test_an_image_that_is_not_there_is_named_with_how_to_build_one(engine: Path, name: str) -> None:
+def test_a_missing_image_is_named_with_the_command_to_build_it(engine: Path, name: str) -> None:
     engine_that(engine, "exit 125", name)
     with pytest.raises(NoLimits, match=rf"{name} has no image other: `make image` builds one"):
         find_enclosure("other")
     assert (engine / "calls").read_text() == "image inspect other\n"
 
 
-def test_an_image_that_is_there_is_an_enclosure_for_ours_alone(engine: Path) -> None:
+def test_an_existing_image_is_an_enclosure_for_ours_only(engine: Path) -> None:
     engine_that(engine, "exit 0", "docker")
     found = find_enclosure("thumbnailer:1")
     assert found.name == "docker, image thumbnailer:1"
@@ -219,7 +217,7 @@ def test_without_an_image_the_enclosure_is_a_control_group(monkeypatch: pytest.M
     assert (found.name, found.ours_only) == ("cgroup v2", False)
 
 
-def test_where_no_group_can_be_made_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_for_missing_groups_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused() -> str:
         raise NoLimits("run as root")
 
@@ -228,7 +226,7 @@ def test_where_no_group_can_be_made_that_is_said(monkeypatch: pytest.MonkeyPatch
         find_enclosure(None)
 
 
-def test_a_container_is_waited_for_and_is_removed_at_the_end(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_container_is_awaited_and_removed(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no process at first: the engine says 0."""
     started = f"[ $1 = rm ] && exit; [ -e {engine}/asked ] && echo {os.getpid()} && exit; : > {engine}/asked; echo 0"
     script = engine_that(engine, started)
@@ -258,7 +256,7 @@ def test_a_container_that_does_not_start_is_named(engine: Path, monkeypatch: pyt
 
 
 @pytest.mark.skipif(not IMAGE, reason="needs the container image: `make test-image` builds it")
-def test_a_real_container_is_limited_and_counted_and_gone_afterwards() -> None:
+def test_a_real_container_is_limited_counted_and_removed() -> None:
     enclosure = find_enclosure(IMAGE)
     core = min(os.sched_getaffinity(0))
     busy = "import hashlib; data = bytes(1 << 20)\nwhile True: hashlib.sha256(data).digest()"

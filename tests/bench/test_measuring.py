@@ -1,4 +1,4 @@
-"""The commands that measure: once for real, in small, to their end, to Ctrl-C, and to an S3 that dies; and mistakes."""
+"""The commands that measure: small real runs, Ctrl-C, a dying S3, and wrong options."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made.close()
 
 
-def test_a_small_run_measures_writes_and_says_what_it_found(bench: Bench, pictures: Path) -> None:
+def test_a_small_run_measures_writes_and_prints(bench: Bench, pictures: Path) -> None:
     code, out, err = bench.run(*SMALL, "--memory", "512,10240", "--repetitions", "1", "--images", str(pictures))
     assert code == 0, err
     cells = {(cell.key.handler, cell.key.memory_mb): cell for cell in bench.result().cells}
@@ -183,7 +183,7 @@ def test_a_small_run_measures_writes_and_says_what_it_found(bench: Bench, pictur
     assert bench.left_over() == []
 
 
-def test_ctrl_c_keeps_what_was_done_and_resume_does_the_rest(bench: Bench, pictures: Path) -> None:
+def test_ctrl_c_keeps_results_and_resume_continues(bench: Bench, pictures: Path) -> None:
     wanted = (*SMALL, "--repetitions", "6", "--images", str(pictures))
     process = bench.start(*wanted)
     bench.wait_for_rounds(process, 1)
@@ -210,7 +210,7 @@ def test_ctrl_c_keeps_what_was_done_and_resume_does_the_rest(bench: Bench, pictu
     assert bench.result() == whole
 
 
-def test_ctrl_c_at_a_terminal_reaches_all_programs_and_leaves_none_of_them(bench: Bench, pictures: Path) -> None:
+def test_ctrl_c_at_a_terminal_leaves_no_program(bench: Bench, pictures: Path) -> None:
     process = bench.start(*SMALL, "--repetitions", "1", "--images", str(pictures))
     bench.wait_for_cell(process)
     os.killpg(process.pid, signal.SIGINT)
@@ -225,7 +225,7 @@ def test_ctrl_c_at_a_terminal_reaches_all_programs_and_leaves_none_of_them(bench
     ("name", "start", "platforms"),
     [("fargate", "warm", {"lambda", "fargate"}), ("coldstart", "cold", {"lambda"})],
 )
-def test_tasks_and_cold_starts_are_measured_as_well(
+def test_tasks_and_cold_starts_are_measured(
     bench: Bench, pictures: Path, name: str, start: str, platforms: set[str]
 ) -> None:
     few = ("--quick", "--seconds", "0", "--repetitions", "1", "--latency", "loopback", "--images", str(pictures))
@@ -244,7 +244,7 @@ def test_tasks_and_cold_starts_are_measured_as_well(
     assert bench.left_over() == []
 
 
-def test_an_s3_that_dies_ends_the_run_with_its_reason_and_what_was_done_is_kept(bench: Bench, pictures: Path) -> None:
+def test_a_dying_s3_ends_the_run_and_keeps_results(bench: Bench, pictures: Path) -> None:
     process = bench.start(*SMALL, "--repetitions", "8", "--images", str(pictures))
     bench.wait_for_rounds(process, 2)  # back and forth: ours is the next, and gives up sooner than the others
     os.kill(bench.rclone(), signal.SIGKILL)
@@ -266,7 +266,7 @@ def needs_repository() -> None:
         pytest.skip("this is no checkout of a repository")
 
 
-def test_two_revisions_are_compared_to_an_exit_code(bench: Bench, pictures: Path) -> None:
+def test_two_revisions_are_compared(bench: Bench, pictures: Path) -> None:
     needs_repository()
     few = ("--repetitions", "3", "--seconds", "0", "--images", str(pictures))
     code, out, err = bench.run("compare", "HEAD", "HEAD", *few)
@@ -309,7 +309,7 @@ def test_a_folder_without_pictures_is_named(tmp_path: Path, command: str) -> Non
 
 
 @pytest.mark.usefixtures("nothing_is_measured")
-def test_prices_that_cannot_be_read_or_are_none_are_named(tmp_path: Path) -> None:
+def test_wrong_prices_are_named(tmp_path: Path) -> None:
     assert said("tiers", "--prices", "none.toml") == "none.toml: cannot be read: No such file or directory"
     (tmp_path / "x.toml").write_text("[lambda_reqest]\nusd = 1\n")
     assert said("tiers", "--prices", "x.toml") == "x.toml: lambda_reqest: no such price; did you mean lambda_request?"
@@ -319,7 +319,7 @@ def test_prices_that_cannot_be_read_or_are_none_are_named(tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("nothing_is_measured")
 @pytest.mark.parametrize("command", [*EXPERIMENTS, "advise --images ."])
-def test_a_distance_that_is_none_is_answered_with_those_that_are(command: str) -> None:
+def test_an_unknown_latency_is_answered_with_the_known_ones(command: str) -> None:
     assert said(*command.split(), "--latency", "far") == (
         "--latency far: expected one of loopback, near, published, near-tail"
     )
@@ -327,18 +327,18 @@ def test_a_distance_that_is_none_is_answered_with_those_that_are(command: str) -
 
 @pytest.mark.usefixtures("nothing_is_measured")
 @pytest.mark.parametrize("memory", ["much", "127", "10241", "512;1024", "-512", "5e2", "512,64"])
-def test_a_memory_that_no_function_has_is_answered_with_what_it_may_be(memory: str) -> None:
+def test_an_impossible_memory_is_answered_with_the_range(memory: str) -> None:
     assert said("tiers", f"--memory={memory}") == f"--memory {memory}: expected MB from 128 to 10240, e.g. 512,1024"
 
 
 @pytest.mark.usefixtures("nothing_is_measured")
-def test_a_question_about_the_reference_set_is_not_asked_of_other_pictures(pictures: Path) -> None:
+def test_formats_needs_the_reference_set(pictures: Path) -> None:
     told = said("formats", "--images", str(pictures))
     assert told == "formats is about the reference set's pictures: ask without --images"
 
 
 @pytest.mark.usefixtures("nothing_is_measured")
-def test_a_place_where_no_file_can_be_is_told_before_anything_is_measured(pictures: Path, tmp_path: Path) -> None:
+def test_an_unwritable_output_is_reported_first(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     told = said("tiers", "--images", str(pictures), "-o", "file/x.json")
     assert told.startswith("file/x.json: no file can be written there")
@@ -346,7 +346,7 @@ def test_a_place_where_no_file_can_be_is_told_before_anything_is_measured(pictur
 
 @pytest.mark.usefixtures("nothing_is_measured")
 @pytest.mark.parametrize("options", ["--repetitions 0", "--seconds -1", "--period 0", "--repetitions x", "-o ."])
-def test_numbers_that_cannot_be_are_refused_with_the_option_s_name(options: str) -> None:
+def test_impossible_numbers_name_their_option(options: str) -> None:
     assert options.split(maxsplit=1)[0].strip("-") in said("tiers", *options.split())
 
 
@@ -395,7 +395,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
         ("--quick --seconds 0 --repetitions 1", 1, 0.0),
     ],
 )
-def test_how_much_is_measured_is_as_asked_or_the_default(
+def test_effort_is_as_requested_or_the_default(
     asked: Asked, pictures: Path, options: str, repetitions: int, seconds: float
 ) -> None:
     assert CliRunner().invoke(app, ["tiers", "--images", str(pictures), *options.split()]).exit_code == 0
@@ -404,20 +404,20 @@ def test_how_much_is_measured_is_as_asked_or_the_default(
     assert asked.options.output == Path("bench-tiers.json")
 
 
-def test_a_run_that_was_stopped_before_anything_was_done_says_so(asked: Asked, pictures: Path) -> None:
+def test_a_run_stopped_at_once_says_so(asked: Asked, pictures: Path) -> None:
     asked.answer = (replace(synthetic_result((512,)), cells=()), True)
     ended = CliRunner().invoke(app, ["tiers", "--images", str(pictures)])
     assert ended.exit_code == STOPPED
     assert ended.stdout == "Stopped. Nothing is done yet.\n"
 
 
-def test_a_file_s_name_is_shown_as_it_is(asked: Asked, pictures: Path, tmp_path: Path) -> None:
+def test_a_file_name_with_markup_is_printed_unchanged(asked: Asked, pictures: Path, tmp_path: Path) -> None:
     output = tmp_path / "[red]x[/].json"
     ended = CliRunner().invoke(app, ["tiers", "--images", str(pictures), "-o", str(output)])
     assert f"{output}: python -m bench report {output}" in ended.stdout
 
 
-def test_settings_tell_runs_apart_that_cannot_be_gone_on_with() -> None:
+def test_settings_distinguish_runs_that_cannot_resume() -> None:
     one = Options(Scope(), Path("x"))
     others: list[dict[str, Any]] = [
         {"scope": Scope(quick=True)},
@@ -432,7 +432,7 @@ def test_settings_tell_runs_apart_that_cannot_be_gone_on_with() -> None:
     assert one.effort.period_us == 20_000
 
 
-def test_of_a_user_s_pictures_there_is_a_floor_where_all_are_jpegs(tmp_path: Path) -> None:
+def test_the_floor_is_measured_if_all_pictures_are_jpegs(tmp_path: Path) -> None:
     keys = EXPERIMENTS["tiers"].keys(Scope(memories=(512,)))
     jpegs = Pictures("photos", tmp_path, (tmp_path / "a.jpg", tmp_path / "b.JPEG"))
     mixed = replace(jpegs, files=(*jpegs.files, tmp_path / "c.png"))
@@ -441,7 +441,7 @@ def test_of_a_user_s_pictures_there_is_a_floor_where_all_are_jpegs(tmp_path: Pat
     assert usable([replace(ours(Scope()), pictures="rgb")], {"photos": jpegs}) == []
 
 
-def test_memories_are_read() -> None:
+def test_memories_are_parsed() -> None:
     assert memories("") == ()
     assert memories("512,1024") == memories("512, 1024,") == (512, 1024)
     with pytest.raises(WrongOption):

@@ -1,4 +1,4 @@
-"""The reference set: every size and kind, the same bytes each time, a hash that sees every change."""
+"""The reference set: every size and kind, the same bytes each time, and a hash."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return reference_folder(folder=tmp_path_factory.mktemp("set"))
 
 
-def test_every_size_is_there_in_every_kind_by_two_photos() -> None:
+def test_every_size_and_kind_has_two_photos() -> None:
     full = reference_pictures()
     assert {(each.megapixels, each.kind) for each in full} == {(mp, kind) for mp in MEGAPIXELS for kind in KINDS}
     assert len({each.name for each in full}) == len(full) == 2 * len(MEGAPIXELS) * len(KINDS)
     assert all((pictures.SAMPLES / each.photo).exists() for each in full)
 
 
-def test_the_quick_ones_are_some_of_them_of_every_kind() -> None:
+def test_the_quick_set_is_a_subset_with_every_kind() -> None:
     assert set(reference_pictures(quick=True)) < set(reference_pictures())
     assert {each.kind for each in reference_pictures(quick=True)} == set(KINDS)
 
 
-def test_pictures_are_what_their_names_say(made: Path) -> None:
+def test_pictures_match_their_names(made: Path) -> None:
     kinds = {"baseline": Format.JPEG, "progressive": Format.JPEG, "rgb": Format.PNG, "lossy": Format.WEBP}
     assert len(folder_set(made).files) == 2 * len(KINDS)
     for path in folder_set(made).files:
@@ -52,9 +52,7 @@ def test_the_same_set_is_made_each_time(made: Path, tmp_path: Path, monkeypatch:
     assert [path.name for path in tmp_path.iterdir()] == [again.name]
 
 
-def test_a_set_that_is_there_is_not_made_again_and_half_a_set_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_an_incomplete_set_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Path] = []
 
     def make(_: object, folder: Path) -> None:
@@ -72,7 +70,7 @@ def test_a_set_that_is_there_is_not_made_again_and_half_a_set_is(
     assert [path.name for path in folder_set(first).files] == ["one.jpg"]
 
 
-def test_the_hash_sees_names_and_bytes_and_nothing_else(made: Path, tmp_path: Path) -> None:
+def test_the_hash_covers_names_and_bytes_only(made: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(made, tmp_path / "copy"))
     before = folder_set(copy).description()
     assert before == folder_set(made).description()
@@ -86,7 +84,7 @@ def test_the_hash_sees_names_and_bytes_and_nothing_else(made: Path, tmp_path: Pa
     assert folder_set(copy).description().hash != before.hash
 
 
-def test_a_folder_with_no_pictures_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_folder_without_pictures_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(NoPictures, match=str(folder)):

@@ -1,4 +1,4 @@
-"""A run: turns that go forth and back, what is refused with its reason, what is kept, what is gone on with."""
+"""A run: turns back and forth, refusals with reasons, saving and resuming."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def slots_of(*keys: CellKey) -> list[Slot]:
 # --- turns --------------------------------------------------------------------------------------------------------
 
 
-def test_turns_go_forth_and_back_and_are_saved_after_each_round(stage: Stage, testbed: Testbed) -> None:
+def test_turns_go_back_and_forth_and_are_saved(stage: Stage, testbed: Testbed) -> None:
     slots = slots_of(A, B, C)
     stage.run(testbed, slots)
     assert stage.measured == "otf fto otf"
@@ -128,7 +128,7 @@ def test_progress_has_a_step_for_each_start_and_each_turn(stage: Stage, testbed:
     assert stage.steps[2] == "1 of 2: ours (auto), lambda 512 MB, photos x 10, near"
 
 
-def test_progress_goes_over_the_turns_of_what_was_refused(stage: Stage, testbed: Testbed) -> None:
+def test_progress_skips_the_turns_of_a_refused_cell(stage: Stage, testbed: Testbed) -> None:
     stage.fails["textbook", "start"] = CellFailed("no")
     stage.run(testbed, slots_of(A, B), repetitions=3)
     assert stage.expected == len(stage.steps) == 2 + 2 * 3
@@ -139,21 +139,19 @@ ROOM: Final = 200
 """MB of memory a cell: three quarters of it are given."""
 
 
-def test_all_cells_take_turns_where_there_is_room_for_them() -> None:
+def test_all_cells_take_turns_with_enough_memory() -> None:
     slots = slots_of(*EXPERIMENTS["all"].keys(Scope()))
     assert len(list(in_blocks(slots, ROOM * len(slots)))) == 1
 
 
-def test_else_questions_come_one_after_the_other() -> None:
+def test_with_less_memory_questions_follow_each_other() -> None:
     slots = slots_of(*EXPERIMENTS["all"].keys(Scope()))
     first = EXPERIMENTS["tiers"].keys(Scope())
     block = next(in_blocks(slots, ROOM * (len(first) + 40)))
     assert set(first) <= {slot.key for slot in block}
 
 
-def test_cells_of_one_place_are_started_together_and_others_when_there_is_room(
-    stage: Stage, testbed: Testbed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cells_of_one_place_start_together(stage: Stage, testbed: Testbed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "memory_mb", lambda: 3 * ROOM)
     other = ours(SCOPE, 1769)
     slots = slots_of(A, other, B, peer(TEXTBOOK, other))
@@ -165,7 +163,7 @@ def test_cells_of_one_place_are_started_together_and_others_when_there_is_room(
     assert [one.split()[0] for one in starts] == ["start", "start", "close", "close"] * 2
 
 
-def test_a_place_with_more_cells_than_there_is_room_for_is_not_parted() -> None:
+def test_a_place_stays_in_one_block_without_room() -> None:
     small = ours(SCOPE, 128)
     blocks = list(in_blocks(slots_of(A, B, C, small), 2 * ROOM))
     assert sorted([slot.key.memory_mb for slot in block] for block in blocks) == [[128], [512, 512, 512]]
@@ -205,9 +203,7 @@ def test_a_cell_that_breaks_later_has_no_numbers(stage: Stage, testbed: Testbed,
 
 
 @pytest.mark.parametrize("error", [S3Gone("S3 is gone"), KeyboardInterrupt()])
-def test_what_ends_the_run_closes_all_cells_and_leaves_what_is_done(
-    stage: Stage, testbed: Testbed, error: BaseException
-) -> None:
+def test_an_ending_run_closes_all_cells_and_keeps_results(stage: Stage, testbed: Testbed, error: BaseException) -> None:
     stage.fails["textbook", 2] = error
     slots = slots_of(A, B)
     with pytest.raises(type(error)):
@@ -217,7 +213,7 @@ def test_what_ends_the_run_closes_all_cells_and_leaves_what_is_done(
     assert sorted(stage.happened[-2:]) == ["close ours", "close textbook"]
 
 
-def test_an_s3_that_is_gone_while_cells_start_closes_those_that_did(stage: Stage, testbed: Testbed) -> None:
+def test_an_s3_failure_during_start_closes_the_started_cells(stage: Stage, testbed: Testbed) -> None:
     stage.fails["textbook", "start"] = S3Gone("S3 is gone")
     with pytest.raises(S3Gone):
         stage.run(testbed, slots_of(A, B, C))
@@ -235,7 +231,7 @@ def result(testbed: Testbed, *slots: Slot, settings: Mapping[str, str] = SETTING
     return result_of(testbed, slots, PRICES, settings)
 
 
-def test_a_result_has_what_was_measured_or_refused_and_what_it_cost(testbed: Testbed, tmp_path: Path) -> None:
+def test_a_result_has_measured_and_refused_cells_and_costs(testbed: Testbed, tmp_path: Path) -> None:
     slots = [done(A), done(C), Slot(B, refused="no"), Slot(ours(SCOPE, 128))]
     path = tmp_path / "new" / "folder" / "x.json"
     write(result(testbed, *slots), path)
@@ -247,7 +243,7 @@ def test_a_result_has_what_was_measured_or_refused_and_what_it_cost(testbed: Tes
     assert (found.machine.limits, found.baseline, found.settings) == ("cgroup v2", BASELINE, SETTINGS)
 
 
-def test_nothing_is_written_where_there_is_nothing_yet(testbed: Testbed, tmp_path: Path) -> None:
+def test_nothing_is_written_before_the_first_cell(testbed: Testbed, tmp_path: Path) -> None:
     write(result(testbed, Slot(A)), tmp_path / "x.json")
     assert not list(tmp_path.glob("x.json*"))
 
@@ -261,14 +257,14 @@ def test_nothing_is_written_where_there_is_nothing_yet(testbed: Testbed, tmp_pat
         (replace(B, start="cold", memory_mb=10_240), "textbook, lambda 10,240 MB, photos x 10, near, cold"),
     ],
 )
-def test_a_cell_is_named_by_what_makes_it_differ(key: CellKey, name: str) -> None:
+def test_a_title_names_the_differences_of_a_cell(key: CellKey, name: str) -> None:
     assert key.title == name
 
 
 # --- going on -----------------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_goes_on_measures_what_is_missing_alone(stage: Stage, testbed: Testbed, tmp_path: Path) -> None:
+def test_a_resumed_run_measures_only_missing_repetitions(stage: Stage, testbed: Testbed, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     before = result(testbed, done(A, 3), done(B, 1), Slot(C, refused="no"))
     write(replace(before, made="2026-01-02T03:04:05Z"), path)
@@ -280,7 +276,7 @@ def test_a_run_that_goes_on_measures_what_is_missing_alone(stage: Stage, testbed
     assert [len(slot.repetitions) for slot in slots] == [3, 3, 3]
 
 
-def test_a_run_that_is_done_starts_nothing(stage: Stage, testbed: Testbed) -> None:
+def test_a_complete_run_starts_nothing(stage: Stage, testbed: Testbed) -> None:
     stage.run(testbed, [done(A), Slot(B, refused="no")])
     assert stage.happened == ["save"]
     assert stage.expected == 0
@@ -299,7 +295,7 @@ OTHERS: dict[str, Callable[[Result], Result]] = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_a_run_of_another_kind_is_not_gone_on_with(testbed: Testbed, tmp_path: Path, what: str) -> None:
+def test_a_different_run_is_not_resumed(testbed: Testbed, tmp_path: Path, what: str) -> None:
     path = tmp_path / "x.json"
     now = result(testbed, done(A))
     write(OTHERS[what](now), path)
@@ -309,7 +305,7 @@ def test_a_run_of_another_kind_is_not_gone_on_with(testbed: Testbed, tmp_path: P
     assert not slots[0].repetitions
 
 
-def test_a_file_is_not_gone_on_with_by_a_run_that_would_lose_some_of_it(testbed: Testbed, tmp_path: Path) -> None:
+def test_a_run_that_would_lose_cells_is_not_resumed(testbed: Testbed, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     now = result(testbed, done(A), done(B))
     write(now, path)
@@ -317,7 +313,7 @@ def test_a_file_is_not_gone_on_with_by_a_run_that_would_lose_some_of_it(testbed:
         resume(path, slots_of(A, C), now)
 
 
-def test_what_was_refused_is_tried_again_or_left_out(testbed: Testbed, tmp_path: Path) -> None:
+def test_refused_cells_are_tried_again(testbed: Testbed, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     now = result(testbed, done(A), Slot(B, refused="no"), Slot(C, refused="no"))
     write(now, path)
@@ -326,7 +322,7 @@ def test_what_was_refused_is_tried_again_or_left_out(testbed: Testbed, tmp_path:
     assert [(slot.refused, len(slot.repetitions)) for slot in slots] == [("", 3), ("", 0)]
 
 
-def test_what_is_no_file_of_results_is_not_gone_on_with(testbed: Testbed, tmp_path: Path) -> None:
+def test_a_broken_file_is_not_resumed(testbed: Testbed, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(ResultError, match="is not JSON"):
         resume(tmp_path / "x.json", slots_of(A), result(testbed))
@@ -344,7 +340,7 @@ def test_what_is_no_file_of_results_is_not_gone_on_with(testbed: Testbed, tmp_pa
         (replace(A, platform="fargate-spot"), "WorkerCell"),
     ],
 )
-def test_a_cell_is_started_as_what_its_key_says(
+def test_the_key_decides_the_kind_of_cell(
     testbed: Testbed, monkeypatch: pytest.MonkeyPatch, key: CellKey, kind: str
 ) -> None:
     for name in ("FunctionCell", "ColdCell", "WorkerCell"):
@@ -354,5 +350,5 @@ def test_a_cell_is_started_as_what_its_key_says(
 
 
 @pytest.mark.parametrize(("seconds", "passes"), [(0.0, 1), (1.0, 4), (1.01, 5), (1e6, 100)])
-def test_a_repetition_is_as_many_passes_as_last_long_enough(seconds: float, passes: int) -> None:
+def test_a_repetition_has_enough_passes(seconds: float, passes: int) -> None:
     assert Effort(seconds).passes(0.25) == passes

@@ -52,7 +52,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Options]:
     assert os.sched_getaffinity(0) == cores
 
 
-def test_a_real_worker_and_the_simulation_are_both_seen_at_each_load(
+def test_each_load_has_a_real_and_a_simulated_row(
     small: Options, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows: list[Row] = []
@@ -85,7 +85,7 @@ def test_a_real_worker_and_the_simulation_are_both_seen_at_each_load(
     assert f"least and most of {len(scale_check.SEEDS)} runs" in out
 
 
-def test_each_figure_has_the_ratio_of_the_simulated_to_the_real_one() -> None:
+def test_a_row_ends_with_simulated_divided_by_real() -> None:
     console = Console(width=200)
     with console.capture() as captured:
         console.print(scale_check.table([Row("half", "p95", 1234, 0.2, 0.25, 0.1, 0.4)]))

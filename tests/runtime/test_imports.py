@@ -1,4 +1,4 @@
-"""What a cold start imports, and the command that measures it. Modules are counted here, never times."""
+"""Modules that a cold start imports, and the command that measures them. Tests count modules, never times."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def plugins(modules: frozenset[str]) -> set[str]:
     return {module.removeprefix("PIL.") for module in modules if module.endswith("Plugin")}
 
 
-def test_the_first_event_imports_what_its_picture_needs_and_no_more(measured: tuple[str, Measured]) -> None:
+def test_the_first_event_imports_only_what_its_picture_needs(measured: tuple[str, Measured]) -> None:
     name, run = measured
     loaded = packages(run.modules)
     assert not loaded & NEVER
@@ -60,7 +60,7 @@ def test_the_first_event_imports_what_its_picture_needs_and_no_more(measured: tu
     assert own <= plugins(run.modules) <= PILLOWS_OWN | EXIF | own
 
 
-def test_the_door_itself_imports_no_engine_and_no_store(measured: tuple[str, Measured]) -> None:
+def test_the_handler_itself_imports_no_engine_and_no_store(measured: tuple[str, Measured]) -> None:
     _, run = measured
     before, door, event = map(set, run.stages)
     assert "handler.aws_lambda" in door
