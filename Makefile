@@ -52,7 +52,7 @@ matrix: .venv/.dev
 	$(BIN)/pytest --matrix $(ARGS)
 
 lambda: .venv/.dev $(BIN)/aws-lambda-rie
-	$(BIN)/python -m bench lambda $(ARGS)
+	$(BIN)/python -m tests.tools lambda $(ARGS)
 
 zip: .venv/.dev
 	$(BIN)/python -m deploy.packing --python $(PYTHON_VERSION) --arch $(ARCH) $(ARGS)

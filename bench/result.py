@@ -55,7 +55,7 @@ class Repetition:
     cpu_seconds: Amount
     billed_ms: Positive
     peak_rss_bytes: Count
-    latencies_ms: Annotated[tuple[Amount, ...], Meta(min_length=1)]
+    latencies_ms: Annotated[Sequence[Amount], Meta(min_length=1)]
     bytes_in: Count
     bytes_out: Count
     outcomes: Mapping[str, Count] = field(default_factory=dict)
@@ -89,6 +89,21 @@ class CellKey:
     latency: Text = "loopback"
     start: Annotated[str, Meta(pattern="^(warm|cold)$")] = "warm"
     in_flight: Count = 0
+
+    @property
+    def title(self) -> str:
+        """The name of the cell in progress bars and tables."""
+        ours = self.handler == "ours"
+        parts = [
+            f"ours ({self.engine})" if ours else self.handler,
+            f"{self.platform} {self.memory_mb:,} MB",
+            f"{self.pictures} x {self.batch_size}",
+            f"{self.in_flight} in flight" if self.in_flight else "",
+            self.transport if ours and self.transport == "aioboto3" else "",
+            self.latency,
+            self.start if self.start == "cold" else "",
+        ]
+        return ", ".join(filter(None, parts))
 
     def place(self) -> tuple[object, ...]:
         """Everything but the handler and its engine: cells of one place can be compared."""
@@ -298,7 +313,7 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One list per field; a mapping becomes one list per key. Mappings that are always empty are left out."""
     columns: dict[str, Any] = {}
     for name in dict.fromkeys(name for row in rows for name in row):
-        values = [row.get(name) for row in rows]
+        values: list[Any] = [row.get(name) for row in rows]
         column = _columns(values) if isinstance(values[0], dict) else values
         if column:
             columns[name] = column
@@ -309,7 +324,7 @@ def _rounded(value: Any) -> Any:
     match value:
         case dict():
             return {name: _rounded(each) for name, each in value.items()}
-        case list():
+        case list() | tuple():
             return [_rounded(each) for each in value]
         case float():
             short = float(f"{value:.{DIGITS}g}")

@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError, features
 
 from tests.bombs import heif, icons, saved
 from tests.bombs.tiff import SHORT
-from tests.support import jpeg_xl, profiles
+from tests.support import facts, jpeg_xl, profiles
 from tests.support.gifs import Painted, gif, looping
 from tests.support.pictures import opened
 from tests.support.processing import Processed, process
@@ -265,7 +265,7 @@ def test_no_frame_of_a_gif_goes_beyond_its_screen_and_each_is_restored_by_its_ow
 def test_the_pace_of_a_gif_that_is_composed_is_kept() -> None:
     frames = [painted(RED, *SMALL), painted(GREEN, *SMALL), painted(BLUE, *SMALL, control=False)]
     data = gif((40, 30), *frames)
-    assert probe(data, len(data)).odd_frames
+    assert facts.gif(probe(data, len(data))).odd_frames
     image = opened(process(data, RENDITIONS="20x15").thumbnails[0])
     delays = []
     for number in range(3):
@@ -278,7 +278,7 @@ def test_a_gif_that_is_composed_and_breaks_off_is_damaged_or_corrupt() -> None:
     noise = Image.fromarray(np.random.default_rng(2).integers(0, 256, (60, 80), dtype=np.uint8)).quantize(64)
     partial = saved(noise, "GIF").replace(struct.pack("<HH", 80, 60), struct.pack("<HH", 90, 70), 1)
     assert last_frame(partial, "90x70:webp").shape == (70, 90, 4)
-    assert probe(partial, len(partial)).odd_frames
+    assert facts.gif(probe(partial, len(partial))).odd_frames
     assert process(partial[: len(partial) * 9 // 10]).outcome.damaged
     assert process(partial[: len(partial) // 5]).outcome.reason == "corrupt"
 
@@ -315,7 +315,7 @@ def test_an_apng_s_first_picture_is_hidden_where_the_first_frame_covers_it() -> 
     cases = {(40, 30, 0): True, (40, 30, 1): False, (39, 30, 0): False}  # blended over it, or smaller
     for (width, height, blend), hidden in cases.items():
         data = apng(RED, BLUE, (width, height), blend)
-        assert probe(data, len(data)).hidden_first is hidden
+        assert facts.png(probe(data, len(data))).hidden_first is hidden
 
 
 # --- ICO ------------------------------------------------------------------------------------------------------------
@@ -367,7 +367,7 @@ def test_an_avif_is_cropped_to_its_clean_aperture_and_then_turned(engine: Engine
 def test_an_avif_of_premultiplied_colours_is_no_darker_for_it(engine: EngineName) -> None:
     image = Image.new("RGBA", (96, 96), (200, 120, 40, 96))
     data = saved(image, "AVIF", quality=95, alpha_premultiplied=True)
-    assert probe(data, len(data)).premultiplied
+    assert facts.heif(probe(data, len(data))).premultiplied
     made = process(data, ENGINE=engine, RENDITIONS="32x32:png")
     assert made.outcome.engine is engine
     assert (

@@ -112,7 +112,7 @@ def upright_and_untagged(data: bytes, engine: EngineName, artist: str | None = "
         assert image.size == (120, 80)
         assert all(near(pixel, colour) for pixel, colour in zip(corners, (RED, GREEN, BLUE, WHITE), strict=True))
         assert ORIENTATION not in exif_tags(thumbnail)
-        assert probe(thumbnail, len(thumbnail)).artist == (artist or "").encode()
+        assert probe(thumbnail, len(thumbnail)).credit.artist == (artist or "").encode()
         check_parts(thumbnail)
 
 
@@ -290,7 +290,7 @@ def test_nothing_private_comes_out(make: Any, format_: str, engine: EngineName) 
     check_parts(thumbnail)
     if make is not private_gif and probe(thumbnail, len(thumbnail)).format is not Format.GIF:
         kept = probe(thumbnail, len(thumbnail))
-        assert (kept.artist, kept.copyright) == (b"Anna", b"(c) Bob")
+        assert (kept.credit.artist, kept.credit.copyright) == (b"Anna", b"(c) Bob")
 
 
 MARKS = (b"adobe.com/xap", b"xmpmeta", b"8BIM", b"Photoshop", b"ICC_PROFILE", b"MPF\0", b"iTXt", b"tEXt", b"XMP ")

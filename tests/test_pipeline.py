@@ -27,7 +27,7 @@ from thumbnailer.store.base import PutHeaders
 from thumbnailer.store.memory import MemoryStore
 
 T = TypeVar("T")
-INSTALLED = {EngineName.VIPS: Capability(frozenset(Format), frozenset(Format))}
+INSTALLED = {EngineName.VIPS: Capability(Format.all(), Format.all())}
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

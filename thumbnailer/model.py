@@ -6,8 +6,9 @@ are pixels, durations are seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar, Final
 
 
 class EventKind(StrEnum):
@@ -38,25 +39,40 @@ class Status(StrEnum):
         return self in (Status.FAILED, Status.DEFERRED)
 
 
-class Format(StrEnum):
-    """Picture formats the probe tells apart; which of them are read is the plan's decision."""
+class Format(str):
+    """The name of a picture format. Equal names are one object, so `is` compares them.
 
-    JPEG = "jpeg"
-    PNG = "png"
-    GIF = "gif"
-    WEBP = "webp"
-    AVIF = "avif"
-    HEIC = "heic"
-    TIFF = "tiff"
-    BMP = "bmp"
-    ICO = "ico"
-    JP2 = "jp2"
-    JXL = "jxl"
-    SVG = "svg"
-    PDF = "pdf"
-    PSD = "psd"
-    EPS = "eps"
-    FITS = "fits"
+    No enum, because a format is added by its file in `formats/` alone.
+    """
+
+    __slots__ = ()
+    _known: ClassVar[dict[str, Format]] = {}
+    JPEG: ClassVar[Format]
+    PNG: ClassVar[Format]
+    GIF: ClassVar[Format]
+    WEBP: ClassVar[Format]
+    AVIF: ClassVar[Format]
+    HEIC: ClassVar[Format]
+    TIFF: ClassVar[Format]
+    BMP: ClassVar[Format]
+    ICO: ClassVar[Format]
+    JP2: ClassVar[Format]
+    JXL: ClassVar[Format]
+    SVG: ClassVar[Format]
+
+    def __new__(cls, name: str) -> Format:
+        return cls._known.setdefault(name, super().__new__(cls, name))
+
+    @classmethod
+    def all(cls) -> frozenset[Format]:
+        return frozenset(cls._known.values())
+
+    def __reduce__(self) -> tuple[type[Format], tuple[str]]:
+        return Format, (str(self),)
+
+
+for _name in ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "HEIC", "TIFF", "BMP", "ICO", "JP2", "JXL", "SVG"):
+    setattr(Format, _name, Format(_name.lower()))
 
 
 class Fit(StrEnum):
@@ -74,14 +90,6 @@ class Fit(StrEnum):
 class EngineName(StrEnum):
     VIPS = "vips"
     PILLOW = "pillow"
-
-
-class Numbers(StrEnum):
-    """What a stored sample is. Integers go from black to white over all of their range, floats from 0 to 1."""
-
-    UNSIGNED = "unsigned"
-    SIGNED = "signed"
-    FLOAT = "float"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,76 +116,64 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageInfo:
-    """What a file's header says of itself. `width` x `height` is as stored, before `orientation` is applied.
+class Credit:
+    """Artist and copyright as the file has them; empty where it has none."""
 
-    `orientation` is the EXIF value (1 to 8; anything else counts as 1). `complete` is False while parts that
-    decide the result (an EXIF chunk behind the pixels) lie beyond the bytes that were probed. `progressive` is what
-    must be decoded as a whole: interlaced, or in more scans than one. `defect` says what is wrong with it that does not
-    keep it from being shown. What is not known of `channels` and the fields behind it is what takes most memory; the
-    fields from `scans` on say nothing of the picture, only of what it costs to decode.
+    artist: bytes = b""
+    copyright: bytes = b""
+
+
+NO_CREDIT: Final = Credit()
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """Facts of one file that only decoders and the memory model need. Formats with more facts subclass it."""
+
+    samples: float = 4.0
+    """numbers stored a pixel, fewer than `channels` where colour is stored more coarsely: 1.5 in JPEG's 4:2:0"""
+    palette: bool = False
+    held: int = 0
+    """bytes that decoders copy beside the pixels: tags, texts, metadata"""
+    first_engine: EngineName | None = None
+    """the engine that shows this file as browsers do, where the other one does not"""
+    misread_by: frozenset[EngineName] = frozenset()
+    """engines that make a wrong picture of this file without an error"""
+
+
+NO_DETAILS: Final = Details()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """What a file's header says. `width` x `height` is as stored, before `orientation` is applied.
+
+    Unknown facts (`channels` and `details`) default to the value that takes most memory.
     """
 
     format: Format
     width: int
     height: int
     orientation: int = 1
+    """EXIF value, 1 to 8; every other value counts as 1"""
     progressive: bool = False
+    """interlaced, or in several scans: decoders need all of it before the first row"""
     has_alpha: bool = False
     frames: int = 1
     bit_depth: int = 8
     icc: bool = False
     channels: int = 4
-    """numbers a decoded pixel has: 1 grey or the index of a palette, 2 with alpha, 3 colours, 4 with alpha or CMYK"""
-    palette: bool = False
-    samples: float = 4.0
-    """numbers stored a pixel, fewer than `channels` where colour is stored more coarsely: 1.5 in JPEG's 4:2:0"""
-    block_rows: int = 0
-    """of a TIFF: the height of its strips or tiles, each of which is decompressed as one; 0 where nothing is"""
-    numbers: Numbers = Numbers.UNSIGNED
-    planar: bool = False
-    """of a TIFF: each channel is stored by itself"""
-    white_is_zero: bool = False
-    plain_ycbcr: bool = False
-    """of a TIFF: brightness and two colour differences, all of them of full size, and not by way of JPEG"""
-    missing_from: int | None = None
-    """of a TIFF in tiles or planes: the first row of which not all bytes are in the file"""
-    artist: bytes = b""
-    copyright: bytes = b""
+    """numbers of a decoded pixel: 1 grey or palette index, 2 with alpha, 3 colours, 4 with alpha or CMYK"""
+    credit: Credit = NO_CREDIT
     complete: bool = True
+    """False while parts that decide the result (an EXIF chunk behind the pixels) lie beyond the probed bytes"""
     defect: str = ""
-    odd_frames: bool = False
-    """of a GIF: its canvas shows between its frames, or one goes beyond it, and decoders differ from browsers there"""
-    hidden_first: bool = False
-    """of an APNG: its first picture is for viewers that know no APNG, and its animation begins with the second"""
-    premultiplied: bool = False
-    """of an AVIF: the colours are stored multiplied by alpha"""
-    crop: tuple[int, int, int, int] | None = None
-    """of an AVIF: left, top, right and bottom of what is seen of the pixels that are coded, before it is turned"""
-    scans: int = 1
-    """Passes of a JPEG decoder over the whole picture, as far as the bytes at hand tell."""
-    band: int = 1
-    """Rows that must be decoded to hand out one of them, where the file decides that: a TIFF's tiles."""
-    held: int = 0
-    """Bytes that decoders copy and copy again, beside the pixels: a TIFF's tags, a WebP's metadata, a HEIF as a whole;
-    of a PNG what its texts are unpacked."""
-    read_rows: int = 0
-    """Of a TIFF that is not compressed: the height of its strips, each of which Pillow reads as one."""
-    whole_planes: int = 1
-    """Of a JPEG XL: so many of its `samples` may have to be put together before any pixel is made of them."""
-    saved_frames: int = 0
-    """Of a JPEG XL: frames that are kept whole beside the one that is decoded, to take parts from."""
-    profile: bytes = field(default=b"", repr=False)
-    """An ICC profile for the decoded pixels, where the file says their colours otherwise and they are not sRGB."""
+    """a fault that does not keep the picture from being shown"""
+    details: Details = NO_DETAILS
 
     @property
     def pixels(self) -> int:
         return self.width * self.height
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether rows are known to be missing."""
-        return self.missing_from is not None
 
     @property
     def upright(self) -> tuple[int, int]:

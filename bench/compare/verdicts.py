@@ -18,7 +18,6 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from bench.cells.runs import named
 from bench.compare.intervals import Interval, ratio_interval
 from bench.pages.selection import OURS
 from bench.result import METRICS, Cell, CellKey, Machine, Result
@@ -173,7 +172,7 @@ def _nothing_in_common(bases: Mapping[CellKey, Cell], news: Mapping[CellKey, Cel
 
 
 def name_of(key: CellKey) -> str:
-    return named(key if key.handler else replace(key, handler=OURS))
+    return key.title if key.handler else replace(key, handler=OURS).title
 
 
 # --- conditions ---------------------------------------------------------------------------------------------------

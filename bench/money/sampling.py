@@ -142,8 +142,8 @@ def _header(source: Source, key: str, size: int) -> Header | str:
         except NeedMoreBytes:
             continue
         if info.format not in _readable_formats():
-            return f"{info.format.value} is not supported"
-        return Header(key, size, info.format.value, info.pixels / 1e6)
+            return f"{info.format} is not supported"
+        return Header(key, size, info.format, info.pixels / 1e6)
     raise NeedMoreBytes(f"{key}: its header does not end within {HEADER_BYTES[-1]} bytes")
 
 

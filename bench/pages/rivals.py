@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bench.cells.runs import named
 from bench.money.costing import Cost, Task, cell_cost, cell_task
 from bench.money.months import BreakEven, Load, break_even, fargate_month, lambda_month, with_dedicated_network
 from bench.money.prices import Prices
@@ -47,7 +46,7 @@ class Comparison:
 
     @property
     def function_name(self) -> str:
-        return named(self.function.key)
+        return self.function.key.title
 
 
 def compare_platforms(result: Result, prices: Prices, load: Load = ALL_MONTH) -> Comparison | None:

@@ -139,12 +139,10 @@ def _conditions(cell: Cell) -> tuple[str, str, str]:
 
 def refused_by_reason(result: Result) -> dict[str, list[str]]:
     """Return the names of the refused cells by reason."""
-    from bench.cells.runs import named
-
     reasons: dict[str, list[str]] = {}
     for cell in result.cells:
         if cell.refused:
-            reasons.setdefault(" ".join(cell.refused.split()), []).append(named(cell.key))
+            reasons.setdefault(" ".join(cell.refused.split()), []).append(cell.key.title)
     return reasons
 
 

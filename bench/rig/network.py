@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 from bench.result import percentile
 from bench.rig.http1 import END, MOST_HEAD_BYTES, PIECE, ends_connection, has_no_body, head, is_chunked, parsed
-from bench.rig.processes import beside
+from bench.rig.processes import background
 
 P99: Final = 2.3263478740408408
 """Standard deviations above the median, of a normal distribution."""
@@ -402,9 +402,9 @@ def latency_proxy(target: str, distance: Distance, seed: int = 0, core: int | No
     """A proxy in a process of its own, on a core of its own if one is named. Raises NotStarted."""
     model = json.dumps(asdict(distance))
     command = [sys.executable, "-m", "bench.rig.network", "--target", target, "--model", model, "--seed", str(seed)]
-    with beside("the latency proxy", command, core) as program:
-        program.wait_until(lambda: program.said().startswith('{"url"') and "\n" in program.said())
-        yield Running(json.loads(program.said().splitlines()[0])["url"])
+    with background("the latency proxy", command, core) as program:
+        program.wait_until(lambda: program.output().startswith('{"url"') and "\n" in program.output())
+        yield Running(json.loads(program.output().splitlines()[0])["url"])
 
 
 def model_of(text: str) -> Distance:

@@ -40,7 +40,7 @@ def test_a_child_with_its_picture_takes_no_more_than_is_set_aside_for_both(
     try:
         with limited(512 * MB) as group:
             done = subprocess.run(
-                group.joining(command()), input=request, env=environment, capture_output=True, check=False, timeout=60
+                group.command(command()), input=request, env=environment, capture_output=True, check=False, timeout=60
             )
             peak = group.peak
     except NoLimits as reason:

@@ -80,7 +80,7 @@ def _source(name: str, data: bytes) -> Source:
 def _kind(name: str, data: bytes) -> str:
     """As the probe sees it; a file that the probe refuses counts by its name, for it is broken already."""
     try:
-        kind = probe(data, len(data)).format.value
+        kind = str(probe(data, len(data)).format)
     except (Rejected, NeedMoreBytes):
         suffix = Path(name).suffix.lower().lstrip(".")
         kind = {"jpg": "jpeg", "tif": "tiff", "heif": "heic"}.get(suffix, suffix)

@@ -122,11 +122,11 @@ def test_texts_of_a_png_count_unpacked_and_many_are_refused_before_a_decoder_unp
         return png(chunk(kind, start + (zlib.compress(body) if packed else body)), PIXELS)
 
     ordinary, large = with_text(1 << 20), with_text((16 << 20) + 1)
-    assert (1 << 20) <= probe(ordinary, len(ordinary)).held < (3 << 20)
+    assert (1 << 20) <= probe(ordinary, len(ordinary)).details.held < (3 << 20)
     with pytest.raises(Corrupt, match="text"):
         probe(large, len(large))
     behind = png(PIXELS, chunk(kind, start + bytes(17 << 20)))
-    assert probe(behind, len(behind)).held == 0
+    assert probe(behind, len(behind)).details.held == 0
 
 
 def test_many_small_texts_add_up() -> None:

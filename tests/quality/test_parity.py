@@ -1,8 +1,8 @@
 """Both engines on every picture of the corpus: the same outcome, and pictures that look alike and as they should.
 
-The bounds are those of `tests.tools.scoring`: a mean of 2 of 255 and a structural similarity of 0.97. Pixels are
-compared without loss (as PNG), where the resampling and colours of an engine show, and as users get them, where encoders add
-their noise. Pictures that miss a bound are listed here, with bounds of their own and the reason.
+The bounds are those of `tests.tools.scoring`: a mean of 2 of 255 and a structural similarity of 0.97. The test compares
+the pixels as lossless PNG, where resampling and colours show, and as users get them, where encoders add noise. Pictures
+that miss a bound are listed here with their own bounds and the reason.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thumbnailer.formats.exif import MAX_CREDIT, ORIENTATION, Ifd0, build_credit, parse_ifd0, without_orientation
+from thumbnailer.model import Credit
 
 credit = st.binary(max_size=MAX_CREDIT).map(lambda text: text.rstrip(b"\0"))
 
@@ -77,8 +78,8 @@ def test_text_that_lies_beyond_the_block_counts_as_absent() -> None:
 
 def test_credit_is_stripped_of_trailing_nuls_and_capped() -> None:
     text = block("<", (0x8298, 2, 300, struct.pack("<I", 26)), tail=b"c" * 300)
-    assert parse_ifd0(text).copyright == b"c" * MAX_CREDIT
-    assert parse_ifd0(block(">", (0x013B, 2, 4, b"me\0\0"))).artist == b"me"
+    assert parse_ifd0(text).credit.copyright == b"c" * MAX_CREDIT
+    assert parse_ifd0(block(">", (0x013B, 2, 4, b"me\0\0"))).credit.artist == b"me"
 
 
 def as_libvips_writes_it(*others: tuple[int, int, int, bytes]) -> bytes:
@@ -93,7 +94,7 @@ def test_the_orientation_of_a_picture_goes_and_all_else_stays_where_it_is() -> N
     assert len(changed) == len(picture)
     assert (changed[:start], changed[-18:]) == (picture[:start], picture[-18:])
     assert b"\x12\x01\x03\0" not in changed
-    assert parse_ifd0(changed[start:]) == Ifd0(1, b"me", b"us")
+    assert parse_ifd0(changed[start:]) == Ifd0(1, Credit(b"me", b"us"))
 
 
 def test_of_a_png_the_checksum_is_right_again() -> None:
@@ -112,23 +113,23 @@ def test_a_picture_without_orientation_stays_as_it_is(picture: bytes) -> None:
 
 
 def test_nothing_is_built_of_nothing() -> None:
-    assert build_credit(b"", b"\0\0") == b""
+    assert build_credit(Credit(b"", b"\0\0")) == b""
 
 
 def test_the_built_block_holds_only_the_fields_that_are_there() -> None:
-    assert build_credit(b"", b"me") == b"Exif\0\0II*\0\x08\0\0\0\x01\0\x98\x82\x02\0\x03\0\0\0me\0\0\0\0\0\0"
+    assert build_credit(Credit(b"", b"me")) == b"Exif\0\0II*\0\x08\0\0\0\x01\0\x98\x82\x02\0\x03\0\0\0me\0\0\0\0\0\0"
 
 
 def test_other_readers_understand_the_built_block() -> None:
     image = pytest.importorskip("PIL.Image")
     exif = image.Exif()
-    exif.load(build_credit(b"An artist", b"(c) someone"))
+    exif.load(build_credit(Credit(b"An artist", b"(c) someone")))
     assert dict(exif) == {0x013B: "An artist", 0x8298: "(c) someone"}
 
 
 @given(credit, credit)
 def test_what_was_built_is_read_back(artist: bytes, copyright: bytes) -> None:
-    assert parse_ifd0(build_credit(artist, copyright)) == Ifd0(1, artist, copyright)
+    assert parse_ifd0(build_credit(Credit(artist, copyright))) == Ifd0(1, Credit(artist, copyright))
 
 
 @given(
@@ -137,4 +138,4 @@ def test_what_was_built_is_read_back(artist: bytes, copyright: bytes) -> None:
 def test_no_bytes_make_it_raise(tail: bytes, start: bytes) -> None:
     found = parse_ifd0(memoryview(start + tail))
     assert 1 <= found.orientation <= 8
-    assert len(found.artist) <= MAX_CREDIT
+    assert len(found.credit.artist) <= MAX_CREDIT

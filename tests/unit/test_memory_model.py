@@ -6,12 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thumbnailer.model import EngineName, Format, ImageInfo
+from thumbnailer.formats.jpeg import JpegDetails
+from thumbnailer.formats.jxl import JxlDetails
+from thumbnailer.formats.tiff import TiffDetails
+from thumbnailer.model import Details, EngineName, Format, ImageInfo
 from thumbnailer.planning.capabilities import ANIMATED, PREFERENCE
 from thumbnailer.planning.memory import MB, Wanted, Work, memory_estimate, salvage_estimate
 
 PILLOW, VIPS = EngineName.PILLOW, EngineName.VIPS
-JPEG = ImageInfo(Format.JPEG, 4000, 3000, channels=3, samples=3)
+JPEG = ImageInfo(Format.JPEG, 4000, 3000, channels=3, details=JpegDetails(3))
 SMALL = Wanted(128, 96, Format.JPEG)
 
 infos = st.builds(
@@ -39,7 +42,7 @@ def test_more_work_is_never_estimated_at_less_memory(
     least = memory_estimate(engine, work)
     assert least >= wanted.pixels
     assert memory_estimate(engine, replace(work, source_bytes=2 << 20)) >= least
-    assert memory_estimate(engine, replace(work, info=replace(info, held=MB))) >= least + MB
+    assert memory_estimate(engine, replace(work, info=replace(info, details=Details(held=MB)))) >= least + MB
     assert salvage_estimate(work) >= memory_estimate(PILLOW, work)
 
 
@@ -58,7 +61,9 @@ def test_pillow_is_not_counted_on_to_shrink_a_webp() -> None:
 def test_a_jpeg_in_several_scans_needs_all_its_coefficients(engine: EngineName) -> None:
     sequential = estimate(JPEG, engine, shrink=8)
     assert estimate(replace(JPEG, progressive=True), engine, shrink=8) - sequential >= JPEG.pixels * 3 * 2 * 0.95
-    assert estimate(replace(JPEG, scans=3), engine, shrink=8) == estimate(replace(JPEG, progressive=True), engine, 8)
+    assert estimate(replace(JPEG, details=JpegDetails(3, scans=3)), engine, shrink=8) == estimate(
+        replace(JPEG, progressive=True), engine, 8
+    )
 
 
 def test_libvips_streams_a_png_but_not_an_interlaced_one() -> None:
@@ -88,9 +93,12 @@ def test_what_a_file_forces_into_memory_is_in_the_estimate() -> None:
     """Tiles of many rows, strips that are compressed as one, and tags."""
     tiff = ImageInfo(Format.TIFF, 7000, 7000, channels=3)
     for engine in EngineName:
-        assert estimate(replace(tiff, held=100 * MB), engine) >= estimate(tiff, engine) + 300 * MB
-    assert estimate(replace(tiff, band=4096), VIPS) >= estimate(tiff, VIPS) + 7000 * 4096 * 3
-    assert estimate(replace(tiff, block_rows=7000), PILLOW) >= estimate(tiff, PILLOW) + tiff.pixels * 3
+        assert estimate(replace(tiff, details=TiffDetails(held=100 * MB)), engine) >= estimate(tiff, engine) + 300 * MB
+    assert estimate(replace(tiff, details=TiffDetails(band=4096)), VIPS) >= estimate(tiff, VIPS) + 7000 * 4096 * 3
+    assert (
+        estimate(replace(tiff, details=TiffDetails(block_rows=7000)), PILLOW)
+        >= estimate(tiff, PILLOW) + tiff.pixels * 3
+    )
 
 
 @pytest.mark.parametrize("engine", EngineName)
@@ -101,25 +109,31 @@ def test_a_large_thumbnail_is_paid_for_when_it_is_encoded(engine: EngineName) ->
 
 
 def test_a_jpeg_xl_takes_what_its_planes_take_to_be_put_together() -> None:
-    photo = ImageInfo(Format.JXL, 4000, 3000, channels=3, samples=3, whole_planes=0)
-    by_groups = estimate(photo, PILLOW)
-    assert by_groups < photo.pixels * 10
-    assert estimate(replace(photo, whole_planes=3), PILLOW) > 2 * by_groups
-    alpha = replace(photo, has_alpha=True, channels=4, samples=4, whole_planes=1)
-    assert estimate(alpha, PILLOW) > estimate(replace(alpha, whole_planes=4), PILLOW) > 2.5 * by_groups
-    assert estimate(replace(photo, saved_frames=1), PILLOW) >= by_groups + photo.pixels * 3 * 4
-    assert estimate(replace(photo, bit_depth=16), PILLOW) == by_groups  # libjxl hands out bytes
+    def coded(samples: int, whole_planes: int, saved_frames: int = 0, bit_depth: int = 8) -> int:
+        details = JxlDetails(samples, whole_planes=whole_planes, saved_frames=saved_frames)
+        kind = {"has_alpha": samples == 4, "channels": samples, "bit_depth": bit_depth}
+        return estimate(ImageInfo(Format.JXL, 4000, 3000, details=details, **kind), PILLOW)  # type: ignore[arg-type]
+
+    pixels, by_groups = 4000 * 3000, coded(3, 0)
+    assert by_groups < pixels * 10
+    assert coded(3, 3) > 2 * by_groups
+    assert coded(4, 1) > coded(4, 4) > 2.5 * by_groups
+    assert coded(3, 0, saved_frames=1) >= by_groups + pixels * 3 * 4
+    assert coded(3, 0, bit_depth=16) == by_groups  # libjxl hands out bytes
 
 
 def test_grey_alone_in_a_heic_takes_less_than_colours() -> None:
-    heic = ImageInfo(Format.HEIC, 4000, 3000, channels=3, samples=1.5)
-    assert estimate(replace(heic, samples=1.0), PILLOW) < estimate(heic, PILLOW) / 2
+    heic = ImageInfo(Format.HEIC, 4000, 3000, channels=3, details=Details(1.5))
+    assert estimate(replace(heic, details=Details(1)), PILLOW) < estimate(heic, PILLOW) / 2
 
 
 def test_pillow_reads_a_strip_at_once_before_its_rows_are_there() -> None:
-    panorama = ImageInfo(Format.TIFF, 40_000, 300, channels=3, samples=3, read_rows=128)
+    panorama = ImageInfo(Format.TIFF, 40_000, 300, channels=3, details=TiffDetails(3, read_rows=128))
     rows_in_excess = 128 * 3 - 44 * 4
-    assert estimate(panorama, PILLOW) >= estimate(replace(panorama, read_rows=0), PILLOW) + 39_000 * rows_in_excess
+    assert (
+        estimate(panorama, PILLOW)
+        >= estimate(replace(panorama, details=TiffDetails(3)), PILLOW) + 39_000 * rows_in_excess
+    )
 
 
 @pytest.mark.parametrize("engine", EngineName)

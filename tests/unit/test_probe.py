@@ -19,7 +19,7 @@ from PIL import Image, features
 
 from tests.bombs import heif as heif_bombs
 from tests.bombs import icons, webp
-from tests.support import jpeg_xl, tiffs
+from tests.support import facts, jpeg_xl, tiffs
 from tests.support.corpus import Row, needs_corpus, rows
 from tests.support.gifs import Painted
 from tests.support.gifs import gif as gif_of
@@ -28,7 +28,7 @@ from thumbnailer.formats import probe
 from thumbnailer.formats.colour_space import BT2100_PRIMARIES, LINEAR, P3_PRIMARIES, ColourSpace, Curve, profile_for
 from thumbnailer.formats.exif import build_credit
 from thumbnailer.formats.simple import with_best_icon_alone
-from thumbnailer.model import Format, ImageInfo, Numbers
+from thumbnailer.model import Credit, EngineName, Format, ImageInfo
 
 HEAD = 64 << 10
 TOO_MANY_PIXELS = 178_956_970
@@ -228,7 +228,7 @@ def test_a_mapped_file_can_be_closed_while_the_error_is_kept(tmp_path: Path) -> 
 def test_orientation_and_credit_are_read_wherever_the_format_keeps_them(kind: str, orientation: int) -> None:
     info = whole(saved(kind, exif=exif(orientation)))
     assert (info.width, info.height, info.orientation) == (40, 30, orientation)
-    assert (info.artist, info.copyright) == (b"An artist", b"(c) someone")
+    assert info.credit == Credit(b"An artist", b"(c) someone")
 
 
 def test_the_first_exif_segment_of_a_jpeg_counts() -> None:
@@ -469,9 +469,9 @@ def tiff_with(tag: int, kind: int, count: int, times: int = 1, size: int = 1 << 
 
 
 def test_the_bytes_of_a_tiffs_tags_are_told_and_refused_where_they_overlap() -> None:
-    assert whole(tiff_with(700, 7, 1 << 19)).held == 1 << 19
-    assert whole(tiff_with(700, 3, 1 << 18)).held == 1 << 19
-    assert whole(tiff_with(700, 7, 1 << 21)).held == 0
+    assert whole(tiff_with(700, 7, 1 << 19)).details.held == 1 << 19
+    assert whole(tiff_with(700, 3, 1 << 18)).details.held == 1 << 19
+    assert whole(tiff_with(700, 7, 1 << 21)).details.held == 0
     with pytest.raises(Corrupt, match="tags"):
         whole(tiff_with(60_000, 7, 1 << 19, times=100))
 
@@ -481,10 +481,10 @@ def tiff_of(*entries: tuple[int, int, int]) -> bytes:
 
 
 def test_the_rows_that_tiles_or_planes_force_into_memory_are_told() -> None:
-    assert whole(tiff_of((278, 4, 30))).band == 1
-    assert whole(tiff_of((322, 4, 16), (323, 4, 16))).band == 16
-    assert whole(tiff_of((322, 4, 16), (323, 4, 4096))).band == 30
-    assert whole(tiff_of((278, 4, 30), (284, 4, 2))).band == 30
+    assert facts.tiff(whole(tiff_of((278, 4, 30)))).band == 1
+    assert facts.tiff(whole(tiff_of((322, 4, 16), (323, 4, 16)))).band == 16
+    assert facts.tiff(whole(tiff_of((322, 4, 16), (323, 4, 4096)))).band == 30
+    assert facts.tiff(whole(tiff_of((278, 4, 30), (284, 4, 2)))).band == 30
 
 
 def test_a_tile_far_larger_than_its_picture_and_a_pixel_of_a_thousand_samples_are_refused() -> None:
@@ -534,10 +534,16 @@ def test_the_first_sample_beyond_the_colours_is_alpha_if_a_tiff_says_so_or_says_
 
 
 def test_what_the_samples_of_a_tiff_are_is_read() -> None:
-    for kind, expected in (("u4", Numbers.UNSIGNED), ("i2", Numbers.SIGNED), ("f4", Numbers.FLOAT)):
-        assert whole(tiffs.tiff(np.zeros((30, 40, 3), kind), tiffs.RGB)).numbers is expected
-    info = whole(tiffs.tiff(np.zeros((30, 40), np.uint16), tiffs.WHITE_IS_ZERO, planar=True))
-    assert (info.white_is_zero, info.planar, info.plain_ycbcr) == (True, True, False)
+    """Pillow misreads samples of 32 bits, signed ones and floats, and it does not invert 16 bits."""
+    for kind, misread in (("u1", False), ("u2", False), ("u4", True), ("i1", True), ("i2", True), ("f4", True)):
+        info = whole(tiffs.tiff(np.zeros((30, 40, 3), kind), tiffs.RGB))
+        assert info.details.misread_by == ({EngineName.PILLOW} if misread else set()), kind
+    for kind, planar, misread in (("u1", False, False), ("u2", False, True), ("u1", True, True), ("u2", True, True)):
+        info = whole(tiffs.tiff(np.zeros((30, 40), kind), tiffs.WHITE_IS_ZERO, planar=planar))
+        assert info.details.misread_by == ({EngineName.PILLOW} if misread else set()), (kind, planar)
+    for kind, misread in (("u1", False), ("u2", True)):
+        info = whole(tiffs.tiff(np.zeros((30, 40, 3), kind), tiffs.RGB, planar=True))
+        assert info.details.misread_by == ({EngineName.PILLOW} if misread else set()), kind
 
 
 def test_colour_differences_of_full_size_are_told_from_smaller_ones() -> None:
@@ -545,23 +551,24 @@ def test_colour_differences_of_full_size_are_told_from_smaller_ones() -> None:
     for subsampling, compression, expected in (([1, 1], 1, True), ([2, 1], 1, False), ([1, 1], 7, False)):
         more = [(530, 3, subsampling)]
         data = tiffs.tiff(pixels, tiffs.YCBCR, compression=compression, compress=bytes, more=more)
-        assert whole(data).plain_ycbcr is expected
-    assert not whole(tiffs.tiff(pixels, tiffs.YCBCR)).plain_ycbcr
+        assert facts.tiff(whole(data)).plain_ycbcr is expected
+        assert whole(data).details.misread_by == ({EngineName.VIPS} if expected else set())
+    assert not facts.tiff(whole(tiffs.tiff(pixels, tiffs.YCBCR))).plain_ycbcr
 
 
 @pytest.mark.parametrize(("share", "missing_from"), [(1.0, None), (0.9, 48), (0.5, 32), (0.3, 16), (0.2, 0)])
 def test_the_row_from_which_on_tiles_are_missing_is_told(share: float, missing_from: int | None) -> None:
     data = tiffs.tiff(np.zeros((64, 32), np.uint8), tiffs.BLACK_IS_ZERO, tile=16)
     cut = data[: len(data) - 64 * 32 + int(64 * 32 * share)]
-    assert (whole(cut).missing_from, whole(cut).is_cut) == (missing_from, missing_from is not None)
-    assert probe(cut, len(data)).missing_from is None
+    assert facts.tiff(whole(cut)).missing_from == missing_from
+    assert facts.tiff(probe(cut, len(data))).missing_from is None
 
 
 def test_a_row_of_planes_is_there_when_the_last_plane_has_it() -> None:
     data = tiffs.tiff(np.zeros((64, 32, 3), np.uint8), tiffs.RGB, planar=True)
-    assert whole(data).missing_from is None
-    assert whole(data[: -32 * 10]).missing_from == 54
-    assert whole(data[: -32 * 100]).missing_from == 0
+    assert facts.tiff(whole(data)).missing_from is None
+    assert facts.tiff(whole(data[: -32 * 10])).missing_from == 54
+    assert facts.tiff(whole(data[: -32 * 100])).missing_from == 0
 
 
 def test_places_of_tiles_out_of_reach_make_a_tiff_incomplete() -> None:
@@ -697,7 +704,7 @@ def test_depth_profile_and_alpha_of_a_heif_are_properties() -> None:
 def test_the_frames_and_credit_of_an_avif_are_read() -> None:
     assert whole(animated("AVIF", 3)).frames == 3
     assert whole(saved("AVIF", "RGBA", color=(9, 9, 9, 9))).has_alpha
-    assert whole(saved("AVIF", exif=build_credit(b"An artist", b""))).artist == b"An artist"
+    assert whole(saved("AVIF", exif=build_credit(Credit(b"An artist")))).credit.artist == b"An artist"
 
 
 def test_a_heif_without_size_or_items_is_corrupt() -> None:
@@ -779,12 +786,16 @@ def test_how_the_first_frame_of_a_jpeg_xl_is_coded_is_read(
     count = ((channels, 2),) if channels < 2 else ((2, 2), (channels - 2, 4))
     plain = ((0, 1), (0, 1), (0, 1), (0, 2), (1, 1), *count, *[(1, 1)] * channels, (0, 1), *jpeg_xl.SRGB)
     info = whole(jpeg_xl.bits(*jpeg_xl.SIZE, *plain, (0, 2), (1, 1)) + jpeg_xl.bits(*frame)[2:] + bytes(8))
-    assert (info.whole_planes, info.saved_frames, info.samples) == (whole_planes, saved_frames, 3 + channels)
+    assert (facts.jxl(info).whole_planes, facts.jxl(info).saved_frames, info.details.samples) == (
+        whole_planes,
+        saved_frames,
+        3 + channels,
+    )
 
 
 def test_the_colours_of_a_jpeg_xl_that_no_profile_says_are_read() -> None:
     def profile(colours: tuple[jpeg_xl.Field, ...], xyb: bool = False) -> bytes:
-        return whole(jpeg_xl.header(colours, xyb) + bytes(8)).profile
+        return facts.jxl(whole(jpeg_xl.header(colours, xyb) + bytes(8))).profile
 
     assert profile(jpeg_xl.SRGB) == profile(jpeg_xl.space(1, 13)) == b""
     assert profile(jpeg_xl.space(11, 13)) == profile_for(ColourSpace(primaries=P3_PRIMARIES))
@@ -1034,8 +1045,8 @@ def test_the_scans_of_a_jpeg_are_counted_where_there_may_be_many() -> None:
     plain, progressive = (io.BytesIO() for _ in range(2))
     picture.save(plain, "JPEG")
     picture.save(progressive, "JPEG", progressive=True)
-    assert whole(plain.getvalue()).scans == 1
-    assert whole(progressive.getvalue()).scans == progressive.getvalue().count(b"\xff\xda") == 10
+    assert facts.jpeg(whole(plain.getvalue())).scans == 1
+    assert facts.jpeg(whole(progressive.getvalue())).scans == progressive.getvalue().count(b"\xff\xda") == 10
 
 
 def test_a_jpeg_of_more_segments_than_any_use_is_corrupt() -> None:
@@ -1073,11 +1084,11 @@ def test_a_webp_of_more_chunks_than_any_use_is_corrupt_in_its_frames_too() -> No
 
 def test_what_a_decoder_takes_into_memory_as_a_whole_is_told() -> None:
     plain, tagged = saved("WEBP"), saved("WEBP", xmp=bytes(100_000))
-    assert whole(plain).held < 50
-    assert 100_000 <= whole(tagged).held < 100_100
-    assert probe(plain, 1 << 20).held >= (1 << 20) - len(plain)
-    assert whole(heif()).held == len(heif())
-    assert whole(saved("PNG")).held == 0
+    assert whole(plain).details.held < 50
+    assert 100_000 <= whole(tagged).details.held < 100_100
+    assert probe(plain, 1 << 20).details.held >= (1 << 20) - len(plain)
+    assert whole(heif()).details.held == len(heif())
+    assert whole(saved("PNG")).details.held == 0
 
 
 def test_a_long_bmp_in_runs_is_refused_because_it_is_decoded_in_python() -> None:
@@ -1158,7 +1169,7 @@ ODD = {
 def test_a_gif_tells_whether_its_canvas_shows_or_a_frame_goes_beyond_it(case: str) -> None:
     frames, odd, alpha = ODD[case]
     info = whole(gif_of((40, 30), *frames))
-    assert (info.odd_frames, info.has_alpha) == (odd, alpha)
+    assert (facts.gif(info).odd_frames, info.has_alpha) == (odd, alpha)
     assert (info.width, info.height) == ((44, 33) if case == "a first one beyond the screen" else (40, 30))
 
 
@@ -1183,8 +1194,8 @@ def test_an_avif_s_clean_aperture_is_its_size_and_what_is_cropped_costs_memory(
     data = heif_bombs.file(heif_bombs.AVIF, replace(plain, properties=(*plain.properties, aperture, turned)))
     info = whole(data)
     width, height = crop[2] - crop[0], crop[3] - crop[1]
-    assert (info.width, info.height, info.crop) == (height, width, crop)
-    assert info.held - len(data) == 6 * (120 * 80 - width * height)
+    assert (info.width, info.height, facts.heif(info).crop) == (height, width, crop)
+    assert info.details.held - len(data) == 6 * (120 * 80 - width * height)
 
 
 def test_a_long_file_of_icons_is_corrupt() -> None:

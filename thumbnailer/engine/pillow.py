@@ -25,8 +25,13 @@ from thumbnailer.engine import versions as floors
 from thumbnailer.engine.byte_limit import within_bytes
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.formats import icc
+from thumbnailer.formats.bmff import HeifDetails
 from thumbnailer.formats.exif import build_credit, valid_orientation
+from thumbnailer.formats.gif import GifDetails
+from thumbnailer.formats.jxl import JxlDetails
+from thumbnailer.formats.png import PngDetails
 from thumbnailer.formats.simple import with_best_icon_alone
+from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.planning.plan import Plan, Target, keeps_animation
 
@@ -177,7 +182,7 @@ def _open(path: str, info: ImageInfo, damaged: bool) -> Image.Image:
     if info.format is Format.ICO:  # Pillow takes the one of the fewest colours, of those of the largest size
         return Image.open(BytesIO(with_best_icon_alone(Path(path).read_bytes())), formats=["ICO"])
     image = Image.open(path, formats=[ALLOWED[info.format]])
-    return _differences_as_stored(image) if info.plain_ycbcr else image
+    return _differences_as_stored(image) if _is_plain_ycbcr(info) else image
 
 
 def _differences_as_stored(image: Image.Image) -> Image.Image:
@@ -218,11 +223,11 @@ def _jxl_pixels(data: bytes, info: ImageInfo) -> tuple[Any, bytes | None]:
     import pylibjxl
 
     with pylibjxl.JXL(threads=1) as codec:
-        if info.icc and not info.profile and info.frames == 1:
+        if info.icc and not _jxl_profile(info) and info.frames == 1:
             pixels, metadata = codec.decode(data, metadata=True)
             return pixels, metadata.get("icc")
         pixels = codec.decode(data)
-    return pixels, info.profile or (b"" if info.icc else None)  # an empty one counts as one that cannot be used
+    return pixels, _jxl_profile(info) or (b"" if info.icc else None)  # an empty one counts as one that cannot be used
 
 
 def _register_heif() -> None:
@@ -236,19 +241,19 @@ def _register_heif() -> None:
 
 def _refuse_other_size(image: Image.Image, info: ImageInfo) -> None:
     """The plan's limits hold for the header that was probed; a decoder that sees another picture must not go on."""
-    if image.width * image.height > 2 * info.pixels + (65_536 if info.crop is None else MOST_CROPPED):
+    if image.width * image.height > 2 * info.pixels + (65_536 if _crop_box(info) is None else MOST_CROPPED):
         raise Corrupt(f"the header says {info.width}x{info.height}, the decoder {image.width}x{image.height}")
 
 
 def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     """Every frame that the plan counts on, decoded. Raises Corrupt where there are fewer."""
     _shrink_on_load(image, plan)
-    if plan.info.is_cut:
+    if salvage.missing_from(plan.info) is not None:
         raise Corrupt("not all of its bytes are there")
-    if plan.info.hidden_first:
+    if _hides_first(plan.info):
         image.seek(1)
     # A still is taken as it was opened: of a HEIC with several pictures that is the primary one, not the first.
-    frames = islice(_sequence(image, plan), plan.frames) if plan.frames > 1 or plan.info.odd_frames else [image]
+    frames = islice(_sequence(image, plan), plan.frames) if plan.frames > 1 or _has_odd_frames(plan.info) else [image]
     number = 0
     for number, frame in enumerate(frames, 1):  # noqa: B007
         frame.load()
@@ -259,7 +264,7 @@ def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
 
 
 def _sequence(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
-    if not plan.info.odd_frames:
+    if not _has_odd_frames(plan.info):
         return iter(ImageSequence.Iterator(image))
     from thumbnailer.engine.canvas import composed
 
@@ -298,7 +303,7 @@ def _resized(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[tuple[Im
     resized: list[list[tuple[Image.Image, float]]] = [[] for _ in plan.targets]
     corners: list[cropping.Corner] = []
     for number, frame in enumerate(frames_in):
-        pixels = _resizable(frame if plan.info.crop is None else frame.crop(plan.info.crop), plan.info)
+        pixels = _resizable(frame if _crop_box(plan.info) is None else frame.crop(_crop_box(plan.info)), plan.info)
         for index, target in enumerate(plan.targets):
             if number and not keeps_animation(plan.info, target):
                 continue
@@ -459,7 +464,7 @@ def _encoded(frames: list[tuple[Image.Image, float]], plays: int, info: ImageInf
     frames[0][0].info.clear()  # nothing of the source's metadata but artist and copyright
     first, *rest = (_writable(frame, target) for frame, _ in frames)
     options = _options(target)
-    credit = build_credit(info.artist, info.copyright)
+    credit = build_credit(info.credit)
     if credit and target.format is not Format.GIF:
         options["exif"] = credit
     if rest:
@@ -528,3 +533,23 @@ def _options(target: Target) -> dict[str, Any]:
 
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+
+def _is_plain_ycbcr(info: ImageInfo) -> bool:
+    return isinstance(info.details, TiffDetails) and info.details.plain_ycbcr
+
+
+def _hides_first(info: ImageInfo) -> bool:
+    return isinstance(info.details, PngDetails) and info.details.hidden_first
+
+
+def _has_odd_frames(info: ImageInfo) -> bool:
+    return isinstance(info.details, GifDetails) and info.details.odd_frames
+
+
+def _jxl_profile(info: ImageInfo) -> bytes:
+    return info.details.profile if isinstance(info.details, JxlDetails) else b""
+
+
+def _crop_box(info: ImageInfo) -> tuple[int, int, int, int] | None:
+    return info.details.crop if isinstance(info.details, HeifDetails) else None

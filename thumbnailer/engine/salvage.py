@@ -18,6 +18,7 @@ from typing import Any, Final
 from PIL import Image
 
 from thumbnailer.errors import Corrupt, CutShort
+from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import Format, ImageInfo
 
 LEAST_SHARE: Final = 0.5
@@ -48,6 +49,16 @@ WHITE: Final[dict[str, Any]] = {
     "YCbCr": (255, 128, 128),
 }
 """In modes where it is not the largest value of every band; with alpha: nothing at all."""
+
+
+def missing_from(info: ImageInfo) -> int | None:
+    """First row with missing bytes, where the header tells; None: there is none."""
+    return info.details.missing_from if isinstance(info.details, TiffDetails) else None
+
+
+def band(info: ImageInfo) -> int:
+    """Rows that are decoded together."""
+    return info.details.band if isinstance(info.details, TiffDetails) else 1
 
 
 def refuse_cut(image: Image.Image, info: ImageInfo) -> None:
@@ -193,10 +204,10 @@ def _completed(image: Image.Image, noise: Callable[[str], Image.Image], surely: 
     """
     interlaced = info.progressive and info.format is not Format.JPEG
     decoded_pixels = Image.Image()._new(image.im)
-    tail = TAIL_OF_TILES if info.format is Format.TIFF and info.band > 1 else TAIL
+    tail = TAIL_OF_TILES if info.format is Format.TIFF and band(info) > 1 else TAIL
     missing = _missing_rows(_bytes(decoded_pixels), _bytes(noise(image.im.mode)), *image.size, tail, surely)
-    if info.missing_from is not None:
-        missing = sorted({*missing, *range(info.missing_from, image.height)})
+    if (cut := missing_from(info)) is not None:
+        missing = sorted({*missing, *range(cut, image.height)})
     decoded = image.height - len(missing)
     if decoded < LEAST_SHARE * image.height:
         raise Corrupt(f"of its {image.height} rows {decoded} can be decoded; at least half are needed")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from thumbnailer.model import Format
+from thumbnailer.model import NO_CREDIT, Format
 from thumbnailer.planning.plan import Plan, Target
 
 CMYK: Final = 4
@@ -24,7 +24,7 @@ def unchanged(path: str, plan: Plan, target: Target) -> bytes | None:
     same = target.format is info.format and (target.width, target.height) == (info.width, info.height)
     in_srgb = not info.icc and info.bit_depth <= 8 and not (info.format is Format.JPEG and info.channels == CMYK)
     as_asked_for = info.orientation == 1 and (info.progressive or not target.progressive)
-    if not (same and in_srgb and as_asked_for) or info.defect or info.artist or info.copyright:
+    if not (same and in_srgb and as_asked_for) or info.defect or info.credit != NO_CREDIT:
         return None
     return stripped(Path(path).read_bytes(), info.format)
 

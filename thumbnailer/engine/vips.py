@@ -17,7 +17,9 @@ from thumbnailer.engine import versions as floors
 from thumbnailer.engine.byte_limit import within_bytes
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats import icc
+from thumbnailer.formats.bmff import HeifDetails
 from thumbnailer.formats.exif import build_credit, without_orientation
+from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.planning.capabilities import Capability
 from thumbnailer.planning.plan import Plan, Target, keeps_animation
@@ -116,13 +118,13 @@ def _load(path: str, plan: Plan) -> list[Any]:
     """The frames of the picture as they are stored, one for a still."""
     if plan.info.format is Format.SVG:
         return [_drawn(path, plan)]
-    if plan.info.is_cut:
+    if _tiff(plan.info).missing_from is not None:
         raise Corrupt("not all of its bytes are there")
     options: dict[str, Any] = {"access": "sequential", "fail_on": "error"}
     if plan.info.format is Format.JPEG:
         # To libjpeg missing data is worth a warning; it shows grey in its place.
         options |= {"shrink": plan.shrink, "fail_on": "warning"}
-    if plan.info.format is Format.TIFF and plan.info.band > 1:
+    if plan.info.format is Format.TIFF and _tiff(plan.info).band > 1:
         options["fail_on"] = "warning"  # tiles that cannot be decoded are worth no more to it, and are black
     if plan.info.format is Format.WEBP:
         options["scale"] = 1 / plan.shrink
@@ -136,7 +138,7 @@ def _load(path: str, plan: Plan) -> list[Any]:
         roll = _held(roll)
         height = roll.get("page-height")
         return [roll.crop(0, top, roll.width, height) for top in range(0, roll.height, height)]
-    if plan.info.premultiplied and roll.hasalpha():
+    if _is_premultiplied(plan.info) and roll.hasalpha():
         roll = roll.unpremultiply().rint().cast(roll.format)
     return [_held(roll) if len(plan.targets) > 1 else roll]
 
@@ -343,7 +345,7 @@ def _with_metadata(roll: Any, frames: int, timing: Timing, info: ImageInfo) -> A
         kept.set_type(pyvips.GValue.gint_type, "page-height", roll.height // frames)
         for name, type_, value in timing:
             kept.set_type(type_, name, value)
-    credit = build_credit(info.artist, info.copyright)
+    credit = build_credit(info.credit)
     if credit:
         kept.set_type(pyvips.GValue.blob_type, "exif-data", credit)
     return kept
@@ -383,3 +385,11 @@ def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.endswith(LOAD_ERROR)]
     return (telling or lines or ["no reason given"])[-1][:200]
+
+
+def _tiff(info: ImageInfo) -> TiffDetails:
+    return info.details if isinstance(info.details, TiffDetails) else TiffDetails()
+
+
+def _is_premultiplied(info: ImageInfo) -> bool:
+    return isinstance(info.details, HeifDetails) and info.details.premultiplied

@@ -19,7 +19,7 @@ from thumbnailer.formats.boxes import Box, boxes, children
 from thumbnailer.formats.exif import MAX_BLOCK, Ifd0, parse_ifd0
 from thumbnailer.formats.head import Head
 from thumbnailer.formats.places import MAX_ITEMS, Extent, Sequence, item_extents, read_sequence
-from thumbnailer.model import Format, ImageInfo
+from thumbnailer.model import NO_CREDIT, Details, Format, ImageInfo
 
 MAX_BRANDS = 64
 MAX_HOPS = 8
@@ -57,6 +57,14 @@ DERIVED = frozenset({b"grid", b"iden", b"iovl"})
 ALPHA_KINDS = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 ICC_COLOURS = (b"prof", b"rICC")
 QUARTER_TURN = 1
+
+
+@dataclass(frozen=True, slots=True)
+class HeifDetails(Details):
+    premultiplied: bool = False
+    """the colours are stored multiplied by alpha"""
+    crop: tuple[int, int, int, int] | None = None
+    """of an AVIF: left, top, right and bottom of the visible part of the coded pixels, before the turn"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +107,18 @@ def read_bmff(head: Head) -> ImageInfo:
         width,
         height,
         has_alpha=has_alpha,
-        premultiplied=items.premultiplied,
-        crop=_crop(head, items) if kind is Format.AVIF else None,
         frames=sequence.frames,
         bit_depth=_bit_depth(head, properties),
         icc=any(box.kind == b"colr" and head.read(box.start, 4) in ICC_COLOURS for box in properties),
         channels=3 + has_alpha,
-        samples=_stored_samples(head, properties) + has_alpha,
-        artist=exif.artist if exif else b"",
-        copyright=exif.copyright if exif else b"",
+        credit=exif.credit if exif else NO_CREDIT,
         complete=sequence.reached and checked and exif is not None,
-        held=(len(head) if head.total is None else head.total) + HELD_OF_CROPPED * _cropped_away(head, items),
+        details=HeifDetails(
+            samples=_stored_samples(head, properties) + has_alpha,
+            held=(len(head) if head.total is None else head.total) + HELD_OF_CROPPED * _cropped_away(head, items),
+            premultiplied=items.premultiplied,
+            crop=_crop(head, items) if kind is Format.AVIF else None,
+        ),
     )
 
 

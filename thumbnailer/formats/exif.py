@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from mmap import mmap
 from typing import TypeAlias
 
+from thumbnailer.model import NO_CREDIT, Credit
+
 Buffer: TypeAlias = bytes | bytearray | memoryview | mmap
 
 PREFIX = b"Exif\0\0"
@@ -44,8 +46,7 @@ class Ifd0:
     """What was found; `orientation` is always 1 to 8."""
 
     orientation: int = 1
-    artist: bytes = b""
-    copyright: bytes = b""
+    credit: Credit = NO_CREDIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +67,14 @@ def parse_ifd0(tiff: Buffer) -> Ifd0:
     entries = _entries(block, order)
     return Ifd0(
         orientation=_orientation(block, order, entries.get(ORIENTATION)),
-        artist=_text(block, order, entries.get(ARTIST)),
-        copyright=_text(block, order, entries.get(COPYRIGHT)),
+        credit=Credit(*(_text(block, order, entries.get(tag)) for tag in (ARTIST, COPYRIGHT))),
     )
 
 
-def build_credit(artist: bytes, copyright: bytes) -> bytes:
+def build_credit(credit: Credit) -> bytes:
     """A little-endian EXIF block of nothing but the credit fields that are not empty; b"" if both are."""
-    credit = ((ARTIST, clean_credit(artist)), (COPYRIGHT, clean_credit(copyright)))
-    fields = [(tag, text + b"\0") for tag, text in credit if text]
+    texts = ((ARTIST, clean_credit(credit.artist)), (COPYRIGHT, clean_credit(credit.copyright)))
+    fields = [(tag, text + b"\0") for tag, text in texts if text]
     if not fields:
         return b""
     values_at = 8 + 2 + 12 * len(fields) + 4

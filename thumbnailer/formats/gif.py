@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.head import Head
-from thumbnailer.model import Format, ImageInfo
+from thumbnailer.model import Details, EngineName, Format, ImageInfo
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -42,6 +42,12 @@ NO_CONTROL = b"\0\x0a\0\0"
 """What a frame without a graphic control extension goes by: a tenth of a second."""
 TO_BACKGROUND, TO_PREVIOUS = 2, (3, 4)
 """What a frame's box is restored to after it was shown; 4 is what an old draft had for 3."""
+
+
+@dataclass(frozen=True, slots=True)
+class GifDetails(Details):
+    odd_frames: bool = False
+    """the canvas shows between frames, or a frame goes beyond it: decoders differ from browsers there"""
 
 
 @dataclass(slots=True)
@@ -76,6 +82,7 @@ def read_gif(head: Head) -> ImageInfo:
     seen = _walk(head)
     if not (seen.width and seen.height):
         raise Corrupt(f"GIF of {seen.width} x {seen.height} pixels")
+    odd_frames = seen.odd or seen.shows_canvas
     return ImageInfo(
         Format.GIF,
         seen.width,
@@ -84,10 +91,10 @@ def read_gif(head: Head) -> ImageInfo:
         has_alpha=seen.transparent or seen.shows_canvas,
         frames=seen.frames,
         channels=1,
-        palette=True,
-        samples=1,
         complete=seen.ended,  # another frame may come, looping or not
-        odd_frames=seen.odd or seen.shows_canvas,
+        details=GifDetails(
+            1, palette=True, first_engine=EngineName.PILLOW if odd_frames else None, odd_frames=odd_frames
+        ),
     )
 
 

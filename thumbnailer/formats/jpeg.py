@@ -14,7 +14,7 @@ from itertools import islice
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats.exif import Ifd0, parse_ifd0
 from thumbnailer.formats.head import Head
-from thumbnailer.model import Format, ImageInfo
+from thumbnailer.model import Details, Format, ImageInfo
 
 MAX_HEADER = 8 << 20
 """Where the search for the frame header ends, however much of the object is at hand (MATRIX row 10)."""
@@ -51,6 +51,12 @@ MAX_SCANS = 100
 """Cameras and encoders write about 10. Every one is a pass over the whole picture, and no decoder has a limit."""
 MAX_COMPONENTS = 10
 """libjpeg's MAX_COMPONENTS."""
+
+
+@dataclass(frozen=True, slots=True)
+class JpegDetails(Details):
+    scans: int = 1
+    """passes of a decoder over the whole picture, as far as the bytes at hand tell"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +105,10 @@ def read_jpeg(head: Head) -> ImageInfo:
         bit_depth=precision,
         icc=header.first(APP2, head, b"ICC_PROFILE\0") is not None,
         channels=channels,
-        samples=samples,
-        artist=exif.artist,
-        copyright=exif.copyright,
+        credit=exif.credit,
         complete=header.complete and (head.whole or not many_scans),
         defect=_scan_defect(head, header, header.frame),
-        scans=_scans(head) if many_scans else 1,
+        details=JpegDetails(samples=samples, scans=_scans(head) if many_scans else 1),
     )
 
 

@@ -7,7 +7,7 @@ EXIF's, so the size given is that after it.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes
 from thumbnailer.formats.boxes import Box, boxes
@@ -15,13 +15,23 @@ from thumbnailer.formats.colour_space import LINEAR, SRGB_PRIMARIES, ColourSpace
 from thumbnailer.formats.exif import MAX_BLOCK, Ifd0, parse_ifd0
 from thumbnailer.formats.head import Head
 from thumbnailer.formats.jxl_codestream import Codestream, EndOfBits, read
-from thumbnailer.model import Format, ImageInfo
+from thumbnailer.model import Details, Format, ImageInfo
 
 SIGNATURE = b"\xff\x0a"
 ENOUGH = 16_384
 SIDES_SWAPPED = 5
 """EXIF orientations from here on turn the picture on its side."""
 """Bytes that hold every field read here, whatever its value."""
+
+
+@dataclass(frozen=True, slots=True)
+class JxlDetails(Details):
+    whole_planes: int = 1
+    """`samples` that may have to be put together before any pixel is made of them"""
+    saved_frames: int = 0
+    """frames kept whole beside the decoded one, to take parts from"""
+    profile: bytes = field(default=b"", repr=False)
+    """ICC profile of the decoded pixels, where the file gives their colours in numbers and they are not sRGB"""
 
 
 def read_codestream(head: Head) -> ImageInfo:
@@ -42,7 +52,7 @@ def read_container(head: Head) -> ImageInfo:
             raise
         ended = isinstance(error, Corrupt)
     info = _parse(stream, whole=ended or len(stream) >= ENOUGH)
-    return replace(info, artist=exif.artist, copyright=exif.copyright)
+    return replace(info, credit=exif.credit)
 
 
 def _codestream_part(head: Head, box: Box, wanted: int) -> bytes:
@@ -81,11 +91,13 @@ def _info(stream: bytes) -> ImageInfo:
         frames=2 if said.extra.animated else 1,
         bit_depth=said.bit_depth,
         icc=said.colours.icc,
-        profile=_profile(said),
         channels=colours + said.alpha,
-        samples=_samples(said),
-        whole_planes=_whole_planes(said),
-        saved_frames=0 if said.first and said.first.alone else 1,
+        details=JxlDetails(
+            samples=_samples(said),
+            whole_planes=_whole_planes(said),
+            saved_frames=0 if said.first and said.first.alone else 1,
+            profile=_profile(said),
+        ),
     )
 
 

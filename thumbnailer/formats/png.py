@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.formats.exif import MAX_BLOCK, Ifd0, parse_ifd0
 from thumbnailer.formats.head import Head
-from thumbnailer.model import Format, ImageInfo
+from thumbnailer.model import Details, EngineName, Format, ImageInfo
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEADER = struct.Struct(">I4s")
@@ -48,7 +48,13 @@ DEFLATED = {
 }
 """What stands before the deflated bytes (sections 11.3.2.3, 11.3.3.3 and 11.3.3.4); other iTXt is plain."""
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-PALETTE = 3
+TRUECOLOUR, PALETTE = 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class PngDetails(Details):
+    hidden_first: bool = False
+    """of an APNG: the first picture is for viewers without APNG, the animation begins with the second"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +88,23 @@ def read_png(head: Head) -> ImageInfo:
         frames=_frames(head, chunks.get(b"acTL")),
         bit_depth=ihdr.depth,
         icc=b"iCCP" in chunks,
-        hidden_first=_hides_first(head, ihdr, chunks),
         channels=CHANNELS[ihdr.colour],
-        palette=ihdr.colour == PALETTE,
-        samples=CHANNELS[ihdr.colour],
-        artist=exif.artist,
-        copyright=exif.copyright,
+        credit=exif.credit,
         complete=complete,
+        details=_details(head, ihdr, chunks, text),
+    )
+
+
+def _details(head: Head, ihdr: _Ihdr, chunks: dict[bytes, _Chunk], text: int) -> PngDetails:
+    """libvips knows no APNG. Pillow looks for the transparent colour of 16 bits in the upper eight alone."""
+    hidden_first = _hides_first(head, ihdr, chunks)
+    deep_colour_key = ihdr.depth == 16 and ihdr.colour == TRUECOLOUR and b"tRNS" in chunks
+    return PngDetails(
+        samples=CHANNELS[ihdr.colour],
+        palette=ihdr.colour == PALETTE,
         held=2 * text,  # six copies, as others are counted three times
+        first_engine=EngineName.PILLOW if hidden_first else EngineName.VIPS if deep_colour_key else None,
+        hidden_first=hidden_first,
     )
 
 

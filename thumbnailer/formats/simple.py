@@ -8,7 +8,7 @@ from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.formats.head import Head
 from thumbnailer.formats.png import SIGNATURE as PNG_SIGNATURE
 from thumbnailer.formats.png import read_ihdr_size
-from thumbnailer.model import Format, ImageInfo
+from thumbnailer.model import Details, Format, ImageInfo
 
 OS2_HEADER = 12
 BMP_HEADERS = (OS2_HEADER, 16, 40, 52, 56, 64, 108, 124)
@@ -57,8 +57,7 @@ def read_bmp(head: Head) -> ImageInfo:
         has_alpha=has_alpha,
         bit_depth=min(bits, 8),
         channels=channels + has_alpha,
-        palette=bits <= MOST_PALETTE_BITS,
-        samples=bits / 8,
+        details=Details(bits / 8, palette=bits <= MOST_PALETTE_BITS),
     )
 
 

@@ -10,11 +10,35 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats.exif import TEXT_TYPES, clean_credit, valid_orientation
 from thumbnailer.formats.head import Head
-from thumbnailer.model import Format, ImageInfo, Numbers
+from thumbnailer.model import Credit, Details, EngineName, Format, ImageInfo
+
+
+class Numbers(StrEnum):
+    """What a stored sample is. Integers go from black to white over all of their range, floats from 0 to 1."""
+
+    UNSIGNED = "unsigned"
+    SIGNED = "signed"
+    FLOAT = "float"
+
+
+@dataclass(frozen=True, slots=True)
+class TiffDetails(Details):
+    block_rows: int = 0
+    """height of its strips or tiles, each of which is decompressed as one; 0 where nothing is compressed"""
+    read_rows: int = 0
+    """height of uncompressed strips, each of which Pillow reads as one"""
+    band: int = 1
+    """rows that must be decoded to hand out one of them: the height of tiles"""
+    plain_ycbcr: bool = False
+    """brightness and two colour differences, all of full size, and not by way of JPEG"""
+    missing_from: int | None = None
+    """of tiles or planes: first row with missing bytes"""
+
 
 MAX_PAGES = 10_000
 MAX_ENTRIES = 4096
@@ -135,20 +159,19 @@ def read_tiff(head: Head) -> ImageInfo:
         bit_depth=details.bit_depth,
         icc=ICC in first.entries,
         channels=channels,
-        palette=kind.photometric == PALETTE,
-        samples=channels,
-        block_rows=_block_rows(head, layout, first, height),
-        artist=details.artist,
-        copyright=details.copyright,
+        credit=details.credit,
         complete=details.complete and pages.reached and cut.known,
-        band=min(band, height),
-        held=pages.held,
-        numbers=kind.numbers,
-        planar=kind.planar,
-        white_is_zero=kind.photometric == WHITE_IS_ZERO,
-        plain_ycbcr=kind.photometric == YCBCR and kind.compression not in JPEG and not kind.subsampled,
-        missing_from=cut.missing_from,
-        read_rows=_read_rows(head, layout, first, height),
+        details=TiffDetails(
+            samples=channels,
+            palette=kind.photometric == PALETTE,
+            held=pages.held,
+            misread_by=_misread_by(kind, details.bit_depth),
+            block_rows=_block_rows(head, layout, first, height),
+            read_rows=_read_rows(head, layout, first, height),
+            band=min(band, height),
+            plain_ycbcr=kind.plain_ycbcr,
+            missing_from=cut.missing_from,
+        ),
     )
 
 
@@ -166,6 +189,23 @@ class _Kind:
     subsampled: bool
     extra: int | None
     """what the first sample beyond the colours is, where that is said"""
+
+    @property
+    def plain_ycbcr(self) -> bool:
+        return self.photometric == YCBCR and self.compression not in JPEG and not self.subsampled
+
+
+def _misread_by(kind: _Kind, bits: int) -> frozenset[EngineName]:
+    """Engines that make another picture of it and do not say so.
+
+    libvips takes brightness and colour differences for colours. Pillow mistakes the range of signed samples, floats and
+    samples of more than 16 bits. It does not invert white-is-zero samples of more than eight bits or in planes, and it
+    reads samples in planes as if they had eight bits.
+    """
+    range_mistaken = bits > 16 or kind.numbers is not Numbers.UNSIGNED
+    not_inverted = kind.photometric == WHITE_IS_ZERO and (bits > 8 or kind.planar)
+    pillow = {EngineName.PILLOW} if range_mistaken or not_inverted or (kind.planar and bits != 8) else set()
+    return frozenset(pillow | ({EngineName.VIPS} if kind.plain_ycbcr else set()))
 
 
 def _kind(head: Head, layout: _Layout, directory: _Directory) -> _Kind:
@@ -318,8 +358,7 @@ def _block_rows(head: Head, layout: _Layout, directory: _Directory, height: int)
 class _Details:
     orientation: int
     bit_depth: int
-    artist: bytes
-    copyright: bytes
+    credit: Credit
     complete: bool
 
 
@@ -427,8 +466,7 @@ def _details(head: Head, layout: _Layout, directory: _Directory, missing: Collec
         orientation=valid_orientation(next(_integers(head, layout, entries.get(ORIENTATION)), 1)),
         # Without the tag a sample has one bit (TIFF 6.0, page 29); of one out of reach 8 is the best guess.
         bit_depth=max(_integers(head, layout, entries.get(BITS)), default=8 if BITS in missing else 1),
-        artist=_text(head, layout, entries.get(ARTIST)),
-        copyright=_text(head, layout, entries.get(COPYRIGHT)),
+        credit=Credit(*(_text(head, layout, entries.get(tag)) for tag in (ARTIST, COPYRIGHT))),
         complete=not any(_exists(head, layout, directory.entries[tag]) for tag in missing),
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.exif import MAX_BLOCK, Ifd0, parse_ifd0
 from thumbnailer.formats.head import Head
-from thumbnailer.model import Format, ImageInfo
+from thumbnailer.model import Details, Format, ImageInfo
 
 MAX_CHUNKS = 200_000
 """Chunks walked of an extended file, a fraction of a second."""
@@ -57,7 +57,7 @@ def _lossy(head: Head) -> ImageInfo:
     if tag & 1 or start_code != b"\x9d\x01\x2a" or not (width and height):
         raise Corrupt("WebP does not begin with a VP8 key frame")
     return ImageInfo(
-        Format.WEBP, width, height, channels=3, samples=LOSSY_SAMPLES, held=_beside(head, _first_size(head))
+        Format.WEBP, width, height, channels=3, details=Details(LOSSY_SAMPLES, held=_beside(head, _first_size(head)))
     )
 
 
@@ -74,8 +74,7 @@ def _lossless(head: Head) -> ImageInfo:
         height,
         has_alpha=has_alpha,
         channels=3 + has_alpha,
-        samples=LOSSLESS_SAMPLES,
-        held=_beside(head, _first_size(head)),
+        details=Details(LOSSLESS_SAMPLES, held=_beside(head, _first_size(head))),
     )
 
 
@@ -103,11 +102,11 @@ def _extended(head: Head) -> ImageInfo:
         frames=max(1, walked.frames),
         icc=bool(flags & ICC),
         channels=3 + has_alpha,
-        samples=LOSSY_SAMPLES + has_alpha if walked.lossy else LOSSLESS_SAMPLES,
-        artist=exif.artist,
-        copyright=exif.copyright,
+        credit=exif.credit,
         complete=walked.ended,
-        held=_beside(head, walked.pixels),
+        details=Details(
+            LOSSY_SAMPLES + has_alpha if walked.lossy else LOSSLESS_SAMPLES, held=_beside(head, walked.pixels)
+        ),
     )
 
 

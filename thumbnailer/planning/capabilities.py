@@ -1,6 +1,6 @@
 """What each engine can read and write, and which is the faster for a format.
 
-The order of preference is a measured table: `python -m bench auto` prints it, `docs/why.md` keeps a run of it.
+The order of preference is a measured table: `python -m tests.tools auto` prints it, `docs/why.md` keeps a run of it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from thumbnailer.model import EngineName, Format, ImageInfo, Numbers
+from thumbnailer.formats.jpeg import JpegDetails
+from thumbnailer.model import EngineName, Format, ImageInfo
 
 PREFERENCE: Final[Mapping[Format, tuple[EngineName, ...]]] = {
     Format.JPEG: (EngineName.PILLOW, EngineName.VIPS),
@@ -54,41 +55,14 @@ def engines_for(
 
     `preferred` comes before the others unless it gets this picture wrong.
     """
-    order = dict.fromkeys(_right_first(info) + ([preferred] if preferred else []) + list(_faster_first(info, shrink)))
+    first = info.details.first_engine
+    order = dict.fromkeys([*filter(None, (first, preferred)), *_faster_first(info, shrink)])
     return tuple(
         name
         for name in order
         if name in installed and info.format in installed[name].reads and outputs <= installed[name].writes
-        if not _misreads(name, info)
+        if name not in info.details.misread_by
     )
-
-
-def _right_first(info: ImageInfo) -> list[EngineName]:
-    """The one that shows this picture as browsers do, where the other does not.
-
-    libvips fills a GIF's canvas, and knows no APNG. Where one colour of a PNG is transparent, of 16 bits, Pillow has
-    let the lower eight go before it compares.
-    """
-    if info.odd_frames or info.hidden_first:
-        return [EngineName.PILLOW]
-    deep_colour_key = info.format is Format.PNG and info.bit_depth == 16 and info.has_alpha and info.channels == 3
-    return [EngineName.VIPS] if deep_colour_key else []
-
-
-def _misreads(name: EngineName, info: ImageInfo) -> bool:
-    """Whether an engine makes another picture of a TIFF, and does not say so.
-
-    libvips takes brightness and colour differences for colours. Pillow mistakes the range of numbers that are not
-    unsigned or have more than 16 bits; of more than eight it does not turn white into black; planes it reads as if
-    their samples had eight.
-    """
-    if info.format is not Format.TIFF:
-        return False
-    if name is EngineName.VIPS:
-        return info.plain_ycbcr
-    range_mistaken = info.bit_depth > 16 or info.numbers is not Numbers.UNSIGNED
-    inverted = info.white_is_zero and (info.bit_depth > 8 or info.planar)
-    return range_mistaken or inverted or (info.planar and info.bit_depth != 8)
 
 
 def _faster_first(info: ImageInfo, shrink: int) -> tuple[EngineName, ...]:
@@ -111,4 +85,8 @@ def pixels_of_work(info: ImageInfo, frames: int) -> int:
     """The pixels of a still picture that takes as long to decode: what a small file can ask for is frames and scans."""
     if frames > 1:
         return info.pixels * frames * FRAME_WEIGHT
-    return info.pixels * WEIGHTS.get(info.format, 1) * max(ORDINARY_SCANS, info.scans) // ORDINARY_SCANS
+    return info.pixels * WEIGHTS.get(info.format, 1) * max(ORDINARY_SCANS, scans(info)) // ORDINARY_SCANS
+
+
+def scans(info: ImageInfo) -> int:
+    return info.details.scans if isinstance(info.details, JpegDetails) else 1

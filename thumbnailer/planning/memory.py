@@ -1,7 +1,7 @@
 """How much memory a picture takes while it is rendered, by what its header says: arithmetic, fitted to measurement.
 
 Bytes above the idle process. An engine's peak is the larger of two: while it decodes and resamples, and while it
-encodes, when only the thumbnails are left. `python -m bench memory` prints estimate and measurement side by side,
+encodes, when only the thumbnails are left. `python -m tests.tools memory` prints estimate and measurement side by side,
 docs/memory.md keeps a run of it, tests/budgets holds both together.
 """
 
@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Final
 
+from thumbnailer.formats.gif import GifDetails
+from thumbnailer.formats.jxl import JxlDetails
+from thumbnailer.formats.png import PngDetails
+from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
+from thumbnailer.planning.capabilities import scans
 
 MB: Final = 1024 * 1024
 MARGIN: Final = 1.08
@@ -78,7 +83,7 @@ def memory_estimate(engine: EngineName, work: Work) -> int:
 def _fixed(info: ImageInfo) -> int:
     """What does not follow the picture's size, and what the file makes decoders copy."""
     cmyk = CMYK_TABLES if info.channels == 4 and not info.has_alpha else 0
-    return FIXED + CODEC_ITSELF.get(info.format, 0) + cmyk + info.held * COPIES_HELD
+    return FIXED + CODEC_ITSELF.get(info.format, 0) + cmyk + info.details.held * COPIES_HELD
 
 
 def salvage_estimate(work: Work) -> int:
@@ -124,7 +129,7 @@ def _pillow_pixel(info: ImageInfo) -> int:
 
 def _is_grey_heic(info: ImageInfo) -> bool:
     """pillow-heif hands out grey where nothing else is stored; of an AVIF, Pillow does so from version 13 on."""
-    return info.format is Format.HEIC and info.samples == 1 and info.bit_depth <= 8
+    return info.format is Format.HEIC and info.details.samples == 1 and info.bit_depth <= 8
 
 
 def _pillow_depth(info: ImageInfo) -> int:
@@ -135,7 +140,7 @@ def _pillow_depth(info: ImageInfo) -> int:
 def _converted_pixel(info: ImageInfo) -> int:
     """Bytes of a pixel of the copies made before resampling, which a palette, 16 bits of grey or alpha need."""
     premultiplied = 4 if info.has_alpha else 0
-    if info.palette or (info.has_alpha and info.channels in (1, 3)):  # with a transparent colour: RGBA first
+    if info.details.palette or (info.has_alpha and info.channels in (1, 3)):  # with a transparent colour: RGBA first
         return 4 + premultiplied
     if info.channels == 1 and _pillow_depth(info) > 8:
         return 8  # 32 bits, and 32 again for the division
@@ -145,7 +150,7 @@ def _converted_pixel(info: ImageInfo) -> int:
 
 
 def _resampled_pixel(info: ImageInfo) -> int:
-    one = info.channels == 1 and not info.palette and not info.has_alpha
+    one = info.channels == 1 and not info.details.palette and not info.has_alpha
     return 1 if one or _is_grey_heic(info) else 4
 
 
@@ -176,7 +181,7 @@ def _pillow_decoder(work: Work) -> tuple[float, float]:
     """What the decoder holds beside the pixels it hands out: at its most, and while they are resampled."""
     if work.info.format in (Format.AVIF, Format.HEIC, Format.JXL, Format.WEBP):
         return _pillow_codec(work)
-    if work.info.format is Format.GIF and (work.frames > 1 or work.info.odd_frames):
+    if work.info.format is Format.GIF and (work.frames > 1 or _has_odd_frames(work.info)):
         return both(work.info.pixels * 11)  # the canvas, the one before, a frame
     return _pillow_reader(work), 0
 
@@ -184,7 +189,7 @@ def _pillow_decoder(work: Work) -> tuple[float, float]:
 def _pillow_codec(work: Work) -> tuple[float, float]:
     """Of the codecs that decode the picture as a whole, each with its own idea of what to keep."""
     info = work.info
-    sample = _sample_bytes(info) * info.samples
+    sample = _sample_bytes(info) * info.details.samples
     match info.format:
         case Format.WEBP:
             beside = info.pixels * 12  # a canvas, the one before, a copy as bytes
@@ -212,13 +217,13 @@ def _jxl_decoder(info: ImageInfo) -> float:
     colours are made of; the colours of a picture whose alpha is such a plane wait for it as floats. Whether they are
     squeezed stands where only a decoder comes to: the dearer counts.
     """
-    saved = info.saved_frames * info.pixels * info.samples * 4
-    if not info.whole_planes:
+    saved = _jxl(info).saved_frames * info.pixels * info.details.samples * 4
+    if not _jxl(info).whole_planes:
         return SMALL_JXL + info.pixels * JXL_BY_GROUPS[1 if info.channels == 1 else 3] + saved
-    if info.whole_planes < info.samples:
-        at_most = 2.0 * SMALL_JXL + info.pixels * (29 + 6 * info.whole_planes)
+    if _jxl(info).whole_planes < info.details.samples:
+        at_most = 2.0 * SMALL_JXL + info.pixels * (29 + 6 * _jxl(info).whole_planes)
     else:
-        at_most = 2.0 * SMALL_JXL * info.whole_planes + info.pixels * (2.5 + 5.5 * info.whole_planes)
+        at_most = 2.0 * SMALL_JXL * _jxl(info).whole_planes + info.pixels * (2.5 + 5.5 * _jxl(info).whole_planes)
     return at_most + saved - info.pixels * _pillow_pixel(info)
 
 
@@ -228,7 +233,7 @@ def _pillow_reader(work: Work) -> float:
     pixel = info.channels * _sample_bytes(info)
     if info.format is Format.JPEG:
         return _coefficients(info)
-    if info.hidden_first:
+    if _hides_first(info):
         return 2 * info.pixels * pixel  # the picture before, twice
     if info.format is Format.ICO:
         return work.source_bytes
@@ -239,13 +244,13 @@ def _tiff_reader(work: Work) -> float:
     """A compressed strip, a tile, or the last rows of what is not compressed."""
     info = work.info
     pixel = info.channels * _sample_bytes(info)
-    if info.block_rows:
-        return work.source_bytes + info.width * info.block_rows * pixel
-    if info.band > 1:
-        return min(info.band, info.width) * info.band * pixel
-    if info.read_rows:
-        last = (info.height - 1) % info.read_rows + 1  # which is read bit by bit; its rows are not there before
-        return max(0, info.width * (info.read_rows * pixel - last * _pillow_pixel(info)))
+    if _tiff(info).block_rows:
+        return work.source_bytes + info.width * _tiff(info).block_rows * pixel
+    if _tiff(info).band > 1:
+        return min(_tiff(info).band, info.width) * _tiff(info).band * pixel
+    if _tiff(info).read_rows:
+        last = (info.height - 1) % _tiff(info).read_rows + 1  # which is read bit by bit; its rows are not there before
+        return max(0, info.width * (_tiff(info).read_rows * pixel - last * _pillow_pixel(info)))
     return 0
 
 
@@ -270,7 +275,7 @@ def _vips_decoding(work: Work, results: float, lines: float) -> float:
         return max(decoder, lasting + lines + results)
     # The loader is let go once all of the picture is there. Of what is no stream, libvips keeps fewer lines.
     fewer = work.info.has_alpha or work.shrink > 1
-    source = _source(work, work.info.height) if fewer or work.info.band > 1 else lines
+    source = _source(work, work.info.height) if fewer or _tiff(work.info).band > 1 else lines
     return max(decoder, lasting + copy + source, copy + results + lines * (0.5 if fewer else 0.9))
 
 
@@ -280,7 +285,7 @@ FRAME: Final = 150_000
 
 def _bands(info: ImageInfo) -> int:
     """Channels as libvips has them: palettes are resolved, a transparent colour is one of its own."""
-    colours = 3 if info.palette else info.channels
+    colours = 3 if info.details.palette else info.channels
     return colours + (info.has_alpha and colours in (1, 3))
 
 
@@ -307,9 +312,11 @@ def _vips_codec(work: Work) -> tuple[float, float]:
         return both(info.pixels * work.frames * 4 + work.source_bytes)
     if info.format is Format.WEBP:
         decoded = info.pixels / work.shrink**2 * pixel
-        planes = info.pixels * (4 if info.samples == 4 else 2 * (info.samples - 1.5))  # at full size, or alpha's
+        planes = info.pixels * (
+            4 if info.details.samples == 4 else 2 * (info.details.samples - 1.5)
+        )  # at full size, or alpha's
         return decoded + planes + work.source_bytes, 2 * decoded + work.source_bytes
-    at_most = 12 * MB + info.pixels * (11.9 + 2 * _sample_bytes(info) * info.samples)
+    at_most = 12 * MB + info.pixels * (11.9 + 2 * _sample_bytes(info) * info.details.samples)
     return at_most + work.source_bytes, info.pixels * pixel + work.source_bytes
 
 
@@ -323,10 +330,10 @@ def _vips_reader(work: Work) -> float:
             return info.pixels * pixel if info.progressive else 0
         case Format.GIF:
             return info.pixels * 4 + work.source_bytes
-        case Format.TIFF if info.band > 1:
-            return min(info.band, info.width) * info.band * pixel  # one tile, taken for a square
+        case Format.TIFF if _tiff(info).band > 1:
+            return min(_tiff(info).band, info.width) * _tiff(info).band * pixel  # one tile, taken for a square
         case Format.TIFF:
-            return work.source_bytes * info.block_rows / info.height  # one strip, as it is in the file
+            return work.source_bytes * _tiff(info).block_rows / info.height  # one strip, as it is in the file
         case _:
             return 0
 
@@ -378,7 +385,7 @@ def _is_extended(work: Work) -> bool:
 def _source(work: Work, height: int) -> float:
     """What is kept of a stream of that many lines; of tiles, two rows of them."""
     info = work.info
-    tiles = info.band if info.band > 1 else 0
+    tiles = _tiff(info).band if _tiff(info).band > 1 else 0
     lines = max(min(height, SOURCE_LINES), tiles * min(2, ceil(height / max(1, tiles))))
     return ceil(info.width / work.shrink) * lines * _vips_pixel(info)
 
@@ -422,7 +429,7 @@ def _encoder(engine: EngineName, work: Work) -> float:
 
 
 def _encoder_pixel(engine: EngineName, info: ImageInfo, wanted: Wanted) -> float:
-    kind = 2 if info.has_alpha else 0 if info.channels == 1 and not info.palette else 1
+    kind = 2 if info.has_alpha else 0 if info.channels == 1 and not info.details.palette else 1
     one = ENCODER[engine][wanted.format][kind]
     if wanted.frames == 1:
         return one
@@ -441,6 +448,22 @@ def _sample_bytes(info: ImageInfo) -> int:
 
 def _coefficients(info: ImageInfo) -> float:
     """Of a JPEG in several scans libjpeg keeps every coefficient, 16 bits each, in whole blocks."""
-    if not (info.progressive or info.scans > 1):
+    if not (info.progressive or scans(info) > 1):
         return 0
-    return ceil(info.width / 16) * ceil(info.height / 16) * 256 * info.samples * 2
+    return ceil(info.width / 16) * ceil(info.height / 16) * 256 * info.details.samples * 2
+
+
+def _tiff(info: ImageInfo) -> TiffDetails:
+    return info.details if isinstance(info.details, TiffDetails) else TiffDetails()
+
+
+def _jxl(info: ImageInfo) -> JxlDetails:
+    return info.details if isinstance(info.details, JxlDetails) else JxlDetails()
+
+
+def _has_odd_frames(info: ImageInfo) -> bool:
+    return isinstance(info.details, GifDetails) and info.details.odd_frames
+
+
+def _hides_first(info: ImageInfo) -> bool:
+    return isinstance(info.details, PngDetails) and info.details.hidden_first

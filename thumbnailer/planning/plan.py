@@ -227,7 +227,7 @@ def _refuse_work(info: ImageInfo, frames: int, settings: Settings, tier: Tier) -
     """Frames and scans are nearly free to write and cost a pass over the picture each to read."""
     work, most = costs.pixels_of_work(info, frames), settings.max_pixels or tier.max_pixels
     if work > most:
-        what = f"{info.width}x{info.height} as {info.format}, frames: {frames}, scans: {info.scans}"
+        what = f"{info.width}x{info.height} as {info.format}, frames: {frames}, scans: {costs.scans(info)}"
         raise TooManyPixels(f"{what}: it takes as long as {work} pixels; at most {most} are taken")
 
 
