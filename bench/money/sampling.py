@@ -143,7 +143,7 @@ def _header(source: Source, key: str, size: int) -> Header | str:
             continue
         if info.format not in _readable_formats():
             return f"{info.format} is not supported"
-        return Header(key, size, info.format, info.pixels / 1e6)
+        return Header(key, size, str(info.format), info.pixels / 1e6)
     raise NeedMoreBytes(f"{key}: its header does not end within {HEADER_BYTES[-1]} bytes")
 
 
