@@ -187,8 +187,8 @@ def _scale_log(axes: Axes, which: Literal["x", "y"]) -> None:
 
 
 def _mark(axes: Axes, mark: Mark) -> None:
-    axes.plot([mark.x], [mark.y], "o", color=INK, markersize=7, zorder=4)
-    offset, align = ((6, 9), "left") if mark.side == "right" else ((-6, 9), "right")
+    axes.plot([mark.x], [mark.y], "o", color=INK, markerfacecolor=INK, zorder=4)
+    offset, align = ((2, 13), "left") if mark.side == "right" else ((-2, 13), "right")
     place: dict[str, Any] = {"textcoords": "offset points", "ha": align}
     axes.annotate(mark.text, (mark.x, mark.y), offset, fontweight="bold", fontsize=9.5, bbox=WHITE, **place)
 
