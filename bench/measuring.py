@@ -18,8 +18,8 @@ from bench.cells.base import Effort, S3Gone
 from bench.cells.pictures import Pictures, folder_set, reference_sets
 from bench.cells.runs import Run, Slot, now, result_of, resume, write
 from bench.cells.testbed import Testbed, copies_needed, cores, set_up_testbed
-from bench.compare import comparing
-from bench.money import advising
+from bench.compare import command as compare_command
+from bench.money import command as advise_command
 from bench.money.advice import Wanted
 from bench.money.prices import Prices, load_prices
 from bench.pages.tables import LEGEND, WIDTH, experiments_of, refusals, tables
@@ -116,7 +116,7 @@ def compare(base: str, new: str, options: Options) -> int:
         slots = [Slot(replace(key, handler=name), tree) for name, tree in trees.items()]
         return _measure_or_exit(slots, pictures_for(options), options)
 
-    return comparing.run(base, new, measure_trees, wide_console())
+    return compare_command.run(base, new, measure_trees, wide_console())
 
 
 def advise(images: str, rate: str | None, deadline: str | None, options: Options, advice: Path | None) -> int:
@@ -127,7 +127,7 @@ def advise(images: str, rate: str | None, deadline: str | None, options: Options
         return _measure_or_exit(slots, {"photos": folder_set(folder)}, options)
 
     available = float(len(cores().cells))
-    return advising.run(
+    return advise_command.run(
         images, rate, deadline, options.prices, measure_wanted, output=advice, cores=available, console=wide_console()
     )
 

@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.compare.comparing import (
+from bench.compare.command import run, sentence
+from bench.compare.intervals import ratio_interval
+from bench.compare.trees import Checkout, ResultFile, Revision, TreeError, checked_out, tree_of
+from bench.compare.verdicts import (
     JUDGED,
     LEAST_BETWEEN_RUNS,
     SHOWN,
@@ -25,11 +28,7 @@ from bench.compare.comparing import (
     Verdict,
     compare,
     compare_results,
-    run,
-    sentence,
 )
-from bench.compare.intervals import ratio_interval
-from bench.compare.trees import Checkout, ResultFile, Revision, TreeError, checked_out, tree_of
 from bench.result import Cell, CellKey, Repetition, Result, write_result
 from tests.bench.results import synthetic_result
 
@@ -527,7 +526,7 @@ def test_two_builds_are_measured_in_one_run(
         return result(exact(1, handler="base"), exact(times, handler="new"), exact(9, handler="floor"))
 
     (repository / "thumbnailer" / "__init__.py").write_text("changed")
-    monkeypatch.setattr("bench.compare.comparing.ROOT", repository)
+    monkeypatch.setattr("bench.compare.command.ROOT", repository)
     assert run("old", str(repository), measure, console) == code
     assert sentence_ in said(console)
     assert "billed_ms_per_image" in said(console)

@@ -10,23 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.money.costing import (
-    BreakEven,
     Cost,
     LambdaCell,
-    Load,
     Requests,
     Task,
     billed_ms,
-    break_even,
     cell_cost,
     fargate_cost,
-    fargate_month,
     lambda_cost,
-    lambda_month,
-    pictures_per_task,
     sqs_requests,
-    tasks_for,
 )
+from bench.money.months import BreakEven, Load, break_even, fargate_month, lambda_month, pictures_per_task, tasks_for
 from bench.money.prices import load_prices
 from tests.bench.results import lambda_cell, task_cell
 
@@ -138,7 +132,8 @@ def test_a_total_is_the_sum_of_its_lines_and_none_is_negative(cell: LambdaCell) 
 @given(cells)
 def test_compute_is_the_price_of_a_gb_second_over_images_per_gb_second(cell: LambdaCell) -> None:
     price = PRICES.gb_second(cell.architecture)
-    assert lambda_cost(cell, PRICES).compute == pytest.approx(1e6 * price * cell.gb_seconds / cell.records)
+    gb_seconds = cell.memory_mb / 1024 * cell.billed_ms / 1000
+    assert lambda_cost(cell, PRICES).compute == pytest.approx(1e6 * price * gb_seconds / cell.records)
 
 
 @given(cells, st.integers(2, 10))

@@ -14,21 +14,18 @@ import pytest
 from PIL import Image
 
 from bench.cells.pictures import NoPictures, pictures_in
-from bench.money import sampling
+from bench.money import sampling, sources
 from bench.money.sampling import (
-    FolderSource,
     Header,
-    S3Source,
-    SourceError,
     Stratum,
     Survey,
     download,
     megapixel_class,
     pick,
     sampling_error,
-    source_of,
     survey,
 )
+from bench.money.sources import FolderSource, S3Source, SourceError, source_of
 from tests.support.cloud import SOURCE, Cloud
 from tests.support.servers import ScriptedServer, error
 
@@ -118,9 +115,9 @@ def test_no_more_are_looked_at_than_asked_for_and_others_with_another_seed(folde
 
 
 def test_a_list_that_was_cut_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "MOST_KEYS", 9)
+    monkeypatch.setattr(sources, "MOST_KEYS", 9)
     assert FolderSource(folder).keys().complete
-    monkeypatch.setattr(sampling, "MOST_KEYS", 8)
+    monkeypatch.setattr(sources, "MOST_KEYS", 8)
     listing = FolderSource(folder).keys()
     assert not listing.complete
     assert len(listing.keys) == 8
@@ -260,7 +257,7 @@ def test_headers_alone_are_fetched_of_all_but_the_sample(aws: Cloud, tmp_path: P
 def test_a_prefix_is_listed_no_further_than_the_bound(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
         aws.put(f"{number}.jpg", picture(20, 20))
-    monkeypatch.setattr(sampling, "MOST_KEYS", 3)
+    monkeypatch.setattr(sources, "MOST_KEYS", 3)
     listing = S3Source(f"s3://{SOURCE}").keys()
     assert [key for key, _ in listing.keys] == ["0.jpg", "1.jpg", "2.jpg"]
     assert not listing.complete
@@ -269,11 +266,11 @@ def test_a_prefix_is_listed_no_further_than_the_bound(aws: Cloud, monkeypatch: p
 def test_an_object_that_went_meanwhile_is_counted_and_no_error(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     aws.put("a.jpg", picture(20, 20))
     source = S3Source(f"s3://{SOURCE}")
-    there = sampling.Listing((("a.jpg", 700), ("gone.jpg", 700)), True)
+    there = sources.Listing((("a.jpg", 700), ("gone.jpg", 700)), True)
     monkeypatch.setattr(source, "keys", lambda: there)
     found = survey(source)
     assert [header.key for header in found.headers] == ["a.jpg"]
-    assert found.others == {"deleted meanwhile": 1}
+    assert found.others == {"deleted during the survey": 1}
     with pytest.raises(SourceError, match=r"gone\.jpg.*try again"):
         download(source, ["gone.jpg"], Path("."))
 

@@ -70,7 +70,7 @@ def test_prices_have_the_measured_requests_and_the_tasks_until_they_are_gone_and
     write_result(replace(base, cells=tuple(looking)), measured)
     said = told("--rate", "1000/s", "--minutes", "4", "--results", str(measured), "-o", str(output))
     assert "for a picture 1 GET, 1 HEAD, 1 PUT, and SQS's requests" in said
-    assert "until autoscaling has taken them back to 1" in said
+    assert "until autoscaling is back at 1" in said
     written = json.loads(output.read_text())
     assert [one["cost"]["s3_head"] for one in written.values()] == [pytest.approx(0.4)] * 3
     fargate, spot = written["Fargate"], written["Fargate Spot"]
@@ -99,7 +99,7 @@ def test_a_memory_size_needs_measured_cells(monkeypatch: pytest.MonkeyPatch) -> 
     ("options", "said"),
     [
         (["--rate", "many"], "expected a rate such as"),
-        (["--rate", "1/day", "--minutes", "1"], "nothing came in 60 s"),
+        (["--rate", "1/day", "--minutes", "1"], "nothing arrived in 60 s"),
         (["--results", "none.json"], "cannot be read"),
         (["--prices", "none.toml"], "cannot be read"),
         (["--memory", "333"], "no measured function of 333 MB"),

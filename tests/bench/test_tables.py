@@ -12,9 +12,9 @@ from bench.pages.tables import (
     COLUMNS,
     LEGEND,
     WIDTH,
-    beside,
     experiments_of,
     ratio_text,
+    reference_cell,
     refusals,
     rows,
     tables,
@@ -85,9 +85,9 @@ def test_a_task_is_compared_with_the_function_whose_cpu_is_the_nearest_and_that_
     near, far = (cell(peer(TEXTBOOK, ours(SCOPE, memory)), ms) for memory, ms in ((1769, 30.0), (128, 900.0)))
     other_pictures = cell(replace(near.key, pictures="baseline", vcpus=1.0), 50)
     found = result(far, other_pictures, near, task)
-    assert beside(found, task, TEXTBOOK) == near
+    assert reference_cell(found, task, TEXTBOOK) == near
     assert ratio_text(found, task, TEXTBOOK, "billed_ms_per_image", inverse=True) == "~3.00"
-    assert beside(result(task, other_pictures), task, TEXTBOOK) is None
+    assert reference_cell(result(task, other_pictures), task, TEXTBOOK) is None
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------

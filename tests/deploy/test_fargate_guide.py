@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from bench.pages.slices import ours_alike
+from bench.pages.selection import ours_alike
 from bench.result import read_result
 from bench.scale.command import REFERENCE
 from handler.worker.consumer import LOOK_SECONDS, POLL_SECONDS, Limits

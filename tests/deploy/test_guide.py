@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from bench.pages.slices import ours_alike
+from bench.pages.selection import ours_alike
 from bench.result import read_result
 from bench.scale.command import REFERENCE
 from tests.deploy.stack import BASICS, TEMPLATE, Stack, translated
