@@ -228,7 +228,7 @@ class PictureSet:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One run. `prices` are USD per unit in `region`; `baseline` is the handler that ratios refer to."""
+    """One run. `prices` are USD per unit in `region`; `baseline` is the handler to compare with."""
 
     made: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")]
     machine: Machine
@@ -246,14 +246,6 @@ class Result:
         """The baseline's cell in the same place of this run."""
         same = (other for other in self.cells if other.key.place() == cell.key.place())
         return next((other for other in same if other.key.handler == self.baseline and other.repetitions), None)
-
-    def ratios(self, cell: Cell) -> dict[str, float]:
-        """Each median divided by the baseline's; empty without a baseline."""
-        baseline = self.baseline_of(cell)
-        if baseline is None:
-            return {}
-        pairs = ((metric, cell.median(metric), baseline.median(metric)) for metric in METRICS)
-        return {metric: ours / theirs for metric, ours, theirs in pairs if ours is not None and theirs}
 
 
 # --- the file -----------------------------------------------------------------------------------------------------

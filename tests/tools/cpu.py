@@ -8,7 +8,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,8 @@ from tests.tools.peak import plan_for as plan_with_only
 from tests.tools.quality import SAMPLES, plan_for
 from thumbnailer.app import new_event_loop
 from thumbnailer.engine import load_engine, render_first
-from thumbnailer.execution.isolated import render_alone
+from thumbnailer.execution.attempt import Attempt
+from thumbnailer.execution.isolated import render_isolated
 from thumbnailer.model import EngineName
 from thumbnailer.planning.plan import Plan
 
@@ -133,12 +134,12 @@ def _child_rows(rounds: int) -> Iterator[tuple[str, ...]]:
 
 def _spend(path: str, plan: Plan, runner: asyncio.Runner | None = None) -> tuple[float, float, float]:
     """Milliseconds of one render, in a child if there is a runner: CPU here, CPU of children, wall time."""
-    render: Callable[[], object] = (
-        (lambda: runner.run(render_alone(path, plan))) if runner else (lambda: render_first(load_engine, path, plan))
-    )
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     before, started = list(map(_usage, who)), time.perf_counter()
-    render()
+    if runner:
+        runner.run(render_isolated(Attempt(path, plan)))
+    else:
+        render_first(load_engine, path, plan)
     wall = time.perf_counter() - started
     own, children = (1000 * (_usage(one) - cpu) for one, cpu in zip(who, before, strict=True))
     return own, children, 1000 * wall
