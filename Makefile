@@ -78,7 +78,7 @@ matrix: test test-all
 	$(BIN)/python -m tests.support.matrix .matrix/test.json .matrix/test-all.json
 
 lambda: .venv/.dev $(BIN)/aws-lambda-rie
-	$(BIN)/python -m bench lambda $(ARGS)
+	$(BIN)/python -m tests.tools lambda $(ARGS)
 
 zip: .venv/.dev
 	$(BIN)/python -m deploy.packing --python $(PYTHON_VERSION) --arch $(ARCH) $(ARGS)

@@ -38,7 +38,7 @@ def test_a_child_stays_within_its_reserve(picture: Path, engine: EngineName, byt
     try:
         with limited(512 * MB) as group:
             done = subprocess.run(
-                group.joining(command()), input=request, env=environment, capture_output=True, check=False, timeout=60
+                group.command(command()), input=request, env=environment, capture_output=True, check=False, timeout=60
             )
             peak = group.peak
     except NoLimits as reason:

@@ -49,7 +49,7 @@ class Run:
 def process_folder(group: Group, folder: Path, memory_mb: int, renditions: str, *how: str) -> Run:
     """The process joins the group before it starts Python, so the group counts all of its memory."""
     program = [sys.executable, "-m", "tests.budgets.limited", str(folder), str(memory_mb), renditions, *how]
-    command = group.joining(program)
+    command = group.command(program)
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     statuses: dict[str, list[str]] = {}
     reasons: set[str | None] = set()
@@ -91,7 +91,7 @@ def test_the_kernel_enforces_the_limit(tmp_path: Path) -> None:
     hog = [sys.executable, "-c", f"bytearray({100 * MB})"]
     try:
         with in_group(32 * MB) as group:
-            killed = subprocess.run(group.joining(hog), check=False)
+            killed = subprocess.run(group.command(hog), check=False)
             assert killed.returncode == -9
             assert group.kills == 1
     except NoLimits as reason:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
-from bench.pages.slices import ours_alike
+from bench.pages.selection import ours_alike
 from bench.result import Cell, read_result
 from bench.scale.command import REFERENCE
 from tests.deploy.stack import TEMPLATE

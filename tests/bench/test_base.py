@@ -1,4 +1,4 @@
-"""What is seen of a cell from outside: its log, with whatever else writes there, its answers, its proxy's counts."""
+"""The recorder's sources: the log of a cell, its answers, and the proxy's counts."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any, cast
 
 import pytest
 
-from bench.cells.observation import (
+from bench.cells.base import (
     TAIL,
     Log,
     S3Gone,
-    assert_s3_is_there,
-    counted,
+    assert_s3_answers,
     json_lines,
+    mean_stages,
     outcomes_of,
+    proxy_report,
     requests_of,
-    stages,
 )
+from bench.cells.testbed import Testbed
 from bench.rig.network import Running
-from bench.rig.testbed import Bed
 from tests.support.servers import ScriptedServer, error
 
 
@@ -30,11 +30,11 @@ def record(**ms: float) -> bytes:
     return json.dumps({"message": "record", "outcome": "stored", "ms": ms}).encode() + b"\n"
 
 
-def test_of_a_log_those_bytes_are_its_own_that_the_emulator_did_not_write(tmp_path: Path) -> None:
+def test_own_bytes_exclude_the_emulators_lines(tmp_path: Path) -> None:
     log = Log(tmp_path / "log")
     own = b"START RequestId: 1 Version: $LATEST\n" + record(get=1)
     log.path.write_bytes(b"28 Nov 2026 15:59:37,155 [INFO] (rapid) INIT RTDONE(status: success)\n" + own)
-    assert log.bytes_of_its_own() == len(own)
+    assert log.own_bytes() == len(own)
 
 
 # --- logs ---------------------------------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ def test_of_a_log_those_bytes_are_its_own_that_the_emulator_did_not_write(tmp_pa
 GARBAGE = b'INIT START(type: on-demand)\n\n\xff\xfe\x00{\n{broken\n{\xff}\n[1]\n7\n"x"\n{"message": "batch"}\n'
 
 
-def test_json_objects_are_found_among_what_others_write() -> None:
+def test_json_objects_are_found_among_other_lines() -> None:
     assert list(json_lines(GARBAGE + record(get=1))) == [
         {"message": "batch"},
         {"message": "record", "outcome": "stored", "ms": {"get": 1}},
@@ -59,7 +59,7 @@ def test_a_log_gives_each_record_once(tmp_path: Path) -> None:
     assert [line["ms"] for line in log.new_records()] == [{"get": 2}, {"get": 3}]
 
 
-def test_a_line_that_is_being_written_is_of_the_next_look(tmp_path: Path) -> None:
+def test_an_incomplete_line_is_read_later(tmp_path: Path) -> None:
     log = Log(tmp_path / "log")
     half = len(record(get=2)) // 2
     log.path.write_bytes(record(get=1) + record(get=2)[:half])
@@ -70,7 +70,7 @@ def test_a_line_that_is_being_written_is_of_the_next_look(tmp_path: Path) -> Non
     assert [line["ms"] for line in log.new_records()] == [{"get": 2}]
 
 
-def test_the_tail_is_short_and_is_text(tmp_path: Path) -> None:
+def test_the_tail_is_short_text(tmp_path: Path) -> None:
     log = Log(tmp_path / "log")
     log.path.write_bytes(b"x" * 5000 + b"\xffend")
     assert len(log.tail()) == TAIL
@@ -80,10 +80,10 @@ def test_the_tail_is_short_and_is_text(tmp_path: Path) -> None:
 # --- what is made of it -------------------------------------------------------------------------------------------
 
 
-def test_stages_are_the_means_of_those_records_that_have_them() -> None:
+def test_stages_are_means_over_the_records_with_them() -> None:
     lines: list[dict[str, Any]] = [{"ms": {"get": 10, "decode": 4}}, {"ms": {"get": 20}}, {"ms": {}}]
-    assert stages(lines) == {"get": 15, "decode": 4}
-    assert stages([]) == {}
+    assert mean_stages(lines) == {"get": 15, "decode": 4}
+    assert mean_stages([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -97,11 +97,11 @@ def test_stages_are_the_means_of_those_records_that_have_them() -> None:
         ([], {"done": 4}),
     ],
 )
-def test_outcomes_are_what_ours_says_and_of_others_that_all_are_done(answer: object, outcomes: dict[str, int]) -> None:
+def test_outcomes_come_from_our_answer_and_peers_are_done(answer: object, outcomes: dict[str, int]) -> None:
     assert outcomes_of(answer, 4) == outcomes
 
 
-def test_requests_are_what_the_proxy_counted_a_record() -> None:
+def test_requests_are_counted_per_record() -> None:
     assert requests_of({"requests": {"GET": 8, "PUT": 4, "POST": 9}}, 4) == {"get": 2, "head": 0, "put": 1}
 
 
@@ -116,16 +116,16 @@ def nobody() -> str:
         return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
-def test_a_proxy_that_is_gone_is_s3_that_is_gone(nobody: str) -> None:
+def test_a_dead_proxy_counts_as_a_dead_s3(nobody: str) -> None:
     with pytest.raises(S3Gone, match="the proxy before S3 does not answer any more"):
-        counted(Running(nobody))
+        proxy_report(Running(nobody))
 
 
-def test_s3_that_is_gone_is_told_from_one_that_is_there(nobody: str, scripted: ScriptedServer) -> None:
-    def beside(url: str) -> Bed:
-        return cast("Bed", SimpleNamespace(s3=SimpleNamespace(url=url)))
+def test_a_dead_s3_is_distinguished_from_a_living_one(nobody: str, scripted: ScriptedServer) -> None:
+    def testbed(url: str) -> Testbed:
+        return cast("Testbed", SimpleNamespace(s3=SimpleNamespace(url=url)))
 
     scripted.play(error(403, "AccessDenied"))
-    assert_s3_is_there(beside(scripted.url))
+    assert_s3_answers(testbed(scripted.url))
     with pytest.raises(S3Gone, match=f"the S3 at {nobody} does not answer any more"):
-        assert_s3_is_there(beside(nobody))
+        assert_s3_answers(testbed(nobody))

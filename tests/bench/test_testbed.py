@@ -1,4 +1,4 @@
-"""What all cells share: batches that are full, events as S3 sends them, and cores that nobody else has."""
+"""The testbed: full batches, events like those of S3, and a core for each side."""
 
 from __future__ import annotations
 
@@ -13,27 +13,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.cells import testbed as testbed_
 from bench.cells.function import keys_in
-from bench.cells.pictures import SAMPLES, NoPictures, wanted
-from bench.rig import testbed as bed_
-from bench.rig.enclosures import ControlGroups
-from bench.rig.limits import NoLimits
-from bench.rig.s3 import answers
-from bench.rig.testbed import (
+from bench.cells.pictures import SAMPLES, NoPictures, Pictures, folder_set, reference_pictures, reference_sets
+from bench.cells.testbed import (
     Cores,
-    Pictures,
     batches,
-    bed,
     bucket_of,
     copies_needed,
     cores,
-    cores_seen,
-    keys_of_a_pass,
-    message,
-    own_set,
-    reference_sets,
+    keys_of_pass,
+    message_body,
     s3_event,
+    set_up_testbed,
+    visible_cores,
 )
+from bench.rig.enclosures import Enclosure, new_group
+from bench.rig.limits import NoLimits
+from bench.rig.s3 import answers
 from thumbnailer.events import parse_event, parse_text
 from thumbnailer.model import EventKind
 
@@ -47,18 +44,18 @@ def some(count: int) -> Pictures:
 
 
 @given(st.integers(1, 60), st.integers(1, 50))
-def test_a_pass_has_every_picture_equally_often_and_each_key_once(count: int, batch_size: int) -> None:
+def test_a_pass_has_all_pictures_equally_often(count: int, batch_size: int) -> None:
     pictures = some(count)
-    keys = keys_of_a_pass(pictures, batch_size)
+    keys = keys_of_pass(pictures, batch_size)
     assert len(set(keys)) == len(keys)  # so none is twice in a batch
     copies = copies_needed(count, batch_size)
     assert Counter(key.partition("/")[2] for key in keys) == dict.fromkeys(pictures.keys, copies)
-    assert keys == keys_of_a_pass(pictures, batch_size)
+    assert keys == keys_of_pass(pictures, batch_size)
 
 
 @given(st.integers(1, 60), st.integers(1, 50))
-def test_all_batches_are_full_where_ten_copies_can_do_that_and_one_is_in_any_case(count: int, batch_size: int) -> None:
-    keys = keys_of_a_pass(some(count), batch_size)
+def test_batches_are_full_if_ten_copies_suffice(count: int, batch_size: int) -> None:
+    keys = keys_of_pass(some(count), batch_size)
     sizes = [len(batch) for batch in batches(keys, batch_size)]
     assert [key for batch in batches(keys, batch_size) for key in batch] == keys
     assert sizes[0] == batch_size
@@ -66,7 +63,7 @@ def test_all_batches_are_full_where_ten_copies_can_do_that_and_one_is_in_any_cas
         assert set(sizes) == {batch_size}
 
 
-def test_no_more_copies_are_made_than_fill_the_batches() -> None:
+def test_copies_fill_the_batches_exactly() -> None:
     assert [copies_needed(10, size) for size in (1, 2, 5, 10, 20)] == [1, 1, 1, 1, 2]
     assert copies_needed(3, 10) == 10
     assert copies_needed(7, 20) == 3  # 20 would fill all
@@ -77,17 +74,17 @@ def test_no_more_copies_are_made_than_fill_the_batches() -> None:
 ODD = "00/a b+c/ü 100%.jpg"
 
 
-def test_an_event_is_one_that_our_own_parser_reads_whatever_the_keys_are() -> None:
+def test_our_parser_reads_events_with_any_key() -> None:
     found = parse_event(s3_event("bench-ours", ["00/one.jpg", ODD]))
     assert [(one.kind, one.bucket, one.key) for one in found] == [
         (EventKind.CREATED, "bench-ours", "00/one.jpg"),
         (EventKind.CREATED, "bench-ours", ODD),
     ]
-    assert [one.key for one in parse_text(message("bench-ours", ODD))] == [ODD]
+    assert [one.key for one in parse_text(message_body("bench-ours", ODD))] == [ODD]
     assert keys_in([s3_event("b", ["00/one.jpg"]), s3_event("b", [ODD])]) == ["00/one.jpg", ODD]
 
 
-def test_an_event_has_what_is_in_those_that_s3_sends() -> None:
+def test_an_event_has_the_fields_of_real_s3_events() -> None:
     """As in AWS's own, of the same version; size and tag are among what a handler can do without."""
     real = json.loads((Path(__file__).parents[1] / "events" / "s3_put.json").read_text())["Records"][0]
     ours = s3_event("b", ["k"])["Records"][0]
@@ -105,24 +102,24 @@ def test_an_event_has_what_is_in_those_that_s3_sends() -> None:
     ("memory", "seen"),
     [(128, 2), (3008, 2), (3009, 3), (5307, 3), (5308, 4), (7076, 4), (8845, 5), (8846, 6), (10_240, 6)],
 )
-def test_a_function_sees_as_many_cores_as_on_aws(memory: int, seen: int) -> None:
-    assert cores_seen(memory) == seen
+def test_visible_cores_match_aws(memory: int, seen: int) -> None:
+    assert visible_cores(memory) == seen
 
 
-def test_a_cell_has_the_cores_that_it_sees_where_there_are_as_many() -> None:
+def test_a_cell_gets_its_visible_cores() -> None:
     there = Cores((0, 1, 2, 3), 4)
-    assert there.given(0.25, 2) == (0, 1)
-    assert there.given(2.4, 1) == (0, 1, 2)
-    assert there.given(4.0, 6) == (0, 1, 2, 3)
-    assert Cores((5,), 6).given(1.0, 2) == (5,)
+    assert there.for_cell(0.25, 2) == (0, 1)
+    assert there.for_cell(2.4, 1) == (0, 1, 2)
+    assert there.for_cell(4.0, 6) == (0, 1, 2, 3)
+    assert Cores((5,), 6).for_cell(1.0, 2) == (5,)
 
 
-def test_a_share_of_more_cores_than_there_are_is_refused_with_the_reason() -> None:
+def test_a_share_above_the_available_cores_is_refused() -> None:
     with pytest.raises(NoLimits, match=r"1\.7 vCPUs cannot be given: of this machine's 2 cores one is for S3"):
-        Cores((0,), 1).given(1.7004, 2)
+        Cores((0,), 1).for_cell(1.7004, 2)
 
 
-def test_s3_has_the_last_core_and_a_machine_of_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3_gets_the_last_core_and_one_core_is_too_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {7, 2, 4})
     assert cores() == Cores((2, 4), 7)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
@@ -134,11 +131,11 @@ def test_s3_has_the_last_core_and_a_machine_of_one_is_refused(monkeypatch: pytes
 
 
 @pytest.mark.parametrize(("quick", "photos"), [(False, 10), (True, 5)])
-def test_photos_are_jpegs_of_both_kinds_and_each_kind_is_a_set(
+def test_photos_are_jpegs_of_both_kinds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bool, photos: int
 ) -> None:
     def make(pictures: Iterable[object], folder: Path) -> None:
-        for each in wanted(quick):
+        for each in reference_pictures(quick):
             (folder / each.name).write_bytes(b"x")
 
     monkeypatch.setattr("bench.cells.pictures._make", make)
@@ -155,32 +152,30 @@ def test_photos_are_jpegs_of_both_kinds_and_each_kind_is_a_set(
     assert all(len(set(pictures.keys)) == len(pictures.files) >= 2 for pictures in sets.values())
 
 
-def test_a_user_s_pictures_are_one_set_with_folders_in_its_keys(tmp_path: Path) -> None:
+def test_a_user_folder_is_one_set_with_subfolders_in_keys(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.JPG").write_bytes(b"x")
     (tmp_path / "b.png").write_bytes(b"x")
-    found = own_set(tmp_path)["photos"]
+    found = folder_set(tmp_path)
     assert found.keys == ["b.png", "in/a.JPG"]
     assert found.endings == {".png", ".jpg"}
-    assert found.described().count == 2
+    assert found.description().count == 2
     with pytest.raises(NoPictures, match="is no folder"):
-        own_set(tmp_path / "none")
+        folder_set(tmp_path / "none")
 
 
 # --- the bed itself -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
-def test_every_handler_finds_every_picture_as_often_as_needed_and_all_is_gone_afterwards(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bed_, "cache", lambda: tmp_path / "cache")
+def test_every_bucket_has_all_copies_until_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testbed_, "cache", lambda: tmp_path / "cache")
     mine = tmp_path / "mine"
     mine.mkdir()
     shutil.copy(SAMPLES / "rocket.jpg", mine / ODD.rpartition("/")[2])
     before = os.sched_getaffinity(0)
-    sets = own_set(mine)
-    with bed(sets, ["ours", "textbook"], ControlGroups("none"), most_copies=3) as there:
+    sets = {"photos": folder_set(mine)}
+    with set_up_testbed(sets, ["ours", "textbook"], Enclosure("none", new_group), copies=3) as there:
         copies = [
             there.s3.folder / bucket_of(handler) / f"0{copy}" / key
             for handler in ("ours", "textbook")
@@ -190,7 +185,7 @@ def test_every_handler_finds_every_picture_as_often_as_needed_and_all_is_gone_af
         assert all(path.read_bytes() == (SAMPLES / "rocket.jpg").read_bytes() for path in copies)
         assert len({path.stat().st_ino for path in copies}) == 1  # no bytes of their own
         assert there.thumbnails("textbook").is_dir()
-        assert os.sched_getaffinity(0) == {there.cores.beside}
+        assert os.sched_getaffinity(0) == {there.cores.support}
         assert there.environment("loopback")["AWS_ENDPOINT_URL"] == there.proxy("loopback").url
         assert there.proxy("loopback") is not there.proxy("near")
         url = there.s3.url
