@@ -69,7 +69,7 @@ def _tuning(cells: Sequence[Cell], prices: Prices, note: str) -> Chart:
 
 def _lowest(series: Series, word: str) -> Mark:
     x, y = min(zip(series.xs, series.ys, strict=True), key=lambda point: point[1])
-    return Mark(x, y, f"{word}: {x:,.0f} MB, {number(y)}", "left" if x == max(series.xs) else "right")
+    return Mark(x, y, f"{word}: {x:,.0f} MB, {number(y)}", "right" if x == max(series.xs) else "left")
 
 
 def stages_of(cell: Cell) -> dict[str, float]:
@@ -104,7 +104,7 @@ def _month(found: Comparison, prices: Prices) -> Chart:
 
     tasks = [_over(MONTHS, _label(rival), partial(on_fargate, rival)) for rival in found.rivals]
     points = {rival.platform: rival.even.for_good for rival in found.rivals}
-    marks = [Mark(x, on_lambda(x), number(x), "left") for x in points.values() if x and MONTHS[0] < x < MONTHS[-1]]
+    marks = [Mark(x, on_lambda(x), number(x), "right") for x in points.values() if x and MONTHS[0] < x < MONTHS[-1]]
     notes = [f"{name} {'never' if x is None else f'from {number(x)}'}" for name, x in points.items()]
     panel = Panel(
         f"USD a month, without the {1e6 * shared:.2f} a million\nthat all pay for requests",
