@@ -123,7 +123,7 @@ def test_advice_is_written_as_json(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "advice.json"
     Ran(str(folder), Measuring(replace(CPU_BOUND, noise=(1.0,))), "50/s", "5s", output=output)
     document = json.loads(output.read_text())
-    assert (document["format"], document["version"]) == ("thumbnailer-bench-advice", 2)
+    assert (document["format"], document["version"]) == ("thumbnailer-bench-advice", 3)
     assert document["survey"]["looked"] == 41
     assert len(document["sample"]) == 12
     advice = document["advice"]
