@@ -11,7 +11,6 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +20,6 @@ from rich.console import Console
 
 from bench.money.advice import Advice, Wanted, advise, plan
 from bench.money.candidates import MODEL_LIMIT, Candidate, CostInterval
-from bench.money.formulas import FORMULAS
 from bench.money.measured import AdviceError, Question, Sample
 from bench.money.prices import load_prices
 from bench.money.sampling import SAMPLE, Header, Survey, download, pick, sampling_error, survey
@@ -39,8 +37,7 @@ FORMAT: Final = "thumbnailer-bench-advice"
 VERSION: Final = 3
 ENVIRONMENTS: Final = 1000
 """Default concurrency of an AWS account."""
-PRINTED: Final = ("model", "cost", "p95", "confidence", "break-even")
-"""The formulas below an advice."""
+FORMULAS: Final = Path(__file__).with_name("formulas.toml")
 
 
 class DeadlineError(ThumbnailerError):
@@ -142,17 +139,10 @@ def _print_advice(console: Console, advice: Advice, text: str) -> None:
         _say(console, line, "bold" if number == 0 else None)
     console.print()
     console.print(plain_table(["", "batch", "$ a million", "p95 s", "basis"], _rows(advice), left=1))
-    for reason, refused in groupby(sorted(advice.refused, key=_reason), key=_reason):
-        _say(
-            console, f"Not offered ({reason}): {'; '.join(f'{_size(one)}, batch {one.batch_size}' for one in refused)}."
-        )
-    for name in PRINTED:
-        _say(console, f"\n{name}", "bold")
-        _say(console, FORMULAS[name])
-
-
-def _reason(one: Candidate) -> str:
-    return one.refused
+    for reason in sorted({one.refused for one in advice.candidates if one.refused}):
+        refused = (f"{_size(one)}, batch {one.batch_size}" for one in advice.candidates if one.refused == reason)
+        _say(console, f"Not offered ({reason}): {'; '.join(refused)}.")
+    _say(console, f"Formulas: {os.path.relpath(FORMULAS)}")
 
 
 def _rows(advice: Advice) -> Iterator[list[str]]:
@@ -187,6 +177,5 @@ def _document(images: str, found: Survey, picked: Sequence[Header], advice: Advi
         "sample": picked,
         "text": text.splitlines(),
         "advice": advice,
-        "formulas": {name: FORMULAS[name] for name in PRINTED},
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -10,8 +11,8 @@ from typing import Final
 import jinja2
 from rich.console import Console
 
+from bench.money.command import FORMULAS
 from bench.money.costing import architecture_of
-from bench.money.formulas import FORMULAS
 from bench.money.months import Load
 from bench.money.prices import Prices, prices_of
 from bench.pages.charts import CHARTS, all_charts
@@ -78,7 +79,7 @@ def page(result: Result, prices: Prices, images: Sequence[tuple[Chart, str]], na
         volumes=volume_table(result, prices),
         evens=list(break_even_rows(result, prices)),
         headroom=Load().headroom,
-        formulas=FORMULAS,
+        formulas=tomllib.loads(FORMULAS.read_text(encoding="utf-8")),
         refused=refused_by_reason(result),
         table=markdown_table,
     )

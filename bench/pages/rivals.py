@@ -44,10 +44,6 @@ class Comparison:
     is_spot_derived: bool
     """Spot was not measured: it is Fargate's task at Spot's price."""
 
-    @property
-    def function_name(self) -> str:
-        return self.function.key.title
-
 
 def compare_platforms(result: Result, prices: Prices, load: Load = ALL_MONTH) -> Comparison | None:
     """Return None unless a function and a task were measured."""

@@ -100,8 +100,11 @@ def one_pair(seed: int, more: tuple[float, float], pairs: int = PAIRS) -> Compar
 
 def compare(base: Sequence[Cell], new: Sequence[Cell], paired: bool) -> Comparison:
     """The comparison of cells of one run."""
-    sides = ([replace(cell, key=replace(cell.key, handler="ours")) for cell in cells] for cells in (base, new))
-    return compare_runs(*(result(*cells, baseline="") for cells in sides), paired=paired)
+    return compare_runs(_run_of(base), _run_of(new), paired)
+
+
+def _run_of(cells: Sequence[Cell]) -> Result:
+    return result(*(replace(cell, key=replace(cell.key, handler="ours")) for cell in cells), baseline="")
 
 
 def compare_results(base: Result, new: Result) -> Comparison:

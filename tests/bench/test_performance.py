@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.money.formulas import FORMULAS
+from bench.money.command import FORMULAS
 from bench.money.prices import prices_of
 from bench.pages.charts import CHARTS, all_charts
 from bench.pages.findings import cells_of, findings_of, scope_of
@@ -98,7 +99,7 @@ def test_document_has_machine_versions_pictures_and_dated_prices(document: Path)
         "| repetitions of each cell | 5 |",
         "first byte of a GET after 20 ms, answer to a PUT after 30 ms",
         f"| `lambda_x86_gb_second` | GB-second | {PRICES.items['lambda_x86_gb_second'].date} |",
-        *(FORMULAS[name] for name in ("break-even", "busy")),
+        *(tomllib.loads(FORMULAS.read_text())[name].strip() for name in ("break-even", "busy")),
         "Fargate Spot was not measured",
         "none was measured",
     ]
