@@ -74,25 +74,23 @@ class Queue:
 
     def _arrive(self) -> Generator[simpy.Event, None, None]:
         rate, end = self.arrivals.rate, self.arrivals.seconds
-        grouped = rate * TICK >= MANY
-        while True:
-            gap = TICK if grouped else float(self.coming.exponential(1 / rate))
-            if self.env.now + gap > end + 1e-9:
-                break
-            yield self.env.timeout(gap)
-            self._enqueue(int(self.coming.poisson(rate * TICK)) if grouped else 1)
+        times = np.sort(self.coming.uniform(0, end, self.coming.poisson(rate * end)))
+        if rate * TICK >= MANY:
+            times = np.ceil(times / TICK) * TICK
+        for time, count in zip(*np.unique(times, return_counts=True), strict=True):
+            yield self.env.timeout(max(0.0, float(time) - self.env.now))
+            self._enqueue(int(count))
         yield self.env.timeout(max(0.0, end - self.env.now))
         self._closed = True
 
     def _enqueue(self, count: int) -> None:
-        if count:
-            self.queue.append((self.env.now, count))
-            self.backlog += count
-            self.arrived += count
-            self.dispatch()
-            if self.window:
-                self.dispatch_in(self.window)
-            self.peak_backlog = max(self.peak_backlog, self.backlog)
+        self.queue.append((self.env.now, count))
+        self.backlog += count
+        self.arrived += count
+        self.dispatch()
+        if self.window:
+            self.dispatch_in(self.window)
+        self.peak_backlog = max(self.peak_backlog, self.backlog)
 
     def _sample(self) -> Generator[simpy.Event, None, None]:
         while True:

@@ -45,9 +45,10 @@ def function_from(result: Result, memory_mb: int | None = None, batch_size: int 
     if not cells:
         size, option = (f" of {memory_mb} MB", f" --memory {memory_mb}") if memory_mb else ("", "")
         raise NotMeasured(f"no measured function{size} in the results: run `python -m bench tiers{option}`")
-    wanted = [cell for cell in cells if cell.key.batch_size == batch_size]
-    one_request = [cell for cell in cells if cell.key.batch_size <= MOST_MESSAGES_A_REQUEST]
-    best = max(wanted or one_request or cells, key=lambda cell: cell.median("images_per_gb_second") or 0)
+    sizes = {cell.key.batch_size for cell in cells}
+    small = sizes & ({batch_size} if batch_size in sizes else set(range(1, MOST_MESSAGES_A_REQUEST + 1)))
+    one_request = [cell for cell in cells if cell.key.batch_size in small]
+    best = max(one_request or cells, key=lambda cell: cell.median("images_per_gb_second") or 0)
     cold = best.median("cold_start_ms")
     return Function(
         service_from(alike, best),
@@ -92,10 +93,7 @@ def _batch_sizes(cells: Sequence[Cell]) -> int:
 def _spread(cells: Sequence[Cell], best: Cell) -> tuple[float, str]:
     """The sigma of single pictures at the nearest memory, else of the smallest batches, and its source in words."""
     nearest = min(cells, key=lambda cell: (cell.key.batch_size, abs(cell.key.memory_mb - best.key.memory_mb)))
-    size, memory = nearest.key.batch_size, nearest.key.memory_mb
-    if size == 1:
-        return sigma_of(nearest), f"they vary as single pictures at {memory:,} MB"
-    return sigma_of(nearest), f"they vary as batches of {size} at {memory:,} MB, as no single pictures were measured"
+    return sigma_of(nearest), f"they vary as batches of {nearest.key.batch_size} at {nearest.key.memory_mb:,} MB"
 
 
 def sigma_of(cell: Cell) -> float:

@@ -128,14 +128,14 @@ def test_times_vary_like_single_pictures_at_the_nearest_memory() -> None:
     )
     service = _service(cells, 512)
     assert service.sigma == sigma_of(cells[1]) > 0
-    assert "as single pictures at 1,769 MB" in service.source
+    assert "as batches of 1 at 1,769 MB" in service.source
 
 
 def test_times_vary_like_the_smallest_batches_without_single_pictures() -> None:
     cells = (_spread(_invocations(_ours(), 512, 10), 1.1), _spread(_invocations(_ours(), 1769, 5), 1.5))
     service = _service(cells, 512)
     assert service.sigma == sigma_of(cells[1]) > 0
-    assert "as batches of 5 at 1,769 MB, as no single pictures were measured" in service.source
+    assert "as batches of 5 at 1,769 MB" in service.source
 
 
 def test_requests_are_the_measured_ones() -> None:
