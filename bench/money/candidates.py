@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bench.money.costing import Cost, LambdaCell, Task, cell_task, fargate_cost, lambda_cost, sqs_requests
+from bench.money.costing import (
+    Cost,
+    LambdaCell,
+    Task,
+    architecture_of,
+    cell_requests,
+    cell_task,
+    fargate_cost,
+    lambda_cost,
+    sqs_requests,
+)
 from bench.money.invocation_model import InvocationModel
 from bench.money.measured import Function, Known, Question, noise, p95_ms, p95_noise, same_records
 from bench.money.months import Load
@@ -136,8 +146,9 @@ def _function_candidate(memory: int, batch: int, known: Known) -> Candidate:
     took = _duration(memory, records, known)
     cold_ms, cold_share = known.cold_ms, 0.0 if rate is None else math.exp(-rate / records * KEPT_SECONDS)
     billed = took.ms + cold_share * cold_ms
-    requests = replace(known.functions[0].requests, sqs=sqs_requests(records))
-    cost = lambda_cost(LambdaCell(memory, billed, records, requests, known.functions[0].architecture), known.prices)
+    measured = known.functions[0].cell
+    requests = replace(cell_requests(measured), sqs=sqs_requests(records))
+    cost = lambda_cost(LambdaCell(memory, billed, records, requests, architecture_of(measured)), known.prices)
     fill = min(window, batch / rate) if rate else 0.0
     first = cold_ms / 1000 if cold_share > COLD_IN_P95 else 0.0
     found = Candidate(

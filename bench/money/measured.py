@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from bench.money.costing import Requests, architecture_of, cell_requests, invocation_ms, records_of
+from bench.money.costing import invocation_ms, records_of
 from bench.money.invocation_model import InvocationModel, fit_cells
-from bench.money.prices import Architecture, Prices
+from bench.money.prices import Prices
 from bench.result import Cell, Spread, percentile
 from bench.scale.model import INIT_SECONDS
 from thumbnailer.errors import ThumbnailerError
@@ -57,8 +57,8 @@ class Function:
     `error` and `p95_error` are standard errors, as shares. `cold_ms`: the init, if one was measured.
     """
 
+    cell: Cell
     memory_mb: int
-    vcpus: float
     batch_size: int
     records: float
     ms: float
@@ -68,15 +68,14 @@ class Function:
     peak_rss_mb: float
     killed: bool
     cold_ms: float | None
-    requests: Requests
-    architecture: Architecture
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Everything that candidates are calculated from."""
+    """Everything that candidates are calculated from. `alive`: functions that were not killed, all if every one was."""
 
     functions: tuple[Function, ...]
+    alive: tuple[Function, ...]
     tasks: tuple[Cell, ...]
     model: InvocationModel | None
     prices: Prices
@@ -96,11 +95,6 @@ class Known:
         return [each.memory_mb for each in self.functions]
 
     @property
-    def alive(self) -> Sequence[Function]:
-        """The functions that were not killed; all of them if every one was."""
-        return [each for each in self.functions if not each.killed] or self.functions
-
-    @property
     def cold_ms(self) -> float:
         """The median of the measured inits."""
         inits = [each.cold_ms for each in self.functions if each.cold_ms is not None]
@@ -110,29 +104,20 @@ class Known:
 def known_from(cells: Sequence[Cell], prices: Prices, question: Question, sample: Sample) -> Known:
     """Raises AdviceError if nothing was measured."""
     ours = [cell for cell in cells if cell.repetitions and cell.key.handler == "ours"]
-    measured = [cell for cell in ours if cell.key.platform == "lambda"]
-    functions = tuple(map(_function, measured))
+    functions = tuple(_function(cell) for cell in ours if cell.key.platform == "lambda")
     tasks = tuple(cell for cell in ours if cell.key.platform != "lambda")
     if not functions and not tasks:
         refused = "; ".join(sorted({cell.refused for cell in cells if cell.refused}))
         raise AdviceError(f"nothing was measured{': ' + refused if refused else ''}")
-    model = fit_cells(_alive(measured)) if measured else None
-    return Known(functions, tasks, model, prices, question, sample)
-
-
-def _alive(cells: Sequence[Cell]) -> Sequence[Cell]:
-    """The cells that were not killed; all of them if every one was."""
-    return [cell for cell in cells if not _was_killed(cell)] or cells
-
-
-def _was_killed(cell: Cell) -> bool:
-    return any(one.oom_kills for one in cell.repetitions)
+    alive = tuple(each for each in functions if not each.killed) or functions
+    model = fit_cells(each.cell for each in alive) if alive else None
+    return Known(functions, alive, tasks, model, prices, question, sample)
 
 
 def _function(cell: Cell) -> Function:
     return Function(
+        cell=cell,
         memory_mb=cell.key.memory_mb,
-        vcpus=cell.key.vcpus,
         batch_size=cell.key.batch_size,
         records=records_of(cell),
         ms=invocation_ms(cell),
@@ -140,10 +125,8 @@ def _function(cell: Cell) -> Function:
         error=noise(cell.values("billed_ms_per_image")),
         p95_error=p95_noise(cell),
         peak_rss_mb=max(cell.values("peak_rss_mb")),
-        killed=_was_killed(cell),
+        killed=any(one.oom_kills for one in cell.repetitions),
         cold_ms=cell.median("cold_start_ms"),
-        requests=cell_requests(cell),
-        architecture=architecture_of(cell),
     )
 
 

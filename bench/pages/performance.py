@@ -18,7 +18,7 @@ from bench.money.prices import Prices, prices_of
 from bench.pages.charts import CHARTS, all_charts
 from bench.pages.drawing import Chart, number
 from bench.pages.findings import cells_of, findings_of, scope_of
-from bench.pages.rivals import break_even_rows, compare_platforms, volume_table
+from bench.pages.rivals import break_even_rows, compare_platforms, volume_rows
 from bench.pages.tables import LEGEND, columns_of, experiments_of, markdown_table, refused_by_reason, rows
 from bench.questions import Experiment
 from bench.result import Cell, Result, read_result
@@ -76,7 +76,7 @@ def page(result: Result, prices: Prices, images: Sequence[tuple[Chart, str]], na
         mib=MIB,
         legend=LEGEND,
         experiments=list(_experiments(result)),
-        volumes=volume_table(result, prices),
+        volume_rows=volume_rows,
         evens=list(break_even_rows(result, prices)),
         headroom=Load().headroom,
         formulas=tomllib.loads(FORMULAS.read_text(encoding="utf-8")),

@@ -23,7 +23,7 @@ from bench.money.prices import prices_of
 from bench.pages import charts as charts_
 from bench.pages.charts import all_charts, stages_of
 from bench.pages.drawing import LOOKS, number
-from bench.pages.rivals import Rival, break_even_rows, cheapest_function, compare_platforms, volume_table
+from bench.pages.rivals import Rival, break_even_rows, cheapest_function, compare_platforms, volume_rows
 from bench.pages.selection import lines_of
 from bench.result import Cell, Result, write_result
 from tests.bench.results import PRICES, result_of_all, synthetic_result
@@ -210,15 +210,13 @@ def names_of_the_comparison(result: Result) -> str:
 
 
 def test_month_has_a_row_for_each_number_of_pictures() -> None:
-    function = cheapest_function(RESULT, PRICES)
-    assert function is not None
-    rows = [line.strip("| ").split(" | ") for line in volume_table(RESULT, PRICES).splitlines()]
-    assert rows[0][0] == "pictures a month"
-    assert [row[0] for row in rows[2:]] == ["10 thousand", "1 million", "10 million", "100 million"]
-    assert rows[3][1] == f"{cell_cost(function, PRICES).total:,.2f}"
-    for rival, usd in zip(rivals(RESULT), rows[4][2:], strict=True):
+    found = compare_platforms(RESULT, PRICES)
+    assert found is not None
+    rows = list(volume_rows(found, PRICES))
+    assert [row[0] for row in rows] == ["10 thousand", "1 million", "10 million", "100 million"]
+    assert rows[1][1] == f"{cell_cost(found.function, PRICES).total:,.2f}"
+    for rival, usd in zip(found.rivals, rows[2][2:], strict=True):
         assert usd == f"{fargate_month(rival.task, PRICES, Load(), 1e7):,.2f}"
-    assert volume_table(only("fargate"), PRICES) == ""
 
 
 def test_break_even_is_between_the_cheapest_of_each_kind() -> None:
