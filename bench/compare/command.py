@@ -100,9 +100,10 @@ def sentence(comparison: Comparison) -> str:
     rows = [row for row in comparison.judged if row.verdict is found]
     changes = "; ".join(_by_cell(rows, lambda row: f"{row.metric} {_change(row.ratio)}"))
     noisy = "; ".join(_by_cell(rows, lambda row: row.metric))
+    visible = max(row.visible for row in rows)
     return {
         Verdict.REGRESSION: f"Regression: {NEW} takes more than {BASE}: {changes}.",
         Verdict.IMPROVEMENT: f"Improvement: {NEW} takes less than {BASE}: {changes}.",
         Verdict.TOO_NOISY: f"Too noisy to tell: {noisy}. Take more repetitions, or a quieter machine.",
-        Verdict.NO_DIFFERENCE: f"No difference seen; the smallest visible one is {max(r.visible for r in rows):.1%}.",
+        Verdict.NO_DIFFERENCE: f"No difference seen; a difference below {visible:.1%} would not be visible.",
     }[found]

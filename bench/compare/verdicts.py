@@ -172,7 +172,7 @@ def _nothing_in_common(bases: Mapping[CellKey, Cell], news: Mapping[CellKey, Cel
 
 
 def name_of(key: CellKey) -> str:
-    return (key if key.handler else replace(key, handler=OURS)).title
+    return key.title if key.handler else replace(key, handler=OURS).title
 
 
 # --- conditions ---------------------------------------------------------------------------------------------------
@@ -228,41 +228,35 @@ def _other_settings(base: Result, new: Result) -> Iterator[str]:
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Samples:
-    """The values of a metric, and the samples for ratio_interval."""
-
-    pair: _Pair
-    metric: str
-    base: Sequence[float]
-    new: Sequence[float]
-    over: Sequence[Sequence[float]]
-    under: Sequence[Sequence[float]]
+Samples = Sequence[Sequence[float]]
 
 
 def _rows(pairs: Sequence[_Pair], paired: bool) -> tuple[Row, ...]:
     samples_of = _paired_samples if paired else _unpaired_samples
-    every = [samples_of(pair, metric) for pair in pairs for metric in (*JUDGED, *SHOWN)]
-    found = [samples for samples in every if samples.base and samples.new]
-    risk = FALSE_ALARMS / max(1, sum(samples.metric in JUDGED for samples in found))
-    return tuple(_row(samples, risk, LEAST if paired else LEAST_BETWEEN_RUNS) for samples in found)
+    every = [(pair, metric, *samples_of(pair, metric)) for pair in pairs for metric in (*JUDGED, *SHOWN)]
+    found = [each for each in every if all(each[2]) and all(each[3])]
+    risk = FALSE_ALARMS / max(1, sum(metric in JUDGED for _, metric, *_ in found))
+    least = LEAST if paired else LEAST_BETWEEN_RUNS
+    return tuple(
+        _row(pair, metric, len(over[0]), ratio_interval(over, under, risk), least)
+        for pair, metric, over, under in found
+    )
 
 
-def _paired_samples(pair: _Pair, metric: str) -> _Samples:
+def _paired_samples(pair: _Pair, metric: str) -> tuple[Samples, Samples]:
+    """One sample: the ratios of neighbours in time."""
     neighbours = zip(_values(pair.base, metric), _values(pair.new, metric), strict=True)
-    complete = [(one, other) for one, other in neighbours if one is not None and other is not None]
-    base, new = [one for one, _ in complete], [other for _, other in complete]
-    return _Samples(pair, metric, base, new, [[other / one for one, other in complete]], [])
+    return [[other / one for one, other in neighbours if one is not None and other is not None]], []
 
 
-def _unpaired_samples(pair: _Pair, metric: str) -> _Samples:
+def _unpaired_samples(pair: _Pair, metric: str) -> tuple[Samples, Samples]:
+    """Two samples, or four with the baseline handler's."""
     base, new = _known(pair.base, metric), _known(pair.new, metric)
-    over, under = [new], [base]
     if pair.yardsticks and metric not in SAME_ON_EVERY_MACHINE:
         of_base, of_new = (_known(cell, metric) for cell in pair.yardsticks)
         if of_base and of_new:
-            over, under = [new, of_base], [base, of_new]
-    return _Samples(pair, metric, base, new, over, under)
+            return [new, of_base], [base, of_new]
+    return [new], [base]
 
 
 def _values(cell: Cell, metric: str) -> list[float | None]:
@@ -275,20 +269,20 @@ def _known(cell: Cell, metric: str) -> list[float]:
     return [value for value in _values(cell, metric) if value is not None]
 
 
-def _row(samples: _Samples, risk: float, least: float) -> Row:
-    interval = ratio_interval(samples.over, samples.under, risk)
+def _row(pair: _Pair, metric: str, count: int, interval: Interval, least: float) -> Row:
+    base, new = _known(pair.base, metric), _known(pair.new, metric)
     return Row(
-        key=samples.pair.key,
-        metric=samples.metric,
-        base_median=statistics.median(samples.base),
-        new_median=statistics.median(samples.new),
+        key=pair.key,
+        metric=metric,
+        base_median=statistics.median(base),
+        new_median=statistics.median(new),
         ratio=interval.ratio,
         lower=interval.lower,
         upper=interval.upper,
         visible=max(least, interval.half_width),
-        used=min(len(samples.base), len(samples.new)),
-        measured=max(len(samples.pair.base.repetitions), len(samples.pair.new.repetitions)),
-        verdict=_judge(interval, least) if samples.metric in JUDGED else Verdict.NOT_JUDGED,
+        used=min(count, len(base)),
+        measured=max(len(pair.base.repetitions), len(pair.new.repetitions)),
+        verdict=_judge(interval, least) if metric in JUDGED else Verdict.NOT_JUDGED,
     )
 
 

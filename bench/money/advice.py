@@ -71,6 +71,10 @@ class Advice:
         """The candidates that are not refused, the cheapest first."""
         return sorted((each for each in self.candidates if not each.refused), key=lambda each: each.usd)
 
+    @property
+    def refused(self) -> list[Candidate]:
+        return [each for each in self.candidates if each.refused]
+
 
 def plan(cores_available: float) -> tuple[Wanted, ...]:
     """Return functions of three memory sizes, with and without batches, and a task. Raises AdviceError.

@@ -11,6 +11,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -145,11 +146,17 @@ def _print_advice(console: Console, advice: Advice, text: str) -> None:
         _say(console, line, "bold" if number == 0 else None)
     console.print()
     console.print(plain_table(["", "batch", "$ a million", "p95 s", "basis"], _rows(advice), left=1))
-    for line in _refusals(advice):
-        _say(console, line)
+    for reason, refused in groupby(sorted(advice.refused, key=_reason), key=_reason):
+        _say(
+            console, f"Not offered ({reason}): {'; '.join(f'{_size(one)}, batch {one.batch_size}' for one in refused)}."
+        )
     for name in PRINTED:
         _say(console, f"\n{name}", "bold")
         _say(console, FORMULAS[name])
+
+
+def _reason(one: Candidate) -> str:
+    return one.refused
 
 
 def _rows(advice: Advice) -> Iterator[list[str]]:
@@ -172,17 +179,6 @@ def _with_error(interval: CostInterval | None) -> str:
         return ""
     error = max(interval.high - interval.value, interval.value - interval.low)
     return f"{interval.value:.2f} ±{error:.2f}" if math.isfinite(error) else f"{interval.value:.2f} ?"
-
-
-def _refusals(advice: Advice) -> Iterator[str]:
-    """A line a reason."""
-    by_reason: dict[str, dict[str, list[str]]] = {}
-    for one in advice.candidates:
-        if one.refused:
-            by_reason.setdefault(one.refused, {}).setdefault(_size(one), []).append(str(one.batch_size))
-    for reason, sizes in by_reason.items():
-        listed = "; ".join(f"{size}, batch {' and '.join(batches)}" for size, batches in sizes.items())
-        yield f"Not offered ({reason}): {listed}."
 
 
 def _document(images: str, found: Survey, picked: Sequence[str], advice: Advice, text: str) -> bytes:

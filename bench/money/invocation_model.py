@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -53,11 +53,13 @@ def fit(points: Sequence[Point]) -> InvocationModel:
     if not points:
         raise ValueError("a model needs at least one point")
     numbers = _fitted(points)
+    model = InvocationModel(*numbers.tolist())
     worst = max(_error(numbers, point) for point in points)
     if len(points) < FEWEST:
-        return InvocationModel(*numbers.tolist(), worst)
+        return replace(model, worst_error=worst)
     left_out = [_error(_fitted([other for other in points if other is not point]), point) for point in points]
-    return InvocationModel(*numbers.tolist(), worst, math.sqrt(sum(error**2 for error in left_out) / len(left_out)))
+    mean_square = sum(error**2 for error in left_out) / len(left_out)
+    return replace(model, worst_error=worst, left_out_error=math.sqrt(mean_square))
 
 
 def _row(vcpus: float, records: float) -> _Array:

@@ -138,12 +138,12 @@ def _header_or_reason(source: Source, key: str, size: int) -> Header | str:
 def _header(source: Source, key: str, size: int) -> Header | str:
     for count in sorted({min(count, size) for count in HEADER_BYTES}):
         try:
-            info = probe(source.head(key, count), size)
+            info = probe(source.read(key, count), size)
         except NeedMoreBytes:
             continue
         if info.format not in _readable_formats():
             return f"{info.format} is not supported"
-        return Header(key, size, info.format, info.pixels / 1e6)
+        return Header(key, size, str(info.format), info.pixels / 1e6)
     raise NeedMoreBytes(f"{key}: its header does not end within {HEADER_BYTES[-1]} bytes")
 
 
@@ -221,6 +221,6 @@ def download(source: Source, keys: Iterable[str], folder: Path) -> None:
     for number, key in enumerate(keys):
         name = re.sub(r"[^\w.-]", "_", PurePosixPath(key).name, flags=re.ASCII)[-NAME_LENGTH:]
         try:
-            (folder / f"{number:03}-{name}").write_bytes(source.fetch(key))
+            (folder / f"{number:03}-{name}").write_bytes(source.read(key))
         except StoreError as error:
             raise SourceError(f"{error}: it changed during the survey; try again") from error

@@ -55,11 +55,9 @@ class Source(Protocol):
         """Return at most MOST_KEYS keys, without empty objects."""
         ...
 
-    def head(self, key: str, count: int) -> bytes:
-        """Return the first bytes."""
+    def read(self, key: str, count: int | None = None) -> bytes:
+        """Return the whole picture, or its first bytes."""
         ...
-
-    def fetch(self, key: str) -> bytes: ...
 
 
 def source_of(images: str) -> Source:
@@ -89,13 +87,7 @@ class FolderSource:
             if path.is_file() and not hidden and path.name != COMPLETE and (size := path.stat().st_size):
                 yield key.as_posix(), size
 
-    def head(self, key: str, count: int) -> bytes:
-        return self._read(key, count)
-
-    def fetch(self, key: str) -> bytes:
-        return self._read(key, -1)
-
-    def _read(self, key: str, count: int) -> bytes:
+    def read(self, key: str, count: int | None = None) -> bytes:
         path = self._folder / key
         try:
             with path.open("rb") as file:
@@ -126,15 +118,10 @@ class S3Source:
         keys = tuple((item["Key"], item["Size"]) for item in found[:MOST_KEYS] if item["Size"])
         return Listing(keys, len(found) <= MOST_KEYS)
 
-    def head(self, key: str, count: int) -> bytes:
-        return self._get(key, Range=f"bytes=0-{count - 1}")
-
-    def fetch(self, key: str) -> bytes:
-        return self._get(key)
-
-    def _get(self, key: str, **more: str) -> bytes:
+    def read(self, key: str, count: int | None = None) -> bytes:
+        first_bytes = {} if count is None else {"Range": f"bytes=0-{count - 1}"}
         with _source_errors(f"s3://{self._bucket}/{key}"):
-            answer = self._client.get_object(Bucket=self._bucket, Key=key, **more)
+            answer = self._client.get_object(Bucket=self._bucket, Key=key, **first_bytes)
             with answer["Body"] as body:
                 return bytes(body.read())
 

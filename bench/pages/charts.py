@@ -7,19 +7,17 @@ from functools import partial
 from typing import Final
 
 from bench.money.costing import MILLION, cell_cost
-from bench.money.months import Load, fargate_month, lambda_month
+from bench.money.months import fargate_month, lambda_month
 from bench.money.prices import Prices
 from bench.pages.drawing import Chart, Mark, Panel, Series, number
 from bench.pages.rivals import ALL_MONTH, Comparison, Rival, compare_platforms
 from bench.pages.selection import OURS, Slice, lines_of, who
-from bench.questions import FLOOR
 from bench.result import Cell, Result, Spread
 
-CHARTS: Final = ("money", "tuning", "engines", "stages", "memory", "floor", "peers", "month", "duty", "busy")
+CHARTS: Final = ("money", "tuning", "stages", "month", "busy")
 """Every chart, in the order of a page."""
 MONTHS: Final = [10 ** (5 + 5 * step / 240) for step in range(241)]
 """Pictures a month, from a hundred thousand to ten thousand million."""
-Lines = Mapping[str, Sequence[Cell]]
 
 
 def all_charts(result: Result, prices: Prices) -> Iterator[Chart]:
@@ -27,45 +25,22 @@ def all_charts(result: Result, prices: Prices) -> Iterator[Chart]:
     lines = lines_of(result)
     mine = ours_of(lines)
     if mine:
-        yield from _over_memory(lines, mine, prices)
-    found = compare_platforms(result, prices)
-    if found:
+        note = str(Slice.of(mine[0]))
+        handlers = {name: cells for name, cells in lines.items() if not name.startswith(OURS) or cells is mine}
+        series = [series_of(name, cells, "images_per_gb_second") for name, cells in handlers.items()]
+        title = "Images that a GB-second of Lambda buys, by handler"
+        yield Chart("money", title, note, [Panel("images per GB-second", series, bottom=0)])
+        yield _tuning(mine, prices, note)
+        if all(stages_of(cell) for cell in mine):
+            yield _stages(mine, note)
+    if found := compare_platforms(result, prices):
         yield _month(found, prices)
-        yield _duty(result, prices)
         yield _busy(found, prices)
 
 
-def ours_of(lines: Lines) -> Sequence[Cell]:
+def ours_of(lines: Mapping[str, Sequence[Cell]]) -> Sequence[Cell]:
     """Return our line: with the engine `auto`, else the first engine's."""
     return next((cells for name, cells in lines.items() if name.startswith(OURS)), [])
-
-
-def _over_memory(lines: Lines, mine: Sequence[Cell], prices: Prices) -> Iterator[Chart]:
-    note = str(Slice.of(mine[0]))
-    engines = {name: cells for name, cells in lines.items() if name.startswith(OURS)}
-    handlers = {name: cells for name, cells in lines.items() if not name.startswith(OURS) or cells is mine}
-    others = {name: cells for name, cells in lines.items() if name != FLOOR}
-    per_gb_second = "images per GB-second"
-    title = "Images that a GB-second of Lambda buys, by handler"
-    yield Chart("money", title, note, [_panel(per_gb_second, handlers, "images_per_gb_second")])
-    yield _tuning(mine, prices, note)
-    yield Chart(
-        "engines", "Images per GB-second, by engine", note, [_panel(per_gb_second, engines, "images_per_gb_second")]
-    )
-    if all(stages_of(cell) for cell in mine):
-        yield _stages(mine, note)
-    yield _peaks(others, note)
-    if FLOOR in lines:
-        yield _floor(lines, note)
-    if len(lines) > 1:
-        title = "Billed ms of an image, by handler"
-        panel = _panel("billed ms of an image", handlers, "billed_ms_per_image", is_log=True)
-        yield Chart("peers", title, f"{note}; bands are quartiles", [panel])
-
-
-def _panel(ylabel: str, lines: Lines, metric: str, is_log: bool = False) -> Panel:
-    series = [series_of(name, cells, metric) for name, cells in lines.items()]
-    return Panel(ylabel, series, is_log=is_log, bottom=None if is_log else 0)
 
 
 def series_of(name: str, cells: Sequence[Cell], metric: str) -> Series:
@@ -115,25 +90,6 @@ def _stages(cells: Sequence[Cell], note: str) -> Chart:
     return Chart("stages", f"Stages of a record: {who(cells[0])}", note, [panel])
 
 
-def _peaks(lines: Lines, note: str) -> Chart:
-    series = [series_of(name, cells, "peak_rss_mb") for name, cells in lines.items()]
-    memories = sorted({x for each in series for x in each.xs})
-    panel = Panel("peak of resident memory, MB", [*series[:6], Series("the limit", memories, memories)], is_log=True)
-    return Chart("memory", "Peak of resident memory against the limit", note, [panel])
-
-
-def _floor(lines: Lines, note: str) -> Chart:
-    floors = {cell.key.memory_mb: cell.median("cpu_ms_per_image") or 1.0 for cell in lines[FLOOR]}
-
-    def ratio(cell: Cell) -> float:
-        return (cell.median("cpu_ms_per_image") or 0.0) / floors[cell.key.memory_mb]
-
-    common = {name: [cell for cell in cells if cell.key.memory_mb in floors] for name, cells in lines.items()}
-    series = [_calculated(name, cells, ratio) for name, cells in common.items() if cells]
-    title = "CPU time of an image, as a multiple of a bare scaled decode (floor)"
-    return Chart("floor", title, note, [Panel("times the floor's CPU", series, bottom=0)])
-
-
 # --- Lambda against Fargate ---------------------------------------------------------------------------------------
 
 
@@ -178,23 +134,6 @@ def _label(rival: Rival) -> str:
 
 def _function_label(found: Comparison) -> str:
     return f"Lambda\n{found.function.key.memory_mb:,} MB"
-
-
-def _duty(result: Result, prices: Prices) -> Chart:
-    """The break-even against the share of the month in which pictures arrive."""
-    points: dict[str, list[tuple[float, float]]] = {}
-    for least, words in ((1, "one always runs"), (0, "none when idle")):
-        for share in (step / 50 for step in range(1, 51)):
-            found = compare_platforms(result, prices, Load(share, least))
-            for rival in found.rivals if found else ():
-                if rival.even.for_good is not None:
-                    points.setdefault(f"{rival.platform}\n{words}", []).append((share, rival.even.for_good))
-    series = [Series(name, *zip(*line, strict=True)) for name, line in points.items()]
-    panel = Panel(
-        "pictures a month", series, "share of the month in which pictures arrive evenly", "percent", is_log=True
-    )
-    title = "Pictures a month from which a task is cheaper for good"
-    return Chart("duty", title, "by the share of the month in which pictures arrive", [panel])
 
 
 def _busy(found: Comparison, prices: Prices) -> Chart:

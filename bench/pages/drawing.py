@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
 import matplotlib as mpl
@@ -24,22 +25,7 @@ COLOURS: Final = 64
 """Palette of a chart: it looks the same and halves the bytes."""
 INK: Final = "#1d2126"
 SOFT: Final = "#6b7480"
-STYLE: Final[dict[Any, Any]] = {
-    "font.size": 10.5,
-    "axes.edgecolor": SOFT,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e3e6e9",
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "text.color": INK,
-}
+STYLE: Final = Path(__file__).with_name("chart.mplstyle")
 NAME_GAP: Final = 0.062
 """Distance of names at the right edge, as a share of a single panel's height for each line of text."""
 WORDS_POINTS: Final = 7
@@ -47,22 +33,8 @@ WORDS_POINTS: Final = 7
 WHITE: Final = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
 
 
-class Look(NamedTuple):
-    colour: str
-    marker: str
-    dashes: str
-
-
-LOOKS: Final = (
-    Look("#0072B2", "o", "-"),
-    Look("#D55E00", "s", "--"),
-    Look("#009E73", "^", "-."),
-    Look("#1d2126", "D", ":"),
-    Look("#CC79A7", "v", "-"),
-    Look("#8a6d00", "P", "--"),
-    Look("#56B4E9", "X", "-."),
-)
-"""The colours are Okabe and Ito's, which colour-blind readers can tell apart."""
+LOOKS: Final = list(mpl.rc_params_from_file(STYLE, use_default_template=False)["axes.prop_cycle"])
+"""Colour, marker and dashes of each line. Colour-blind readers can tell the colours apart."""
 
 
 class Series(NamedTuple):
@@ -117,7 +89,7 @@ class Chart:
         return f"{self.title} ({self.note}). {self.words}".replace("\n", " ")
 
     def png(self) -> bytes:
-        with mpl.rc_context(STYLE):
+        with mpl.rc_context(fname=STYLE):
             return _png(_figure(self))
 
 
@@ -183,12 +155,10 @@ def _draw(axes: Axes, panel: Panel, name_gap: float) -> None:
     _names_at_right(axes, panel.series, name_gap)
 
 
-def _line(axes: Axes, series: Series, look: Look) -> None:
-    style: dict[str, Any] = {"color": look.colour, "marker": look.marker, "markerfacecolor": "white"}
-    every = max(1, len(series.xs) // 9)
-    axes.plot(series.xs, series.ys, look.dashes, markevery=every, markersize=6, linewidth=1.8, **style)
+def _line(axes: Axes, series: Series, look: dict[str, Any]) -> None:
+    axes.plot(series.xs, series.ys, markevery=max(1, len(series.xs) // 9), **look)
     if series.lower and series.upper:
-        axes.fill_between(series.xs, series.lower, series.upper, color=look.colour, alpha=0.14, linewidth=0)
+        axes.fill_between(series.xs, series.lower, series.upper, color=look["color"], alpha=0.14, linewidth=0)
 
 
 def _scale_x(axes: Axes, panel: Panel) -> None:
@@ -217,8 +187,8 @@ def _scale_log(axes: Axes, which: Literal["x", "y"]) -> None:
 
 
 def _mark(axes: Axes, mark: Mark) -> None:
-    axes.plot([mark.x], [mark.y], "o", color=INK, markersize=7, zorder=4)
-    offset, align = ((6, 9), "left") if mark.side == "right" else ((-6, 9), "right")
+    axes.plot([mark.x], [mark.y], "o", color=INK, markerfacecolor=INK, zorder=4)
+    offset, align = ((2, 13), "left") if mark.side == "right" else ((-2, 13), "right")
     place: dict[str, Any] = {"textcoords": "offset points", "ha": align}
     axes.annotate(mark.text, (mark.x, mark.y), offset, fontweight="bold", fontsize=9.5, bbox=WHITE, **place)
 
@@ -230,7 +200,7 @@ def _names_at_right(axes: Axes, all_: Sequence[Series], name_gap: float) -> None
     ends.sort()
     gap = name_gap * max(each.name.count("\n") + 1 for each in all_)
     for height, (_, place) in zip(spread([end for end, _ in ends], gap), ends, strict=True):
-        series, colour = all_[place], LOOKS[place].colour
+        series, colour = all_[place], LOOKS[place]["color"]
         axes.annotate(
             series.name,
             (series.xs[-1], series.ys[-1]),

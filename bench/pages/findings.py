@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench.money.costing import cell_cost
 from bench.money.prices import Prices
@@ -22,69 +21,27 @@ class Range(NamedTuple):
         return low if low == high else f"{low} to {high}"
 
 
-class MemoryPrice(NamedTuple):
-    """A memory size, USD of compute a million images, and billed ms an image."""
+def findings_of(result: Result, prices: Prices) -> dict[str, Any]:
+    """Return the numbers by name. A name is missing if its cells were not measured.
 
-    memory_mb: int
-    usd: float
-    ms: float
-
-
-class Peer(NamedTuple):
-    """Ratios of a peer to ours: billed time and price with all requests."""
-
-    name: str
-    longer: Range
-    dearer: Range
-
-
-class ColdStart(NamedTuple):
-    memory_mb: int
-    ours_ms: float
-    textbook_ms: float
-
-
-class Batch(NamedTuple):
-    """Ratio of the billed time of an image in the smallest batch to that in the largest."""
-
-    memory_mb: int
-    smallest: int
-    largest: int
-    ratio: float
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """None or empty: not measured. `alike`: memory sizes whose price does not differ from the cheapest one's."""
-
-    conditions: str = ""
-    cheapest: MemoryPrice | None = None
-    fastest: MemoryPrice | None = None
-    alike: tuple[int, ...] = ()
-    peers: tuple[Peer, ...] = ()
-    floor: Range | None = None
-    cold_starts: tuple[ColdStart, ...] = ()
-    batch: Batch | None = None
-
-
-def findings_of(result: Result, prices: Prices) -> Findings:
+    `alike`: memory sizes whose price does not differ from the cheapest one's. `peers`: name, billed time and price as
+    ratios to ours. `cold_starts`: MB, our ms, the textbook handler's ms. `batch`: MB, smallest batch, largest batch,
+    ratio of billed times.
+    """
     lines = lines_of(result)
     mine = lines.get(OURS)
-    cold, batch = tuple(_cold_starts(result)), _batch(result)
-    if not mine:
-        return Findings(cold_starts=cold, batch=batch)
-    cheapest = min(mine, key=lambda cell: cell_cost(cell, prices).compute)
-    fastest = min(mine, key=_billed)
-    return Findings(
-        conditions=str(Slice.of(mine[0])),
-        cheapest=_price(cheapest, prices),
-        fastest=_price(fastest, prices),
-        alike=tuple(cell.key.memory_mb for cell in mine if cell is cheapest or not _differs(cell, cheapest)),
-        peers=tuple(_peers(mine, lines, prices)),
-        floor=_range(mine, lines.get(FLOOR, []), lambda cell: cell.median("cpu_ms_per_image")),
-        cold_starts=cold,
-        batch=batch,
-    )
+    found: dict[str, Any] = {"cold_starts": list(_cold_starts(result)), "batch": _batch(result)}
+    if mine:
+        cheapest = min(mine, key=lambda cell: cell_cost(cell, prices).compute)
+        found |= {
+            "conditions": Slice.of(mine[0]),
+            "cheapest": _price(cheapest, prices),
+            "fastest": _price(min(mine, key=_billed), prices),
+            "alike": [cell.key.memory_mb for cell in mine if cell is cheapest or not _differs(cell, cheapest)],
+            "peers": list(_peers(mine, lines, prices)),
+            "floor": _range(mine, lines.get(FLOOR, []), lambda cell: cell.median("cpu_ms_per_image")),
+        }
+    return {name: value for name, value in found.items() if value}
 
 
 def scope_of(result: Result) -> Scope:
@@ -103,8 +60,9 @@ def cells_of(result: Result, experiment: Experiment) -> list[Cell]:
     return [found[key] for key in experiment.keys(scope_of(result)) if key in found]
 
 
-def _price(cell: Cell, prices: Prices) -> MemoryPrice:
-    return MemoryPrice(cell.key.memory_mb, cell_cost(cell, prices).compute, _billed(cell))
+def _price(cell: Cell, prices: Prices) -> tuple[int, float, float]:
+    """MB, USD of compute a million images, billed ms of an image."""
+    return cell.key.memory_mb, cell_cost(cell, prices).compute, _billed(cell)
 
 
 def _billed(cell: Cell) -> float:
@@ -117,13 +75,13 @@ def _differs(one: Cell, other: Cell) -> bool:
     return mine.lower > theirs.upper or theirs.lower > mine.upper
 
 
-def _peers(mine: Sequence[Cell], lines: dict[str, list[Cell]], prices: Prices) -> Iterator[Peer]:
+def _peers(mine: Sequence[Cell], lines: dict[str, list[Cell]], prices: Prices) -> Iterator[tuple[str, Range, Range]]:
     for name, cells in lines.items():
         if not name.startswith(OURS) and name != FLOOR:
             longer = _range(cells, mine, _billed)
             dearer = _range(cells, mine, lambda cell: cell_cost(cell, prices).total)
             if longer and dearer:
-                yield Peer(name, longer, dearer)
+                yield name, longer, dearer
 
 
 def _range(above: Sequence[Cell], below: Sequence[Cell], value: Callable[[Cell], float | None]) -> Range | None:
@@ -134,20 +92,20 @@ def _range(above: Sequence[Cell], below: Sequence[Cell], value: Callable[[Cell],
     return Range(min(ratios), max(ratios)) if ratios else None
 
 
-def _cold_starts(result: Result) -> Iterator[ColdStart]:
+def _cold_starts(result: Result) -> Iterator[tuple[int, float, float]]:
     cells = [cell for cell in cells_of(result, EXPERIMENTS["coldstart"]) if cell.repetitions]
     textbook = {cell.key.memory_mb: cell.latency_ms(0.5) for cell in cells if cell.key.handler == TEXTBOOK}
     for cell in cells:
         mine, theirs = cell.latency_ms(0.5), textbook.get(cell.key.memory_mb)
         if cell.key.handler == OURS and mine and theirs:
-            yield ColdStart(cell.key.memory_mb, mine, theirs)
+            yield cell.key.memory_mb, mine, theirs
 
 
-def _batch(result: Result) -> Batch | None:
+def _batch(result: Result) -> tuple[int, int, int, float] | None:
     cells = cells_of(result, EXPERIMENTS["batch"])
     usual = [cell for cell in cells if cell.repetitions and who(cell) == OURS and not cell.key.in_flight]
     if len(usual) < 2:
         return None
     one, most = (choose(usual, key=lambda cell: cell.key.batch_size) for choose in (min, max))
     found = _range([one], [most], _billed)
-    return Batch(one.key.memory_mb, one.key.batch_size, most.key.batch_size, found.low) if found else None
+    return (one.key.memory_mb, one.key.batch_size, most.key.batch_size, found.low) if found else None

@@ -10,10 +10,10 @@ from typing import Final
 import jinja2
 from rich.console import Console
 
-from bench.money.costing import MILLION
+from bench.money.costing import architecture_of
 from bench.money.formulas import FORMULAS
 from bench.money.months import Load
-from bench.money.prices import Prices, prices_of
+from bench.money.prices import Architecture, Prices, prices_of
 from bench.pages.charts import CHARTS, all_charts
 from bench.pages.drawing import Chart, number
 from bench.pages.findings import cells_of, findings_of, scope_of
@@ -24,8 +24,6 @@ from bench.result import Cell, Result, read_result
 from bench.rig.network import MB, MIB, PRESETS
 
 DOCS: Final = Path("docs/performance.md")
-SHOWN: Final = ("money", "tuning", "stages", "month", "busy")
-"""The charts of the document; `python -m bench report` draws the others too."""
 REFUSED: Final = "[refused](#cells-that-could-not-be-measured)"
 
 
@@ -39,20 +37,16 @@ def run(results: Path, docs: Path = DOCS) -> None:
 def write(results: Path, docs: Path = DOCS) -> list[Path]:
     """Write the document, and its charts into a folder of the same name. Returns the paths. Raises ResultError."""
     result, folder = read_result(results), docs.with_suffix("")
-    drawn = shown_charts(result)
+    drawn = list(all_charts(result, prices_of(result)))
     text = page(result, drawn, _link(results, docs), _link(folder, docs))
     folder.mkdir(parents=True, exist_ok=True)
-    for name in set(CHARTS) - {chart.name for chart in drawn}:
+    for name in CHARTS:
         (folder / f"{name}.png").unlink(missing_ok=True)  # drawn from an earlier file of results
     written = [folder / f"{chart.name}.png" for chart in drawn]
     for path, chart in zip(written, drawn, strict=True):
         path.write_bytes(chart.png())
     docs.write_text(text, encoding="utf-8")
     return [docs, *written]
-
-
-def shown_charts(result: Result) -> list[Chart]:
-    return [chart for chart in all_charts(result, prices_of(result)) if chart.name in SHOWN]
 
 
 def _link(target: Path, docs: Path) -> str:
@@ -68,7 +62,7 @@ def page(result: Result, drawn: Sequence[Chart], source: str, folder: str) -> st
     )
     environment.filters["short"] = number
     template = environment.get_template("performance.md.j2")
-    architecture = "arm64" if any(cell.key.architecture == "arm64" for cell in result.cells) else "x86"
+    architectures: list[Architecture] = [architecture_of(cell) for cell in result.cells]
     text = template.render(
         result=result,
         prices=prices,
@@ -77,12 +71,11 @@ def page(result: Result, drawn: Sequence[Chart], source: str, folder: str) -> st
         found=findings_of(result, prices),
         platforms=compare_platforms(result, prices),
         pictures={chart.name: f"![{chart.alt}]({folder}/{chart.name}.png)\n" for chart in drawn},
-        gb_seconds_a_usd=1 / prices.gb_second(architecture),
+        gb_seconds_a_usd=1 / prices.gb_second(architectures[0] if architectures else "x86"),
         quick=scope_of(result).quick,
         distances={cell.key.latency: PRESETS[cell.key.latency] for cell in result.cells if cell.key.latency in PRESETS},
         mb=MB,
         mib=MIB,
-        million=MILLION,
         legend=LEGEND,
         experiments=list(_experiments(result)),
         volumes=volume_table(result, prices),

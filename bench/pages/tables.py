@@ -25,18 +25,8 @@ NAMES: Final[Mapping[str, Callable[[CellKey], str]]] = {
 }
 """The parts of a row's name, by the words in `Experiment.by`."""
 COLUMNS: Final = (
-    "",
-    "handler",
-    "images/s",
-    "billed\nms",
-    "CPU\nms",
-    "images\n/GB-s",
-    "peak\nMB",
-    "p95\nms",
-    "USD per\nmillion",
-    "of it\ncompute",
-    "x text-\nbook",
-    "x floor",
+    *("", "handler", "images/s", "billed\nms", "CPU\nms", "images\n/GB-s", "peak\nMB", "p95\nms"),
+    *("USD per\nmillion", "of it\ncompute", "x text-\nbook", "x floor"),
 )
 COLD_NAMES: Final = {"p95\nms": "to first\nanswer", "images\n/GB-s": "init\nms"}
 """Columns of a table of cold cells that hold other numbers."""
@@ -149,7 +139,6 @@ def _conditions(cell: Cell) -> tuple[str, str, str]:
 
 def refused_by_reason(result: Result) -> dict[str, list[str]]:
     """Return the names of the refused cells by reason."""
-
     reasons: dict[str, list[str]] = {}
     for cell in result.cells:
         if cell.refused:

@@ -42,7 +42,7 @@ ROWS: Final[Mapping[str, Callable[[Outcome], str]]] = {
     "invocations": lambda one: f"{one.invocations:,}" if one.cost.lambda_requests else "-",
     "tasks paid until": lambda one: "-" if one.paid_until is None else f"{one.paid_until:,.0f} s",
     "USD a million": lambda one: f"{one.cost.total:.2f}",
-    "of it compute": lambda one: f"{one.cost.compute:.2f}",
+    "compute part of it": lambda one: f"{one.cost.compute:.2f}",
 }
 
 

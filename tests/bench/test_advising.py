@@ -72,7 +72,7 @@ class Ran:
         self.text = out.getvalue()
 
 
-def test_the_sample_is_measured_and_the_answer_comes_first(folder: Path) -> None:
+def test_sample_is_measured_and_answer_comes_first(folder: Path) -> None:
     measuring = Measuring(IO_BOUND)
     ran = Ran(str(folder), measuring)
     assert ran.code == 0
@@ -88,7 +88,7 @@ def test_the_sample_is_measured_and_the_answer_comes_first(folder: Path) -> None
     assert "Measured on made up, with S3 as far away as loopback" in ran.text
 
 
-def test_the_sample_is_in_proportion_to_what_there_is(folder: Path) -> None:
+def test_sample_is_proportional_to_the_folder(folder: Path) -> None:
     measuring = Measuring(IO_BOUND)
     Ran(str(folder), measuring)
     large = (folder / "large-0.jpg").stat().st_size
@@ -102,24 +102,24 @@ def test_rate_and_deadline_are_answered(folder: Path) -> None:
     assert "AWS may stop a Spot task" in ran.text
 
 
-def test_what_nothing_meets_ends_with_1_and_says_what_is_quickest(folder: Path) -> None:
+def test_unmet_question_exits_with_1(folder: Path) -> None:
     ran = Ran(str(folder), Measuring(CPU_BOUND), "5/s", "50ms")
     assert ran.code == 1
     assert "No recommendation." in ran.text
     assert "No candidate is fast enough" in ran.text
 
 
-def test_two_that_cannot_be_told_apart_are_said_to_be(folder: Path) -> None:
+def test_indistinguishable_candidates_are_reported(folder: Path) -> None:
     ran = Ran(str(folder), Measuring(Made(wait_ms=0, cpu_ms=100)))
     assert "the two cannot be told apart" in ran.text
 
 
-def test_far_dearer_is_said_in_times(folder: Path) -> None:
+def test_large_price_differences_are_factors(folder: Path) -> None:
     ran = Ran(str(folder), Measuring(CPU_BOUND), "600/day", "10s")
     assert "times the price" in ran.text
 
 
-def test_all_of_it_is_a_file_as_well(folder: Path, tmp_path: Path) -> None:
+def test_advice_is_written_as_json(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "advice.json"
     Ran(str(folder), Measuring(replace(CPU_BOUND, noise=(1.0,))), "50/s", "5s", output=output)
     document = json.loads(output.read_text())
@@ -134,7 +134,7 @@ def test_all_of_it_is_a_file_as_well(folder: Path, tmp_path: Path) -> None:
     assert set(document["formulas"]) == {"model", "cost", "p95", "confidence", "break-even"}
 
 
-def test_what_is_not_known_is_null_in_the_file(folder: Path, tmp_path: Path) -> None:
+def test_unknown_numbers_are_null_in_json(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "advice.json"
 
     class Few(Measuring):
@@ -146,7 +146,7 @@ def test_what_is_not_known_is_null_in_the_file(folder: Path, tmp_path: Path) -> 
     assert "Confidence: low" in ran.text
 
 
-def test_pictures_in_s3_are_sampled_as_well(aws: Cloud) -> None:
+def test_pictures_in_s3_are_sampled(aws: Cloud) -> None:
     for number in range(5):
         aws.put(f"in/{number}.jpg", picture(400 + number, 300))
     measuring = Measuring(IO_BOUND)
@@ -155,7 +155,7 @@ def test_pictures_in_s3_are_sampled_as_well(aws: Cloud) -> None:
     assert len(measuring.sizes) == 5
 
 
-def test_mistakes_are_told_before_anything_is_measured(folder: Path, tmp_path: Path) -> None:
+def test_mistakes_are_reported_before_measuring(folder: Path, tmp_path: Path) -> None:
     measuring = Measuring(IO_BOUND)
     for error, images, given in (
         (NoPictures, tmp_path / "none", {}),
@@ -172,11 +172,11 @@ def test_mistakes_are_told_before_anything_is_measured(folder: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("text", "seconds"), [("3s", 3), ("500ms", 0.5), ("2min", 120), (" 0.25 s ", 0.25), ("60min", 3600)]
 )
-def test_deadlines_are_read(text: str, seconds: float) -> None:
+def test_deadlines_are_parsed(text: str, seconds: float) -> None:
     assert parse_deadline(text) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("text", ["", "3", "s", "-3s", "0s", "3h", "3 s 5", "1e3s", "61min", "nans"])
-def test_what_is_no_deadline_is_refused_with_examples(text: str) -> None:
+def test_invalid_deadline_is_refused_with_examples(text: str) -> None:
     with pytest.raises(DeadlineError, match="3s, 500ms or 2min"):
         parse_deadline(text)

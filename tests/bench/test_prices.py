@@ -38,14 +38,14 @@ def test_prices_are_for_one_unit() -> None:
     assert prices.gb_second("arm64") == pytest.approx(1.33334e-5)
 
 
-def test_a_task_hour_is_its_processors_and_its_memory() -> None:
+def test_task_hour_is_its_processors_and_its_memory() -> None:
     prices = load_prices()
     assert prices.task_hour(1, 2, "x86", spot=False) == pytest.approx(0.04937)
     assert prices.task_hour(1, 2, "arm64", spot=False) == pytest.approx(0.0395)
     assert prices.task_hour(1, 2, "x86", spot=True) < 0.5 * prices.task_hour(1, 2, "x86", spot=False)
 
 
-def test_an_own_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
+def test_own_file_overrides_only_its_prices(tmp_path: Path) -> None:
     changed, shipped = load_prices(own(tmp_path, OWN)), load_prices()
     assert changed["s3_put"] == pytest.approx(1e-3)
     assert changed.items["s3_put"].source == "an offer"
@@ -72,21 +72,21 @@ def test_an_own_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> N
         ("region = 3", "region: expected a name"),
     ],
 )
-def test_mistakes_in_an_own_file_are_named_with_the_file(tmp_path: Path, text: str, said: str) -> None:
+def test_mistakes_name_the_own_file(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(PricesError) as raised:
         load_prices(own(tmp_path, text))
     assert said in str(raised.value)
     assert "own.toml" in str(raised.value)
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
     text = OWN.replace("1.00", "-1") + OWN.replace("s3_put", "s3_get").replace('"request"', '"GB"')
     with pytest.raises(PricesError) as raised:
         load_prices(own(tmp_path, text))
     assert len(str(raised.value).splitlines()) == 2
 
 
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(PricesError, match=r"none\.toml: cannot be read: No such file"):
         load_prices(tmp_path / "none.toml")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
@@ -94,7 +94,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         load_prices(tmp_path / "bytes.toml")
 
 
-def test_the_shipped_file_has_every_price_of_both_architectures() -> None:
+def test_shipped_file_has_every_price_of_both_architectures() -> None:
     names = set(load_prices().items)
     for architecture in ("x86", "arm64"):
         assert {f"{kind}_{architecture}_vcpu_hour" for kind in ("fargate", "spot")} <= names

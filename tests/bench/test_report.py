@@ -33,7 +33,7 @@ from tests.bench.results import PRICES, result_of_all, synthetic_result
 
 RESULT = synthetic_result()
 CHARTS = set(charts_.CHARTS)
-OF_TASKS = {"month", "duty", "busy"}
+OF_TASKS = {"month", "busy"}
 
 
 class Page(HTMLParser):
@@ -72,7 +72,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def test_the_page_needs_nothing_else_and_says_each_chart_in_words(written: Path) -> None:
+def test_page_is_self_contained_with_text_alternatives(written: Path) -> None:
     page = Page((written / "index.html").read_text())
     assert page.open == []
     assert len(page.links) == len(CHARTS)
@@ -81,7 +81,7 @@ def test_the_page_needs_nothing_else_and_says_each_chart_in_words(written: Path)
     assert "url(" not in (written / "index.html").read_text()
 
 
-def test_made_up_numbers_are_said_to_be_and_measured_ones_are_not(tmp_path: Path) -> None:
+def test_only_synthetic_results_have_a_warning(tmp_path: Path) -> None:
     for synthetic in (True, False):
         write_result(replace(synthetic_result((512,)), synthetic=synthetic), tmp_path / "run.json")
         ended = CliRunner().invoke(app, ["report", str(tmp_path / "run.json"), "-o", str(tmp_path)])
@@ -89,7 +89,7 @@ def test_made_up_numbers_are_said_to_be_and_measured_ones_are_not(tmp_path: Path
         assert ("None was measured" in (tmp_path / "index.html").read_text()) is synthetic
 
 
-def test_the_page_has_machine_versions_commit_pictures_prices_and_what_was_refused(written: Path) -> None:
+def test_page_has_machine_versions_pictures_prices_and_refusals(written: Path) -> None:
     text = Page((written / "index.html").read_text()).text
     wanted = [
         RESULT.machine.kernel,
@@ -115,7 +115,8 @@ def test_every_chart_is_a_picture_with_lines_on_it(written: Path) -> None:
 
 
 def test_lines_differ_without_colour() -> None:
-    assert len({(look.marker, look.dashes) for look in LOOKS}) == len({look.marker for look in LOOKS}) == len(LOOKS)
+    assert len({look["marker"] for look in LOOKS}) == len(LOOKS) == 7
+    assert all(one["linestyle"] != other["linestyle"] for one, other in itertools.pairwise(LOOKS))
 
 
 def test_lines_are_by_engine_and_by_rival() -> None:
@@ -144,7 +145,7 @@ def with_others(result: Result, *others: Cell) -> Result:
 
 
 @pytest.mark.parametrize("change", OTHERS)
-def test_a_line_is_never_of_cells_that_differ_in_more_than_memory(change: dict[str, Any]) -> None:
+def test_cells_of_a_line_differ_in_memory_only(change: dict[str, Any]) -> None:
     assert lines_of(with_others(RESULT, *few_others(change))) == lines_of(RESULT)
 
 
@@ -153,7 +154,7 @@ def few_others(change: dict[str, Any]) -> list[Cell]:
     return [other_than(cell, change, cheaper=3) for line in lines_of(RESULT).values() for cell in line[:5]]
 
 
-def test_charts_over_memory_are_the_same_whatever_else_was_measured() -> None:
+def test_other_cells_do_not_change_charts_over_memory() -> None:
     mixed = with_others(RESULT, *(cell for change in OTHERS for cell in few_others(change)))
     of_memory = [
         {chart.name: chart.alt for chart in all_charts(result, PRICES) if chart.name not in OF_TASKS}
@@ -162,7 +163,7 @@ def test_charts_over_memory_are_the_same_whatever_else_was_measured() -> None:
     assert of_memory[0] == of_memory[1]
 
 
-def test_a_chart_is_of_the_slice_with_most_memory_sizes_and_says_which() -> None:
+def test_chart_shows_and_names_the_slice_with_most_memory_sizes() -> None:
     most = [
         other_than(cell, {"memory_mb": cell.key.memory_mb + more, "batch_size": 5, "latency": "near"})
         for cell in lines_of(RESULT)["ours"]
@@ -173,19 +174,19 @@ def test_a_chart_is_of_the_slice_with_most_memory_sizes_and_says_which() -> None
     assert "129 MB" in charts["tuning"].words
 
 
-def test_two_transports_of_one_handler_are_not_one_line() -> None:
+def test_two_clients_of_one_handler_are_separate_lines() -> None:
     ours = lines_of(RESULT)["ours"]
     mixed = with_others(RESULT, *(other_than(cell, {"transport": "aioboto3"}) for cell in ours[:2]))
     assert lines_of(mixed)["ours"] == ours
 
 
-def test_stages_are_without_their_sum() -> None:
+def test_stages_exclude_their_sum() -> None:
     cell = lines_of(RESULT)["ours"][0]
     assert set(stages_of(cell)) == {"get", "decode", "resize", "encode", "put"}
     assert stages_of(cell)["get"] == pytest.approx(9.0)
 
 
-def test_the_one_chart_has_ours_once_the_others_and_the_floor_on_white_and_is_small() -> None:
+def test_money_chart_has_every_handler_once_and_is_small() -> None:
     chart = next(chart for chart in all_charts(result_of_all(), PRICES) if chart.name == "money")
     png = chart.png()
     assert len(png) <= 150_000
@@ -218,7 +219,7 @@ def names_of_the_comparison(result: Result) -> str:
     return found.function_name if found else ""
 
 
-def test_a_month_has_a_row_for_each_number_of_pictures() -> None:
+def test_month_has_a_row_for_each_number_of_pictures() -> None:
     function = cheapest_function(RESULT, PRICES)
     assert function is not None
     rows = [line.strip("| ").split(" | ") for line in volume_table(RESULT, PRICES).splitlines()]
@@ -246,7 +247,7 @@ def test_break_even_is_between_the_cheapest_of_each_kind() -> None:
 
 
 @pytest.mark.parametrize("change", [change for change in OTHERS if "batch_size" not in change])
-def test_what_was_measured_otherwise_is_not_compared_with_tasks(change: dict[str, Any]) -> None:
+def test_cells_of_other_conditions_are_not_compared_with_tasks(change: dict[str, Any]) -> None:
     cheap = other_than(lines_of(RESULT)["ours"][0], change, cheaper=100)
     assert cheapest_function(with_others(RESULT, cheap), PRICES) == cheapest_function(RESULT, PRICES)
     tasks = [other_than(cell, change) for cell in RESULT.cells if cell.key.platform != "lambda"]
@@ -254,14 +255,14 @@ def test_what_was_measured_otherwise_is_not_compared_with_tasks(change: dict[str
     assert rivals(with_others(RESULT, *fast)) == rivals(RESULT)
 
 
-def test_a_function_of_another_batch_size_is_compared_with_tasks_and_named() -> None:
+def test_function_of_any_batch_size_is_compared_with_tasks() -> None:
     cheap = other_than(lines_of(RESULT)["ours"][0], {"batch_size": 20}, cheaper=100)
     mixed = with_others(RESULT, cheap)
     assert cheapest_function(mixed, PRICES) == cheap
     assert "ours (auto), lambda 128 MB, reference x 20, loopback" in names_of_the_comparison(mixed)
 
 
-def test_spot_is_fargates_tasks_at_its_prices_where_it_was_not_measured_and_that_is_said() -> None:
+def test_unmeasured_spot_is_derived_from_fargate() -> None:
     unmeasured = replace(RESULT, cells=tuple(c for c in RESULT.cells if c.key.platform != "fargate-spot"))
     fargate, spot = rivals(unmeasured)
     assert spot.platform == "Fargate Spot"
@@ -277,7 +278,7 @@ def test_spot_is_fargates_tasks_at_its_prices_where_it_was_not_measured_and_that
     assert not [row for row in rows_of(unmeasured, PRICES) if "Spot" in row[0]]
 
 
-def test_prices_are_those_of_the_results_unless_others_are_given(tmp_path: Path) -> None:
+def test_results_prices_apply_unless_others_are_given(tmp_path: Path) -> None:
     dear = replace(RESULT, prices=dict(RESULT.prices) | {"s3_put": 0.001})
     assert prices_of(dear)["s3_put"] == 0.001
     assert prices_of(dear).items["s3_put"].date.isoformat() == "2026-01-02"
@@ -304,7 +305,7 @@ def only(keep: str) -> Result:
         (replace(RESULT, cells=()), set()),
     ],
 )
-def test_what_was_not_measured_has_no_chart(result: Result, charts: set[str]) -> None:
+def test_charts_need_their_cells(result: Result, charts: set[str]) -> None:
     assert {chart.name for chart in all_charts(result, PRICES)} == charts
 
 
@@ -318,7 +319,7 @@ def test_several_results_share_a_page(tmp_path: Path) -> None:
     assert len(Page((tmp_path / "out" / "index.html").read_text()).links) == 2 * len(CHARTS)
 
 
-def test_what_is_no_result_is_refused_by_name(tmp_path: Path) -> None:
+def test_invalid_result_file_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
     ended = CliRunner().invoke(app, ["report", str(tmp_path / "x.json"), "-o", str(tmp_path / "out")])
     assert ended.exit_code == 2
@@ -327,14 +328,14 @@ def test_what_is_no_result_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=8).map(sorted), st.floats(0.01, 0.12))
-def test_names_are_apart_in_order_and_within_the_chart(heights: list[float], gap: float) -> None:
+def test_spread_names_are_apart_ordered_and_inside(heights: list[float], gap: float) -> None:
     placed = spread(heights, gap)
     assert all(after - before >= gap - 1e-9 for before, after in itertools.pairwise(placed))
     assert placed[0] >= -1e-9
     assert placed[-1] <= 1 + 1e-9
 
 
-def test_names_that_are_apart_already_stay() -> None:
+def test_spread_keeps_names_that_are_apart() -> None:
     assert spread([0.1, 0.5, 0.9], 0.06) == pytest.approx([0.1, 0.5, 0.9])
     assert spread([0.5, 0.5], 0.1) == pytest.approx([0.5, 0.6])
     assert spread([0.98, 0.99], 0.1) == pytest.approx([0.9, 1.0])

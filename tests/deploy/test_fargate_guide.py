@@ -173,10 +173,7 @@ def test_the_monthly_costs_are_those_of_what_the_template_makes() -> None:
     assert f"({HOURS * 0.005:.2f} a month for each task" in GUIDE
 
 
-def test_where_worker_and_lambda_cost_the_same() -> None:
+def test_a_dedicated_network_costs_as_much_as_millions_of_pictures_on_lambda() -> None:
     lambda_hour = 3600 * 1769 / 1024 * 0.0000166667
-    assert f"{lambda_hour:.4f} on Lambda (1,769 MB, x86_64) and {hour():.4f} here" in re.sub(r"\s+", " ", GUIDE)
-    assert f"more than {100 * hour() / lambda_hour:.0f} % of the hours" in re.sub(r"\s+", " ", GUIDE)
-    assert f"at 70 % off for more than {100 * 0.3 * hour() / lambda_hour:.0f} %" in re.sub(r"\s+", " ", GUIDE)
     a_million_on_lambda = MILLION * 0.1 * lambda_hour / 3600
     assert 20 < monthly("endpoints of a network made here") / a_million_on_lambda < 21
