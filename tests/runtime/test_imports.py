@@ -1,4 +1,4 @@
-"""The modules that a cold start imports, and the command that measures their import time."""
+"""Modules that a cold start imports, and the command that measures them. Tests count modules, never times."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_first_event_imports_only_what_its_picture_needs(measured: tuple[str, Me
     assert own <= plugins(run.modules) <= PILLOWS_OWN | EXIF | own
 
 
-def test_handler_alone_imports_no_engine_and_no_store(measured: tuple[str, Measured]) -> None:
+def test_the_handler_itself_imports_no_engine_and_no_store(measured: tuple[str, Measured]) -> None:
     _, run = measured
     before, door, event = map(set, run.stages)
     assert "handler.aws_lambda" in door
