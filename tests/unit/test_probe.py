@@ -27,7 +27,7 @@ from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, Rejected, Uns
 from thumbnailer.formats import probe
 from thumbnailer.formats.colour_space import BT2100_PRIMARIES, LINEAR, P3_PRIMARIES, ColourSpace, Curve, profile_for
 from thumbnailer.formats.exif import build_credit
-from thumbnailer.formats.simple import with_best_icon_alone
+from thumbnailer.formats.ico import with_best_icon_alone
 from thumbnailer.model import Credit, EngineName, Format, ImageInfo
 
 HEAD = 64 << 10

@@ -12,7 +12,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from tests.support.gifs import Painted, gif, looping
-from thumbnailer.engine.unchanged import stripped
+from thumbnailer.formats import stripped
 from thumbnailer.model import Format
 
 SECRET = b"taken at home"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.head import Head
 
 MAX_BOXES = 256
-"""Side by side at one level, where nothing says otherwise."""
+"""Side by side at one level, unless the caller says otherwise."""
 LARGE_SIZE, TO_THE_END = 1, 0
 
 
@@ -22,13 +22,17 @@ class Box:
 
 
 def boxes(head: Head, start: int, end: int, limit: int = MAX_BOXES) -> Iterator[Box]:
-    """The boxes between two positions. One that claims to go beyond its parent ends with it."""
+    """The boxes between two positions. A box that claims to go beyond its parent ends with its parent."""
     for _ in range(limit):
         if start + 8 > end:
             return
         yield (box := _box(head, start, end))
         start = box.end
-    raise Corrupt(f"{head.label} has more than {limit} boxes side by side")
+    head.allow(limit + 1, limit, "boxes side by side")
+
+
+def first(found: Iterable[Box], kind: bytes) -> Box | None:
+    return next((box for box in found if box.kind == kind), None)
 
 
 def children(head: Head, box: Box, skip: int = 0) -> dict[bytes, Box]:
@@ -40,12 +44,11 @@ def children(head: Head, box: Box, skip: int = 0) -> dict[bytes, Box]:
 
 
 def _box(head: Head, start: int, end: int) -> Box:
-    (size,) = head.unpack(">I", start)
+    size = head.number(start, 4)
     kind = head.read(start + 4, 4)
     header = 8
     if size == LARGE_SIZE:
-        (size,) = head.unpack(">Q", start + 8)
-        header = 16
+        size, header = head.number(start + 8, 8), 16
     if size == TO_THE_END:
         size = end - start
     if size < header:
