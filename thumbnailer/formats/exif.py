@@ -15,7 +15,17 @@ from typing import TypeAlias
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.head import Head
-from thumbnailer.formats.ifd import ARTIST, COPYRIGHT, ORIENTATION, Layout, clean_credit, read_directory
+from thumbnailer.formats.ifd import (
+    ARTIST,
+    COPYRIGHT,
+    INTEGERS,
+    ORIENTATION,
+    Directory,
+    Layout,
+    clean_credit,
+    read_directory,
+    valid_orientation,
+)
 from thumbnailer.model import NO_CREDIT, Credit
 
 Buffer: TypeAlias = bytes | bytearray | memoryview | mmap
@@ -24,7 +34,8 @@ PREFIX = b"Exif\0\0"
 MAX_BLOCK = 1 << 20
 """A JPEG segment holds 64 KB at most; PNG and WebP hold more, but IFD0 is at the start of every block found so far."""
 LAYOUTS = {b"II*\0": Layout("<"), b"MM\0*": Layout(">")}
-ASCII, SHORT, LONG = 2, 3, 4
+ASCII, ORIENTATION_TYPES = 2, (3, 4)
+"""SHORT, and LONG: against the specification, but some cameras write it."""
 INLINE = 4
 """A value of at most this many bytes is stored in the entry itself (TIFF 6.0, page 15)."""
 ENTRY, LINK = 12, 4
@@ -61,10 +72,16 @@ def _read(block: Head, layout: Layout) -> Ifd0:
     except Corrupt:
         return Ifd0()
     directory = read_directory(block, layout, start + layout.count_size, count)
-    field = directory.entries.get(ORIENTATION)
-    # LONG is against the specification, but some cameras write it.
-    is_readable = field is not None and field.kind in (SHORT, LONG) and field.size <= INLINE
-    return Ifd0(directory.orientation() if is_readable else 1, directory.credit())
+    return Ifd0(_orientation(directory), directory.credit())
+
+
+def _orientation(directory: Directory) -> int:
+    """The first value of the entry, whatever its count."""
+    entry = directory.entries.get(ORIENTATION)
+    if entry is None or entry.kind not in ORIENTATION_TYPES or not entry.count:
+        return 1
+    code = directory.layout.order + INTEGERS[entry.kind]
+    return valid_orientation(directory.head.unpack(code, entry.at)[0])
 
 
 def build_credit(credit: Credit) -> bytes:

@@ -50,6 +50,8 @@ class Entry:
 
     kind: int
     count: int
+    at: int
+    """where a value is stored that fits into the entry itself"""
     start: int
     size: int
 
@@ -77,7 +79,7 @@ class Directory:
         return (value for (value,) in struct.iter_unpack(code, data))
 
     def integer(self, tag: int, default: int) -> int:
-        return next(self.integers(tag), default)
+        return next(self.integers(tag, most=1), default)
 
     def orientation(self) -> int:
         return valid_orientation(self.integer(ORIENTATION, 1))
@@ -101,10 +103,10 @@ def read_directory(head: Head, layout: Layout, start: int, count: int) -> Direct
             break
         tag, kind, values = fields.unpack_from(head.view, at)
         size = values * struct.calcsize("=" + INTEGERS.get(kind, "B"))
-        value = at + 4 + layout.inline
+        inline = start = at + 4 + layout.inline
         if size > layout.inline:
-            (value,) = head.unpack(layout.order + layout.offset, value)
-        entries.setdefault(tag, Entry(kind, values, value, size))
+            (start,) = head.unpack(layout.order + layout.offset, inline)
+        entries.setdefault(tag, Entry(kind, values, inline, start, size))
     return Directory(head, layout, entries)
 
 

@@ -64,7 +64,7 @@ class JpegDetails(Details):
 class Segment:
     marker: int
     start: int
-    """the first byte behind the length"""
+    """the first byte behind the length; of EOI, two bytes behind the marker"""
     end: int
 
 
@@ -112,16 +112,14 @@ def read_jpeg(head: Head) -> ImageInfo:
 
 
 def segments(head: Head, through_scans: bool = False) -> Iterator[Segment]:
-    """The segments up to the header of the first scan, or all of them: a scan's segment then ends with its data."""
+    """The segments up to the header of the first scan, or up to EOI: a scan's segment then ends with its data."""
     position = 2
     for _ in range(MAX_SEGMENTS):
         marker, position = _next_marker(head, position)
         if marker in STANDALONE:
             continue
-        if marker == EOI:
-            return
         yield (segment := _segment(head, marker, position, through_scans))
-        if marker == SOS and not through_scans:
+        if marker == EOI or (marker == SOS and not through_scans):
             return
         position = segment.end
     raise Corrupt(f"JPEG has more than {MAX_SEGMENTS} segments before its first scan")
@@ -144,8 +142,9 @@ def _segment(head: Head, marker: int, position: int, with_scan_data: bool) -> Se
         raise UnsupportedFormat(UNREAD_FRAMES[marker])
     if marker == SOI:
         raise Corrupt("JPEG begins twice")
-    if marker == SOS:
-        return Segment(SOS, position + 2, _end_of_scan(head, position) if with_scan_data else position + 2)
+    if marker in (SOS, EOI):
+        has_data = marker == SOS and with_scan_data
+        return Segment(marker, position + 2, _end_of_scan(head, position) if has_data else position + 2)
     if marker not in WITH_LENGTH and marker not in READ_FRAMES:
         raise Corrupt(f"JPEG has the reserved marker {marker:#04x} in its header")
     length = head.number(position, 2)
@@ -274,6 +273,8 @@ def strip(head: Head) -> Iterator[bytes]:
     for segment in segments(head, through_scans=True):
         if head.read(end, segment.start - 2 - end).strip(b"\xff") != bytes((segment.marker,)):
             raise NotStrippable("junk between segments")
+        if segment.marker == EOI:
+            break
         end = segment.end
         body = head.read(segment.start - 2, end - segment.start + 2)
         if segment.marker in KEPT or _tells_colours(segment.marker, body):
