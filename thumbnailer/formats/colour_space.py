@@ -94,9 +94,6 @@ def profile_for(space: ColourSpace) -> bytes:
     return _profile(RGB, [white, *colourants, *((name, curve) for name in (b"rTRC", b"gTRC", b"bTRC"))])
 
 
-# --- where the primaries lie --------------------------------------------------------------------------------------
-
-
 def _columns(white: Point, primaries: Sequence[Point]) -> list[Triple]:
     """XYZ of full red, green and blue, adapted to the white D50; together they are white."""
     lights = [_light(point) for point in primaries]
@@ -146,9 +143,6 @@ def _scaled(a: Triple, factor: float) -> Triple:
     return a[0] * factor, a[1] * factor, a[2] * factor
 
 
-# --- the light of a value -----------------------------------------------------------------------------------------
-
-
 def _curve(curve: Curve | float) -> bytes:
     match curve:
         case Curve.SRGB:
@@ -183,9 +177,6 @@ def _sampled(light: Callable[[float], float]) -> bytes:
 
 def _parametric(kind: int, *parameters: float) -> bytes:
     return struct.pack(f">4s4xHxx{len(parameters)}i", b"para", kind, *map(_fixed, parameters))
-
-
-# --- the profile ---------------------------------------------------------------------------------------------------
 
 
 def _fixed(value: float) -> int:

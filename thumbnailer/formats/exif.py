@@ -14,18 +14,8 @@ from mmap import mmap
 from typing import TypeAlias
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.head import Head
-from thumbnailer.formats.ifd import (
-    ARTIST,
-    COPYRIGHT,
-    INTEGERS,
-    ORIENTATION,
-    Directory,
-    Layout,
-    clean_credit,
-    read_directory,
-    valid_orientation,
-)
+from thumbnailer.formats import ifd
+from thumbnailer.formats.head import Head, Piece
 from thumbnailer.model import NO_CREDIT, Credit
 
 Buffer: TypeAlias = bytes | bytearray | memoryview | mmap
@@ -33,7 +23,7 @@ Buffer: TypeAlias = bytes | bytearray | memoryview | mmap
 PREFIX = b"Exif\0\0"
 MAX_BLOCK = 1 << 20
 """A JPEG segment holds 64 KB at most; PNG and WebP hold more, but IFD0 is at the start of every block found so far."""
-LAYOUTS = {b"II*\0": Layout("<"), b"MM\0*": Layout(">")}
+LAYOUTS = {b"II*\0": ifd.Layout("<"), b"MM\0*": ifd.Layout(">")}
 ASCII, ORIENTATION_TYPES = 2, (3, 4)
 """SHORT, and LONG: against the specification, but some cameras write it."""
 INLINE = 4
@@ -52,9 +42,11 @@ class Ifd0:
     credit: Credit = NO_CREDIT
 
 
-def read_ifd0(head: Head, start: int, size: int) -> Ifd0:
-    """Orientation and credit of the EXIF block at `start`, as far as its bytes are at hand."""
-    return parse_ifd0(head.up_to(start, max(0, min(size, MAX_BLOCK))))
+def read_ifd0(head: Head, block: Piece | None, skip: int = 0) -> Ifd0:
+    """Orientation and credit of an EXIF block, as far as its bytes are at hand; it begins `skip` bytes into a piece."""
+    if block is None:
+        return Ifd0()
+    return parse_ifd0(head.up_to(block.start + skip, max(0, min(block.size - skip, MAX_BLOCK))))
 
 
 def parse_ifd0(block: Buffer) -> Ifd0:
@@ -65,28 +57,28 @@ def parse_ifd0(block: Buffer) -> Ifd0:
     return _read(Head(memoryview(data), len(data)), layout) if layout else Ifd0()
 
 
-def _read(block: Head, layout: Layout) -> Ifd0:
+def _read(block: Head, layout: ifd.Layout) -> Ifd0:
     try:
         (start,) = block.unpack(layout.order + "I", 4)
         (count,) = block.unpack(layout.order + "H", start)
     except Corrupt:
         return Ifd0()
-    directory = read_directory(block, layout, start + layout.count_size, count)
+    directory = ifd.read_directory(block, layout, start + layout.count_size, count)
     return Ifd0(_orientation(directory), directory.credit())
 
 
-def _orientation(directory: Directory) -> int:
+def _orientation(directory: ifd.Directory) -> int:
     """The first value of the entry, whatever its count."""
-    entry = directory.entries.get(ORIENTATION)
+    entry = directory.entries.get(ifd.ORIENTATION)
     if entry is None or entry.kind not in ORIENTATION_TYPES or not entry.count:
         return 1
-    code = directory.layout.order + INTEGERS[entry.kind]
-    return valid_orientation(directory.head.unpack(code, entry.at)[0])
+    code = directory.layout.order + ifd.INTEGERS[entry.kind]
+    return ifd.valid_orientation(directory.head.unpack(code, entry.at)[0])
 
 
 def build_credit(credit: Credit) -> bytes:
     """A little-endian EXIF block of the credit fields that are not empty; b"" if both are empty."""
-    texts = ((ARTIST, clean_credit(credit.artist)), (COPYRIGHT, clean_credit(credit.copyright)))
+    texts = ((ifd.ARTIST, ifd.clean_credit(credit.artist)), (ifd.COPYRIGHT, ifd.clean_credit(credit.copyright)))
     fields = [(tag, text + b"\0") for tag, text in texts if text]
     if not fields:
         return b""

@@ -113,9 +113,6 @@ def _colour_table(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-# --- the header ---------------------------------------------------------------------------------------------------
-
-
 @dataclass(slots=True)
 class _Walk:
     """The state of the reader; it changes in place, because there may be some 100,000 blocks."""
@@ -232,9 +229,6 @@ def _covers(outer: Box, inner: Box) -> bool:
     return outer[0] <= inner[0] and outer[1] <= inner[1] and outer[2] >= inner[2] and outer[3] >= inner[3]
 
 
-# --- frames, for the engine that composes them --------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Frame:
     """How a frame is put on the canvas; `file` has only this frame, without its place and its transparent colour."""
@@ -271,8 +265,6 @@ def _frame(head: Head, block: Block, control: bytes) -> Frame:
         file=b"".join((screen, b",", bytes(4), pixels, b";")),
     )
 
-
-# --- the end, and stripping ---------------------------------------------------------------------------------------
 
 LAST = 64 << 10
 """Bytes at the end of a file in which zeros are padding."""

@@ -4,12 +4,31 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes
 
 UNKNOWN_END = 1 << 62
 """The end of an object whose size is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A chunk or box of a container, or a span of bytes without a kind."""
+
+    kind: bytes
+    start: int
+    """the first byte behind kind and size"""
+    end: int
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+
+def first(pieces: Iterable[Piece], kind: bytes) -> Piece | None:
+    return next((piece for piece in pieces if piece.kind == kind), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from math import floor
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
 from thumbnailer.formats.av1 import coded_sizes
-from thumbnailer.formats.boxes import Box, boxes, children, first
+from thumbnailer.formats.boxes import boxes, children
 from thumbnailer.formats.exif import Ifd0, read_ifd0
-from thumbnailer.formats.head import Head
-from thumbnailer.formats.heif_items import Extent, Items, Sequence, read_items, read_sequence
+from thumbnailer.formats.head import Head, Piece, first
+from thumbnailer.formats.heif_items import Items, Sequence, read_items, read_sequence
 from thumbnailer.formats.spec import FormatSpec, starts_with
 from thumbnailer.model import NO_CREDIT, Details, Format, ImageInfo
 
@@ -100,9 +100,6 @@ def read_heif(head: Head) -> ImageInfo:
     )
 
 
-# --- brands -------------------------------------------------------------------------------------------------------
-
-
 def _brands(head: Head) -> list[bytes]:
     """The major brand, then the compatible ones."""
     ftyp = next(boxes(head, 0, head.end))
@@ -123,15 +120,12 @@ def _refuse_other(brands: list[bytes]) -> None:
     raise NotAnImage(OTHER_MEDIA.get(brands[0], video))
 
 
-def _meta(head: Head) -> Box:
+def _meta(head: Head) -> Piece:
     meta = first(boxes(head, 0, head.end), b"meta")
     if meta is None:
         raise Corrupt("HEIF has no meta box")
     head.need(meta.start + 4)
     return meta
-
-
-# --- items --------------------------------------------------------------------------------------------------------
 
 
 def _coded_item(items: Items) -> int:
@@ -174,7 +168,7 @@ def _decoded_pixels(items: Items, item: int, known: dict[int, int], hops: int = 
     return known[item]
 
 
-def _is_alpha(head: Head, box: Box) -> bool:
+def _is_alpha(head: Head, box: Piece) -> bool:
     if box.kind != b"auxC":
         return False
     return head.read(box.start + 4, min(64, max(0, box.end - box.start - 4))).startswith(ALPHA_KINDS)
@@ -193,10 +187,7 @@ def _exif(items: Items) -> Ifd0 | None:
         return Ifd0()
     except NeedMoreBytes:
         return None
-    return read_ifd0(items.head, place.start + 4 + offset, place.size - 4 - offset)
-
-
-# --- size ---------------------------------------------------------------------------------------------------------
+    return read_ifd0(items.head, place, skip=4 + offset)
 
 
 def _upright_size(items: Items) -> tuple[int, int]:
@@ -227,7 +218,7 @@ def _cropped_pixels(items: Items, crop: tuple[int, int, int, int] | None) -> int
     return width * height - (crop[2] - crop[0]) * (crop[3] - crop[1]) if crop else 0
 
 
-def _clean(head: Head, clap: Box, width: int, height: int) -> tuple[int, int, int, int]:
+def _clean(head: Head, clap: Piece, width: int, height: int) -> tuple[int, int, int, int]:
     """A clean aperture: its sides, and how far its middle is from the picture's (ISO/IEC 14496-12 12.1.4)."""
     fractions = struct.iter_unpack(">iI", head.read(clap.start, 32))
     across, down, right, below = (top / max(1, bottom) for top, bottom in fractions)
@@ -250,7 +241,7 @@ def _is_coded_size_checked(items: Items, sequence: Sequence) -> bool:
     return all(_is_checked(items.head, *picture) for picture in pictures)
 
 
-def _is_checked(head: Head, size: tuple[int, int], extents: tuple[Extent, ...]) -> bool:
+def _is_checked(head: Head, size: tuple[int, int], extents: tuple[Piece, ...]) -> bool:
     if any(extent.end > head.end for extent in extents):
         return True  # it is not in the file: no decoder will read it either
     if not all(head.reaches(extent.end) for extent in extents):
@@ -262,13 +253,11 @@ def _is_checked(head: Head, size: tuple[int, int], extents: tuple[Extent, ...]) 
     return True
 
 
-# --- samples ------------------------------------------------------------------------------------------------------
-
 Reader = Callable[[Head, int], float]
 """Reads a property whose fields begin at an offset."""
 
 
-def _by_property(head: Head, properties: list[Box], readers: dict[bytes, Reader], default: float) -> float:
+def _by_property(head: Head, properties: list[Piece], readers: dict[bytes, Reader], default: float) -> float:
     """By the first kind of property that there is."""
     found = ((reader, first(properties, kind)) for kind, reader in readers.items())
     return next((reader(head, box.start) for reader, box in found if box), default)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes
-from thumbnailer.formats.boxes import Box, boxes, children, first
-from thumbnailer.formats.head import Head
+from thumbnailer.formats.boxes import boxes, children
+from thumbnailer.formats.head import Head, Piece, first
 
 MAX_ITEMS = 16_384
 MAX_EXTENTS = 32
@@ -19,16 +19,6 @@ IN_IDAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
-    start: int
-    size: int
-
-    @property
-    def end(self) -> int:
-        return self.start + self.size
-
-
-@dataclass(frozen=True, slots=True)
 class Items:
     """The items that the meta box lists."""
 
@@ -37,13 +27,13 @@ class Items:
     kinds: Mapping[int, bytes]
     inputs: Mapping[int, tuple[int, ...]]
     """the items that each derived item is made of"""
-    properties: tuple[Box, ...]
+    properties: tuple[Piece, ...]
     links: Mapping[int, tuple[int, ...]]
     """the numbers of each item's properties"""
-    places: Mapping[int, tuple[Extent, ...]]
+    places: Mapping[int, tuple[Piece, ...]]
     premultiplied: bool
 
-    def of(self, item: int) -> list[Box]:
+    def of(self, item: int) -> list[Piece]:
         """An item's properties; links count from one, and 0 is none."""
         known = len(self.properties)
         return [self.properties[index - 1] for index in self.links.get(item, ()) if 0 < index <= known]
@@ -66,7 +56,7 @@ class _Fields:
         return value
 
 
-def read_items(head: Head, meta: dict[bytes, Box]) -> Items:
+def read_items(head: Head, meta: dict[bytes, Piece]) -> Items:
     """`meta` has the boxes within the meta box. Raises Corrupt, NeedMoreBytes."""
     for required in (b"pitm", b"iinf", b"iprp"):
         if required not in meta:
@@ -85,7 +75,7 @@ def read_items(head: Head, meta: dict[bytes, Box]) -> Items:
     )
 
 
-def _kinds(head: Head, iinf: Box) -> Iterator[tuple[int, bytes]]:
+def _kinds(head: Head, iinf: Piece) -> Iterator[tuple[int, bytes]]:
     """Number and type of each item (ISO/IEC 14496-12 section 8.11.6); before version 2 there was no type."""
     start = iinf.start + (6 if head.byte(iinf.start) == 0 else 8)
     for infe in boxes(head, start, iinf.end, MAX_ITEMS):
@@ -96,7 +86,7 @@ def _kinds(head: Head, iinf: Box) -> Iterator[tuple[int, bytes]]:
             yield item, head.read(infe.start + 6 + id_size, 4) if version >= 2 else b""
 
 
-def _inputs(head: Head, iref: Box) -> dict[int, tuple[int, ...]]:
+def _inputs(head: Head, iref: Piece) -> dict[int, tuple[int, ...]]:
     """Each derived item's inputs. An input that is listed twice is decoded twice."""
     code, size = ("H", 2) if head.byte(iref.start) == 0 else ("I", 4)
     found: dict[int, tuple[int, ...]] = {}
@@ -109,14 +99,14 @@ def _inputs(head: Head, iref: Box) -> dict[int, tuple[int, ...]]:
     return found
 
 
-def _links(head: Head, iprp: Box) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _links(head: Head, iprp: Piece) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Item to the numbers of its properties. There may be several ipma boxes, one for each layout."""
     for box in boxes(head, iprp.start, iprp.end):
         if box.kind == b"ipma":
             yield from _associations(head, box)
 
 
-def _associations(head: Head, ipma: Box) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _associations(head: Head, ipma: Piece) -> Iterator[tuple[int, tuple[int, ...]]]:
     version, flags, count = head.unpack(">BxxBI", ipma.start)
     id_size, width = 2 if version == 0 else 4, 2 if flags & 1 else 1
     index = (1 << (8 * width - 1)) - 1  # without the bit that marks a property as essential
@@ -128,7 +118,7 @@ def _associations(head: Head, ipma: Box) -> Iterator[tuple[int, tuple[int, ...]]
         yield item, tuple(fields.take(width) & index for _ in range(fields.take(1)))
 
 
-def item_extents(head: Head, meta: dict[bytes, Box]) -> Iterator[tuple[int, tuple[Extent, ...]]]:
+def item_extents(head: Head, meta: dict[bytes, Piece]) -> Iterator[tuple[int, tuple[Piece, ...]]]:
     """Each item's pieces (ISO/IEC 14496-12 section 8.11.3)."""
     if b"iloc" not in meta:
         return
@@ -151,13 +141,11 @@ def item_extents(head: Head, meta: dict[bytes, Box]) -> Iterator[tuple[int, tupl
         extents = []
         for _ in range(count):
             fields.take(index_size)
-            extents.append(Extent(base + fields.take(offset_size), fields.take(length_size)))
+            start = base + fields.take(offset_size)
+            extents.append(Piece(b"", start, start + fields.take(length_size)))
         if count > 1 and sum(extent.size for extent in extents) > head.end:
             raise Corrupt("HEIF item whose pieces overlap")
         yield item, tuple(extents)
-
-
-# --- tracks -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +153,7 @@ class Sequence:
     """The tracks of an animation: samples of the longest, and where the first sample of each is."""
 
     frames: int = 1
-    first: tuple[Extent, ...] = ()
+    first: tuple[Piece, ...] = ()
     reached: bool = True
 
 
@@ -184,17 +172,18 @@ def read_sequence(head: Head) -> Sequence:
         return Sequence(2, reached=False)
 
 
-def _sample_table(head: Head, track: Box) -> dict[bytes, Box]:
+def _sample_table(head: Head, track: Piece) -> dict[bytes, Piece]:
     table = children(head, track)
     for kind in SAMPLE_TABLE:
         table = children(head, table[kind]) if kind in table else {}
     return table
 
 
-def _first_sample(head: Head, table: dict[bytes, Box]) -> Extent:
+def _first_sample(head: Head, table: dict[bytes, Piece]) -> Piece:
     """Where the first chunk begins, and the size of its first sample: its own size, or the size of all samples."""
     common, _, own = head.unpack(">III", table[b"stsz"].start + 4)
     for kind, size in ((b"co64", 8), (b"stco", 4)):
         if kind in table:
-            return Extent(head.number(table[kind].start + 8, size), common or own)
+            start = head.number(table[kind].start + 8, size)
+            return Piece(b"", start, start + (common or own))
     raise Corrupt("HEIF track without chunks")

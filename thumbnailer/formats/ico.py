@@ -8,7 +8,7 @@ from thumbnailer.errors import Corrupt
 from thumbnailer.formats.bmp import read_dib
 from thumbnailer.formats.head import Head
 from thumbnailer.formats.png import SIGNATURE as PNG_SIGNATURE
-from thumbnailer.formats.png import read_ihdr_size
+from thumbnailer.formats.png import read_ihdr
 from thumbnailer.formats.spec import FormatSpec, starts_with
 from thumbnailer.model import Format, ImageInfo
 
@@ -63,7 +63,8 @@ def _icon(head: Head, at: int) -> _Icon:
 
 def _icon_size(head: Head, icon: _Icon) -> tuple[int, int]:
     if head.read(icon.start, len(PNG_SIGNATURE)) == PNG_SIGNATURE:
-        return read_ihdr_size(head, icon.start)
+        ihdr = read_ihdr(head, icon.start)
+        return ihdr.width, ihdr.height
     dib = read_dib(head, icon.start)
     # The colours and the mask below them count as one picture of twice the height.
     return dib.width, max(1, dib.height // 2)

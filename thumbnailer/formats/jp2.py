@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.boxes import Box, boxes, children
-from thumbnailer.formats.head import Head
+from thumbnailer.formats.boxes import boxes, children
+from thumbnailer.formats.head import Head, Piece
 from thumbnailer.formats.spec import FormatSpec, starts_with
 from thumbnailer.model import Format, ImageInfo
 
@@ -26,7 +26,7 @@ MAX_CHANNELS = 64
 def read_jp2(head: Head) -> ImageInfo:
     if head.up_to(0, len(CODESTREAM)) == CODESTREAM:
         return _codestream(head, 0)
-    header: dict[bytes, Box] = {}
+    header: dict[bytes, Piece] = {}
     for box in boxes(head, 0, head.end):
         if box.kind == b"jp2h":
             header = children(head, box)
@@ -48,7 +48,7 @@ def _codestream(head: Head, start: int) -> ImageInfo:
     return ImageInfo(Format.JP2, width, height, has_alpha=components in COMPONENTS_WITH_ALPHA, bit_depth=depth)
 
 
-def _with_header(head: Head, info: ImageInfo, header: dict[bytes, Box]) -> ImageInfo:
+def _with_header(head: Head, info: ImageInfo, header: dict[bytes, Piece]) -> ImageInfo:
     """The file format knows alpha and profile better than the codestream."""
     colour, channels = header.get(b"colr"), header.get(b"cdef")
     method = head.byte(colour.start) if colour else 0
@@ -60,7 +60,7 @@ def _with_header(head: Head, info: ImageInfo, header: dict[bytes, Box]) -> Image
     return replace(info, has_alpha=alpha, icc=method in ICC_METHODS)
 
 
-def _has_opacity(head: Head, channels: Box) -> bool:
+def _has_opacity(head: Head, channels: Piece) -> bool:
     count = min(head.number(channels.start, 2), MAX_CHANNELS)
     kinds = (head.number(channels.start + 4 + 6 * index, 2) for index in range(count))
     return any(kind in OPACITY for kind in kinds)

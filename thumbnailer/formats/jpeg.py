@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import islice
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
-from thumbnailer.formats.exif import Ifd0, read_ifd0
-from thumbnailer.formats.head import Head
+from thumbnailer.formats.exif import read_ifd0
+from thumbnailer.formats.head import Head, Piece, first
 from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, starts_with
 from thumbnailer.model import Details, Format, ImageInfo
 
@@ -33,6 +33,7 @@ SCAN = re.compile(rb"\xff\xda")
 AFTER_SCAN = re.compile(rb"(?=\xff+[\x01-\xcf\xd8-\xfe])")
 """Where a scan's data ends: only restart markers stand within it."""
 SOI, EOI, SOS, APP0, APP1, APP2, ADOBE, COMMENT = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
+"""Markers; the kind of a segment is its marker as one byte."""
 STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 """TEM and RSTn: no length follows."""
 APPLICATIONS = frozenset(range(0xE0, 0xF0))
@@ -61,36 +62,31 @@ class JpegDetails(Details):
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    marker: int
-    start: int
-    """the first byte behind the length; of EOI, two bytes behind the marker"""
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
 class _Header:
-    segments: tuple[Segment, ...]
-    frame: Segment
+    """The segments up to the first scan, the one of the frame, and that of the scan if it is at hand."""
+
+    segments: tuple[Piece, ...]
+    frame: Piece
+    scan: Piece | None
     complete: bool
 
     @property
-    def scan(self) -> Segment | None:
-        last = self.segments[-1]
-        return last if last.marker == SOS else None
+    def is_progressive(self) -> bool:
+        return self.frame.kind[0] in PROGRESSIVE
 
-    def find(self, head: Head, marker: int, prefix: bytes) -> Segment | None:
-        found = (s for s in self.segments if s.marker == marker and head.up_to(s.start, len(prefix)) == prefix)
+    def find(self, head: Head, marker: int, prefix: bytes) -> Piece | None:
+        found = (s for s in self.segments if s.kind[0] == marker and head.up_to(s.start, len(prefix)) == prefix)
         return next(found, None)
 
 
 def read_jpeg(head: Head) -> ImageInfo:
     header = _header(head)
-    exif = _exif(head, header)
+    exif = read_ifd0(head, header.find(head, APP1, b"Exif\0"))
     precision, width, height = _frame(head, header.frame)
     channels, samples = _components(head, header.frame)
-    in_scan = _components_of_first_scan(head, header)
-    progressive = header.frame.marker in PROGRESSIVE or in_scan not in (None, channels)
+    in_scan = head.byte(header.scan.start) if header.scan and head.reaches(header.scan.start + 1) else None
+    # If the first scan lacks components, libjpeg holds the whole picture, as for a progressive frame.
+    progressive = header.is_progressive or in_scan not in (None, channels)
     many_scans = progressive or in_scan is None
     return ImageInfo(
         Format.JPEG,
@@ -108,10 +104,7 @@ def read_jpeg(head: Head) -> ImageInfo:
     )
 
 
-# --- segments -----------------------------------------------------------------------------------------------------
-
-
-def segments(head: Head, through_scans: bool = False) -> Iterator[Segment]:
+def segments(head: Head, through_scans: bool = False) -> Iterator[Piece]:
     """The segments up to the header of the first scan, or up to EOI: a scan's segment then ends with its data."""
     position = 2
     for _ in range(MAX_SEGMENTS):
@@ -137,20 +130,20 @@ def _next_marker(head: Head, position: int) -> tuple[int, int]:
     raise Corrupt(f"JPEG has {MAX_JUNK >> 10} KB of junk between two segments")
 
 
-def _segment(head: Head, marker: int, position: int, with_scan_data: bool) -> Segment:
+def _segment(head: Head, marker: int, position: int, with_scan_data: bool) -> Piece:
     if marker in UNREAD_FRAMES:
         raise UnsupportedFormat(UNREAD_FRAMES[marker])
     if marker == SOI:
         raise Corrupt("JPEG begins twice")
     if marker in (SOS, EOI):
         has_data = marker == SOS and with_scan_data
-        return Segment(marker, position + 2, _end_of_scan(head, position) if has_data else position + 2)
+        return Piece(bytes((marker,)), position + 2, _end_of_scan(head, position) if has_data else position + 2)
     if marker not in WITH_LENGTH and marker not in READ_FRAMES:
         raise Corrupt(f"JPEG has the reserved marker {marker:#04x} in its header")
     length = head.number(position, 2)
     if length < 2:  # the length counts its own two bytes
         raise Corrupt("JPEG has a segment of impossible length")
-    return Segment(marker, position + 2, position + length)
+    return Piece(bytes((marker,)), position + 2, position + length)
 
 
 def _end_of_scan(head: Head, position: int) -> int:
@@ -170,29 +163,22 @@ def scan_start(head: Head) -> int:
 
 def _header(head: Head) -> _Header:
     """All segments before the first scan. Faults behind the frame header are left to the decoder."""
-    found: list[Segment] = []
+    found: list[Piece] = []
     complete = True
     try:
         for segment in segments(head):
             found.append(segment)
     except (Corrupt, NeedMoreBytes) as error:
-        if _frame_of(found) is None:
+        if not any(segment.kind[0] in READ_FRAMES for segment in found):
             raise
         complete = isinstance(error, Corrupt)
-    frame = _frame_of(found)
+    frame = next((segment for segment in found if segment.kind[0] in READ_FRAMES), None)
     if frame is None:
         raise Corrupt("JPEG has no frame header")
-    return _Header(tuple(found), frame, complete)
+    return _Header(tuple(found), frame, first(found, bytes((SOS,))), complete)
 
 
-def _frame_of(found: list[Segment]) -> Segment | None:
-    return next((segment for segment in found if segment.marker in READ_FRAMES), None)
-
-
-# --- fields -------------------------------------------------------------------------------------------------------
-
-
-def _frame(head: Head, frame: Segment) -> tuple[int, int, int]:
+def _frame(head: Head, frame: Piece) -> tuple[int, int, int]:
     """Precision, width and height."""
     precision, height, width, components = head.unpack(">BHHB", frame.start)
     if frame.end - frame.start != 6 + 3 * components:
@@ -205,22 +191,12 @@ def _frame(head: Head, frame: Segment) -> tuple[int, int, int]:
     return precision, width, height
 
 
-def _components(head: Head, frame: Segment) -> tuple[int, float]:
+def _components(head: Head, frame: Piece) -> tuple[int, float]:
     """Number of components, and samples a pixel by their sampling factors (T.81 A.1.1)."""
     count = head.byte(frame.start + 5)
     factors = [divmod(head.byte(frame.start + 7 + 3 * index), 16) for index in range(count)]
     finest = max(across for across, _ in factors) * max(down for _, down in factors)
     return count, sum(across * down for across, down in factors) / max(1, finest)
-
-
-def _exif(head: Head, header: _Header) -> Ifd0:
-    segment = header.find(head, APP1, b"Exif\0")
-    return read_ifd0(head, segment.start, segment.end - segment.start) if segment else Ifd0()
-
-
-def _components_of_first_scan(head: Head, header: _Header) -> int | None:
-    """If the first scan lacks components, libjpeg holds the whole picture, as for a progressive frame."""
-    return head.byte(header.scan.start) if header.scan and head.reaches(header.scan.start + 1) else None
 
 
 def _scans(head: Head) -> int:
@@ -232,7 +208,7 @@ def _scans(head: Head) -> int:
 
 def _scan_defect(head: Head, header: _Header) -> str:
     """Some cameras write nonsense where a sequential picture's scan has no choice; decoders accept it."""
-    if header.scan is None or header.frame.marker in PROGRESSIVE:
+    if header.scan is None or header.is_progressive:
         return ""
     components = head.up_to(header.scan.start, 1)
     coefficients = head.up_to(header.scan.start + 1 + 2 * components[0], 3) if components else b""
@@ -240,8 +216,6 @@ def _scan_defect(head: Head, header: _Header) -> str:
         return ""
     return "a scan header that makes no sense"
 
-
-# --- the end ------------------------------------------------------------------------------------------------------
 
 END_OF_IMAGE = re.compile(rb"\xff\xd9")
 APPENDED = re.compile(rb"\0*(\xff\xd8|....ftyp)", re.DOTALL)
@@ -261,8 +235,6 @@ def ending_defect(head: Head) -> str:
     return "" if APPENDED.match(head.view, end) or head.is_padding(end) else JUNK
 
 
-# --- stripping ----------------------------------------------------------------------------------------------------
-
 KEPT = frozenset({0xC0, 0xC1, 0xC2, 0xC4, SOS, 0xDB, 0xDD})
 """Frames that all browsers show (baseline, extended, progressive), tables, scans, restart intervals."""
 
@@ -271,16 +243,17 @@ def strip(head: Head) -> Iterator[bytes]:
     yield head.read(0, 2)
     end = 2
     for segment in segments(head, through_scans=True):
-        if head.read(end, segment.start - 2 - end).strip(b"\xff") != bytes((segment.marker,)):
+        marker = segment.kind[0]
+        if head.read(end, segment.start - 2 - end).strip(b"\xff") != segment.kind:
             raise NotStrippable("junk between segments")
-        if segment.marker == EOI:
+        if marker == EOI:
             break
         end = segment.end
         body = head.read(segment.start - 2, end - segment.start + 2)
-        if segment.marker in KEPT or _tells_colours(segment.marker, body):
-            yield bytes((0xFF, segment.marker)) + body
-        elif segment.marker not in APPLICATIONS and segment.marker != COMMENT:
-            raise NotStrippable(f"a segment of kind {segment.marker:#x}")
+        if marker in KEPT or _tells_colours(marker, body):
+            yield b"\xff" + segment.kind + body
+        elif marker not in APPLICATIONS and marker != COMMENT:
+            raise NotStrippable(f"a segment of kind {marker:#x}")
     yield b"\xff\xd9"
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes
 from thumbnailer.formats.bits import EndOfBits
-from thumbnailer.formats.boxes import Box, boxes
+from thumbnailer.formats.boxes import boxes
 from thumbnailer.formats.colour_space import LINEAR, SRGB_PRIMARIES, ColourSpace, profile_for
 from thumbnailer.formats.exif import Ifd0, read_ifd0
-from thumbnailer.formats.head import Head
+from thumbnailer.formats.head import Head, Piece
 from thumbnailer.formats.jxl_codestream import Codestream, read
 from thumbnailer.formats.spec import FormatSpec, starts_with
 from thumbnailer.model import Details, Format, ImageInfo
@@ -44,8 +44,7 @@ def read_jxl(head: Head) -> ImageInfo:
         for box in boxes(head, 0, head.end):
             stream += _codestream_part(head, box, ENOUGH - len(stream))
             if box.kind == b"Exif":
-                start = box.start + 4 + head.number(box.start, 4)
-                exif = read_ifd0(head, start, box.end - start)
+                exif = read_ifd0(head, box, skip=4 + head.number(box.start, 4))
     except (Corrupt, NeedMoreBytes) as error:
         if not stream:
             raise
@@ -54,7 +53,7 @@ def read_jxl(head: Head) -> ImageInfo:
     return replace(info, credit=exif.credit)
 
 
-def _codestream_part(head: Head, box: Box, wanted: int) -> bytes:
+def _codestream_part(head: Head, box: Piece, wanted: int) -> bytes:
     # jxlp begins with the part's number; parts come in order (ISO/IEC 18181-2 section 9).
     skip = {b"jxlc": 0, b"jxlp": 4}.get(box.kind)
     if skip is None or wanted <= 0:

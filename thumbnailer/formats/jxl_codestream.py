@@ -163,9 +163,6 @@ def _size(bits: JxlBits) -> tuple[int, int]:
     return 8 * (1 + bits.take(5)) if small else bits.choice(SIZE), height
 
 
-# --- the picture's metadata (D.3) ---------------------------------------------------------------------------------
-
-
 def _with_metadata(bits: JxlBits, stream: Codestream) -> Codestream:
     has_extra_fields = bits.flag()
     if has_extra_fields:
@@ -232,9 +229,6 @@ def _extra_channel(bits: JxlBits) -> int:
     return kind
 
 
-# --- colours (E.2) ------------------------------------------------------------------------------------------------
-
-
 def _with_colours(bits: JxlBits, stream: Codestream) -> Codestream:
     if bits.flag():  # the default
         return stream
@@ -277,9 +271,6 @@ def _transfer(bits: JxlBits) -> Curve | float | None:
     if not gamma:
         raise Corrupt("JPEG XL with a gamma of 0")
     return Curve.SRGB if abs(gamma - SRGB_AS_GAMMA) <= 50 else 10_000_000 / gamma
-
-
-# --- the first frame (annex F) ------------------------------------------------------------------------------------
 
 
 def _skip_transform_data(bits: JxlBits, xyb: bool) -> None:

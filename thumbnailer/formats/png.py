@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat
-from thumbnailer.formats.exif import Ifd0, read_ifd0
-from thumbnailer.formats.head import Head
+from thumbnailer.formats.exif import read_ifd0
+from thumbnailer.formats.head import Head, Piece
 from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
 
@@ -60,7 +60,7 @@ class PngDetails(Details):
 
 
 @dataclass(frozen=True, slots=True)
-class _Ihdr:
+class Ihdr:
     width: int
     height: int
     depth: int
@@ -68,22 +68,11 @@ class _Ihdr:
     interlaced: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    kind: bytes
-    start: int
-    length: int
-
-    @property
-    def end(self) -> int:
-        return self.start + self.length
-
-
 @dataclass(slots=True)
 class _Collected:
     """`chunks`: the first chunk of each kind, where it counts; `text`: bytes of all texts; `complete`: end reached."""
 
-    chunks: dict[bytes, Chunk] = field(default_factory=dict)
+    chunks: dict[bytes, Piece] = field(default_factory=dict)
     text: int = 0
     complete: bool = False
 
@@ -96,9 +85,9 @@ def starts_png(start: bytes) -> bool:
 def read_png(head: Head) -> ImageInfo:
     if head.read(0, len(SIGNATURE)) != SIGNATURE:
         raise Corrupt("PNG with a damaged signature")  # bit 7 or line ends changed (section 5.2)
-    ihdr = _ihdr(head)
+    ihdr = read_ihdr(head)
     found = _collect(head)
-    exif = _exif(head, found.chunks.get(b"eXIf"))
+    exif = read_ifd0(head, found.chunks.get(b"eXIf"))
     return ImageInfo(
         Format.PNG,
         ihdr.width,
@@ -116,7 +105,7 @@ def read_png(head: Head) -> ImageInfo:
     )
 
 
-def _details(head: Head, ihdr: _Ihdr, found: _Collected) -> PngDetails:
+def _details(head: Head, ihdr: Ihdr, found: _Collected) -> PngDetails:
     """libvips ignores APNG. Pillow compares only the upper eight of 16 bits with the transparent colour."""
     hidden_first = _hides_first(head, ihdr, found.chunks)
     deep_colour_key = ihdr.depth == 16 and ihdr.colour == TRUECOLOUR and b"tRNS" in found.chunks
@@ -129,13 +118,7 @@ def _details(head: Head, ihdr: _Ihdr, found: _Collected) -> PngDetails:
     )
 
 
-def read_ihdr_size(head: Head, start: int) -> tuple[int, int]:
-    """Width and height of a PNG within another file."""
-    ihdr = _ihdr(head, start)
-    return ihdr.width, ihdr.height
-
-
-def _ihdr(head: Head, start: int = 0) -> _Ihdr:
+def read_ihdr(head: Head, start: int = 0) -> Ihdr:
     length, kind = head.number(start + 8, 4), head.read(start + 12, 4)
     if kind == b"CgBI":
         raise UnsupportedFormat("Apple's CgBI variant of PNG")
@@ -149,10 +132,10 @@ def _ihdr(head: Head, start: int = 0) -> _Ihdr:
         raise Corrupt(f"PNG of {width} x {height} pixels")
     if depth not in DEPTHS.get(colour, ()) or compression or filtering or interlace not in (0, 1):
         raise Corrupt(f"PNG of colour type {colour}, {depth} bits and methods {compression}, {filtering}, {interlace}")
-    return _Ihdr(width, height, depth, colour, bool(interlace))
+    return Ihdr(width, height, depth, colour, bool(interlace))
 
 
-def chunks(head: Head, start: int = FIRST_CHUNK) -> Iterator[Chunk]:
+def chunks(head: Head, start: int = FIRST_CHUNK) -> Iterator[Piece]:
     """The chunks at hand, as far as their lengths make sense. Raises Corrupt for a flood of them."""
     for _ in range(MAX_CHUNKS):
         if not head.reaches(start + CHUNK.size):
@@ -160,7 +143,7 @@ def chunks(head: Head, start: int = FIRST_CHUNK) -> Iterator[Chunk]:
         length, kind = CHUNK.unpack_from(head.view, start)
         if length > MAX_LENGTH:
             return
-        yield (chunk := Chunk(kind, start + CHUNK.size, length))
+        yield (chunk := Piece(kind, start + CHUNK.size, start + CHUNK.size + length))
         start = chunk.end + CHECKSUM
     head.allow(MAX_CHUNKS + 1, MAX_CHUNKS, "chunks")
 
@@ -183,7 +166,7 @@ def _collect(head: Head) -> _Collected:
     return found
 
 
-def _note_before_pixels(head: Head, chunk: Chunk, found: _Collected) -> None:
+def _note_before_pixels(head: Head, chunk: Piece, found: _Collected) -> None:
     """Adds up text. Decoders allocate first what a chunk claims, so a chunk beyond the file is refused."""
     if chunk.kind not in PIXELS and chunk.end > head.end:
         raise Corrupt("PNG ends inside its header")
@@ -193,15 +176,15 @@ def _note_before_pixels(head: Head, chunk: Chunk, found: _Collected) -> None:
         raise Corrupt(f"PNG with more than {MAX_TEXT >> 20} MB of text")
 
 
-def _text_size(head: Head, chunk: Chunk, most: int) -> int:
+def _text_size(head: Head, chunk: Piece, most: int) -> int:
     """Bytes of a text or a profile in a decoder's memory. Unpacking stops at the first byte over `most`."""
     if chunk.kind == PLAIN_TEXT:
-        return chunk.length
+        return chunk.size
     if chunk.kind not in DEFLATED:
         return 0
-    body = head.up_to(chunk.start, chunk.length)
+    body = head.up_to(chunk.start, chunk.size)
     start = DEFLATED[chunk.kind].match(body)
-    return chunk.length if start is None else _inflated_size(body[start.end() :], most)
+    return chunk.size if start is None else _inflated_size(body[start.end() :], most)
 
 
 def _inflated_size(packed: bytes, most: int) -> int:
@@ -217,12 +200,12 @@ def _inflated_size(packed: bytes, most: int) -> int:
     return size
 
 
-def _frames(head: Head, control: Chunk | None) -> int:
+def _frames(head: Head, control: Piece | None) -> int:
     """acTL's count, which leaves out the still picture for viewers without APNG."""
     return max(1, head.number(control.start, 4)) if control and head.reaches(control.start + 4) else 1
 
 
-def _hides_first(head: Head, ihdr: _Ihdr, found: dict[bytes, Chunk]) -> bool:
+def _hides_first(head: Head, ihdr: Ihdr, found: dict[bytes, Piece]) -> bool:
     """Whether the animation begins behind the first picture, with a frame that covers it (section 11.3.6.2)."""
     control, first = found.get(b"fcTL"), found.get(b"IDAT")
     if b"acTL" not in found or control is None or first is None or control.start < first.start:
@@ -233,12 +216,6 @@ def _hides_first(head: Head, ihdr: _Ihdr, found: dict[bytes, Chunk]) -> bool:
     opaque = ihdr.colour not in WITH_ALPHA and b"tRNS" not in found
     return box == [ihdr.width, ihdr.height, 0, 0] and (opaque or not blends)
 
-
-def _exif(head: Head, chunk: Chunk | None) -> Ifd0:
-    return read_ifd0(head, chunk.start, chunk.length) if chunk else Ifd0()
-
-
-# --- the end, and stripping ---------------------------------------------------------------------------------------
 
 IEND = b"IEND\xae\x42\x60\x82"
 LAST = 64 << 10
@@ -264,7 +241,7 @@ def strip(head: Head) -> Iterator[bytes]:
         if chunk.kind in NOT_STRIPPED or not (chunk.kind in KEPT or chunk.kind[0] & ANCILLARY):
             raise NotStrippable(f"a chunk of kind {chunk.kind!r}")
         if chunk.kind in KEPT:
-            yield head.read(chunk.start - CHUNK.size, CHUNK.size + chunk.length + CHECKSUM)
+            yield head.read(chunk.start - CHUNK.size, CHUNK.size + chunk.size + CHECKSUM)
         if chunk.kind == b"IEND":
             return
     raise NotStrippable("no end")

@@ -94,9 +94,6 @@ def read_tiff(head: Head) -> ImageInfo:
     )
 
 
-# --- directories --------------------------------------------------------------------------------------------------
-
-
 def _start(head: Head) -> tuple[Layout, int]:
     """The layout, and the offset of the first directory."""
     order = "<" if head.read(0, 2) == b"II" else ">"
@@ -168,9 +165,6 @@ def _side(directory: Directory, tag: int) -> int:
     if side == 0:
         raise Corrupt("TIFF without width or height")
     return side
-
-
-# --- strips and tiles ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.exif import Ifd0, read_ifd0
-from thumbnailer.formats.head import Head
+from thumbnailer.formats.head import Head, Piece
 from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, starts_with
 from thumbnailer.model import Details, Format, ImageInfo
 
@@ -25,17 +25,6 @@ ICC, ALPHA, EXIF, XMP, ANIMATION = 0x20, 0x10, 0x08, 0x04, 0x02
 """Flags of the VP8X chunk (section 2.7.1)."""
 LOSSY_SAMPLES, LOSSLESS_SAMPLES = 1.5, 4.0
 """VP8 is always 4:2:0; a VP8L picture is decoded as ARGB."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    kind: bytes
-    start: int
-    size: int
-
-    @property
-    def end(self) -> int:
-        return self.start + self.size
 
 
 @dataclass(slots=True)
@@ -110,7 +99,7 @@ def _extended(head: Head) -> ImageInfo:
 def _walk(head: Head, flags: int) -> _Walked:
     """Counts frames and finds EXIF if the flags announce them; libwebp ignores them otherwise."""
     found, others = _Walked(), 0
-    chunk = Chunk(b"", 0, FIRST_CHUNK)
+    chunk = Piece(b"", 0, FIRST_CHUNK)
     for chunk in chunks(head):
         found.lossy = found.lossy or chunk.kind == b"VP8 "
         if chunk.kind in PIXELS:
@@ -123,12 +112,12 @@ def _walk(head: Head, flags: int) -> _Walked:
         if chunk.kind == b"EXIF" and flags & EXIF and found.exif is None:
             if not head.reaches(chunk.end) and not head.whole:
                 return found
-            found.exif = read_ifd0(head, chunk.start, chunk.size)
+            found.exif = read_ifd0(head, chunk)
     found.ended = head.whole or _next(chunk) + CHUNK.size > _end(head)
     return found
 
 
-def _next(chunk: Chunk) -> int:
+def _next(chunk: Piece) -> int:
     return chunk.end + chunk.size % 2
 
 
@@ -137,26 +126,24 @@ def _end(head: Head) -> int:
     return min(8 + head.unpack("<I", 4)[0], head.end)
 
 
-def chunks(head: Head) -> Iterator[Chunk]:
+def chunks(head: Head) -> Iterator[Piece]:
     """The chunks at hand, the last of which may be cut. Raises Corrupt for a flood of them."""
     return _chunks(head, FIRST_CHUNK, _end(head))
 
 
-def _within(head: Head, frame: Chunk) -> Iterator[Chunk]:
+def _within(head: Head, frame: Piece) -> Iterator[Piece]:
     return _chunks(head, frame.start + FRAME_HEADER, min(frame.end, head.end))
 
 
-def _chunks(head: Head, start: int, end: int) -> Iterator[Chunk]:
+def _chunks(head: Head, start: int, end: int) -> Iterator[Piece]:
     for _ in range(MAX_CHUNKS):
         if start + CHUNK.size > end or not head.reaches(start + CHUNK.size):
             return
         kind, size = CHUNK.unpack_from(head.view, start)
-        yield (chunk := Chunk(kind, start + CHUNK.size, size))
+        yield (chunk := Piece(kind, start + CHUNK.size, start + CHUNK.size + size))
         start = _next(chunk)
     head.allow(MAX_CHUNKS + 1, MAX_CHUNKS, "chunks")
 
-
-# --- the end, and stripping ---------------------------------------------------------------------------------------
 
 KEPT = PIXELS | {b"VP8X", b"ANIM"}
 
