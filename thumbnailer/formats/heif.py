@@ -263,34 +263,21 @@ def _by_property(head: Head, properties: list[Piece], readers: dict[bytes, Reade
     return next((reader(head, box.start) for reader, box in found if box), default)
 
 
-def _pixi_depth(head: Head, start: int) -> int:
-    return max(head.read(start + 5, head.byte(start + 4)), default=8)
-
-
-def _av1_depth(head: Head, start: int) -> int:
-    """high_bitdepth and twelve_bit (AV1 in ISOBMFF, section 2.3.3)."""
-    flags = head.byte(start + 2)
-    return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
-
-
-def _hevc_depth(head: Head, start: int) -> int:
-    """bitDepthLumaMinus8 (ISO/IEC 14496-15 section 8.3.3.1.2)."""
-    return 8 + (head.byte(start + 17) & 7)
-
-
 def _av1_samples(head: Head, start: int) -> float:
     """monochrome, chroma_subsampling_x and _y (AV1 in ISOBMFF, section 2.3.3)."""
     flags = head.byte(start + 2)
     return 1.0 if flags & 0x10 else 1 + 2 / ((2 if flags & 8 else 1) * (2 if flags & 4 else 1))
 
 
-def _hevc_samples(head: Head, start: int) -> float:
-    """chromaFormat (ISO/IEC 14496-15 section 8.3.3.1.2): none, 4:2:0, 4:2:2 or 4:4:4."""
-    return (1.0, 1.5, 2.0, 3.0)[head.byte(start + 16) & 3]
-
-
-DEPTHS: dict[bytes, Reader] = {b"pixi": _pixi_depth, b"av1C": _av1_depth, b"hvcC": _hevc_depth}
-"""The pixels' own property first, then the decoder's configuration."""
-SAMPLES: dict[bytes, Reader] = {b"av1C": _av1_samples, b"hvcC": _hevc_samples}
+DEPTHS: dict[bytes, Reader] = {
+    b"pixi": lambda head, start: max(head.read(start + 5, head.byte(start + 4)), default=8),
+    b"av1C": lambda head, start: (8, 8, 10, 12)[head.byte(start + 2) >> 5 & 3],  # high_bitdepth, twelve_bit
+    b"hvcC": lambda head, start: 8 + (head.byte(start + 17) & 7),  # bitDepthLumaMinus8
+}
+"""The pixels' own property first, then the decoder's configuration (ISO/IEC 14496-15 section 8.3.3.1.2 for HEVC)."""
+SAMPLES: dict[bytes, Reader] = {
+    b"av1C": _av1_samples,
+    b"hvcC": lambda head, start: (1.0, 1.5, 2.0, 3.0)[head.byte(start + 16) & 3],  # none, 4:2:0, 4:2:2 or 4:4:4
+}
 
 FORMAT = FormatSpec("HEIF", (Format.HEIC, Format.AVIF), starts_with(b"ftyp", at=4), read_heif)

@@ -85,7 +85,7 @@ def _info(stream: Codestream) -> ImageInfo:
         details=JxlDetails(
             samples=_samples(stream),
             whole_planes=_whole_planes(stream),
-            saved_frames=0 if stream.first and stream.first.independent else 1,
+            saved_frames=0 if stream.independent else 1,
             profile=_profile(stream),
         ),
     )
@@ -96,10 +96,13 @@ def _samples(stream: Codestream) -> int:
 
 
 def _whole_planes(stream: Codestream) -> int:
-    """All samples of a modular frame; else the extra channels, which are modular in any frame and cost more."""
-    if stream.channels and not (stream.first and stream.first.modular):
+    """All samples of a modular frame; else the extra channels, which are modular in any frame and cost more.
+
+    An unknown frame counts as the dearer of the two.
+    """
+    if stream.channels and not stream.modular:
         return len(stream.channels)
-    return _samples(stream) if stream.first is None or stream.first.modular else 0
+    return 0 if stream.modular is False else _samples(stream)
 
 
 def _profile(stream: Codestream) -> bytes:

@@ -9,18 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat
+from thumbnailer.formats import colour_space as colours
 from thumbnailer.formats.bits import Bits
-from thumbnailer.formats.colour_space import (
-    CURVES,
-    D65,
-    DCI_WHITE,
-    EQUAL_ENERGY,
-    PRIMARIES,
-    SRGB,
-    ColourSpace,
-    Curve,
-    Point,
-)
+from thumbnailer.formats.colour_space import SRGB, ColourSpace, Curve, Point
 
 MAX_EXTRA_CHANNELS = 8
 """Beside the colours: alpha, depth, spot colours. libjxl decodes all of them, up to 4,096."""
@@ -60,7 +51,7 @@ ALPHA, SPOT_COLOUR, CFA = 0, 2, 5
 """Types of extra channels."""
 CUSTOM = 2
 """Of white_point and of primaries."""
-WHITES: Final = {1: D65, 10: EQUAL_ENERGY, 11: DCI_WHITE}
+WHITES: Final = {1: colours.D65, 10: colours.EQUAL_ENERGY, 11: colours.DCI_WHITE}
 SRGB_AS_GAMMA = 4_545_455
 """1 / 2.2: the gamma that PNGs give for sRGB (PNG, section 11.3.2.2), which encoders copy."""
 REGULAR = 0
@@ -79,6 +70,11 @@ class JxlBits(Bits):
     def choice(self, distribution: Distribution) -> int:
         offset, bits = distribution[self.take(2)]
         return offset + self.take(bits)
+
+    def choices(self, *distributions: Distribution) -> None:
+        """Skips several numbers."""
+        for distribution in distributions:
+            self.choice(distribution)
 
     def enum(self) -> int:
         return self.choice(ENUM)
@@ -105,14 +101,6 @@ class JxlBits(Bits):
 
 
 @dataclass(frozen=True, slots=True)
-class FirstFrame:
-    modular: bool = False
-    """its planes are put together as a whole"""
-    independent: bool = True
-    """it is the picture: no other frame is laid over it"""
-
-
-@dataclass(frozen=True, slots=True)
 class Codestream:
     """The defaults are the ones of a codestream without metadata."""
 
@@ -131,8 +119,10 @@ class Codestream:
     grey: bool = False
     space: ColourSpace | None = SRGB
     """None if a profile gives the colours, or nothing does"""
-    first: FirstFrame | None = None
-    """None if it is unknown"""
+    modular: bool | None = None
+    """the planes of the first frame are put together as a whole; None if that frame is unknown"""
+    independent: bool = False
+    """the first frame is the picture: no other frame is laid over it"""
 
     @property
     def alpha(self) -> bool:
@@ -149,7 +139,7 @@ def read(data: bytes) -> Codestream:
         return stream
     _skip_transform_data(bits, stream.xyb)
     bits.to_byte()
-    return replace(stream, first=_first_frame(bits, stream))
+    return _with_first_frame(bits, stream)
 
 
 def _size(bits: JxlBits) -> tuple[int, int]:
@@ -190,8 +180,8 @@ def _with_extra_fields(bits: JxlBits, stream: Codestream) -> Codestream:
         if bits.take(3) == 0:
             bits.choice(sides)
     animated = bits.flag()
-    for distribution in ANIMATION if animated else ():
-        bits.choice(distribution)
+    if animated:
+        bits.choices(*ANIMATION)
     has_timecodes = animated and bits.flag()
     return replace(
         stream, orientation=orientation, has_preview=has_preview, animated=animated, has_timecodes=has_timecodes
@@ -256,7 +246,7 @@ def _space(bits: JxlBits, grey: bool) -> ColourSpace | None:
 
 def _primaries(bits: JxlBits) -> tuple[Point, Point, Point] | None:
     kind = bits.enum()
-    return (_point(bits), _point(bits), _point(bits)) if kind == CUSTOM else PRIMARIES.get(kind)
+    return (_point(bits), _point(bits), _point(bits)) if kind == CUSTOM else colours.PRIMARIES.get(kind)
 
 
 def _point(bits: JxlBits) -> Point:
@@ -266,7 +256,7 @@ def _point(bits: JxlBits) -> Point:
 
 def _transfer(bits: JxlBits) -> Curve | float | None:
     if not bits.flag():
-        return CURVES.get(bits.enum())
+        return colours.CURVES.get(bits.enum())
     gamma = bits.take(24)  # of encoding, in ten millionths
     if not gamma:
         raise Corrupt("JPEG XL with a gamma of 0")
@@ -285,13 +275,12 @@ def _skip_transform_data(bits: JxlBits, xyb: bool) -> None:
             bits.skip(16 * count)
 
 
-def _first_frame(bits: JxlBits, stream: Codestream) -> FirstFrame | None:
-    """None if it is not yet the picture, but patches or a coarse version of it."""
-    if bits.flag():
-        return FirstFrame()
+def _with_first_frame(bits: JxlBits, stream: Codestream) -> Codestream:
+    if bits.flag():  # all fields have their defaults
+        return replace(stream, modular=False, independent=True)
     kind, modular, flags = bits.take(2), bits.flag(), bits.u64()
-    if kind != REGULAR:
-        return None
+    if kind != REGULAR:  # not yet the picture, but patches or a coarse version of it
+        return stream
     _skip_subsampling(bits, stream, flags, modular)
     _skip_passes(bits)
     partial = bits.flag() and _is_partial(bits, stream)
@@ -300,16 +289,14 @@ def _first_frame(bits: JxlBits, stream: Codestream) -> FirstFrame | None:
     lasts = stream.animated and bits.choice(DURATION) > 0
     if stream.has_timecodes:
         bits.skip(32)
-    return FirstFrame(modular, independent=lasts or bits.flag())
+    return replace(stream, modular=modular, independent=lasts or bits.flag())
 
 
 def _skip_subsampling(bits: JxlBits, stream: Codestream, flags: int, modular: bool) -> None:
     ycbcr = not stream.xyb and bits.flag()
     if not flags & USES_LF_FRAME:
-        if ycbcr:
-            bits.skip(3 * 2)
-        for _ in range(1 + len(stream.channels)):
-            bits.choice(UPSAMPLING)
+        bits.skip(3 * 2 * ycbcr)
+        bits.choices(*[UPSAMPLING] * (1 + len(stream.channels)))
     if modular:
         bits.skip(2)  # group_size_shift
     elif stream.xyb:
@@ -318,13 +305,10 @@ def _skip_subsampling(bits: JxlBits, stream: Codestream, flags: int, modular: bo
 
 def _skip_passes(bits: JxlBits) -> None:
     passes = bits.choice(PASSES)
-    if passes == 1:
-        return
-    downsamplings = bits.choice(DOWNSAMPLINGS)
-    bits.skip(2 * (passes - 1))
-    for distribution in (UPSAMPLING, LAST_PASS):
-        for _ in range(downsamplings):
-            bits.choice(distribution)
+    if passes > 1:
+        downsamplings = bits.choice(DOWNSAMPLINGS)
+        bits.skip(2 * (passes - 1))
+        bits.choices(*[UPSAMPLING] * downsamplings, *[LAST_PASS] * downsamplings)
 
 
 def _is_partial(bits: JxlBits, stream: Codestream) -> bool:

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
+from thumbnailer.formats import tiff_samples as tags
 from thumbnailer.formats.head import Head
 from thumbnailer.formats.ifd import ARTIST, COPYRIGHT, Directory, Layout, read_directory
 from thumbnailer.formats.spec import FormatSpec, starts_with
-from thumbnailer.formats.tiff_samples import MAX_SAMPLES, Samples, Tag, misread_by, read_samples, refuse_unread
+from thumbnailer.formats.tiff_samples import MAX_SAMPLES, Samples, misread_by, read_samples, refuse_unread
 from thumbnailer.model import Details, Format, ImageInfo
 
 
@@ -45,9 +46,8 @@ MAX_TILE = 4 << 20
 """Pixels of a tile that is larger than the picture: decoders unpack it as a whole."""
 MAX_PIECES = 1 << 20
 """Tiles or strips to check: a million of the smallest tiles are 268 million pixels."""
-FAR_TAGS = (Tag.BITS, Tag.EXTRA_SAMPLES, Tag.SAMPLE_FORMAT, ARTIST, COPYRIGHT)
+FAR_TAGS = (tags.BITS, tags.EXTRA_SAMPLES, tags.SAMPLE_FORMAT, ARTIST, COPYRIGHT)
 """Tags with several values, or a text, which may be far from the directory."""
-STRIPS, TILES = (Tag.STRIP_OFFSETS, Tag.STRIP_SIZES), (Tag.TILE_OFFSETS, Tag.TILE_SIZES)
 VALUE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of a value of each type; other types have one byte (TIFF 6.0, page 15; BigTIFF adds 16 to 18)."""
 
@@ -56,13 +56,14 @@ def read_tiff(head: Head) -> ImageInfo:
     if head.up_to(8, 2) == b"CR":
         raise UnsupportedFormat("Canon CR2 raw")
     layout, offset = _start(head)
-    directory = _first_directory(head, layout, offset)
-    if Tag.DNG_VERSION in directory.entries:
+    count, _ = _extent(head, layout, offset)
+    directory = read_directory(head, layout, offset + layout.count_size, count)
+    if tags.DNG_VERSION in directory.entries:
         raise UnsupportedFormat("DNG raw")
-    width, height = _side(directory, Tag.WIDTH), _side(directory, Tag.HEIGHT)
+    width, height = _side(directory, tags.WIDTH), _side(directory, tags.HEIGHT)
     _refuse_large_pixels(directory, width * height)
     missing = {tag for tag in FAR_TAGS if tag in directory.entries and not head.reaches(directory.entries[tag].end)}
-    samples = read_samples(directory.without(missing), depth_is_missing=Tag.BITS in missing)
+    samples = read_samples(directory.without(missing), depth_is_missing=tags.BITS in missing)
     refuse_unread(samples, little_endian=layout.order == "<")
     grid = _grid(directory, width, height)
     cut = _cut(directory, grid, samples)
@@ -76,13 +77,13 @@ def read_tiff(head: Head) -> ImageInfo:
         has_alpha=samples.has_alpha,
         frames=chain.pages,
         bit_depth=samples.bits,
-        icc=Tag.ICC in directory.entries,
+        icc=tags.ICC in directory.entries,
         channels=samples.count,
         credit=near.credit(),
         complete=chain.reached and cut.known and not any(directory.entries[tag].end <= head.end for tag in missing),
         details=TiffDetails(
             samples=samples.count,
-            palette=samples.is_palette,
+            palette=samples.photometric == tags.PALETTE,
             held=chain.held,
             misread_by=misread_by(samples),
             block_rows=_block_rows(directory, samples, height),
@@ -104,11 +105,6 @@ def _start(head: Head) -> tuple[Layout, int]:
     if (size, zero) != (8, 0):
         raise Corrupt("BigTIFF of an unknown offset size")
     return Layout(order, "Q", "Q"), offset
-
-
-def _first_directory(head: Head, layout: Layout, offset: int) -> Directory:
-    count, _ = _extent(head, layout, offset)
-    return read_directory(head, layout, offset + layout.count_size, count)
 
 
 def _extent(head: Head, layout: Layout, offset: int) -> tuple[int, int]:
@@ -187,19 +183,23 @@ class _Grid:
 
 
 def _grid(directory: Directory, width: int, height: int) -> _Grid:
-    tiled = Tag.TILE_WIDTH in directory.entries
-    piece_width = directory.integer(Tag.TILE_WIDTH, width) or width
-    piece_height = directory.integer(Tag.TILE_HEIGHT if tiled else Tag.ROWS_PER_STRIP, height) or height
+    tiled = tags.TILE_WIDTH in directory.entries
+    piece_width = directory.integer(tags.TILE_WIDTH, width) or width
+    piece_height = directory.integer(tags.TILE_HEIGHT if tiled else tags.ROWS_PER_STRIP, height) or height
     piece_height = piece_height if tiled else min(piece_height, height)
     return _Grid(
-        TILES if tiled else STRIPS, piece_width, piece_height, -(-width // piece_width), -(-height // piece_height)
+        tags.TILES if tiled else tags.STRIPS,
+        piece_width,
+        piece_height,
+        -(-width // piece_width),
+        -(-height // piece_height),
     )
 
 
 def _refuse_large_pixels(directory: Directory, pixels: int) -> None:
     """Raises where a pixel or a tile is larger than any picture needs."""
-    samples = directory.integer(Tag.CHANNELS, 1)
-    width, height = directory.integer(Tag.TILE_WIDTH, 0), directory.integer(Tag.TILE_HEIGHT, 0)
+    samples = directory.integer(tags.CHANNELS, 1)
+    width, height = directory.integer(tags.TILE_WIDTH, 0), directory.integer(tags.TILE_HEIGHT, 0)
     if samples > MAX_SAMPLES:
         raise UnsupportedFormat(f"TIFF of {samples} samples a pixel")
     if width * height > max(MAX_TILE, 2 * pixels):
@@ -244,24 +244,24 @@ def _missing_rows(directory: Directory, grid: _Grid, samples: Samples, pieces: i
 
 
 def _read_rows(directory: Directory, samples: Samples, height: int) -> int:
-    if not samples.is_plain or Tag.TILE_HEIGHT in directory.entries:
+    if not samples.is_plain or tags.TILE_HEIGHT in directory.entries:
         return 0
-    return max(0, min(height, directory.integer(Tag.ROWS_PER_STRIP, height)))
+    return max(0, min(height, directory.integer(tags.ROWS_PER_STRIP, height)))
 
 
 def _block_rows(directory: Directory, samples: Samples, height: int) -> int:
     """A strip is as high as the picture unless the file says less (TIFF 6.0, page 39)."""
     if samples.is_plain:
         return 0
-    if Tag.TILE_HEIGHT in directory.entries:
-        return directory.integer(Tag.TILE_HEIGHT, height)
-    return min(height, directory.integer(Tag.ROWS_PER_STRIP, height) or height)
+    if tags.TILE_HEIGHT in directory.entries:
+        return directory.integer(tags.TILE_HEIGHT, height)
+    return min(height, directory.integer(tags.ROWS_PER_STRIP, height) or height)
 
 
 def _band(directory: Directory, samples: Samples, pixels: int) -> int:
     """Rows that are decoded together."""
-    rows = directory.integer(Tag.ROWS_PER_STRIP, pixels) if samples.planar else 1
-    return directory.integer(Tag.TILE_HEIGHT, 0) or rows
+    rows = directory.integer(tags.ROWS_PER_STRIP, pixels) if samples.planar else 1
+    return directory.integer(tags.TILE_HEIGHT, 0) or rows
 
 
 FORMAT = FormatSpec("TIFF", (Format.TIFF,), starts_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff)

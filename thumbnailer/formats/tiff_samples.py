@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 
 from thumbnailer.errors import UnsupportedFormat
 from thumbnailer.formats.ifd import Directory
@@ -13,26 +13,11 @@ MAX_SAMPLES = 5
 """A pixel: CMYK and alpha. Neither engine makes a picture of more, and libvips' memory grows with them."""
 
 
-class Tag(IntEnum):
-    WIDTH = 256
-    HEIGHT = 257
-    BITS = 258
-    COMPRESSION = 259
-    PHOTOMETRIC = 262
-    STRIP_OFFSETS = 273
-    CHANNELS = 277
-    ROWS_PER_STRIP = 278
-    STRIP_SIZES = 279
-    PLANAR = 284
-    TILE_WIDTH = 322
-    TILE_HEIGHT = 323
-    TILE_OFFSETS = 324
-    TILE_SIZES = 325
-    EXTRA_SAMPLES = 338
-    SAMPLE_FORMAT = 339
-    SUBSAMPLING = 530
-    ICC = 34675
-    DNG_VERSION = 50706
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, CHANNELS, ROWS_PER_STRIP, PLANAR = 256, 257, 258, 259, 262, 277, 278, 284
+TILE_WIDTH, TILE_HEIGHT, EXTRA_SAMPLES, SAMPLE_FORMAT, SUBSAMPLING = 322, 323, 338, 339, 530
+ICC, DNG_VERSION = 34675, 50706
+STRIPS, TILES = (273, 279), (324, 325)
+"""Offsets and sizes of the pieces of a picture."""
 
 
 class Numbers(StrEnum):
@@ -87,10 +72,6 @@ class Samples:
         return self.compression == UNCOMPRESSED
 
     @property
-    def is_palette(self) -> bool:
-        return self.photometric == PALETTE
-
-    @property
     def plain_ycbcr(self) -> bool:
         return self.photometric == YCBCR and self.compression not in JPEG and not self.subsampled
 
@@ -105,17 +86,17 @@ class Samples:
 def read_samples(directory: Directory, depth_is_missing: bool) -> Samples:
     """`directory` has only the entries whose values are at hand."""
     return Samples(
-        compression=directory.integer(Tag.COMPRESSION, UNCOMPRESSED),
-        photometric=directory.integer(Tag.PHOTOMETRIC, WHITE_IS_ZERO),
-        numbers=NUMBERS.get(directory.integer(Tag.SAMPLE_FORMAT, 1), Numbers.UNSIGNED),
+        compression=directory.integer(COMPRESSION, UNCOMPRESSED),
+        photometric=directory.integer(PHOTOMETRIC, WHITE_IS_ZERO),
+        numbers=NUMBERS.get(directory.integer(SAMPLE_FORMAT, 1), Numbers.UNSIGNED),
         # Without the tag a sample has one bit (TIFF 6.0, page 29); 8 is the best guess for a tag out of reach.
-        bits=max(directory.integers(Tag.BITS), default=8 if depth_is_missing else 1),
-        count=max(1, directory.integer(Tag.CHANNELS, 1)),
-        planar=directory.integer(Tag.PLANAR, 1) == SEPARATE,
-        tiled=Tag.TILE_WIDTH in directory.entries,
+        bits=max(directory.integers(BITS), default=8 if depth_is_missing else 1),
+        count=max(1, directory.integer(CHANNELS, 1)),
+        planar=directory.integer(PLANAR, 1) == SEPARATE,
+        tiled=TILE_WIDTH in directory.entries,
         # Without the tag they are subsampled (TIFF 6.0, page 91).
-        subsampled=list(directory.integers(Tag.SUBSAMPLING)) != [1, 1],
-        extra=next(directory.integers(Tag.EXTRA_SAMPLES), None),
+        subsampled=list(directory.integers(SUBSAMPLING)) != [1, 1],
+        extra=next(directory.integers(EXTRA_SAMPLES), None),
     )
 
 

@@ -52,7 +52,8 @@ def _lossy(head: Head) -> ImageInfo:
     width, height = (side & 0x3FFF for side in head.unpack("<HH", 26))
     if tag & 1 or start_code != b"\x9d\x01\x2a" or not (width and height):
         raise Corrupt("WebP does not begin with a VP8 key frame")
-    return ImageInfo(Format.WEBP, width, height, channels=3, details=_simple(head, LOSSY_SAMPLES))
+    details = _details(head, LOSSY_SAMPLES, head.unpack("<I", FIRST_CHUNK + 4)[0])
+    return ImageInfo(Format.WEBP, width, height, channels=3, details=details)
 
 
 def _lossless(head: Head) -> ImageInfo:
@@ -61,13 +62,8 @@ def _lossless(head: Head) -> ImageInfo:
     if signature != 0x2F or bits >> 29:  # the signature byte
         raise Corrupt("WebP does not begin with a VP8L picture")
     width, height, has_alpha = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
-    details = _simple(head, LOSSLESS_SAMPLES)
+    details = _details(head, LOSSLESS_SAMPLES, head.unpack("<I", FIRST_CHUNK + 4)[0])
     return ImageInfo(Format.WEBP, width, height, has_alpha=has_alpha, channels=3 + has_alpha, details=details)
-
-
-def _simple(head: Head, samples: float) -> Details:
-    """Of a file whose first chunk has all pixels."""
-    return _details(head, samples, head.unpack("<I", FIRST_CHUNK + 4)[0])
 
 
 def _details(head: Head, samples: float, pixels: int) -> Details:
@@ -107,7 +103,10 @@ def _walk(head: Head, flags: int) -> _Walked:
         others += chunk.kind not in PIXELS
         if chunk.kind == b"ANMF" and flags & ANIMATION:
             found.frames += 1
-            others += sum(inner.kind not in PIXELS for inner in _within(head, chunk))
+            others += sum(
+                inner.kind not in PIXELS
+                for inner in _chunks(head, chunk.start + FRAME_HEADER, min(chunk.end, head.end))
+            )
         head.allow(others, MAX_OTHER_CHUNKS, "chunks beside its pixels")
         if chunk.kind == b"EXIF" and flags & EXIF and found.exif is None:
             if not head.reaches(chunk.end) and not head.whole:
@@ -129,10 +128,6 @@ def _end(head: Head) -> int:
 def chunks(head: Head) -> Iterator[Piece]:
     """The chunks at hand, the last of which may be cut. Raises Corrupt for a flood of them."""
     return _chunks(head, FIRST_CHUNK, _end(head))
-
-
-def _within(head: Head, frame: Piece) -> Iterator[Piece]:
-    return _chunks(head, frame.start + FRAME_HEADER, min(frame.end, head.end))
 
 
 def _chunks(head: Head, start: int, end: int) -> Iterator[Piece]:
