@@ -14,24 +14,24 @@ PROFILE = rgb_profile(P3)
 MODES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 
 
-def test_a_profile_is_of_use_for_pixels_of_its_own_colour_space_alone() -> None:
+def test_a_profile_is_usable_only_for_its_own_colour_space() -> None:
     assert is_usable(rgb_profile(ADOBE_RGB), RGB)
     assert is_usable(grey_profile(), GREY)
     assert not any(is_usable(PROFILE, space) for space in (GREY, CMYK, None))
 
 
 @pytest.mark.parametrize("at", [12, 16, 20, 36])
-def test_a_header_with_a_field_of_nonsense_is_of_no_use(at: int) -> None:
+def test_a_profile_with_a_nonsense_header_is_unusable(at: int) -> None:
     assert not is_usable(PROFILE[:at] + b"????" + PROFILE[at + 4 :], RGB)
 
 
-def test_a_profile_without_one_of_its_curves_or_with_a_value_beyond_its_end_is_of_no_use() -> None:
+def test_a_profile_with_a_missing_or_cut_curve_is_unusable() -> None:
     assert not is_usable(PROFILE.replace(b"gTRC", b"none", 1), RGB)
     assert not is_usable(PROFILE[:-1000], RGB)
     assert not is_usable(PROFILE.replace(b"XYZ \0\0\0\0", b"text\0\0\0\0"), RGB)
 
 
-def test_any_cut_is_judged_without_an_error() -> None:
+def test_a_cut_profile_raises_nothing() -> None:
     assert [is_usable(PROFILE[:end], RGB) for end in (*range(400), len(PROFILE))] == [False] * 400 + [True]
 
 
@@ -54,7 +54,7 @@ def _profile(row: Row) -> bytes | None:
 
 @needs_corpus
 @pytest.mark.parametrize("name", profiles_of_the_corpus())
-def test_a_real_profile_is_of_use_where_little_cms_can_use_it(name: str) -> None:
+def test_a_real_profile_is_usable_if_little_cms_can_use_it(name: str) -> None:
     profile = profiles_of_the_corpus()[name]
     space = profile[16:20]
     try:

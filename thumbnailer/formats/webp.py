@@ -103,10 +103,8 @@ def _walk(head: Head, flags: int) -> _Walked:
         others += chunk.kind not in PIXELS
         if chunk.kind == b"ANMF" and flags & ANIMATION:
             found.frames += 1
-            others += sum(
-                inner.kind not in PIXELS
-                for inner in _chunks(head, chunk.start + FRAME_HEADER, min(chunk.end, head.end))
-            )
+            inner = _chunks(head, chunk.start + FRAME_HEADER, min(chunk.end, head.end))
+            others += sum(piece.kind not in PIXELS for piece in inner)
         head.allow(others, MAX_OTHER_CHUNKS, "chunks beside its pixels")
         if chunk.kind == b"EXIF" and flags & EXIF and found.exif is None:
             if not head.reaches(chunk.end) and not head.whole:

@@ -1,4 +1,4 @@
-"""A source without what is not its picture."""
+"""Files without their metadata, not encoded anew (`formats.stripped`)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ MARKED = {
 
 
 @pytest.mark.parametrize("case", MARKED)
-def test_metadata_is_left_out_and_every_pixel_stays(case: str) -> None:
+def test_stripping_drops_metadata_and_keeps_every_pixel(case: str) -> None:
     format_, data = MARKED[case]
     plain = stripped(data, format_)
     assert plain is not None
@@ -83,7 +83,7 @@ def test_metadata_is_left_out_and_every_pixel_stays(case: str) -> None:
     assert stripped(plain, format_) == plain
 
 
-def test_how_often_a_gif_is_repeated_stays() -> None:
+def test_stripping_keeps_the_loop_count_of_a_gif() -> None:
     data = gif((20, 20), *FRAMES, extension=COMMENT + looping(3))
     assert stripped(data, Format.GIF) == gif((20, 20), *FRAMES, extension=looping(3))
 
@@ -105,6 +105,6 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_not_whole_or_not_plain_is_not_stripped(case: str) -> None:
+def test_cut_and_unusual_files_are_not_stripped(case: str) -> None:
     format_, data = REFUSED[case]
     assert stripped(data, format_) is None
