@@ -6,6 +6,7 @@ import re
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes
 
@@ -13,9 +14,8 @@ UNKNOWN_END = 1 << 62
 """The end of an object whose size is not known."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A chunk or box of a container, or a span of bytes without a kind."""
+class Piece(NamedTuple):
+    """A chunk or box of a container, or a span of bytes without a kind. A tuple, because a file can have 200,000."""
 
     kind: bytes
     start: int
