@@ -56,7 +56,7 @@ class MessageQueue(Protocol):
 class Records(Protocol):
     """What is used of the pipeline."""
 
-    async def process(self, event: ObjectEvent, deadline: float | None = None, alone: bool = False) -> Outcome: ...
+    async def process(self, event: ObjectEvent, deadline: float | None = None, isolated: bool = False) -> Outcome: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,14 +246,14 @@ class Consumer:
         return None
 
     async def _record(self, event: ObjectEvent, message: Message) -> Outcome | None:
-        """None where the worker stops before there is a slot. On its second delivery it is worked alone, in a process
-        that may die: it may be what has killed the worker that had it first.
+        """None where the worker stops before there is a slot. A second delivery is decoded in a child process: the
+        picture may have killed the worker that received it first.
         """
         if self._stopping.is_set() or not await self._unless_stopped(self._slots.acquire()):
             return None
         try:
             deadline = asyncio.get_running_loop().time() + self._limits.record_seconds
-            outcome = await self._records.process(event, deadline, alone=message.receive_count > 1)
+            outcome = await self._records.process(event, deadline, isolated=message.receive_count > 1)
         finally:
             self._slots.release()
         self._failed_in_a_row = self._failed_in_a_row + 1 if outcome.status.comes_back else 0

@@ -34,12 +34,12 @@ class Records:
     def __init__(self) -> None:
         self.away = False
         self.go = asyncio.Event()
-        self.alone: list[tuple[str, bool]] = []
+        self.processed: list[tuple[str, bool]] = []
         self.at_once = self.most_at_once = 0
 
-    async def process(self, event: ObjectEvent, deadline: float | None = None, alone: bool = False) -> Outcome:
+    async def process(self, event: ObjectEvent, deadline: float | None = None, isolated: bool = False) -> Outcome:
         assert deadline is not None
-        self.alone.append((event.key, alone))
+        self.processed.append((event.key, isolated))
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
@@ -108,7 +108,7 @@ def test_what_is_done_is_deleted_ten_at_a_time() -> None:
     for number in range(200):
         queue.send(body(f"{number}.jpg"))
     bench = working(empty(queue), queue)
-    assert sorted(key for key, _ in bench.records.alone) == sorted(f"{number}.jpg" for number in range(200))
+    assert sorted(key for key, _ in bench.records.processed) == sorted(f"{number}.jpg" for number in range(200))
     assert queue.calls["delete"] <= 40
     assert queue.calls["receive"] <= 30
     assert bench.metric("thumbnailer_messages_received_total") == 200
@@ -157,16 +157,16 @@ def test_a_message_with_one_failed_record_comes_back_whole() -> None:
     assert set(queue.messages) == {id_}
 
 
-def test_a_second_delivery_is_worked_alone() -> None:
+def test_a_second_delivery_is_isolated() -> None:
     queue = MemoryQueue(visibility=0.05)
     queue.send(body("wait.jpg"))
 
     async def work(bench: Bench) -> None:
-        await until(lambda: len(bench.records.alone) == 2)
+        await until(lambda: len(bench.records.processed) == 2)
         bench.records.go.set()
 
     bench = working(work, queue)
-    assert bench.records.alone[:2] == [("wait.jpg", False), ("wait.jpg", True)]
+    assert bench.records.processed[:2] == [("wait.jpg", False), ("wait.jpg", True)]
 
 
 def test_what_is_held_is_kept_from_others_by_a_heartbeat_in_batches() -> None:
@@ -182,7 +182,7 @@ def test_what_is_held_is_kept_from_others_by_a_heartbeat_in_batches() -> None:
         await until(lambda: not queue.messages)
 
     bench = working(work, queue, visibility=1)
-    assert len(bench.records.alone) == 15
+    assert len(bench.records.processed) == 15
     assert 10 <= queue.calls["hide"] <= 20  # 15 receipts are two requests, every third of a second
 
 
@@ -197,8 +197,8 @@ def test_where_the_queues_visibility_is_lowered_meanwhile_the_heartbeat_is_faste
         queue.visibility = 1
         await until(lambda: queue.calls["state"] >= 2)
         queue.send(body("wait.jpg"))
-        await until(lambda: queue.calls["hide"] >= 6 or len(bench.records.alone) > 1)
-        assert bench.records.alone == [("wait.jpg", False)]
+        await until(lambda: queue.calls["hide"] >= 6 or len(bench.records.processed) > 1)
+        assert bench.records.processed == [("wait.jpg", False)]
         bench.records.go.set()
         await until(lambda: not queue.messages)
 
@@ -212,7 +212,7 @@ def test_a_receipt_that_has_expired_does_no_harm() -> None:
     queue.send(body("wait.jpg"))
 
     async def work(bench: Bench) -> None:
-        await until(lambda: len(bench.records.alone) >= 2)
+        await until(lambda: len(bench.records.processed) >= 2)
         bench.records.go.set()
         await until(lambda: not queue.messages)
 
@@ -235,7 +235,7 @@ def test_a_queue_that_fails_for_a_while_is_asked_again_and_nothing_is_lost(opera
             await until(lambda: not queue.messages)
 
     bench = working(work, queue)
-    assert len({key for key, _ in bench.records.alone}) == 30
+    assert len({key for key, _ in bench.records.processed}) == 30
 
 
 @pytest.mark.matrix(40)
@@ -265,7 +265,7 @@ def test_ten_minutes_in_which_everything_fails_bring_nothing_to_the_dead_letter_
         await until(lambda: not queue.messages)
 
     bench = working(work, queue)
-    assert len(bench.records.alone) > 40
+    assert len(bench.records.processed) > 40
     assert queue.dead == []
 
 
@@ -280,9 +280,9 @@ def test_while_nothing_succeeds_what_waits_is_left_in_the_queue_until_something_
 
     async def work(bench: Bench) -> None:
         bench.records.away = True
-        await until(lambda: len(bench.records.alone) >= 20)
+        await until(lambda: len(bench.records.processed) >= 20)
         await asyncio.sleep(0.5)
-        assert 20 < len(bench.records.alone) < 150
+        assert 20 < len(bench.records.processed) < 150
         bench.records.away = False
         await until(lambda: not queue.messages)
 
@@ -402,7 +402,7 @@ def test_a_queue_that_does_not_answer_does_not_keep_the_worker_from_ending(
     queue.send(body("good.jpg" if operation == "delete" else "wait.jpg"))
 
     async def work(bench: Bench) -> None:
-        await until(lambda: bench.records.alone)
+        await until(lambda: bench.records.processed)
         await bench.stopped()
 
     working(work, queue, Limits(in_flight=10, record_seconds=30, stop_seconds=1))
@@ -455,7 +455,7 @@ def test_nothing_is_taken_after_the_stop() -> None:
         await asyncio.sleep(0.1)
 
     bench = working(work, queue)
-    assert (len(queue.messages), bench.records.alone) == (1, [])
+    assert (len(queue.messages), bench.records.processed) == (1, [])
 
 
 def test_it_says_when_there_is_work_in_hand_and_when_there_is_none() -> None:

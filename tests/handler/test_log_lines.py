@@ -101,5 +101,5 @@ def test_a_bug_is_logged_with_its_request(
     monkeypatch.setenv("THUMBNAILER_ENGINE", "pillow")
     aws_lambda.handler(sqs_event(s3_event(s3_record("x/", 0, "e"), aws.put("x.jpg", samples["rocket.jpg"]))), Context())
     lines = written(capsys)
-    assert kinds(lines) == {"unforeseen": 1, "record": 2, "batch": 1, "metrics": 1}
+    assert kinds(lines) == {"internal-error": 1, "record": 2, "batch": 1, "metrics": 1}
     assert {line["request_id"] for line in lines} == {Context.aws_request_id}

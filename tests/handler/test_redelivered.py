@@ -11,7 +11,7 @@ from handler import aws_lambda
 from tests.conftest import Context
 from tests.crashing import PYTHONPATH, children
 from tests.support.cloud import DESTINATION, Cloud, s3_event, sqs_event
-from thumbnailer.execution import isolated as alone
+from thumbnailer.execution import isolated
 from thumbnailer.model import EventKind, Message, ObjectEvent
 
 
@@ -19,7 +19,7 @@ from thumbnailer.model import EventKind, Message, ObjectEvent
 def acting(monkeypatch: pytest.MonkeyPatch, aws: Cloud) -> None:
     """In children the engines do what the key says; in this process they are the real ones."""
     monkeypatch.setenv("PYTHONPATH", PYTHONPATH)
-    monkeypatch.setattr(alone, "cpu_seconds", lambda plan: 2)
+    monkeypatch.setattr(isolated, "cpu_seconds", lambda plan: 2)
 
 
 def delivered(event: dict[str, Any], *counts: int) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def test_a_picture_that_hangs_when_it_comes_again_is_given_back_at_the_time_limi
     assert children() == set()
 
 
-def test_each_event_of_a_message_that_comes_again_is_worked_alone_and_no_other() -> None:
+def test_only_events_of_redelivered_messages_are_isolated() -> None:
     event = ObjectEvent(EventKind.CREATED, "photos", "x")
     messages = (
         Message("a", (event, event), 1),
@@ -80,8 +80,6 @@ def test_each_event_of_a_message_that_comes_again_is_worked_alone_and_no_other()
     assert aws_lambda.delivered_before(messages) == {2, 3, 4}
 
 
-def test_an_event_without_a_queue_has_no_count_and_is_never_worked_alone(
-    aws: Cloud, samples: dict[str, bytes], context: Any
-) -> None:
+def test_an_event_without_a_queue_is_never_isolated(aws: Cloud, samples: dict[str, bytes], context: Any) -> None:
     answer = aws_lambda.handler(s3_event(aws.put("crash.jpg", samples["rocket.jpg"])), context)
     assert answer == {"records": 1, "outcomes": {"stored": 1}}

@@ -115,7 +115,7 @@ def test_work_that_takes_longer_than_the_visibility_is_not_handed_out_again(
         assert bench.left() == 0
 
     bench = working(aws, url, work, monkeypatch)
-    assert bench.records.alone == [("wait.jpg", False)]
+    assert bench.records.processed == [("wait.jpg", False)]
     assert bench.metric("thumbnailer_queue_errors_total") == 0
 
 
@@ -127,17 +127,17 @@ def test_what_is_no_longer_ours_when_it_is_kept_or_deleted_does_no_harm(
 
     async def work(bench: Bench) -> None:
         bench.send("wait.jpg")
-        await until(lambda: bench.records.alone)
+        await until(lambda: bench.records.processed)
         bench.purge()
         beats = bench.asked.count["ChangeMessageVisibilityBatch"]
         await until(lambda: bench.asked.count["ChangeMessageVisibilityBatch"] > beats)
         bench.records.go.set()
         await until(lambda: bench.asked.count["DeleteMessageBatch"])
         bench.send("next.jpg")
-        await until(lambda: len(bench.records.alone) == 2)
+        await until(lambda: len(bench.records.processed) == 2)
 
     bench = working(aws, url, work, monkeypatch)
-    assert bench.records.alone == [("wait.jpg", False), ("next.jpg", False)]
+    assert bench.records.processed == [("wait.jpg", False), ("next.jpg", False)]
     assert bench.metric("thumbnailer_queue_errors_total") == 0
 
 
@@ -151,13 +151,13 @@ def test_where_every_operation_fails_at_first_all_is_done_in_the_end(
     async def work(bench: Bench) -> None:
         bench.records.away = True
         bench.send(*keys)
-        await until(lambda: len(bench.records.alone) >= len(keys))
+        await until(lambda: len(bench.records.processed) >= len(keys))
         bench.records.away = False
         await until(lambda: all(bench.asked.count[operation] >= FAILURES for operation in operations))
         await until(lambda: bench.left() == 0)
 
     bench = working(aws, url, work, monkeypatch, *operations)
-    assert {key for key, _ in bench.records.alone} == set(keys)
+    assert {key for key, _ in bench.records.processed} == set(keys)
     assert bench.metric("thumbnailer_queue_errors_total") >= len(operations)
 
 

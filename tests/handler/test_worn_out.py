@@ -9,9 +9,9 @@ import pytest
 from handler import aws_lambda
 from handler.worker.service import Watch
 from handler.worker.sqs import Queue
-from tests.test_pipeline import hung, run, settings, until
+from tests.support.pipelines import pipeline_with_stuck_decodes, run, settings, until
 from thumbnailer.app import App
-from thumbnailer.execution import threads as decoders
+from thumbnailer.execution import threads
 from thumbnailer.planning.tier import tier_for
 from thumbnailer.store.memory import MemoryStore
 
@@ -26,7 +26,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> None:
         raise Ended(code)
 
     monkeypatch.setattr("os._exit", end)
-    monkeypatch.setattr(decoders, "STUCK_SECONDS", 0)
+    monkeypatch.setattr(threads, "STUCK_SECONDS", 0)
 
 
 @pytest.mark.usefixtures("ends")
@@ -35,7 +35,7 @@ def test_the_worker_is_unhealthy_and_the_function_ends_once_as_many_decodes_hang
 ) -> None:
     async def work() -> None:
         for hanging, worn_out in ((1, False), (2, True)):
-            pipeline, engine = await hung(samples["chelsea.png"], workers=2, hanging=hanging)
+            pipeline, engine = await pipeline_with_stuck_decodes(samples["chelsea.png"], workers=2, stuck=hanging)
             app = App(settings(), tier_for(1769).with_changes({"workers": 2}), pipeline, MemoryStore())
             watch = Watch(app, cast("Queue", None))
             assert pipeline.stuck == hanging

@@ -450,7 +450,7 @@ def test_what_does_not_fit_into_tmp_comes_back_with_the_reason_and_the_rest_goes
         assert call.returned == ["large"]
         assert call.ends == {"small.jpg": "stored", "large": "deferred:no-space"}
         assert call.records["large"]["detail"].endswith(
-            f"takes no file of {len(large)} bytes: File too large; nor does memory"
+            f"takes no file of {len(large)} bytes: File too large; memory takes no more either"
         )
         assert [path.name for path in tmp_path.iterdir()] == ["log"]
 
