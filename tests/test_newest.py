@@ -12,19 +12,21 @@ from typing import Any, Final
 import pytest
 from PIL import Image
 
+from bench.rig.faults import Fault, Request
 from tests.support.cloud import DESTINATION, SOURCE, Cloud
-from tests.support.faults import Fault, Request, fault_proxy
+from tests.support.faults import fault_proxy
 from tests.support.interleaving import Change, Found, explore
 from tests.support.pipelines import HangingEngine, created, pipeline, run, settings
 from thumbnailer.app import build
 from thumbnailer.errors import ObjectMissing, StoreDenied
+from thumbnailer.machine import Machine
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Status
 from thumbnailer.newest import MOST_ROUNDS, Rounds
 from thumbnailer.pipeline import Pipeline
 from thumbnailer.planning.plan import SOURCE_ETAG
 from thumbnailer.planning.tier import tier_for
 from thumbnailer.rendering import Refused
-from thumbnailer.settings import Machine, Settings
+from thumbnailer.settings import Settings
 from thumbnailer.store.base import ObjectVersion, PutHeaders
 from thumbnailer.store.memory import MemoryStore
 

@@ -34,12 +34,12 @@ FULL = packed((0, 3), (0, 1), (0, 1), *TIMING[:4], (1, 1), *TIMING[5:], (1, 1), 
 
 @pytest.mark.parametrize("header", [REDUCED, NO_TIMING, FULL], ids=["reduced", "no timing", "timing and delays"])
 @pytest.mark.parametrize("extended", [False, True])
-def test_size_is_read_behind_all_optional_fields(header: bytes, extended: bool) -> None:
+def test_the_size_is_read_behind_any_other_unit(header: bytes, extended: bool) -> None:
     data = unit(TEMPORAL_DELIMITER) + unit(1, header, extended) + unit(FRAME, bytes(9))
     assert list(coded_sizes(data)) == [(640, 427)]
 
 
-def test_every_sequence_header_is_returned_and_a_unit_without_size_is_the_last() -> None:
+def test_every_sequence_header_is_read() -> None:
     assert list(coded_sizes(unit(1, REDUCED) + unit(1, NO_TIMING))) == [(640, 427)] * 2
     assert list(coded_sizes(bytes((1 << 3,)) + REDUCED)) == [(640, 427)]
 
@@ -50,14 +50,14 @@ def test_a_header_that_ends_early_is_corrupt(data: bytes) -> None:
         list(coded_sizes(data))
 
 
-def test_a_flood_of_frames_or_units_is_corrupt() -> None:
+def test_more_frames_or_units_than_one_picture_has_are_corrupt() -> None:
     assert list(coded_sizes(unit(FRAME, b"x") * MAX_FRAMES)) == []
     for flood in (unit(FRAME, b"x") * (MAX_FRAMES + 1), unit(TEMPORAL_DELIMITER) * (MAX_UNITS + 1)):
         with pytest.raises(Corrupt):
             list(coded_sizes(flood))
 
 
-def test_every_cut_returns_sizes_or_raises_corrupt() -> None:
+def test_any_cut_ends_in_sizes_or_corrupt() -> None:
     data = unit(TEMPORAL_DELIMITER) + unit(1, FULL) + unit(FRAME, bytes(40))
     for end in range(len(data)):
         with contextlib.suppress(Corrupt):

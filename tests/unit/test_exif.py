@@ -15,7 +15,7 @@ credit = st.binary(max_size=MAX_CREDIT).map(lambda text: text.rstrip(b"\0"))
 
 
 def block(order: str, *entries: tuple[int, int, int, bytes], tail: bytes = b"") -> bytes:
-    """A TIFF structure with the given (tag, type, count, four bytes) entries and whatever follows the directory."""
+    """A TIFF structure of (tag, type, count, four bytes) entries and the data behind the directory."""
     mark = b"II*\0" if order == "<" else b"MM\0*"
     fields = b"".join(struct.pack(order + "HHI", tag, kind, count) + value for tag, kind, count, value in entries)
     return mark + struct.pack(order + "IH", 8, len(entries)) + fields + bytes(4) + tail
@@ -34,7 +34,7 @@ def test_each_orientation_is_read_in_both_byte_orders(order: str, value: int) ->
 
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("value", [0, 9, 65_535])
-def test_an_invalid_orientation_counts_as_upright(order: str, value: int) -> None:
+def test_an_orientation_that_does_not_exist_counts_as_upright(order: str, value: int) -> None:
     assert parse_ifd0(oriented(order, value)).orientation == 1
 
 
@@ -67,12 +67,12 @@ def test_a_broken_block_has_no_fields(broken: bytes) -> None:
     assert parse_ifd0(broken) == Ifd0()
 
 
-def test_fields_before_a_cut_are_kept() -> None:
+def test_fields_before_the_break_are_kept() -> None:
     cut = block("<", (0x0112, 3, 1, b"\6\0\0\0"), (0x013B, 2, 3, b"me\0\0"))[:-10]
     assert parse_ifd0(cut) == Ifd0(orientation=6)
 
 
-def test_text_beyond_the_block_counts_as_absent() -> None:
+def test_text_beyond_the_block_is_absent() -> None:
     far = block("<", (0x013B, 2, 100, struct.pack("<I", 26)), (0x8298, 2, 0xFFFFFFFF, struct.pack("<I", 0xFFFFFFF0)))
     assert parse_ifd0(far) == Ifd0()
 
@@ -87,7 +87,7 @@ def as_libvips_writes_it(*others: tuple[int, int, int, bytes]) -> bytes:
     return block("<", (ORIENTATION, 3, 1, b"\1\0\0\0"), *others)
 
 
-def test_removing_the_orientation_keeps_length_and_offsets() -> None:
+def test_removing_the_orientation_changes_nothing_else() -> None:
     others = ((0x013B, 2, 3, b"me\0\0"), (0x8298, 2, 3, b"us\0\0"))
     picture = b"\xff\xd8 before " + as_libvips_writes_it(*others) + b" values and pixels"
     changed = without_orientation(picture)
@@ -98,7 +98,7 @@ def test_removing_the_orientation_keeps_length_and_offsets() -> None:
     assert parse_ifd0(changed[start:]) == Ifd0(1, Credit(b"me", b"us"))
 
 
-def test_removing_the_orientation_of_a_png_renews_the_checksum() -> None:
+def test_removing_the_orientation_of_a_png_updates_the_checksum() -> None:
     exif = as_libvips_writes_it((0x013B, 2, 3, b"me\0\0"))
     chunk = b"eXIf" + exif
     whole = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(exif)) + chunk + struct.pack(">I", zlib.crc32(chunk)) + b"rest"
@@ -113,15 +113,15 @@ def test_a_picture_without_orientation_is_unchanged(picture: bytes) -> None:
     assert without_orientation(picture) == picture
 
 
-def test_empty_credit_builds_no_block() -> None:
+def test_no_credit_makes_no_block() -> None:
     assert build_credit(Credit(b"", b"\0\0")) == b""
 
 
-def test_the_built_block_has_only_the_fields_given() -> None:
+def test_a_built_block_holds_only_the_given_fields() -> None:
     assert build_credit(Credit(b"", b"me")) == b"Exif\0\0II*\0\x08\0\0\0\x01\0\x98\x82\x02\0\x03\0\0\0me\0\0\0\0\0\0"
 
 
-def test_other_readers_understand_the_built_block() -> None:
+def test_pillow_reads_a_built_block() -> None:
     image = pytest.importorskip("PIL.Image")
     exif = image.Exif()
     exif.load(build_credit(Credit(b"An artist", b"(c) someone")))
@@ -136,7 +136,7 @@ def test_a_built_block_is_read_back(artist: bytes, copyright: bytes) -> None:
 @given(
     st.binary(max_size=200), st.sampled_from([b"", b"II*\0", b"MM\0*", b"II*\0\x08\0\0\0", b"Exif\0\0MM\0*\0\0\0\x08"])
 )
-def test_reading_never_raises(tail: bytes, start: bytes) -> None:
+def test_any_bytes_raise_nothing(tail: bytes, start: bytes) -> None:
     found = parse_ifd0(memoryview(start + tail))
     assert 1 <= found.orientation <= 8
     assert len(found.credit.artist) <= MAX_CREDIT

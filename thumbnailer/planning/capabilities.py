@@ -1,6 +1,6 @@
 """What each engine can read and write, and which is the faster for a format.
 
-The order of preference is a measured table: `python -m bench auto` prints it, `docs/why.md` keeps a run of it.
+The order of preference is a measured table: `python -m tests.tools auto` prints it, `docs/why.md` keeps a run of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How much memory a picture takes while it is rendered, by what its header says: arithmetic, fitted to measurement.
 
 Bytes above the idle process. An engine's peak is the larger of two: while it decodes and resamples, and while it
-encodes, when only the thumbnails are left. `python -m bench memory` prints estimate and measurement side by side,
+encodes, when only the thumbnails are left. `python -m tests.tools memory` prints estimate and measurement side by side,
 docs/memory.md keeps a run of it, tests/budgets holds both together.
 """
 
