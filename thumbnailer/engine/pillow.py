@@ -25,12 +25,13 @@ from thumbnailer.engine import versions as floors
 from thumbnailer.engine.byte_limit import within_bytes
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.formats import icc
-from thumbnailer.formats.bmff import HeifDetails
-from thumbnailer.formats.exif import build_credit, valid_orientation
+from thumbnailer.formats.exif import build_credit
 from thumbnailer.formats.gif import GifDetails
+from thumbnailer.formats.heif import HeifDetails
+from thumbnailer.formats.ico import with_best_icon_alone
+from thumbnailer.formats.ifd import valid_orientation
 from thumbnailer.formats.jxl import JxlDetails
 from thumbnailer.formats.png import PngDetails
-from thumbnailer.formats.simple import with_best_icon_alone
 from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.planning.plan import Plan, Target, keeps_animation

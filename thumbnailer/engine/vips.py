@@ -17,8 +17,8 @@ from thumbnailer.engine import versions as floors
 from thumbnailer.engine.byte_limit import within_bytes
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats import icc
-from thumbnailer.formats.bmff import HeifDetails
 from thumbnailer.formats.exif import build_credit, without_orientation
+from thumbnailer.formats.heif import HeifDetails
 from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.planning.capabilities import Capability
