@@ -17,9 +17,8 @@ from PIL import Image, features
 from tests.bombs import deflated_zeros, gradient, saved, tiff, webp
 from tests.contract.test_engine import planned
 from tests.support.processing import process
-from thumbnailer.engine import installed_engines, load_engine
-from thumbnailer.engine import versions as floors
-from thumbnailer.engine.pillow import ALLOWED
+from thumbnailer.engine import installed_engines, load_engine, versions
+from thumbnailer.engine.pillow_formats import LOADERS as PILLOW_LOADERS
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.model import EngineName, Format, Status
 
@@ -29,7 +28,8 @@ LOADERS = """
 import json
 import pyvips
 from thumbnailer.engine import load_engine
-from thumbnailer.engine.vips import LAZY, LOADERS
+from thumbnailer.engine.vips_formats import LOADERS
+from thumbnailer.planning.capabilities import INPUTS
 from thumbnailer.model import EngineName
 
 load_engine(EngineName.VIPS)
@@ -60,7 +60,7 @@ def is_open(operation):
 
 every = concrete("VipsForeignLoad")
 open_ = [name for name, operation in every.items() if is_open(operation)]
-wanted = [name for format_, (_, kind) in LOADERS.items() if format_ not in LAZY for name in concrete(kind)]
+wanted = [name for format_, loader in LOADERS.items() if not INPUTS[format_].opt_in for name in concrete(loader.kind)]
 print(json.dumps({"every": sorted(every), "open": sorted(open_), "wanted": sorted(wanted)}))
 """
 
@@ -97,7 +97,18 @@ def calls_of_open() -> list[tuple[str, ast.Call]]:
 def test_pillow_is_never_asked_to_open_a_file_without_being_told_its_format() -> None:
     assert calls_of_open()
     assert not [where for where, call in calls_of_open() if "formats" not in {word.arg for word in call.keywords}]
-    assert set(ALLOWED.values()) == {"JPEG", "PNG", "GIF", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "ICO", "JXL"}
+    assert {loader.name for loader in PILLOW_LOADERS.values()} == {
+        "JPEG",
+        "PNG",
+        "GIF",
+        "WEBP",
+        "AVIF",
+        "HEIF",
+        "TIFF",
+        "BMP",
+        "ICO",
+        "JXL",
+    }
 
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="100" height="100"><rect width="50" height="50"/></svg>'
@@ -222,9 +233,9 @@ def test_the_shape_of_a_known_hole_is_refused_or_harmless(name: str, engine: Eng
 
 @pytest.mark.matrix(15)
 def test_what_is_installed_is_as_new_as_it_must_be() -> None:
-    found = list(floors.installed())
-    assert {floor.library for floor, _ in found} >= {"libvips", "Pillow"}
-    assert all(floors.is_enough(floor, version) for floor, version in found), found
+    found = list(versions.installed())
+    assert {minimum.library for minimum, _ in found} >= {"libvips", "Pillow"}
+    assert all(versions.is_enough(minimum, version) for minimum, version in found), found
 
 
 @pytest.mark.matrix(15)
@@ -241,12 +252,12 @@ def test_what_is_installed_is_as_new_as_it_must_be() -> None:
         ("libheif", "1.19.8", False),
     ],
 )
-def test_a_library_older_than_its_floor_is_refused_with_the_reason(library: str, version: str, enough: bool) -> None:
+def test_an_outdated_library_is_refused_with_the_reason(library: str, version: str, enough: bool) -> None:
     if enough:
-        floors.require(library, version)
+        versions.require(library, version)
         return
-    with pytest.raises(floors.OutdatedLibrary, match=rf"{library} {version} is older than .* \(CVE-"):
-        floors.require(library, version)
+    with pytest.raises(versions.OutdatedLibrary, match=rf"{library} {version} is older than .* \(CVE-"):
+        versions.require(library, version)
 
 
 OLD = """
@@ -277,4 +288,4 @@ def test_no_engine_starts_with_an_outdated_library() -> None:
 def test_the_plugins_that_pillow_knows_are_many_more_than_those_it_is_handed_to() -> None:
     Image.init()
     assert {"EPS", "PSD", "FITS", "JPEG2000", "PDF"} & (set(Image.OPEN) | set(Image.SAVE))
-    assert not {"EPS", "PSD", "FITS", "JPEG2000", "PDF"} & set(ALLOWED.values())
+    assert not {"EPS", "PSD", "FITS", "JPEG2000", "PDF"} & {loader.name for loader in PILLOW_LOADERS.values()}

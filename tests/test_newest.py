@@ -16,11 +16,11 @@ from tests.support.cloud import DESTINATION, SOURCE, Cloud
 from tests.support.faults import Fault, Request, fault_proxy
 from tests.support.interleaving import Change, Found, Stepped, explore
 from tests.test_pipeline import CountingEngine, pipeline, run, settings
-from thumbnailer.app import build
+from thumbnailer.app import build, sized_tier
 from thumbnailer.errors import ObjectMissing, RecordError, StoreDenied
 from thumbnailer.model import EventKind, ObjectEvent, Status
 from thumbnailer.pipeline import MOST_ROUNDS, Pipeline, Seen
-from thumbnailer.planning.plan import SOURCE_ETAG
+from thumbnailer.planning.targets import SOURCE_ETAG
 from thumbnailer.planning.tier import tier_for
 from thumbnailer.settings import Machine, Settings, parse_settings
 from thumbnailer.store.base import ObjectVersion, PutHeaders
@@ -167,7 +167,7 @@ def ended(store: Watched, source: Change, kind: EventKind = EventKind.CREATED, *
     async def work() -> str:
         if source is not None:
             await MemoryStore.put(store, "photos", "x", source, PutHeaders("image/png"))
-        pipe = Stepped(settings(**env), tier_for(512), store, *_unused_engines())
+        pipe = Stepped(settings(**env), sized_tier(settings(**env), Machine(512, None)), store, *_unused_engines())
         size = None if source is None else len(source)
         outcome = await pipe.process(ObjectEvent(kind, "photos", "x", "some-version", size=size))
         await pipe.aclose()

@@ -234,7 +234,7 @@ def test_a_rejected_record_whose_note_cannot_be_left_comes_back() -> None:
 def test_of_an_object_too_large_nothing_is_read_whatever_its_event_says() -> None:
     async def work() -> None:
         store = MemoryStore("photos", "photos-resized")
-        pipe = pipeline(store, CountingEngine(), tier_for(512), MAX_BYTES="1000")
+        pipe = pipeline(store, CountingEngine(), tier_for(512).with_changes({"max_bytes": 1000}))
         (event,) = await filled(store, bytes(1001), 1)
         for size in (None, 10, 1001):
             outcome = await pipe.process(replace(event, size=size))

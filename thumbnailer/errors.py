@@ -155,6 +155,12 @@ class CutShort(Corrupt):
     """Data is missing for sure: no other decoder can show more of it."""
 
 
+class DamagedPixels(Corrupt):
+    """libjpeg warns of the pixels: a decoder that shows them all the same shows `defect`."""
+
+    defect: ClassVar[str] = "libjpeg warns of damaged pixels"
+
+
 class TooManyPixels(Rejected):
     reason = Reason.TOO_MANY_PIXELS
 

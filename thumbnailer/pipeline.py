@@ -44,7 +44,8 @@ from thumbnailer.formats import ending_defect, probe
 from thumbnailer.model import EngineName, EventKind, Format, ImageInfo, ObjectEvent, Outcome, Output, Status
 from thumbnailer.planning.capabilities import Capabilities
 from thumbnailer.planning.memory import CHILD
-from thumbnailer.planning.plan import Plan, Target, make_plan, refuse_event, refuse_headers, with_placeholder
+from thumbnailer.planning.plan import Plan, make_plan, refuse_event, refuse_headers
+from thumbnailer.planning.targets import Target, with_placeholder
 from thumbnailer.planning.tier import Tier
 from thumbnailer.renditions import possible_target_keys
 from thumbnailer.reporting.logs import LOGGER
@@ -368,7 +369,7 @@ class Pipeline:
                 with trace.stage("open"):
                     body = await stack.enter_async_context(self._store.open(event.bucket, event.key))
                 seen.version = body.headers.version
-                refuse_headers(event, body.headers, self._settings, self._tier)
+                refuse_headers(event, body.headers, self._tier)
                 file.expect(body.headers.size)
                 with trace.stage("fetch"):
                     return await self._read(event, body, file, trace)

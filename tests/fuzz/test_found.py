@@ -21,7 +21,8 @@ from thumbnailer.engine import Rendering, installed_engines, load_engine, render
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, EventKind, ObjectEvent, Status
-from thumbnailer.planning.plan import Plan, make_plan, scaled_size
+from thumbnailer.planning.plan import Plan, make_plan
+from thumbnailer.planning.targets import scaled_size
 from thumbnailer.planning.tier import tier_for
 from thumbnailer.renditions import MAX_SIDE, parse_renditions
 from thumbnailer.settings import parse_settings

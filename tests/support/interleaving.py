@@ -19,7 +19,8 @@ from thumbnailer.engine import Engine, Rendering
 from thumbnailer.errors import ObjectMissing, StoreDenied
 from thumbnailer.model import EngineName, EventKind, ObjectEvent, Outcome
 from thumbnailer.pipeline import Pipeline, Trace
-from thumbnailer.planning.plan import SOURCE_ETAG, Plan
+from thumbnailer.planning.plan import Plan
+from thumbnailer.planning.targets import SOURCE_ETAG
 from thumbnailer.planning.tier import tier_for
 from thumbnailer.settings import Settings
 from thumbnailer.store.base import ObjectBody, ObjectVersion, PutHeaders

@@ -22,20 +22,14 @@ from thumbnailer.errors import (
 )
 from thumbnailer.formats.jpeg import JpegDetails
 from thumbnailer.model import NO_DETAILS, Details, EngineName, EventKind, Fit, Format, ImageInfo, ObjectEvent
-from thumbnailer.planning.capabilities import PREFERENCE, Capability
-from thumbnailer.planning.plan import (
-    CONTENT_TYPES,
+from thumbnailer.planning.capabilities import INPUTS, OUTPUTS, Capability
+from thumbnailer.planning.plan import Plan, make_plan, refuse_event, refuse_headers
+from thumbnailer.planning.targets import (
     MOST_METADATA,
-    QUALITY,
     SOURCE_ETAG,
     SOURCE_VERSION,
-    Plan,
     automatic_format,
     cropped_size,
-    make_plan,
-    most_bytes,
-    refuse_event,
-    refuse_headers,
     scaled_size,
     target_headers,
 )
@@ -62,6 +56,10 @@ wishes = st.integers(1, MAX_SIDE)
 
 def settings(**values: str) -> Settings:
     return parse_settings({f"THUMBNAILER_{name}": value for name, value in values.items()})
+
+
+def limited(**limits: int) -> Tier:
+    return TIER.with_changes(limits)
 
 
 def plan(info: ImageInfo = JPEG, tier: Tier = TIER, source: ObjectHeaders = SOURCE, **values: str) -> Plan:
@@ -189,13 +187,13 @@ def test_the_automatic_format_is_the_sources_own_or_one_that_browsers_show(forma
 
 def test_a_wish_for_format_and_quality_is_kept() -> None:
     auto, wished = plan(RENDITIONS="a=128x128,b=128x128:webp:q33").targets
-    assert (auto.format, auto.quality) == (Format.JPEG, QUALITY[Format.JPEG])
+    assert (auto.format, auto.quality) == (Format.JPEG, OUTPUTS[Format.JPEG].quality)
     assert (wished.format, wished.quality) == (Format.WEBP, 33)
     assert (auto.headers.content_type, wished.headers.content_type) == ("image/jpeg", "image/webp")
 
 
 def test_every_output_format_has_a_content_type_and_a_quality() -> None:
-    assert set(CONTENT_TYPES) == set(QUALITY) == set(OUTPUT_FORMATS)
+    assert set(OUTPUTS) == set(OUTPUT_FORMATS)
 
 
 def test_thumbnails_go_to_the_destination_under_their_keys() -> None:
@@ -268,7 +266,7 @@ def test_the_users_metadata_is_carried_over_up_to_what_s3_takes(spare: int) -> N
 
 def test_an_ordinary_record_is_not_refused() -> None:
     refuse_event(EVENT, settings())
-    refuse_headers(EVENT, SOURCE, settings(), TIER)
+    refuse_headers(EVENT, SOURCE, TIER)
 
 
 @pytest.mark.matrix(44)
@@ -291,7 +289,7 @@ def test_what_lies_in_a_destination_is_our_own_output(kind: EventKind) -> None:
 @pytest.mark.matrix(42)
 def test_what_carries_our_metadata_is_our_own_output_wherever_it_lies() -> None:
     with pytest.raises(OwnOutput):
-        refuse_headers(EVENT, headers(metadata={SOURCE_ETAG: ""}), settings(), TIER)
+        refuse_headers(EVENT, headers(metadata={SOURCE_ETAG: ""}), TIER)
 
 
 @pytest.mark.matrix(42)
@@ -301,7 +299,7 @@ def test_a_thumbnail_would_be_known_again_by_what_it_is_stored_with() -> None:
     with pytest.raises(OwnOutput):
         refuse_event(replace(EVENT, bucket=target.bucket, key=target.key), settings())
     with pytest.raises(OwnOutput):
-        refuse_headers(EVENT, stored, settings(), TIER)
+        refuse_headers(EVENT, stored, TIER)
 
 
 @pytest.mark.parametrize(
@@ -329,20 +327,20 @@ def test_an_empty_object_whose_key_ends_in_a_slash_is_a_folder_marker() -> None:
     with pytest.raises(FolderMarker):
         refuse_event(marker, settings())
     with pytest.raises(FolderMarker):
-        refuse_headers(replace(marker, size=None), headers(size=0), settings(), TIER)
+        refuse_headers(replace(marker, size=None), headers(size=0), TIER)
     refuse_event(replace(marker, size=1), settings())
 
 
 def test_an_empty_object_is_no_picture() -> None:
     with pytest.raises(NotAnImage):
-        refuse_headers(EVENT, headers(size=0), settings(), TIER)
+        refuse_headers(EVENT, headers(size=0), TIER)
 
 
 @pytest.mark.matrix(5)
 @pytest.mark.parametrize("memory_mb", [128, 1769, 10240])
 def test_an_object_of_5_gb_is_refused_from_its_headers_alone(memory_mb: int) -> None:
     with pytest.raises(TooManyBytes):
-        refuse_headers(EVENT, headers(size=5 * 10**9), settings(), tier_for(memory_mb))
+        refuse_headers(EVENT, headers(size=5 * 10**9), tier_for(memory_mb))
 
 
 @pytest.mark.parametrize("size", [0, 5 * 10**9, None])
@@ -364,7 +362,7 @@ def test_more_work_than_pixels_are_taken_is_refused_though_the_picture_is_not_la
     with pytest.raises(TooManyPixels, match=r"(frames|scans): 100"):
         plan(info)
     assert plan(replace(info, frames=1, details=NO_DETAILS))
-    assert plan(info, MAX_PIXELS=str(10**9))
+    assert plan(info, limited(max_pixels=10**9))
 
 
 def test_an_animation_of_which_only_the_first_frame_is_wanted_is_a_still() -> None:
@@ -372,11 +370,10 @@ def test_an_animation_of_which_only_the_first_frame_is_wanted_is_a_still() -> No
 
 
 def test_exactly_as_many_bytes_as_are_taken_are_taken() -> None:
-    for given_ in (settings(), settings(MAX_BYTES="1000")):
-        most = most_bytes(given_, TIER)
-        refuse_headers(EVENT, headers(size=most), given_, TIER)
-        with pytest.raises(TooManyBytes, match=str(most)):
-            refuse_headers(EVENT, headers(size=most + 1), given_, TIER)
+    for tier in (TIER, limited(max_bytes=1000)):
+        refuse_headers(EVENT, headers(size=tier.max_bytes), tier)
+        with pytest.raises(TooManyBytes, match=str(tier.max_bytes)):
+            refuse_headers(EVENT, headers(size=tier.max_bytes + 1), tier)
 
 
 def test_what_was_removed_is_no_folder_marker() -> None:
@@ -388,7 +385,7 @@ def test_what_was_removed_is_no_folder_marker() -> None:
 
 @pytest.mark.matrix(6)
 @pytest.mark.parametrize("memory_mb", [128, 1769, 10240])
-@pytest.mark.parametrize("format_", sorted(PREFERENCE))
+@pytest.mark.parametrize("format_", sorted(INPUTS))
 def test_a_picture_that_claims_64250_by_64250_is_refused(memory_mb: int, format_: Format) -> None:
     with pytest.raises(TooManyPixels, match="64250x64250"):
         plan(ImageInfo(format_, 64250, 64250), tier_for(memory_mb))
@@ -396,16 +393,18 @@ def test_a_picture_that_claims_64250_by_64250_is_refused(memory_mb: int, format_
 
 @pytest.mark.matrix(6)
 def test_exactly_as_many_pixels_as_are_taken_are_taken() -> None:
-    assert plan(ImageInfo(Format.JPEG, 100, 100), MAX_PIXELS="10000").targets
+    tier = limited(max_pixels=10_000)
+    assert plan(ImageInfo(Format.JPEG, 100, 100), tier).targets
     with pytest.raises(TooManyPixels, match="at most 10000"):
-        plan(ImageInfo(Format.JPEG, 100, 101), MAX_PIXELS="10000")
+        plan(ImageInfo(Format.JPEG, 100, 101), tier)
 
 
 def test_too_many_frames_are_refused_where_frames_are_kept() -> None:
+    tier = limited(max_frames=5)
     with pytest.raises(TooManyFrames, match="at most 5"):
-        plan(ImageInfo(Format.GIF, 10, 10, frames=6), MAX_FRAMES="5")
-    assert plan(ImageInfo(Format.GIF, 10, 10, frames=5), MAX_FRAMES="5").frames == 5
-    assert plan(ImageInfo(Format.TIFF, 10, 10, frames=6), MAX_FRAMES="5").frames == 1
+        plan(ImageInfo(Format.GIF, 10, 10, frames=6), tier)
+    assert plan(ImageInfo(Format.GIF, 10, 10, frames=5), tier).frames == 5
+    assert plan(ImageInfo(Format.TIFF, 10, 10, frames=6), tier).frames == 1
 
 
 def test_frames_are_kept_only_for_thumbnails_that_can_move() -> None:
@@ -424,10 +423,10 @@ def test_a_format_without_an_engine_is_refused() -> None:
 # --- the engine ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format_", sorted(PREFERENCE))
+@pytest.mark.parametrize("format_", sorted(INPUTS))
 def test_the_faster_engine_renders_and_the_other_is_the_fallback(format_: Format) -> None:
     made = plan(ImageInfo(format_, 100, 100))
-    order = [*PREFERENCE[format_], None]
+    order = [*INPUTS[format_].engines, None]
     assert (made.engine, made.fallback) == (order[0], order[1])
 
 
@@ -493,7 +492,7 @@ def test_an_engine_that_leaves_no_room_for_the_other_workers_gives_way_to_one_th
 
 
 @given(
-    st.sampled_from(sorted(PREFERENCE)),
+    st.sampled_from(sorted(INPUTS)),
     sides,
     sides,
     st.booleans(),

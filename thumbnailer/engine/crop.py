@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from thumbnailer.planning.plan import Target
+from thumbnailer.planning.targets import Target
 
 Corner = tuple[int, int]
 """Left and top of the window, in pixels of the resized picture."""

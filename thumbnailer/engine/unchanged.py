@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from thumbnailer.model import NO_CREDIT, Format
-from thumbnailer.planning.plan import Plan, Target
+from thumbnailer.planning.plan import Plan
+from thumbnailer.planning.targets import Target
 
 CMYK: Final = 4
 

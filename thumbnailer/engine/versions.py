@@ -13,17 +13,17 @@ class OutdatedLibrary(ImportError):
     """An engine that must not be used before a library of its is newer."""
 
 
-class Floor(NamedTuple):
+class Minimum(NamedTuple):
     library: str
     least: str
     why: str
 
 
-FLOORS: Final = (
-    Floor("libvips", "8.16.1", "CVE-2025-29769: an AVIF of a TIFF with four bands of no meaning overflows the heap"),
-    Floor("Pillow", "12.1.1", "CVE-2026-25990: tiles outside of their picture are written; no Pillow-SIMD is newer"),
-    Floor("libwebp", "1.3.2", "CVE-2023-4863: the tables of a lossless WebP overflow the heap"),
-    Floor("libheif", "1.23.2", "CVE-2026-84383: nested alpha items of a HEIC overflow the heap"),
+MINIMUMS: Final = (
+    Minimum("libvips", "8.16.1", "CVE-2025-29769: an AVIF of a TIFF with four bands of no meaning overflows the heap"),
+    Minimum("Pillow", "12.1.1", "CVE-2026-25990: tiles outside of their picture are written; no Pillow-SIMD is newer"),
+    Minimum("libwebp", "1.3.2", "CVE-2023-4863: the tables of a lossless WebP overflow the heap"),
+    Minimum("libheif", "1.23.2", "CVE-2026-84383: nested alpha items of a HEIC overflow the heap"),
 )
 """libwebp and libheif are those of Pillow and pillow-heif: libvips does not tell what it was built with.
 
@@ -34,25 +34,25 @@ What else is known is out of reach: PSD, FITS and PDF are on no list, and a TIFF
 
 def require(library: str, found: str) -> None:
     """Raises OutdatedLibrary."""
-    floor = next(floor for floor in FLOORS if floor.library == library)
-    if not is_enough(floor, found):
-        raise OutdatedLibrary(f"{library} {found} is older than {floor.least} ({floor.why})")
+    minimum = next(minimum for minimum in MINIMUMS if minimum.library == library)
+    if not is_enough(minimum, found):
+        raise OutdatedLibrary(f"{library} {found} is older than {minimum.least} ({minimum.why})")
 
 
-def is_enough(floor: Floor, found: str) -> bool:
-    return _numbers(found) >= _numbers(floor.least)
+def is_enough(minimum: Minimum, found: str) -> bool:
+    return _numbers(found) >= _numbers(minimum.least)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
-def installed() -> Iterator[tuple[Floor, str]]:
+def installed() -> Iterator[tuple[Minimum, str]]:
     """Those of the libraries that are here, with their versions. Imports them."""
     versions = {"libvips": _libvips, "Pillow": _pillow, "libwebp": bundled_libwebp, "libheif": _libheif}
-    for floor in FLOORS:
-        if version := versions[floor.library]():
-            yield floor, version
+    for minimum in MINIMUMS:
+        if version := versions[minimum.library]():
+            yield minimum, version
 
 
 def _libvips() -> str | None:

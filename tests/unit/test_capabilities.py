@@ -6,7 +6,7 @@ import pytest
 
 from thumbnailer.formats.jpeg import JpegDetails
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
-from thumbnailer.planning.capabilities import PREFERENCE, Capability, engines_for, pixels_of_work, shrink_on_load
+from thumbnailer.planning.capabilities import INPUTS, Capability, engines_for, pixels_of_work, shrink_on_load
 
 PILLOW, VIPS = EngineName.PILLOW, EngineName.VIPS
 EVERYTHING = Format.all()
@@ -24,7 +24,7 @@ def test_the_faster_engine_comes_first() -> None:
 def test_libvips_comes_first_for_a_webp_where_shrinking_while_loading_pays() -> None:
     webp = replace(JPEG, format=Format.WEBP)
     assert engines_for(webp, 8, TO_JPEG, None, BOTH) == (VIPS, PILLOW)
-    assert engines_for(webp, 4, TO_JPEG, None, BOTH) == PREFERENCE[Format.WEBP]
+    assert engines_for(webp, 4, TO_JPEG, None, BOTH) == INPUTS[Format.WEBP].engines
     assert engines_for(webp, 8, TO_JPEG, PILLOW, BOTH) == (PILLOW, VIPS)
 
 
@@ -75,13 +75,13 @@ def test_a_still_webp_is_shrunk_while_loading_and_an_animated_one_is_not() -> No
     assert shrink_on_load(replace(webp, frames=2), 8) == 1
 
 
-@pytest.mark.parametrize("format_", sorted(Format.all() - {Format.JPEG, Format.WEBP}))
+@pytest.mark.parametrize("format_", sorted(INPUTS.keys() - {Format.JPEG, Format.WEBP}))
 def test_no_other_format_is_shrunk_while_loading(format_: Format) -> None:
     assert shrink_on_load(replace(JPEG, format=format_), 1000) == 1
 
 
 def test_no_format_is_preferred_in_an_engine_twice() -> None:
-    assert all(len(set(engines)) == len(engines) >= 1 for engines in PREFERENCE.values())
+    assert all(len(set(row.engines)) == len(row.engines) >= 1 for row in INPUTS.values())
 
 
 def test_frames_and_scans_beyond_the_ordinary_are_work_and_an_ordinary_picture_is_its_pixels() -> None:

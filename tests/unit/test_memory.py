@@ -10,7 +10,7 @@ from thumbnailer.formats.jpeg import JpegDetails
 from thumbnailer.formats.jxl import JxlDetails
 from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
-from thumbnailer.planning.capabilities import ANIMATED, PREFERENCE
+from thumbnailer.planning.capabilities import INPUTS
 from thumbnailer.planning.memory import MB, Wanted, Work, memory_estimate, salvage_estimate
 
 PILLOW, VIPS = EngineName.PILLOW, EngineName.VIPS
@@ -19,7 +19,7 @@ SMALL = Wanted(128, 96, Format.JPEG)
 
 infos = st.builds(
     ImageInfo,
-    st.sampled_from(list(PREFERENCE)),
+    st.sampled_from(list(INPUTS)),
     st.integers(8, 65535),
     st.integers(8, 65535),
     progressive=st.booleans(),
@@ -83,7 +83,7 @@ def test_16_bits_of_grey_need_more_than_8(engine: EngineName) -> None:
     assert estimate(replace(tiff, bit_depth=16), engine) > estimate(tiff, engine)
 
 
-@pytest.mark.parametrize("format_", sorted(ANIMATED))
+@pytest.mark.parametrize("format_", sorted(format_ for format_, row in INPUTS.items() if row.animated))
 def test_libvips_holds_every_frame_of_an_animation(format_: Format) -> None:
     roll = ImageInfo(format_, 500, 500, frames=50)
     assert estimate(roll, VIPS, 1, 0, Wanted(128, 128, format_, 50)) >= roll.pixels * 4 * 50
