@@ -241,7 +241,7 @@ def test_what_libjpeg_warns_libvips_of_is_said_if_it_is_of_pixels() -> None:
     data[at : at + 300] = b"\xaa" * 300
     made = process(bytes(data), ENGINE=EngineName.VIPS)
     assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
-    assert made.outcome.detail == "libjpeg warns of premature end of data segment"
+    assert made.outcome.detail == "libjpeg warns of damaged pixels"
     whole = encoded(photo(), "JPEG", quality=95)
     made = process(whole.replace(b"\xff\xdb", b"junk\xff\xdb", 1), ENGINE=EngineName.VIPS)
     assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, False)

@@ -152,11 +152,11 @@ class Corrupt(Rejected):
 
 
 class CutShort(Corrupt):
-    """Data is missing for sure: no other decoder can show more of it."""
+    """Data is certainly missing: no other decoder can show more of the picture."""
 
 
 class DamagedPixels(Corrupt):
-    """libjpeg warns of the pixels: a decoder that shows them all the same shows `defect`."""
+    """libjpeg warns of the pixels. If another decoder shows the picture all the same, its outcome names `defect`."""
 
     defect: ClassVar[str] = "libjpeg warns of damaged pixels"
 

@@ -22,7 +22,7 @@ def test_more_memory_never_gives_less_of_anything() -> None:
     ("memory_mb", "workers"),
     [(128, 1), (512, 1), (1769, 1), (1770, 1), (2048, 2), (3538, 2), (3700, 3), (8192, 5), (10240, 6)],
 )
-def test_every_begun_vcpu_gets_a_worker(memory_mb: int, workers: int) -> None:
+def test_a_started_vcpu_gets_a_worker(memory_mb: int, workers: int) -> None:
     assert tier_for(memory_mb).workers == workers
 
 
@@ -34,14 +34,14 @@ def test_workers_are_the_share_rounded_up(memory_mb: int) -> None:
 
 
 @pytest.mark.parametrize(("cpus", "workers"), [(0.25, 1), (1.0, 1), (1.5, 2), (2.0, 2), (16.0, 16)])
-def test_a_containers_cpu_limit_counts_and_not_its_memory(cpus: float, workers: int) -> None:
+def test_a_containers_workers_follow_its_cpu_limit(cpus: float, workers: int) -> None:
     tier = tier_for(512, cpus)
     assert (tier.vcpus, tier.workers) == (cpus, workers)
     assert tier.memory_budget == tier_for(512).memory_budget
 
 
 @pytest.mark.parametrize("memory_mb", [1, 64, *LAMBDA[::512], 1_048_576])
-def test_every_tier_can_do_something_and_stays_within_its_means(memory_mb: int) -> None:
+def test_every_tier_has_work_and_stays_within_its_memory(memory_mb: int) -> None:
     tier = tier_for(memory_mb)
     assert min(tier.workers, tier.in_flight, tier.max_bytes, tier.max_pixels, tier.max_frames) >= 1
     assert 24 * MB <= tier.memory_budget <= max(24, memory_mb) * MB
@@ -50,7 +50,7 @@ def test_every_tier_can_do_something_and_stays_within_its_means(memory_mb: int) 
     assert tier.max_bytes <= 256 * MB
 
 
-def test_fields_set_by_hand_replace_the_tiers_own_and_no_others() -> None:
+def test_changes_replace_only_their_fields() -> None:
     tier = tier_for(1769)
     changed = tier.with_changes({"workers": 7, "max_pixels": 5})
     assert (changed.workers, changed.max_pixels) == (7, 5)

@@ -1,4 +1,4 @@
-"""The oldest libraries that strangers' pictures are given to: what is older has a hole that a picture can reach."""
+"""The oldest safe version of each library: older ones have a hole that an uploaded picture can reach."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 
 class OutdatedLibrary(ImportError):
-    """An engine that must not be used before a library of its is newer."""
+    """An engine that must not start before one of its libraries is updated."""
 
 
 class Minimum(NamedTuple):
@@ -25,10 +25,10 @@ MINIMUMS: Final = (
     Minimum("libwebp", "1.3.2", "CVE-2023-4863: the tables of a lossless WebP overflow the heap"),
     Minimum("libheif", "1.23.2", "CVE-2026-84383: nested alpha items of a HEIC overflow the heap"),
 )
-"""libwebp and libheif are those of Pillow and pillow-heif: libvips does not tell what it was built with.
+"""libwebp and libheif are those of Pillow and pillow-heif: libvips does not tell the versions it was built with.
 
-What else is known is out of reach: PSD, FITS and PDF are on no list, and a TIFF of more than five samples a pixel
-(CVE-2026-69242) does not pass the probe.
+Other known holes are out of reach: no engine reads PSD, FITS or PDF, and the probe refuses a TIFF of more than five
+samples a pixel (CVE-2026-69242).
 """
 
 
@@ -48,7 +48,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def installed() -> Iterator[tuple[Minimum, str]]:
-    """Those of the libraries that are here, with their versions. Imports them."""
+    """The installed libraries with their versions. Imports them."""
     versions = {"libvips": _libvips, "Pillow": _pillow, "libwebp": bundled_libwebp, "libheif": _libheif}
     for minimum in MINIMUMS:
         if version := versions[minimum.library]():
@@ -72,7 +72,7 @@ def _pillow() -> str | None:
 
 
 def bundled_libwebp() -> str | None:
-    """The libwebp inside Pillow's wheel. Of a distribution's own nothing is told: it keeps its number when patched."""
+    """The libwebp inside Pillow's wheel; None for a distribution's, whose number stays when it is patched."""
     pillow = find_spec("PIL")
     if not pillow or not pillow.origin or not Path(pillow.origin).parents[1].joinpath("pillow.libs").is_dir():
         return None

@@ -69,7 +69,7 @@ class Work:
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 Terms = Mapping[str, float]
-"""Factors of the quantities in `_quantities`: the sum of the products is an amount of memory."""
+"""Factors of the quantities in `quantities`: the sum of the products is an amount of memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ DECODERS: Final[dict[tuple[EngineName, Format], tuple[Decoder, ...]]] = {
     (VIPS, Format.JP2): (Decoder(),),
     (VIPS, Format.SVG): (Decoder(codec=8 * MB),),
 }
-GENERIC: Final = (Decoder({"roll": 32, "source": 2}, {"roll": 16, "source": 1}, codec=16 * MB, pixel=4, streams=False),)
+GENERIC: Final = (Decoder({"roll": 48, "source": 2}, {"roll": 16, "source": 1}, codec=16 * MB, pixel=4, streams=False),)
 """A format without rows is expected to take as much as the most expensive decoder."""
 
 
@@ -166,12 +166,12 @@ ENCODERS: Final[Mapping[tuple[EngineName, Format], Encoder]] = {
 }
 
 
-def _quantities(work: Work) -> Mapping[str, float]:
+def quantities(work: Work) -> Mapping[str, float]:
     """Everything that rows can refer to: pixels, bytes and conditions of one file."""
     info, stored = work.info, work.info.details.samples
     tiff, jxl = info.details_of(TiffDetails), info.details_of(JxlDetails)
-    samples = info.pixels * stored * _sample_bytes(info)
-    raw, decoded, one_channel = info.channels * _sample_bytes(info), _vips_pixel(info), info.channels == 1
+    samples = info.pixels * stored * _bytes_of(info.bit_depth)
+    raw, decoded = info.channels * _bytes_of(info.bit_depth), _vips_pixel(info)
     tile = min(tiff.band, info.width) * tiff.band if tiff.band > 1 else 0  # taken for a square
     return {
         "one": 1,
@@ -180,12 +180,12 @@ def _quantities(work: Work) -> Mapping[str, float]:
         "roll": info.pixels * work.frames,
         "moves": work.frames > 1,
         "progressive": info.progressive,
-        "one channel": one_channel,
+        "one channel": info.channels == 1,
         "grey": stored == 1 and info.bit_depth <= 8,  # pillow-heif returns one channel
         "samples": samples,
         "widest samples": max(info.pixels * info.channels, 1.2 * samples),
         "raw": info.pixels * raw,
-        "bytes": info.pixels * (1 if one_channel else 4),
+        "bytes": info.pixels * (1 if info.channels == 1 else 4),
         "decoded": info.pixels * decoded,
         "shrunk": info.pixels / work.shrink**2 * decoded,
         "coefficients": _coefficients(info),
@@ -215,7 +215,9 @@ def _coefficients(info: ImageInfo) -> float:
 def _unread_strip(info: ImageInfo, rows: int) -> int:
     """Pillow reads a strip whole, before its rows are in the picture; the last strip may be lower."""
     last = (info.height - 1) % rows + 1 if rows else 0
-    return max(0, info.width * (rows * info.channels * _sample_bytes(info) - last * _pillow_pixel(info, Decoder())))
+    return max(
+        0, info.width * (rows * info.channels * _bytes_of(info.bit_depth) - last * _pillow_pixel(info, Decoder()))
+    )
 
 
 # --- evaluation ---------------------------------------------------------------------------------------------------
@@ -231,17 +233,17 @@ def memory_estimate(engine: EngineName, work: Work) -> int:
 def salvage_estimate(work: Work) -> int:
     """The same for the visible part of a damaged picture: Pillow compares all its bytes."""
     info, (row, peak, lasting) = work.info, _decoder(PILLOW, work)
-    stored = info.channels if info.channels > 1 else _sample_bytes(info)
-    width, height = _pillow_size(work)
+    stored = info.channels if info.channels > 1 else _bytes_of(info.bit_depth)
+    width, height = _shrunk(info, decoder_shrink(PILLOW, info.format, work.shrink))
     rows = width * height * (_pillow_pixel(info, row) + 2 * stored + _converted_pixel(info, row))
     return _fixed(info, row) + ceil(MARGIN * max(_pillow(work, row, peak, lasting), rows))
 
 
 def _decoder(engine: EngineName, work: Work) -> tuple[Decoder, float, float]:
     """The row of a file, its peak and its lasting amount."""
-    quantities = _quantities(work)
-    row = next(row for row in DECODERS.get((engine, work.info.format), GENERIC) if quantities[row.when])
-    peak, lasting = (sum(terms[name] * quantities[name] for name in terms) for terms in (row.peak, row.lasting))
+    known = quantities(work)
+    row = next(row for row in DECODERS.get((engine, work.info.format), GENERIC) if known[row.when])
+    peak, lasting = (sum(terms[name] * known[name] for name in terms) for terms in (row.peak, row.lasting))
     return row, peak, lasting
 
 
@@ -253,17 +255,13 @@ def _fixed(info: ImageInfo, row: Decoder) -> int:
 
 def _pillow(work: Work, row: Decoder, peak: float, lasting: float) -> float:
     """Pillow holds the whole decoded picture, and its conversion, before it resamples."""
-    info, (width, height) = work.info, _pillow_size(work)
+    info, (width, height) = work.info, _shrunk(work.info, decoder_shrink(PILLOW, work.info.format, work.shrink))
     resampled = 1 if _is_grey(info) or row.pixel == 1 else 4
     results = sum(wanted.pixels * wanted.frames for wanted in work.wanted) * resampled
     passes = resampled * max(_resampling(wanted, width, height) for wanted in work.wanted)
     converted = width * height * _converted_pixel(info, row)
     decoding = width * height * _pillow_pixel(info, row) + max(peak, lasting + (converted + passes + results))
     return max(decoding, results + _encoding(PILLOW, work))
-
-
-def _pillow_size(work: Work) -> tuple[int, int]:
-    return _shrunk(work.info, decoder_shrink(PILLOW, work.info.format, work.shrink))
 
 
 def _pillow_pixel(info: ImageInfo, row: Decoder) -> int:
@@ -328,7 +326,7 @@ def _bands(info: ImageInfo) -> int:
 
 
 def _vips_pixel(info: ImageInfo) -> int:
-    return _bands(info) * _sample_bytes(info)
+    return _bands(info) * _bytes_of(info.bit_depth)
 
 
 def _lines(work: Work, row: Decoder, wanted: Wanted) -> float:
@@ -369,10 +367,6 @@ def _encoded(row: Encoder, info: ImageInfo, wanted: Wanted) -> float:
 
 def _shrunk(info: ImageInfo, shrink: int) -> tuple[int, int]:
     return ceil(info.width / shrink), ceil(info.height / shrink)
-
-
-def _sample_bytes(info: ImageInfo) -> int:
-    return _bytes_of(info.bit_depth)
 
 
 def _bytes_of(bits: int) -> int:
