@@ -17,8 +17,8 @@ from thumbnailer.planning.memory import (
     MB,
     Wanted,
     Work,
-    quantities,
     memory_estimate,
+    quantities,
     salvage_estimate,
 )
 
@@ -158,7 +158,7 @@ def test_every_engine_and_format_has_rows_and_the_last_row_is_for_every_file() -
     assert all(rows[-1].when == "one" for rows in DECODERS.values())
 
 
-def test_rows_refer_to_knownquantities() -> None:
+def test_rows_refer_to_known_quantities() -> None:
     known = quantities(Work(JPEG, 1, 0, (SMALL,))).keys()
     assert all({*row.peak, *row.lasting, row.when} <= known for rows in DECODERS.values() for row in rows)
 

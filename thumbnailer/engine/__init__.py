@@ -23,7 +23,7 @@ def installed_engines() -> Capabilities:
     """The installed engines, found without importing them."""
     found: dict[EngineName, Capability] = {}
     if find_spec("pyvips"):
-        found[EngineName.VIPS] = _bundled_vips() if _is_libvips_bundled() else _other_vips()
+        found[EngineName.VIPS] = _capability_of_vips()
     if find_spec("PIL"):
         rows = readable(EngineName.PILLOW).items()
         reads = frozenset(format_ for format_, row in rows if not row.module or find_spec(row.module))
@@ -37,12 +37,11 @@ def _is_libvips_bundled() -> bool:
     return bool(binding and binding.origin and Path(binding.origin).with_name("pyvips_binary.libs").is_dir())
 
 
-def _bundled_vips() -> Capability:
-    reads = frozenset(format_ for format_, row in readable(EngineName.VIPS).items() if row.in_wheel)
-    return Capability(reads, frozenset(OUTPUTS))
-
-
-def _other_vips() -> Capability:
+def _capability_of_vips() -> Capability:
+    """The libvips of pyvips' binary wheel is known; another one is asked, which imports it."""
+    if _is_libvips_bundled():
+        reads = frozenset(format_ for format_, row in readable(EngineName.VIPS).items() if row.in_wheel)
+        return Capability(reads, frozenset(OUTPUTS))
     from thumbnailer.engine.vips_formats import capability
 
     return capability()

@@ -19,10 +19,8 @@ class Rendering:
     defect: str
     decode_seconds: float
     encode_seconds: float
-    placeholders: tuple[str, ...] = ()
-    """a ThumbHash for each target, if the plan asks for them"""
-    profile_ignored: bool = False
-    """the file has a colour profile that cannot be used"""
+    placeholders: tuple[str, ...] = ()  # a ThumbHash for each target, if the plan asks for them
+    profile_ignored: bool = False  # the file has a colour profile that cannot be used
 
 
 class Engine(Protocol):

@@ -174,14 +174,14 @@ class Loader:
 
     name: str
     open: Callable[[str, Plan], Image.Image] = _open
+    # The turn that is left for a decoded picture.
     orientation: Callable[[Image.Image, ImageInfo], int] = _orientation_of_header
-    """the turn that is left for a decoded picture"""
+    # How often an animation is played, from Pillow's `loop`; 0: endlessly.
     plays: Callable[[int | None], int] = _plays
-    """how often an animation is played, from Pillow's `loop`; 0: endlessly"""
+    # Raises Corrupt if a loaded picture is incomplete.
     check: Callable[[Image.Image, ImageInfo], None] | None = None
-    """raises Corrupt if a loaded picture is incomplete"""
+    # Loads the readable rows of an opened picture; None: the decoder returns all or nothing.
     salvage: Callable[[Image.Image, ImageInfo], Image.Image] | None = None
-    """loads the readable rows of an opened picture; None: the decoder returns all or nothing"""
     open_damaged: Callable[[str, Plan], Image.Image] | None = None
 
 

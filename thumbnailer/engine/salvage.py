@@ -29,14 +29,10 @@ DECODER_ERRORS: Final = (
     *(MemoryError, struct.error, zlib.error),
 )
 LEAST_SHARE: Final = 0.5
-TAIL: Final = 128
-"""Pixels at a row's end that tell whether the row is complete: decoders write rows from left to right."""
-TAIL_OF_TILES: Final = 4
-"""The last tile may be no wider, and is there or not."""
-MISSING_GREY: Final = (127, 128)
-"""libjpeg's grey for rows without data, and the same inverted."""
-LAST_PIXELS: Final = 4
-"""Pixels of full size, all in one block, that tell whether grey is looked into."""
+TAIL: Final = 128  # pixels at a row's end that tell whether it is complete: decoders write from left to right
+TAIL_OF_TILES: Final = 4  # the last tile may be no wider, and is there or not
+MISSING_GREY: Final = (127, 128)  # libjpeg's grey for rows without data, and the same inverted
+LAST_PIXELS: Final = 4  # of full size and in one block: if they are not grey, nothing is missing
 END_OF_IMAGE: Final = b"\xff\xd9"
 SEGMENTS_BETWEEN_SCANS: Final = (b"\xff\xc4", b"\xff\xda")
 NO_TELLING: Final = (b"\xff\xdd\0\4", b"\xff\xc9")
@@ -44,14 +40,10 @@ NO_TELLING: Final = (b"\xff\xdd\0\4", b"\xff\xc9")
 MORE_DATA: Final = random.Random(2).randbytes(1 << 14).replace(b"\xff", b"\0")  # noqa: S311
 """Data for a scan, without any marker."""
 WHITE: Final[dict[str, Any]] = {
-    "CMYK": (0, 0, 0, 0),
-    "I": 65535,
-    "I;16": 65535,
-    "I;16B": 65535,
+    **dict.fromkeys(("I", "I;16", "I;16B"), 65535),
+    **dict.fromkeys(("CMYK", "RGBA"), (0, 0, 0, 0)),
+    **dict.fromkeys(("LAB", "YCbCr"), (255, 128, 128)),
     "LA": (255, 0),
-    "LAB": (255, 128, 128),
-    "RGBA": (0, 0, 0, 0),
-    "YCbCr": (255, 128, 128),
 }
 """White of modes in which it is not the largest value of every band; transparent with alpha."""
 Row = Callable[[str], Image.Image]
@@ -187,9 +179,9 @@ def _missing(image: Image.Image, noise: Row, surely: int, info: ImageInfo) -> li
 
 def _missing_rows(image: Image.Image, noise: Row, tail: int, surely: int) -> list[int]:
     """Rows that still are noise, and grey rows at the bottom that are not among the first `surely`."""
-    noise_row = _bytes(noise(image.im.mode))
+    decoded = pillow_private.decoded_so_far(image)
+    pixels, noise_row = _bytes(decoded), _bytes(noise(decoded.mode))
     stride, height = len(noise_row), image.height
-    pixels = _bytes(pillow_private.decoded_so_far(image))
     rows = [pixels[start : start + stride] for start in range(0, stride * height, stride)]
     grey = next((number for number, row in enumerate(reversed(rows)) if not _is_grey(row)), height)
     first_grey = max(surely, height - grey)

@@ -53,7 +53,8 @@ class VipsEngine:
 
 
 def _as_corrupt(error: Exception) -> Corrupt:
-    lines = dict.fromkeys(line.strip() for line in str(error).splitlines())
+    text = getattr(error, "detail", None) or str(error)
+    lines = dict.fromkeys(line.strip() for line in text.splitlines())
     reason = "; ".join(filter(None, lines)) or "no reason given"
     is_of_pixels = any(warning in reason for warning in PIXEL_WARNINGS)
     return (DamagedPixels if is_of_pixels else Corrupt)(f"libvips cannot read it: {reason[:200]}")

@@ -25,8 +25,7 @@ from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.targets import Target
 
 CSS_DPI: Final = 96
-DRAWN_LARGER: Final = 2
-"""A drawing is rasterised at this many times the wanted size, which smooths librsvg's jagged edges."""
+DRAWN_LARGER: Final = 2  # a drawing is rasterised at twice the wanted size, which smooths librsvg's jagged edges
 
 
 def _load_file(path: str, plan: Plan, **options: Any) -> Any:
@@ -73,11 +72,8 @@ def _without_unknown(image: Any, info: ImageInfo) -> Any:
 
 
 SIXTEEN_BITS: Final = {
-    "b-w": "grey16",
-    "grey16": "grey16",
-    "srgb": "rgb16",
-    "scrgb": "rgb16",
-    "rgb16": "rgb16",
+    **dict.fromkeys(("b-w", "grey16"), "grey16"),
+    **dict.fromkeys(("srgb", "scrgb", "rgb16"), "rgb16"),
     "cmyk": "cmyk",
 }
 """The 16-bit name of each interpretation. libvips itself knows the range of CIELAB and CIEXYZ."""
@@ -125,10 +121,8 @@ class Loader:
     kind: str
     load: Callable[[str, Plan], Any] = _load_file
     streams: bool = True
-    rounds_sides: bool = False
-    """a shrunken decode has whole pixels where the picture has a fraction, and drops them"""
-    turns: bool = False
-    """the decoder applies the orientation"""
+    rounds_sides: bool = False  # a shrunken decode drops a fraction of a pixel
+    turns: bool = False  # the decoder applies the orientation
 
 
 LOADERS: Final[dict[Format, Loader]] = {
