@@ -1,4 +1,4 @@
-"""What an operator asks first: what is installed, what runs, and do the settings make sense."""
+"""Checks the installation, the engines and the settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from thumbnailer.store.base import StoreConfig
 
 
 class Finding(NamedTuple):
-    """`good` is None for what works but deserves a look."""
+    """`good` is None for a warning."""
 
     good: bool | None
     what: str
@@ -29,12 +29,12 @@ class Finding(NamedTuple):
 
 
 def examine(source: str | None = None) -> list[Finding]:
-    """Everything, whatever is broken: nothing here raises. `source` is the bucket that pictures come from, if told."""
+    """All findings. Never raises. `source` is the source bucket, if known."""
     return [*_pillow(), *_engines(), *_libraries(), *_settings(source)]
 
 
 def pillow_distribution() -> tuple[str, ...]:
-    """Which distributions provide `PIL`, e.g. ("Pillow-SIMD 12.1.1.post0",)."""
+    """The distributions that provide `PIL`, e.g. ("Pillow-SIMD 12.1.1.post0",)."""
     return tuple(f"{title} {found}" for title in ("Pillow", "Pillow-SIMD") if (found := _version(title)))
 
 
@@ -56,7 +56,7 @@ def _pillow() -> Iterator[Finding]:
 
 
 def instruction_set() -> str:
-    """What PIL's resampling was compiled for, and the JPEG decoder it was linked with."""
+    """The instruction set of PIL's resampling, and its JPEG decoder."""
     try:
         from PIL import features
     except ImportError as error:
@@ -73,10 +73,10 @@ def _resampling() -> str:
 
 
 def _uses_avx2(library: bytes) -> bool:
-    """Whether its machine code multiplies 256-bit vectors of integers (`vpmaddwd ymm`), the heart of AVX2 resampling.
+    """Whether the machine code multiplies 256-bit vectors of integers (`vpmaddwd ymm`), the core of AVX2 resampling.
 
-    No symbol or version tells how it was compiled. The four bytes looked for stand some 45 times in a build with
-    -mavx2; by chance they would be once in 500 MB.
+    No symbol or version tells how the library was compiled. A build with -mavx2 has these four bytes about 45 times.
+    By chance they occur once in 500 MB.
     """
     return len(re.findall(rb"\xc4\xc1[\x45\x4d\x55\x5d\x65\x6d\x75\x7d]\xf5", library)) >= 8
 
@@ -95,14 +95,14 @@ def _engines() -> Iterator[Finding]:
         can = installed[name]
         yield Finding(True, f"engine {name}", f"reads {_list(can.reads)}; writes {_list(can.writes)}")
     if EngineName.VIPS in installed:
-        yield Finding(True, "loaders", "of libvips all are blocked but those in use")
+        yield Finding(True, "loaders", "libvips: all are blocked except those in use")
 
 
 def _libraries() -> Iterator[Finding]:
     try:
         for minimum, version_ in versions.installed():
             good = versions.is_enough(minimum, version_)
-            wanted = "" if good else f"; at least {minimum.least} is wanted: {minimum.why}"
+            wanted = "" if good else f"; at least {minimum.least} is required: {minimum.why}"
             yield Finding(good, minimum.library, f"{version_}{wanted}")
     except Exception as error:
         yield Finding(False, "libraries", f"cannot be imported: {error}")
@@ -135,7 +135,7 @@ def _settings(source: str | None) -> Iterator[Finding]:
     yield _key(settings)
     if source is not None:
         yield _source(settings, source)
-    yield from (Finding(True, s.variable, env.get(s.variable, s.default or "(by itself)")) for s in settings_.SETTINGS)
+    yield from (Finding(True, s.variable, env.get(s.variable, s.default or "(automatic)")) for s in settings_.SETTINGS)
 
 
 def _key(settings: Settings) -> Finding:
@@ -146,6 +146,6 @@ def _key(settings: Settings) -> Finding:
 
 def _source(settings: Settings, bucket: str) -> Finding:
     if settings.is_destination(bucket):
-        why = f"is itself a destination of {settings.destination}: all in it is skipped as our own output"
+        why = f"is itself a destination of {settings.destination}: its objects are skipped as our own output"
         return Finding(False, "source", f"{bucket} {why}; take another bucket or THUMBNAILER_DESTINATION")
     return Finding(True, "source", f"{bucket}: its thumbnails go to {settings.destination_bucket(bucket)}")

@@ -1,4 +1,4 @@
-"""What invokes us -> a Delivery: messages with their events, and those that could not be read. Pure."""
+"""Turns a Lambda payload into a Delivery: messages with their events, and unreadable messages. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from thumbnailer.model import Message
 
 @dataclass(frozen=True, slots=True)
 class BrokenMessage:
-    """A message of a queue that is no event; it goes back, so that it ends in the dead-letter queue, not nowhere."""
+    """An unreadable message of a queue. It goes back, so that it ends in the dead-letter queue."""
 
     id: str
     error: str
@@ -21,7 +21,7 @@ class BrokenMessage:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One invocation. `from_queue`: single messages can be given back; else it is all or nothing."""
+    """One invocation. `from_queue`: single messages can be given back. Otherwise it is all or nothing."""
 
     messages: tuple[Message, ...]
     broken: tuple[BrokenMessage, ...] = ()
@@ -29,7 +29,7 @@ class Delivery:
 
 
 def open_envelope(payload: object) -> Delivery:
-    """Reads what Lambda hands over. Raises EventError where nothing in it can be read or given back by itself."""
+    """Raises EventError if the payload has no known shape, or has a message without an id."""
     if _is_sqs(payload):
         return _queue_delivery(payload["Records"])  # type: ignore[index]
     return Delivery((Message("", parse_event(payload)),))
@@ -58,7 +58,7 @@ def _message(record: object) -> Message | BrokenMessage:
 
 
 def open_message(id_: str, body: object, attributes: object) -> Message | BrokenMessage:
-    """One message of a queue, as the Lambda mapping and the queue itself hand it over."""
+    """One message, as Lambda's mapping and SQS itself deliver it."""
     try:
         return Message(id_, parse_text(body), receive_count(attributes))
     except EventError as error:
@@ -66,6 +66,6 @@ def open_message(id_: str, body: object, attributes: object) -> Message | Broken
 
 
 def receive_count(attributes: object) -> int:
-    """How often the message has been received, this time included; 1 where it is not said."""
+    """How often the message was received, this time included. 1 if unknown."""
     text = attributes.get("ApproximateReceiveCount") if isinstance(attributes, Mapping) else None
     return int(text) if isinstance(text, str) and text.isdecimal() else 1

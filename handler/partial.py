@@ -1,4 +1,4 @@
-"""Outcomes -> what is given back. Pure."""
+"""Turns outcomes into the answer to Lambda. Pure."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from thumbnailer.model import Message, Outcome
 
 
 class RecordsComeBack(ThumbnailerError):
-    """Ends a direct invocation, so that Lambda tries it again and then hands it to its dead-letter target."""
+    """Ends a direct invocation, so that Lambda retries it and then sends it to its dead-letter target."""
 
 
 def answer(delivery: Delivery, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What the door answers. `outcomes` are those of all messages' events, in their order.
+    """A partial batch response for a queue, a summary for a direct invocation. `outcomes`: one an event, in order.
 
-    For a queue: the partial batch response. For a direct invocation: a summary; raises RecordsComeBack where a record
-    failed or was deferred.
+    Raises RecordsComeBack if a record of a direct invocation failed or was deferred.
     """
     if delivery.from_queue:
         return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in ids_to_give_back(delivery, outcomes)]}
@@ -30,7 +29,7 @@ def answer(delivery: Delivery, outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def ids_to_give_back(delivery: Delivery, outcomes: Sequence[Outcome]) -> list[str]:
-    """Messages that could not be read, and those that hold a failed or deferred record."""
+    """The unreadable messages, and those with a failed or deferred record."""
     unread = [message.id for message in delivery.broken]
     return unread + [
         message.id
@@ -48,6 +47,6 @@ def by_message(messages: Sequence[Message], outcomes: Sequence[Outcome]) -> Iter
 
 
 def summarised(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """How many ended how, e.g. {"records": 3, "outcomes": {"stored": 2, "rejected:corrupt": 1}}."""
+    """Counts by status and reason, e.g. {"records": 3, "outcomes": {"stored": 2, "rejected:corrupt": 1}}."""
     ends = Counter(f"{o.status}:{o.reason}" if o.reason else str(o.status) for o in outcomes)
     return {"records": len(outcomes), "outcomes": dict(ends)}

@@ -1,4 +1,4 @@
-"""The fault proxy itself: what passes is unchanged, and each fault is what it says."""
+"""The fault proxy: requests pass unchanged, and each fault does what its name says."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.faults import PASS, SLOW_DOWN, Fault, FaultProxy, Request, at_random, fault_proxy, script
+from bench.rig.faults import PASS, Fault, Request
+from tests.support.faults import SLOW_DOWN, FaultProxy, at_random, fault_proxy, script
 from tests.support.servers import Answer, ScriptedServer, error, whole
 
 BODY = bytes(range(256)) * 1000
 GONE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
-"""How a client sees that the other side has closed: it depends on how far its request had come."""
+"""Errors of a client whose connection was closed; they depend on how far the request had come."""
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def asked(client: http.client.HTTPConnection, method: str = "GET", target: str =
     return client.getresponse().read()
 
 
-def test_what_passes_is_unchanged_over_one_connection_on_each_side(
+def test_requests_pass_unchanged_over_one_connection_on_each_side(
     proxy: FaultProxy, client: http.client.HTTPConnection, scripted: ScriptedServer
 ) -> None:
     assert [asked(client), asked(client, "PUT", "/b/%2e%2e?x=%20", BODY)] == [BODY, BODY]
@@ -47,33 +48,28 @@ def test_what_passes_is_unchanged_over_one_connection_on_each_side(
         ("PUT", "/b/%2e%2e?x=%20", BODY),
     ]
     assert scripted.seen[0].headers["host"] == urlsplit(proxy.url).netloc  # a signature is over the client's own
-    assert (proxy.connections, scripted.connections) == (1, 1)
-    assert (proxy.counts, proxy.faults) == ({("GET", "pass"): 1, ("PUT", "pass"): 1}, 0)
+    assert (proxy.counts.connections, scripted.connections) == (1, 1)
+    assert (proxy.counts.requests, proxy.counts.faults) == ({("GET", "pass"): 1, ("PUT", "pass"): 1}, 0)
 
 
-def test_bodies_in_chunks_and_answers_without_one_pass(
-    client: http.client.HTTPConnection, scripted: ScriptedServer
-) -> None:
-    client.request("PUT", "/b/k", iter([b"a" * 70_000, b"b"]), encode_chunked=True)
-    assert client.getresponse().read() == BODY
-    assert scripted.seen[0].body == b"a" * 70_000 + b"b"
+def test_responses_without_a_body_pass(client: http.client.HTTPConnection, scripted: ScriptedServer) -> None:
     scripted.play(Answer(204))
     assert asked(client, "DELETE") == asked(client, "HEAD") == b""
 
 
-def test_an_answer_in_the_servers_place_keeps_the_connection(
+def test_an_answer_of_the_proxy_keeps_the_connection(
     proxy: FaultProxy, client: http.client.HTTPConnection, scripted: ScriptedServer
 ) -> None:
     proxy.rule = script(SLOW_DOWN, Fault("answer", error(403, "AccessDenied")))
     assert b"SlowDown" in asked(client)
     assert b"AccessDenied" in asked(client)
     assert asked(client) == BODY
-    assert proxy.counts == {("GET", "503"): 1, ("GET", "403"): 1, ("GET", "pass"): 1}
-    assert (proxy.connections, len(scripted.seen), proxy.count("GET"), proxy.faults) == (1, 1, 3, 2)
+    assert proxy.counts.requests == {("GET", "503"): 1, ("GET", "403"): 1, ("GET", "pass"): 1}
+    assert (proxy.counts.connections, len(scripted.seen), proxy.counts.of("GET"), proxy.counts.faults) == (1, 1, 3, 2)
 
 
 @pytest.mark.parametrize(("fault", "reached"), [("reset", 0), ("lost", 1)])
-def test_a_reset_comes_before_or_after_the_server_did_it(
+def test_a_reset_comes_before_or_after_the_server_acts(
     proxy: FaultProxy, client: http.client.HTTPConnection, scripted: ScriptedServer, fault: str, reached: int
 ) -> None:
     proxy.rule = script(Fault(fault))  # type: ignore[arg-type]
@@ -84,7 +80,7 @@ def test_a_reset_comes_before_or_after_the_server_did_it(
 
 @pytest.mark.parametrize("byte", [0, 1, 70_000, len(BODY) - 1, 10**9])
 @pytest.mark.parametrize("fault", ["short", "break"])
-def test_a_body_breaks_off_at_that_byte_and_never_comes_whole(
+def test_a_body_ends_at_the_given_byte_and_is_never_complete(
     proxy: FaultProxy, client: http.client.HTTPConnection, fault: str, byte: int
 ) -> None:
     proxy.rule = script(Fault(fault, byte=byte))  # type: ignore[arg-type]
@@ -100,14 +96,14 @@ def test_a_body_breaks_off_at_that_byte_and_never_comes_whole(
 
 
 @pytest.mark.parametrize("fault", ["stall", "hang"])
-def test_a_stall_lasts_until_the_client_gives_up_and_hinders_no_other(
+def test_a_stall_lasts_until_the_client_gives_up_and_blocks_no_other(
     proxy: FaultProxy, client: http.client.HTTPConnection, fault: str
 ) -> None:
     proxy.rule = script(Fault(fault, byte=5))  # type: ignore[arg-type]
     client.timeout = 0.3
     client.request("GET", "/b/k")
     other = http.client.HTTPConnection(urlsplit(proxy.url).netloc, timeout=10)
-    while not proxy.counts:
+    while not proxy.counts.requests:
         time.sleep(0.01)
     assert asked(other) == BODY
     other.close()
@@ -115,7 +111,7 @@ def test_a_stall_lasts_until_the_client_gives_up_and_hinders_no_other(
         client.getresponse().read()
 
 
-def test_a_connection_is_closed_unannounced_after_its_answer(
+def test_a_connection_closes_without_notice_after_its_answer(
     proxy: FaultProxy, client: http.client.HTTPConnection
 ) -> None:
     proxy.rule = script(Fault("close"))
@@ -125,7 +121,7 @@ def test_a_connection_is_closed_unannounced_after_its_answer(
     assert asked(client) == BODY
 
 
-def test_idle_connections_are_closed_when_told_or_after_their_time(
+def test_idle_connections_close_on_demand_or_after_their_timeout(
     proxy: FaultProxy, client: http.client.HTTPConnection
 ) -> None:
     assert asked(client) == BODY
@@ -139,7 +135,7 @@ def test_idle_connections_are_closed_when_told_or_after_their_time(
     assert connection.recv(1) == b""
 
 
-def test_a_connection_that_the_server_closed_meanwhile_is_opened_anew(
+def test_a_connection_closed_by_the_server_is_reopened(
     client: http.client.HTTPConnection, scripted: ScriptedServer
 ) -> None:
     assert asked(client) == BODY
@@ -147,7 +143,7 @@ def test_a_connection_that_the_server_closed_meanwhile_is_opened_anew(
     assert asked(client) == BODY
 
 
-def test_a_server_that_is_away_is_a_reset_connection() -> None:
+def test_an_unreachable_server_is_a_reset_connection() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -156,10 +152,10 @@ def test_a_server_that_is_away_is_a_reset_connection() -> None:
             with pytest.raises(ConnectionResetError):
                 asked(client)
             client.close()
-            assert +proxy.counts == {("GET", "unreachable"): 1}
+            assert +proxy.counts.requests == {("GET", "unreachable"): 1}
 
 
-def test_requests_are_delayed_beside_each_other_and_the_most_at_once_is_known(proxy: FaultProxy) -> None:
+def test_requests_are_delayed_concurrently_and_counted(proxy: FaultProxy) -> None:
     barrier = threading.Barrier(5, timeout=10)
 
     def rule(_: Request) -> Fault:
@@ -178,11 +174,11 @@ def test_requests_are_delayed_beside_each_other_and_the_most_at_once_is_known(pr
         thread.start()
     for thread in threads:
         thread.join()
-    assert 2 <= proxy.most_at_once <= 5
+    assert 2 <= proxy.counts.most_at_once <= 5
 
 
-def test_chance_depends_on_seed_request_and_attempt_alone() -> None:
-    requests = [Request("GET", f"/b/{n}", {}, b"", attempt) for n in range(500) for attempt in range(2)]
+def test_random_faults_depend_on_seed_request_and_attempt_only() -> None:
+    requests = [Request("GET", f"/b/{n}", {}, attempt) for n in range(500) for attempt in range(2)]
     forwards, backwards, other = at_random(7, 0.2), at_random(7, 0.2), at_random(8, 0.2)
     chosen = [forwards(request) for request in requests]
     assert chosen == [backwards(request) for request in reversed(requests)][::-1]
@@ -190,7 +186,7 @@ def test_chance_depends_on_seed_request_and_attempt_alone() -> None:
     assert 150 <= sum(fault != PASS for fault in chosen) <= 250
 
 
-def test_a_rule_that_raises_is_said_at_the_end(scripted: ScriptedServer) -> None:
+def test_an_error_in_a_rule_is_raised_at_the_end(scripted: ScriptedServer) -> None:
     def broken(_: Request) -> Fault:
         raise ZeroDivisionError
 

@@ -1,85 +1,45 @@
-"""What runs at once, and what does not: counted, with an engine that waits until it is told."""
+"""What runs at the same time and what must not: counted with an engine that blocks until the test lets it go."""
 
 from __future__ import annotations
 
 import asyncio
 import struct
-import threading
-from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any, TypeVar
 
 import pytest
 
 from tests.conftest import scratch_files
-from thumbnailer import pipeline as pipeline_
-from thumbnailer.app import new_event_loop
+from tests.support.pipelines import (
+    CountingEngine,
+    HangingEngine,
+    created,
+    pipeline,
+    pipeline_with_stuck_decodes,
+    run,
+    store_with,
+    until,
+)
 from thumbnailer.engine import Rendering
 from thumbnailer.errors import StoreUnavailable
-from thumbnailer.execution import threads as decoders
-from thumbnailer.model import EngineName, EventKind, Format, ObjectEvent, Status
-from thumbnailer.pipeline import Pipeline
-from thumbnailer.planning.capabilities import Capability
+from thumbnailer.execution import decoder, threads
+from thumbnailer.model import ObjectEvent, Status
 from thumbnailer.planning.plan import Plan
-from thumbnailer.planning.tier import MB, Tier, tier_for
-from thumbnailer.settings import Settings, parse_settings
+from thumbnailer.planning.tier import MB, tier_for
 from thumbnailer.store.base import PutHeaders
 from thumbnailer.store.memory import MemoryStore
 
-T = TypeVar("T")
-INSTALLED = {EngineName.VIPS: Capability(Format.all(), Format.all())}
+
+async def numbered(data: bytes, count: int) -> tuple[MemoryStore, list[ObjectEvent]]:
+    """A store with `count` objects of these bytes, and their events."""
+    keys = [str(number) for number in range(count)]
+    return await store_with(dict.fromkeys(keys, data)), [created(key) for key in keys]
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(asyncio.wait_for(work, 30))
-
-
-class CountingEngine:
-    """Holds every picture until `let_go`; knows the most it held at once, in number and in estimated bytes."""
-
-    def __init__(self) -> None:
-        self.let_go = threading.Event()
-        self.held = self.most_held = self.bytes = self.most_bytes = 0
-        self._lock = threading.Lock()
-
-    def render(self, path: str, plan: Plan) -> Rendering:
-        with self._lock:
-            self.held += 1
-            self.bytes += plan.memory_estimate
-            self.most_held, self.most_bytes = max(self.most_held, self.held), max(self.most_bytes, self.bytes)
-        self.let_go.wait(20)
-        with self._lock:
-            self.held -= 1
-            self.bytes -= plan.memory_estimate
-        return Rendering(EngineName.VIPS, tuple(b"picture" for _ in plan.targets), "", 0.0, 0.0)
-
-
-def settings(**env: str) -> Settings:
-    return parse_settings({f"THUMBNAILER_{name}": value for name, value in env.items()})
-
-
-async def filled(store: MemoryStore, data: bytes, count: int) -> list[ObjectEvent]:
-    for number in range(count):
-        await store.put("photos", f"{number}", data, PutHeaders("image/png"))
-    return [ObjectEvent(EventKind.CREATED, "photos", f"{number}") for number in range(count)]
-
-
-def pipeline(store: MemoryStore, engine: CountingEngine, tier: Tier, **env: str) -> Pipeline:
-    return Pipeline(settings(**env), tier, store, INSTALLED, lambda _: engine)
-
-
-async def until(condition: Any) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
-
-
-def test_never_more_decodes_at_once_than_workers_while_the_next_records_are_fetched(samples: dict[str, bytes]) -> None:
+def test_decodes_never_exceed_workers_while_the_next_records_are_fetched(samples: dict[str, bytes]) -> None:
     async def work() -> None:
-        store, engine = MemoryStore("photos", "photos-resized"), CountingEngine()
-        tier = replace(tier_for(1769), workers=2, in_flight=6)
-        pipe = pipeline(store, engine, tier)
-        events = await filled(store, samples["chelsea.png"], 20)
+        engine = CountingEngine()
+        store, events = await numbered(samples["chelsea.png"], 20)
+        pipe = pipeline(store, engine, replace(tier_for(1769), workers=2, in_flight=6))
         processing = asyncio.create_task(pipe.process_all(events))
         await until(lambda: engine.held == 2 and len(scratch_files()) == 6)
         engine.let_go.set()
@@ -91,14 +51,14 @@ def test_never_more_decodes_at_once_than_workers_while_the_next_records_are_fetc
     run(work())
 
 
-def test_memory_in_flight_never_goes_beyond_the_budget(samples: dict[str, bytes]) -> None:
-    """Eight could decode, but the estimates of no more than two fit."""
+def test_estimates_of_running_decodes_never_exceed_the_memory_budget(samples: dict[str, bytes]) -> None:
+    """Eight workers are free, but the budget holds two pictures."""
 
     async def work() -> None:
-        store, engine = MemoryStore("photos", "photos-resized"), CountingEngine()
+        engine = CountingEngine()
+        store, events = await numbered(samples["chelsea.png"], 16)
         tier = replace(tier_for(3008), workers=8, in_flight=8, memory_budget=14 * MB)
         pipe = pipeline(store, engine, tier)
-        events = await filled(store, samples["chelsea.png"], 16)
         processing = asyncio.create_task(pipe.process_all(events))
         await until(lambda: len(scratch_files()) == 8)
         engine.let_go.set()
@@ -110,15 +70,14 @@ def test_memory_in_flight_never_goes_beyond_the_budget(samples: dict[str, bytes]
     run(work())
 
 
-def test_a_decode_that_outlives_its_record_keeps_its_memory_until_it_ends(samples: dict[str, bytes]) -> None:
-    """The record is deferred in time; the thread cannot be stopped, so nobody is let into its memory before."""
+def test_a_decode_that_outlives_its_record_keeps_its_memory(samples: dict[str, bytes]) -> None:
+    """The record is deferred at its deadline. Its thread runs on, so its memory stays reserved."""
 
     async def work() -> None:
-        store, engine = MemoryStore("photos", "photos-resized"), CountingEngine()
+        engine = CountingEngine()
+        store, events = await numbered(samples["chelsea.png"], 2)
         pipe = pipeline(store, engine, replace(tier_for(3008), workers=4, memory_budget=9 * MB))
-        events = await filled(store, samples["chelsea.png"], 2)
-        soon = asyncio.get_running_loop().time() + 2
-        outcomes = await pipe.process_all(events, soon)
+        outcomes = await pipe.process_all(events, asyncio.get_running_loop().time() + 0.6)
         assert [outcome.status for outcome in outcomes] == [Status.DEFERRED] * 2
         assert engine.most_held == 1
         engine.let_go.set()
@@ -129,47 +88,15 @@ def test_a_decode_that_outlives_its_record_keeps_its_memory_until_it_ends(sample
     run(work())
 
 
-class HangingEngine:
-    """Hangs on the pictures named so, with the GIL given up; the others are through at once."""
-
-    def __init__(self) -> None:
-        self.let_go = threading.Event()
-
-    def render(self, path: str, plan: Plan) -> Rendering:
-        if plan.event.key.startswith("hang"):
-            self.let_go.wait(60)
-        return Rendering(EngineName.VIPS, tuple(b"picture" for _ in plan.targets), "", 0.0, 0.0)
-
-
-async def hung(
-    data: bytes, workers: int, hanging: int, memory_budget: int = 100 * MB
-) -> tuple[Pipeline, HangingEngine]:
-    """A pipeline after some records whose decodes never ended; in its source are `hang-N` and `good-N`."""
-    store, engine = MemoryStore("photos", "photos-resized"), HangingEngine()
-    for number in range(9):
-        await store.put("photos", f"hang-{number}", data, PutHeaders("image/png"))
-        await store.put("photos", f"good-{number}", data, PutHeaders("image/png"))
-    tier = replace(tier_for(1769), workers=workers, in_flight=20, memory_budget=memory_budget)
-    pipe = Pipeline(settings(), tier, store, INSTALLED, lambda _: engine)
-    for number in range(hanging):
-        outcome = await pipe.process(created(f"hang-{number}"), asyncio.get_running_loop().time() + 0.5)
-        assert (outcome.status, outcome.reason) == (Status.DEFERRED, "out-of-time")
-    return pipe, engine
-
-
-def created(key: str) -> ObjectEvent:
-    return ObjectEvent(EventKind.CREATED, "photos", key)
-
-
 @pytest.mark.matrix(47)
 @pytest.mark.parametrize("workers", [1, 2])
-def test_when_as_many_decodes_hang_as_there_are_workers_the_rest_go_on(
+def test_other_records_are_processed_when_every_worker_is_stuck(
     samples: dict[str, bytes], workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoders, "STUCK_SECONDS", 0)
+    monkeypatch.setattr(threads, "STUCK_SECONDS", 0)
 
     async def work() -> None:
-        pipe, engine = await hung(samples["chelsea.png"], workers, hanging=workers)
+        pipe, engine = await pipeline_with_stuck_decodes(samples["chelsea.png"], workers, stuck=workers)
         assert pipe.stuck == workers
         outcomes = await pipe.process_all([created(f"good-{number}") for number in range(9)])
         assert {outcome.status for outcome in outcomes} == {Status.STORED}
@@ -181,12 +108,11 @@ def test_when_as_many_decodes_hang_as_there_are_workers_the_rest_go_on(
     run(work())
 
 
-def test_records_that_wait_for_a_hung_decode_in_one_batch_are_all_deferred_in_time(samples: dict[str, bytes]) -> None:
+def test_records_behind_a_stuck_decode_are_deferred_at_the_deadline(samples: dict[str, bytes]) -> None:
     async def work() -> None:
-        pipe, engine = await hung(samples["chelsea.png"], workers=1, hanging=0)
-        soon = asyncio.get_running_loop().time() + 1
+        pipe, engine = await pipeline_with_stuck_decodes(samples["chelsea.png"], workers=1, stuck=0)
         keys = ["hang-0", "good-0", "good-1"]
-        outcomes = await pipe.process_all([created(key) for key in keys], soon)
+        outcomes = await pipe.process_all([created(key) for key in keys], asyncio.get_running_loop().time() + 0.6)
         assert {outcome.status for outcome in outcomes} == {Status.DEFERRED}
         outcomes = await pipe.process_all([created(key) for key in keys[1:]])
         assert {outcome.status for outcome in outcomes} == {Status.STORED}
@@ -196,46 +122,56 @@ def test_records_that_wait_for_a_hung_decode_in_one_batch_are_all_deferred_in_ti
     run(work())
 
 
-def test_the_end_does_not_wait_for_a_decode_that_hangs(
-    samples: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pipeline_, "CLOSING_SECONDS", 0.5)
+def test_closing_does_not_wait_for_a_stuck_decode(samples: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "CLOSING_SECONDS", 0.2)
 
     async def work() -> HangingEngine:
-        pipe, engine = await hung(samples["chelsea.png"], workers=2, hanging=1)
+        pipe, engine = await pipeline_with_stuck_decodes(samples["chelsea.png"], workers=2, stuck=1)
         await pipe.aclose()
         return engine
 
     run(work()).let_go.set()
 
 
-class DenyingStore(MemoryStore):
-    """Takes thumbnails, refuses notes."""
-
+class NoteRefusingStore(MemoryStore):
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
         if key.startswith("_failed/"):
             raise StoreUnavailable("away")
         await super().put(bucket, key, data, headers)
 
 
-def test_a_rejected_record_whose_note_cannot_be_left_comes_back() -> None:
+def test_a_rejected_record_whose_note_cannot_be_written_is_retried() -> None:
     async def work() -> None:
-        store = DenyingStore("photos", "photos-resized")
+        store = NoteRefusingStore("photos", "photos-resized")
+        await store.put("photos", "0", b"only text, no picture", PutHeaders("image/png"))
         pipe = pipeline(store, CountingEngine(), tier_for(512))
-        (event,) = await filled(store, b"only text, no picture", 1)
-        outcome = await pipe.process(event)
+        outcome = await pipe.process(created("0"))
         assert (outcome.status, outcome.reason) == (Status.FAILED, "destination-unavailable")
         await pipe.aclose()
 
     run(work())
 
 
-@pytest.mark.matrix(5)
-def test_of_an_object_too_large_nothing_is_read_whatever_its_event_says() -> None:
+def test_a_bug_fails_its_own_record_only(samples: dict[str, bytes]) -> None:
+    class BuggyEngine(HangingEngine):
+        def render(self, path: str, plan: Plan) -> Rendering:
+            raise KeyError("unknown")
+
     async def work() -> None:
-        store = MemoryStore("photos", "photos-resized")
+        store, (event,) = await numbered(samples["chelsea.png"], 1)
+        pipe = pipeline(store, BuggyEngine(), tier_for(512))
+        outcome = await pipe.process(event)
+        assert (outcome.status, outcome.detail) == (Status.FAILED, "internal error: KeyError: 'unknown'")
+        await pipe.aclose()
+
+    run(work())
+
+
+@pytest.mark.matrix(5)
+def test_nothing_is_read_of_an_object_that_is_too_large_whatever_its_event_says() -> None:
+    async def work() -> None:
+        store, (event,) = await numbered(bytes(1001), 1)
         pipe = pipeline(store, CountingEngine(), tier_for(512).with_changes({"max_bytes": 1000}))
-        (event,) = await filled(store, bytes(1001), 1)
         for size in (None, 10, 1001):
             outcome = await pipe.process(replace(event, size=size))
             assert (outcome.reason, outcome.bytes_in) == ("too-many-bytes", 0)
@@ -244,16 +180,14 @@ def test_of_an_object_too_large_nothing_is_read_whatever_its_event_says() -> Non
     run(work())
 
 
-def test_what_fits_in_no_engine_is_rejected_before_the_download_ends() -> None:
-    """A progressive JPEG of 24 MP, of which every coefficient is held, on the smallest tier."""
-    header = progressive_header(6000, 4000)
-    data = header + bytes(5 * MB)
+def test_a_picture_too_large_for_every_engine_is_rejected_before_the_download_ends() -> None:
+    """A progressive JPEG of 24 MP on the smallest tier: a decoder holds every coefficient."""
+    data = progressive_header(6000, 4000) + bytes(5 * MB)
 
     async def work() -> None:
-        store = MemoryStore("photos", "photos-resized")
-        await store.put("photos", "large.jpg", data, PutHeaders("image/jpeg"))
+        store, (event,) = await numbered(data, 1)
         pipe = pipeline(store, CountingEngine(), tier_for(128))
-        outcome = await pipe.process(ObjectEvent(EventKind.CREATED, "photos", "large.jpg"))
+        outcome = await pipe.process(event)
         assert (outcome.status, outcome.reason) == (Status.REJECTED, "too-many-pixels")
         assert outcome.bytes_in < len(data) // 2
         await pipe.aclose()

@@ -1,4 +1,4 @@
-"""The one place that picks implementations: settings -> store, engines and pipeline."""
+"""The one place that picks implementations: from settings to store, engines and pipeline."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from typing import Final
 
 import uvloop
 
@@ -14,17 +15,20 @@ from thumbnailer.errors import SettingsError
 from thumbnailer.execution.malloc import tame_heap
 from thumbnailer.pipeline import Pipeline
 from thumbnailer.planning.tier import Tier, tier_for
+from thumbnailer.rendering import Renderer
 from thumbnailer.settings import Machine, Settings
 from thumbnailer.store.auto import open_store
 from thumbnailer.store.base import ObjectStore, StoreConfig
 
 new_event_loop = uvloop.new_event_loop
-"""The loop everything runs on: obstore under asyncio's own loop was seen to abort interpreters at their exit."""
+"""The loop of every door: obstore with asyncio's own loop aborted interpreters at exit."""
+OVERRIDES: Final = ("workers", "in_flight", "max_pixels", "max_bytes", "max_frames")
+"""Fields of the tier that a setting of the same name replaces."""
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """What a door needs. Made inside the loop that will run it, once for the life of the process."""
+    """Everything a door needs, for the life of the process."""
 
     settings: Settings
     tier: Tier
@@ -33,26 +37,20 @@ class App:
 
 
 def sized_tier(settings: Settings, machine: Machine) -> Tier:
-    """The machine's tier, with what the settings override."""
+    """The machine's tier with the overrides of the settings."""
     tier = tier_for(settings.memory_mb or machine.memory_mb, machine.cpus)
-    changes = {
-        "workers": settings.workers,
-        "in_flight": settings.in_flight,
-        "max_pixels": settings.max_pixels,
-        "max_bytes": settings.max_bytes,
-        "max_frames": settings.max_frames,
-    }
+    changes = {name: getattr(settings, name) for name in OVERRIDES}
     return tier.with_changes({name: value for name, value in changes.items() if value is not None})
 
 
 def check_extras(settings: Settings) -> None:
-    """Raises SettingsError where a setting asks for what is not installed."""
+    """Raises SettingsError if a setting needs a package that is not installed."""
     if settings.thumbhash and not find_spec("thumbhash"):
         raise SettingsError("THUMBNAILER_THUMBHASH=on needs the package thumbhash: install thumbnailer[thumbhash]")
 
 
 def build(settings: Settings, machine: Machine, env: Mapping[str, str], store: ObjectStore | None = None) -> App:
-    """Everything wired up; `store` in place of the S3 that `env` points to. Call it inside the running loop."""
+    """Wires everything up inside the running loop. `store` replaces the S3 that `env` points to."""
     check_extras(settings)
     tier = sized_tier(settings, machine)
     tame_heap()
@@ -60,4 +58,5 @@ def build(settings: Settings, machine: Machine, env: Mapping[str, str], store: O
         env, transport=settings.transport, connections=2 * tier.in_flight, expected_owner=settings.expected_owner
     )
     chosen = store or open_store(config, env)
-    return App(settings, tier, Pipeline(settings, tier, chosen, installed_engines(), cache(load_engine)), chosen)
+    renderer = Renderer(tier, chosen, installed_engines(), cache(load_engine))
+    return App(settings, tier, Pipeline(settings, chosen, renderer), chosen)

@@ -1,50 +1,38 @@
-"""Where a source lies while it is worked on: a file in /tmp, or memory where /tmp has no room for it."""
+"""Holds a source while it is worked on: in a file in /tmp, or in memory if /tmp has no room."""
 
 from __future__ import annotations
 
 import os
 import sys
 import tempfile
-from collections.abc import Callable
 from typing import IO, Final
 
 from thumbnailer.errors import NoSpace
+from thumbnailer.execution.budget import MemoryBudget
 
 MOST_IN_MEMORY: Final = 16 * 1024 * 1024
-"""Larger sources are not held in memory: they come back, to where there is room."""
-_COPIED_AT_ONCE: Final = 1024 * 1024
-PREFIX: Final = "thumbnailer-"  # nothing of the key is in the name
+"""Larger sources are deferred: a retry may find room on a disk."""
+_COPY_BYTES: Final = 1024 * 1024
+PREFIX: Final = "thumbnailer-"  # the name reveals nothing of the key
 LINUX: Final = sys.platform == "linux"
 
 
-def _nameless(folder: str | None) -> IO[bytes]:
-    """On Linux without a name, so that not even a process that is killed leaves anything. Raises OSError."""
-    make = tempfile.TemporaryFile if LINUX else tempfile.NamedTemporaryFile
-    file: IO[bytes] = make(prefix=PREFIX, dir=folder, buffering=0)
-    return file
-
-
 class Scratch:
-    """One source's bytes, under a path that every engine can open, also from a child process.
+    """One source's bytes under a path that every engine can open, also in a child process.
 
-    `set_aside` is told the size before any of it is in memory, and raises NoSpace if that is too much.
+    Bytes held in memory are reserved in `budget` until `close`.
     """
 
-    def __init__(self, folder: str | None, set_aside: Callable[[int], None]) -> None:
+    def __init__(self, folder: str | None, budget: MemoryBudget) -> None:
         self._folder = folder or tempfile.gettempdir()
-        self._set_aside = set_aside
-        self._full: OSError | None = None
+        self._budget = budget
         self._size = 0
-        self.in_memory = 0
-        """bytes that were set aside"""
-        try:
-            self._file: IO[bytes] | None = _nameless(folder)
-        except OSError as error:
-            self._file, self._full = None, error
+        self._file: IO[bytes] | None = None
+        self._in_memory = 0
 
     @property
     def path(self) -> str:
-        """With this process's id, not `self`: that would be another file in a child."""
+        """Contains this process's id instead of `self`, which would be another file in a child."""
         return f"/proc/{os.getpid()}/fd/{self.fileno()}" if LINUX else str(self._opened.name)
 
     @property
@@ -55,49 +43,60 @@ class Scratch:
         return self._opened.fileno()
 
     def expect(self, size: int) -> None:
-        """`size` bytes will be written. Raises NoSpace where there is no room for them."""
+        """Makes room for `size` bytes. Raises NoSpace if there is none."""
         self._size = size
-        if self._full is not None:
-            self._move(self._full)
+        try:
+            self._file = _temporary_file(self._folder)
+        except OSError as error:
+            self._move_to_memory(error)
 
     def write(self, chunk: bytes) -> None:
-        """All of `chunk`: a disk that is nearly full takes a part of it and says nothing."""
+        """Writes all of `chunk`: a disk that is nearly full takes a part without an error. Raises NoSpace."""
         rest = memoryview(chunk)
         while rest:
             try:
                 rest = rest[os.write(self.fileno(), rest) :]
             except OSError as error:
-                if self.in_memory:
-                    raise NoSpace(f"{self._why(error)}; nor does memory") from error
-                self._move(error)
+                if self._in_memory:
+                    raise NoSpace(f"{self._problem(error)}; memory takes no more either") from error
+                self._move_to_memory(error)
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
+        self._budget.release_source(self._in_memory)
+        self._in_memory = 0
 
     @property
     def _opened(self) -> IO[bytes]:
         assert self._file is not None, "expect() comes first"
         return self._file
 
-    def _why(self, reason: OSError) -> str:
-        return f"{self._folder} takes no file of {self._size} bytes: {reason.strerror}"
+    def _problem(self, error: OSError) -> str:
+        return f"{self._folder} takes no file of {self._size} bytes: {error.strerror}"
 
-    def _move(self, reason: OSError) -> None:
-        """Go on in memory with what was written so far, and free the disk."""
-        why = self._why(reason)
+    def _move_to_memory(self, error: OSError) -> None:
+        """Continues in memory with the bytes written so far, and frees the disk."""
+        problem = self._problem(error)
         if self._size > MOST_IN_MEMORY:
-            raise NoSpace(f"{why}; only up to {MOST_IN_MEMORY >> 20} MB go on in memory") from reason
+            raise NoSpace(f"{problem}; memory takes up to {MOST_IN_MEMORY >> 20} MB") from error
         if not hasattr(os, "memfd_create"):
-            raise NoSpace(f"{why}; files in memory are Linux's") from reason
+            raise NoSpace(f"{problem}; only Linux has files in memory") from error
         try:
-            self._set_aside(self._size)
-        except NoSpace as error:
-            raise NoSpace(f"{why}; {error}") from reason
-        self.in_memory = self._size
-        before, self._file = self._file, open(os.memfd_create(PREFIX), "w+b", buffering=0)
-        if before is not None:
-            with before:
-                before.seek(0)
-                while piece := before.read(_COPIED_AT_ONCE):
+            self._budget.reserve_source(self._size)
+        except NoSpace as refusal:
+            raise NoSpace(f"{problem}; {refusal}") from error
+        self._in_memory = self._size
+        on_disk, self._file = self._file, open(os.memfd_create(PREFIX), "w+b", buffering=0)
+        if on_disk is not None:
+            with on_disk:
+                on_disk.seek(0)
+                while piece := on_disk.read(_COPY_BYTES):
                     self.write(piece)
+
+
+def _temporary_file(folder: str) -> IO[bytes]:
+    """Without a name on Linux, so that even a killed process leaves nothing behind. Raises OSError."""
+    make = tempfile.TemporaryFile if LINUX else tempfile.NamedTemporaryFile
+    file: IO[bytes] = make(prefix=PREFIX, dir=folder, buffering=0)
+    return file

@@ -1,12 +1,15 @@
-"""As much of HTTP/1.1 as a proxy needs: heads, and how long the bodies behind them are."""
+"""The part of HTTP/1.1 that a proxy needs: message heads, and where message bodies end."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
 
-MOST_HEAD_BYTES = 256 * 1024
-PIECE = 64 * 1024
-END = b"\r\n\r\n"
+MOST_HEAD_BYTES: Final = 256 * 1024
+PIECE: Final = 64 * 1024
+END: Final = b"\r\n\r\n"
 
 
 def parsed(head: bytes) -> tuple[list[str], dict[str, str]]:
@@ -20,16 +23,62 @@ def head(first: str, headers: Mapping[str, str]) -> bytes:
     return "\r\n".join([first, *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode("latin-1")
 
 
+def without_connection(head: bytes) -> bytes:
+    """The head without its Connection header, which holds for one hop only."""
+    return re.sub(rb"(?i)\r\nconnection:[^\r]*", b"", head)
+
+
 def is_chunked(headers: Mapping[str, str]) -> bool:
     return headers.get("transfer-encoding", "").lower() == "chunked"
 
 
 def has_no_body(method: str, status: str) -> bool:
-    """Of an answer, whatever its headers say."""
+    """Whether the response has no body, whatever its headers say."""
     return method == "HEAD" or status in ("204", "304") or status.startswith("1")
 
 
-def ends_connection(version: str, headers: Mapping[str, str]) -> bool:
-    """Whether the sender of this head closes the connection behind it."""
-    said = headers.get("connection", "").lower()
-    return said == "close" or (version == "HTTP/1.0" and said != "keep-alive")
+def ends_with_connection(method: str, status: str, headers: Mapping[str, str]) -> bool:
+    """Whether only the end of the connection marks the end of the response's body."""
+    return not has_no_body(method, status) and "content-length" not in headers and not is_chunked(headers)
+
+
+def closes_connection(version: str, headers: Mapping[str, str]) -> bool:
+    """Whether the sender of this head closes the connection after the message."""
+    value = headers.get("connection", "").lower()
+    return value == "close" or (version == "HTTP/1.0" and value != "keep-alive")
+
+
+async def body(reader: asyncio.StreamReader, headers: Mapping[str, str], until_closed: bool) -> AsyncIterator[bytes]:
+    """A body in pieces, with its chunk framing. Raises IncompleteReadError if the body is cut off."""
+    if is_chunked(headers):
+        async for piece in _chunks(reader):
+            yield piece
+    elif "content-length" in headers:
+        async for piece in _bytes(reader, int(headers["content-length"])):
+            yield piece
+    elif until_closed:
+        while piece := await reader.read(PIECE):
+            yield piece
+
+
+async def _bytes(reader: asyncio.StreamReader, count: int) -> AsyncIterator[bytes]:
+    while count:
+        piece = await reader.read(min(PIECE, count))
+        if not piece:
+            raise asyncio.IncompleteReadError(b"", count)
+        count -= len(piece)
+        yield piece
+
+
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while True:
+        line = await reader.readuntil(b"\r\n")
+        yield line
+        size = int(line.partition(b";")[0], 16)
+        if size == 0:
+            break
+        async for piece in _bytes(reader, size + 2):
+            yield piece
+    while (line := await reader.readuntil(b"\r\n")) != b"\r\n":
+        yield line
+    yield line

@@ -1,7 +1,7 @@
-"""An AWS for one process: moto's server on loopback with two buckets, a queue and the notification that ties them.
+"""An AWS inside this process: moto's server on loopback with two buckets, a queue and a notification.
 
-Nothing of the user's own AWS is touched: for as long as the cloud is up, the environment holds no other
-endpoint, profile or credentials than the ones made up here.
+The demo never touches the user's own AWS: while the cloud runs, the environment holds only made-up endpoints and
+credentials.
 """
 
 from __future__ import annotations
@@ -25,30 +25,20 @@ DEAD_LETTERS: Final = "thumbnails-dead"
 REGION: Final = "us-east-1"
 MAX_RECEIVE_COUNT: Final = 5
 VISIBILITY_SECONDS: Final = 20
-"""Longer than mapping.FUNCTION_SECONDS, so that no message comes back while it is still worked on."""
 
-_USERS_TO_KEEP: Final = (
-    "THUMBNAILER_RENDITIONS",
-    "THUMBNAILER_ENGINE",
-    "THUMBNAILER_TRANSPORT",
-    "THUMBNAILER_MEMORY_MB",
-    "THUMBNAILER_MAX_PIXELS",
-    "THUMBNAILER_MAX_BYTES",
-    "THUMBNAILER_MAX_FRAMES",
-    "THUMBNAILER_WORKERS",
-    "THUMBNAILER_IN_FLIGHT",
-)
-"""What may be tried out in the demo; other settings (a destination, globs) would only lead away from its buckets."""
+_LIMITS: Final = {f"THUMBNAILER_{name}" for name in ("MEMORY_MB", "MAX_PIXELS", "MAX_BYTES", "MAX_FRAMES")}
+_KEPT: Final = _LIMITS | {f"THUMBNAILER_{n}" for n in ("RENDITIONS", "ENGINE", "TRANSPORT", "WORKERS", "IN_FLIGHT")}
+"""The user may set these for the demo. Other settings (a destination, globs) would lead away from its buckets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """Where it is."""
+    """Clients for the server at `endpoint_url`, whatever the environment says."""
 
     endpoint_url: str
 
     def client(self, service: str) -> AbstractAsyncContextManager[Any]:
-        """An aioboto3 client for this cloud, whatever the environment says."""
+        """An aioboto3 client."""
         session: Any = aioboto3.Session("demo", "demo", region_name=REGION)
         config = AioConfig(s3={"addressing_style": "path"}, max_pool_connections=32)
         client: AbstractAsyncContextManager[Any] = session.client(
@@ -59,7 +49,7 @@ class Cloud:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The queue that the notifications of bucket `photos` go to."""
+    """The queue that gets the notifications of bucket `photos`."""
 
     url: str
     arn: str
@@ -67,8 +57,8 @@ class Queue:
 
 @contextmanager
 def moto_cloud() -> Iterator[Cloud]:
-    """An empty cloud on a free port of loopback. Starting and stopping block for some tenths of a second."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request otherwise
+    """An empty cloud on a free port. Blocks for some tenths of a second at both ends."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs every request otherwise
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:
@@ -79,7 +69,7 @@ def moto_cloud() -> Iterator[Cloud]:
 
 
 async def furnish(cloud: Cloud) -> Queue:
-    """Makes the buckets, the queue with its dead-letter queue, and the notification: what deploy/ makes in AWS."""
+    """Makes the buckets, the queue with its dead-letter queue, and the notification, as deploy/ does in AWS."""
     async with cloud.client("s3") as s3, cloud.client("sqs") as sqs:
         for bucket in (PHOTOS, RESIZED):
             await s3.create_bucket(Bucket=bucket)
@@ -101,13 +91,13 @@ async def _make_queue(sqs: Any, name: str, attributes: Mapping[str, str]) -> Que
 
 @contextmanager
 def environment_for(cloud: Cloud, renditions: str) -> Iterator[None]:
-    """The environment in which the Lambda door finds `cloud` and nothing else; the old one afterwards.
+    """Points the worker at `cloud` alone, and restores the environment afterwards.
 
-    `renditions` is the default; the user's own THUMBNAILER_RENDITIONS comes before it.
+    The user's THUMBNAILER_RENDITIONS wins over `renditions`.
     """
     before = dict(os.environ)
     for name in before:
-        if name.startswith(("AWS_", "THUMBNAILER_")) and name not in _USERS_TO_KEEP:
+        if name.startswith(("AWS_", "THUMBNAILER_")) and name not in _KEPT:
             del os.environ[name]
     os.environ.setdefault("THUMBNAILER_RENDITIONS", renditions)
     os.environ |= {

@@ -1,4 +1,4 @@
-"""Small requests put together into batches: the first waits a moment for others, ten go at once."""
+"""Collects entries into batch requests. A batch is sent when it has ten entries, or half a second after its first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LINGER_SECONDS: Final = 0.5
 
 
 class Batches(Generic[T]):
-    """`send` is given up to ten items at a time, and handles its own errors. Belongs to the running loop."""
+    """`send` gets up to ten items and handles its own errors. Belongs to the running loop."""
 
     def __init__(self, send: Callable[[list[T]], Awaitable[None]]) -> None:
         self._send = send
@@ -24,17 +24,17 @@ class Batches(Generic[T]):
     def add(self, item: T) -> None:
         self._waiting.append(item)
         if len(self._waiting) == BATCH:
-            self._start()
+            self._send_now()
         elif self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._start)
+            self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._send_now)
 
     async def flush(self) -> None:
-        """Sends what waits, and comes back when all is sent."""
-        self._start()
+        """Sends the waiting items. Returns when every batch was sent."""
+        self._send_now()
         if self._sending:
             await asyncio.wait(self._sending)
 
-    def _start(self) -> None:
+    def _send_now(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

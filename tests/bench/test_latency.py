@@ -1,4 +1,4 @@
-"""The proxy that makes an S3 as far away as asked: no byte changes, waits and rates are kept, peers may misbehave."""
+"""The latency proxy: no byte changes, waits and rates are kept, misbehaving peers do no harm."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def ask_once(proxy: Running, method: str) -> tuple[float, bytes]:
 
 
 def ask(connection: http.client.HTTPConnection, method: str, body: bytes | None = None) -> tuple[float, bytes]:
-    """Seconds to the answer's head, and its body."""
+    """Seconds until the response's head, and its body."""
     connection.request(method, "/bucket/key", body)
     sent = time.perf_counter()
     answer = connection.getresponse()
     return time.perf_counter() - sent, answer.read()
 
 
-# --- nothing is changed -------------------------------------------------------------------------------------------
+# --- unchanged bytes ----------------------------------------------------------------------------------------------
 
 GET = b"GET /b/red+flower%2F1.jpg?x=1&y HTTP/1.1\r\nHost: s3.test\r\nX-Amz-Odd:  kept \r\n\r\n"
 PUT = b"PUT /b/k HTTP/1.1\r\nhost: s3.test\r\nContent-Length: 5\r\n\r\nhello"
@@ -68,7 +68,7 @@ EXCHANGES = {
 
 
 class RawServer(socketserver.ThreadingTCPServer):
-    """Answers each request of `length` bytes with `answer`; closes then where the answer is HTTP/1.0."""
+    """Answers each request of `length` bytes with `answer`. Closes after an HTTP/1.0 answer."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -107,7 +107,7 @@ def raw() -> Iterator[tuple[RawServer, Running]]:
 
 
 @pytest.mark.parametrize("name", EXCHANGES)
-def test_every_byte_passes_as_it_is_and_the_connection_is_kept(name: str, raw: tuple[RawServer, Running]) -> None:
+def test_every_byte_passes_unchanged_and_the_connection_is_kept(name: str, raw: tuple[RawServer, Running]) -> None:
     server, proxy = raw
     request, answer = EXCHANGES[name]
     server.length, server.answer, server.seen = len(request), answer, []
@@ -158,8 +158,8 @@ def test_the_first_byte_comes_no_earlier_than_asked(scripted: ScriptedServer) ->
     assert report["first_byte_ms"]["put"]["p50"] >= 120
 
 
-def test_nothing_is_added_where_nothing_is_asked(scripted: ScriptedServer) -> None:
-    """Against a proxy that waits 100 ms: loopback takes less than half of that at its best."""
+def test_loopback_preset_adds_no_wait(scripted: ScriptedServer) -> None:
+    """The fastest of ten requests takes less than 50 ms."""
     scripted.answer_by_method(GET=whole(b"x"))
     with latency_proxy(scripted.url, LOOPBACK) as proxy:
         connection = connect(proxy)
@@ -167,12 +167,12 @@ def test_nothing_is_added_where_nothing_is_asked(scripted: ScriptedServer) -> No
         connection.close()
 
 
-def test_waits_of_many_connections_pass_side_by_side(scripted: ScriptedServer) -> None:
+def test_waits_of_many_connections_overlap(scripted: ScriptedServer) -> None:
     scripted.answer_by_method(GET=whole(b"x"))
     with latency_proxy(scripted.url, Distance(get=Wait(1000))) as proxy, ThreadPoolExecutor(20) as pool:
         started = time.perf_counter()
         list(pool.map(lambda _: ask_once(proxy, "GET"), range(20)))
-        assert time.perf_counter() - started < 10  # one after the other they would take 20
+        assert time.perf_counter() - started < 10  # in sequence they would take 20 s
         assert proxy.report()["most_at_once"] > 10
 
 
@@ -195,14 +195,14 @@ def test_all_connections_together_are_no_faster_than_the_total(scripted: Scripte
         assert time.perf_counter() - started >= 0.7
 
 
-def test_a_pace_is_right_on_the_average_and_does_not_save_up() -> None:
+def test_pace_keeps_its_average_and_saves_nothing_up() -> None:
     pace = Pace(1000)
     assert [round(pace.due(100, 5.0), 3) for _ in range(3)] == [5.096, 5.196, 5.296]
     assert pace.due(100, 9.0) == pytest.approx(9.096)
     assert Pace(None).due(10**9, 5.0) == 5.0
 
 
-def test_a_tail_has_the_median_and_the_p99_that_were_stated() -> None:
+def test_tail_has_the_given_median_and_p99() -> None:
     chance = random.Random(1)
     draws = sorted(1000 * with_tail(PRESETS["near"], 120, 180).get.draw(chance) for _ in range(20_000))
     assert statistics.median(draws) == pytest.approx(20, rel=0.05)
@@ -210,7 +210,7 @@ def test_a_tail_has_the_median_and_the_p99_that_were_stated() -> None:
     assert with_tail(PRESETS["near"], 120, 180).put == Wait(30, 180)
 
 
-def test_a_tail_is_seen_in_what_is_asked(scripted: ScriptedServer) -> None:
+def test_tail_shows_in_the_drawn_waits(scripted: ScriptedServer) -> None:
     scripted.answer_by_method(GET=whole(b"x"))
     with latency_proxy(scripted.url, Distance(get=Wait(5, 60)), seed=3) as proxy:
         connection = connect(proxy)
@@ -222,7 +222,7 @@ def test_a_tail_is_seen_in_what_is_asked(scripted: ScriptedServer) -> None:
 
 
 @pytest.mark.parametrize("wrong", [lambda: Wait(-1), lambda: Wait(0, 10), lambda: Wait(20, 10)])
-def test_waits_that_cannot_be_are_refused(wrong: Callable[[], Wait]) -> None:
+def test_invalid_waits_are_refused(wrong: Callable[[], Wait]) -> None:
     with pytest.raises(ValueError, match="expected 0 < median <= p99"):
         wrong()
 
@@ -244,12 +244,12 @@ def test_a_hundred_connections_are_served_and_kept(scripted: ScriptedServer) -> 
         assert all(pool.map(client, [proxy] * 100))
         report = proxy.report()
     assert report["requests"] == {"GET": 300, "PUT": 300}
-    assert report["connections"] == 101  # and the one that asks for the report
+    assert report["connections"] == 101  # 100 clients and the report's
     assert scripted.connections == 100
     assert report["unreachable"] == report["broken"] == 0
 
 
-def test_a_report_can_start_the_count_anew(scripted: ScriptedServer) -> None:
+def test_report_can_reset_the_counts(scripted: ScriptedServer) -> None:
     scripted.answer_by_method(GET=whole(b"x"))
     with latency_proxy(scripted.url, LOOPBACK) as proxy:
         connection = connect(proxy)
@@ -262,7 +262,7 @@ def test_a_report_can_start_the_count_anew(scripted: ScriptedServer) -> None:
     assert all(request.target != REPORT for request in scripted.seen)
 
 
-def test_a_server_that_is_not_there_is_a_closed_connection_and_counted() -> None:
+def test_missing_server_closes_the_connection_and_is_counted() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with latency_proxy(f"http://127.0.0.1:{unused.getsockname()[1]}", LOOPBACK) as proxy:
@@ -272,7 +272,7 @@ def test_a_server_that_is_not_there_is_a_closed_connection_and_counted() -> None
             assert proxy.report()["unreachable"] == 2
 
 
-def test_an_answer_that_breaks_off_is_not_made_whole(scripted: ScriptedServer) -> None:
+def test_truncated_response_stays_truncated(scripted: ScriptedServer) -> None:
     scripted.play(Answer(200, {}, BODY, sent=200_000, then="reset"), whole(b"x"))
     with latency_proxy(scripted.url, LOOPBACK) as proxy:
         with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
@@ -281,7 +281,7 @@ def test_an_answer_that_breaks_off_is_not_made_whole(scripted: ScriptedServer) -
         assert proxy.report()["broken"] == 1
 
 
-def test_a_connection_that_the_server_closed_meanwhile_is_opened_anew(scripted: ScriptedServer) -> None:
+def test_connection_closed_by_the_server_is_reopened(scripted: ScriptedServer) -> None:
     scripted.answer_by_method(GET=whole(b"x"))
     with latency_proxy(scripted.url, LOOPBACK) as proxy:
         connection = connect(proxy)
@@ -300,7 +300,7 @@ def half_a_request(proxy: Running, sent: bytes) -> Iterator[socket.socket]:
         yield client
 
 
-def test_clients_that_go_away_and_nonsense_harm_nobody(scripted: ScriptedServer) -> None:
+def test_aborted_and_invalid_requests_disturb_no_other_client(scripted: ScriptedServer) -> None:
     scripted.answer_by_method(GET=whole(BODY), PUT=Answer())
     pieces = (
         PUT[:-2],
@@ -319,7 +319,7 @@ def test_clients_that_go_away_and_nonsense_harm_nobody(scripted: ScriptedServer)
     assert "Traceback" not in str(report)
 
 
-def test_it_runs_on_the_core_it_is_given_and_ends_with_its_user(scripted: ScriptedServer) -> None:
+def test_proxy_runs_on_its_core_and_ends_with_its_context(scripted: ScriptedServer) -> None:
     core = min(os.sched_getaffinity(0))
     with latency_proxy(scripted.url, LOOPBACK, core=core) as proxy:
         port = urlsplit(proxy.url).port
@@ -339,14 +339,14 @@ def test_it_runs_on_the_core_it_is_given_and_ends_with_its_user(scripted: Script
         (["--target", "http://x", "--preset", "moon"], "invalid choice"),
     ],
 )
-def test_options_that_cannot_be_are_refused(options: list[str], said: str) -> None:
-    command = [sys.executable, "-m", "bench.rig.network", *options]
+def test_invalid_options_are_refused(options: list[str], said: str) -> None:
+    command = [sys.executable, "-m", "bench.rig.proxy", *options]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert said in ended.stderr
 
 
-def test_presets_are_in_the_order_of_their_names() -> None:
+def test_presets_are_ordered_by_distance() -> None:
     near, published = PRESETS["near"], PRESETS["published"]
     assert Distance() == LOOPBACK
     assert 0 < near.get.median_ms < near.put.median_ms < published.get.median_ms

@@ -61,15 +61,15 @@ class FolderStore:
     async def aclose(self) -> None: ...
 
 
-async def work(folder: Path, memory_mb: int, renditions: str, keys: list[str], together: bool, alone: bool) -> None:
+async def work(folder: Path, memory_mb: int, renditions: str, keys: list[str], together: bool, isolated: bool) -> None:
     settings = parse_settings({"THUMBNAILER_MEMORY_MB": str(memory_mb), "THUMBNAILER_RENDITIONS": renditions})
     pipeline = build(settings, Machine(memory_mb, None), {}, FolderStore(folder)).pipeline
     events = [ObjectEvent(EventKind.CREATED, "photos", key) for key in keys]
     if together:
-        await pipeline.process_all(events, done=say, alone=range(len(events)) if alone else ())
+        await pipeline.process_all(events, done=say, isolated=range(len(events)) if isolated else ())
     else:
         for event in events:
-            say(await pipeline.process(event, alone=alone))
+            say(await pipeline.process(event, isolated=isolated))
     await pipeline.aclose()
 
 
@@ -77,16 +77,16 @@ def say(outcome: Outcome) -> None:
     print(json.dumps([outcome.event.key, outcome.status, outcome.reason, outcome.detail]), flush=True)
 
 
-def main(folder: str, memory_mb: str, renditions: str, seeds: str, alone: str = "") -> None:
+def main(folder: str, memory_mb: str, renditions: str, seeds: str, isolated: str = "") -> None:
     """`seeds` is a comma list: of each number a shuffled mix, all in flight at once; 0: one by one.
 
-    `alone`: each in a child process.
+    `isolated`: each in a child process.
     """
     keys = sorted(path.name for path in Path(folder).iterdir() if path.is_file())
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         for seed in map(int, seeds.split(",")):
             order = random.Random(seed).sample(keys, len(keys)) if seed else keys
-            runner.run(work(Path(folder), int(memory_mb), renditions, order, seed > 0, bool(alone)))
+            runner.run(work(Path(folder), int(memory_mb), renditions, order, seed > 0, bool(isolated)))
 
 
 if __name__ == "__main__":

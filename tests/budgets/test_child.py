@@ -12,6 +12,7 @@ import pytest
 from bench.rig.limits import NoLimits, limited
 from tests.tools.peak import plan_for
 from thumbnailer.errors import Rejected
+from thumbnailer.execution.attempt import Attempt
 from thumbnailer.execution.child import BEGUN, Request
 from thumbnailer.execution.isolated import command, cpu_seconds
 from thumbnailer.model import EngineName
@@ -36,7 +37,7 @@ def test_a_child_with_its_picture_takes_no_more_than_is_set_aside_for_both(
     environment = os.environ | (
         {} if bytecode else {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     )
-    request = pickle.dumps(Request(path, plan, None, cpu_seconds(plan), os.getpid()))
+    request = pickle.dumps(Request(Attempt(path, plan), cpu_seconds(plan), os.getpid()))
     try:
         with limited(512 * MB) as group:
             done = subprocess.run(

@@ -22,7 +22,7 @@ from tests.tools import ladder
 
 MB = 1 << 20
 MEMORY_MB = (128, 256, 512, 1024)
-ONE_BY_ONE, MIXED, ALONE = "0", "1", "alone"
+ONE_BY_ONE, MIXED, ISOLATED = "0", "1", "isolated"
 THREE = "s=128x128:jpeg,m=1024x1024:jpeg,c=512x512:cover:jpeg"
 LADDER = {
     1.0: ("alpha-interlaced.png", "rgb.avif", "frames.gif", "rgb.heic"),
@@ -137,5 +137,5 @@ def test_children_beside_the_process_get_nothing_killed_either(memory_mb: int, t
     files = [CORPUS / row.file for row in rows()] + list(pictures.iterdir())
     for file in files:
         (tmp_path / file.name).symlink_to(file)
-    ended = limited(tmp_path, memory_mb, "128x128", MIXED, ALONE)
+    ended = limited(tmp_path, memory_mb, "128x128", MIXED, ISOLATED)
     assert_nothing_was_killed(ended, len(files), rounds=1)

@@ -1,6 +1,6 @@
-"""Engines that do what a picture's key says, in every process that has this folder on its PYTHONPATH.
+"""Engines that misbehave as the key of a picture says, in every process with this folder on its PYTHONPATH.
 
-Python imports a module of this name when it starts; nothing in the product knows of it.
+Python imports a module of this name when it starts; the product does not know it.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ _real = engine.load_engine
 
 
 def crash() -> None:
-    """As a decoder that writes where it must not."""
+    """Like a decoder with a wild pointer."""
     ctypes.string_at(0)
 
 
 def abort() -> None:
-    """As glibc when it finds its heap destroyed."""
+    """Like glibc on a corrupted heap."""
     os.write(2, b"malloc(): corrupted top size\n")
     os.abort()
 
 
 def leave() -> None:
-    """As libjpeg's own way with errors."""
+    """Like libjpeg's default error handler."""
     ctypes.CDLL(None).exit(1)
 
 
 def loop() -> None:
-    """For ever, in C, and nobody else gets the GIL."""
+    """Loops forever in C and holds the GIL."""
     re.match(r"(a+)+$", "a" * 64 + "b")
 
 
 def wait() -> None:
-    """For ever, with the GIL given up. The process is renamed, so that it can be seen to wait."""
+    """Blocks forever without the GIL. Renames the process, so that a test can see it."""
     Path("/proc/self/comm").write_text(WAITING)
     time.sleep(3600)
 
 
 def hog() -> None:
-    """All the memory there is."""
+    """Takes all memory."""
     held = []
     while True:
         held.append(b"x" * (1 << 20))
 
 
 def chat() -> None:
-    """As a library that prints what it thinks of a file."""
+    """Like a library that prints warnings."""
     os.write(1, b"Warning, something\n")
 
 
@@ -73,7 +73,7 @@ DEEDS: dict[str, Callable[[], None]] = {
 
 @dataclass(frozen=True, slots=True)
 class Acting:
-    """The real engine, after what the key says: of `hog-1.jpg` it is `hog`."""
+    """The real engine, after the deed in the key: `hog` for `hog-1.jpg`."""
 
     engine: Engine
 

@@ -9,8 +9,8 @@ import pytest
 from moto.awslambda.models import LambdaFunction
 
 from tests.deploy.deploying import Deployed
-from tests.deploy.mapping import Delivery, Post, QueueMapping
 from tests.support.cloud import DESTINATION, SOURCE, Cloud
+from tests.support.mapping import Delivery, Invoke, QueueMapping
 
 EVENTS: Final = "thumbnailer-events"
 DEAD: Final = "thumbnailer-dead"
@@ -20,7 +20,7 @@ NO_EVENT: Final = "this is no event"
 class Running:
     """`post` is the function: it answers an event, or raises InvocationFailed."""
 
-    def __init__(self, deployed: Deployed, post: Post) -> None:
+    def __init__(self, deployed: Deployed, post: Invoke) -> None:
         self.deployed, self.cloud, self.post = deployed, deployed.cloud, post
         self.sqs = self.cloud.client("sqs")
 

@@ -1,7 +1,7 @@
 """The deployed template at work: a picture goes in at one end and its thumbnail comes out at the other.
 
-The emulator is moto; what it cannot do is said in deploying.py, and what runs the queue in mapping.py. Here the
-function runs in this process, which is quick; in test_runtime.py as in AWS.
+moto stands for AWS (deploying.py lists what moto cannot do) and tests/support/mapping.py for the event source mapping.
+Here the function runs in this process, which is quick. In test_runtime.py it runs as in AWS.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import pytest
 from handler import aws_lambda
 from tests.conftest import Context
 from tests.deploy.deploying import deploy
-from tests.deploy.mapping import InvocationFailed, QueueMapping, given_back
 from tests.deploy.running import DEAD, EVENTS, NO_EVENT, Running, emptied
 from tests.deploy.stack import ACCOUNT, AS_ZIP, translated
 from tests.support.cloud import DESTINATION, SOURCE, Cloud
+from tests.support.mapping import InvocationFailed, QueueMapping, ids_to_keep
 from tests.support.pictures import opened
 
 Start = Callable[..., Running]
@@ -318,7 +318,7 @@ def test_a_mapping_that_is_switched_off_delivers_nothing(start: Start) -> None:
 
 @pytest.mark.parametrize("answer", [None, {}, {"batchItemFailures": []}, {"batchItemFailures": None}, ""])
 def test_an_empty_answer_keeps_nothing(answer: Any) -> None:
-    assert given_back(answer, ["1", "2"]) == set()
+    assert ids_to_keep(answer, ["1", "2"]) == set()
 
 
 @pytest.mark.parametrize(
@@ -333,8 +333,8 @@ def test_an_empty_answer_keeps_nothing(answer: Any) -> None:
     ],
 )
 def test_an_answer_that_names_no_message_of_the_batch_keeps_all(items: Any) -> None:
-    assert given_back({"batchItemFailures": items}, ["1", "2"]) == {"1", "2"}
+    assert ids_to_keep({"batchItemFailures": items}, ["1", "2"]) == {"1", "2"}
 
 
 def test_an_answer_keeps_what_it_names() -> None:
-    assert given_back({"batchItemFailures": [{"itemIdentifier": "2"}]}, ["1", "2"]) == {"2"}
+    assert ids_to_keep({"batchItemFailures": [{"itemIdentifier": "2"}]}, ["1", "2"]) == {"2"}

@@ -10,7 +10,9 @@ import pytest
 from bench.pages.slices import ours_alike
 from bench.result import read_result
 from bench.scale.command import REFERENCE
-from handler.worker.consumer import LOOK_SECONDS, POLL_SECONDS, Limits
+from handler.worker.consumer import Limits
+from handler.worker.heartbeat import LOOK_SECONDS
+from handler.worker.receiver import POLL_SECONDS
 from tests.deploy import stack as lambda_stack
 from tests.deploy.fargate import BASICS, FARGATE, NAME, worker, written
 from tests.deploy.stack import IMAGE, Stack

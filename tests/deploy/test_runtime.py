@@ -1,7 +1,7 @@
 """The deployed template with the function as AWS runs it: the runtime client under the runtime interface emulator.
 
 Buckets, queues and the mapping are those of the stack in moto; memory, time limit and environment of the function are
-what moto tells of it, and so the template's own; tests/deploy/mapping.py carries batches from the queue to it.
+what moto tells of it, and so the template's own; tests/support/mapping.py carries batches from the queue to it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import pytest
 from bench.rig.emulator import HANDLER, Emulator, Function, NoEmulator, find_binary
 from bench.rig.emulator import running as emulated
 from tests.deploy.deploying import Deployed, deploy
-from tests.deploy.mapping import InvocationFailed
 from tests.deploy.running import DEAD, EVENTS, NO_EVENT, Running, emptied
 from tests.deploy.stack import AS_ZIP, alarmed, shown, translated
 from tests.deploy.test_watching import emitted, ours
 from tests.support.cloud import DESTINATION, Cloud
+from tests.support.mapping import InvocationFailed
 from tests.support.pictures import opened
 from thumbnailer.settings import PREFIX
 

@@ -99,7 +99,7 @@ def kinds(problems: Sequence[Problem]) -> list[str]:
         (Outcome(EVENT, Status.REJECTED, "corrupt", ""), ["no reason"]),
         (Outcome(EVENT, Status.REJECTED, None, "it ends early"), ["no reason"]),
         (Outcome(EVENT, Status.REJECTED, "just so", "it ends early"), ["no reason"]),
-        (Outcome(EVENT, Status.FAILED, "engine-crash", "unforeseen"), ["failed:engine-crash"]),
+        (Outcome(EVENT, Status.FAILED, "engine-crash", "internal error"), ["failed:engine-crash"]),
         (Outcome(EVENT, Status.DEFERRED, "out-of-time", "late"), ["deferred:out-of-time"]),
     ],
 )

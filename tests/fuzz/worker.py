@@ -33,6 +33,7 @@ from thumbnailer.model import EngineName, EventKind, ObjectEvent, Outcome
 from thumbnailer.pipeline import Pipeline
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.tier import MB, tier_for
+from thumbnailer.rendering import Renderer
 from thumbnailer.reporting.logs import LOGGER
 from thumbnailer.settings import Settings, parse_settings
 from thumbnailer.store.base import PutHeaders
@@ -146,7 +147,8 @@ async def processed(settings: Settings, data: bytes) -> tuple[Outcome, dict[Key,
     plans: list[Plan] = []
     store = MemoryStore(BUCKET, f"{BUCKET}-resized")
     await store.put(BUCKET, "x", data, PutHeaders("image/jpeg"))
-    pipeline = Pipeline(settings, TIER, store, installed_engines(), lambda name: Watched(load_engine(name), plans))
+    renderer = Renderer(TIER, store, installed_engines(), lambda name: Watched(load_engine(name), plans))
+    pipeline = Pipeline(settings, store, renderer)
     try:
         outcome = await pipeline.process(ObjectEvent(EventKind.CREATED, BUCKET, "x"))
     finally:

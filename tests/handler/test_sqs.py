@@ -1,4 +1,4 @@
-"""The consumer on the real SQS client, against a real SQS protocol server."""
+"""The consumer with the real SQS client, against moto's SQS."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from prometheus_client import CollectorRegistry
 
+from bench.rig.faults import PASS, Fault, Request
 from handler.worker import consumer as consumer_
+from handler.worker import heartbeat
 from handler.worker.consumer import Consumer, Limits
 from handler.worker.sqs import Queue, QueueError, open_queue
-from tests.handler.test_consumer import Records, body, until
 from tests.support.cloud import Cloud
-from tests.support.faults import INTERNAL_ERROR, PASS, Fault, FaultProxy, Request, fault_proxy
+from tests.support.faults import INTERNAL_ERROR, FaultProxy, fault_proxy
+from tests.support.queues import Records, body, shorten_waits, until
 from thumbnailer.app import new_event_loop
 from thumbnailer.reporting.metrics import Prometheus
 
-VISIBILITY = 2
+VISIBILITY = 1
 FAILURES = 6
-"""So many that of two requests at a time, which botocore tries three times, one fails in the end at least."""
+"""botocore tries a request three times, so of two concurrent requests at least one fails for good."""
 
 
 class Asked:
-    """A rule for a proxy: counts the operations, and lets the first of those in `failing` fail."""
+    """A rule for the proxy: counts the operations and fails the first FAILURES of those in `failing`."""
 
     def __init__(self, *failing: str) -> None:
         self.count: Counter[str] = Counter()
@@ -39,7 +41,7 @@ class Asked:
 
 
 class Bench:
-    """A consumer at work on `url`, through a proxy with the rule `asked`."""
+    """A consumer on the queue `url`, through a proxy with the rule `asked`."""
 
     def __init__(self, aws: Cloud, url: str, asked: Asked) -> None:
         self.aws, self.url, self.asked = aws, url, asked
@@ -74,10 +76,9 @@ class Bench:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer_, "LAST_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(consumer_, "PAUSE_SECONDS", (0.01, 0.05))
+    shorten_waits(monkeypatch)
     monkeypatch.setattr(consumer_, "FIRST_BACKOFF", 1.0)
-    monkeypatch.setattr(consumer_, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.5)
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def working(
     monkeypatch: pytest.MonkeyPatch,
     *failing: str,
 ) -> Bench:
-    """Runs `work` beside the consumer, then stops that."""
+    """Runs `work` concurrently with the consumer, then stops the consumer."""
     bench = Bench(aws, url, Asked(*failing))
     with fault_proxy(aws.url, bench.asked) as proxy, asyncio.Runner(loop_factory=new_event_loop) as runner:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
@@ -103,7 +104,7 @@ def working(
 
 
 @pytest.mark.matrix(39)
-def test_work_that_takes_longer_than_the_visibility_is_not_handed_out_again(
+def test_work_beyond_the_visibility_timeout_is_not_redelivered(
     aws: Cloud, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(bench: Bench) -> None:
@@ -115,34 +116,32 @@ def test_work_that_takes_longer_than_the_visibility_is_not_handed_out_again(
         assert bench.left() == 0
 
     bench = working(aws, url, work, monkeypatch)
-    assert bench.records.alone == [("wait.jpg", False)]
+    assert bench.records.processed == [("wait.jpg", False)]
     assert bench.metric("thumbnailer_queue_errors_total") == 0
 
 
 @pytest.mark.matrix(39)
-def test_what_is_no_longer_ours_when_it_is_kept_or_deleted_does_no_harm(
-    aws: Cloud, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Somebody else has worked and deleted it by then."""
+def test_message_deleted_by_another_worker_is_no_error(aws: Cloud, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A purge stands for the other worker."""
 
     async def work(bench: Bench) -> None:
         bench.send("wait.jpg")
-        await until(lambda: bench.records.alone)
+        await until(lambda: bench.records.processed)
         bench.purge()
         beats = bench.asked.count["ChangeMessageVisibilityBatch"]
         await until(lambda: bench.asked.count["ChangeMessageVisibilityBatch"] > beats)
         bench.records.go.set()
         await until(lambda: bench.asked.count["DeleteMessageBatch"])
         bench.send("next.jpg")
-        await until(lambda: len(bench.records.alone) == 2)
+        await until(lambda: len(bench.records.processed) == 2)
 
     bench = working(aws, url, work, monkeypatch)
-    assert bench.records.alone == [("wait.jpg", False), ("next.jpg", False)]
+    assert bench.records.processed == [("wait.jpg", False), ("next.jpg", False)]
     assert bench.metric("thumbnailer_queue_errors_total") == 0
 
 
 @pytest.mark.matrix(40)
-def test_where_every_operation_fails_at_first_all_is_done_in_the_end(
+def test_all_work_is_done_although_every_operation_fails_at_first(
     aws: Cloud, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operations = ("ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch", "GetQueueAttributes")
@@ -151,13 +150,13 @@ def test_where_every_operation_fails_at_first_all_is_done_in_the_end(
     async def work(bench: Bench) -> None:
         bench.records.away = True
         bench.send(*keys)
-        await until(lambda: len(bench.records.alone) >= len(keys))
+        await until(lambda: len(bench.records.processed) >= len(keys))
         bench.records.away = False
         await until(lambda: all(bench.asked.count[operation] >= FAILURES for operation in operations))
         await until(lambda: bench.left() == 0)
 
     bench = working(aws, url, work, monkeypatch, *operations)
-    assert {key for key, _ in bench.records.alone} == set(keys)
+    assert {key for key, _ in bench.records.processed} == set(keys)
     assert bench.metric("thumbnailer_queue_errors_total") >= len(operations)
 
 
@@ -172,7 +171,7 @@ def test_where_every_operation_fails_at_first_all_is_done_in_the_end(
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_a_request_ends_with_is_an_error_of_the_queue(error: Exception) -> None:
+def test_any_exception_of_the_client_becomes_a_queue_error(error: Exception) -> None:
     class Client:
         def __getattr__(self, operation: str) -> Any:
             async def fail(**_: object) -> None:

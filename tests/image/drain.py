@@ -22,7 +22,7 @@ from rich.progress import Progress
 
 from tests.image.container import IMAGE, MEMORY_PEAK, SCRIPT, engine
 from tests.tools.quality import SAMPLES
-from tests.worker.running import Cloud, cloud, event, until
+from tests.worker.running import Cloud, event, moto, until
 
 PHOTOS = ("rocket.jpg", "hubble-progressive.jpg", "china.webp", "chelsea.png")
 
@@ -85,7 +85,8 @@ class Drained:
 def drain(photos: int, options: Sequence[str], kill: bool = False, told: Callable[[int], None] = print) -> Drained:
     """`kill`: SIGKILL to the container in mid-work, after which another one goes on."""
     sources = [(SAMPLES / name).read_bytes() for name in PHOTOS]
-    with cloud(visibility=20, most_receives=10) as aws:
+    with moto() as url:
+        aws = Cloud(url, visibility=20, most_receives=10)
         keys = [f"{number}.jpg" for number in range(photos)]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda key: aws.put(key, sources[int(key[:-4]) % len(sources)]), keys))

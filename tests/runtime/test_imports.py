@@ -1,4 +1,4 @@
-"""What a cold start imports, and the command that measures it. Modules are counted here, never times."""
+"""The modules that a cold start imports, and the command that measures their import time."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ NEVER = {
     *("numpy", "prometheus_client", "rich", "typer", "click", "jinja2", "moto", "werkzeug", "thumbhash", "pylibjxl"),
     *("unittest", "pydoc", "doctest", "multiprocessing", "sqlite3", "xml", "xmlrpc", "curses", "tkinter", "yaml"),
 }
-"""Packages that no event of a picture needs."""
+"""Packages that no picture needs."""
 PILLOWS_OWN = {"BmpImagePlugin", "GifImagePlugin", "JpegImagePlugin", "PngImagePlugin", "PpmImagePlugin"}
-EXIF = {"TiffImagePlugin"}  # which has the reader of EXIF, too
+EXIF = {"TiffImagePlugin"}  # it contains the EXIF reader
 LIBVIPS = {"pyvips", "_libvips", "_cffi_backend"}
 
 
 @pytest.fixture(scope="module", params=["rocket.jpg", "chelsea.png", "china.webp", "flower.avif", "retina.heic"])
 def measured(request: pytest.FixtureRequest) -> Iterator[tuple[str, Measured]]:
-    """A process that has handled one event, about this picture."""
+    """A process that has handled one event for this picture."""
     with one_picture(SAMPLES / request.param) as endpoint:
         yield request.param, measure(SAMPLES / request.param, endpoint)
 
@@ -44,7 +44,7 @@ def plugins(modules: frozenset[str]) -> set[str]:
     return {module.removeprefix("PIL.") for module in modules if module.endswith("Plugin")}
 
 
-def test_the_first_event_imports_what_its_picture_needs_and_no_more(measured: tuple[str, Measured]) -> None:
+def test_first_event_imports_only_what_its_picture_needs(measured: tuple[str, Measured]) -> None:
     name, run = measured
     loaded = packages(run.modules)
     assert not loaded & NEVER
@@ -60,7 +60,7 @@ def test_the_first_event_imports_what_its_picture_needs_and_no_more(measured: tu
     assert own <= plugins(run.modules) <= PILLOWS_OWN | EXIF | own
 
 
-def test_the_door_itself_imports_no_engine_and_no_store(measured: tuple[str, Measured]) -> None:
+def test_handler_alone_imports_no_engine_and_no_store(measured: tuple[str, Measured]) -> None:
     _, run = measured
     before, door, event = ({module.name for module in stage} for stage in run.stages)
     assert "handler.aws_lambda" in door

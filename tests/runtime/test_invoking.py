@@ -10,7 +10,7 @@ import pytest
 from bench.rig.emulator import NoEmulator, find_binary
 
 
-def test_the_answers_to_a_real_s3_and_a_real_sqs_event_are_printed() -> None:
+def test_answers_to_an_s3_and_an_sqs_event_are_printed() -> None:
     try:
         find_binary()
     except NoEmulator as error:

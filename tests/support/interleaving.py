@@ -1,8 +1,8 @@
-"""Every order in which records can run beside each other: each request to the store is a step, all orders are tried.
+"""Tries every order in which the requests of concurrent records can reach the store.
 
-What happens to the source (uploads, removals) are steps too, and each starts the record of its event. A record may be
-killed once before any of its steps; it is then delivered again, and so is one that fails. Two orders that led every
-record to the same answers and the buckets to the same content go on alike, so only one of them is followed.
+Each request is a step. Uploads and removals of the source are steps too, and each starts the record of its event. One
+record may be killed before any of its steps; killed and failed records are delivered again. Two orders that gave every
+record the same answers and the buckets the same content continue alike, so only one of them is followed.
 """
 
 from __future__ import annotations
@@ -11,42 +11,48 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
-from typing import Final
+from functools import cache, partial
+from typing import ClassVar, Final
 
-from tests.test_pipeline import INSTALLED
-from thumbnailer.engine import Engine, Rendering
+from tests.support.pipelines import INSTALLED, rendering
+from thumbnailer.engine import Rendering, load_engine
 from thumbnailer.errors import ObjectMissing, StoreDenied
-from thumbnailer.model import EngineName, EventKind, ObjectEvent, Outcome
-from thumbnailer.pipeline import Pipeline, Trace
+from thumbnailer.execution.decoder import Decoder
+from thumbnailer.model import EventKind, ObjectEvent, Outcome
+from thumbnailer.pipeline import Pipeline
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.targets import SOURCE_ETAG
 from thumbnailer.planning.tier import tier_for
+from thumbnailer.rendering import Renderer
+from thumbnailer.scratch import Scratch
 from thumbnailer.settings import Settings
-from thumbnailer.store.base import ObjectBody, ObjectVersion, PutHeaders
+from thumbnailer.store.base import ObjectBody, ObjectStore, ObjectVersion, PutHeaders
 from thumbnailer.store.memory import MemoryStore
+from thumbnailer.trace import Trace
 
 SOURCE: Final = "photos"
 DESTINATION: Final = "photos-resized"
 KEY: Final = "x"
-TURNS: Final = 15
-"""Of the loop, after which every record has come to its next request: nothing in here waits for anything else."""
+TIER: Final = tier_for(1769)
+TURNS: Final = 2
+"""Turns of the loop in which the answer to a request reaches the record."""
+MOST_TURNS: Final = 100
 
 Change = bytes | None
-"""of the source: an upload of these bytes, or its removal"""
+"""An upload of these bytes as the source, or the source's removal."""
 State = tuple[object, ...]
 
 
 @dataclass(slots=True)
 class Step:
-    """A request that waits to be let through."""
+    """A request that waits for its turn."""
 
     name: str
     go: asyncio.Future[None]
 
 
 class World:
-    """The buckets, and every record under way; `steps` are what can happen next, by name."""
+    """The buckets and every record in work; `steps` names what can happen next."""
 
     def __init__(self, make: Callable[[SteppedStore], Pipeline], changes: Sequence[Change], *, kills: int, lists: bool):
         self.store = MemoryStore(SOURCE, DESTINATION)
@@ -73,7 +79,7 @@ class World:
             await record.kill()
             self._deliver(record.event, record.name + "'")
         else:
-            self._let_go(name)
+            self._let_through(name)
         await self._until_all_wait()
 
     def state(self) -> State:
@@ -81,7 +87,7 @@ class World:
         return (len(self._changes), self._kills, records, str(self.content()))
 
     def content(self) -> tuple[str | None, dict[str, str]]:
-        """The source's ETag, and that each thumbnail was made from."""
+        """The source's ETag, and by key the source ETag of each thumbnail."""
         source = self.store._newest(SOURCE, KEY)
         made = {
             key: body.headers.metadata[SOURCE_ETAG]
@@ -104,7 +110,7 @@ class World:
         store.record = record
         record.start()
 
-    def _let_go(self, name: str) -> None:
+    def _let_through(self, name: str) -> None:
         for record in self._records:
             for step in record.waiting:
                 if step.name == name:
@@ -114,13 +120,17 @@ class World:
         raise KeyError(name)
 
     async def _until_all_wait(self) -> None:
-        for _ in range(TURNS):
+        """Runs the loop until every record has ended or waits for its next request."""
+        for turn in range(MOST_TURNS):
             await asyncio.sleep(0)
+            if turn >= TURNS and all(record.ended or record.waiting for record in self._records):
+                break
+        else:
+            raise AssertionError("a record waits for something else than its requests")
         for record in list(self._records):
-            if record.came_back():
+            if record.must_be_redelivered():
                 self._deliver(record.event, record.name + "+")
                 await self._until_all_wait()
-            assert record.ended or record.waiting
 
     async def close(self) -> None:
         for record in self._records:
@@ -129,7 +139,7 @@ class World:
 
 @dataclass(slots=True)
 class Record:
-    """One delivery of an event: its answers so far decide all it does next."""
+    """One delivery of an event: the answers in `history` decide everything it does next."""
 
     name: str
     event: ObjectEvent
@@ -137,7 +147,7 @@ class Record:
     waiting: list[Step] = field(default_factory=list)
     history: list[str] = field(default_factory=list)
     task: asyncio.Task[Outcome] | None = None
-    seen_to_end: bool = False
+    checked: bool = False
 
     def start(self) -> None:
         self.task = asyncio.create_task(self.pipeline.process(self.event))
@@ -146,27 +156,27 @@ class Record:
     def ended(self) -> bool:
         return self.task is not None and self.task.done()
 
-    def came_back(self) -> bool:
-        """True once, where it is to be delivered again."""
-        if not self.ended or self.seen_to_end:
+    def must_be_redelivered(self) -> bool:
+        """True once, if the record failed."""
+        if not self.ended or self.checked:
             return False
-        self.seen_to_end = True
+        self.checked = True
         assert self.task is not None
         outcome = self.task.result()
         self.history.append(f"{outcome.status} {outcome.reason}")
         return outcome.status.comes_back
 
     async def kill(self) -> None:
-        """As a SIGKILL leaves it: what was asked of the store before is done, the rest is not."""
+        """Like SIGKILL: requests that were let through are done, others never happen."""
         assert self.task is not None
         self.waiting.clear()
-        self.seen_to_end = True
+        self.checked = True
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
 
 
 class SteppedStore(MemoryStore):
-    """The world's buckets as one record sees them: every request waits its turn, then happens at once."""
+    """The world's buckets for one record: every request waits for its turn, then happens at once."""
 
     record: Record
 
@@ -215,20 +225,37 @@ class SteppedStore(MemoryStore):
         self.record.history.append(answer)
 
 
-class Stepped(Pipeline):
-    """A pipeline without decoders: what is rendered is of no interest here, and a thread would be a step of its own."""
+class InstantDecoder(Decoder):
+    """Decodes nothing: a thread would be a step of its own."""
 
-    async def _render(self, path: str, plan: Plan, trace: Trace) -> Rendering:
-        return Rendering(EngineName.VIPS, tuple(b"thumbnail" for _ in plan.targets), "", 0.0, 0.0)
+    async def render(self, path: str, plan: Plan, isolated: bool = False) -> Rendering:
+        return rendering(plan)
 
 
-def no_engine(_: EngineName) -> Engine:
-    raise AssertionError
+class InstantRenderer(Renderer):
+    """Plans each content once, because the explorer repeats it thousands of times."""
+
+    _plans: ClassVar[dict[tuple[str | None, Settings], Plan]] = {}
+
+    async def _fetch(
+        self, event: ObjectEvent, settings: Settings, body: ObjectBody, file: Scratch, trace: Trace
+    ) -> Plan:
+        content = (body.headers.etag, settings)
+        if content not in self._plans:
+            self._plans[content] = await super()._fetch(event, settings, body, file, trace)
+        return self._plans[content]
+
+
+def stepped_pipeline(settings: Settings, store: ObjectStore) -> Pipeline:
+    """A pipeline that waits for nothing but its requests to `store`."""
+    renderer = InstantRenderer(TIER, store, INSTALLED, load_engine)
+    renderer.decoder = InstantDecoder(TIER, renderer.memory, load_engine)
+    return Pipeline(settings, store, renderer)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`orders`: how many there are in all; `wrong`: one that ended otherwise than it must."""
+    """`orders` counts all orders; `wrong` is one with a wrong end, or empty."""
 
     orders: int
     states: int
@@ -241,20 +268,16 @@ async def explore(
     *,
     kills: int = 0,
     lists: bool = True,
-    kind: type[Pipeline] = Stepped,
 ) -> Found:
-    """Follows every order; the content at the end is wrong where thumbnails are not of the source as it is then."""
-    tier = tier_for(1769)
+    """Follows every order until one ends with thumbnails that are not those of the final source."""
 
-    def make(store: SteppedStore) -> Pipeline:
-        return kind(settings, tier, store, INSTALLED, no_engine)
-
-    after: dict[State, list[State]] = {World(make, changes, kills=kills, lists=lists).state(): []}
+    new_world = partial(World, partial(stepped_pipeline, settings), changes, kills=kills, lists=lists)
+    after: dict[State, list[State]] = {new_world().state(): []}
     wrong: tuple[str, ...] = ()
     todo: list[tuple[str, ...]] = [("change",)]
     while todo and not wrong:
         *prefix, last = todo.pop()
-        world = World(make, changes, kills=kills, lists=lists)
+        world = new_world()
         for name in prefix:
             await world.take(name)
         taken = [*prefix]
@@ -275,7 +298,7 @@ async def explore(
 
 
 def _orders(after: Mapping[State, Sequence[State]]) -> int:
-    """The ways from the first state to an end."""
+    """Paths from the first state to an end."""
 
     @cache
     def ways(state: State) -> int:
@@ -285,7 +308,6 @@ def _orders(after: Mapping[State, Sequence[State]]) -> int:
 
 
 def _right(world: World, settings: Settings) -> bool:
+    """Whether every rendition is of the source, or nothing is there without a source."""
     source, made = world.content()
-    return set(made.values()) == ({source} if source else set()) and len(made) == (
-        len(settings.renditions) if source else 0
-    )
+    return list(made.values()) == ([source] * len(settings.renditions) if source else [])

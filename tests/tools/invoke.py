@@ -14,8 +14,8 @@ from rich.table import Table
 
 from bench.rig.emulator import Answer, Emulator, Function, running
 from handler.demo.cloud import PHOTOS, REGION, Cloud, Queue, furnish, moto_cloud
-from handler.demo.mapping import sqs_event
 from handler.demo.run import SAMPLES
+from tests.support.mapping import sqs_event
 
 MOST_POLLS: Final = 50
 

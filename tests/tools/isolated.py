@@ -18,7 +18,8 @@ from tests.tools.peak import plan_for
 from tests.tools.quality import SAMPLES
 from thumbnailer.app import new_event_loop
 from thumbnailer.engine import load_engine, render_first
-from thumbnailer.execution.isolated import render_alone
+from thumbnailer.execution.attempt import Attempt
+from thumbnailer.execution.isolated import render_isolated
 from thumbnailer.model import EngineName
 from thumbnailer.planning.plan import Plan
 
@@ -58,7 +59,7 @@ def _medians(path: str, plan: Plan, rounds: int) -> tuple[float, float, float]:
             render_first(load_engine, path, plan)
 
         def child() -> None:
-            runner.run(render_alone(path, plan))
+            runner.run(render_isolated(Attempt(path, plan)))
 
         here()
         child()

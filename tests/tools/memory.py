@@ -110,7 +110,7 @@ make libvips hold it decoded. Alpha is resampled as floats.
 
 What is freed goes back to the system: one heap for all threads, no more than 2 MB kept at its end, and what lies free
 between blocks in use is given back after a picture when it is more than an eighth of the budget
-(`thumbnailer/heap.py`). Left as it is, glibc keeps tens of MB a thread.
+(`thumbnailer/execution/malloc.py`). Left as it is, glibc keeps tens of MB a thread.
 
 Thumbnails: `{rendition}`. Made by `python -m bench memory --rendition {rendition} -o FILE` with {made_with}.
 

@@ -1,4 +1,4 @@
-"""The metric lines by CloudWatch's specification, and that what breaks it is found."""
+"""Metric lines follow CloudWatch's specification, and the checker finds lines that do not."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ OUTCOMES = st.builds(
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(OUTCOMES, max_size=130), st.integers(0, 2**45))
-def test_any_outcomes_make_lines_that_cloudwatch_takes(outcomes: list[Outcome], now: int) -> None:
+def test_lines_of_any_outcomes_follow_the_specification(outcomes: list[Outcome], now: int) -> None:
     for line in emf_lines(outcomes, now, "thumbnails"):
         document = emf.check(json.dumps(line))
         assert document["_aws"]["Timestamp"] == now
 
 
-def test_no_line_is_larger_than_a_log_event_and_no_batch_has_more_metrics_than_a_line_may_declare() -> None:
+def test_a_batch_stays_within_the_limits_on_bytes_and_metrics() -> None:
     long = tuple((stage, 0.123456789012345678) for stage in STAGES)
     outcome = Outcome(ObjectEvent(EventKind.CREATED, "b", "k"), Status.STORED, bytes_in=5 * 10**12, timings=long)
     for line in emf_lines([outcome] * 10_000, 0, "thumbnails"):
@@ -69,23 +69,23 @@ DIRECTIVE = ("_aws", "CloudWatchMetrics", 0)
 WRONG = {
     "no metadata": lambda document: document.pop("_aws"),
     "a time that is text": changed("_aws", "Timestamp", to="now"),
-    "a time with a fraction": changed("_aws", "Timestamp", to=1.5),
-    "something more in the metadata": changed("_aws", "More", to=1),
+    "a fractional time": changed("_aws", "Timestamp", to=1.5),
+    "an extra member in the metadata": changed("_aws", "More", to=1),
     "no directive": changed("_aws", "CloudWatchMetrics", to=[]),
     "no namespace": changed(*DIRECTIVE, "Namespace", to=""),
-    "something more in the directive": changed(*DIRECTIVE, "More", to=1),
+    "an extra member in the directive": changed(*DIRECTIVE, "More", to=1),
     "no dimension set": changed(*DIRECTIVE, "Dimensions", to=[]),
-    "a dimension that is no member": changed(*DIRECTIVE, "Dimensions", to=[["nowhere"]]),
+    "a dimension without a value": changed(*DIRECTIVE, "Dimensions", to=[["nowhere"]]),
     "a dimension that is a number": changed("function", to=1),
     "an empty dimension": changed("function", to=""),
     "31 dimensions": changed(*DIRECTIVE, "Dimensions", to=[[f"d{number}" for number in range(31)]]),
     "101 metrics": changed(*DIRECTIVE, "Metrics", to=[{"Name": "one"}] * 101),
-    "a metric that is no member": changed(*DIRECTIVE, "Metrics", to=[{"Name": "nowhere"}]),
-    "a unit that is none": changed(*DIRECTIVE, "Metrics", to=[{"Name": "one", "Unit": "kilobytes"}]),
-    "a resolution that is none": changed(*DIRECTIVE, "Metrics", to=[{"Name": "one", "StorageResolution": 30}]),
+    "a metric without a value": changed(*DIRECTIVE, "Metrics", to=[{"Name": "nowhere"}]),
+    "an unknown unit": changed(*DIRECTIVE, "Metrics", to=[{"Name": "one", "Unit": "kilobytes"}]),
+    "an unknown resolution": changed(*DIRECTIVE, "Metrics", to=[{"Name": "one", "StorageResolution": 30}]),
     "a value that is text": changed("one", to="1"),
     "a value that is true": changed("one", to=True),
-    "a value that is no number": changed("one", to=float("nan")),
+    "a value that is NaN": changed("one", to=float("nan")),
     "no values": changed("many", to=[]),
     "101 values": changed("many", to=[1] * 101),
     "a log event too large": changed("more", to="x" * emf.MOST_BYTES),
@@ -93,7 +93,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_what_cloudwatch_would_not_take_is_found(wrong: Callable[[dict[str, Any]], object]) -> None:
+def test_the_checker_refuses_lines_against_the_specification(wrong: Callable[[dict[str, Any]], object]) -> None:
     document = valid()
     emf.check(json.dumps(document))
     wrong(document)

@@ -1,3 +1,5 @@
+"""Log lines: one ASCII line of JSON each, whatever a key holds."""
+
 from __future__ import annotations
 
 import json
@@ -50,7 +52,7 @@ def formatted(line: dict[str, Any], message: str = "record", **record: Any) -> s
 
 @pytest.fixture
 def logger() -> Iterator[logging.Logger]:
-    """Our logger, put back as it was."""
+    """The product's logger, restored afterwards."""
     before = LOGGER.handlers, LOGGER.propagate, LOGGER.level
     yield LOGGER
     LOGGER.handlers, LOGGER.propagate = before[:2]
@@ -63,7 +65,7 @@ def is_one_ascii_line(text: str) -> bool:
 
 @pytest.mark.matrix(1)
 @pytest.mark.parametrize("key", HOSTILE, ids=ascii)
-def test_a_hostile_key_stays_one_line_of_ascii_and_comes_back_as_it_was(key: str) -> None:
+def test_a_hostile_key_is_one_ascii_line_and_reads_back_unchanged(key: str) -> None:
     text = formatted(record_line(outcome(key, Status.REJECTED, "corrupt"), "r1"))
     assert is_one_ascii_line(text)
     read = json.loads(text)
@@ -73,7 +75,7 @@ def test_a_hostile_key_stays_one_line_of_ascii_and_comes_back_as_it_was(key: str
 
 @pytest.mark.matrix(1)
 @given(st.text(st.characters()))
-def test_any_key_stays_one_line_of_ascii_and_comes_back_as_it_was(key: str) -> None:
+def test_any_key_is_one_ascii_line_and_reads_back_unchanged(key: str) -> None:
     text = formatted(record_line(outcome(key), "r1"))
     assert is_one_ascii_line(text)
     assert json.loads(text)["key"] == key
@@ -81,7 +83,7 @@ def test_any_key_stays_one_line_of_ascii_and_comes_back_as_it_was(key: str) -> N
 
 @pytest.mark.matrix(1)
 @pytest.mark.parametrize("key", HOSTILE, ids=ascii)
-def test_a_message_or_traceback_with_a_hostile_key_stays_one_line(key: str) -> None:
+def test_a_message_or_traceback_with_a_hostile_key_is_one_line(key: str) -> None:
     try:
         raise ValueError(key)
     except ValueError:
@@ -91,7 +93,7 @@ def test_a_message_or_traceback_with_a_hostile_key_stays_one_line(key: str) -> N
     assert "ValueError" in json.loads(text)["traceback"]
 
 
-def test_a_record_is_logged_with_everything_an_operator_asks_for() -> None:
+def test_the_line_of_a_record_has_every_field_an_operator_needs() -> None:
     assert json.loads(formatted(record_line(outcome(), "r1"))) == {
         "level": "INFO",
         "message": "record",
@@ -113,12 +115,12 @@ def test_a_record_is_logged_with_everything_an_operator_asks_for() -> None:
     }
 
 
-def test_a_record_that_was_never_opened_can_be_logged() -> None:
+def test_a_record_that_was_never_opened_has_a_line() -> None:
     line = record_line(Outcome(outcome().event, Status.SKIPPED, "filtered"), "r1")
     assert (line["pixels"], line["format"], line["engine"], line["ms"]) == (None, None, None, {})
 
 
-def test_a_batch_is_logged_with_how_its_records_ended() -> None:
+def test_the_line_of_a_batch_counts_its_outcomes() -> None:
     outcomes = [outcome(), outcome(), outcome(status=Status.FAILED)]
     assert batch_line(outcomes, 0.5, "r1") == {"records": 3, "stored": 2, "failed": 1, "ms": 500.0, "request_id": "r1"}
 
@@ -134,7 +136,7 @@ def test_a_batch_is_logged_with_how_its_records_ended() -> None:
         (Status.DEFERRED, "WARNING"),
     ],
 )
-def test_one_line_a_record_goes_to_standard_output(
+def test_a_record_is_one_line_on_standard_output(
     status: Status, level: str, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_logging("INFO")
@@ -143,7 +145,7 @@ def test_one_line_a_record_goes_to_standard_output(
     assert [(json.loads(line)["level"], json.loads(line)["outcome"]) for line in lines] == [(level, status)]
 
 
-def test_starting_twice_logs_once(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_starting_twice_prints_each_line_once(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     start_logging("INFO")
     start_logging("INFO")
     log_batch([outcome()], 0.5, "r1")
@@ -157,9 +159,7 @@ def test_lines_below_the_level_are_not_logged(logger: logging.Logger, capsys: py
     assert capsys.readouterr().out == ""
 
 
-def test_our_lines_are_not_printed_a_second_time_by_the_root_logger(
-    logger: logging.Logger, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_root_logger_does_not_repeat_our_lines(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     root = logging.StreamHandler(sys.stdout)
     logging.getLogger().addHandler(root)
     try:

@@ -1,3 +1,5 @@
+"""Notes about rejected objects: their keys and their content."""
+
 from __future__ import annotations
 
 import json
@@ -28,14 +30,14 @@ def outcome(key: str = "a.jpg", etag: str | None = "e1") -> Outcome:
     return Outcome(event, Status.REJECTED, "corrupt", "ends in the middle")
 
 
-def test_a_note_lies_under_the_prefix_and_the_key() -> None:
+def test_the_key_of_a_note_is_prefix_and_key() -> None:
     assert note_key("_failed/", "a//b/../c.jpg") == "_failed/a//b/../c.jpg.json"
 
 
 @pytest.mark.matrix(1)
 @pytest.mark.parametrize("key", ["k" * 1024, "я" * 512, "🌺" * 256, "a" + "🌺" * 255, "ab" + "🌺" * 255])
 @pytest.mark.parametrize("prefix", ["_failed/", "p" * 256])
-def test_the_note_of_the_longest_key_fits_into_a_key(prefix: str, key: str) -> None:
+def test_the_note_of_the_longest_key_has_a_valid_key(prefix: str, key: str) -> None:
     note = note_key(prefix, key)
     assert len(note.encode()) <= MAX_KEY_BYTES
     assert note.startswith(prefix + key[:100])
@@ -50,20 +52,20 @@ def test_notes_fit_and_distinct_keys_have_distinct_notes(prefix: str, first: str
     assert (notes[0] == notes[1]) == (first == second)
 
 
-def test_keys_that_differ_only_behind_the_cut_have_distinct_notes() -> None:
+def test_keys_that_differ_behind_the_cut_have_distinct_notes() -> None:
     assert note_key("_failed/", "k" * 1023 + "1") != note_key("_failed/", "k" * 1023 + "2")
 
 
 @pytest.mark.parametrize("long_key", ["k" * 1024, "я" * 512, "a" + "🌺" * 255])
-def test_no_key_can_be_chosen_so_that_its_note_overwrites_that_of_a_long_one(long_key: str) -> None:
-    """A stranger may upload under the very text that the cut note has between prefix and suffix."""
+def test_no_upload_can_overwrite_the_note_of_a_long_key(long_key: str) -> None:
+    """A stranger may choose as key the text between the prefix and the suffix of a cut note."""
     taken = note_key("_failed/", long_key)
     chosen = taken.removeprefix("_failed/").removesuffix(".json")
     assert chosen != long_key
     assert note_key("_failed/", chosen) != taken
 
 
-def test_a_note_says_which_object_was_refused_and_why() -> None:
+def test_a_note_names_the_object_and_the_reason() -> None:
     assert json.loads(note_body(outcome("ü\n\u2028.jpg"))) == {
         "bucket": "photos",
         "key": "ü\n\u2028.jpg",
@@ -80,7 +82,7 @@ def test_the_same_outcome_gives_the_same_note() -> None:
 
 
 @pytest.mark.parametrize(("etag", "expected"), [("e1", "e1"), (None, "")])
-def test_a_note_is_marked_as_our_own_output(etag: str | None, expected: str) -> None:
+def test_a_note_is_marked_as_own_output(etag: str | None, expected: str) -> None:
     headers = note_headers(outcome(etag=etag))
     assert headers.content_type == "application/json"
     assert headers.metadata == {SOURCE_ETAG: expected}

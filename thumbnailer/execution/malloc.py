@@ -1,6 +1,6 @@
-"""How the C library keeps what decoders free, tens of MB at a time. glibc only; elsewhere nothing is done.
+"""Makes the C library return freed memory to the kernel: decoders free tens of MB at a time.
 
-What was measured is in docs/memory.md.
+Works with glibc and does nothing elsewhere. docs/memory.md has the measurements.
 """
 
 from __future__ import annotations
@@ -10,22 +10,17 @@ from typing import Any, Final
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # malloc.h
 MOST_KEPT: Final = 2 * 1024 * 1024
+"""Bytes: freed blocks of this size and more return to the kernel at once."""
 
 
 class _Mallinfo(ctypes.Structure):
-    """struct mallinfo2 of malloc.h."""
+    """struct mallinfo2 of malloc.h: ten numbers, of which only the ninth is used."""
 
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in (
-            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
-            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
-        )
-    ]
+    _fields_ = [("others", ctypes.c_size_t * 8), ("fordblks", ctypes.c_size_t), ("keepcost", ctypes.c_size_t)]
 
 
 def _c_function(name: str) -> Any:
-    """None where the C library has no such function."""
+    """None if the C library has no such function."""
     return getattr(ctypes.CDLL(None), name, None)
 
 
@@ -35,10 +30,9 @@ if _mallinfo is not None:
 
 
 def tame_heap() -> None:
-    """One heap for all threads; blocks of 2 MB and more are given back when freed, no more than that is kept free.
+    """Gives all threads one heap that keeps at most 2 MB free at its end. Call it before any thread starts.
 
-    Left alone, each thread has a heap, of whose free memory no other makes use, and each comes to keep up to 64 MB of
-    it. To be called before threads are started.
+    By default each thread has its own heap, keeps up to 64 MB of it free, and no other thread can use that memory.
     """
     if _mallopt is not None:
         _mallopt(M_ARENA_MAX, 1)
@@ -47,10 +41,10 @@ def tame_heap() -> None:
 
 
 def trim_heap(most_free: int) -> None:
-    """Gives back what is free between blocks in use, where that is more than `most_free` bytes.
+    """Returns free memory between used blocks to the kernel if it exceeds `most_free` bytes.
 
-    The heap shrinks only from its end, and libvips' lines, each below 2 MB, lie all over it. To look costs some 50
-    microseconds, to trim up to 3 ms.
+    The heap itself shrinks from its end only, and libvips' lines, each below 2 MB, lie all over it. A look costs about
+    50 microseconds, a trim up to 3 ms.
     """
     if _malloc_trim is not None and (_mallinfo is None or _mallinfo().fordblks > most_free):
         _malloc_trim(0)

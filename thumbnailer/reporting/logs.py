@@ -1,4 +1,4 @@
-"""One JSON line a record and one a batch. ASCII only, so that no key, whatever it holds, can forge or break a line."""
+"""One JSON line per record and one per batch. ASCII only, so that no key can forge or break a line."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any, Final
 
-from thumbnailer.model import Outcome
+from thumbnailer.model import Outcome, Status
 
 LOGGER: Final = logging.getLogger("thumbnailer")
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
-"""of the invocation that is being worked on: a line that was not given one carries this"""
+"""The current invocation's; added to every line that has none."""
 
 
 class JsonLines(logging.Formatter):
-    """What a record was given as `extra={"line": {...}}`, with level and message; a traceback becomes one field."""
+    """Level, message and the fields of `extra={"line": {...}}`; a traceback becomes one field."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {"level": record.levelname, "message": record.getMessage()}
@@ -31,7 +31,7 @@ class JsonLines(logging.Formatter):
 
 
 def start_logging(level: str) -> None:
-    """Our lines to standard output, ours alone: Lambda's own root handler would print them a second time."""
+    """Logs to standard output without the root logger: Lambda's handler would print each line a second time."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
     LOGGER.handlers = [handler]
@@ -40,7 +40,7 @@ def start_logging(level: str) -> None:
 
 
 def record_line(outcome: Outcome, request_id: str) -> dict[str, Any]:
-    """What is logged of one record. Times are milliseconds."""
+    """The fields of a record's line. Times are milliseconds."""
     event, info = outcome.event, outcome.info
     return {
         "bucket": event.bucket,
@@ -62,13 +62,13 @@ def record_line(outcome: Outcome, request_id: str) -> dict[str, Any]:
 
 
 def batch_line(outcomes: Sequence[Outcome], seconds: float, request_id: str) -> dict[str, Any]:
-    """What is logged of a batch."""
+    """The fields of a batch's line."""
     counts = Counter(str(outcome.status) for outcome in outcomes)
     return {"records": len(outcomes), **counts, "ms": round(seconds * 1000, 2), "request_id": request_id}
 
 
 def log_record(outcome: Outcome, request_id: str) -> None:
-    level = logging.WARNING if outcome.status.comes_back or outcome.status == "rejected" else logging.INFO
+    level = logging.WARNING if outcome.status.comes_back or outcome.status is Status.REJECTED else logging.INFO
     LOGGER.log(level, "record", extra={"line": record_line(outcome, request_id), "outcome": outcome})
 
 

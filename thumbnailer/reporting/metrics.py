@@ -1,12 +1,12 @@
-"""Metrics, described once in `METRICS`: Prometheus for the worker, CloudWatch EMF lines for Lambda, the same names.
+"""Metrics, described once in `METRICS`: Prometheus for the worker, CloudWatch EMF lines for Lambda, same names.
 
-No label ever holds a key or a bucket: labels come from the enums of model.py and errors.py alone. In CloudWatch the one
-dimension is the function's name, as in Lambda's own metrics: two stacks of one account do not mix.
+No label holds a key or a bucket: labels come from the enums of model.py and errors.py. CloudWatch's only dimension is
+the function's name, as in Lambda's own metrics, so that two stacks of one account do not mix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from thumbnailer.model import Outcome, Status
@@ -21,7 +21,7 @@ DIMENSION: Final = "FunctionName"
 
 
 class Metric(NamedTuple):
-    """One metric. `unit` is CloudWatch's word."""
+    """`unit` is a CloudWatch unit."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -34,9 +34,9 @@ _TIME_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 _BYTE_BUCKETS: Final = tuple(float(4**power) for power in range(5, 15))
 METRICS: Final = (
     *(Metric(f"thumbnailer_records_{status}", "counter", "Count", f"records that ended {status}") for status in Status),
-    Metric("thumbnailer_profiles_ignored", "counter", "Count", "pictures with a colour profile that cannot be used"),
-    Metric("thumbnailer_bytes_in", "histogram", "Bytes", "size of a source that was read", _BYTE_BUCKETS),
-    Metric("thumbnailer_bytes_out", "histogram", "Bytes", "thumbnails stored for one record", _BYTE_BUCKETS),
+    Metric("thumbnailer_profiles_ignored", "counter", "Count", "pictures with an unusable colour profile"),
+    Metric("thumbnailer_bytes_in", "histogram", "Bytes", "bytes read of one source", _BYTE_BUCKETS),
+    Metric("thumbnailer_bytes_out", "histogram", "Bytes", "bytes of thumbnails stored for one record", _BYTE_BUCKETS),
     *(
         Metric(f"thumbnailer_{s}_seconds", "histogram", "Seconds", f"stage {s} of a record", _TIME_BUCKETS)
         for s in STAGES
@@ -45,21 +45,26 @@ METRICS: Final = (
 _AGE_BUCKETS: Final = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400)
 WORKER_METRICS: Final = (
     Metric("thumbnailer_in_flight", "gauge", "Count", "messages held by this worker"),
-    Metric("thumbnailer_memory_reserved_bytes", "gauge", "Bytes", "what the plans of the pictures in work reckon with"),
-    Metric("thumbnailer_queue_visible", "gauge", "Count", "messages that wait in the queue, approximately"),
-    Metric("thumbnailer_queue_invisible", "gauge", "Count", "messages that consumers of the queue hold, approximately"),
-    Metric("thumbnailer_queue_lag_seconds", "histogram", "Seconds", "age of a message as it is received", _AGE_BUCKETS),
+    Metric(
+        "thumbnailer_memory_reserved_bytes",
+        "gauge",
+        "Bytes",
+        "memory reserved for the pictures in work",
+    ),
+    Metric("thumbnailer_queue_visible", "gauge", "Count", "messages that wait in the queue (approximate)"),
+    Metric("thumbnailer_queue_invisible", "gauge", "Count", "messages held by consumers of the queue (approximate)"),
+    Metric("thumbnailer_queue_lag_seconds", "histogram", "Seconds", "age of a message at its receipt", _AGE_BUCKETS),
     Metric("thumbnailer_receive_count", "histogram", "Count", "how often a message was received", (1, 2, 3, 5, 10)),
     Metric("thumbnailer_messages_received", "counter", "Count", "messages taken from the queue"),
-    Metric("thumbnailer_messages_deleted", "counter", "Count", "messages that are done"),
-    Metric("thumbnailer_messages_returned", "counter", "Count", "messages given back to be tried again"),
-    Metric("thumbnailer_queue_errors", "counter", "Count", "requests to the queue that failed, entries of a batch too"),
+    Metric("thumbnailer_messages_deleted", "counter", "Count", "messages deleted because they are done"),
+    Metric("thumbnailer_messages_returned", "counter", "Count", "messages returned to the queue for a retry"),
+    Metric("thumbnailer_queue_errors", "counter", "Count", "failed requests to the queue, entries of a batch included"),
 )
-"""What the worker knows beside its records."""
+"""Of the worker itself, not of its records."""
 
 
 def observations(outcome: Outcome) -> Iterator[tuple[str, float]]:
-    """(metric, value) pairs of one record."""
+    """Metric names and values of one record."""
     yield f"thumbnailer_records_{outcome.status}", 1
     if outcome.profile_ignored:
         yield "thumbnailer_profiles_ignored", 1
@@ -72,7 +77,7 @@ def observations(outcome: Outcome) -> Iterator[tuple[str, float]]:
 
 
 def emf_lines(outcomes: Sequence[Outcome], timestamp_ms: int, function: str) -> Iterator[dict[str, Any]]:
-    """CloudWatch embedded-metric-format objects, one for each EMF_MOST_VALUES records."""
+    """CloudWatch embedded-metric-format objects, one per EMF_MOST_VALUES records."""
     for start in range(0, len(outcomes), EMF_MOST_VALUES):
         yield _emf(outcomes[start : start + EMF_MOST_VALUES], timestamp_ms, function)
 
@@ -82,44 +87,40 @@ def _emf(outcomes: Sequence[Outcome], timestamp_ms: int, function: str) -> dict[
     for outcome in outcomes:
         for name, value in observations(outcome):
             values.setdefault(name, []).append(value)
+    metrics = [metric for metric in METRICS if metric.name in values]
     directive = {
         "Namespace": NAMESPACE,
-        "Dimensions": [[DIMENSION]],  # one set: each further one would be billed as metrics of its own
-        "Metrics": [{"Name": metric.name, "Unit": metric.unit} for metric in METRICS if metric.name in values],
+        "Dimensions": [[DIMENSION]],  # CloudWatch bills each further set as metrics of its own
+        "Metrics": [{"Name": metric.name, "Unit": metric.unit} for metric in metrics],
     }
+    sums = {metric.name: sum(values[metric.name]) for metric in metrics if metric.kind == "counter"}
     head = {"Timestamp": timestamp_ms, "CloudWatchMetrics": [directive]}
-    return {"_aws": head, DIMENSION: function, **_summed(values)}
-
-
-def _summed(values: Mapping[str, list[float]]) -> dict[str, float | list[float]]:
-    """Counters as their sum, the others as their values."""
-    counters = {metric.name for metric in METRICS if metric.kind == "counter"}
-    return {name: sum(given) if name in counters else given for name, given in values.items()}
+    return {"_aws": head, DIMENSION: function, **values, **sums}
 
 
 class Prometheus:
-    """The same metrics, and the worker's own, for a process that is scraped. Lambda never pays the import."""
+    """The same metrics and the worker's own, for a process that is scraped. Lambda never imports the client."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         from prometheus_client import Counter, Gauge, Histogram
 
-        self._records = {
-            m.name: Counter(m.name, m.help, ["reason"], registry=registry) for m in METRICS if m.kind == "counter"
-        }
-        self._counters = {
-            m.name: Counter(m.name, m.help, registry=registry) for m in WORKER_METRICS if m.kind == "counter"
-        }
-        self._gauges = {m.name: Gauge(m.name, m.help, registry=registry) for m in WORKER_METRICS if m.kind == "gauge"}
-        self._histograms = {
-            m.name: Histogram(m.name, m.help, buckets=m.buckets, registry=registry)
-            for m in METRICS + WORKER_METRICS
-            if m.kind == "histogram"
-        }
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+        self._histograms: dict[str, Histogram] = {}
+        for metric in METRICS + WORKER_METRICS:
+            name, text = metric.name, metric.help
+            if metric.kind == "histogram":
+                self._histograms[name] = Histogram(name, text, buckets=metric.buckets, registry=registry)
+            elif metric.kind == "gauge":
+                self._gauges[name] = Gauge(name, text, registry=registry)
+            else:
+                labels = () if metric in WORKER_METRICS else ("reason",)
+                self._counters[name] = Counter(name, text, labels, registry=registry)
 
     def observe(self, outcome: Outcome) -> None:
         for name, value in observations(outcome):
-            if name in self._records:
-                self._records[name].labels(reason=outcome.reason or "").inc(value)
+            if name in self._counters:
+                self._counters[name].labels(reason=outcome.reason or "").inc(value)
             else:
                 self._histograms[name].observe(value)
 
@@ -127,12 +128,12 @@ class Prometheus:
         self._counters[name].inc(amount)
 
     def measure(self, name: str, value: float) -> None:
-        """One value of a histogram."""
+        """Adds one value to a histogram."""
         self._histograms[name].observe(value)
 
     def set(self, name: str, value: float) -> None:
         self._gauges[name].set(value)
 
     def watch(self, name: str, value: Callable[[], float]) -> None:
-        """A gauge that asks when it is scraped."""
+        """Calls `value` at every scrape of the gauge."""
         self._gauges[name].set_function(value)

@@ -1,4 +1,4 @@
-"""The small JSON note the destination gets for each object refused for good, so that an operator can find it."""
+"""The JSON note in the destination bucket for each rejected object, so that an operator can find it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from thumbnailer.renditions import MAX_KEY_BYTES
 from thumbnailer.store.base import PutHeaders
 
 _SUFFIX: Final = ".json"
-_MOST_LOST_TO_A_CUT: Final = 3  # bytes of a UTF-8 character that does not fit whole
+_MOST_LOST_TO_A_CUT: Final = 3  # bytes of a UTF-8 character cut in the middle
 
 
 def note_key(prefix: str, key: str) -> str:
-    """`{prefix}{key}.json`; a key too long for that is cut and told apart by its hash.
+    """`{prefix}{key}.json`, or a cut key and its hash if that is too long.
 
-    Cut notes have 1,021 to 1,024 bytes, whole ones less: so no key can be chosen to overwrite another's note.
+    Cut keys have 1,021 to 1,024 bytes and whole ones fewer: no upload can overwrite another object's note.
     """
     whole = f"{prefix}{key}{_SUFFIX}"
     if len(whole.encode()) < MAX_KEY_BYTES - _MOST_LOST_TO_A_CUT:
@@ -29,7 +29,7 @@ def note_key(prefix: str, key: str) -> str:
 
 
 def note_body(outcome: Outcome) -> bytes:
-    """The same bytes each time for the same outcome."""
+    """The same outcome always gives the same bytes."""
     event = outcome.event
     note = {
         "bucket": event.bucket,

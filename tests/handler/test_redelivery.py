@@ -1,4 +1,4 @@
-"""Messages of a queue that come again, through the Lambda door: each of their pictures is worked in a child process."""
+"""Redelivered messages in the Lambda handler: each of their pictures is rendered in a child process."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from handler import aws_lambda
 from tests.conftest import Context
 from tests.crashing import PYTHONPATH, children
 from tests.support.cloud import DESTINATION, Cloud, s3_event, sqs_event
-from thumbnailer.execution import isolated as alone
+from thumbnailer.execution import isolated
 from thumbnailer.model import EventKind, Message, ObjectEvent
 
 
 @pytest.fixture(autouse=True)
 def acting(monkeypatch: pytest.MonkeyPatch, aws: Cloud) -> None:
-    """In children the engines do what the key says; in this process they are the real ones."""
+    """Engines in child processes do what the key says. Engines in this process are real."""
     monkeypatch.setenv("PYTHONPATH", PYTHONPATH)
-    monkeypatch.setattr(alone, "cpu_seconds", lambda plan: 2)
+    monkeypatch.setattr(isolated, "cpu_seconds", lambda plan: 2)
 
 
 def delivered(event: dict[str, Any], *counts: int) -> dict[str, Any]:
@@ -35,10 +35,10 @@ def ends(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
 
 
 @pytest.mark.matrix(21)
-def test_of_a_batch_that_comes_again_the_deadly_are_rejected_and_the_good_are_stored(
+def test_redelivered_batch_rejects_crashing_pictures_and_stores_good_ones(
     aws: Cloud, samples: dict[str, bytes], context: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A message that comes for the first time among them is worked in this process, where nothing crashes."""
+    """A message of the batch that was not received before is rendered in this process, where nothing crashes."""
     keys = ["crash.jpg", "good-1.jpg", "loop.jpg", "good-2.jpg", "crash-first.jpg"]
     records = [aws.put(key, samples["rocket.jpg"]) for key in keys]
     event = delivered(sqs_event(*(s3_event(record) for record in records)), 2, 2, 5, 2, 1)
@@ -59,7 +59,7 @@ def test_of_a_batch_that_comes_again_the_deadly_are_rejected_and_the_good_are_st
 
 
 @pytest.mark.matrix(47)
-def test_a_picture_that_hangs_when_it_comes_again_is_given_back_at_the_time_limit_and_the_good_are_stored(
+def test_redelivered_picture_that_hangs_is_given_back_at_the_time_limit(
     aws: Cloud, samples: dict[str, bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = ["wait.jpg", "good.jpg"]
@@ -69,7 +69,7 @@ def test_a_picture_that_hangs_when_it_comes_again_is_given_back_at_the_time_limi
     assert children() == set()
 
 
-def test_each_event_of_a_message_that_comes_again_is_worked_alone_and_no_other() -> None:
+def test_only_events_of_redelivered_messages_are_isolated() -> None:
     event = ObjectEvent(EventKind.CREATED, "photos", "x")
     messages = (
         Message("a", (event, event), 1),
@@ -80,8 +80,6 @@ def test_each_event_of_a_message_that_comes_again_is_worked_alone_and_no_other()
     assert aws_lambda.delivered_before(messages) == {2, 3, 4}
 
 
-def test_an_event_without_a_queue_has_no_count_and_is_never_worked_alone(
-    aws: Cloud, samples: dict[str, bytes], context: Any
-) -> None:
+def test_direct_event_is_never_isolated(aws: Cloud, samples: dict[str, bytes], context: Any) -> None:
     answer = aws_lambda.handler(s3_event(aws.put("crash.jpg", samples["rocket.jpg"])), context)
     assert answer == {"records": 1, "outcomes": {"stored": 1}}

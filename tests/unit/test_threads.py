@@ -1,4 +1,4 @@
-"""Threads that can be given up: who takes their place, and how many."""
+"""Decoder threads that can be given up: how many replace them, and when they end."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from concurrent.futures import Future
 
 import pytest
 
-from thumbnailer.execution import threads as decoders
-from thumbnailer.execution.threads import Decoders
+from thumbnailer.execution import threads
+from thumbnailer.execution.threads import DecoderThreads
 
 
 class Hang:
-    """Work that goes on until it is let go."""
+    """Work that runs until it is let go."""
 
     def __init__(self) -> None:
         self.begun, self.let_go = threading.Event(), threading.Event()
@@ -30,8 +30,8 @@ class Hang:
 
 
 @pytest.fixture
-def one() -> Iterator[Decoders[str]]:
-    pool: Decoders[str] = Decoders(1)
+def one() -> Iterator[DecoderThreads[str]]:
+    pool: DecoderThreads[str] = DecoderThreads(1)
     yield pool
     pool.close()
 
@@ -45,28 +45,28 @@ def every_thread_ends() -> Iterator[None]:
             assert not thread.is_alive()
 
 
-def hanging(pool: Decoders[str]) -> tuple[Hang, Future[str]]:
-    """One that a thread is at."""
+def hanging(pool: DecoderThreads[str]) -> tuple[Hang, Future[str]]:
+    """Work that has begun."""
     hang = Hang()
     future = pool.submit(hang)
     assert hang.begun.wait(20)
     return hang, future
 
 
-def test_work_is_done_in_order_by_as_many_threads_as_were_asked_for() -> None:
-    pool: Decoders[int] = Decoders(3)
+def test_work_runs_in_order_on_the_given_number_of_threads() -> None:
+    pool: DecoderThreads[int] = DecoderThreads(3)
     barrier = threading.Barrier(3)
     assert {future.result(20) for future in [pool.submit(lambda: barrier.wait(20)) for _ in range(3)]} == {0, 1, 2}
-    seen: list[int] = []
-    alone: Decoders[None] = Decoders(1)
-    for future in [alone.submit(lambda n=n: seen.append(n)) for n in range(50)]:  # type: ignore[misc]
+    order: list[int] = []
+    single: DecoderThreads[None] = DecoderThreads(1)
+    for future in [single.submit(lambda n=n: order.append(n)) for n in range(50)]:  # type: ignore[misc]
         future.result(20)
-    assert seen == list(range(50))
+    assert order == list(range(50))
     pool.close()
-    alone.close()
+    single.close()
 
 
-def test_an_error_is_the_futures_and_the_thread_goes_on(one: Decoders[str]) -> None:
+def test_an_error_goes_to_the_future_and_the_thread_continues(one: DecoderThreads[str]) -> None:
     def fail() -> str:
         raise KeyError("x")
 
@@ -75,8 +75,8 @@ def test_an_error_is_the_futures_and_the_thread_goes_on(one: Decoders[str]) -> N
     assert one.submit(lambda: "next").result(20) == "next"
 
 
-def test_nothing_of_what_failed_is_kept(one: Decoders[str]) -> None:
-    """It may have decoded a large picture; nothing waits for the collector."""
+def test_failed_work_is_freed_at_once(one: DecoderThreads[str]) -> None:
+    """It may hold a large picture, which must not wait for the garbage collector."""
 
     class Large: ...
 
@@ -98,7 +98,7 @@ def test_nothing_of_what_failed_is_kept(one: Decoders[str]) -> None:
         gc.enable()
 
 
-def test_another_thread_takes_the_place_of_one_that_is_given_up(one: Decoders[str]) -> None:
+def test_another_thread_replaces_one_that_is_given_up(one: DecoderThreads[str]) -> None:
     hang, future = hanging(one)
     waiting = one.submit(lambda: "next")
     one.give_up(future)
@@ -108,7 +108,7 @@ def test_another_thread_takes_the_place_of_one_that_is_given_up(one: Decoders[st
     assert future.result(20) == "late"
 
 
-def test_as_many_are_replaced_as_there_were_and_no_more(one: Decoders[str]) -> None:
+def test_at_most_size_threads_are_replaced(one: DecoderThreads[str]) -> None:
     first, second = hanging(one), None
     one.give_up(first[1])
     second = hanging(one)
@@ -121,7 +121,7 @@ def test_as_many_are_replaced_as_there_were_and_no_more(one: Decoders[str]) -> N
     second[0].let_go.set()
 
 
-def test_when_one_that_was_given_up_ends_there_is_no_thread_too_many(one: Decoders[str]) -> None:
+def test_the_replacement_ends_when_the_given_up_work_ends(one: DecoderThreads[str]) -> None:
     hang, future = hanging(one)
     one.give_up(future)
     one.submit(lambda: "next").result(20)
@@ -135,7 +135,7 @@ def test_when_one_that_was_given_up_ends_there_is_no_thread_too_many(one: Decode
     assert (busy.result(20), waiting.result(20)) == ("late", "next")
 
 
-def test_what_is_given_up_before_it_began_is_never_done(one: Decoders[str]) -> None:
+def test_queued_work_that_is_given_up_never_runs(one: DecoderThreads[str]) -> None:
     hang, future = hanging(one)
     done: list[str] = []
     waiting = one.submit(lambda: done.append("it") or "it")  # type: ignore[func-returns-value]
@@ -146,12 +146,14 @@ def test_what_is_given_up_before_it_began_is_never_done(one: Decoders[str]) -> N
     assert future.result(20) == "late"
 
 
-def test_stuck_is_what_runs_on_long_after_it_was_given_up(one: Decoders[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stuck_counts_work_still_running_after_giving_up(
+    one: DecoderThreads[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     hang, future = hanging(one)
     assert one.stuck == 0
     one.give_up(future)
     assert one.stuck == 0
-    monkeypatch.setattr(decoders, "STUCK_SECONDS", 0)
+    monkeypatch.setattr(threads, "STUCK_SECONDS", 0)
     time.sleep(0.001)
     assert one.stuck == 1
     hang.let_go.set()
@@ -163,7 +165,7 @@ def test_stuck_is_what_runs_on_long_after_it_was_given_up(one: Decoders[str], mo
     assert one.stuck == 0
 
 
-def test_giving_up_what_is_done_changes_nothing(one: Decoders[str]) -> None:
+def test_giving_up_finished_work_changes_nothing(one: DecoderThreads[str]) -> None:
     future = one.submit(lambda: "done")
     future.result(20)
     one.give_up(future)
@@ -171,11 +173,11 @@ def test_giving_up_what_is_done_changes_nothing(one: Decoders[str]) -> None:
     assert one.stuck == 0
 
 
-def test_a_process_ends_though_a_thread_does_not() -> None:
+def test_a_process_exits_while_a_thread_still_runs() -> None:
     script = """
 import threading
-from thumbnailer.execution.threads import Decoders
-begun, pool = threading.Event(), Decoders(1)
+from thumbnailer.execution.threads import DecoderThreads
+begun, pool = threading.Event(), DecoderThreads(1)
 pool.submit(lambda: (begun.set(), threading.Event().wait()))
 begun.wait()
 pool.close()

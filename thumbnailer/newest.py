@@ -1,0 +1,70 @@
+"""Newest wins: whatever the order of events and requests, the thumbnails end as those of the newest source.
+
+Events arrive late, twice and in any order, and records of one key run at the same time in many processes. So a record
+works in rounds. Each round fetches the source, writes its thumbnails or deletes them, and then looks at the source
+again. If the source has changed, another round follows.
+
+Proof: take the last write to a thumbnail. Its record looked at the source after that write and found the version it
+had fetched; otherwise it would have written again. If the source changed after the look, that change has an event, and
+the event's record fetches later and writes later: so the write was not the last one. S3 is strongly consistent, so a
+look finds every earlier change of the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from thumbnailer.errors import AccessDenied, Gone, Rejected, SourceUnavailable
+from thumbnailer.model import Status
+from thumbnailer.rendering import Refused, Rendered
+
+MOST_ROUNDS: Final = 5
+"""A source that changes in every round fails its record, which is delivered again."""
+
+
+@dataclass(slots=True)
+class Rounds:
+    """The rounds of one record and the decisions between them."""
+
+    removed: bool
+    """the event is the removal of the source"""
+    deletes: bool
+    """THUMBNAILER_ON_DELETE=delete"""
+    _wrote: bool = False
+    _uploaded: bool = False
+
+    def __iter__(self) -> Iterator[int]:
+        """Raises SourceUnavailable after the last round."""
+        for number in range(MOST_ROUNDS):
+            self._wrote = self.removed or number > 0
+            yield number
+        raise SourceUnavailable(f"the source changed {MOST_ROUNDS} times while its thumbnails were made")
+
+    def check(self, result: Rendered | Refused) -> None:
+        """Raises the refusal if the record ends here: no thumbnail needs to be uploaded or deleted."""
+        if isinstance(result, Rendered):
+            self._uploaded = True
+        elif not self._withdraws(result):
+            raise result.error
+
+    def _withdraws(self, refused: Refused) -> bool:
+        """Whether thumbnails of the key's former content must be deleted.
+
+        Yes if nothing is there: an earlier try of this record may have died between its write and its look. Yes if the
+        content can have no thumbnail: an older version's thumbnail must not stand for it.
+        """
+        rejected = refused.version is not None and isinstance(refused.error, Rejected)
+        return self.deletes and (self._wrote or rejected or isinstance(refused.error, Gone))
+
+    def status(self, result: Rendered | Refused) -> Status:
+        """How the record ends once a look has confirmed `result`. Raises the RecordError that ends it otherwise."""
+        if isinstance(result, Rendered):
+            return Status.STORED
+        missing = isinstance(result.error, Gone | AccessDenied)  # without s3:ListBucket a missing key is a 403
+        if self.removed and missing and not self._uploaded:
+            return Status.DELETED
+        if self._uploaded and isinstance(result.error, AccessDenied):
+            raise SourceUnavailable(f"the source became unreadable: {result.error}") from result.error
+        raise result.error

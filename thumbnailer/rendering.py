@@ -1,0 +1,155 @@
+"""From a source to encoded pictures: fetch, plan, render. Sends one GET and writes nothing to any bucket."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import Final
+
+from thumbnailer.engine import Load, Rendering
+from thumbnailer.error_mapping import OF_SOURCE, store_errors
+from thumbnailer.errors import Corrupt, NeedMoreBytes, Rejected, Skipped
+from thumbnailer.execution.budget import MemoryBudget
+from thumbnailer.execution.decoder import Decoder
+from thumbnailer.formats import ending_defect, probe
+from thumbnailer.model import Format, ImageInfo, ObjectEvent
+from thumbnailer.planning.capabilities import Capabilities
+from thumbnailer.planning.plan import Plan, make_plan, refuse_headers
+from thumbnailer.planning.tier import Tier
+from thumbnailer.scratch import Scratch
+from thumbnailer.settings import Settings
+from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectStore, ObjectVersion
+from thumbnailer.trace import Trace
+
+MOST_HEADER_BYTES: Final = 8 * 1024 * 1024
+HEADER_AT_THE_END: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF: its directory may follow the pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One encoded picture per target of the plan."""
+
+    headers: ObjectHeaders
+    """of the source"""
+    plan: Plan
+    rendering: Rendering
+
+    @property
+    def version(self) -> ObjectVersion:
+        return self.headers.version
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """There is no source, or it can have no thumbnail."""
+
+    version: ObjectVersion | None
+    """None: nothing was found"""
+    error: Skipped | Rejected
+
+
+class Renderer:
+    """Renders sources of `store` within the memory and the decoders of `tier`. Make it inside the loop that runs it.
+
+    `tmp` is the folder for sources in work; None: the system's.
+    """
+
+    def __init__(
+        self, tier: Tier, store: ObjectStore, installed: Capabilities, load_engine: Load, tmp: str | None = None
+    ) -> None:
+        self.tier = tier
+        self._store = store
+        self._installed = installed
+        self._tmp = tmp
+        self.memory = MemoryBudget(tier.memory_budget)
+        self.decoder = Decoder(tier, self.memory, load_engine)
+
+    async def render(
+        self, event: ObjectEvent, settings: Settings, trace: Trace, isolated: bool = False
+    ) -> Rendered | Refused:
+        """Renders the source's current content, in the renditions of `settings`.
+
+        `isolated` decodes in a child process. `trace` receives timings and findings. Raises Failed and Deferred; the
+        caller limits the time with `asyncio.timeout_at`.
+        """
+        version: ObjectVersion | None = None
+        try:
+            with closing(Scratch(self._tmp, self.memory)) as file:
+                async with self._opened(event, trace) as body:
+                    version = body.headers.version
+                    refuse_headers(event, body.headers, self.tier)  # before any byte of the body
+                    file.expect(body.headers.size)
+                    with trace.stage("fetch"):
+                        plan = await self._fetch(event, settings, body, file, trace)
+                started = perf_counter()
+                rendering = await self.decoder.render(file.path, plan, isolated)
+                trace.add_rendering(rendering, perf_counter() - started)
+        except (Skipped, Rejected) as error:
+            return Refused(version, error)
+        return Rendered(body.headers, plan, rendering)
+
+    @asynccontextmanager
+    async def _opened(self, event: ObjectEvent, trace: Trace) -> AsyncIterator[ObjectBody]:
+        with store_errors(OF_SOURCE):
+            async with AsyncExitStack() as stack:
+                with trace.stage("open"):
+                    body = await stack.enter_async_context(self._store.open(event.bucket, event.key))
+                yield body
+
+    async def _fetch(
+        self, event: ObjectEvent, settings: Settings, body: ObjectBody, file: Scratch, trace: Trace
+    ) -> Plan:
+        """Writes the body to `file`. Plans once the header is complete: a refusal saves the rest of the download."""
+        plan_now = partial(self._plan, event, settings, body.headers, file, trace)
+        plan: Plan | None = None
+        probe_at = 1
+        async for chunk in body.chunks():
+            file.write(chunk)
+            trace.bytes_in += len(chunk)
+            if plan is None and trace.bytes_in >= probe_at:
+                plan = plan_now()
+                probe_at = _next_probe(trace.bytes_in)
+        if plan is None or not plan.info.complete:  # data behind the pixels may change the plan
+            plan = plan_now()
+        if plan is None:
+            raise Corrupt("the file ends within its header")
+        trace.add_defects(_ending_defect(file, plan.info.format), plan.info.defect)
+        return plan
+
+    def _plan(
+        self, event: ObjectEvent, settings: Settings, headers: ObjectHeaders, file: Scratch, trace: Trace
+    ) -> Plan | None:
+        """None while the header is incomplete."""
+        info = _probe(file, trace.bytes_in, headers.size)
+        if info is None:
+            return None
+        trace.info = info
+        plan = make_plan(event, info, headers, settings, self.tier, self._installed)
+        trace.engine = plan.engine
+        return plan
+
+
+def _probe(file: Scratch, fetched: int, total: int) -> ImageInfo | None:
+    """None while the header is incomplete. Raises Corrupt if it never ends."""
+    try:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return probe(data, total)
+    except NeedMoreBytes as error:
+        if fetched > MOST_HEADER_BYTES and os.pread(file.fileno(), 4, 0) not in HEADER_AT_THE_END:
+            raise Corrupt(f"no picture within the first {MOST_HEADER_BYTES >> 20} MB: {error}") from error
+        return None
+
+
+def _next_probe(fetched: int) -> int:
+    """Twice the bytes, so that all probes together cost no more than the last; and once at the header's limit."""
+    return 2 * fetched if fetched > MOST_HEADER_BYTES else min(2 * fetched, MOST_HEADER_BYTES + 1)
+
+
+def _ending_defect(file: Scratch, format_: Format) -> str:
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return ending_defect(data, format_)

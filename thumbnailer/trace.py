@@ -1,0 +1,95 @@
+"""Timings and findings of one record, and how it ended: for its log line and metrics, never for a decision."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from time import perf_counter
+
+from thumbnailer.engine import Rendering
+from thumbnailer.error_mapping import internal_error
+from thumbnailer.errors import OutOfTime, RecordError
+from thumbnailer.model import EngineName, ImageInfo, ObjectEvent, Outcome, Output, Status
+from thumbnailer.reporting.logs import LOGGER
+
+
+class Trace:
+    """Attributes describe the current round; timings add up over all rounds."""
+
+    bytes_in: int
+    info: ImageInfo | None
+    engine: EngineName | None
+    profile_ignored: bool
+    defects: tuple[str, ...]
+    """what is wrong with a picture that is stored all the same"""
+    outcome: Outcome
+
+    def __init__(self, event: ObjectEvent) -> None:
+        self._event = event
+        self._started = perf_counter()
+        self._timings: dict[str, float] = {}
+        self.begin_round()
+
+    def begin_round(self) -> None:
+        """Forgets the source's previous content."""
+        self.bytes_in, self.info, self.engine, self.profile_ignored, self.defects = 0, None, None, False, ()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self._add(name, perf_counter() - started)
+
+    def add_defects(self, *defects: str) -> None:
+        """An empty text is no defect."""
+        self.defects += tuple(filter(None, defects))
+
+    def add_rendering(self, rendering: Rendering, seconds: float) -> None:
+        """`seconds` includes the wait for memory and for a decoder."""
+        self._add("wait", seconds - rendering.decode_seconds - rendering.encode_seconds)
+        self._add("decode", rendering.decode_seconds)
+        self._add("encode", rendering.encode_seconds)
+        self.engine, self.profile_ignored = rendering.engine, rendering.profile_ignored
+        self.add_defects(rendering.defect)
+
+    @asynccontextmanager
+    async def ending(self, deadline: float | None) -> AsyncIterator[None]:
+        """Ends the record with an error of the block, or at `deadline`. Raises nothing but CancelledError."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                yield
+        except TimeoutError:
+            self._fail(OutOfTime("the time ran out before the record was finished"))
+        except RecordError as error:
+            self._fail(error)
+        except Exception as error:
+            line = {"bucket": self._event.bucket, "key": self._event.key}
+            LOGGER.exception("internal-error", extra={"line": line})
+            self._fail(internal_error(error))
+
+    def end(self, status: Status, outputs: Sequence[Output]) -> None:
+        self._end(status, outputs, None, "; ".join(self.defects) or None)
+
+    def _fail(self, error: RecordError) -> None:
+        self._end(error.status, (), error.reason, str(error))
+
+    def _end(self, status: Status, outputs: Sequence[Output], reason: str | None, detail: str | None) -> None:
+        self.outcome = Outcome(
+            event=self._event,
+            status=status,
+            reason=reason,
+            detail=detail,
+            outputs=tuple(outputs),
+            bytes_in=self.bytes_in,
+            info=self.info,
+            engine=self.engine,
+            damaged=status is Status.STORED and bool(self.defects),
+            profile_ignored=self.profile_ignored,
+            timings=(*self._timings.items(), ("total", perf_counter() - self._started)),
+        )
+
+    def _add(self, stage: str, seconds: float) -> None:
+        self._timings[stage] = self._timings.get(stage, 0.0) + seconds
