@@ -19,6 +19,7 @@ from handler.envelope import Delivery, open_envelope
 from handler.partial import answer
 from thumbnailer import settings as settings_
 from thumbnailer.app import App, build, new_event_loop
+from thumbnailer.machine import machine
 from thumbnailer.model import Message, Outcome
 from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, log_batch, log_record, start_logging
 from thumbnailer.reporting.metrics import emf_lines
@@ -45,7 +46,7 @@ def _app() -> App:
     """Raises SettingsError. Must be called inside the runner's loop."""
     settings = settings_.load()
     start_logging(settings.log_level)
-    return build(settings, settings_.machine(), settings_.environment())
+    return build(settings, machine(), settings_.environment())
 
 
 def handler(event: object, context: Context) -> dict[str, Any]:

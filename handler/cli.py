@@ -23,6 +23,7 @@ from handler.tables import outcome_table
 from thumbnailer import settings as settings_
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.errors import EventError, SettingsError
+from thumbnailer.machine import machine
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Output, Status
 from thumbnailer.renditions import EXTENSIONS
 from thumbnailer.settings import Settings
@@ -71,7 +72,7 @@ async def _resize(files: Sequence[Path], out: Path, settings: Settings) -> list[
     store = MemoryStore(LOCAL, settings.destination_bucket(LOCAL))
     for key, file in keys.items():
         await store.put(LOCAL, key, file.read_bytes(), PutHeaders(content_type="application/octet-stream"))
-    pipeline = build(settings, settings_.machine(), {}, store).pipeline
+    pipeline = build(settings, machine(), {}, store).pipeline
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("resizing", total=len(files))
         events = [ObjectEvent(EventKind.CREATED, LOCAL, key) for key in keys]
@@ -133,7 +134,7 @@ def event(
 
 
 async def _events(events: Sequence[ObjectEvent], settings: Settings) -> list[Outcome]:
-    pipeline = build(settings, settings_.machine(), settings_.environment()).pipeline
+    pipeline = build(settings, machine(), settings_.environment()).pipeline
     try:
         return await pipeline.process_all(events)
     finally:
@@ -159,7 +160,7 @@ def doctor(
 
 @app.command(name="settings")
 def settings_table() -> None:
-    """Prints the table of settings in Markdown."""
+    """Prints the table of settings."""
     print(settings_.markdown_table())
 
 

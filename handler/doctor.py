@@ -13,6 +13,7 @@ from thumbnailer import settings as settings_
 from thumbnailer.app import check_extras, sized_tier
 from thumbnailer.engine import installed_engines, load_engine, versions
 from thumbnailer.errors import SettingsError
+from thumbnailer.machine import machine
 from thumbnailer.model import EngineName
 from thumbnailer.renditions import can_collide
 from thumbnailer.settings import Settings
@@ -113,14 +114,14 @@ def _list(formats: frozenset[object]) -> str:
 
 
 def _settings(source: str | None) -> Iterator[Finding]:
-    machine, env = settings_.machine(), settings_.environment()
+    size, env = machine(), settings_.environment()
     try:
         settings = settings_.load()
         check_extras(settings)
     except SettingsError as error:
         yield Finding(False, "settings", str(error))
         return
-    tier = sized_tier(settings, machine)
+    tier = sized_tier(settings, size)
     yield Finding(
         True,
         "tier",

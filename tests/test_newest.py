@@ -19,12 +19,13 @@ from tests.support.interleaving import Change, Found, explore
 from tests.support.pipelines import HangingEngine, created, pipeline, run, settings
 from thumbnailer.app import build, sized_tier
 from thumbnailer.errors import ObjectMissing, StoreDenied
+from thumbnailer.machine import Machine
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Status
 from thumbnailer.newest import MOST_ROUNDS, Rounds
 from thumbnailer.pipeline import Pipeline
 from thumbnailer.planning.targets import SOURCE_ETAG
 from thumbnailer.rendering import Refused
-from thumbnailer.settings import Machine, Settings
+from thumbnailer.settings import Settings
 from thumbnailer.store.base import ObjectVersion, PutHeaders
 from thumbnailer.store.memory import MemoryStore
 

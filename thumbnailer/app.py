@@ -13,10 +13,11 @@ import uvloop
 from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import SettingsError
 from thumbnailer.execution.malloc import tame_heap
+from thumbnailer.machine import Machine
 from thumbnailer.pipeline import Pipeline
 from thumbnailer.planning.tier import Tier, tier_for
 from thumbnailer.rendering import Renderer
-from thumbnailer.settings import Machine, Settings
+from thumbnailer.settings import Settings
 from thumbnailer.store.auto import open_store
 from thumbnailer.store.base import ObjectStore, StoreConfig
 

@@ -1,21 +1,21 @@
-"""Every error this project raises on purpose, with its policy from birth.
+"""Every error that this project raises on purpose. Its class carries its policy.
 
     ThumbnailerError
-    ├── SettingsError               the environment makes no sense; ends the process with 2
-    ├── EventError                  the payload is no event we know; the message goes back to its queue
-    ├── NeedMoreBytes               the header is longer than what was probed; the caller reads on
-    ├── StoreError                  an object store said no; `again` on the class: is another try at once worth it
-    │   ├── ObjectMissing, BucketMissing, StoreDenied, ObjectArchived   final
-    │   └── StoreThrottled, StoreUnavailable                            passing
-    │       └── StoreRefused        passing, but not by asking again at once: credentials, clock, region
+    ├── SettingsError               the settings are invalid; the process exits with 2
+    ├── EventError                  the payload is not an event; the message goes back to its queue
+    ├── NeedMoreBytes               the header is longer than the probed bytes; the caller reads on
+    ├── StoreError                  an object store failed; `again`: whether to retry at once
+    │   ├── ObjectMissing, BucketMissing, StoreDenied, ObjectArchived   permanent
+    │   └── StoreThrottled, StoreUnavailable                            temporary
+    │       └── StoreRefused        temporary, but a retry at once cannot help: credentials, clock, region
     └── RecordError                 ends one record; `status` and `reason` are on the class
         ├── Skipped                 OwnOutput, Filtered, FolderMarker, Gone
-        ├── Rejected                NotAnImage, UnsupportedFormat, Corrupt, TooManyPixels, TooManyBytes,
-        │                           TooManyFrames, Archived, AccessDenied, KeyTooLong, BucketNotAllowed
+        ├── Rejected                NotAnImage, UnsupportedFormat, Corrupt (CutShort), TooManyPixels, TooManyBytes,
+        │                           TooManyFrames, Archived, AccessDenied, KeyTooLong, BucketNotAllowed, CrashesEngine
         ├── Failed                  SourceUnavailable, DestinationUnavailable, DestinationDenied, Throttled, EngineCrash
         └── Deferred                OutOfTime, NoSpace
 
-Foreign errors are mapped to these once, in the adapter that sees them; nobody above matches on message text.
+The adapter of a library maps its errors to these, once; no other code matches on message text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from thumbnailer.model import Status
 
 
 class Reason(StrEnum):
-    """Why a record did not end as stored or deleted. The codes are a contract: logs, metrics and notes carry them."""
+    """Why a record is not stored or deleted. The codes in logs, metrics and notes do not change."""
 
     OWN_OUTPUT = "own-output"
     FILTERED = "filtered"
@@ -57,25 +57,25 @@ class ThumbnailerError(Exception):
 
 
 class SettingsError(ThumbnailerError):
-    """One or more settings make no sense; the message names each variable and what it accepts."""
+    """Invalid settings; the message names each variable and what it accepts."""
 
 
 class EventError(ThumbnailerError):
-    """The payload is no event we know; the message says what was expected."""
+    """The payload is not an event; the message says what was expected."""
 
 
 class NeedMoreBytes(ThumbnailerError):
-    """The header goes on beyond the bytes at hand; read on and probe again."""
+    """The header is longer than the given bytes; read on and probe again."""
 
 
 class StoreError(ThumbnailerError):
-    """What an object store answered, or failed to; the pipeline knows whether it was GET or PUT, and maps it."""
+    """An object store failed. The pipeline knows whether it was a GET or a PUT, and maps it to a RecordError."""
 
     again: ClassVar[bool] = False
 
 
 class ObjectMissing(StoreError):
-    """No such key, or no such version of it."""
+    """No such key, or no such version."""
 
 
 class BucketMissing(StoreError):
@@ -83,33 +83,33 @@ class BucketMissing(StoreError):
 
 
 class StoreDenied(StoreError):
-    """A policy says no (AccessDenied). Credentials that do not work are StoreRefused: those may yet."""
+    """A policy denies the request (AccessDenied). Invalid credentials are StoreRefused: they can be replaced."""
 
 
 class ObjectArchived(StoreError):
-    """The object lies in an archive (InvalidObjectState) and would have to be restored first."""
+    """The object is in an archive (InvalidObjectState) and must be restored first."""
 
 
 class StoreThrottled(StoreError):
-    """Too many requests, of us or of everybody; every try we had was spent."""
+    """Too many requests; all tries are used up."""
 
     again = True
 
 
 class StoreUnavailable(StoreError):
-    """5xx, reset, timeout, or a body that did not come whole; every try we had was spent."""
+    """5xx, reset, timeout or an incomplete body; all tries are used up."""
 
     again = True
 
 
 class StoreRefused(StoreUnavailable):
-    """A request that S3 will take later, or never, but not when repeated at once; the message says what to look at."""
+    """S3 refuses the request, and would if it were repeated at once; the message says what to check."""
 
     again = False
 
 
 class RecordError(ThumbnailerError):
-    """Ends one record. The message is for people; `status` and `reason` are what code goes by."""
+    """Ends one record. The message is for people; code uses `status` and `reason`."""
 
     status: ClassVar[Status]
     reason: ClassVar[Reason]
@@ -152,7 +152,7 @@ class Corrupt(Rejected):
 
 
 class CutShort(Corrupt):
-    """Data is certainly missing: no other decoder can show more of the picture."""
+    """Data is missing: no other decoder can show more of the picture."""
 
 
 class DamagedPixels(Corrupt):
@@ -186,13 +186,13 @@ class KeyTooLong(Rejected):
 
 
 class BucketNotAllowed(Rejected):
-    """An event of a bucket that is none of THUMBNAILER_SOURCES. No note: it would go where a forged name says."""
+    """The event's bucket is not in THUMBNAILER_SOURCES. No note is written: a forged event would choose its place."""
 
     reason = Reason.BUCKET_NOT_ALLOWED
 
 
 class CrashesEngine(Rejected):
-    """It was alone in its process, and ended it: it would do so again. EngineCrash is what may have been another's."""
+    """The only picture in a process ended it, so it would again. With EngineCrash, another picture may be the cause."""
 
     reason = Reason.ENGINE_CRASH
 

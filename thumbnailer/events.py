@@ -1,7 +1,7 @@
-"""What AWS sends -> tuple[ObjectEvent, ...]: S3 notifications, S3 inside SNS, EventBridge, the test event.
+"""Parses AWS's events into ObjectEvents: S3 notifications, also in SNS envelopes, EventBridge events, S3's test event.
 
-Shapes: S3 "notification content structure" (2.1 to 2.6), EventBridge "Amazon S3 events", SNS HTTP/SQS envelope.
-The rule for versions is AWS's own: major equal to 2, ignore fields you do not know.
+Sources: S3 "notification content structure" (2.1 to 2.6), EventBridge "Amazon S3 events", SNS HTTP/SQS envelope. As AWS
+asks, every version 2.x is accepted and unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ EXPECTED: Final = (
     "expected an S3 notification ({'Records': [{'eventSource': 'aws:s3', ...}]}), the same in an SNS or SQS envelope, "
     "an EventBridge event ({'source': 'aws.s3', 'detail': ...}), or s3:TestEvent"
 )
-_MOST_ENVELOPES: Final = 4  # S3 in SNS is one; more than a few is nobody's configuration
+_MOST_ENVELOPES: Final = 4  # S3 in SNS has one; no configuration has more than a few
 _S3_KINDS: Final = {
     "ObjectCreated": EventKind.CREATED,
     "ObjectRemoved": EventKind.REMOVED,
@@ -32,14 +32,14 @@ _EVENTBRIDGE_KINDS: Final = {
 
 
 def parse_text(text: object) -> tuple[ObjectEvent, ...]:
-    """Reads an event from JSON text. Raises EventError on anything that is no event."""
+    """Parses an event from JSON text. Raises EventError if it is not an event."""
     return parse_event(_json(text))
 
 
 def parse_event(payload: object, envelopes: int = 0) -> tuple[ObjectEvent, ...]:
-    """Reads an event, unwrapping SNS. A test event or an empty Records list gives (). Raises EventError."""
+    """Parses an event, unwrapping SNS. A test event or an empty Records list gives (). Raises EventError."""
     if envelopes > _MOST_ENVELOPES:
-        raise EventError(f"more than {_MOST_ENVELOPES} envelopes inside each other; {EXPECTED}")
+        raise EventError(f"more than {_MOST_ENVELOPES} nested envelopes; {EXPECTED}")
     if not isinstance(payload, Mapping):
         raise EventError(f"got {type(payload).__name__}; {EXPECTED}")
     if payload.get("Event") == "s3:TestEvent":
@@ -65,13 +65,11 @@ def _record(record: object, envelopes: int) -> tuple[ObjectEvent, ...]:
 def _s3(record: Mapping[str, Any]) -> ObjectEvent:
     version = str(record.get("eventVersion", "2.0"))
     if version.partition(".")[0] != "2":
-        raise EventError(f"eventVersion {version!r} is not known here; expected 2.x")
-    name = _text(record, "eventName").removeprefix("s3:")
-    entity = _object(record, "s3")
-    item = _object(entity, "object")
+        raise EventError(f"eventVersion {version!r} is not supported; expected 2.x")
+    item = _object(_object(record, "s3"), "object")
     return ObjectEvent(
-        kind=_s3_kind(name),
-        bucket=_text(_object(entity, "bucket"), "name"),
+        kind=_s3_kind(_text(record, "eventName").removeprefix("s3:")),
+        bucket=_text(_object(_object(record, "s3"), "bucket"), "name"),
         key=_form_decoded(_text(item, "key")),
         version_id=_optional_text(item, "versionId"),
         etag=_optional_text(item, "eTag"),
@@ -110,7 +108,7 @@ def _form_decoded(key: str) -> str:
 
 
 def _utf8(key: str) -> str:
-    """The key, if it can be one: JSON can hold half of a surrogate pair, no object's key can."""
+    """The key. Raises EventError if it is not UTF-8: JSON can contain half of a surrogate pair, a key cannot."""
     try:
         key.encode()
     except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""What is compared: a file of results, a folder with a checkout of this project, or a git revision of it."""
+"""The sides of a comparison: a file of results, a folder with a checkout of this project, or a git revision of it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from thumbnailer.errors import ThumbnailerError
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGE: Final = Path("thumbnailer", "__init__.py")
-"""What every checkout has."""
+"""A file of every checkout."""
 
 
 class TreeError(ThumbnailerError):
-    """The argument names nothing that can be compared, or its revision cannot be checked out."""
+    """The argument is not comparable, or its revision cannot be checked out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,6 @@ class Checkout:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """`name` as it was given."""
-
     name: str
     commit: str
 
@@ -53,7 +51,7 @@ Tree = Checkout | Revision
 
 
 def tree_of(argument: str, repository: Path = ROOT) -> ResultFile | Tree:
-    """A file before a folder, a checkout before a revision of the same name. Raises TreeError."""
+    """Return the file, else the checkout, else the revision of that name. Raises TreeError."""
     path = Path(argument)
     if path.is_file():
         return ResultFile(path)
@@ -63,16 +61,16 @@ def tree_of(argument: str, repository: Path = ROOT) -> ResultFile | Tree:
     if found.returncode == 0:
         return Revision(argument, found.stdout.strip())
     if path.is_dir():
-        raise TreeError(f"{argument}: is a folder, and no checkout of this project: it has no {PACKAGE}")
+        raise TreeError(f"{argument}: this folder is not a checkout of this project: it has no {PACKAGE}")
     raise TreeError(
-        f"{argument}: is no file of results, no folder and no revision of the repository {repository}; "
-        "`git log --oneline` shows its revisions, and `git fetch` brings those of others"
+        f"{argument}: not a file of results, a folder or a revision of the repository {repository}; "
+        "`git log --oneline` lists its revisions, and `git fetch` gets those of others"
     )
 
 
 @contextmanager
 def checked_out(tree: Tree, repository: Path = ROOT) -> Iterator[Path]:
-    """The folder of a checkout; that of a revision is made for it, and is gone afterwards. Raises TreeError."""
+    """Yields the folder of a checkout; a revision gets a temporary worktree. Raises TreeError."""
     if isinstance(tree, Checkout):
         yield tree.folder
         return
@@ -84,12 +82,11 @@ def checked_out(tree: Tree, repository: Path = ROOT) -> Iterator[Path]:
                 raise TreeError(f"{tree}: cannot be checked out: {made.stderr.strip()}")
             yield folder
         finally:
-            # --force, because measuring leaves bytecode there.
-            _git(repository, "worktree", "remove", "--force", str(folder))
+            _git(repository, "worktree", "remove", "--force", str(folder))  # measuring leaves bytecode there
 
 
 def _git(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Without hooks, which would see a checkout that nobody asked for, and without a caller's GIT_DIR."""
+    """Runs git without hooks and without a caller's GIT_DIR."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     command = ["git", "-C", str(repository), "-c", f"core.hooksPath={os.devnull}", *arguments]
     try:

@@ -1,7 +1,7 @@
-"""The Lambda door as AWS runs it: the runtime client under the runtime interface emulator, in processes of its own.
+"""A Lambda function as AWS runs it: the runtime client under AWS's runtime interface emulator.
 
-The emulator is the binary that AWS ships inside the aws-sam-cli wheel; `make .venv/bin/aws-lambda-rie` takes it from
-there. What it does not do: it sets no memory or CPU limit, and its own REPORT lines are no meter.
+The emulator is a binary inside the aws-sam-cli wheel; `make .venv/bin/aws-lambda-rie` extracts it. It sets no limit of
+memory or CPU, and its own REPORT lines measure nothing.
 """
 
 from __future__ import annotations
@@ -22,24 +22,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.rig.processes import free_port
+from bench.rig.processes import ROOT, free_port
 from thumbnailer.errors import ThumbnailerError
 
 HANDLER: Final = "handler.aws_lambda.handler"
-ROOT: Final = Path(__file__).parents[2]
 INVOCATIONS: Final = "/2015-03-31/functions/function/invocations"
 STARTED: Final = re.compile(rb"INIT START")
 START_SECONDS: Final = 10.0
-"""Within this the emulator listens; it starts the runtime with the first invocation."""
+"""until the emulator listens; it starts the runtime with the first invocation"""
 
 
 class NoEmulator(ThumbnailerError):
-    """The emulator is not installed, or does not start."""
+    """The emulator is not installed or does not start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """How a Lambda function is configured: MB, seconds, and its environment variables."""
+    """The configuration of a Lambda function: MB, seconds, environment variables, command and folder."""
 
     memory_mb: int = 512
     timeout: int = 30
@@ -48,7 +47,7 @@ class Function:
     root: Path = ROOT
 
     def environment(self) -> dict[str, str]:
-        """What Lambda sets (developer guide, "defined runtime environment variables"), and the function's own."""
+        """The variables of Lambda (developer guide, "defined runtime environment variables") and the function's own."""
         region = self.env.get("AWS_REGION", "us-east-1")
         return {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -73,21 +72,21 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an invocation answered, and how long that took, in seconds."""
+    """The answer of an invocation, and its duration in seconds."""
 
     value: Any
     seconds: float
 
     @property
     def error(self) -> str | None:
-        """The type of error that the function, or Lambda in its place, answered with."""
+        """The error type in the answer of the function, or of Lambda in its place."""
         if isinstance(self.value, Mapping) and "errorType" in self.value:
             return str(self.value["errorType"])
         return "Timeout" if isinstance(self.value, str) and self.value.startswith("Task timed out") else None
 
 
 class Emulator:
-    """A running function. One invocation at a time, as in a Lambda environment."""
+    """A running function. It takes one invocation at a time, as a Lambda environment does."""
 
     def __init__(self, function: Function, binary: str, log: Path) -> None:
         self._log = log
@@ -105,13 +104,13 @@ class Emulator:
             )
         try:
             self._wait_until_it_listens()
-        except BaseException:  # Ctrl-C too: it is of a session of its own, and hears none
+        except BaseException:  # Ctrl-C too: the emulator has a session of its own and gets no signal
             self._process.kill()
             self._process.wait()
             raise
 
     def invoke(self, event: object, wait: float = 120.0) -> Answer:
-        """One event. Raises urllib.error.URLError where nothing answers within `wait` seconds."""
+        """Sends one event. Raises urllib.error.URLError without an answer within `wait` seconds."""
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}{INVOCATIONS}", json.dumps(event).encode())
         started = time.perf_counter()
         with urllib.request.urlopen(request, timeout=wait) as response:  # noqa: S310
@@ -120,18 +119,18 @@ class Emulator:
 
     @property
     def log(self) -> str:
-        """Everything that emulator and function have written."""
+        """The output of emulator and function."""
         return self._log.read_text(errors="replace")
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """The function's own lines: all that are JSON objects."""
+        """The function's own lines: JSON objects."""
         for line in self.log.splitlines():
             if line.startswith("{"):
                 yield json.loads(line)
 
     @property
     def starts(self) -> int:
-        """How often a runtime was started: more than once where one was killed."""
+        """Number of runtime starts: more than one if a runtime was killed."""
         return len(STARTED.findall(self._log.read_bytes()))
 
     def runtime_pids(self) -> list[int]:
@@ -141,7 +140,7 @@ class Emulator:
         return [int(pid) for path in ({children} | set(tasks)) for pid in path.read_text().split()]
 
     def freeze(self) -> None:
-        """What Lambda does to an environment between invocations."""
+        """Stops the function, as Lambda does between invocations."""
         for pid in self.runtime_pids():
             os.kill(pid, signal.SIGSTOP)
 
@@ -169,7 +168,7 @@ class Emulator:
 
 @contextmanager
 def running(function: Function, log: Path) -> Iterator[Emulator]:
-    """A function that answers until the block ends. Raises NoEmulator."""
+    """A running function. Raises NoEmulator."""
     emulator = Emulator(function, find_binary(), log)
     try:
         yield emulator
@@ -178,7 +177,7 @@ def running(function: Function, log: Path) -> Iterator[Emulator]:
 
 
 def find_binary() -> str:
-    """Where the emulator lies. Raises NoEmulator that says how to get it."""
+    """The path of the emulator. Raises NoEmulator that says how to install it."""
     found = shutil.which("aws-lambda-rie", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if found is None:
         raise NoEmulator("aws-lambda-rie is not installed; `make .venv/bin/aws-lambda-rie` takes it from aws-sam-cli")

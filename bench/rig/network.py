@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from bench.rig.processes import beside
+from bench.rig.processes import background
 
 P99: Final = 2.3263478740408408
 """Standard deviations between the median and the 99th percentile of a normal distribution."""
@@ -108,6 +108,6 @@ def latency_proxy(target: str, distance: Distance, seed: int = 0, core: int | No
     """A proxy in a process of its own, so that its CPU is not the cell's; on `core` if given. Raises NotStarted."""
     model = json.dumps(asdict(distance))
     command = [sys.executable, "-m", "bench.rig.proxy", "--target", target, "--model", model, "--seed", str(seed)]
-    with beside("the latency proxy", command, core) as program:
-        program.wait_until(lambda: program.said().startswith('{"url"') and "\n" in program.said())
-        yield Running(json.loads(program.said().splitlines()[0])["url"])
+    with background("the latency proxy", command, core) as program:
+        program.wait_until(lambda: program.output().startswith('{"url"') and "\n" in program.output())
+        yield Running(json.loads(program.output().splitlines()[0])["url"])

@@ -1,4 +1,4 @@
-"""Programs that run beside a measurement: on a core of their own where that can be had, and never longer than it."""
+"""Background programs of a measurement: each on its own core if possible, none outlives the measurement."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from thumbnailer.errors import ThumbnailerError
 ROOT: Final = Path(__file__).parents[2]
 START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 5.0
-# Linux ends it with the thread that started it, even if that is killed (prctl, PR_SET_PDEATHSIG, SIGKILL).
-BECOME: Final = """
+# Linux kills the program with the thread that started it, even if that thread is killed (PR_SET_PDEATHSIG, SIGKILL).
+LAUNCHER: Final = """
 import ctypes, os, sys
 core, *command = sys.argv[1:]
 if sys.platform == "linux":
@@ -31,11 +31,11 @@ os.execv(command[0], command)
 
 
 class NotStarted(ThumbnailerError):
-    """A program that is needed beside the measurement is not there, or does not start."""
+    """A background program is not installed or does not start."""
 
 
 class Program:
-    """A running program; all that it writes goes to a file, so that it never waits for a reader."""
+    """A running program. Its output goes to a file, so it never waits for a reader."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
         self._name = name
@@ -46,19 +46,19 @@ class Program:
     def pid(self) -> int:
         return self._process.pid
 
-    def said(self) -> str:
+    def output(self) -> str:
         size = os.fstat(self._log.fileno()).st_size
-        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")  # it writes where the file's position is
+        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")  # keeps the program's file position
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Raises NotStarted, with what it said, if it ends or takes too long."""
-        end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end and self._process.poll() is None:
+        """Raises NotStarted, with the program's output, if the program ends or takes too long."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
             if ready() and self._process.poll() is None:
                 return
             time.sleep(0.01)
         self.stop()
-        raise NotStarted(f"{self._name} does not start: {self.said().strip()[-500:] or 'it says nothing'}")
+        raise NotStarted(f"{self._name} does not start: {self.output().strip()[-500:] or 'it has no output'}")
 
     def stop(self) -> None:
         self._process.terminate()
@@ -70,18 +70,15 @@ class Program:
 
 
 @contextmanager
-def beside(
+def background(
     name: str, command: Sequence[str], core: int | None, env: Mapping[str, str] | None = None
 ) -> Iterator[Program]:
-    """A running program. Raises NotStarted for a core that this process may not use.
-
-    It ends with the thread that started it, so that nothing is left of a measurement that was killed.
-    """
+    """A running program that ends with the calling thread. Raises NotStarted for a core this process may not use."""
     if core is not None and hasattr(os, "sched_getaffinity") and core not in os.sched_getaffinity(0):
         raise NotStarted(f"core {core} cannot be used; there are {sorted(os.sched_getaffinity(0))}")
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-c", BECOME, "" if core is None else str(core), *command],
+            [sys.executable, "-c", LAUNCHER, "" if core is None else str(core), *command],
             cwd=ROOT,
             env=dict(os.environ if env is None else env),
             stdin=subprocess.DEVNULL,
@@ -96,7 +93,12 @@ def beside(
 
 
 def free_port() -> int:
-    """Of this machine's loopback; another process may be faster to take it."""
+    """A port of loopback that was free a moment ago."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
+
+
+def cache() -> Path:
+    """The folder for pictures and packages: in XDG_CACHE_HOME, or in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thumbnailer-bench"

@@ -24,7 +24,7 @@ from typing import Any, Final
 import uvloop
 from aiohttp import web
 
-from bench.rig.processes import beside
+from bench.rig.processes import background
 from handler.worker.sqs import BATCH, QueueState, Received
 
 PATH: Final = "/000000000000/bench"
@@ -264,9 +264,9 @@ class SqsServer:
 def sqs_server(visibility: float = 60, core: int | None = None) -> Iterator[SqsServer]:
     """In a process of its own, on a core of its own if one is named. Raises NotStarted."""
     command = [sys.executable, "-m", "bench.rig.sqs", "--visibility", str(visibility)]
-    with beside("the queue", command, core) as program:
-        program.wait_until(lambda: "\n" in program.said())
-        yield SqsServer(json.loads(program.said().splitlines()[0])["url"])
+    with background("the queue", command, core) as program:
+        program.wait_until(lambda: "\n" in program.output())
+        yield SqsServer(json.loads(program.output().splitlines()[0])["url"])
 
 
 def main() -> None:

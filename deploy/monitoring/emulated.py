@@ -1,6 +1,6 @@
-"""Makes two buckets, a queue and its dead-letter queue in the emulator of deploy/compose.yaml, as template.yaml in AWS.
+"""Makes buckets, queue and dead-letter queue in the emulator of deploy/compose.yaml, as template.yaml does in AWS.
 
-It runs in the emulator's own image, which has boto3, and may run again. AWS_ENDPOINT_URL says where the emulator is.
+It runs in the emulator's image, which has boto3, and may run again. AWS_ENDPOINT_URL is the emulator's address.
 """
 
 import json
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def _queue(sqs: Any, name: str, attributes: dict[str, str]) -> str:
-    """Makes a queue and says its ARN."""
+    """Makes a queue and returns its ARN."""
     url = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
     arn: str = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     return arn

@@ -1,4 +1,4 @@
-"""Zips whose bytes follow from the files alone, and what Lambda takes of them."""
+"""Reproducible zips, and Lambda's limits on their size."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Final
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from deploy.packing.errors import TooLarge
+from deploy.packing import PackingError
 
 UNZIPPED_LIMIT: Final = 250 * 1024 * 1024
 """Function and layers together (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html): 262,144,000 bytes."""
 DIRECT_LIMIT: Final = 50 * 1024 * 1024
-"""What can be uploaded to Lambda itself; a larger zip goes through S3. Same source."""
+"""The largest zip that Lambda takes directly; a larger one goes through S3. Same source."""
 LAYERS: Final = 5
-UNIX: Final = 3
-LEVEL: Final = 6
 
 Files = Mapping[str, Path]
 """The files of an archive by their names in it."""
@@ -27,19 +25,17 @@ def files_below(folder: Path, prefix: str = "") -> dict[str, Path]:
 
 
 def write_zip(out: Path, files: Files) -> int:
-    """Sorted, readable by all (Lambda's user is not the owner), without times or owners; its size in bytes."""
-    with ZipFile(out, "w", ZIP_DEFLATED, compresslevel=LEVEL) as archive:
+    """Writes a sorted zip without times and owners, readable by all (Lambda's user is no owner); returns its bytes."""
+    with ZipFile(out, "w") as archive:
         for name in sorted(files):
             info = ZipInfo(name)
-            info.create_system = UNIX
             info.external_attr = (stat.S_IFREG | 0o644) << 16
-            info.compress_type = ZIP_DEFLATED
-            archive.writestr(info, files[name].read_bytes(), compresslevel=LEVEL)
+            archive.writestr(info, files[name].read_bytes(), ZIP_DEFLATED)
     return out.stat().st_size
 
 
 def by_package(files: Files) -> dict[str, int]:
-    """Bytes of each top-level name, the largest first."""
+    """Bytes by top-level name, the largest first."""
     sizes: dict[str, int] = {}
     for name, path in files.items():
         package = name.partition("/")[0]
@@ -48,12 +44,12 @@ def by_package(files: Files) -> dict[str, int]:
 
 
 def check_size(files: Files) -> int:
-    """Bytes when unzipped. Raises TooLarge that names the largest packages."""
+    """The unzipped bytes. Raises PackingError that names the largest packages."""
     sizes = by_package(files)
     total = sum(sizes.values())
     if total > UNZIPPED_LIMIT:
         largest = ", ".join(f"{name} {megabytes(size)}" for name, size in list(sizes.items())[:8])
-        raise TooLarge(
+        raise PackingError(
             f"{megabytes(total)} MB unzipped, and Lambda takes {megabytes(UNZIPPED_LIMIT)} MB, function and up to "
             f"{LAYERS} layers together. The largest, in MB: {largest}. Leave out an extra, or deploy the image."
         )

@@ -1,4 +1,4 @@
-"""From a target to its archives."""
+"""From a target to its zips."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from deploy.packing import PackingError
 from deploy.packing.archive import Files, check_size, files_below, write_zip
 from deploy.packing.elf import newest_asked_for, problems, shared_objects
-from deploy.packing.errors import DoesNotLoad, PackingError
 from deploy.packing.install import ROOT, install
 from deploy.packing.strip import strip
 from deploy.packing.target import Target, Version
 
 OURS: Final = ("handler", "thumbnailer")
 NOT_OURS: Final = ("handler/demo/", "handler/cli.py")
-"""What people start on their own machines, with packages that are not in the zip."""
+"""People start these on their own machines; they need packages that are not in the zip."""
 LAYER_PREFIX: Final = "python/"
-"""Where a layer's Python packages lie (docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html)."""
+"""The folder of a layer's packages (docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """Everything that goes into the archives, checked. `stripped` is bytes by rule."""
+    """Folders with everything that goes into the zips, checked. `stripped` has bytes by rule."""
 
     target: Target
     code: Path
     dependencies: Path
     stripped: Mapping[str, int]
     interpreter: str | None
-    """what has compiled the bytecode; None where there was no such Python"""
+    """the Python that compiled the bytecode; None if this machine has no such Python"""
     asked_for: Mapping[str, Version]
 
     def files(self) -> dict[str, Path]:
@@ -42,7 +42,7 @@ class Built:
 
 
 class Artefact(NamedTuple):
-    """A zip that was written."""
+    """A written zip; sizes in bytes."""
 
     path: Path
     zipped: int
@@ -50,82 +50,63 @@ class Artefact(NamedTuple):
 
 
 def build(target: Target, extras: Sequence[str], folder: Path) -> Built:
-    """Installs, strips, compiles and checks, in `folder`, which is empty. Raises PackingError."""
+    """Installs, strips, compiles and checks in an empty folder. Raises PackingError."""
     code, dependencies = folder / "code", folder / "dependencies"
     install(target, extras, dependencies)
     stripped = strip(dependencies, target.system)
     objects = shared_objects(dependencies)
     if wrong := problems(objects, target):
-        raise DoesNotLoad(f"this would not load in {target.system.name}:\n" + "\n".join(f"  {p}" for p in wrong))
+        raise PackingError(f"this would not load in {target.system.name}:\n" + "\n".join(f"  {p}" for p in wrong))
     copy_code(code)
-    interpreter = find_interpreter(target.python)
-    if interpreter:
-        for tree in (code, dependencies):
-            compile_bytecode(interpreter, tree)
+    if interpreter := find_interpreter(target.python):
+        compile_bytecode(interpreter, code)
+        compile_bytecode(interpreter, dependencies)
     built = Built(target, code, dependencies, stripped, interpreter, newest_asked_for(objects))
     check_size(built.files())
     return built
 
 
 def write(built: Built, out: Path) -> list[Artefact]:
-    """The zip with everything; and the same in two, a layer that seldom changes and the code."""
+    """Writes the complete zip, and the same files as a layer of dependencies and a zip of code."""
     out.mkdir(parents=True, exist_ok=True)
-    name = built.target.name
-    return [
-        _written(out / f"{name}.zip", built.files()),
-        _written(out / f"{name}-layer.zip", files_below(built.dependencies, LAYER_PREFIX)),
-        _written(out / f"{name}-code.zip", files_below(built.code)),
-    ]
+    zips: Mapping[str, Files] = {
+        "": built.files(),
+        "-layer": files_below(built.dependencies, LAYER_PREFIX),
+        "-code": files_below(built.code),
+    }
+    paths = {out / f"{built.target.name}{suffix}.zip": files for suffix, files in zips.items()}
+    return [Artefact(path, write_zip(path, files), check_size(files)) for path, files in paths.items()]
 
 
 def copy_code(folder: Path) -> None:
-    """Our own packages, and the licence they are under."""
-    for path in sorted(path for package in OURS for path in (ROOT / package).rglob("*.py")):
-        name = path.relative_to(ROOT).as_posix()
-        if not name.startswith(NOT_OURS):
-            _copy(path, folder / name)
-    _copy(ROOT / "LICENSE", folder / "thumbnailer" / "LICENSE")
+    """Copies our packages and their licence."""
+    modules = [path.relative_to(ROOT) for package in OURS for path in (ROOT / package).rglob("*.py")]
+    copies = {path: path for path in modules if not path.as_posix().startswith(NOT_OURS)}
+    for source, copy in (copies | {Path("LICENSE"): Path("thumbnailer/LICENSE")}).items():
+        (folder / copy).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / source, folder / copy)
 
 
 def find_interpreter(python: str) -> str | None:
-    """A Python of that version here: this one, one on the PATH or one of pyenv's."""
-    return next((path for path in _interpreters(python) if _version(path) == python), None)
+    """A Python of that version: this one, the one on the PATH or one of pyenv's; None if there is none."""
+    if sys.version_info[:2] == tuple(map(int, python.split("."))):
+        return sys.executable
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    found = [shutil.which(f"python{python}"), *sorted(pyenv.glob(f"versions/{python}.*/bin/python{python}"))]
+    # a shim of pyenv does not start if its version is not switched on
+    return next((str(path) for path in found if path and not _run([str(path), "-c", ""]).returncode), None)
 
 
 def compile_bytecode(interpreter: str, tree: Path) -> None:
-    """Bytecode that is used as it is, without a look at the source: it cannot be made there, the folder is read-only.
+    """Compiles all modules. Python uses this bytecode without a look at the source: a function's folder is read-only.
 
-    Names and hashes are fixed, so that the same sources give the same bytes.
+    Paths and hashes are fixed, so that the same sources give the same bytes.
     """
     arguments = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", str(tree), str(tree)]
-    done = subprocess.run(  # noqa: S603
-        [interpreter, *arguments], env={"PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False
-    )
+    done = _run([interpreter, *arguments], env={"PYTHONHASHSEED": "0"})
     if done.returncode:
         raise PackingError(f"{interpreter} cannot compile everything:\n{done.stdout}{done.stderr}")
 
 
-def _interpreters(python: str) -> Iterator[str]:
-    yield sys.executable
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
-    folders = [*os.environ.get("PATH", "").split(":"), *map(str, sorted(pyenv.glob(f"{python}.*/bin")))]
-    for folder in folders:
-        if found := shutil.which(f"python{python}", path=folder):
-            yield found
-
-
-def _version(interpreter: str) -> str | None:
-    """None of what is no interpreter, as pyenv's shims of versions that are not switched on."""
-    ask = "import sys; print(f'{sys.version_info[0]}.{sys.version_info[1]}')"
-    done = subprocess.run([interpreter, "-I", "-c", ask], capture_output=True, text=True, check=False)  # noqa: S603
-    return None if done.returncode else done.stdout.strip()
-
-
-def _copy(source: Path, destination: Path) -> None:
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, destination)
-
-
-def _written(path: Path, files: Files) -> Artefact:
-    unzipped = check_size(files)
-    return Artefact(path, write_zip(path, files), unzipped)
+def _run(command: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # noqa: S603

@@ -18,6 +18,8 @@ import aioboto3
 from aiobotocore.config import AioConfig
 from moto.server import ThreadedMotoServer
 
+from thumbnailer.settings import SETTINGS, Section
+
 PHOTOS: Final = "photos"
 RESIZED: Final = "photos-resized"
 QUEUE: Final = "thumbnails"
@@ -26,9 +28,10 @@ REGION: Final = "us-east-1"
 MAX_RECEIVE_COUNT: Final = 5
 VISIBILITY_SECONDS: Final = 20
 
-_LIMITS: Final = {f"THUMBNAILER_{name}" for name in ("MEMORY_MB", "MAX_PIXELS", "MAX_BYTES", "MAX_FRAMES")}
-_KEPT: Final = _LIMITS | {f"THUMBNAILER_{n}" for n in ("RENDITIONS", "ENGINE", "TRANSPORT", "WORKERS", "IN_FLIGHT")}
-"""The user may set these for the demo. Other settings (a destination, globs) would lead away from its buckets."""
+_USERS_TO_KEEP: Final = frozenset(
+    setting.variable for setting in SETTINGS if setting.section in (Section.RENDITIONS, Section.LIMITS)
+)
+"""Settings that users can try out in the demo; the others (a destination, globs) would lead away from its buckets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ def environment_for(cloud: Cloud, renditions: str) -> Iterator[None]:
     """
     before = dict(os.environ)
     for name in before:
-        if name.startswith(("AWS_", "THUMBNAILER_")) and name not in _KEPT:
+        if name.startswith(("AWS_", "THUMBNAILER_")) and name not in _USERS_TO_KEEP:
             del os.environ[name]
     os.environ.setdefault("THUMBNAILER_RENDITIONS", renditions)
     os.environ |= {

@@ -25,6 +25,7 @@ from handler.worker.consumer import Consumer, Limits
 from handler.worker.sqs import open_queue
 from thumbnailer import settings
 from thumbnailer.app import build
+from thumbnailer.machine import machine
 from thumbnailer.model import Outcome, Status
 from thumbnailer.reporting.logs import LOGGER
 from thumbnailer.reporting.metrics import Prometheus
@@ -122,7 +123,7 @@ async def _worker(chosen: Settings, url: str, feed: Feed) -> AsyncIterator[None]
     """The consumer of `thumbnailer worker`, in this loop and without its log."""
     LOGGER.addHandler(logging.NullHandler())
     env = settings.environment()
-    app = build(chosen, settings.machine(), env)
+    app = build(chosen, machine(), env)
     try:
         async with open_queue(url, env) as queue:
             limits = Limits(app.tier.in_flight, RECORD_SECONDS, STOP_SECONDS)

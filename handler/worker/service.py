@@ -17,6 +17,7 @@ from handler.worker.status import Health, serve_status
 from thumbnailer import settings as settings_
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.errors import SettingsError
+from thumbnailer.machine import machine
 from thumbnailer.reporting.logs import LOGGER, start_logging
 from thumbnailer.reporting.metrics import Prometheus
 from thumbnailer.settings import Settings
@@ -40,7 +41,7 @@ async def _work(settings: Settings, url: str, env: Mapping[str, str]) -> None:
     stop = _stop_event()
     registry, metrics = _metrics()
     async with AsyncExitStack() as stack:
-        app = build(settings, settings_.machine(), env)
+        app = build(settings, machine(), env)
         stack.push_async_callback(app.pipeline.aclose)
         metrics.watch("thumbnailer_memory_reserved_bytes", lambda: app.pipeline.memory_reserved)
         queue = await stack.enter_async_context(open_queue(url, env))

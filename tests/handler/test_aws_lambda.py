@@ -437,7 +437,8 @@ def test_one_connection_serves_several_invocations(
 def test_cancelled_record_leaves_no_file(aws: Cloud, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     from thumbnailer.app import build, new_event_loop
     from thumbnailer.events import parse_event
-    from thumbnailer.settings import environment, load, machine
+    from thumbnailer.machine import machine
+    from thumbnailer.settings import environment, load
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
     scripted.play(Answer(200, {"ETag": '"e"'}, b"\xff\xd8\xff" + bytes(70_000), then="stall", length=500_000))

@@ -29,7 +29,7 @@ PHOTOS = ("rocket.jpg", "hubble-progressive.jpg", "china.webp", "chelsea.png")
 
 @dataclass(slots=True)
 class Worker:
-    """A container with the worker in it."""
+    """A container that runs the worker."""
 
     name: str
 
@@ -37,7 +37,7 @@ class Worker:
         return engine("logs", self.name)
 
     def peak_mb(self) -> float:
-        """Of the whole group, pages of files among it."""
+        """The control group's memory, page cache included."""
         script = " || ".join(f"cat {path} 2>/dev/null" for path in MEMORY_PEAK)
         return int(engine("exec", self.name, "sh", "-c", script).split()[0]) / (1 << 20)
 
@@ -46,7 +46,7 @@ class Worker:
         return max(int(line.split()[1]) for line in lines) / 1024
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """Sends SIGTERM and returns the exit code."""
         wait = [SCRIPT, "engine", "wait", self.name]  # a container that has ended is removed, and its code with it
         with subprocess.Popen(wait, stdout=subprocess.PIPE, text=True) as waiting:
             engine("stop", "--time=60", self.name)
@@ -71,7 +71,7 @@ def worker(aws: Cloud, options: Sequence[str]) -> Iterator[Worker]:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """How it went; `missing` are keys without a thumbnail, `other` thumbnails that are not those of their twins."""
+    """The result; `missing` are keys without a thumbnail, `other` thumbnails that differ from equal pictures' ones."""
 
     seconds: float
     peak_mb: float
@@ -83,7 +83,7 @@ class Drained:
 
 
 def drain(photos: int, options: Sequence[str], kill: bool = False, told: Callable[[int], None] = print) -> Drained:
-    """`kill`: SIGKILL to the container in mid-work, after which another one goes on."""
+    """`kill` sends SIGKILL to the container during the work; another container continues."""
     sources = [(SAMPLES / name).read_bytes() for name in PHOTOS]
     with moto() as url:
         aws = Cloud(url, visibility=20, most_receives=10)

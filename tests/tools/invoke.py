@@ -1,4 +1,4 @@
-"""`python -m bench lambda`: the demo's S3, a real S3 event and a real SQS event, and what the function answers."""
+"""The function under AWS's runtime interface emulator: answers a real S3 event and a real SQS event."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_POLLS: Final = 50
 
 
 def run(memory_mb: int, timeout: int) -> int:
-    """Prints the answers; the exit code, 0 where every record was stored."""
+    """Prints the answers; returns exit code 0 if every record was stored. Raises NoEmulator."""
     with moto_cloud() as cloud, tempfile.TemporaryDirectory() as folder:
         env = {
             "AWS_ENDPOINT_URL": cloud.endpoint_url,
@@ -31,12 +31,12 @@ def run(memory_mb: int, timeout: int) -> int:
             "NO_PROXY": "127.0.0.1",
         }
         with running(Function(memory_mb, timeout, env), Path(folder) / "log") as function:
-            return asyncio.run(_invoked(cloud, function))
+            return asyncio.run(_invoke(cloud, function))
 
 
-async def _invoked(cloud: Cloud, function: Emulator) -> int:
+async def _invoke(cloud: Cloud, function: Emulator) -> int:
     queue = await furnish(cloud)
-    messages = await _uploaded(cloud, queue)
+    messages = await _upload(cloud, queue)
     first, rest = messages[0], messages[1:]
     events = {
         "S3, cold": json.loads(first["Body"]),
@@ -45,13 +45,13 @@ async def _invoked(cloud: Cloud, function: Emulator) -> int:
         "no event at all": {"hello": "world"},
     }
     answers = {name: await asyncio.to_thread(function.invoke, event) for name, event in events.items()}
-    _show(answers, function)
+    _print(answers, function)
     lines = [line for line in function.lines() if line.get("message") == "record"]
     return 0 if len(lines) == len(messages) + 1 and all(line["outcome"] == "stored" for line in lines) else 1
 
 
-async def _uploaded(cloud: Cloud, queue: Queue) -> list[Mapping[str, Any]]:
-    """Uploads the samples; the queue's messages about them."""
+async def _upload(cloud: Cloud, queue: Queue) -> list[Mapping[str, Any]]:
+    """Uploads the samples; returns the queue's messages about them."""
     samples = sorted(path for path in SAMPLES.iterdir() if path.suffix != ".md")
     messages: list[Mapping[str, Any]] = []
     async with cloud.client("s3") as s3, cloud.client("sqs") as sqs:
@@ -65,16 +65,10 @@ async def _uploaded(cloud: Cloud, queue: Queue) -> list[Mapping[str, Any]]:
     return messages
 
 
-def _show(answers: Mapping[str, Answer], function: Emulator) -> None:
+def _print(answers: Mapping[str, Answer], function: Emulator) -> None:
     table = Table("event", "ms", "answer", show_edge=False)
     for name, answer in answers.items():
-        table.add_row(name, f"{answer.seconds * 1000:.0f}", _shown(answer))
-    console = Console()
-    console.print(table)
-    console.print(f"runtime started {function.starts} time(s); ms include the cold start where there was one")
-
-
-def _shown(answer: Answer) -> str:
-    if answer.error:
-        return f"{answer.error}: {str(answer.value.get('errorMessage', ''))[:100]}"
-    return json.dumps(answer.value)
+        error = f"{answer.error}: {str(answer.value.get('errorMessage', ''))[:100]}" if answer.error else ""
+        table.add_row(name, f"{answer.seconds * 1000:.0f}", error or json.dumps(answer.value))
+    Console().print(table)
+    Console().print(f"runtime started {function.starts} time(s); ms include the cold start where there was one")

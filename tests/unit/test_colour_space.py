@@ -41,7 +41,7 @@ def in_srgb(colour: tuple[int, int, int], space: ColourSpace) -> profiles.Array:
 
 
 @pytest.mark.parametrize("space", SPACES, ids=str)
-def test_a_profile_that_is_made_is_one_that_can_be_used(space: ColourSpace) -> None:
+def test_a_made_profile_is_usable(space: ColourSpace) -> None:
     assert is_usable(profile_for(space), RGB)
     assert is_usable(profile_for(replace(space, primaries=None)), GREY)
 
@@ -52,13 +52,13 @@ def test_white_is_white_in_every_space(space: ColourSpace) -> None:
 
 
 @pytest.mark.parametrize("colour", [(150, 120, 90), (30, 60, 50), (120, 128, 200)])
-def test_colours_are_what_the_formulas_say(colour: tuple[int, int, int]) -> None:
+def test_a_made_profile_agrees_with_the_formulas(colour: tuple[int, int, int]) -> None:
     assert np.abs(in_srgb(colour, SRGB) - colour).max() <= 1
     wanted = profiles.srgb(np.array(colour) / 255, profiles.P3) * 255
     assert np.abs(in_srgb(colour, ColourSpace(primaries=P3_PRIMARIES)) - wanted).max() <= 1
 
 
-def test_what_is_srgb_needs_no_profile() -> None:
+def test_srgb_needs_no_profile() -> None:
     assert SRGB.is_srgb
     assert ColourSpace(primaries=((0.6400, 0.3300), (0.3001, 0.6000), (0.1500, 0.0600))).is_srgb
     assert ColourSpace(white=DCI_WHITE, primaries=None).is_srgb
@@ -74,6 +74,6 @@ def test_what_is_srgb_needs_no_profile() -> None:
         ColourSpace(white=D65, curve=1e9),
     ],
 )
-def test_numbers_that_are_no_space_are_refused(space: ColourSpace) -> None:
+def test_impossible_primaries_are_corrupt(space: ColourSpace) -> None:
     with pytest.raises(ValueError, match=r"a colour|primaries|a white|a number"):
         profile_for(space)

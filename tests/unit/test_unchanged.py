@@ -1,9 +1,7 @@
-"""A source without what is not its picture."""
+"""A source stored unchanged, without its metadata."""
 
 from __future__ import annotations
 
-import struct
-import zlib
 from io import BytesIO
 from typing import Any
 
@@ -11,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from tests.bombs.png import chunk
 from tests.support.gifs import Painted, gif, looping
+from tests.support.pictures import saved
 from thumbnailer.engine.unchanged import stripped
 from thumbnailer.model import Format
 
@@ -24,19 +24,13 @@ def picture() -> Image.Image:
 
 
 def encoded(format_: str, **options: Any) -> bytes:
-    out = BytesIO()
-    picture().save(out, format_, **options)
-    return out.getvalue()
+    return saved(picture(), format_, **options)
 
 
 def exif() -> bytes:
     tags = Image.Exif()
     tags[ExifTags.Base.ImageDescription] = SECRET.decode()
     return tags.tobytes()
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def with_chunk(kind: bytes, body: bytes) -> bytes:
@@ -65,7 +59,7 @@ MARKED = {
 
 
 @pytest.mark.parametrize("case", MARKED)
-def test_metadata_is_left_out_and_every_pixel_stays(case: str) -> None:
+def test_metadata_is_removed_and_pixels_are_kept(case: str) -> None:
     format_, data = MARKED[case]
     plain = stripped(data, format_)
     assert plain is not None
@@ -83,7 +77,7 @@ def test_metadata_is_left_out_and_every_pixel_stays(case: str) -> None:
     assert stripped(plain, format_) == plain
 
 
-def test_how_often_a_gif_is_repeated_stays() -> None:
+def test_the_loop_count_of_a_gif_is_kept() -> None:
     data = gif((20, 20), *FRAMES, extension=COMMENT + looping(3))
     assert stripped(data, Format.GIF) == gif((20, 20), *FRAMES, extension=looping(3))
 
@@ -105,6 +99,6 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_not_whole_or_not_plain_is_not_stripped(case: str) -> None:
+def test_a_cut_or_unusual_file_is_not_stripped(case: str) -> None:
     format_, data = REFUSED[case]
     assert stripped(data, format_) is None

@@ -1,6 +1,6 @@
 """Formats as data: one row per input format and one per output format, and the choice of engines made from them.
 
-`tests/tools/engines.py` measures the order of engines; docs/why.md keeps a run of it.
+`python -m tests.tools auto` measures the order of engines; docs/why.md keeps a run of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An object store that is a dict: for tests, the demo and whoever wants one; versions if asked for."""
+"""An object store in memory, for tests, the demo and other programs; with versions on request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Body(NamedTuple):
 
 
 class MemoryStore:
-    """`buckets` exist from the start, no others ever do. Versions count "v1", "v2", ... when `versioned`."""
+    """`buckets` are the only buckets. Version ids are "v1", "v2", ... if `versioned`."""
 
     def __init__(self, *buckets: str, versioned: bool = False) -> None:
         self.puts: dict[tuple[str, str], PutHeaders] = {}
@@ -39,7 +39,7 @@ class MemoryStore:
         return body and body.headers.version
 
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
-        """`puts` keeps the headers, storage class and encryption too, of the last PUT of each bucket and key."""
+        """`puts` keeps the headers of the last PUT of each bucket and key."""
         versions, id_ = self._next(bucket, key)
         self.puts[bucket, key] = sent = sendable(headers)
         said = sent.content_type, sent.cache_control, sent.content_disposition, sent.content_language
