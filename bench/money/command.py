@@ -21,6 +21,7 @@ from rich.console import Console
 from bench.money.advice import Advice, Wanted, advise, plan
 from bench.money.candidates import MODEL_LIMIT, Candidate, CostInterval
 from bench.money.measured import AdviceError, Question, Sample
+from bench.money.months import FORMULAS
 from bench.money.prices import load_prices
 from bench.money.sampling import SAMPLE, Header, Survey, download, pick, sampling_error, survey
 from bench.money.sources import source_of
@@ -37,7 +38,6 @@ FORMAT: Final = "thumbnailer-bench-advice"
 VERSION: Final = 3
 ENVIRONMENTS: Final = 1000
 """Default concurrency of an AWS account."""
-FORMULAS: Final = Path(__file__).with_name("formulas.toml")
 
 
 class DeadlineError(ThumbnailerError):

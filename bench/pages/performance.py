@@ -11,9 +11,8 @@ from typing import Final
 import jinja2
 from rich.console import Console
 
-from bench.money.command import FORMULAS
 from bench.money.costing import architecture_of
-from bench.money.months import Load
+from bench.money.months import FORMULAS, Load
 from bench.money.prices import Prices, prices_of
 from bench.pages.charts import CHARTS, all_charts
 from bench.pages.drawing import Chart, number

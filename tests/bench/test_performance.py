@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.money.command import FORMULAS
+from bench.money.months import FORMULAS
 from bench.money.prices import prices_of
 from bench.pages.charts import CHARTS, all_charts
 from bench.pages.findings import cells_of, findings_of, scope_of

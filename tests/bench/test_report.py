@@ -16,9 +16,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from bench.__main__ import app
-from bench.money.command import FORMULAS
 from bench.money.costing import cell_cost, cell_task
-from bench.money.months import Load, break_even, fargate_month
+from bench.money.months import FORMULAS, Load, break_even, fargate_month
 from bench.money.prices import prices_of
 from bench.pages import charts as charts_
 from bench.pages.charts import all_charts, stages_of
