@@ -69,30 +69,30 @@ class HeifDetails(Details):
 def read_heif(head: Head) -> ImageInfo:
     brands = _brands(head)
     _refuse_other(brands)
-    items = read_items(head, children(head, _meta(head), skip=4))
+    items = read_items(head, _meta(head))
     coded = _coded_item(items)
     format_ = _coding(items.kinds.get(coded, b""))
     exif = _exif(items)
     sequence = read_sequence(head) if brands[0] in SEQUENCE_BRANDS else Sequence()
     width, height = _upright_size(items)
-    _refuse_hidden_pixels(items, width * height)
+    alphas = {number for number, box in enumerate(items.properties, 1) if _is_alpha(head, box)}
+    _refuse_hidden_pixels(items, width * height, alphas)
     checked = format_ is Format.HEIC or _is_coded_size_checked(items, sequence)
     properties = items.of(items.primary) + items.of(coded)
-    has_alpha = any(_is_alpha(head, box) for box in items.properties)
     crop = _crop(items)
     return ImageInfo(
         format_,
         width,
         height,
-        has_alpha=has_alpha,
+        has_alpha=bool(alphas),
         frames=sequence.frames,
         bit_depth=round(_by_property(head, properties, DEPTHS, 8)),
         icc=any(box.kind == b"colr" and head.read(box.start, 4) in ICC_COLOURS for box in properties),
-        channels=3 + has_alpha,
+        channels=3 + bool(alphas),
         credit=exif.credit if exif else NO_CREDIT,
         complete=sequence.reached and checked and exif is not None,
         details=HeifDetails(
-            samples=_by_property(head, properties, SAMPLES, 3.0) + has_alpha,
+            samples=_by_property(head, properties, SAMPLES, 3.0) + bool(alphas),
             held=head.size + HELD_OF_CROPPED * _cropped_pixels(items, crop),
             premultiplied=items.premultiplied,
             crop=crop if format_ is Format.AVIF else None,
@@ -103,7 +103,7 @@ def read_heif(head: Head) -> ImageInfo:
 def _brands(head: Head) -> list[bytes]:
     """The major brand, then the compatible ones."""
     ftyp = next(boxes(head, 0, head.end))
-    count = min((ftyp.end - ftyp.start) // 4, MAX_BRANDS)
+    count = min(ftyp.size // 4, MAX_BRANDS)
     if count < 1:
         raise Corrupt("ISO media file without a brand")
     listed = head.read(ftyp.start, 4 * count)
@@ -120,12 +120,13 @@ def _refuse_other(brands: list[bytes]) -> None:
     raise NotAnImage(OTHER_MEDIA.get(brands[0], video))
 
 
-def _meta(head: Head) -> Piece:
+def _meta(head: Head) -> dict[bytes, Piece]:
+    """The boxes within the meta box."""
     meta = first(boxes(head, 0, head.end), b"meta")
     if meta is None:
         raise Corrupt("HEIF has no meta box")
     head.need(meta.start + 4)
-    return meta
+    return children(head, meta, skip=4)
 
 
 def _coded_item(items: Items) -> int:
@@ -146,12 +147,11 @@ def _coding(kind: bytes) -> Format:
     return CODINGS[kind]
 
 
-def _refuse_hidden_pixels(items: Items, pixels: int) -> None:
+def _refuse_hidden_pixels(items: Items, pixels: int, alphas: set[int]) -> None:
     """The plan counts the picture's pixels, but decoders also decode cropped parts, whole tiles and alpha."""
     known: dict[int, int] = {}
-    marks = {number for number, box in enumerate(items.properties, 1) if _is_alpha(items.head, box)}
-    alphas = [item for item, numbers in items.links.items() if not marks.isdisjoint(numbers)]
-    for item in (items.primary, *alphas):
+    with_alpha = [item for item, numbers in items.links.items() if not alphas.isdisjoint(numbers)]
+    for item in (items.primary, *with_alpha):
         decoded = _decoded_pixels(items, item, known)
         if decoded > MAX_GROWTH * pixels + SMALL_WHOLE:
             raise Corrupt(f"HEIF of {pixels} pixels, for which {decoded} are decoded")
@@ -162,40 +162,34 @@ def _decoded_pixels(items: Items, item: int, known: dict[int, int], hops: int = 
         raise Corrupt("HEIF items are made of one another")
     if item not in known:
         inputs = items.inputs.get(item, ()) if items.kinds.get(item) in DERIVED else ()
-        width, height = items.size(item) or (0, 0)
+        width, height = items.size(item)
         parts = sum(_decoded_pixels(items, part, known, hops + 1) for part in inputs)
         known[item] = max(width * height, parts)
     return known[item]
 
 
 def _is_alpha(head: Head, box: Piece) -> bool:
-    if box.kind != b"auxC":
-        return False
-    return head.read(box.start + 4, min(64, max(0, box.end - box.start - 4))).startswith(ALPHA_KINDS)
+    return box.kind == b"auxC" and head.read(box.start + 4, min(64, max(0, box.size - 4))).startswith(ALPHA_KINDS)
 
 
 def _exif(items: Items) -> Ifd0 | None:
     """The EXIF item, of which only the credit counts; None if it lies beyond the bytes at hand."""
-    item = next((item for item, kind in items.kinds.items() if kind == b"Exif"), None)
-    place = next(iter(items.places.get(item, ())), None) if item is not None else None
-    if place is None:
+    places = next((items.places.get(item, ()) for item, kind in items.kinds.items() if kind == b"Exif"), ())
+    if not places:
         return Ifd0()
     try:
-        items.head.need(place.end)
-        offset = items.head.number(place.start, 4)
+        items.head.need(places[0].end)
+        offset = items.head.number(places[0].start, 4)
     except Corrupt:
         return Ifd0()
     except NeedMoreBytes:
         return None
-    return read_ifd0(items.head, place, skip=4 + offset)
+    return read_ifd0(items.head, places[0], skip=4 + offset)
 
 
 def _upright_size(items: Items) -> tuple[int, int]:
     """The primary item's size (of a grid: of all tiles together), cropped and turned in the order of the file."""
-    size = items.size(items.primary)
-    if size is None:
-        raise Corrupt("HEIF primary item has no size")
-    width, height = size
+    width, height = items.size(items.primary)
     for box in items.of(items.primary):
         if box.kind == b"clap":
             left, top, right, bottom = _clean(items.head, box, width, height)
@@ -210,11 +204,11 @@ def _upright_size(items: Items) -> tuple[int, int]:
 def _crop(items: Items) -> tuple[int, int, int, int] | None:
     """The primary item's clean aperture, which comes before its turn (ISO/IEC 23000-22, section 7.3.6.7)."""
     clap = first(items.of(items.primary), b"clap")
-    return _clean(items.head, clap, *(items.size(items.primary) or (0, 0))) if clap else None
+    return _clean(items.head, clap, *items.size(items.primary)) if clap else None
 
 
 def _cropped_pixels(items: Items, crop: tuple[int, int, int, int] | None) -> int:
-    width, height = items.size(items.primary) or (0, 0)
+    width, height = items.size(items.primary)
     return width * height - (crop[2] - crop[0]) * (crop[3] - crop[1]) if crop else 0
 
 
@@ -234,9 +228,9 @@ def _kept(side: int, clean: float, offset: float) -> tuple[int, int]:
 
 def _is_coded_size_checked(items: Items, sequence: Sequence) -> bool:
     """Whether all coded pictures were at hand. Raises Corrupt for one that is larger than the boxes say."""
-    primary = items.size(items.primary) or (0, 0)
+    primary = items.size(items.primary)
     pictures = [(primary, (sample,)) for sample in sequence.first] + [
-        (items.size(item) or primary, place) for item, place in items.places.items() if items.kinds.get(item) == b"av01"
+        (items.size(item, primary), place) for item, place in items.places.items() if items.kinds.get(item) == b"av01"
     ]
     return all(_is_checked(items.head, *picture) for picture in pictures)
 

@@ -38,9 +38,9 @@ class Items:
         known = len(self.properties)
         return [self.properties[index - 1] for index in self.links.get(item, ()) if 0 < index <= known]
 
-    def size(self, item: int) -> tuple[int, int] | None:
+    def size(self, item: int, default: tuple[int, int] = (0, 0)) -> tuple[int, int]:
         ispe = first(self.of(item), b"ispe")
-        return (self.head.number(ispe.start + 4, 4), self.head.number(ispe.start + 8, 4)) if ispe else None
+        return (self.head.number(ispe.start + 4, 4), self.head.number(ispe.start + 8, 4)) if ispe else default
 
 
 class _Fields:
@@ -101,21 +101,18 @@ def _inputs(head: Head, iref: Piece) -> dict[int, tuple[int, ...]]:
 
 def _links(head: Head, iprp: Piece) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Item to the numbers of its properties. There may be several ipma boxes, one for each layout."""
-    for box in boxes(head, iprp.start, iprp.end):
-        if box.kind == b"ipma":
-            yield from _associations(head, box)
-
-
-def _associations(head: Head, ipma: Piece) -> Iterator[tuple[int, tuple[int, ...]]]:
-    version, flags, count = head.unpack(">BxxBI", ipma.start)
-    id_size, width = 2 if version == 0 else 4, 2 if flags & 1 else 1
-    index = (1 << (8 * width - 1)) - 1  # without the bit that marks a property as essential
-    fields = _Fields(head, ipma.start + 8)
-    for _ in range(min(count, MAX_ITEMS)):
-        if fields.position + id_size + 1 > ipma.end:
-            return
-        item = fields.take(id_size)
-        yield item, tuple(fields.take(width) & index for _ in range(fields.take(1)))
+    for ipma in boxes(head, iprp.start, iprp.end):
+        if ipma.kind != b"ipma":
+            continue
+        version, flags, count = head.unpack(">BxxBI", ipma.start)
+        id_size, width = 2 if version == 0 else 4, 2 if flags & 1 else 1
+        index = (1 << (8 * width - 1)) - 1  # without the bit that marks a property as essential
+        fields = _Fields(head, ipma.start + 8)
+        for _ in range(min(count, MAX_ITEMS)):
+            if fields.position + id_size + 1 > ipma.end:
+                break
+            item = fields.take(id_size)
+            yield item, tuple(fields.take(width) & index for _ in range(fields.take(1)))
 
 
 def item_extents(head: Head, meta: dict[bytes, Piece]) -> Iterator[tuple[int, tuple[Piece, ...]]]:
