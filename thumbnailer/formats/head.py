@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes
@@ -39,9 +39,6 @@ class Head:
     total: int | None = None
     label: str = "file"
     """the format's name in messages"""
-
-    def called(self, label: str) -> Head:
-        return replace(self, label=label)
 
     def __len__(self) -> int:
         return len(self.view)

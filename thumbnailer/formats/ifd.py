@@ -27,16 +27,10 @@ class Layout:
 
     order: str
     count: str = "H"
+    count_size: int = 2
     offset: str = "I"
-
-    @property
-    def inline(self) -> int:
-        """Bytes of an offset; a value of at most this many bytes is stored in the entry itself."""
-        return struct.calcsize("=" + self.offset)
-
-    @property
-    def count_size(self) -> int:
-        return struct.calcsize("=" + self.count)
+    inline: int = 4
+    """bytes of an offset; a value of at most this many bytes is stored in the entry itself"""
 
     @property
     def entry(self) -> struct.Struct:

@@ -44,7 +44,6 @@ WITH_ALPHA = (4, 6)
 TRUECOLOUR, PALETTE = 2, 3
 PIXELS = (b"IDAT", b"fdAT", b"fcTL")
 PIECE = 1 << 20
-PLAIN_TEXT = b"tEXt"
 DEFLATED = {
     b"zTXt": re.compile(rb"[^\x00]{1,79}\x00\x00"),
     b"iTXt": re.compile(rb"[^\x00]{1,79}\x00\x01\x00[^\x00]*\x00[^\x00]*\x00"),
@@ -88,6 +87,7 @@ def read_png(head: Head) -> ImageInfo:
     ihdr = read_ihdr(head)
     found = _collect(head)
     exif = read_ifd0(head, found.chunks.get(b"eXIf"))
+    animation = found.chunks.get(b"acTL")
     return ImageInfo(
         Format.PNG,
         ihdr.width,
@@ -95,7 +95,8 @@ def read_png(head: Head) -> ImageInfo:
         orientation=exif.orientation,
         progressive=ihdr.interlaced,
         has_alpha=ihdr.colour in WITH_ALPHA or b"tRNS" in found.chunks,
-        frames=_frames(head, found.chunks.get(b"acTL")),
+        # The count leaves out the still picture for viewers without APNG.
+        frames=max(1, head.number(animation.start, 4)) if animation and head.reaches(animation.start + 4) else 1,
         bit_depth=ihdr.depth,
         icc=b"iCCP" in found.chunks,
         channels=CHANNELS[ihdr.colour],
@@ -178,7 +179,7 @@ def _note_before_pixels(head: Head, chunk: Piece, found: _Collected) -> None:
 
 def _text_size(head: Head, chunk: Piece, most: int) -> int:
     """Bytes of a text or a profile in a decoder's memory. Unpacking stops at the first byte over `most`."""
-    if chunk.kind == PLAIN_TEXT:
+    if chunk.kind == b"tEXt":
         return chunk.size
     if chunk.kind not in DEFLATED:
         return 0
@@ -198,11 +199,6 @@ def _inflated_size(packed: bytes, most: int) -> int:
     except zlib.error:
         pass
     return size
-
-
-def _frames(head: Head, control: Piece | None) -> int:
-    """acTL's count, which leaves out the still picture for viewers without APNG."""
-    return max(1, head.number(control.start, 4)) if control and head.reaches(control.start + 4) else 1
 
 
 def _hides_first(head: Head, ihdr: Ihdr, found: dict[bytes, Piece]) -> bool:

@@ -71,6 +71,7 @@ def read_tiff(head: Head) -> ImageInfo:
     missing_from, is_cut_known = _cut(directory, _grid(directory, width, height), samples)
     pages, held, is_end_reached = _chain(head, layout, offset)
     block_rows, read_rows = _rows(directory, samples, height)
+    plane_rows = directory.integer(tags.ROWS_PER_STRIP, width * height) if samples.planar else 1
     is_all_known = is_end_reached and is_cut_known
     return ImageInfo(
         Format.TIFF,
@@ -91,7 +92,7 @@ def read_tiff(head: Head) -> ImageInfo:
             misread_by=misread_by(samples),
             block_rows=block_rows,
             read_rows=read_rows,
-            band=min(_band(directory, samples, width * height), height),
+            band=min(directory.integer(tags.TILE_HEIGHT, 0) or plane_rows, height),
             plain_ycbcr=samples.plain_ycbcr,
             missing_from=missing_from,
         ),
@@ -107,7 +108,7 @@ def _start(head: Head) -> tuple[Layout, int]:
     size, zero, offset = head.unpack(order + "HHQ", 4)
     if (size, zero) != (8, 0):
         raise Corrupt("BigTIFF of an unknown offset size")
-    return Layout(order, "Q", "Q"), offset
+    return Layout(order, "Q", 8, "Q", 8), offset
 
 
 def _extent(head: Head, layout: Layout, offset: int) -> tuple[int, int]:
@@ -221,12 +222,6 @@ def _rows(directory: Directory, samples: Samples, height: int) -> tuple[int, int
     if samples.is_plain:
         return 0, 0 if tiled else strip
     return directory.integer(tags.TILE_HEIGHT, height) if tiled else strip or height, 0
-
-
-def _band(directory: Directory, samples: Samples, pixels: int) -> int:
-    """Rows that are decoded together."""
-    rows = directory.integer(tags.ROWS_PER_STRIP, pixels) if samples.planar else 1
-    return directory.integer(tags.TILE_HEIGHT, 0) or rows
 
 
 FORMAT = FormatSpec("TIFF", (Format.TIFF,), starts_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff)
