@@ -19,10 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "FormatSpec", "ending_defect", "probe", "stripped"]
 
-DECISIVE = 32
-"""Bytes from which on an unknown head stays unknown."""
-SIGNATURE_BYTES = 512
-"""As far as any signature reaches."""
+DECISIVE = 32  # bytes from which on an unknown head stays unknown
+SIGNATURE_BYTES = 512  # as far as any signature reaches
 FORMATS: tuple[FormatSpec, ...] = tuple(
     module.FORMAT for module in (jpeg, png, gif, webp, tiff, heif, jp2, jxl, bmp, ico, svg)
 )

@@ -10,12 +10,9 @@ from collections.abc import Iterator
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.bits import Bits
 
-MAX_UNITS = 1000
-"""Of one picture. Encoders write three, and one more for each tile group."""
-MAX_FRAMES = 16
-"""Of one picture: layers, and hidden frames for prediction. dav1d and aom decode all of them."""
-MAX_HEADER = 256
-"""Bytes of a sequence header: 32 operating points need fewer."""
+MAX_UNITS = 1000  # of one picture. Encoders write three, and one more for each tile group.
+MAX_FRAMES = 16  # of one picture: layers, and hidden frames for prediction. dav1d and aom decode all of them.
+MAX_HEADER = 256  # bytes of a sequence header: 32 operating points need fewer
 SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 from thumbnailer.formats.icc import GREY, RGB
 
-Point = tuple[float, float]
-"""A chromaticity: x and y of CIE 1931."""
+Point = tuple[float, float]  # a chromaticity: x and y of CIE 1931
 Vector = Sequence[float]
 Curve = tuple[float, ...] | Callable[[float], float]
 """Turns values into light: the parameters of ICC's parametric curve (one exponent, or all five), or a function."""
@@ -65,13 +64,12 @@ class ColourSpace:
     @property
     def is_srgb(self) -> bool:
         """Whether pixels need no conversion; of grey, the white does not matter."""
-        where = self.primaries is None or all(map(_is_near, (self.white, *self.primaries), (D65, *SRGB_PRIMARIES)))
-        return where and self.curve == SRGB_CURVE
-
-
-def _is_near(one: Point, other: Point) -> bool:
-    """Equal but for rounding to three digits."""
-    return abs(one[0] - other[0]) < 0.001 and abs(one[1] - other[1]) < 0.001
+        if self.primaries is None:
+            return self.curve == SRGB_CURVE
+        points = zip((self.white, *self.primaries), (D65, *SRGB_PRIMARIES), strict=True)
+        # Rounding to three digits counts as equal.
+        is_near = all(abs(x - x2) < 0.001 and abs(y - y2) < 0.001 for (x, y), (x2, y2) in points)
+        return is_near and self.curve == SRGB_CURVE
 
 
 SRGB = ColourSpace()

@@ -20,10 +20,8 @@ PREFIX = b"Exif\0\0"
 MAX_BLOCK = 1 << 20
 """Bytes read. PNG and WebP hold more, but IFD0 is at the start of every block found so far."""
 LAYOUTS = {b"II*\0": ifd.Layout("<"), b"MM\0*": ifd.Layout(">")}
-ASCII, ORIENTATION_TYPES = 2, (3, 4)
-"""SHORT, and LONG: against the specification, but some cameras write it."""
-ENTRY, LINK = 12, 4
-"""Bytes of an entry, and of the offset of the next directory behind the last entry."""
+ASCII, ORIENTATION_TYPES = 2, (3, 4)  # SHORT, and LONG: against the specification, but some cameras write it
+ENTRY, LINK = 12, 4  # bytes of an entry, and of the offset of the next directory behind the last entry
 INLINE = 4  # a value of at most this many bytes is stored in the entry itself (TIFF 6.0, page 15)
 WRITTEN_BY_LIBVIPS = re.compile(rb"II\*\0\x08\0\0\0(..)\x12\x01\x03\0\x01\0\0\0\x01\0\0\0", re.DOTALL)
 """Header, number of entries, and an orientation of 1 as the first entry."""

@@ -20,8 +20,7 @@ from thumbnailer.model import Details, EngineName, Format, ImageInfo
 if TYPE_CHECKING:
     from mmap import mmap
 
-Box = tuple[int, int, int, int]
-"""Left, top, right and bottom."""
+Box = tuple[int, int, int, int]  # left, top, right and bottom
 
 VERSIONS = (b"GIF87a", b"GIF89a")
 MAX_STEPS = 4_000_000
@@ -37,12 +36,10 @@ allocates all of them, and the plan's limits count the pixels of the canvas."""
 
 EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B
 BLOCK_START = re.compile(rb"[!,;]")
-CONTROL, APPLICATION, COMMENT = 0xF9, 0xFF, 0xFE
-"""Labels of extensions."""
+CONTROL, APPLICATION, COMMENT = 0xF9, 0xFF, 0xFE  # labels of extensions
 SCREEN_END, DESCRIPTOR = 13, 10
 HAS_TRANSPARENT = 1
-NO_CONTROL = b"\0\x0a\0\0"
-"""The default of a frame without a graphic control extension: a tenth of a second."""
+NO_CONTROL = b"\0\x0a\0\0"  # the default of a frame without a graphic control extension: a tenth of a second
 TO_BACKGROUND, TO_PREVIOUS = 2, (3, 4)
 """How a frame's box is restored after the frame; 4 is the number that an old draft had for 3."""
 
@@ -64,8 +61,7 @@ class Block(NamedTuple):
     body: int
     """where its data blocks begin: behind the colour table of an image, or the label of an extension"""
     end: int
-    exhausted: bool
-    """whether the walk stops here, because it has taken MAX_STEPS"""
+    exhausted: bool  # whether the walk stops here, because it has taken MAX_STEPS
 
     def label(self, head: Head) -> int:
         """Of an extension; -1 for other blocks."""
@@ -156,18 +152,13 @@ class _Walk:
     width: int
     height: int
     frames: int = 0
-    extensions: int = 0
-    """since the last picture"""
+    extensions: int = 0  # since the last picture
     interlaced: bool = False
     transparent: bool = False
-    control: int = 0
-    """the flags of the graphic control extension for the next picture"""
-    stays: bool = False
-    """whether some frame was left on the canvas"""
-    cleared: Box | None = None
-    """the box from which the last frame was removed, if nothing is left there"""
-    last_disposal: int = 0
-    """as Pillow has it: a frame without one takes the disposal of the frame before"""
+    control: int = 0  # the flags of the graphic control extension for the next picture
+    stays: bool = False  # whether some frame was left on the canvas
+    cleared: Box | None = None  # the box from which the last frame was removed, if nothing is left there
+    last_disposal: int = 0  # as Pillow has it: a frame without one takes the disposal of the frame before
     misread: bool = False
     shows_canvas: bool = False
     odd: bool = False
@@ -228,8 +219,7 @@ class Frame:
     box: Box
     disposal: int
     milliseconds: int
-    transparent: int | None
-    """index of the colour"""
+    transparent: int | None  # index of the colour
     file: bytes
 
 
@@ -257,8 +247,7 @@ def _frame(head: Head, block: Block, control: bytes) -> Frame:
     )
 
 
-LAST = 64 << 10
-"""Bytes at the end of a file in which zeros are padding."""
+LAST = 64 << 10  # bytes at the end of a file in which zeros are padding
 LOOPING = re.compile(rb"!\xff\x0b(NETSCAPE2\.0|ANIMEXTS1\.0)\x03\x01..\0", re.DOTALL)
 
 

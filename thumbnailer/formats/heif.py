@@ -9,7 +9,6 @@ compares the two only after it has decoded.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import floor
 
@@ -23,20 +22,16 @@ from thumbnailer.formats.spec import FormatSpec, starts_with
 from thumbnailer.model import NO_CREDIT, Details, Format, ImageInfo
 
 MAX_BRANDS = 64
-MAX_HOPS = 8
-"""From a derived item (a grid of grids, an overlay) to the items that it is made of."""
+MAX_HOPS = 8  # from a derived item (a grid of grids, an overlay) to the items that it is made of
 MAX_GROWTH = 2
 SMALL = 65_536
 """Coded pixels may be this many times an item's pixels, or this many: encoders pad to their block size."""
-HELD_OF_CROPPED = 6
-"""Bytes a pixel that is decoded and then cropped away, in the unit of `Details.held`."""
+HELD_OF_CROPPED = 6  # bytes a pixel that is decoded and then cropped away, in the unit of `Details.held`
 SMALL_WHOLE = 4 << 20
 """The decoded pixels may be this many times the picture's pixels, or this many: tiles reach beyond its edge."""
 
-STILL_BRANDS = frozenset(
-    {b"mif1", b"mif2", b"mif3", b"miaf", b"heic", b"heix", b"heim", b"heis", b"avif", b"MA1A", b"MA1B"}
-)
-SEQUENCE_BRANDS = frozenset({b"msf1", b"hevc", b"hevx", b"hevm", b"hevs", b"avis"})
+STILL_BRANDS = frozenset(b"mif1 mif2 mif3 miaf heic heix heim heis avif MA1A MA1B".split())
+SEQUENCE_BRANDS = frozenset(b"msf1 hevc hevx hevm hevs avis".split())
 OTHER_PICTURES = {
     **dict.fromkeys((b"avci", b"avcs"), "HEIF with AVC"),
     **dict.fromkeys((b"jpeg", b"jpgs"), "HEIF with JPEG"),
@@ -45,10 +40,7 @@ OTHER_PICTURES = {
     b"evbi": "HEIF with EVC",
     b"crx ": "Canon CR3 raw",
 }
-OTHER_MEDIA = {
-    b"qt  ": "a QuickTime movie",
-    **dict.fromkeys((b"M4A ", b"M4B ", b"M4P "), "MP4 audio"),
-}
+OTHER_MEDIA = {b"qt  ": "a QuickTime movie"} | dict.fromkeys((b"M4A ", b"M4B ", b"M4P "), "MP4 audio")
 MOBILE_BRANDS = (b"3g", b"3G")
 
 CODINGS = {b"hvc1": Format.HEIC, b"av01": Format.AVIF}
@@ -60,8 +52,7 @@ QUARTER_TURN = 1
 
 @dataclass(frozen=True, slots=True)
 class HeifDetails(Details):
-    premultiplied: bool = False
-    """the colours are stored multiplied by alpha"""
+    premultiplied: bool = False  # the colours are stored multiplied by alpha
     crop: tuple[int, int, int, int] | None = None
     """of an AVIF: left, top, right and bottom of the visible part of the coded pixels, before the turn"""
 
@@ -80,19 +71,20 @@ def read_heif(head: Head) -> ImageInfo:
     checked = format_ is Format.HEIC or _is_coded_size_checked(items, sequence)
     properties = items.of(items.primary) + items.of(coded)
     crop = _crop(items)
+    depth, samples = _depth_and_samples(head, properties)
     return ImageInfo(
         format_,
         width,
         height,
         has_alpha=bool(alphas),
         frames=sequence.frames,
-        bit_depth=round(_by_property(head, properties, DEPTHS, 8)),
+        bit_depth=depth,
         icc=any(box.kind == b"colr" and head.read(box.start, 4) in ICC_COLOURS for box in properties),
         channels=3 + bool(alphas),
         credit=exif.credit if exif else NO_CREDIT,
         complete=sequence.reached and checked and exif is not None,
         details=HeifDetails(
-            samples=_by_property(head, properties, SAMPLES, 3.0) + bool(alphas),
+            samples=samples + bool(alphas),
             held=head.size + HELD_OF_CROPPED * _cropped_pixels(items, crop),
             premultiplied=items.premultiplied,
             crop=crop if format_ is Format.AVIF else None,
@@ -247,31 +239,20 @@ def _is_checked(head: Head, size: tuple[int, int], extents: tuple[Piece, ...]) -
     return True
 
 
-Reader = Callable[[Head, int], float]
-"""Reads a property whose fields begin at an offset."""
+def _depth_and_samples(head: Head, properties: list[Piece]) -> tuple[int, float]:
+    """Bits, and samples a pixel: the pixels' own property counts before the decoder's configuration."""
+    depth, samples = 8, 3.0
+    if av1 := first(properties, b"av1C"):
+        flags = head.byte(av1.start + 2)  # AV1 in ISOBMFF, section 2.3.3
+        depth = (8, 8, 10, 12)[flags >> 5 & 3]  # high_bitdepth, twelve_bit
+        across, down = 1 + (flags >> 3 & 1), 1 + (flags >> 2 & 1)  # chroma_subsampling_x and _y
+        samples = 1.0 if flags & 0x10 else 1 + 2 / (across * down)  # monochrome
+    elif hevc := first(properties, b"hvcC"):  # ISO/IEC 14496-15 section 8.3.3.1.2
+        depth = 8 + (head.byte(hevc.start + 17) & 7)  # bitDepthLumaMinus8
+        samples = (1.0, 1.5, 2.0, 3.0)[head.byte(hevc.start + 16) & 3]  # none, 4:2:0, 4:2:2 or 4:4:4
+    if pixi := first(properties, b"pixi"):
+        depth = max(head.read(pixi.start + 5, head.byte(pixi.start + 4)), default=8)
+    return depth, samples
 
-
-def _by_property(head: Head, properties: list[Piece], readers: dict[bytes, Reader], default: float) -> float:
-    """By the first kind of property that there is."""
-    found = ((reader, first(properties, kind)) for kind, reader in readers.items())
-    return next((reader(head, box.start) for reader, box in found if box), default)
-
-
-def _av1_samples(head: Head, start: int) -> float:
-    """monochrome, chroma_subsampling_x and _y (AV1 in ISOBMFF, section 2.3.3)."""
-    flags = head.byte(start + 2)
-    return 1.0 if flags & 0x10 else 1 + 2 / ((2 if flags & 8 else 1) * (2 if flags & 4 else 1))
-
-
-DEPTHS: dict[bytes, Reader] = {
-    b"pixi": lambda head, start: max(head.read(start + 5, head.byte(start + 4)), default=8),
-    b"av1C": lambda head, start: (8, 8, 10, 12)[head.byte(start + 2) >> 5 & 3],  # high_bitdepth, twelve_bit
-    b"hvcC": lambda head, start: 8 + (head.byte(start + 17) & 7),  # bitDepthLumaMinus8
-}
-"""The pixels' own property first, then the decoder's configuration (ISO/IEC 14496-15 section 8.3.3.1.2 for HEVC)."""
-SAMPLES: dict[bytes, Reader] = {
-    b"av1C": _av1_samples,
-    b"hvcC": lambda head, start: (1.0, 1.5, 2.0, 3.0)[head.byte(start + 16) & 3],  # none, 4:2:0, 4:2:2 or 4:4:4
-}
 
 FORMAT = FormatSpec("HEIF", (Format.HEIC, Format.AVIF), starts_with(b"ftyp", at=4), read_heif)

@@ -10,12 +10,10 @@ from thumbnailer.formats.boxes import boxes, children
 from thumbnailer.formats.head import Head, Piece, first
 
 MAX_ITEMS = 16_384
-MAX_EXTENTS = 32
-"""Pieces of an item: libheif's own limit."""
+MAX_EXTENTS = 32  # pieces of an item: libheif's own limit
 MAX_TRACKS = 16
 SAMPLE_TABLE = (b"mdia", b"minf", b"stbl")
-IN_IDAT = 1
-"""iloc's construction method for data within the meta box (ISO/IEC 14496-12 section 8.11.3)."""
+IN_IDAT = 1  # iloc's construction method for data within the meta box (ISO/IEC 14496-12 section 8.11.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +23,9 @@ class Items:
     head: Head
     primary: int
     kinds: Mapping[int, bytes]
-    inputs: Mapping[int, tuple[int, ...]]
-    """the items that each derived item is made of"""
+    inputs: Mapping[int, tuple[int, ...]]  # the items that each derived item is made of
     properties: tuple[Piece, ...]
-    links: Mapping[int, tuple[int, ...]]
-    """the numbers of each item's properties"""
+    links: Mapping[int, tuple[int, ...]]  # the numbers of each item's properties
     places: Mapping[int, tuple[Piece, ...]]
     premultiplied: bool
 

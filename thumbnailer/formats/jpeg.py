@@ -25,8 +25,7 @@ far at every piece of EXIF: 50,000 pieces take minutes."""
 MAX_JUNK = 64 << 10
 MAX_SCANS = 100
 """Cameras and encoders write about 10. Every scan is a pass over the whole picture, and no decoder has a limit."""
-MAX_COMPONENTS = 10
-"""libjpeg's MAX_COMPONENTS."""
+MAX_COMPONENTS = 10  # libjpeg's MAX_COMPONENTS
 
 MARKER = re.compile(rb"\xff[\x01-\xfe]")
 SCAN = re.compile(rb"\xff\xda")
@@ -34,8 +33,7 @@ AFTER_SCAN = re.compile(rb"(?=\xff+[\x01-\xcf\xd8-\xfe])")
 """Where a scan's data ends: only restart markers stand within it."""
 SOI, EOI, SOS, APP0, APP1, APP2, ADOBE, COMMENT = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
 """Markers; the kind of a segment is its marker as one byte."""
-STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
-"""TEM and RSTn: no length follows."""
+STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and RSTn: no length follows
 APPLICATIONS = frozenset(range(0xE0, 0xF0))
 WITH_LENGTH = APPLICATIONS | {0xC4, 0xCC, 0xDB, 0xDC, 0xDD, COMMENT}
 READ_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
@@ -57,8 +55,7 @@ ALL_COEFFICIENTS = bytes((0, 63, 0))
 
 @dataclass(frozen=True, slots=True)
 class JpegDetails(Details):
-    scans: int = 1
-    """passes of a decoder over the whole picture, as far as the bytes at hand tell"""
+    scans: int = 1  # passes of a decoder over the whole picture, as far as the bytes at hand tell
 
 
 def read_jpeg(head: Head) -> ImageInfo:

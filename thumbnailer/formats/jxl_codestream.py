@@ -62,18 +62,14 @@ class Codestream:
     animated: bool = False
     has_timecodes: bool = False
     bit_depth: int = 8
-    channels: tuple[int, ...] = ()
-    """types of the channels beside the colours"""
-    xyb: bool = True
-    """pixels are stored in libjxl's own space"""
+    channels: tuple[int, ...] = ()  # types of the channels beside the colours
+    xyb: bool = True  # pixels are stored in libjxl's own space
     icc: bool = False
     grey: bool = False
-    space: ColourSpace | None = SRGB
-    """None if a profile gives the colours, or nothing does"""
+    space: ColourSpace | None = SRGB  # None if a profile gives the colours, or nothing does
     modular: bool | None = None
     """the planes of the first frame are put together as a whole; None if that frame is unknown"""
-    independent: bool = False
-    """the first frame is the picture: no other frame is laid over it"""
+    independent: bool = False  # the first frame is the picture: no other frame is laid over it
 
     @property
     def alpha(self) -> bool:

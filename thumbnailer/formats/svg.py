@@ -14,8 +14,7 @@ from thumbnailer.model import Format, ImageInfo
 
 LIMIT = 64 << 10
 MAX_ATTRIBUTES = 16 << 10
-SAMPLE = 512
-"""Bytes that decide whether something is text."""
+SAMPLE = 512  # bytes that decide whether something is text
 
 ENCODINGS = (
     (b"\xef\xbb\xbf", 3, "utf-8"),

@@ -23,29 +23,23 @@ from thumbnailer.model import Details, Format, ImageInfo
 class TiffDetails(Details):
     block_rows: int = 0
     """height of its strips or tiles, each of which is decompressed as one; 0: nothing is compressed"""
-    read_rows: int = 0
-    """height of uncompressed strips, each of which Pillow reads as one"""
-    band: int = 1
-    """rows that must be decoded to hand out one row: the height of tiles"""
+    read_rows: int = 0  # height of uncompressed strips, each of which Pillow reads as one
+    band: int = 1  # rows that must be decoded to hand out one row: the height of tiles
     plain_ycbcr: bool = False
     """brightness and two colour differences, all of full size, and not by way of JPEG"""
-    missing_from: int | None = None
-    """of tiles or planes: first row with missing bytes"""
+    missing_from: int | None = None  # of tiles or planes: first row with missing bytes
 
 
 MAX_PAGES = 10_000
-MAX_ENTRIES = 4096
-"""libtiff's own sanity check on a directory."""
+MAX_ENTRIES = 4096  # libtiff's own sanity check on a directory
 MAX_LOOKUPS = 40_000_000
 """libtiff searches the whole directory for every tag: the sum of the squared numbers of entries. A million lookups take
 20 ms; 10,000 pages of 60 tags need fewer than this."""
 SHARED = 32 << 20
 """Values of several tags do not overlap, so that together they are no larger than the file; but some writers let pages
 share a profile. Shared values of up to this many bytes cost almost nothing."""
-MAX_TILE = 4 << 20
-"""Pixels of a tile that is larger than the picture: decoders unpack it as a whole."""
-MAX_PIECES = 1 << 20
-"""Tiles or strips to check: a million of the smallest tiles are 268 million pixels."""
+MAX_TILE = 4 << 20  # pixels of a tile that is larger than the picture: decoders unpack it as a whole
+MAX_PIECES = 1 << 20  # tiles or strips to check: a million of the smallest tiles are 268 million pixels
 FAR_TAGS = (tags.BITS, tags.EXTRA_SAMPLES, tags.SAMPLE_FORMAT, ARTIST, COPYRIGHT)
 """Tags with several values, or a text, which may be far from the directory."""
 VALUE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
