@@ -67,20 +67,16 @@ def _skip_timing(bits: Bits) -> int:
     if not bits.flag():
         return 0
     bits.skip(64)  # units in a tick, time scale
-    if bits.flag():
-        _skip_uvlc(bits)
+    if bits.flag():  # equal picture intervals; their length is an unsigned number of variable length
+        zeros = 0
+        while not bits.flag():
+            zeros += 1
+        bits.skip(min(zeros, 32))
     if not bits.flag():
         return 0
     delay_bits = bits.take(5) + 1
     bits.skip(42)  # units in a decoding tick, two more lengths
     return delay_bits
-
-
-def _skip_uvlc(bits: Bits) -> None:
-    zeros = 0
-    while not bits.flag():
-        zeros += 1
-    bits.skip(min(zeros, 32))
 
 
 def _skip_operating_points(bits: Bits, delay_bits: int) -> None:

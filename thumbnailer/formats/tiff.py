@@ -66,7 +66,6 @@ def read_tiff(head: Head) -> ImageInfo:
     pages, held, is_end_reached = _chain(head, layout, offset)
     block_rows, read_rows = _rows(directory, samples, height)
     plane_rows = directory.integer(tags.ROWS_PER_STRIP, width * height) if samples.planar else 1
-    is_all_known = is_end_reached and is_cut_known
     return ImageInfo(
         Format.TIFF,
         width,
@@ -78,7 +77,7 @@ def read_tiff(head: Head) -> ImageInfo:
         icc=tags.ICC in directory.entries,
         channels=samples.count,
         credit=near.credit(),
-        complete=is_all_known and not any(directory.entries[tag].end <= head.end for tag in missing),
+        complete=is_end_reached and is_cut_known and not any(directory.entries[tag].end <= head.end for tag in missing),
         details=TiffDetails(
             samples=samples.count,
             palette=samples.photometric == tags.PALETTE,
