@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeVar
 
 
 class EventKind(StrEnum):
@@ -142,6 +142,7 @@ class Details:
 
 
 NO_DETAILS: Final = Details()
+D = TypeVar("D", bound=Details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,10 @@ class ImageInfo:
         """Width and height after `orientation` is applied."""
         turned = self.orientation >= 5
         return (self.height, self.width) if turned else (self.width, self.height)
+
+    def details_of(self, kind: type[D]) -> D:
+        """`details` if they are of that format, else the defaults of `kind`."""
+        return self.details if isinstance(self.details, kind) else kind()
 
 
 @dataclass(frozen=True, slots=True)

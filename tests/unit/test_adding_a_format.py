@@ -1,16 +1,23 @@
-"""A format is added by one file: a made-up one is registered for the time of a test."""
+"""A format is added by one file, one row of capabilities and one loader: a made-up one is registered for a test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from tests.support.processing import process
 from thumbnailer import formats
+from thumbnailer.engine.pillow_formats import LOADERS, Loader
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage
 from thumbnailer.formats.head import Head
 from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, starts_with
-from thumbnailer.model import Format, ImageInfo
+from thumbnailer.model import EngineName, Format, ImageInfo, Status
+from thumbnailer.planning.capabilities import INPUTS, InputFormat
+from thumbnailer.planning.plan import Plan
 
 TOY = Format("toy")
 """A raster: signature, width, height, comment (its length first), three bytes a pixel, `end`."""
@@ -52,15 +59,30 @@ def _strip(head: Head) -> Iterator[bytes]:
 FORMAT = FormatSpec("toy", (TOY,), starts_with(SIGNATURE), _read, _ending, _strip)
 
 
+def _open(path: str, plan: Plan) -> Image.Image:
+    data, info = Path(path).read_bytes(), plan.info
+    start = len(data) - len(END) - 3 * info.pixels
+    return Image.frombytes("RGB", (info.width, info.height), data[start : -len(END)])
+
+
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "FORMATS", (*formats.FORMATS, FORMAT))
+    monkeypatch.setitem(INPUTS, TOY, InputFormat((EngineName.PILLOW,)))
+    monkeypatch.setitem(LOADERS, TOY, Loader("TOY", _open))
 
 
 def test_the_header_of_an_added_format_is_read() -> None:
     data = toy(40, 20)
     assert formats.probe(data, len(data)) == ImageInfo(TOY, 40, 20, channels=3)
     assert formats.probe(data[:10]).format is TOY
+
+
+def test_an_added_format_becomes_a_thumbnail() -> None:
+    made = process(toy(40, 20), RENDITIONS="20x20:png")
+    assert (made.outcome.status, made.outcome.engine) == (Status.STORED, EngineName.PILLOW)
+    thumbnail = Image.open(BytesIO(made.thumbnails[0]))
+    assert (thumbnail.size, thumbnail.convert("RGB").getpixel((10, 5))) == ((20, 10), (200, 50, 20))
 
 
 def test_the_rules_for_missing_bytes_hold_for_an_added_format() -> None:

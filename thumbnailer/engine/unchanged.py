@@ -7,7 +7,8 @@ from typing import Final
 
 from thumbnailer.formats import stripped
 from thumbnailer.model import NO_CREDIT, Format
-from thumbnailer.planning.plan import Plan, Target
+from thumbnailer.planning.plan import Plan
+from thumbnailer.planning.targets import Target
 
 CMYK: Final = 4
 
