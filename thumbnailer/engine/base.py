@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from thumbnailer.errors import Corrupt
-from thumbnailer.model import EngineName, ImageInfo
+from thumbnailer.model import EngineName
 from thumbnailer.planning.plan import Plan
 
 
@@ -29,10 +28,3 @@ class Engine(Protocol):
     def render(self, path: str, plan: Plan) -> Rendering:
         """The whole picture. Raises Corrupt if the decoder fails, UnsupportedFormat if a codec is missing."""
         ...
-
-
-def refuse_other_size(size: tuple[int, int], info: ImageInfo, most: int) -> None:
-    """Raises Corrupt if the decoder sees more than `most` pixels: the plan's limits hold for the probed header."""
-    width, height = size
-    if width * height > most:
-        raise Corrupt(f"the header says {info.width}x{info.height}, the decoder {width}x{height}")

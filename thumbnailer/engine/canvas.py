@@ -11,6 +11,7 @@ from mmap import ACCESS_READ, mmap
 
 from PIL import Image
 
+from thumbnailer.engine.pillow_private import file_of
 from thumbnailer.formats.gif import TO_BACKGROUND, TO_PREVIOUS, Frame, gif_frames
 from thumbnailer.model import ImageInfo
 
@@ -18,7 +19,7 @@ from thumbnailer.model import ImageInfo
 def composed(image: Image.Image, info: ImageInfo) -> Iterator[Image.Image]:
     """The opened GIF's frames. A frame is valid until the caller asks for the next one."""
     canvas = Image.new("RGBA", (info.width, info.height))
-    data = mmap(image.fp.fileno(), 0, access=ACCESS_READ)  # type: ignore[attr-defined]
+    data = mmap(file_of(image).fileno(), 0, access=ACCESS_READ)
     for frame in gif_frames(data):  # not closed: an error's traceback may still refer to it
         before = canvas.copy() if frame.disposal in TO_PREVIOUS else canvas
         _paint(canvas, frame)

@@ -10,7 +10,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
-import PIL
 from PIL import ExifTags, Image, ImageFile
 
 from thumbnailer.engine import pillow_private, salvage, versions
@@ -39,9 +38,8 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # about odd tags, which are not used
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 pillow_private.quiet_libtiff()
-versions.require("Pillow", PIL.__version__)
-if _webp := versions.bundled_libwebp():
-    versions.require("libwebp", _webp)
+versions.require("Pillow")
+versions.require("libwebp")
 
 
 # --- loaders ------------------------------------------------------------------------------------------------------
@@ -76,7 +74,7 @@ def _open_heic(path: str, plan: Plan) -> Image.Image:
         import pillow_heif
     except ImportError as error:
         raise UnsupportedFormat("heic: pillow-heif is not installed") from error
-    versions.require("libheif", pillow_heif.libheif_version())  # type: ignore[no-untyped-call,unused-ignore]
+    versions.require("libheif")
     pillow_heif.register_heif_opener(thumbnails=False)  # type: ignore[no-untyped-call,unused-ignore]
     return _open(path, plan)
 
@@ -126,10 +124,6 @@ def _load_turned_rows(image: Image.Image, info: ImageInfo) -> Image.Image:
     return upright(salvage.load(image, info), info.orientation)
 
 
-def _as_opened(image: Image.Image, _: ImageInfo) -> Image.Image:
-    return image
-
-
 TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -146,26 +140,9 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _orientation_of_header(_: Image.Image, info: ImageInfo) -> int:
-    return info.orientation
-
-
 def _orientation_of_exif(image: Image.Image, _: ImageInfo) -> int:
     """Pillow hands an AVIF's own turn on as an EXIF tag."""
     return valid_orientation(image.getexif().get(ExifTags.Base.Orientation, 1))
-
-
-def _upright_already(*_: object) -> int:
-    return 1
-
-
-def _plays(loop: int | None) -> int:
-    return loop or 0
-
-
-def _gif_plays(loop: int | None) -> int:
-    """A GIF tells how often it is repeated, or nothing for never."""
-    return 1 if loop is None else loop and loop + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +152,9 @@ class Loader:
     name: str
     open: Callable[[str, Plan], Image.Image] = _open
     # The turn that is left for a decoded picture.
-    orientation: Callable[[Image.Image, ImageInfo], int] = _orientation_of_header
+    orientation: Callable[[Image.Image, ImageInfo], int] = lambda _, info: info.orientation
     # How often an animation is played, from Pillow's `loop`; 0: endlessly.
-    plays: Callable[[int | None], int] = _plays
+    plays: Callable[[int | None], int] = lambda loop: loop or 0
     # Raises Corrupt if a loaded picture is incomplete.
     check: Callable[[Image.Image, ImageInfo], None] | None = None
     # Loads the readable rows of an opened picture; None: the decoder returns all or nothing.
@@ -188,36 +165,25 @@ class Loader:
 LOADERS: Final[dict[Format, Loader]] = {
     Format.JPEG: Loader("JPEG", check=salvage.refuse_cut, salvage=salvage.load),
     Format.PNG: Loader("PNG", salvage=salvage.load),
-    Format.GIF: Loader("GIF", plays=_gif_plays, salvage=salvage.load),
-    Format.WEBP: Loader("WEBP", salvage=_as_opened, open_damaged=_open_cut_webp),
+    # A GIF tells how often it is repeated, or nothing for never.
+    Format.GIF: Loader("GIF", plays=lambda loop: 1 if loop is None else loop and loop + 1, salvage=salvage.load),
+    Format.WEBP: Loader("WEBP", salvage=lambda image, _: image, open_damaged=_open_cut_webp),
     Format.AVIF: Loader("AVIF", orientation=_orientation_of_exif),
-    Format.HEIC: Loader("HEIF", _open_heic, _upright_already),
-    Format.TIFF: Loader("TIFF", _open_tiff, _upright_already, salvage=_load_turned_rows),
+    Format.HEIC: Loader("HEIF", _open_heic, lambda *_: 1),
+    Format.TIFF: Loader("TIFF", _open_tiff, lambda *_: 1, salvage=_load_turned_rows),
     Format.BMP: Loader("BMP", salvage=salvage.load),
     Format.ICO: Loader("ICO", _open_ico, salvage=salvage.load),
-    Format.JXL: Loader("JXL", _decode_jxl, _upright_already),
+    Format.JXL: Loader("JXL", _decode_jxl, lambda *_: 1),
 }
 
 
 # --- savers -------------------------------------------------------------------------------------------------------
 
 
-def _loops(_: list[Image.Image], plays: int) -> dict[str, Any]:
-    return {"loop": min(plays, MOST_PLAYS)}
-
-
 def _gif_loops(frames: list[Image.Image], plays: int) -> dict[str, Any]:
     """Transparent pixels must be cleared for the next frame; of opaque frames only the changes are written."""
     disposal = 2 if any("transparency" in frame.info for frame in frames) else 1
     return {"disposal": disposal} | ({} if plays == 1 else {"loop": max(0, plays - 1)})
-
-
-def _every_mode(image: Image.Image, _: Target) -> Image.Image:
-    return image
-
-
-def _without_alpha(image: Image.Image, _: Target) -> Image.Image:
-    return on_white(image) if image.mode == "RGBA" else image
 
 
 def _colours(target: Target) -> int:
@@ -242,8 +208,8 @@ class Saver:
 
     name: str
     options: Callable[[Target], dict[str, Any]]
-    mode: Callable[[Image.Image, Target], Image.Image] = _every_mode
-    loops: Callable[[list[Image.Image], int], dict[str, Any]] = _loops
+    mode: Callable[[Image.Image, Target], Image.Image] = lambda image, _: image
+    loops: Callable[[list[Image.Image], int], dict[str, Any]] = lambda _, plays: {"loop": min(plays, MOST_PLAYS)}
     credit: bool = True
 
 
@@ -256,7 +222,7 @@ SAVERS: Final[dict[Format, Saver]] = {
             "subsampling": _chroma(target),
             "progressive": target.progressive,
         },
-        _without_alpha,
+        lambda image, _: on_white(image) if image.mode == "RGBA" else image,
     ),
     Format.PNG: Saver("PNG", lambda target: {"compress_level": 6 if target.quality == 100 else 9}, _png_mode),
     Format.WEBP: Saver("WEBP", lambda target: {"quality": target.quality, "method": 4, "kmin": 0, "kmax": 0}),

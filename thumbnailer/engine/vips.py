@@ -8,9 +8,8 @@ from typing import Any, Final
 
 import pyvips
 
-from thumbnailer.engine import crop, placeholder
 from thumbnailer.engine.base import Rendering
-from thumbnailer.engine.byte_limit import within_bytes
+from thumbnailer.engine.steps import crop_corner, thumbhash, within_bytes
 from thumbnailer.engine.vips_formats import LOADERS, SAVERS
 from thumbnailer.errors import Corrupt, DamagedPixels
 from thumbnailer.formats import icc
@@ -98,14 +97,8 @@ def _resized(frames: list[Any], plan: Plan, target: Target) -> list[Any]:
     whole = [_thumbnail(frame, plan, target) for frame in wanted]
     if target.smart:
         whole = _in_memory(whole)  # read twice: to find the corner, and to crop
-    left, top = _corner(whole[0], target)
+    left, top = crop_corner(whole[0].width, whole[0].height, target, lambda: _rgb(whole[0]).write_to_memory())
     return [frame.crop(left, top, target.width, target.height) for frame in whole]
-
-
-def _corner(image: Any, target: Target) -> crop.Corner:
-    if not target.smart:
-        return crop.middle(image.width, image.height, target)
-    return crop.attention(image.width, image.height, _rgb(image).write_to_memory(), target)
 
 
 def _on_white(image: Any) -> Any:
@@ -118,9 +111,11 @@ def _rgb(image: Any) -> Any:
 
 
 def _placeholder(image: Any) -> str:
-    width, height = placeholder.size_for(image.width, image.height)
-    small = _rgb(image).resize(width / image.width, vscale=height / image.height)
-    return placeholder.thumbhash(width, height, small.write_to_memory())
+    def resized(width: int, height: int) -> bytes:
+        small = _rgb(image).resize(width / image.width, vscale=height / image.height)
+        return bytes(small.bandjoin(255).write_to_memory())
+
+    return thumbhash(image.width, image.height, resized)
 
 
 def _thumbnail(image: Any, plan: Plan, target: Target) -> Any:
@@ -178,22 +173,10 @@ def _srgb(image: Any) -> Any:
     return image.colourspace("b-w" if grey else "srgb")
 
 
-TURNS: Final[dict[int, tuple[str, ...]]] = {
-    2: ("fliphor",),
-    3: ("rot180",),
-    4: ("flipver",),
-    5: ("rot90", "fliphor"),
-    6: ("rot90",),
-    7: ("rot270", "fliphor"),
-    8: ("rot270",),
-}
-"""Operations that turn a picture of this orientation upright (Exif 2.32, section 4.6.5.1.5)."""
-
-
 def _upright(image: Any, orientation: int) -> Any:
-    for turn in TURNS.get(orientation, ()):
-        image = getattr(image, turn)()
-    return image
+    tagged = image.copy()
+    tagged.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    return tagged.autorot()
 
 
 # --- encoding -----------------------------------------------------------------------------------------------------

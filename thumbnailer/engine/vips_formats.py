@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyvips
 
 from thumbnailer.engine import versions
-from thumbnailer.engine.base import refuse_other_size
+from thumbnailer.engine.steps import refuse_other_size
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.heif import HeifDetails
 from thumbnailer.formats.tiff import TiffDetails
@@ -170,7 +170,7 @@ SAVERS: Final[dict[Format, Saver]] = {
 
 
 def _start() -> None:
-    versions.require("libvips", ".".join(str(pyvips.version(part)) for part in range(3)))
+    versions.require("libvips")
     logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # the outcome's one log line says what is wrong
     # libvips' own list of untrusted loaders leaves some open (matrix, SVG): block all, then open these by name.
     pyvips.operation_block_set("VipsForeignLoad", True)
