@@ -56,7 +56,11 @@ def file_of(image: Image.Image) -> BinaryIO:
 def read_until(image: Image.Image, end: int, then: Callable[[], bytes]) -> None:
     """Lets the decoder of an opened picture read its file up to `end`, and `then` from there on."""
     file = file_of(image)
-    image.load_read = lambda size: file.read(min(size, end - file.tell())) or then()  # type: ignore[attr-defined]
+
+    def read(size: int) -> bytes:
+        return file.read(max(0, min(size, end - file.tell()))) or then()
+
+    image.load_read = read  # type: ignore[attr-defined]
 
 
 def read_unmapped(image: Image.Image) -> None:
