@@ -11,11 +11,10 @@ from time import perf_counter
 
 from PIL import Image, ImageSequence
 
-from thumbnailer.engine.base import Rendering
+from thumbnailer.engine.base import Rendering, crop_corner, refuse_other_size, thumbhash, within_bytes
 from thumbnailer.engine.pillow_colours import in_srgb, on_white, profile_of, resizable
 from thumbnailer.engine.pillow_formats import LOADERS, SAVERS, import_plugin, upright
 from thumbnailer.engine.salvage import DECODER_ERRORS
-from thumbnailer.engine.steps import crop_corner, refuse_other_size, thumbhash, within_bytes
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.exif import build_credit
 from thumbnailer.formats.gif import GifDetails
@@ -196,7 +195,7 @@ def _encoded(frames: list[Frame], plays: int, info: ImageInfo, target: Target) -
     frames[0][0].info.clear()  # nothing of the source's metadata but artist and copyright
     saver = SAVERS[target.format]
     pictures = [saver.mode(frame, target) for frame, _ in frames]
-    options = saver.options(target)
+    options = {"quality": target.quality, **saver.options(target)}
     credit = build_credit(info.credit)
     if credit and saver.credit:
         options["exif"] = credit

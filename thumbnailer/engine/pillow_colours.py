@@ -10,8 +10,6 @@ from PIL import Image, ImageCms
 
 from thumbnailer.formats import icc
 
-SPACES: Final = {"L": icc.GREY, "P": icc.RGB, "RGB": icc.RGB}
-"""By the base of a mode (`Image.getmodebase`): a palette is made of colours."""
 SRGB: Final = ImageCms.createProfile("sRGB")
 CONVERSION: Final[dict[str, Any]] = {  # as in libvips
     "renderingIntent": ImageCms.Intent.RELATIVE_COLORIMETRIC,
@@ -61,9 +59,8 @@ def profile_of(image: Image.Image) -> bytes | None:
 
 def _spaces(mode: str) -> tuple[bytes, ...]:
     """Pillow has no grey of 16 bits with alpha and makes it RGBA."""
-    if mode == "RGBA":
-        return icc.RGB, icc.GREY
-    return (icc.CMYK,) if mode == "CMYK" else (SPACES[Image.getmodebase(mode)],)
+    usual = icc.GREY if Image.getmodebase(mode) == "L" else icc.RGB
+    return {"CMYK": (icc.CMYK,), "RGBA": (icc.RGB, icc.GREY)}.get(mode, (usual,))
 
 
 def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -69,47 +69,40 @@ def _open_ico(path: str, _: Plan) -> Image.Image:
     return Image.open(BytesIO(with_best_icon_alone(Path(path).read_bytes())), formats=["ICO"])
 
 
-def _open_heic(path: str, plan: Plan) -> Image.Image:
+def _codec(name: str) -> Any:
     try:
-        import pillow_heif
+        return import_module(name)
     except ImportError as error:
-        raise UnsupportedFormat("heic: pillow-heif is not installed") from error
+        raise UnsupportedFormat(f"{name} is not installed") from error
+
+
+def _open_heic(path: str, plan: Plan) -> Image.Image:
+    pillow_heif = _codec("pillow_heif")
     versions.require("libheif")
-    pillow_heif.register_heif_opener(thumbnails=False)  # type: ignore[no-untyped-call,unused-ignore]
+    pillow_heif.register_heif_opener(thumbnails=False)
     return _open(path, plan)
 
 
 def _decode_jxl(path: str, plan: Plan) -> Image.Image:
     """The first frame, by libjxl's own binding: it tells the size before it decodes, and uses one thread."""
-    try:
-        import pylibjxl
-    except ImportError as error:
-        raise UnsupportedFormat("jxl: pylibjxl is not installed") from error
-    info, data = plan.info, Path(path).read_bytes()
+    pylibjxl, info, data = _codec("pylibjxl"), plan.info, Path(path).read_bytes()
+    profile = info.details_of(JxlDetails).profile or (b"" if info.icc else None)  # an empty one counts as unusable
     try:
         header = pylibjxl.probe(data)
         if (header["width"], header["height"]) != (info.width, info.height):
             raise Corrupt(f"the header says {info.width}x{info.height}, libjxl {header['width']}x{header['height']}")
-        pixels, profile = _jxl_pixels(data, info)
+        with pylibjxl.JXL(threads=1) as codec:
+            if profile == b"" and info.frames == 1:  # asked for metadata, pylibjxl returns the last of all frames
+                pixels, metadata = codec.decode(data, metadata=True)
+                profile = metadata.get("icc")
+            else:
+                pixels = codec.decode(data)
     except RuntimeError as error:
         raise Corrupt(f"libjxl cannot read it: {error}") from error
     image = Image.fromarray(pixels)
     if profile is not None:
         image.info["icc_profile"] = profile
     return image
-
-
-def _jxl_pixels(data: bytes, info: ImageInfo) -> tuple[Any, bytes | None]:
-    """Pixels and profile. Asked for the file's own profile, pylibjxl decodes all frames and returns the last."""
-    import pylibjxl
-
-    made = info.details_of(JxlDetails).profile
-    with pylibjxl.JXL(threads=1) as codec:
-        if info.icc and not made and info.frames == 1:
-            pixels, metadata = codec.decode(data, metadata=True)
-            return pixels, metadata.get("icc")
-        pixels = codec.decode(data)
-    return pixels, made or (b"" if info.icc else None)  # an empty profile counts as one that cannot be used
 
 
 def _open_cut_webp(path: str, plan: Plan) -> Image.Image:
@@ -140,7 +133,7 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _orientation_of_exif(image: Image.Image, _: ImageInfo) -> int:
+def _exif_orientation(image: Image.Image, _: ImageInfo) -> int:
     """Pillow hands an AVIF's own turn on as an EXIF tag."""
     return valid_orientation(image.getexif().get(ExifTags.Base.Orientation, 1))
 
@@ -168,7 +161,7 @@ LOADERS: Final[dict[Format, Loader]] = {
     # A GIF tells how often it is repeated, or nothing for never.
     Format.GIF: Loader("GIF", plays=lambda loop: 1 if loop is None else loop and loop + 1, salvage=salvage.load),
     Format.WEBP: Loader("WEBP", salvage=lambda image, _: image, open_damaged=_open_cut_webp),
-    Format.AVIF: Loader("AVIF", orientation=_orientation_of_exif),
+    Format.AVIF: Loader("AVIF", orientation=_exif_orientation),
     Format.HEIC: Loader("HEIF", _open_heic, lambda *_: 1),
     Format.TIFF: Loader("TIFF", _open_tiff, lambda *_: 1, salvage=_load_turned_rows),
     Format.BMP: Loader("BMP", salvage=salvage.load),
@@ -207,7 +200,7 @@ class Saver:
     """One format's name in Pillow, its options, modes and the options of an animation."""
 
     name: str
-    options: Callable[[Target], dict[str, Any]]
+    options: Callable[[Target], dict[str, Any]]  # beside the quality, which lossless formats ignore
     mode: Callable[[Image.Image, Target], Image.Image] = lambda image, _: image
     loops: Callable[[list[Image.Image], int], dict[str, Any]] = lambda _, plays: {"loop": min(plays, MOST_PLAYS)}
     credit: bool = True
@@ -216,16 +209,11 @@ class Saver:
 SAVERS: Final[dict[Format, Saver]] = {
     Format.JPEG: Saver(
         "JPEG",
-        lambda target: {
-            "quality": target.quality,
-            "optimize": True,
-            "subsampling": _chroma(target),
-            "progressive": target.progressive,
-        },
+        lambda target: {"optimize": True, "subsampling": _chroma(target), "progressive": target.progressive},
         lambda image, _: on_white(image) if image.mode == "RGBA" else image,
     ),
     Format.PNG: Saver("PNG", lambda target: {"compress_level": 6 if target.quality == 100 else 9}, _png_mode),
-    Format.WEBP: Saver("WEBP", lambda target: {"quality": target.quality, "method": 4, "kmin": 0, "kmax": 0}),
-    Format.AVIF: Saver("AVIF", lambda target: {"quality": target.quality, "speed": 6, "subsampling": _chroma(target)}),
+    Format.WEBP: Saver("WEBP", lambda _: {"method": 4, "kmin": 0, "kmax": 0}),
+    Format.AVIF: Saver("AVIF", lambda target: {"speed": 6, "subsampling": _chroma(target)}),
     Format.GIF: Saver("GIF", lambda _: {}, _gif_mode, _gif_loops, credit=False),
 }

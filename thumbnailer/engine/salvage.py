@@ -9,8 +9,7 @@ from __future__ import annotations
 import random
 import struct
 import zlib
-from collections.abc import Callable
-from functools import cache
+from functools import partial
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from typing import Any, Final
@@ -49,7 +48,6 @@ WHITE: Final[dict[str, Any]] = {
     "LA": (255, 0),
 }
 """White of modes in which it is not the largest value of every band; transparent with alpha."""
-Row = Callable[[str], Image.Image]
 
 
 def refuse_cut(image: Image.Image, info: ImageInfo) -> None:
@@ -93,16 +91,15 @@ def _runs_out(path: str) -> bool | None:
 def load(image: Image.Image, info: ImageInfo) -> Image.Image:
     """The readable part of an opened picture's first frame. Raises Corrupt if that is less than half of its rows."""
     pillow_private.read_unmapped(image)
-    noise = _noise_row(image.width)
-    pillow_private.fill_before_decoding(image, noise)
+    pillow_private.fill_before_decoding(image, partial(_noise, image.width))
     is_jpeg = info.format is Format.JPEG
-    surely = _end_early(image, noise, info) if is_jpeg else []
+    surely = _end_early(image, info) if is_jpeg else []
     try:
         image.load()
     except DECODER_ERRORS as error:
         if not pillow_private.end_decoding(image):
             raise Corrupt("nothing of it can be decoded") from error
-    missing = _missing(image, noise, sum(surely), info)
+    missing = _missing(image, sum(surely), info)
     _refuse_too_little(image.height - len(missing), image.height)
     return _painted(image, missing, repeats=info.progressive and not is_jpeg)
 
@@ -115,18 +112,13 @@ def _refuse_too_little(rows: int, height: int) -> None:
 # --- which rows were decoded --------------------------------------------------------------------------------------
 
 
-def _noise_row(width: int) -> Row:
-    """A row that no picture holds, in the mode that the decoder turns out to write; the same every time."""
-
-    @cache
-    def row(mode: str) -> Image.Image:
-        size = len(Image.new(mode, (width, 1)).tobytes())
-        return Image.frombytes(mode, (width, 1), random.Random(1).randbytes(size))  # noqa: S311
-
-    return row
+def _noise(width: int, mode: str) -> Image.Image:
+    """A row that no picture holds; the same every time."""
+    size = len(Image.new(mode, (width, 1)).tobytes())
+    return Image.frombytes(mode, (width, 1), random.Random(1).randbytes(size))  # noqa: S311
 
 
-def _end_early(image: Image.Image, noise: Row, info: ImageInfo) -> list[int]:
+def _end_early(image: Image.Image, info: ImageInfo) -> list[int]:
     """Ends the JPEG where the file breaks off: libjpeg then shows the sum of its scans.
 
     libjpeg fills the last row of blocks with grey, so the list receives the number of rows written before the end.
@@ -135,7 +127,7 @@ def _end_early(image: Image.Image, noise: Row, info: ImageInfo) -> list[int]:
 
     def end() -> bytes:
         if not surely:
-            written = min(_missing_rows(image, noise, TAIL, image.height), default=image.height)
+            written = min(_missing_rows(image, TAIL, image.height), default=image.height)
             surely.append(0 if info.progressive else written)
             return END_OF_IMAGE
         return b""
@@ -152,19 +144,19 @@ def _end_of_segments(path: str) -> int:
         return last if last >= 0 and last + 2 + length > len(data) else len(data)
 
 
-def _missing(image: Image.Image, noise: Row, surely: int, info: ImageInfo) -> list[int]:
+def _missing(image: Image.Image, surely: int, info: ImageInfo) -> list[int]:
     """Missing rows of a loaded picture; the first `surely` rows may be grey."""
     details = info.details_of(TiffDetails)
-    missing = _missing_rows(image, noise, TAIL_OF_TILES if details.band > 1 else TAIL, surely)
+    missing = _missing_rows(image, TAIL_OF_TILES if details.band > 1 else TAIL, surely)
     if details.missing_from is None:
         return missing
     return sorted({*missing, *range(details.missing_from, image.height)})
 
 
-def _missing_rows(image: Image.Image, noise: Row, tail: int, surely: int) -> list[int]:
+def _missing_rows(image: Image.Image, tail: int, surely: int) -> list[int]:
     """Rows that still are noise, and grey rows at the bottom that are not among the first `surely`."""
     decoded = pillow_private.decoded_so_far(image)
-    pixels, noise_row = _bytes(decoded), _bytes(noise(decoded.mode))
+    pixels, noise_row = _bytes(decoded), _bytes(_noise(image.width, decoded.mode))
     stride, height = len(noise_row), image.height
     rows = [pixels[start : start + stride] for start in range(0, stride * height, stride)]
     grey = next((number for number, row in enumerate(reversed(rows)) if not _is_grey(row)), height)

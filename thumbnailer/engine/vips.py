@@ -8,8 +8,7 @@ from typing import Any, Final
 
 import pyvips
 
-from thumbnailer.engine.base import Rendering
-from thumbnailer.engine.steps import crop_corner, thumbhash, within_bytes
+from thumbnailer.engine.base import Rendering, crop_corner, thumbhash, within_bytes
 from thumbnailer.engine.vips_formats import LOADERS, SAVERS
 from thumbnailer.errors import Corrupt, DamagedPixels
 from thumbnailer.formats import icc

@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyvips
 
 from thumbnailer.engine import versions
-from thumbnailer.engine.steps import refuse_other_size
+from thumbnailer.engine.base import refuse_other_size
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.heif import HeifDetails
 from thumbnailer.formats.tiff import TiffDetails
