@@ -31,15 +31,10 @@ def installed_engines() -> Capabilities:
     return found
 
 
-def _is_libvips_bundled() -> bool:
-    """Whether pyvips finds the libvips of its binary wheel."""
-    binding = find_spec("_libvips")
-    return bool(binding and binding.origin and Path(binding.origin).with_name("pyvips_binary.libs").is_dir())
-
-
 def _capability_of_vips() -> Capability:
     """The libvips of pyvips' binary wheel is known; another one is asked, which imports it."""
-    if _is_libvips_bundled():
+    binding = find_spec("_libvips")
+    if binding and binding.origin and Path(binding.origin).with_name("pyvips_binary.libs").is_dir():
         reads = frozenset(format_ for format_, row in readable(EngineName.VIPS).items() if row.in_wheel)
         return Capability(reads, frozenset(OUTPUTS))
     from thumbnailer.engine.vips_formats import capability

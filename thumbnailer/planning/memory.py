@@ -40,16 +40,8 @@ class Wanted:
     width: int
     height: int
     format: Format
+    encoded: int  # pixels that the crop leaves
     frames: int = 1
-    kept: int | None = None  # pixels left after the crop; None: no crop
-
-    @property
-    def pixels(self) -> int:
-        return self.width * self.height
-
-    @property
-    def encoded(self) -> int:
-        return self.pixels if self.kept is None else self.kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +121,6 @@ DECODERS: Final[dict[tuple[EngineName, Format], tuple[Decoder, ...]]] = {
         Decoder({"shrunk": 1, "webp planes": 1, "source": 1}, {"shrunk": 2, "source": 1}),
     ),
     (VIPS, Format.AVIF): (
-        Decoder(ROLL, ROLL, "moves"),
         Decoder({"one": 12 * MB, "pixels": 11.9, "samples": 2, "source": 1}, {"decoded": 1, "source": 1}),
     ),
     (VIPS, Format.TIFF): (
@@ -254,7 +245,7 @@ def _pillow(work: Work, row: Decoder, peak: float, lasting: float) -> float:
     """Pillow holds the whole decoded picture, and its conversion, before it resamples."""
     info, (width, height) = work.info, work.size(PILLOW)
     resampled = 1 if _is_grey(info) or row.pixel == 1 else 4
-    results = sum(wanted.pixels * wanted.frames for wanted in work.wanted) * resampled
+    results = sum(wanted.width * wanted.height * wanted.frames for wanted in work.wanted) * resampled
     passes = resampled * max(_resampling(wanted, width, height) for wanted in work.wanted)
     converted = width * height * _converted_pixel(info, row)
     decoding = width * height * _pillow_pixel(info, row) + max(peak, lasting + (converted + passes + results))

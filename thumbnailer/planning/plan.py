@@ -29,18 +29,14 @@ class Plan:
     event: ObjectEvent
     info: ImageInfo
     engine: EngineName
-    fallback: EngineName | None
-    """reads the file if `engine` fails"""
+    fallback: EngineName | None  # reads the file if `engine` fails
     shrink: int
     frames: int
     targets: tuple[Target, ...]
     fetch_bytes: int
-    memory_estimate: int
-    """memory that `engine` takes beyond the idle process"""
-    second_estimate: int
-    """memory that the fallback and the salvage of a damaged picture take"""
-    salvage: bool
-    """there is memory to show the readable part of a damaged picture"""
+    memory_estimate: int  # memory that `engine` takes beyond the idle process
+    second_estimate: int  # memory that the fallback and the salvage of a damaged picture take
+    salvage: bool  # there is memory to show the readable part of a damaged picture
     thumbhash: bool
 
 
@@ -144,7 +140,7 @@ def _wanted(info: ImageInfo, target: Target) -> Wanted:
     """The thumbnail before it is turned and cropped."""
     width, height = reversed(target.scaled) if info.orientation >= 5 else target.scaled
     frames = info.frames if keeps_animation(info, target) else 1
-    return Wanted(width, height, target.format, frames, kept=target.width * target.height)
+    return Wanted(width, height, target.format, target.width * target.height, frames)
 
 
 def _fitting(
