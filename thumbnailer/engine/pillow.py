@@ -9,7 +9,7 @@ from io import BytesIO
 from itertools import islice
 from time import perf_counter
 
-from PIL import Image, ImageSequence
+from PIL import Image
 
 from thumbnailer.engine.base import Rendering, crop_corner, refuse_other_size, thumbhash, within_bytes
 from thumbnailer.engine.pillow_colours import in_srgb, on_white, profile_of, resizable
@@ -17,7 +17,6 @@ from thumbnailer.engine.pillow_formats import LOADERS, SAVERS, import_plugin, up
 from thumbnailer.engine.salvage import DECODER_ERRORS
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.exif import build_credit
-from thumbnailer.formats.gif import GifDetails
 from thumbnailer.formats.heif import HeifDetails
 from thumbnailer.formats.png import PngDetails
 from thumbnailer.formats.tiff import TiffDetails
@@ -100,29 +99,19 @@ def _decoder_shrink(plan: Plan) -> int:
 
 def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     """Every frame of the plan, decoded. Raises Corrupt if there are fewer."""
-    info, check = plan.info, LOADERS[plan.info.format].check
+    info, loader = plan.info, LOADERS[plan.info.format]
     if info.details_of(TiffDetails).missing_from is not None:
         raise Corrupt("not all of its bytes are there")
     if info.details_of(PngDetails).hidden_first:
         image.seek(1)
     number = 0
-    for number, frame in enumerate(_sequence(image, plan), 1):  # noqa: B007
+    for number, frame in enumerate(islice(loader.frames(image, plan), plan.frames), 1):  # noqa: B007
         frame.load()
-        if check is not None:
-            check(frame, info)
+        if loader.check is not None:
+            loader.check(frame, info)
         yield frame
     if number < plan.frames:
         raise Corrupt(f"{number} of its {plan.frames} frames can be decoded")
-
-
-def _sequence(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
-    if plan.info.details_of(GifDetails).odd_frames:
-        from thumbnailer.engine.canvas import composed
-
-        return islice(composed(image, plan.info), plan.frames)
-    if plan.frames > 1:
-        return islice(iter(ImageSequence.Iterator(image)), plan.frames)
-    return iter([image])  # as opened: of a HEIC with several pictures the primary one, not the first
 
 
 def _readable_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:

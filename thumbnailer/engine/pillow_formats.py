@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Final
 
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, ImageSequence
 
 from thumbnailer.engine import pillow_private, salvage, versions
 from thumbnailer.engine.pillow_colours import in_palette, on_white
 from thumbnailer.errors import Corrupt, UnsupportedFormat
+from thumbnailer.formats.gif import TO_BACKGROUND, TO_PREVIOUS, Frame, GifDetails, gif_frames
 from thumbnailer.formats.ico import with_best_icon_alone
 from thumbnailer.formats.ifd import valid_orientation
 from thumbnailer.formats.jxl import JxlDetails
@@ -117,6 +119,46 @@ def _load_turned_rows(image: Image.Image, info: ImageInfo) -> Image.Image:
     return upright(salvage.load(image, info), info.orientation)
 
 
+def _frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
+    """As opened, if there is one: of a HEIC with several pictures the primary one, not the first."""
+    return iter(ImageSequence.Iterator(image) if plan.frames > 1 else [image])
+
+
+def _gif_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
+    return _composed(image, plan.info) if plan.info.details_of(GifDetails).odd_frames else _frames(image, plan)
+
+
+def _composed(image: Image.Image, info: ImageInfo) -> Iterator[Image.Image]:
+    """Frames on the canvas of a GIF, as browsers compose them (formats/gif.py says where Pillow differs).
+
+    Pillow decodes each frame as a picture of its own. The canvas starts transparent and is cleared to transparent.
+    A frame is valid until the caller asks for the next one.
+    """
+    canvas = Image.new("RGBA", (info.width, info.height))
+    data = mmap(pillow_private.file_of(image).fileno(), 0, access=ACCESS_READ)
+    for frame in gif_frames(data):  # not closed: an error's traceback may still refer to it
+        before = canvas.copy() if frame.disposal in TO_PREVIOUS else canvas
+        _paint(canvas, frame)
+        shown = canvas if info.has_alpha else canvas.convert("RGB")
+        shown.info["duration"] = frame.milliseconds
+        yield shown
+        canvas = before
+        if frame.disposal == TO_BACKGROUND:
+            canvas.paste((0, 0, 0, 0), frame.box)
+
+
+def _paint(canvas: Image.Image, frame: Frame) -> None:
+    left, top, right, bottom = frame.box
+    if right == left or bottom == top:
+        return
+    with Image.open(BytesIO(frame.file), formats=["GIF"]) as image:
+        image.load()
+        if frame.transparent is not None:
+            image.info["transparency"] = frame.transparent
+        pixels = image.convert("RGBA")
+    canvas.paste(pixels, (left, top), pixels)
+
+
 TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -138,12 +180,19 @@ def _exif_orientation(image: Image.Image, _: ImageInfo) -> int:
     return valid_orientation(image.getexif().get(ExifTags.Base.Orientation, 1))
 
 
+def _gif_plays(loop: int | None) -> int:
+    """A GIF tells how often it is repeated, or nothing for never."""
+    return 1 if loop is None else loop and loop + 1
+
+
 @dataclass(frozen=True, slots=True)
 class Loader:
     """One format's name in Pillow, and the functions that open it."""
 
     name: str
     open: Callable[[str, Plan], Image.Image] = _open
+    # The plan's frames of an opened picture.
+    frames: Callable[[Image.Image, Plan], Iterator[Image.Image]] = _frames
     # The turn that is left for a decoded picture.
     orientation: Callable[[Image.Image, ImageInfo], int] = lambda _, info: info.orientation
     # How often an animation is played, from Pillow's `loop`; 0: endlessly.
@@ -158,15 +207,14 @@ class Loader:
 LOADERS: Final[dict[Format, Loader]] = {
     Format.JPEG: Loader("JPEG", check=salvage.refuse_cut, salvage=salvage.load),
     Format.PNG: Loader("PNG", salvage=salvage.load),
-    # A GIF tells how often it is repeated, or nothing for never.
-    Format.GIF: Loader("GIF", plays=lambda loop: 1 if loop is None else loop and loop + 1, salvage=salvage.load),
+    Format.GIF: Loader("GIF", frames=_gif_frames, plays=_gif_plays, salvage=salvage.load),
     Format.WEBP: Loader("WEBP", salvage=lambda image, _: image, open_damaged=_open_cut_webp),
     Format.AVIF: Loader("AVIF", orientation=_exif_orientation),
-    Format.HEIC: Loader("HEIF", _open_heic, lambda *_: 1),
-    Format.TIFF: Loader("TIFF", _open_tiff, lambda *_: 1, salvage=_load_turned_rows),
+    Format.HEIC: Loader("HEIF", _open_heic, orientation=lambda *_: 1),
+    Format.TIFF: Loader("TIFF", _open_tiff, orientation=lambda *_: 1, salvage=_load_turned_rows),
     Format.BMP: Loader("BMP", salvage=salvage.load),
     Format.ICO: Loader("ICO", _open_ico, salvage=salvage.load),
-    Format.JXL: Loader("JXL", _decode_jxl, lambda *_: 1),
+    Format.JXL: Loader("JXL", _decode_jxl, orientation=lambda *_: 1),
 }
 
 
