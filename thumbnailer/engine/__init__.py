@@ -14,7 +14,7 @@ from thumbnailer.model import EngineName
 from thumbnailer.planning.capabilities import OUTPUTS, Capabilities, Capability, readable
 from thumbnailer.planning.plan import Plan
 
-__all__ = ["Engine", "Load", "Rendering", "installed_engines", "load_engine", "render", "render_first", "render_second"]
+__all__ = ["Engine", "Load", "Rendering", "installed_engines", "load_engine", "render_first", "render_second"]
 
 Load = Callable[[EngineName], Engine]
 
@@ -51,17 +51,6 @@ def load_engine(name: EngineName) -> Engine:
     from thumbnailer.engine.pillow import PillowEngine
 
     return PillowEngine()
-
-
-def render(load: Load, path: str, plan: Plan) -> Rendering:
-    """Tries the plan's engine, then its fallback, then the readable part of a damaged picture.
-
-    Raises Corrupt if less than half of the picture is readable.
-    """
-    try:
-        return render_first(load, path, plan)
-    except Corrupt as error:
-        return render_second(load, path, plan, error)
 
 
 def render_first(load: Load, path: str, plan: Plan) -> Rendering:

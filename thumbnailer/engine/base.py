@@ -38,8 +38,6 @@ class Engine(Protocol):
         ...
 
 
-# --- shared steps -------------------------------------------------------------------------------------------------
-
 PLACEHOLDER_SIDE: Final = 32
 """The finest detail of a ThumbHash is a seventh of a side: 32 pixels suffice, at a tenth of the cost of 100."""
 

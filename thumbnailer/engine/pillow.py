@@ -59,9 +59,6 @@ def _rendered(path: str, plan: Plan, damaged: bool = False) -> Rendering:
     return Rendering(EngineName.PILLOW, pictures, defect, *seconds, placeholders, profile_ignored)
 
 
-# --- decoding -----------------------------------------------------------------------------------------------------
-
-
 def _decoded(path: str, plan: Plan, damaged: bool) -> tuple[list[list[Frame]], int, bool]:
     """The frames of each target, how often they are played, and whether there is a profile that cannot be used.
 
@@ -127,9 +124,6 @@ def _readable_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
         yield image
 
 
-# --- resizing -----------------------------------------------------------------------------------------------------
-
-
 def _resized(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[Frame]]:
     """The frames of each target, all cropped at the corner of the first one."""
     resized: list[list[Frame]] = [[] for _ in plan.targets]
@@ -175,9 +169,6 @@ def _placeholder(image: Image.Image) -> str:
         return on_white(image).resize((width, height), Image.Resampling.BOX).convert("RGBA").tobytes()
 
     return thumbhash(*image.size, resized)
-
-
-# --- encoding -----------------------------------------------------------------------------------------------------
 
 
 def _encoded(frames: list[Frame], plays: int, info: ImageInfo, target: Target) -> bytes:

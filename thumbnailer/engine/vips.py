@@ -180,9 +180,6 @@ def _upright(image: Any, orientation: int) -> Any:
     return tagged.autorot()
 
 
-# --- encoding -----------------------------------------------------------------------------------------------------
-
-
 def _encoded(frames: list[Any], info: ImageInfo, target: Target) -> bytes:
     saver = SAVERS[target.format]
     roll = frames[0] if len(frames) == 1 else pyvips.Image.arrayjoin(frames, across=1)
