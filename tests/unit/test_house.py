@@ -83,3 +83,14 @@ def test_links_lead_somewhere(document: Path) -> None:
         target = (document.parent / link).resolve()
         assert target.exists(), link
         assert not anchor or anchor in heading_anchors(target), f"{link}#{anchor}"
+
+
+def test_documents_name_tests_and_modules_that_exist() -> None:
+    code = "\n".join(path.read_text() for path in tracked("tests") if path.suffix == ".py")
+    defined = set(re.findall(r"def (test_\w+)", code)) | {path.stem for path in tracked("tests")}
+    for document in documents():
+        named = set(re.findall(r"`(test_\w+)`", document.read_text()))
+        assert named <= defined, f"{document.name}: {named - defined}"
+        paths = re.findall(r"`((?:thumbnailer|handler|bench|deploy|tests|docs)/[\w./-]+\.\w+)`", document.read_text())
+        missing = [path for path in paths if not (ROOT / path).exists()]
+        assert not missing, f"{document.name}: {missing}"
