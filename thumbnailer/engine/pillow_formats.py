@@ -191,17 +191,13 @@ class Loader:
 
     name: str
     open: Callable[[str, Plan], Image.Image] = _open
-    # The plan's frames of an opened picture.
     frames: Callable[[Image.Image, Plan], Iterator[Image.Image]] = _frames
-    # The turn that is left for a decoded picture.
-    orientation: Callable[[Image.Image, ImageInfo], int] = lambda _, info: info.orientation
-    # How often an animation is played, from Pillow's `loop`; 0: endlessly.
-    plays: Callable[[int | None], int] = lambda loop: loop or 0
-    # Raises Corrupt if a loaded picture is incomplete.
-    check: Callable[[Image.Image, ImageInfo], None] | None = None
+    orientation: Callable[[Image.Image, ImageInfo], int] = lambda _, info: info.orientation  # the turn that is left
+    plays: Callable[[int | None], int] = lambda loop: loop or 0  # of an animation, by Pillow's `loop`; 0: endlessly
+    check: Callable[[Image.Image, ImageInfo], None] | None = None  # raises Corrupt if a loaded picture is incomplete
     # Loads the readable rows of an opened picture; None: the decoder returns all or nothing.
     salvage: Callable[[Image.Image, ImageInfo], Image.Image] | None = None
-    open_damaged: Callable[[str, Plan], Image.Image] | None = None
+    open_damaged: Callable[[str, Plan], Image.Image] | None = None  # None: as `open` does
 
 
 LOADERS: Final[dict[Format, Loader]] = {
