@@ -10,8 +10,9 @@
     │       └── StoreRefused        temporary, but a retry at once cannot help: credentials, clock, region
     └── RecordError                 ends one record; `status` and `reason` are on the class
         ├── Skipped                 OwnOutput, Filtered, FolderMarker, Gone
-        ├── Rejected                NotAnImage, UnsupportedFormat, Corrupt (CutShort), TooManyPixels, TooManyBytes,
-        │                           TooManyFrames, Archived, AccessDenied, KeyTooLong, BucketNotAllowed, CrashesEngine
+        ├── Rejected                NotAnImage, UnsupportedFormat, Corrupt (CutShort, DamagedPixels), TooManyPixels,
+        │                           TooManyBytes, TooManyFrames, Archived, AccessDenied, KeyTooLong, BucketNotAllowed,
+        │                           CrashesEngine
         ├── Failed                  SourceUnavailable, DestinationUnavailable, DestinationDenied, Throttled, EngineCrash
         └── Deferred                OutOfTime, NoSpace
 
