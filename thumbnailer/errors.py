@@ -15,13 +15,16 @@
         ├── Failed                  SourceUnavailable, DestinationUnavailable, DestinationDenied, Throttled, EngineCrash
         └── Deferred                OutOfTime, NoSpace
 
-The adapter of a library maps its errors to these, once; no other code matches on message text.
+The adapter of a library maps its errors to these, once; no other code matches on message text. `store_errors` maps
+StoreErrors to RecordErrors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from thumbnailer.model import Status
 
@@ -225,3 +228,36 @@ class OutOfTime(Deferred):
 
 class NoSpace(Deferred):
     reason = Reason.NO_SPACE
+
+
+# --- from StoreErrors and bugs to RecordErrors ----------------------------------------------------------------------
+
+ErrorMap = Mapping[type[StoreError], type[RecordError]]
+OF_SOURCE: Final[ErrorMap] = {
+    ObjectMissing: Gone,
+    BucketMissing: Gone,
+    StoreDenied: AccessDenied,
+    ObjectArchived: Archived,
+    StoreThrottled: Throttled,
+    StoreError: SourceUnavailable,
+}
+OF_DESTINATION: Final[ErrorMap] = {  # all are retried: the operator can repair the destination
+    StoreDenied: DestinationDenied,
+    StoreThrottled: Throttled,
+    StoreError: DestinationUnavailable,
+}
+
+
+@contextmanager
+def store_errors(mapping: ErrorMap) -> Iterator[None]:
+    """Raises the RecordError for a StoreError of the block: the first entry whose class fits."""
+    try:
+        yield
+    except StoreError as error:
+        kind = next(kind for kind in mapping if isinstance(error, kind))
+        raise mapping[kind](str(error)) from error
+
+
+def internal_error(error: Exception) -> RecordError:
+    """For a bug in the product or in an engine: the record is retried, the others go on."""
+    return EngineCrash(f"internal error: {type(error).__name__}: {error}"[:300])

@@ -12,8 +12,7 @@ from time import perf_counter
 from typing import Final
 
 from thumbnailer.engine import Load, Rendering
-from thumbnailer.error_mapping import OF_SOURCE, store_errors
-from thumbnailer.errors import Corrupt, NeedMoreBytes, Rejected, Skipped
+from thumbnailer.errors import OF_SOURCE, Corrupt, NeedMoreBytes, Rejected, Skipped, store_errors
 from thumbnailer.execution.budget import MemoryBudget
 from thumbnailer.execution.decoder import Decoder
 from thumbnailer.formats import ending_defect, probe

@@ -8,8 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from time import perf_counter
 
 from thumbnailer.engine import Rendering
-from thumbnailer.error_mapping import internal_error
-from thumbnailer.errors import OutOfTime, RecordError
+from thumbnailer.errors import OutOfTime, RecordError, internal_error
 from thumbnailer.model import EngineName, ImageInfo, ObjectEvent, Outcome, Output, Status
 from thumbnailer.reporting.logs import LOGGER
 

@@ -19,8 +19,7 @@ from typing import Final
 
 from thumbnailer import engine
 from thumbnailer.engine import Rendering
-from thumbnailer.error_mapping import internal_error
-from thumbnailer.errors import RecordError
+from thumbnailer.errors import RecordError, internal_error
 from thumbnailer.execution.attempt import Attempt
 from thumbnailer.execution.malloc import tame_heap
 
