@@ -13,7 +13,7 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
 from thumbnailer.errors import StoreError, StoreRefused, StoreUnavailable
-from thumbnailer.store.base import ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
+from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
 from thumbnailer.store.s3 import CHUNK, Answer, Rest, S3Store, Stream, error_for
 
 T = TypeVar("T")
@@ -82,14 +82,11 @@ class Aioboto3Store(S3Store):
     async def _client(self) -> Any:
         async with self._making:
             if self._current is None:
-                session = aioboto3.Session(region_name=self._config.region)
-                context = session.client(
-                    "s3",
-                    endpoint_url=self._config.endpoint_url,
-                    verify=self._config.ca_bundle,
-                    config=_client_config(self._config),
+                config, session = self._config, aioboto3.Session(region_name=self._config.region)
+                client = session.client(
+                    "s3", endpoint_url=config.endpoint_url, verify=config.ca_bundle, config=_client_config(config)
                 )
-                self._current = await self._exit.enter_async_context(context)
+                self._current = await self._exit.enter_async_context(client)
             return self._current
 
 
@@ -137,21 +134,14 @@ def _headers(response: _Response) -> ObjectHeaders:
         size=response["ContentLength"],
         etag=version.etag,
         version_id=version.version_id,
-        content_type=response.get("ContentType"),
-        cache_control=response.get("CacheControl"),
-        content_disposition=response.get("ContentDisposition"),
-        content_language=response.get("ContentLanguage"),
+        **{field: response.get(name.replace("-", "")) for field, name in HEADERS.items()},
         metadata={name.lower(): value for name, value in response.get("Metadata", {}).items()},
     )
 
 
 def _arguments(headers: PutHeaders) -> dict[str, Any]:
     sent = sendable(headers)
-    arguments = {
-        "ContentType": sent.content_type,
-        "CacheControl": sent.cache_control,
-        "ContentDisposition": sent.content_disposition,
-        "ContentLanguage": sent.content_language,
+    arguments = {name.replace("-", ""): getattr(sent, field) for field, name in HEADERS.items()} | {
         "Metadata": sent.metadata,
         "StorageClass": sent.storage_class,
         "ServerSideEncryption": sent.sse,

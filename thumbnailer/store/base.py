@@ -13,6 +13,13 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 Transport = Literal["auto", "aioboto3", "obstore"]
 
+HEADERS: Final = {
+    "content_type": "Content-Type",
+    "cache_control": "Cache-Control",
+    "content_disposition": "Content-Disposition",
+    "content_language": "Content-Language",
+}
+"""The header of each field that ObjectHeaders and PutHeaders share. aioboto3 writes these names without a hyphen."""
 _SENDABLE_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 _SENDABLE_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -154,15 +161,11 @@ def sendable(headers: PutHeaders) -> PutHeaders:
     def value(text: str | None) -> str | None:
         return text if text is not None and _SENDABLE_VALUE.fullmatch(text) else None
 
-    return replace(
-        headers,
-        content_type=value(headers.content_type) or "application/octet-stream",
-        cache_control=value(headers.cache_control),
-        content_disposition=value(headers.content_disposition),
-        content_language=value(headers.content_language),
-        metadata={
-            name.lower(): text
-            for name, text in (headers.metadata or {}).items()
-            if _SENDABLE_NAME.fullmatch(name) and _SENDABLE_VALUE.fullmatch(text)
-        },
-    )
+    values: dict[str, Any] = {field: value(getattr(headers, field)) for field in HEADERS}
+    values["content_type"] = values["content_type"] or "application/octet-stream"
+    metadata = {
+        name.lower(): text
+        for name, text in (headers.metadata or {}).items()
+        if _SENDABLE_NAME.fullmatch(name) and _SENDABLE_VALUE.fullmatch(text)
+    }
+    return replace(headers, **values, metadata=metadata)

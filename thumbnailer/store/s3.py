@@ -13,16 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, NamedTuple, Protocol, TypeVar
 
-from thumbnailer.errors import (
-    BucketMissing,
-    ObjectArchived,
-    ObjectMissing,
-    StoreDenied,
-    StoreError,
-    StoreRefused,
-    StoreThrottled,
-    StoreUnavailable,
-)
+from thumbnailer import errors
+from thumbnailer.errors import BucketMissing, ObjectMissing, StoreError, StoreRefused, StoreThrottled, StoreUnavailable
 from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig
 
 T = TypeVar("T")
@@ -53,7 +45,7 @@ class ObstoreCannot(StoreRefused):
 _CODES: Final[dict[type[StoreError], str]] = {
     ObjectMissing: "NoSuchKey NoSuchVersion",
     BucketMissing: "NoSuchBucket",
-    ObjectArchived: "InvalidObjectState",
+    errors.ObjectArchived: "InvalidObjectState",
     CredentialsExpired: "ExpiredToken ExpiredTokenException TokenRefreshRequired",
     StoreRefused: "InvalidAccessKeyId InvalidToken SignatureDoesNotMatch RequestTimeTooSkewed RequestExpired",
     BucketElsewhere: (
@@ -68,17 +60,12 @@ _CODES: Final[dict[type[StoreError], str]] = {
 _BY_CODE: Final = {code: kind for kind, codes in _CODES.items() for code in codes.split()}
 # 405: GET of a version that is a delete marker; 503 without a code: SlowDown
 _BY_STATUS: Final[dict[int, type[StoreError]]] = {
-    301: BucketElsewhere,
-    307: BucketElsewhere,
+    **dict.fromkeys((301, 307), BucketElsewhere),
+    **dict.fromkeys((404, 405), ObjectMissing),
+    **dict.fromkeys((429, 503), StoreThrottled),
     401: StoreRefused,
-    403: StoreDenied,
-    404: ObjectMissing,
-    405: ObjectMissing,
-    429: StoreThrottled,
-    503: StoreThrottled,
+    403: errors.StoreDenied,
 }
-# the answer to a HEAD with an expired token: it has no body, and so no code
-_WITHOUT_CODE: Final[dict[int, type[StoreError]]] = {400: CredentialsExpired}
 _HINTS: Final = {
     "RequestTimeTooSkewed": "; this machine's clock is more than 15 minutes off",
     "SignatureDoesNotMatch": "; the secret key does not belong to the key id",
@@ -87,11 +74,9 @@ _HINTS: Final = {
 
 def error_for(what: str, status: int, code: str | None) -> StoreError:
     """The error for an HTTP answer; `what` names the operation and the object in its message."""
-    kind = _BY_CODE[code] if code in _BY_CODE else _BY_STATUS.get(status)
-    if code is None:
-        kind = _WITHOUT_CODE.get(status, kind)
-    if kind is None:
-        kind = StoreUnavailable if status >= 500 else StoreRefused
+    kind = _BY_CODE.get(code or "") or _BY_STATUS.get(status) or (StoreUnavailable if status >= 500 else StoreRefused)
+    if code is None and status == 400:  # the answer to a HEAD with an expired token: it has no body, and so no code
+        kind = CredentialsExpired
     return kind(f"{what}: {status} {code or 'without a code'}{_HINTS.get(code or '', '')}")
 
 
