@@ -4,8 +4,6 @@ Each file has regions between the lines `# settings: REGION` and `# end of REGIO
 differs from what this module makes.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ One Runner runs every invocation, so that loop, clients, engines and connections
 survive freeze and thaw.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

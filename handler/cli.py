@@ -3,8 +3,6 @@
 Exit codes: 0 all well, 1 some records failed or were rejected, 2 usage or settings.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

@@ -1,7 +1,5 @@
 """Checks the installation, the engines and the settings."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Turns a Lambda payload into a Delivery: messages with their events, and unreadable messages. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Turns outcomes into the answer to Lambda. Pure."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """The one place that picks implementations: from settings to store, engines and pipeline."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache

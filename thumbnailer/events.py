@@ -4,8 +4,6 @@ Sources: S3 "notification content structure" (2.1 to 2.6), EventBridge "Amazon S
 asks, every version 2.x is accepted and unknown fields are ignored.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from functools import partial

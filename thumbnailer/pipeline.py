@@ -1,7 +1,5 @@
 """The way of one record, and of a batch. The pipeline knows the store and the engines by their protocols only."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
 from contextlib import suppress
@@ -133,7 +131,7 @@ class Pipeline:
 
     def _needs_note(self, outcome: Outcome) -> bool:
         """Not for a bucket outside THUMBNAILER_SOURCES: a forged event must not choose where the note goes."""
-        rejected = outcome.status is Status.REJECTED and outcome.reason != errors.Reason.BUCKET_NOT_ALLOWED
+        rejected = outcome.status is Status.REJECTED and outcome.reason != errors.BucketNotAllowed.reason
         return rejected and bool(self._settings.failed_prefix)
 
     async def _write_note(self, outcome: Outcome) -> None:

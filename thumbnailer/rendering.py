@@ -1,7 +1,5 @@
 """From a source to encoded pictures: fetch, plan, render. Sends one GET and writes nothing to any bucket."""
 
-from __future__ import annotations
-
 import mmap
 import os
 from collections.abc import AsyncIterator

@@ -4,8 +4,6 @@
 <Fit.COVER: 'cover'>
 """
 
-from __future__ import annotations
-
 import re
 import string
 from dataclasses import dataclass

@@ -4,8 +4,6 @@
 templates follow from it (`python -m deploy.parameters --write`).
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping

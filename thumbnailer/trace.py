@@ -1,7 +1,5 @@
 """Timings and findings of one record, and how it ended: for its log line and metrics, never for a decision."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager

@@ -1,7 +1,5 @@
 """`python -m deploy.packing`."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Reproducible zips, and Lambda's limits on their size."""
 
-from __future__ import annotations
-
 import stat
 from collections.abc import Mapping
 from pathlib import Path

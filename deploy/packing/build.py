@@ -1,7 +1,5 @@
 """From a target to its zips."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

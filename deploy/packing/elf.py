@@ -1,7 +1,5 @@
 """Whether the shared objects of a folder load in a runtime, by their headers and dynamic sections."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast

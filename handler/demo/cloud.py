@@ -4,8 +4,6 @@ The demo never touches the user's own AWS: while the cloud runs, the environment
 credentials.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -1,7 +1,5 @@
 """The outcomes of the demo, for all that follow them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 

@@ -5,8 +5,6 @@ ours (no DNS rebinding), uploads need our own page as Origin, the page runs only
 are untrusted bytes, are served sandboxed and only as pictures.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json

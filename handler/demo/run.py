@@ -1,7 +1,5 @@
 """`thumbnailer demo`: starts everything, uploads the samples, shows their outcomes and serves the gallery."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import mimetypes

@@ -1,7 +1,5 @@
 """Collects entries into batch requests. A batch is sent when it has ten entries, or half a second after its first."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar

@@ -5,8 +5,6 @@ given back for a later retry. If the worker is killed, the messages it held reap
 another worker writes the same thumbnails again.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 import random

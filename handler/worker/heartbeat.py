@@ -1,7 +1,5 @@
 """Keeps held messages invisible to other workers, and follows the queue's own visibility timeout."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress

@@ -3,8 +3,6 @@
 AWS, "Amazon ECS task scale-in protection endpoint": PUT {ECS_AGENT_URI}/task-protection/v1/state.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from typing import Final

@@ -1,7 +1,5 @@
 """The queue as the worker's parts use it: errors are logged and counted, and never raised."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Sequence
 from typing import Protocol, TypeVar
 

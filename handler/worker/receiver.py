@@ -1,7 +1,5 @@
 """Receives messages while there is room for them."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import Callable

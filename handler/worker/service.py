@@ -1,7 +1,5 @@
 """The worker's door, `thumbnailer worker`: wires settings, queue, pipeline, consumer, health checks and metrics."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 from collections.abc import Mapping

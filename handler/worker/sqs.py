@@ -1,7 +1,5 @@
 """The SQS client: receive, delete and change visibility, each for up to ten messages."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager

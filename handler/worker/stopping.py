@@ -1,7 +1,5 @@
 """When the worker must stop, and by when it must have ended."""
 
-from __future__ import annotations
-
 import asyncio
 import math
 from collections.abc import Awaitable

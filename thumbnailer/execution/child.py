@@ -4,8 +4,6 @@
 child protects its parent from a crash, not from an attacker.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import pickle

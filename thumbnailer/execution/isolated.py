@@ -4,8 +4,6 @@ Pictures delivered before are decoded here. Each attempt starts a new child: a p
 locks, and Lambda has none.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import pickle

@@ -1,7 +1,5 @@
 """S3 through aioboto3: supports every credential source, region and kind of bucket of AWS's SDK; slow to import."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack

@@ -1,7 +1,5 @@
 """An object store in memory, for tests, the demo and other programs; with versions on request."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

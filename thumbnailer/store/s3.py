@@ -4,8 +4,6 @@ Retries are here and not in the libraries, so that both stores behave alike. The
 not retry a 429, botocore has no limit in time, and neither stops for a body that has changed.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 from abc import ABC, abstractmethod
