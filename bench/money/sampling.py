@@ -126,7 +126,7 @@ def _header_or_reason(source: Source, key: str, size: int) -> Header | str:
     try:
         return _header(source, key, size)
     except Rejected as error:
-        return error.reason.value
+        return error.reason
     except NeedMoreBytes:
         return "its header does not end"
     except ObjectMissing:

@@ -15,12 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from handler.envelope import BrokenMessage, open_message, receive_count
-from handler.worker.batches import Batches
 from handler.worker.heartbeat import Heartbeat
-from handler.worker.queue import MessageQueue, ReportingQueue
-from handler.worker.receiver import MOST_RECEIVERS, Receiver, Room
-from handler.worker.sqs import BATCH, Received
-from handler.worker.stopping import StopSignal
+from handler.worker.receiver import MOST_RECEIVERS, Receiver, Room, StopSignal
+from handler.worker.sqs import BATCH, Batches, MessageQueue, Received, ReportingQueue
 from thumbnailer.model import Message, ObjectEvent, Outcome
 from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, log_record
 from thumbnailer.reporting.metrics import Prometheus

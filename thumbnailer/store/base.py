@@ -3,13 +3,11 @@
 Keys are decoded text; a key is never a path. Sizes are bytes, durations seconds.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol, Self
 
 Transport = Literal["auto", "aioboto3", "obstore"]
 
@@ -138,7 +136,7 @@ class StoreConfig:
     """the AWS account that all buckets must belong to; S3 denies requests to other accounts' buckets"""
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str], **changes: Any) -> StoreConfig:
+    def from_env(cls, env: Mapping[str, str], **changes: Any) -> Self:
         """Endpoint, region and CA bundle from AWS's variables, and `changes` to any field."""
         ignore = env.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true"
         endpoint = None if ignore else env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL")
