@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError
 
 from handler.demo.cloud import PHOTOS, RESIZED
 from handler.demo.feed import Feed
-from thumbnailer.model import Outcome, Output
+from thumbnailer.model import Outcome
 
 MOST_UPLOAD_BYTES: Final = 100 * 1024 * 1024
 MOST_KEY_BYTES: Final = 1024
@@ -69,8 +69,8 @@ class Gallery:
         app.router.add_get("/", self._page)
         app.router.add_get("/favicon.svg", self._icon)
         app.router.add_get("/events", self._events)
-        app.router.add_route("PUT", "/upload", self._upload)
-        app.router.add_route("POST", "/upload", self._upload)
+        app.router.add_put("/upload", self._upload)
+        app.router.add_post("/upload", self._upload)
         app.router.add_get("/object/{bucket}/{key:.*}", self._object)
         app.router.add_get("/{file:gallery\\.(js|css)}", self._own_file)
         return app
@@ -217,19 +217,14 @@ def card_of(outcome: Outcome, number: int) -> dict[str, Any]:
             "height": height,
             "bytes": event.size or outcome.bytes_in,
         },
-        "outputs": [_output_card(output, number) for output in outcome.outputs],
+        "outputs": [
+            {
+                "url": object_url(output.bucket, output.key, number),
+                **{name: getattr(output, name) for name in ("name", "format", "width", "height", "bytes")},
+            }
+            for output in outcome.outputs
+        ],
         "ms": [[stage, round(seconds * 1000, 2)] for stage, seconds in outcome.timings],
-    }
-
-
-def _output_card(output: Output, number: int) -> dict[str, Any]:
-    return {
-        "url": object_url(output.bucket, output.key, number),
-        "name": output.name,
-        "format": output.format,
-        "width": output.width,
-        "height": output.height,
-        "bytes": output.bytes,
     }
 
 
