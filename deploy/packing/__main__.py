@@ -37,23 +37,15 @@ def packing(
 
 
 def _report(built: Built, artefacts: list[Artefact]) -> Iterator[str]:
-    sizes = list(by_package(built.files()).items())
-    rest = ("others", sum(size for _, size in sizes[SHOWN_PACKAGES:]))
-    yield from (f"{megabytes(size):>8} MB  {name}" for name, size in (*sizes[:SHOWN_PACKAGES], rest))
+    largest = list(by_package(built.files()).items())[:SHOWN_PACKAGES]
+    yield from (f"{megabytes(size):>8} MB  {name}" for name, size in largest)
     for artefact in artefacts:
         upload = "direct upload" if artefact.zipped <= DIRECT_LIMIT else "upload through S3"
         size = f"{megabytes(artefact.zipped)} MB, {megabytes(artefact.unzipped)} MB unzipped"
         yield f"{artefact.path.name}: {size}, {upload}"
     yield f"Lambda's limit: {megabytes(UNZIPPED_LIMIT)} MB unzipped, the function and up to {LAYERS} layers together"
     yield "left out, in MB: " + ", ".join(f"{name} {megabytes(size)}" for name, size in built.stripped.items() if size)
-    newest, needed = built.target.system.newest, sorted(built.asked_for.items())
-    symbols = ", ".join(f"{family} {_dotted(version)} of {_dotted(newest[family])}" for family, version in needed)
-    yield f"{built.target.system.name}; newest symbols needed: {symbols}"
     yield f"bytecode compiled by {built.interpreter or 'nobody, so every cold start compiles all modules'}"
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
 
 
 if __name__ == "__main__":

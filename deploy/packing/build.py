@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 
 from deploy.packing import PackingError
 from deploy.packing.archive import Files, check_size, files_below, write_zip
-from deploy.packing.elf import newest_asked_for, problems, shared_objects
+from deploy.packing.elf import problems, shared_objects
 from deploy.packing.install import ROOT, install
 from deploy.packing.strip import strip
-from deploy.packing.target import Target, Version
+from deploy.packing.target import Target
 
 OURS: Final = ("handler", "thumbnailer")
 NOT_OURS: Final = ("handler/demo/", "handler/cli.py")
@@ -33,7 +33,6 @@ class Built:
     stripped: Mapping[str, int]
     interpreter: str | None
     """the Python that compiled the bytecode; None if this machine has no such Python"""
-    asked_for: Mapping[str, Version]
 
     def files(self) -> dict[str, Path]:
         return files_below(self.dependencies) | files_below(self.code)
@@ -52,14 +51,13 @@ def build(target: Target, extras: Sequence[str], folder: Path) -> Built:
     code, dependencies = folder / "code", folder / "dependencies"
     install(target, extras, dependencies)
     stripped = strip(dependencies, target.system)
-    objects = shared_objects(dependencies)
-    if wrong := problems(objects, target):
+    if wrong := problems(shared_objects(dependencies), target):
         raise PackingError(f"this would not load in {target.system.name}:\n" + "\n".join(f"  {p}" for p in wrong))
     copy_code(code)
     if interpreter := find_interpreter(target.python):
         compile_bytecode(interpreter, code)
         compile_bytecode(interpreter, dependencies)
-    built = Built(target, code, dependencies, stripped, interpreter, newest_asked_for(objects))
+    built = Built(target, code, dependencies, stripped, interpreter)
     check_size(built.files())
     return built
 
