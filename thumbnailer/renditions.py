@@ -112,9 +112,6 @@ def _size_text(width: int | None, height: int | None) -> str:
     return f"{width or ''}x{height or ''}"
 
 
-# --- keys ---------------------------------------------------------------------------------------------------------
-
-
 def default_key_template(renditions: tuple[Rendition, ...]) -> str:
     """The source's key for one rendition; for several, keys below it as if it were a folder."""
     return "{key}" if len(renditions) == 1 else "{key}/{name}.{ext}"

@@ -96,9 +96,6 @@ _HEADER: Final = Text("printable ASCII", pattern=r"[ -~]{1,1024}")
 _KMS_KEY: Final = Text("a KMS key id or ARN", pattern=_HEADER.pattern)
 
 
-# --- the settings -------------------------------------------------------------------------------------------------
-
-
 class Section(StrEnum):
     """A heading of docs/settings.md and a group of the templates' parameters."""
 
@@ -310,9 +307,6 @@ def _contradictions(values: dict[str, Any]) -> list[str]:
     if values.get("kms_key_id") and "sse" in values and not (values["sse"] or "").startswith("aws:kms"):
         mistakes.append("THUMBNAILER_KMS_KEY_ID is set, so THUMBNAILER_SSE must be aws:kms or aws:kms:dsse.")
     return mistakes
-
-
-# --- documentation ------------------------------------------------------------------------------------------------
 
 
 def markdown_table(section: Section | None = None) -> str:

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 import typer
 
 from deploy.packing import PackingError
-from deploy.packing.archive import DIRECT_LIMIT, LAYERS, UNZIPPED_LIMIT, by_package, megabytes
-from deploy.packing.build import Artefact, Built, build, write
+from deploy.packing import build as zips
+from deploy.packing.build import LAYERS, UNZIPPED_LIMIT, Artefact, Built, by_package, megabytes
 from deploy.packing.install import ROOT
 from deploy.packing.target import MACHINES, RUNTIMES, target_for
 
@@ -29,8 +29,8 @@ def packing(
     """Builds the zip, and the same as layer and code, for one of Lambda's managed Python runtimes."""
     try:
         with tempfile.TemporaryDirectory() as folder:
-            built = build(target_for(python, architecture), extra or (), Path(folder))
-            typer.echo("\n".join(_report(built, write(built, out))))
+            built = zips.build(target_for(python, architecture), extra or (), Path(folder))
+            typer.echo("\n".join(_report(built, zips.write(built, out))))
     except PackingError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
@@ -40,7 +40,7 @@ def _report(built: Built, artefacts: list[Artefact]) -> Iterator[str]:
     largest = list(by_package(built.files()).items())[:SHOWN_PACKAGES]
     yield from (f"{megabytes(size):>8} MB  {name}" for name, size in largest)
     for artefact in artefacts:
-        upload = "direct upload" if artefact.zipped <= DIRECT_LIMIT else "upload through S3"
+        upload = "direct upload" if artefact.zipped <= zips.DIRECT_LIMIT else "upload through S3"
         size = f"{megabytes(artefact.zipped)} MB, {megabytes(artefact.unzipped)} MB unzipped"
         yield f"{artefact.path.name}: {size}, {upload}"
     yield f"Lambda's limit: {megabytes(UNZIPPED_LIMIT)} MB unzipped, the function and up to {LAYERS} layers together"

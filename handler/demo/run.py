@@ -91,9 +91,6 @@ async def _demo(console: Console, once: bool, port: int) -> int:
         return 0
 
 
-# --- the parts ----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Stage:
     """The running parts."""
@@ -132,9 +129,6 @@ async def _worker(chosen: Settings, url: str) -> AsyncIterator[Feed]:
                 await running
     finally:
         await app.pipeline.aclose()
-
-
-# --- the samples --------------------------------------------------------------------------------------------------
 
 
 def sample_keys() -> list[str]:

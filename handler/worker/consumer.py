@@ -129,8 +129,6 @@ class Consumer:
         """Whether as many records in a row as the worker may hold had to be retried."""
         return self._failed_in_a_row >= self._limits.held
 
-    # --- one message ----------------------------------------------------------------------------------------------
-
     def _accept(self, received: Received) -> None:
         self._metrics.count("thumbnailer_messages_received")
         self._metrics.measure("thumbnailer_receive_count", receive_count(received.attributes))
@@ -198,8 +196,6 @@ class Consumer:
 
     async def _give_back(self, pairs: list[tuple[str, int]]) -> None:
         self._metrics.count("thumbnailer_messages_returned", await self._heartbeat.give_back(dict(pairs)))
-
-    # --- the end --------------------------------------------------------------------------------------------------
 
     async def _finish(self) -> None:
         """Gives running work its time, cancels the rest, which gives it back, and sends what the queue must know.

@@ -138,9 +138,6 @@ async def open_queue(url: str, env: Mapping[str, str]) -> AsyncIterator[Queue]:
         yield Queue(client, url)
 
 
-# --- the queue as the worker's parts use it ----------------------------------------------------------------------
-
-
 class MessageQueue(Protocol):
     """The methods of handler.worker.sqs.Queue. Each raises QueueError."""
 

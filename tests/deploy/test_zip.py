@@ -19,8 +19,17 @@ from PIL import Image
 
 from bench.rig.emulator import HANDLER, Function, NoEmulator, find_binary, running
 from deploy.packing import IndexUnreachable, PackingError
-from deploy.packing.archive import UNZIPPED_LIMIT, check_size, files_below, megabytes, write_zip
-from deploy.packing.build import Built, build, copy_code, find_interpreter
+from deploy.packing.build import (
+    UNZIPPED_LIMIT,
+    Built,
+    build,
+    check_size,
+    copy_code,
+    files_below,
+    find_interpreter,
+    megabytes,
+    write_zip,
+)
 from deploy.packing.elf import problems, shared_objects, unneeded
 from deploy.packing.install import ROOT, install
 from deploy.packing.strip import UNNEEDED, strip

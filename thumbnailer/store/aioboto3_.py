@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 from thumbnailer.errors import StoreError, StoreRefused, StoreUnavailable
 from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
-from thumbnailer.store.s3 import CHUNK, Answer, Rest, S3Store, Stream, error_for
+from thumbnailer.store.s3 import CHUNK, Answer, S3Store, Stream, error_for
 
 T = TypeVar("T")
 
@@ -39,12 +39,12 @@ class Aioboto3Store(S3Store):
         response = await self._request("get_object", bucket, key)
         return Answer(_headers(response), _Stream(response, f"GET {bucket}/{key!r}"), response.get("ETag"))
 
-    async def _get_rest(self, bucket: str, key: str, rest: Rest) -> Stream:
-        etag, size = rest.first.etag, rest.first.headers.size
-        response = await self._request("get_object", bucket, key, Range=f"bytes={rest.offset}-", IfMatch=etag)
+    async def _get_rest(self, bucket: str, key: str, first: Answer, offset: int) -> Stream:
+        etag, size = first.etag, first.headers.size
+        response = await self._request("get_object", bucket, key, Range=f"bytes={offset}-", IfMatch=etag)
         stream = _Stream(response, f"GET {bucket}/{key!r}")
         # both: a store that ignores If-Match must not deliver the end of another object
-        expected = f"bytes {rest.offset}-{size - 1}/{size}", etag
+        expected = f"bytes {offset}-{size - 1}/{size}", etag
         if (response.get("ContentRange"), response["ETag"]) != expected:
             stream.close()
             raise StoreRefused(f"GET {bucket}/{key!r}: the object changed while it was read")

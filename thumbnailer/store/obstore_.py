@@ -19,7 +19,7 @@ from obstore.store import S3Store as RustStore
 
 from thumbnailer.errors import StoreError, StoreRefused, StoreUnavailable
 from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
-from thumbnailer.store.s3 import Answer, BucketElsewhere, ObstoreCannot, Rest, S3Store, Stream, error_for
+from thumbnailer.store.s3 import Answer, BucketElsewhere, ObstoreCannot, S3Store, Stream, error_for
 
 if TYPE_CHECKING:
     from obstore import Attributes, BytesStream, GetOptions, GetResult
@@ -58,12 +58,12 @@ class ObstoreStore(S3Store):
         result = await _mapped(what, obstore.get_async(self._store(bucket), key))
         return Answer(_headers(result), _Stream(result, what), result.meta["e_tag"])
 
-    async def _get_rest(self, bucket: str, key: str, rest: Rest) -> Stream:
+    async def _get_rest(self, bucket: str, key: str, first: Answer, offset: int) -> Stream:
         what = _checked("GET", bucket, key)
-        options: GetOptions = {"range": {"offset": rest.offset}, "if_match": rest.first.etag}
+        options: GetOptions = {"range": {"offset": offset}, "if_match": first.etag}
         result = await _mapped(what, obstore.get_async(self._store(bucket), key, options=options))
         # both: a store that ignores If-Match must not deliver the end of another object
-        if (result.meta["e_tag"], result.meta["size"]) != (rest.first.etag, rest.first.headers.size):
+        if (result.meta["e_tag"], result.meta["size"]) != (first.etag, first.headers.size):
             raise StoreRefused(f"{what}: the object changed while it was read")
         return _Stream(result, what)
 
@@ -159,9 +159,6 @@ def _error(what: str, text: str) -> StoreError:
     if _UNREADABLE.search(text):
         return ObstoreCannot(f"{what}: a header that is not ASCII")
     return StoreUnavailable(f"{what}: {text.partition(chr(10))[0]}")
-
-
-# --- values -------------------------------------------------------------------------------------------------------
 
 
 def _bare(etag: str | None) -> str | None:

@@ -9,6 +9,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from thumbnailer import errors
@@ -145,17 +146,14 @@ class Answer(NamedTuple):
     etag: str | None
 
 
-class Rest(NamedTuple):
-    """The part of an object from byte `offset` on; `first` is the answer to the first request."""
-
-    offset: int
-    first: Answer
+GetRest = Callable[[Answer, int], Awaitable[Stream]]
+"""`S3Store._get_rest` of one object."""
 
 
 class S3Body:
     """An ObjectBody that resumes where it broke off, if the object is still the same."""
 
-    def __init__(self, first: Answer, what: str, get_rest: Callable[[Rest], Awaitable[Stream]], retry: Retry) -> None:
+    def __init__(self, first: Answer, what: str, get_rest: GetRest, retry: Retry) -> None:
         self.headers = first.headers
         self._first = first
         self._stream = first.stream
@@ -193,7 +191,7 @@ class S3Body:
         if self.headers.etag is None:
             raise error
         await self._retry.wait_after(error)
-        self._stream = await self._retry.run(lambda: self._get_rest(Rest(self._read_bytes, self._first)))
+        self._stream = await self._retry.run(lambda: self._get_rest(self._first, self._read_bytes))
 
 
 # --- the store ----------------------------------------------------------------------------------------------------
@@ -209,7 +207,7 @@ class S3Store(ABC):
     async def open(self, bucket: str, key: str) -> AsyncIterator[ObjectBody]:
         retry = self._retry(bucket)
         first = await retry.run(lambda: self._get(bucket, key))
-        body = S3Body(first, f"GET {bucket}/{key!r}", lambda rest: self._get_rest(bucket, key, rest), retry)
+        body = S3Body(first, f"GET {bucket}/{key!r}", partial(self._get_rest, bucket, key), retry)
         try:
             yield body
         finally:
@@ -240,8 +238,11 @@ class S3Store(ABC):
     async def _get(self, bucket: str, key: str) -> Answer: ...
 
     @abstractmethod
-    async def _get_rest(self, bucket: str, key: str, rest: Rest) -> Stream:
-        """Asks for the rest if the ETag is unchanged. Raises StoreRefused if the answer is another object's."""
+    async def _get_rest(self, bucket: str, key: str, first: Answer, offset: int) -> Stream:
+        """Asks for the bytes from `offset` on, if the object still is that of the `first` answer.
+
+        Raises StoreRefused if the answer is another object's.
+        """
 
     @abstractmethod
     async def _head(self, bucket: str, key: str) -> ObjectVersion: ...
