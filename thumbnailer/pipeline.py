@@ -9,7 +9,8 @@ from typing import Any, Final
 from thumbnailer import errors
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Output, Status
 from thumbnailer.newest import Rounds
-from thumbnailer.planning.plan import Target, refuse_event, with_placeholder
+from thumbnailer.planning.plan import refuse_event
+from thumbnailer.planning.targets import Target, with_placeholder
 from thumbnailer.rendering import Rendered, Renderer
 from thumbnailer.renditions import possible_target_keys
 from thumbnailer.reporting.notes import note_body, note_headers, note_key
