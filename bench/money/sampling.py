@@ -102,7 +102,7 @@ def _header_or_reason(source: Source, key: str, size: int) -> Header | str:
             with suppress(NeedMoreBytes):
                 return _header(key, size, probe(source.read(key, count), size))
     except Rejected as error:
-        return error.reason.value
+        return error.reason
     except ObjectMissing:
         return "deleted during the survey"
     except ObjectArchived:
