@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -90,6 +91,27 @@ def background(
             yield program
         finally:
             program.stop()
+
+
+@contextmanager
+def own_server(name: str, module: str, core: int | None, *arguments: str) -> Iterator[str]:
+    """The URL of a module of the bench that ends in `serve`, running in a process of its own. Raises NotStarted."""
+    with background(name, [sys.executable, "-m", module, *arguments], core) as program:
+        program.wait_until(lambda: program.output().startswith("http") and "\n" in program.output())
+        yield program.output().splitlines()[0]
+
+
+async def listen(connection: Callable[[], asyncio.Protocol]) -> tuple[asyncio.Server, str]:
+    """A server on a free port of loopback, and its URL."""
+    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0, backlog=1024)
+    return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def serve(connection: Callable[[], asyncio.Protocol]) -> None:
+    """Prints the URL and serves until the process ends."""
+    server, url = await listen(connection)
+    print(url, flush=True)  # noqa: T201
+    await server.serve_forever()
 
 
 def free_port() -> int:
