@@ -25,7 +25,7 @@ from bench.rig.sqs import SqsServer, sqs_server
 PATIENCE: Final = 120.0
 """seconds without progress in the queue"""
 POLL: Final = 0.01
-OF_THE_BENCH: Final = ("SendMessageBatch", "GetQueueAttributes")
+OF_THE_BENCH: Final = ("SendMessageBatch", "GetQueueAttributes", "Requests")
 """operations on the queue that the worker does not call"""
 
 

@@ -33,7 +33,8 @@ TICK: Final = 0.001
 """Seconds between two ticks of a timer, which may fire one tick early."""
 IDLE_SECONDS: Final = 3600.0
 """A cell waits for its turn longer than a server usually keeps idle connections."""
-MOST_BYTES: Final = {"max_line_size": 256 * 1024, "max_field_size": 256 * 1024}
+MOST_BYTES: Final = 256 * 1024
+"""of a line or a header"""
 READING: Final = frozenset({"GET", "HEAD"})
 OF_ONE_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "expect"})
 NOT_ADDED: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
@@ -77,14 +78,21 @@ class Proxy:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=NOT_ADDED,
-            **MOST_BYTES,
+            max_line_size=MOST_BYTES,
+            max_field_size=MOST_BYTES,
         )
 
     def connection(self) -> asyncio.Protocol:
         """The protocol of a new connection: an HTTP server with `handle`."""
         rate = self.distance.connection_rate
         link = Link((Pace(rate), self._up), (Pace(rate), self._down))
-        return web.Server(partial(self.handle, link), keepalive_timeout=IDLE_SECONDS, **MOST_BYTES)()
+        server = web.Server(
+            partial(self.handle, link),
+            keepalive_timeout=IDLE_SECONDS,
+            max_line_size=MOST_BYTES,
+            max_field_size=MOST_BYTES,
+        )
+        return server()
 
     async def handle(self, link: Link, request: web.BaseRequest) -> web.StreamResponse:
         """The response of the server. If that fails, the client sees a broken connection."""
@@ -99,6 +107,7 @@ class Proxy:
             return web.Response()  # nobody gets it
 
     async def _forward(self, link: Link, request: web.BaseRequest) -> web.StreamResponse:
+        accept_body(request)
         sent = now()
 
         async def upload() -> AsyncIterator[bytes]:
@@ -149,6 +158,12 @@ class Proxy:
         if reset:
             self.counts = Counts()
         return response
+
+
+def accept_body(request: web.BaseRequest) -> None:
+    """Answers the Expect header with which the AWS clients send a body."""
+    if "Expect" in request.headers and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def now() -> float:

@@ -27,7 +27,7 @@ import aiohttp
 from aiohttp import web
 
 from bench.rig.processes import listen
-from bench.rig.proxy import Link, Proxy
+from bench.rig.proxy import Link, Proxy, accept_body
 from tests.support.servers import Answer, error
 
 Do = Literal["pass", "answer", "reset", "stall", "lost", "close", "short", "break", "hang"]
@@ -184,7 +184,8 @@ class FaultProxy(Proxy):
             return Fault("reset")
 
     async def _refuse(self, fault: Fault, request: web.BaseRequest) -> web.StreamResponse:
-        await request.read()
+        accept_body(request)
+        await request.content.read()
         if fault.do != "answer":
             await break_off(fault, request)
         return web.Response(status=fault.answer.status, headers=fault.answer.headers, body=fault.answer.body)

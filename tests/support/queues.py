@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
-from bench.rig.sqs import MemoryQueue
+from bench.rig.sqs import MemoryQueue, Stored
 from handler.worker import consumer, receiver
 from handler.worker.sqs import QueueError
 from thumbnailer.model import ObjectEvent, Outcome, Status
 
 
 class FlakyQueue(MemoryQueue):
-    """Operations in `broken` fail. `hidden` are all requested visibility timeouts, in order."""
+    """Operations in `broken` fail. `hidden` are all requested visibility timeouts, in order.
+
+    A receive after `most_receives` moves the message to `dead`.
+    """
 
     def __init__(self, visibility: float = 30, most_receives: int = 1000, broken: set[str] | None = None) -> None:
-        super().__init__(visibility, most_receives)
+        super().__init__(visibility)
+        self.dead: list[str] = []
+        self._most_receives = most_receives
         self.broken = broken or set()
         self.hidden: list[tuple[str, int]] = []
 
@@ -27,6 +32,13 @@ class FlakyQueue(MemoryQueue):
         super().called(operation)
         if operation in self.broken:
             raise QueueError(f"{operation} is broken")
+
+    def visible(self) -> Iterator[Stored]:
+        for stored in list(super().visible()):
+            if stored.receives < self._most_receives:
+                yield stored
+            else:
+                self.dead.append(self.messages.pop(stored.id).body)
 
     async def hide(self, receipts: Mapping[str, int]) -> list[str]:
         refused = await super().hide(receipts)
