@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import socket
@@ -16,8 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +25,6 @@ from thumbnailer.errors import ThumbnailerError
 
 HANDLER: Final = "handler.aws_lambda.handler"
 INVOCATIONS: Final = "/2015-03-31/functions/function/invocations"
-STARTED: Final = re.compile(rb"INIT START")
 START_SECONDS: Final = 10.0
 """until the emulator listens; it starts the runtime with the first invocation"""
 
@@ -122,31 +119,11 @@ class Emulator:
         """The output of emulator and function."""
         return self._log.read_text(errors="replace")
 
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """The function's own lines: JSON objects."""
-        for line in self.log.splitlines():
-            if line.startswith("{"):
-                yield json.loads(line)
-
-    @property
-    def starts(self) -> int:
-        """Number of runtime starts: more than one if a runtime was killed."""
-        return len(STARTED.findall(self._log.read_bytes()))
-
     def runtime_pids(self) -> list[int]:
         """The processes of the function itself."""
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         tasks = Path(f"/proc/{self._process.pid}/task").glob("*/children")
         return [int(pid) for path in ({children} | set(tasks)) for pid in path.read_text().split()]
-
-    def freeze(self) -> None:
-        """Stops the function, as Lambda does between invocations."""
-        for pid in self.runtime_pids():
-            os.kill(pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        for pid in self.runtime_pids():
-            os.kill(pid, signal.SIGCONT)
 
     def close(self) -> None:
         for pid in self.runtime_pids():
@@ -164,16 +141,6 @@ class Emulator:
             else:
                 return
         raise NoEmulator(f"the emulator does not start: {self.log[-1000:]}")
-
-
-@contextmanager
-def running(function: Function, log: Path) -> Iterator[Emulator]:
-    """A running function. Raises NoEmulator."""
-    emulator = Emulator(function, find_binary(), log)
-    try:
-        yield emulator
-    finally:
-        emulator.close()
 
 
 def find_binary() -> str:

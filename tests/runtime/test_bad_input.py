@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
-from bench.rig.emulator import Answer, Emulator, Function, NoEmulator, find_binary, running
+from bench.rig.emulator import Answer, Function, NoEmulator, find_binary
 from handler.aws_lambda import RESERVE_SECONDS
 from tests.support import emf
 from tests.support.cloud import DESTINATION, SOURCE, Cloud, s3_event, s3_record, sqs_event
+from tests.support.emulator import Emulator, running
 from tests.support.faults import PASS, Fault, FaultProxy, Request, Rule, at_random, fault_proxy, never
 from tests.support.servers import error
 
