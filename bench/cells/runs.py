@@ -125,7 +125,7 @@ def in_blocks(slots: Sequence[Slot], machine_mb: int | None = None) -> Iterator[
     Cells of one place stay in one block: they are compared with each other.
     """
     most = (machine_mb or memory_mb()) * 3 // 4 // MEMORY_PER_CELL_MB
-    places: dict[tuple[object, ...], list[Slot]] = {}
+    places: dict[CellKey, list[Slot]] = {}
     for slot in slots:
         places.setdefault(slot.key.place(), []).append(slot)
     block: list[Slot] = []

@@ -19,16 +19,8 @@ from thumbnailer.errors import ThumbnailerError
 ROOT: Final = Path(__file__).parents[2]
 START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 5.0
-# Linux kills the program with the thread that started it, even if that thread is killed (PR_SET_PDEATHSIG, SIGKILL).
-LAUNCHER: Final = """
-import ctypes, os, sys
-core, *command = sys.argv[1:]
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
-if core and hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {int(core)})
-os.execv(command[0], command)
-"""
+ENDS_WITH_US: Final = ("setpriv", "--pdeathsig", "KILL")
+"""Linux kills the program with the thread that started it, even if that thread is killed (util-linux)."""
 
 
 class NotStarted(ThumbnailerError):
@@ -75,11 +67,12 @@ def background(
     name: str, command: Sequence[str], core: int | None, env: Mapping[str, str] | None = None
 ) -> Iterator[Program]:
     """A running program that ends with the calling thread. Raises NotStarted for a core this process may not use."""
-    if core is not None and hasattr(os, "sched_getaffinity") and core not in os.sched_getaffinity(0):
+    if core is not None and core not in os.sched_getaffinity(0):
         raise NotStarted(f"core {core} cannot be used; there are {sorted(os.sched_getaffinity(0))}")
+    pinned = [] if core is None else ["taskset", "-c", str(core)]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-c", LAUNCHER, "" if core is None else str(core), *command],
+            [*ENDS_WITH_US, *pinned, *command],
             cwd=ROOT,
             env=dict(os.environ if env is None else env),
             stdin=subprocess.DEVNULL,
@@ -124,3 +117,19 @@ def free_port() -> int:
 def cache() -> Path:
     """The folder for pictures and packages: in XDG_CACHE_HOME, or in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thumbnailer-bench"
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """The folder, filled by `make` unless it exists; an interrupted `make` leaves nothing."""
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as scratch:
+            partial = Path(scratch) / folder.name
+            partial.mkdir()
+            make(partial)
+            try:
+                partial.rename(folder)
+            except OSError:
+                if not folder.exists():  # otherwise another process was faster
+                    raise
+    return folder
