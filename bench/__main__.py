@@ -21,10 +21,14 @@ from thumbnailer.errors import ThumbnailerError
 
 
 class _Commands(TyperGroup):
-    """Prints the message of an error that the user can correct; exit code 2. SIGTERM ends a command as Ctrl-C does."""
+    """Prints the message of an error that the user can correct; exit code 2.
 
-    def invoke(self, ctx: typer.Context) -> Any:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    SIGTERM ends a command as Ctrl-C does, which works even if the shell ignores it (`&`).
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except ThumbnailerError as error:

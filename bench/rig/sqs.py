@@ -23,7 +23,7 @@ import uvloop
 from aiohttp import web
 
 from bench.rig.processes import own_server, serve
-from handler.worker.sqs import BATCH, QueueState, Received
+from handler.worker.sqs import Received
 
 PATH: Final = "/000000000000/bench"
 CONTENT_TYPE: Final = "application/x-amz-json-1.0"
@@ -46,11 +46,10 @@ class Stored:
 
 
 class MemoryQueue:
-    """Has the methods of handler.worker.sqs.Queue. Like that class it ignores expired receipts."""
+    """The messages of a queue. tests.support.queues adds the other methods of handler.worker.sqs.Queue."""
 
     def __init__(self, visibility: float = 30) -> None:
         self.visibility = visibility
-        self.calls: Counter[str] = Counter()
         self.messages: dict[str, Stored] = {}
         self._changed = asyncio.Event()
         self._numbers = count()
@@ -63,34 +62,10 @@ class MemoryQueue:
         return stored.id
 
     async def receive(self, most: int, wait_seconds: float) -> list[Received]:
-        self.called("receive")
         end = time.monotonic() + wait_seconds
         while not (taken := self._take(most)) and (left := end - time.monotonic()) > 0:
             await self._until_changed(left)
         return taken
-
-    async def delete(self, receipts: Sequence[str]) -> list[str]:
-        self.called("delete")
-        assert len(receipts) <= BATCH
-        for receipt in receipts:
-            self.delete_one(receipt)
-        return []
-
-    async def hide(self, receipts: Mapping[str, int]) -> list[str]:
-        self.called("hide")
-        assert len(receipts) <= BATCH
-        for receipt, seconds in receipts.items():
-            self.hide_one(receipt, seconds)
-        return []
-
-    async def state(self) -> QueueState:
-        self.called("state")
-        visible = sum(1 for _ in self.visible())
-        return QueueState(round(self.visibility), visible, len(self.messages) - visible)
-
-    def called(self, operation: str) -> None:
-        """Runs at the start of each operation."""
-        self.calls[operation] += 1
 
     def visible(self) -> Iterator[Stored]:
         """The messages that a receive would return."""
@@ -154,14 +129,13 @@ async def answer(queue: MemoryQueue, operation: str, asked: Mapping[str, Any]) -
             pairs = ((entry, entry["ReceiptHandle"]) for entry in asked["Entries"])
             return _results({entry["Id"]: queue.hide_one(held, entry["VisibilityTimeout"]) for entry, held in pairs})
         case "GetQueueAttributes":
-            state = await queue.state()
-            return {
-                "Attributes": {
-                    "VisibilityTimeout": str(state.visibility),
-                    "ApproximateNumberOfMessages": str(state.visible),
-                    "ApproximateNumberOfMessagesNotVisible": str(state.invisible),
-                }
+            visible = sum(1 for _ in queue.visible())
+            values = {
+                "VisibilityTimeout": round(queue.visibility),
+                "ApproximateNumberOfMessages": visible,
+                "ApproximateNumberOfMessagesNotVisible": len(queue.messages) - visible,
             }
+            return {"Attributes": {name: str(value) for name, value in values.items()}}
         case _:
             raise web.HTTPBadRequest(text=f"this stand-in has no operation {operation}")
 
