@@ -7,7 +7,6 @@ takes about 200 KB. Medians, percentiles and ratios are computed from the repeti
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -244,7 +243,7 @@ def write_result(result: Result, path: Path) -> None:
     decode(data, str(path))
     partial = path.with_name(path.name + ".part")
     partial.write_bytes(data)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def read_result(path: Path) -> Result:
@@ -257,7 +256,7 @@ def read_result(path: Path) -> Result:
 
 def encode(result: Result) -> bytes:
     values = msgspec.to_builtins(result)
-    cells = [msgspec.json.encode(_stored(cell)) for cell in values.pop("cells")]
+    cells = [msgspec.json.encode(_rounded(_stored(cell))) for cell in values.pop("cells")]
     head = msgspec.json.format(msgspec.json.encode({"format": FORMAT, "version": VERSION, **values}), indent=1)
     return head.removesuffix(b"\n}") + b',\n "cells": [\n' + b",\n".join(cells) + b"\n]}\n"
 
@@ -284,8 +283,7 @@ def decode(data: bytes, name: str = "result") -> Result:
 
 def _stored(cell: dict[str, Any]) -> dict[str, Any]:
     """The cell with its repetitions as columns."""
-    columns = _columns(cell["repetitions"])
-    return cell | {"repetitions": _rounded(columns), "usd_per_million": _rounded(cell["usd_per_million"])}
+    return cell | {"repetitions": _columns(cell["repetitions"])}
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -84,14 +84,6 @@ class Group:
         name = "memory.events" if self.version == 2 else "memory.oom_control"
         return _fields(self.memory / name)["oom_kill"]
 
-    @property
-    def peak(self) -> int | None:
-        """The most bytes that the group ever held, page cache included; None if the kernel does not say."""
-        name = "memory.peak" if self.version == 2 else "memory.max_usage_in_bytes"
-        with suppress(OSError):
-            return int((self.memory / name).read_text())
-        return None
-
     def pids(self) -> list[int]:
         """Processes of this PID namespace; the kernel shows those of others as 0."""
         return [int(pid) for pid in (self.memory / "cgroup.procs").read_text().split() if pid != "0"]

@@ -10,7 +10,7 @@ import socketserver
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -226,12 +226,6 @@ def test_tail_shows_in_the_waits(scripted: ScriptedServer) -> None:
         took = sorted(ask(connection, "GET")[0] for _ in range(60))
         connection.close()
     assert took[-1] > 2 * took[30]
-
-
-@pytest.mark.parametrize("wrong", [lambda: Wait(-1), lambda: Wait(0, 10), lambda: Wait(20, 10)])
-def test_invalid_waits_are_refused(wrong: Callable[[], Wait]) -> None:
-    with pytest.raises(ValueError, match="expected 0 < median <= p99"):
-        wrong()
 
 
 # --- peers that misbehave -----------------------------------------------------------------------------------------

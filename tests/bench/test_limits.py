@@ -237,7 +237,6 @@ def test_a_refused_value_is_named_and_the_group_removed(
 def test_version_1_reads_counts_from_three_folders(tmp_path: Path) -> None:
     memory = {
         "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
-        "memory.max_usage_in_bytes": "4096\n",
         "cgroup.procs": "0\n17\n4\n",
     }
     group = Group(
@@ -246,21 +245,18 @@ def test_version_1_reads_counts_from_three_folders(tmp_path: Path) -> None:
         laid(tmp_path / "cpu", {}),
         laid(tmp_path / "cpuacct", {"cpuacct.usage": "2500000000\n"}),
     )
-    assert (group.kills, group.peak, group.cpu_seconds(), group.pids()) == (3, 4096, 2.5, [17, 4])
+    assert (group.kills, group.cpu_seconds(), group.pids()) == (3, 2.5, [17, 4])
 
 
 def test_version_2_reads_counts_from_one_folder(tmp_path: Path) -> None:
     files = {
         "memory.events": "low 0\nhigh 0\nmax 7\noom 2\noom_kill 1\n",
-        "memory.peak": "4096\n",
         "cpu.stat": "usage_usec 2500000\nuser_usec 2000000\n",
         "cgroup.procs": "",
     }
     one = laid(tmp_path, files)
     group = Group(2, one, one, one)
-    assert (group.kills, group.peak, group.cpu_seconds(), group.pids()) == (1, 4096, 2.5, [])
-    (tmp_path / "memory.peak").unlink()  # before Linux 5.19
-    assert group.peak is None
+    assert (group.kills, group.cpu_seconds(), group.pids()) == (1, 2.5, [])
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -315,7 +311,6 @@ def test_the_kernel_kills_above_the_limit_and_the_group_counts_it(real: Callable
     assert (fits.returncode, group.kills) == (0, 0)
     hog = subprocess.run(group.command([sys.executable, "-c", f"bytearray({96 * MB})"]), timeout=60, check=False)
     assert (hog.returncode, group.kills) == (-9, 1)
-    assert group.peak is None or 8 * MB < group.peak <= 48 * MB
 
 
 BUSY: Final = """
