@@ -64,20 +64,29 @@ class Program:
 
 @contextmanager
 def background(
-    name: str, command: Sequence[str], core: int | None, env: Mapping[str, str] | None = None
+    name: str,
+    command: Sequence[str],
+    core: int | None,
+    env: Mapping[str, str] | None = None,
+    folder: Path = ROOT,
+    output: Path | None = None,
 ) -> Iterator[Program]:
-    """A running program that ends with the calling thread. Raises NotStarted for a core this process may not use."""
+    """A running program that ends with the calling thread. Raises NotStarted for a core this process may not use.
+
+    The program has a session of its own: Ctrl-C does not end it before its user.
+    """
     if core is not None and core not in os.sched_getaffinity(0):
         raise NotStarted(f"core {core} cannot be used; there are {sorted(os.sched_getaffinity(0))}")
     pinned = [] if core is None else ["taskset", "-c", str(core)]
-    with tempfile.TemporaryFile() as log:
+    with output.open("w+b") if output else tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603
             [*ENDS_WITH_US, *pinned, *command],
-            cwd=ROOT,
+            cwd=folder,
             env=dict(os.environ if env is None else env),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         program = Program(name, process, log)
         try:
