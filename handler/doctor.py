@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from thumbnailer import settings as settings_
 from thumbnailer.app import check_extras, sized_tier
-from thumbnailer.engine import installed_engines, load_engine
-from thumbnailer.engine import versions as floors
+from thumbnailer.engine import installed_engines, load_engine, versions
 from thumbnailer.errors import SettingsError
 from thumbnailer.machine import machine
 from thumbnailer.model import EngineName
@@ -102,10 +101,10 @@ def _engines() -> Iterator[Finding]:
 
 def _libraries() -> Iterator[Finding]:
     try:
-        for floor, version_ in floors.installed():
-            good = floors.is_enough(floor, version_)
-            wanted = "" if good else f"; at least {floor.least} is required: {floor.why}"
-            yield Finding(good, floor.library, f"{version_}{wanted}")
+        for minimum, version_ in versions.installed():
+            good = versions.is_enough(minimum, version_)
+            wanted = "" if good else f"; at least {minimum.least} is required: {minimum.why}"
+            yield Finding(good, minimum.library, f"{version_}{wanted}")
     except Exception as error:
         yield Finding(False, "libraries", f"cannot be imported: {error}")
 

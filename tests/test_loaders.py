@@ -18,9 +18,8 @@ from PIL import Image, features
 from tests.bombs import deflated_zeros, tiff, webp
 from tests.support.pictures import gradient, saved
 from tests.support.processing import planned, process
-from thumbnailer.engine import installed_engines, load_engine
-from thumbnailer.engine import versions as floors
-from thumbnailer.engine.pillow import ALLOWED
+from thumbnailer.engine import installed_engines, load_engine, versions
+from thumbnailer.engine.pillow_formats import LOADERS as PILLOW_LOADERS
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.model import EngineName, Format, Status
 from thumbnailer.planning.plan import Plan
@@ -31,7 +30,8 @@ LOADERS = """
 import json
 import pyvips
 from thumbnailer.engine import load_engine
-from thumbnailer.engine.vips import LAZY, LOADERS
+from thumbnailer.engine.vips_formats import LOADERS
+from thumbnailer.planning.capabilities import INPUTS
 from thumbnailer.model import EngineName
 
 load_engine(EngineName.VIPS)
@@ -62,7 +62,7 @@ def is_open(operation):
 
 every = concrete("VipsForeignLoad")
 open_ = [name for name, operation in every.items() if is_open(operation)]
-wanted = [name for format_, (_, kind) in LOADERS.items() if format_ not in LAZY for name in concrete(kind)]
+wanted = [name for format_, loader in LOADERS.items() if not INPUTS[format_].opt_in for name in concrete(loader.kind)]
 print(json.dumps({"every": sorted(every), "open": sorted(open_), "wanted": sorted(wanted)}))
 """
 
@@ -99,7 +99,18 @@ def calls_of_open() -> list[tuple[str, ast.Call]]:
 def test_every_call_of_image_open_names_the_formats() -> None:
     assert calls_of_open()
     assert not [where for where, call in calls_of_open() if "formats" not in {word.arg for word in call.keywords}]
-    assert set(ALLOWED.values()) == {"JPEG", "PNG", "GIF", "WEBP", "AVIF", "HEIF", "TIFF", "BMP", "ICO", "JXL"}
+    assert {loader.name for loader in PILLOW_LOADERS.values()} == {
+        "JPEG",
+        "PNG",
+        "GIF",
+        "WEBP",
+        "AVIF",
+        "HEIF",
+        "TIFF",
+        "BMP",
+        "ICO",
+        "JXL",
+    }
 
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="100" height="100"><rect width="50" height="50"/></svg>'
@@ -231,9 +242,9 @@ def test_input_of_a_known_vulnerability_is_refused_or_harmless(name: str, engine
 
 @pytest.mark.matrix(15)
 def test_installed_libraries_are_not_outdated() -> None:
-    found = list(floors.installed())
-    assert {floor.library for floor, _ in found} >= {"libvips", "Pillow"}
-    assert all(floors.is_enough(floor, version) for floor, version in found), found
+    found = list(versions.installed())
+    assert {minimum.library for minimum, _ in found} >= {"libvips", "Pillow"}
+    assert all(versions.is_enough(minimum, version) for minimum, version in found), found
 
 
 @pytest.mark.matrix(15)
@@ -252,10 +263,10 @@ def test_installed_libraries_are_not_outdated() -> None:
 )
 def test_an_outdated_library_is_refused_with_the_reason(library: str, version: str, enough: bool) -> None:
     if enough:
-        floors.require(library, version)
+        versions.require(library, version)
         return
-    with pytest.raises(floors.OutdatedLibrary, match=rf"{library} {version} is older than .* \(CVE-"):
-        floors.require(library, version)
+    with pytest.raises(versions.OutdatedLibrary, match=rf"{library} {version} is older than .* \(CVE-"):
+        versions.require(library, version)
 
 
 OLD = """
@@ -286,4 +297,4 @@ def test_no_engine_starts_with_an_outdated_library() -> None:
 def test_pillow_has_plugins_that_the_allow_list_leaves_out() -> None:
     Image.init()
     assert {"EPS", "PSD", "FITS", "JPEG2000", "PDF"} & (set(Image.OPEN) | set(Image.SAVE))
-    assert not {"EPS", "PSD", "FITS", "JPEG2000", "PDF"} & set(ALLOWED.values())
+    assert not {"EPS", "PSD", "FITS", "JPEG2000", "PDF"} & {loader.name for loader in PILLOW_LOADERS.values()}

@@ -155,6 +155,12 @@ class CutShort(Corrupt):
     """Data is missing: no other decoder can show more of the picture."""
 
 
+class DamagedPixels(Corrupt):
+    """libjpeg warns of the pixels. If another decoder shows the picture all the same, its outcome names `defect`."""
+
+    defect: ClassVar[str] = "libjpeg warns of damaged pixels"
+
+
 class TooManyPixels(Rejected):
     reason = Reason.TOO_MANY_PIXELS
 

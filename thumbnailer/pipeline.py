@@ -12,7 +12,8 @@ from thumbnailer.error_mapping import OF_DESTINATION, OF_SOURCE, store_errors
 from thumbnailer.errors import BucketMissing, Filtered, OutOfTime, Reason, StoreDenied
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Output, Status
 from thumbnailer.newest import Rounds
-from thumbnailer.planning.plan import Target, refuse_event, with_placeholder
+from thumbnailer.planning.plan import refuse_event
+from thumbnailer.planning.targets import Target, with_placeholder
 from thumbnailer.rendering import Rendered, Renderer
 from thumbnailer.renditions import possible_target_keys
 from thumbnailer.reporting.notes import note_body, note_headers, note_key

@@ -82,7 +82,7 @@ class Renderer:
             with closing(Scratch(self._tmp, self.memory)) as file:
                 async with self._opened(event, trace) as body:
                     version = body.headers.version
-                    refuse_headers(event, body.headers, settings, self.tier)  # before any byte of the body
+                    refuse_headers(event, body.headers, self.tier)  # before any byte of the body
                     file.expect(body.headers.size)
                     with trace.stage("fetch"):
                         plan = await self._fetch(event, settings, body, file, trace)

@@ -11,7 +11,7 @@ from io import BytesIO
 from tests.support.pictures import gradient, saved
 from thumbnailer.formats.boxes import boxes, children
 from thumbnailer.formats.head import Head
-from thumbnailer.formats.places import item_extents
+from thumbnailer.formats.heif_items import item_extents
 
 HEIC, AVIF = "HEIF", "AVIF"
 BRANDS = {HEIC: b"heic", AVIF: b"avif"}

@@ -16,8 +16,8 @@ from PIL import Image
 from tests.bombs import heif
 from tests.support.corpus import Row, needs_corpus, rows
 from thumbnailer.engine import installed_engines, load_engine
-from thumbnailer.engine.pillow import ALLOWED
-from thumbnailer.engine.vips import LOADERS
+from thumbnailer.engine.pillow_formats import LOADERS as PILLOW_LOADERS
+from thumbnailer.engine.vips_formats import LOADERS
 from thumbnailer.errors import NeedMoreBytes, NotAnImage, Rejected
 from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, Format, ImageInfo
@@ -62,7 +62,7 @@ def by_pillow(data: bytes, format_: Format) -> Fields:
         import pillow_heif
 
         pillow_heif.register_heif_opener(thumbnails=False)
-    image = Image.open(BytesIO(data), formats=[ALLOWED[format_]])
+    image = Image.open(BytesIO(data), formats=[PILLOW_LOADERS[format_].name])
     fields = _from_tile(image, format_)  # decoding the pixels removes the tile
     return fields | {
         "size": image.size,
@@ -95,7 +95,7 @@ def _from_tile(image: Any, format_: Format) -> Fields:
 def by_libvips(data: bytes, format_: Format) -> Fields:
     import pyvips
 
-    loader = LOADERS[Format.AVIF if format_ is Format.HEIC else format_][0]
+    loader = LOADERS[Format.AVIF if format_ is Format.HEIC else format_].operation
     image = getattr(pyvips.Image, f"{loader}_buffer")(data, access="sequential")
 
     def field(name: str, default: Any) -> Any:

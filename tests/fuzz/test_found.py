@@ -22,7 +22,8 @@ from thumbnailer.engine import Rendering, load_engine, render
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, Status
-from thumbnailer.planning.plan import Plan, scaled_size
+from thumbnailer.planning.plan import Plan
+from thumbnailer.planning.targets import scaled_size
 from thumbnailer.renditions import MAX_SIDE, parse_renditions
 
 

@@ -11,7 +11,7 @@ from tests.tools.scoring import Pixels, references
 from thumbnailer.engine import load_engine, render
 from thumbnailer.errors import Rejected
 from thumbnailer.model import EngineName
-from thumbnailer.planning.plan import Target
+from thumbnailer.planning.targets import Target
 
 SIZES = ("128x128", "512x512", "64x64:cover")
 Reason = str

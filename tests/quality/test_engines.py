@@ -14,11 +14,10 @@ from tests.support.pictures import saved
 from tests.tools.quality import SAMPLES, plan_for
 from tests.tools.scoring import references, score, shown, shown_frames, ssim
 from thumbnailer.engine import load_engine
-from thumbnailer.engine.pillow import FULL_CHROMA
+from thumbnailer.engine.pillow_formats import FULL_CHROMA
 from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, Format
-from thumbnailer.planning.capabilities import MOST_SHRINK
-from thumbnailer.planning.plan import QUALITY
+from thumbnailer.planning.capabilities import MOST_SHRINK, OUTPUTS
 
 Make = Callable[[bytes, EngineName, str], bytes]
 
@@ -140,7 +139,7 @@ def test_a_jpeg_of_default_quality_is_near_the_reference(make: Make, name: str) 
     reference = references(data, plan_for(data, None, "128x128:jpeg").targets)[0]
     for engine in EngineName:
         assert ssim(shown(make(data, engine, "128x128:jpeg")), reference) >= 0.968
-    assert QUALITY[Format.JPEG] == 95
+    assert OUTPUTS[Format.JPEG].quality == 95
 
 
 def test_both_engines_cut_soft_edges_of_a_gif_alike(make: Make) -> None:

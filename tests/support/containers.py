@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from thumbnailer.formats import probe
 from thumbnailer.formats.boxes import boxes, children
 from thumbnailer.formats.head import Head
-from thumbnailer.formats.places import item_extents
+from thumbnailer.formats.heif_items import item_extents
 from thumbnailer.model import Format
 
 EXIF = {Format.JPEG: "APP1", Format.PNG: "eXIf", Format.WEBP: "EXIF", Format.AVIF: "Exif"}

@@ -22,7 +22,9 @@ from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import Rejected
 from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, EventKind, ObjectEvent
-from thumbnailer.planning.plan import CONTENT_TYPES, Plan, Target, make_plan
+from thumbnailer.planning.capabilities import OUTPUTS
+from thumbnailer.planning.plan import Plan, make_plan
+from thumbnailer.planning.targets import Target
 from thumbnailer.planning.tier import tier_for
 from thumbnailer.settings import parse_settings
 from thumbnailer.store.base import ObjectHeaders
@@ -210,7 +212,7 @@ def _original(data: bytes) -> Figure:
 
 def _thumbnail(engine: EngineName, picture: bytes, target: Target) -> Figure:
     """The stored bytes."""
-    uri = f"data:{CONTENT_TYPES[target.format]};base64,{base64.b64encode(picture).decode()}"
+    uri = f"data:{OUTPUTS[target.format].content_type};base64,{base64.b64encode(picture).decode()}"
     return Figure(TITLES[engine], uri, target.width, target.height, f"{len(picture):,} bytes")
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, ImageSequence
 
 from thumbnailer.formats import probe
-from thumbnailer.planning.plan import Target
+from thumbnailer.planning.targets import Target
 
 Pixels = NDArray[Any]
 
@@ -210,9 +210,9 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _by_libvips(data: bytes) -> Pixels:
-    from thumbnailer.engine.vips import LOADERS  # importing it opens them
+    from thumbnailer.engine.vips_formats import LOADERS  # importing it opens them
 
-    loader = LOADERS[probe(data, len(data)).format][0]
+    loader = LOADERS[probe(data, len(data)).format].operation
     import pyvips
 
     image = getattr(pyvips.Image, f"{loader}_buffer")(data).autorot()

@@ -1,6 +1,6 @@
-"""The frames of a GIF on its canvas, as browsers compose them (probe/gif.py says where Pillow differs).
+"""The frames of a GIF on its canvas, as browsers compose them (formats/gif.py says where Pillow differs).
 
-Pillow decodes each frame as a picture of its own. The canvas begins, and is cleared, transparent; nothing is beyond it.
+Pillow decodes each frame as a picture of its own. The canvas starts transparent and is cleared to transparent.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from thumbnailer.model import ImageInfo
 
 
 def composed(image: Image.Image, info: ImageInfo) -> Iterator[Image.Image]:
-    """The opened GIF's frames; each is to be used before the next is asked for."""
+    """The opened GIF's frames. A frame is valid until the caller asks for the next one."""
     canvas = Image.new("RGBA", (info.width, info.height))
     data = mmap(image.fp.fileno(), 0, access=ACCESS_READ)  # type: ignore[attr-defined]
-    for frame in gif_frames(data):  # let go rather than closed: an error's traceback may still refer to it
+    for frame in gif_frames(data):  # not closed: an error's traceback may still refer to it
         before = canvas.copy() if frame.disposal in TO_PREVIOUS else canvas
         _paint(canvas, frame)
         shown = canvas if info.has_alpha else canvas.convert("RGB")

@@ -1,10 +1,10 @@
-"""Where a thumbnail is cropped: around the middle, or around what draws the eye."""
+"""Where a thumbnail is cropped: around the middle, or around the most striking part."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
-from thumbnailer.planning.plan import Target
+from thumbnailer.planning.targets import Target
 
 Corner = tuple[int, int]
 """Left and top of the window, in pixels of the resized picture."""
@@ -15,7 +15,7 @@ def middle(width: int, height: int, target: Target) -> Corner:
 
 
 def attention(width: int, height: int, rgb: bytes, target: Target) -> Corner:
-    """The window that libvips takes for the most striking (edges, skin, saturation); the middle where it is missing."""
+    """The most striking window by libvips (edges, skin, saturation); the middle if libvips is not installed."""
     if not find_spec("pyvips"):
         return middle(width, height, target)
     import pyvips

@@ -1,43 +1,33 @@
 """The fields at the start of a JPEG XL codestream (ISO/IEC 18181-1 annexes B, D, E and F), up to the first frame's own.
 
-A colour profile and a preview are entropy-coded, with nothing that says how long they are: where there is one of them,
-nothing is known of the first frame.
+A colour profile and a preview are entropy-coded and have no length: behind one of them, the first frame is unknown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat
-from thumbnailer.formats.colour_space import (
-    BT2100_PRIMARIES,
-    D65,
-    DCI_GAMMA,
-    DCI_WHITE,
-    EQUAL_ENERGY,
-    LINEAR,
-    P3_PRIMARIES,
-    SRGB,
-    SRGB_PRIMARIES,
-    ColourSpace,
-    Curve,
-    Point,
-)
+from thumbnailer.formats import colour_space as colours
+from thumbnailer.formats.bits import Bits
+from thumbnailer.formats.colour_space import SRGB, ColourSpace, Curve, Point
 
 MAX_EXTRA_CHANNELS = 8
-"""Beside the colours: alpha, depth, spot colours. libjxl decodes all of them, of which there may be 4,096."""
+"""Beside the colours: alpha, depth, spot colours. libjxl decodes all of them, up to 4,096."""
 RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 
 Distribution = tuple[tuple[int, int], ...]
-"""Of a U32 (annex B): for each selector an offset and how many bits are added to it."""
+"""Of a U32 (annex B): for each selector an offset and the number of bits that are added to it."""
 SIZE: Final = ((1, 9), (1, 13), (1, 18), (1, 30))
 PREVIEW_SIZE: Final = ((1, 6), (65, 8), (321, 10), (1345, 12))
 PREVIEW_SIZE_DIV8: Final = ((16, 0), (32, 0), (1, 5), (33, 9))
-TICKS: Final = ((100, 0), (1000, 0), (1, 10), (1, 30))
-TICKS_DIVISOR: Final = ((1, 0), (1001, 0), (1, 8), (1, 10))
-LOOPS: Final = ((0, 0), (0, 3), (0, 16), (0, 32))
+ANIMATION: Final = (
+    ((100, 0), (1000, 0), (1, 10), (1, 30)),
+    ((1, 0), (1001, 0), (1, 8), (1, 10)),
+    ((0, 0), (0, 3), (0, 16), (0, 32)),
+)
+"""Ticks a second, its divisor, number of loops."""
 INTEGER_BITS: Final = ((8, 0), (10, 0), (12, 0), (1, 6))
 FLOAT_BITS: Final = ((32, 0), (16, 0), (24, 0), (1, 6))
 EXTRA_CHANNELS: Final = ((0, 0), (1, 0), (2, 4), (1, 12))
@@ -61,18 +51,9 @@ ALPHA, SPOT_COLOUR, CFA = 0, 2, 5
 """Types of extra channels."""
 CUSTOM = 2
 """Of white_point and of primaries."""
-WHITES: Final[Mapping[int, Point]] = {1: D65, 10: EQUAL_ENERGY, 11: DCI_WHITE}
-PRIMARIES: Final = {1: SRGB_PRIMARIES, 9: BT2100_PRIMARIES, 11: P3_PRIMARIES}
-CURVES: Final[Mapping[int, Curve | float]] = {
-    1: Curve.BT709,
-    8: LINEAR,
-    13: Curve.SRGB,
-    16: Curve.PQ,
-    17: DCI_GAMMA,
-    18: Curve.HLG,
-}
+WHITES: Final = {1: colours.D65, 10: colours.EQUAL_ENERGY, 11: colours.DCI_WHITE}
 SRGB_AS_GAMMA = 4_545_455
-"""1 / 2.2: how PNGs say sRGB in a number (PNG, section 11.3.2.2), which encoders copy."""
+"""1 / 2.2: the gamma that PNGs give for sRGB (PNG, section 11.3.2.2), which encoders copy."""
 REGULAR = 0
 """Type of a frame."""
 USES_LF_FRAME = 32
@@ -80,37 +61,28 @@ USES_LF_FRAME = 32
 REPLACE, BLEND, MULTIPLY_ADD, MULTIPLY = 0, 2, 3, 4
 
 
-class EndOfBits(Exception):
-    """The codestream's bytes at hand are used up."""
-
-
-class Bits:
-    """Reads little-endian bit fields (annex B.2)."""
+class JxlBits(Bits):
+    """Adds the encodings of annex B.2."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._position = 0
-
-    def take(self, count: int) -> int:
-        end = self._position + count
-        if end > 8 * len(self._data):
-            raise EndOfBits
-        covering = int.from_bytes(self._data[self._position // 8 : (end + 7) // 8], "little")
-        value = covering >> self._position % 8 & ((1 << count) - 1)
-        self._position = end
-        return value
-
-    def skip(self, count: int) -> None:
-        self._position += count
-        if self._position > 8 * len(self._data):
-            raise EndOfBits
-
-    def flag(self) -> bool:
-        return self.take(1) == 1
+        super().__init__(data, "little", "JPEG XL")
 
     def choice(self, distribution: Distribution) -> int:
         offset, bits = distribution[self.take(2)]
         return offset + self.take(bits)
+
+    def choices(self, *distributions: Distribution) -> None:
+        """Skips several numbers."""
+        for distribution in distributions:
+            self.choice(distribution)
+
+    def enum(self) -> int:
+        return self.choice(ENUM)
+
+    def signed(self, distribution: Distribution) -> int:
+        """The sign is the lowest bit."""
+        packed = self.choice(distribution)
+        return -(packed + 1) // 2 if packed & 1 else packed // 2
 
     def u64(self) -> int:
         selector = self.take(2)
@@ -127,50 +99,30 @@ class Bits:
                 break
         return value
 
-    def to_byte(self) -> None:
-        self.skip(-self._position % 8)
-
 
 @dataclass(frozen=True, slots=True)
-class ExtraFields:
-    """What most files leave at its default."""
+class Codestream:
+    """The defaults are the ones of a codestream without metadata."""
 
+    width: int
+    height: int
     orientation: int = 1
     has_preview: bool = False
     animated: bool = False
     has_timecodes: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Colours:
-    """`space` is None where a profile says it, or nothing does."""
-
+    bit_depth: int = 8
+    channels: tuple[int, ...] = ()
+    """types of the channels beside the colours"""
+    xyb: bool = True
+    """pixels are stored in libjxl's own space"""
     icc: bool = False
     grey: bool = False
     space: ColourSpace | None = SRGB
-
-
-@dataclass(frozen=True, slots=True)
-class FirstFrame:
-    """`modular`: its planes are put together as a whole. `alone`: it is shown as it is, nothing is laid over it."""
-
-    modular: bool = False
-    alone: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Codestream:
-    """`xyb`: libjxl makes pixels of what is stored in its own space. `first` is None where nothing is known of it."""
-
-    width: int
-    height: int
-    extra: ExtraFields = field(default_factory=ExtraFields)
-    bit_depth: int = 8
-    channels: tuple[int, ...] = ()
-    """Types of those beside the colours."""
-    xyb: bool = True
-    colours: Colours = field(default_factory=Colours)
-    first: FirstFrame | None = None
+    """None if a profile gives the colours, or nothing does"""
+    modular: bool | None = None
+    """the planes of the first frame are put together as a whole; None if that frame is unknown"""
+    independent: bool = False
+    """the first frame is the picture: no other frame is laid over it"""
 
     @property
     def alpha(self) -> bool:
@@ -178,19 +130,19 @@ class Codestream:
 
 
 def read(data: bytes) -> Codestream:
-    """All of it, from behind the signature. Raises EndOfBits."""
-    bits = Bits(data)
-    width, height = _size(bits)
-    all_default = bits.flag()
-    stream = Codestream(width, height) if all_default else _metadata(bits, width, height)
-    if stream.extra.has_preview or stream.colours.icc:
+    """All fields, from behind the signature. Raises EndOfBits, Corrupt, UnsupportedFormat."""
+    bits = JxlBits(data)
+    stream = Codestream(*_size(bits))
+    if not bits.flag():
+        stream = _with_metadata(bits, stream)
+    if stream.has_preview or stream.icc:
         return stream
     _skip_transform_data(bits, stream.xyb)
     bits.to_byte()
-    return replace(stream, first=_first_frame(bits, stream))
+    return _with_first_frame(bits, stream)
 
 
-def _size(bits: Bits) -> tuple[int, int]:
+def _size(bits: JxlBits) -> tuple[int, int]:
     """Width and height; the height comes first, and often the width is a ratio of it (D.2)."""
     small = bits.flag()
     height = 8 * (1 + bits.take(5)) if small else bits.choice(SIZE)
@@ -201,71 +153,65 @@ def _size(bits: Bits) -> tuple[int, int]:
     return 8 * (1 + bits.take(5)) if small else bits.choice(SIZE), height
 
 
-# --- the picture's metadata (D.3) ---------------------------------------------------------------------------------
-
-
-def _metadata(bits: Bits, width: int, height: int) -> Codestream:
+def _with_metadata(bits: JxlBits, stream: Codestream) -> Codestream:
     has_extra_fields = bits.flag()
-    extra = _extra_fields(bits) if has_extra_fields else ExtraFields()
-    depth = _bit_depth(bits)
-    bits.flag()  # modular_16bit_buffers
-    channels = _extra_channels(bits)
-    xyb = bits.flag()
-    colours = _colours(bits)
     if has_extra_fields:
-        _skip_tone_mapping(bits)
-    _skip_extensions(bits)
-    return Codestream(width, height, extra, depth, channels, xyb, colours)
+        stream = _with_extra_fields(bits, stream)
+    depth = _bit_depth(bits)
+    bits.skip(1)  # modular_16bit_buffers
+    stream = replace(stream, bit_depth=depth, channels=_extra_channels(bits), xyb=bits.flag())
+    stream = _with_colours(bits, stream)
+    if has_extra_fields and not bits.flag():
+        bits.skip(2 * 16 + 1 + 16)  # tone mapping
+    extensions = bits.u64().bit_count()
+    for length in [bits.u64() for _ in range(extensions)]:
+        bits.skip(length)
+    return stream
 
 
-def _extra_fields(bits: Bits) -> ExtraFields:
+def _with_extra_fields(bits: JxlBits, stream: Codestream) -> Codestream:
     orientation = 1 + bits.take(3)
     if bits.flag():
         _size(bits)  # intrinsic size: a hint for display, pixels are not scaled to it
     has_preview = bits.flag()
     if has_preview:
-        _skip_preview(bits)
-    animated = bits.flag()
-    return ExtraFields(orientation, has_preview, animated, animated and _has_timecodes(bits))
-
-
-def _skip_preview(bits: Bits) -> None:
-    sides = PREVIEW_SIZE_DIV8 if bits.flag() else PREVIEW_SIZE
-    bits.choice(sides)
-    if bits.take(3) == 0:
+        sides = PREVIEW_SIZE_DIV8 if bits.flag() else PREVIEW_SIZE
         bits.choice(sides)
+        if bits.take(3) == 0:
+            bits.choice(sides)
+    animated = bits.flag()
+    if animated:
+        bits.choices(*ANIMATION)
+    has_timecodes = animated and bits.flag()
+    return replace(
+        stream, orientation=orientation, has_preview=has_preview, animated=animated, has_timecodes=has_timecodes
+    )
 
 
-def _has_timecodes(bits: Bits) -> bool:
-    for distribution in (TICKS, TICKS_DIVISOR, LOOPS):
-        bits.choice(distribution)
-    return bits.flag()
-
-
-def _bit_depth(bits: Bits) -> int:
+def _bit_depth(bits: JxlBits) -> int:
     if not bits.flag():  # float_sample
         return bits.choice(INTEGER_BITS)
     depth = bits.choice(FLOAT_BITS)
-    bits.take(4)  # exponent bits
+    bits.skip(4)  # exponent bits
     return depth
 
 
-def _extra_channels(bits: Bits) -> tuple[int, ...]:
+def _extra_channels(bits: JxlBits) -> tuple[int, ...]:
     count = bits.choice(EXTRA_CHANNELS)
     if count > MAX_EXTRA_CHANNELS:
         raise UnsupportedFormat(f"JPEG XL of {count} channels beside its colours")
     return tuple(_extra_channel(bits) for _ in range(count))
 
 
-def _extra_channel(bits: Bits) -> int:
-    if bits.flag():  # an alpha channel with nothing special
+def _extra_channel(bits: JxlBits) -> int:
+    if bits.flag():  # an alpha channel with default fields
         return ALPHA
-    kind = bits.choice(ENUM)
+    kind = bits.enum()
     _bit_depth(bits)
     bits.choice(DIM_SHIFT)
     bits.skip(8 * bits.choice(NAME_LENGTH))
     if kind == ALPHA:
-        bits.flag()  # premultiplied: libjxl hands it out as it is
+        bits.skip(1)  # premultiplied: libjxl hands out the stored values
     elif kind == SPOT_COLOUR:
         bits.skip(4 * 16)
     elif kind == CFA:
@@ -273,72 +219,52 @@ def _extra_channel(bits: Bits) -> int:
     return kind
 
 
-def _skip_tone_mapping(bits: Bits) -> None:
-    if not bits.flag():
-        bits.skip(2 * 16 + 1 + 16)
-
-
-def _skip_extensions(bits: Bits) -> None:
-    present = bits.u64()
-    for length in [bits.u64() for _ in range(present.bit_count())]:
-        bits.skip(length)
-
-
-# --- colours (E.2) ------------------------------------------------------------------------------------------------
-
-
-def _colours(bits: Bits) -> Colours:
+def _with_colours(bits: JxlBits, stream: Codestream) -> Codestream:
     if bits.flag():  # the default
-        return Colours()
-    icc, kind = bits.flag(), bits.choice(ENUM)
+        return stream
+    icc, kind = bits.flag(), bits.enum()
     grey = kind == GREY
     if icc:
-        return Colours(True, grey, None)
+        return replace(stream, icc=True, grey=grey, space=None)
     if kind == XYB:
-        bits.choice(ENUM)  # rendering intent
-        return Colours(False, False, None)
-    white = _white(bits)
+        bits.enum()  # rendering intent
+        return replace(stream, space=None)
+    return replace(stream, grey=grey, space=_space(bits, grey))
+
+
+def _space(bits: JxlBits, grey: bool) -> ColourSpace | None:
+    """None for numbers that the specification does not give a meaning."""
+    kind = bits.enum()
+    white = _point(bits) if kind == CUSTOM else WHITES.get(kind)
     primaries = None if grey else _primaries(bits)
     curve = _transfer(bits)
-    bits.choice(ENUM)
+    bits.enum()  # rendering intent
     if white is None or curve is None or (primaries is None and not grey):
-        return Colours(False, grey, None)
-    return Colours(False, grey, ColourSpace(white, primaries, curve))
+        return None
+    return ColourSpace(white, primaries, curve)
 
 
-def _white(bits: Bits) -> Point | None:
-    kind = bits.choice(ENUM)
-    return _point(bits) if kind == CUSTOM else WHITES.get(kind)
+def _primaries(bits: JxlBits) -> tuple[Point, Point, Point] | None:
+    kind = bits.enum()
+    return (_point(bits), _point(bits), _point(bits)) if kind == CUSTOM else colours.PRIMARIES.get(kind)
 
 
-def _primaries(bits: Bits) -> tuple[Point, Point, Point] | None:
-    kind = bits.choice(ENUM)
-    return (_point(bits), _point(bits), _point(bits)) if kind == CUSTOM else PRIMARIES.get(kind)
-
-
-def _point(bits: Bits) -> Point:
-    return _coordinate(bits), _coordinate(bits)
-
-
-def _coordinate(bits: Bits) -> float:
+def _point(bits: JxlBits) -> Point:
     """Stored in millionths."""
-    return _signed(bits.choice(COORDINATE)) / 1_000_000
+    return bits.signed(COORDINATE) / 1_000_000, bits.signed(COORDINATE) / 1_000_000
 
 
-def _transfer(bits: Bits) -> Curve | float | None:
-    if bits.flag():
-        gamma = bits.take(24)  # of encoding, in ten millionths
-        if not gamma:
-            raise Corrupt("JPEG XL with a gamma of 0")
-        return Curve.SRGB if abs(gamma - SRGB_AS_GAMMA) <= 50 else 10_000_000 / gamma
-    return CURVES.get(bits.choice(ENUM))
+def _transfer(bits: JxlBits) -> Curve | float | None:
+    if not bits.flag():
+        return colours.CURVES.get(bits.enum())
+    gamma = bits.take(24)  # of encoding, in ten millionths
+    if not gamma:
+        raise Corrupt("JPEG XL with a gamma of 0")
+    return Curve.SRGB if abs(gamma - SRGB_AS_GAMMA) <= 50 else 10_000_000 / gamma
 
 
-# --- the first frame (annex F) ------------------------------------------------------------------------------------
-
-
-def _skip_transform_data(bits: Bits, xyb: bool) -> None:
-    """Matrices and weights of one's own (D.3.5)."""
+def _skip_transform_data(bits: JxlBits, xyb: bool) -> None:
+    """Custom matrices and weights (D.3.5)."""
     if bits.flag():
         return
     if xyb and not bits.flag():
@@ -349,66 +275,55 @@ def _skip_transform_data(bits: Bits, xyb: bool) -> None:
             bits.skip(16 * count)
 
 
-def _first_frame(bits: Bits, stream: Codestream) -> FirstFrame | None:
-    """None where it is not yet the picture: patches, or a coarse version of it."""
-    if bits.flag():
-        return FirstFrame()
+def _with_first_frame(bits: JxlBits, stream: Codestream) -> Codestream:
+    if bits.flag():  # all fields have their defaults
+        return replace(stream, modular=False, independent=True)
     kind, modular, flags = bits.take(2), bits.flag(), bits.u64()
-    if kind != REGULAR:
-        return None
+    if kind != REGULAR:  # not yet the picture, but patches or a coarse version of it
+        return stream
     _skip_subsampling(bits, stream, flags, modular)
     _skip_passes(bits)
     partial = bits.flag() and _is_partial(bits, stream)
     for _ in range(1 + len(stream.channels)):
         _skip_blending(bits, bool(stream.channels), partial)
-    lasts = stream.extra.animated and bits.choice(DURATION) > 0
-    if stream.extra.has_timecodes:
+    lasts = stream.animated and bits.choice(DURATION) > 0
+    if stream.has_timecodes:
         bits.skip(32)
-    return FirstFrame(modular, alone=lasts or bits.flag())
+    return replace(stream, modular=modular, independent=lasts or bits.flag())
 
 
-def _skip_subsampling(bits: Bits, stream: Codestream, flags: int, modular: bool) -> None:
+def _skip_subsampling(bits: JxlBits, stream: Codestream, flags: int, modular: bool) -> None:
     ycbcr = not stream.xyb and bits.flag()
     if not flags & USES_LF_FRAME:
-        if ycbcr:
-            bits.skip(3 * 2)
-        for _ in range(1 + len(stream.channels)):
-            bits.choice(UPSAMPLING)
+        bits.skip(3 * 2 * ycbcr)
+        bits.choices(*[UPSAMPLING] * (1 + len(stream.channels)))
     if modular:
         bits.skip(2)  # group_size_shift
     elif stream.xyb:
         bits.skip(3 + 3)
 
 
-def _skip_passes(bits: Bits) -> None:
+def _skip_passes(bits: JxlBits) -> None:
     passes = bits.choice(PASSES)
-    if passes == 1:
-        return
-    downsamplings = bits.choice(DOWNSAMPLINGS)
-    bits.skip(2 * (passes - 1))
-    for distribution in (UPSAMPLING, LAST_PASS):
-        for _ in range(downsamplings):
-            bits.choice(distribution)
+    if passes > 1:
+        downsamplings = bits.choice(DOWNSAMPLINGS)
+        bits.skip(2 * (passes - 1))
+        bits.choices(*[UPSAMPLING] * downsamplings, *[LAST_PASS] * downsamplings)
 
 
-def _is_partial(bits: Bits, stream: Codestream) -> bool:
-    """Whether a frame with a place of its own leaves something of the picture."""
-    left, top = _signed(bits.choice(CROP)), _signed(bits.choice(CROP))
+def _is_partial(bits: JxlBits, stream: Codestream) -> bool:
+    """Whether a frame with a place of its own does not cover the picture."""
+    left, top = bits.signed(CROP), bits.signed(CROP)
     width, height = bits.choice(CROP), bits.choice(CROP)
     return left > 0 or top > 0 or left + width < stream.width or top + height < stream.height
 
 
-def _signed(packed: int) -> int:
-    """The sign is the lowest bit."""
-    return -(packed + 1) // 2 if packed & 1 else packed // 2
-
-
-def _skip_blending(bits: Bits, has_extra_channels: bool, partial: bool) -> None:
+def _skip_blending(bits: JxlBits, has_extra_channels: bool, partial: bool) -> None:
     mode = bits.choice(BLEND_MODE)
     by_alpha = has_extra_channels and mode in (BLEND, MULTIPLY_ADD)
     if by_alpha:
         bits.choice(ALPHA_CHANNEL)
     if by_alpha or mode == MULTIPLY:
-        bits.flag()  # clamp
+        bits.skip(1)  # clamp
     if mode != REPLACE or partial:
-        bits.take(2)  # of which saved frame
+        bits.skip(2)  # the saved frame below

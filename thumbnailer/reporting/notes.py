@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Final
 
 from thumbnailer.model import Outcome
-from thumbnailer.planning.plan import SOURCE_ETAG
+from thumbnailer.planning.targets import SOURCE_ETAG
 from thumbnailer.renditions import MAX_KEY_BYTES
 from thumbnailer.store.base import PutHeaders
 

@@ -10,7 +10,7 @@ from tests.bombs import icons
 from tests.support.headers import bmp, png, saved, whole
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats import probe
-from thumbnailer.formats.simple import with_best_icon_alone
+from thumbnailer.formats.ico import with_best_icon_alone
 from thumbnailer.model import Format
 
 

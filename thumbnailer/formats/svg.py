@@ -1,6 +1,6 @@
-"""Objects that are text: SVG, HTML, ImageMagick's scripts, or nothing of interest.
+"""SVG, and the refusal of all other text: HTML, ImageMagick's scripts, prose.
 
-XML is never parsed: the prologue is stepped over, and a few attributes of the root are searched for, within LIMIT.
+XML is never parsed: the reader steps over the prologue and searches the root for a few attributes, within LIMIT.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 
 from thumbnailer.errors import NeedMoreBytes, NotAnImage, UnsupportedFormat
 from thumbnailer.formats.head import Head
+from thumbnailer.formats.spec import FormatSpec
 from thumbnailer.model import Format, ImageInfo
 
 LIMIT = 64 << 10
@@ -16,38 +17,33 @@ MAX_ATTRIBUTES = 16 << 10
 SAMPLE = 512
 """Bytes that decide whether something is text."""
 
-BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
-UTF16_STARTS = {b"<\0": "utf-16-le", b"\0<": "utf-16-be"}
+ENCODINGS = (
+    (b"\xef\xbb\xbf", 3, "utf-8"),
+    (b"\xff\xfe", 2, "utf-16-le"),
+    (b"\xfe\xff", 2, "utf-16-be"),
+    (b"<\0", 0, "utf-16-le"),
+    (b"\0<", 0, "utf-16-be"),
+)
+"""Start of a text, bytes of its byte order mark, encoding."""
 SPACE = b" \t\r\n\f"
+NOT_SPACE = re.compile(rb"[^ \t\r\n\f]")
 ROOT = re.compile(rb"<(?:[A-Za-z_][\w.-]{0,63}:)?([A-Za-z_][\w.-]{0,63})")
 NOT_TEXT = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
-HTML_ROOTS = frozenset(
-    {b"html", b"head", b"body", b"script", b"style", b"title", b"table", b"div", b"p", b"a", b"br", b"iframe"}
-)
+HTML_ROOTS = frozenset(b"html head body script style title table div p a br iframe".split())
 MSL_ROOTS = frozenset({b"msl", b"image", b"group"})
-"""What ImageMagick's msl.c takes as a script's outermost element."""
+"""The outermost element of a script in ImageMagick's msl.c."""
 MVG_STARTS = (b"push graphic-context", b"push defs", b"viewbox ")
 
 NUMBER = re.compile(rb"\s*\+?(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*(px|pt|pc|in|cm|mm|q)?\s*$", re.IGNORECASE)
-PIXELS = {
-    b"": 1.0,
-    b"px": 1.0,
-    b"pt": 4 / 3,
-    b"pc": 16.0,
-    b"in": 96.0,
-    b"cm": 96 / 2.54,
-    b"mm": 96 / 25.4,
-    b"q": 96 / 101.6,
-}
+PIXELS = {b"": 1, b"px": 1, b"pt": 4 / 3, b"pc": 16, b"in": 96, b"cm": 96 / 2.54, b"mm": 96 / 25.4, b"q": 96 / 101.6}
 """CSS pixels a unit (CSS Values 3, section 6.2)."""
-SIDES = 4
 
 
-def read_text(head: Head) -> ImageInfo | None:
-    """SVG's size; None if this is not text; raises for every other kind of text."""
+def read_text(head: Head) -> ImageInfo:
+    """The size of an SVG. Raises NotAnImage or UnsupportedFormat for everything else."""
     text = _decoded(head.up_to(0, LIMIT))
     if NOT_TEXT.search(text[:SAMPLE]):
-        return None
+        raise NotAnImage("unknown content")
     text = text.lstrip(SPACE)
     if text.startswith(MVG_STARTS):
         raise UnsupportedFormat("ImageMagick MVG")
@@ -57,13 +53,10 @@ def read_text(head: Head) -> ImageInfo | None:
 
 
 def _decoded(data: bytes) -> bytes:
-    """As UTF-8 without a byte order mark; what is not UTF-16 stays as it is."""
-    for mark, encoding in BYTE_ORDER_MARKS.items():
-        if data.startswith(mark):
-            return data[len(mark) :].decode(encoding, "replace").encode("utf-8", "replace")
-    for start, encoding in UTF16_STARTS.items():
+    """As UTF-8 without a byte order mark; text without a known start stays unchanged."""
+    for start, mark_size, encoding in ENCODINGS:
         if data.startswith(start):
-            return data.decode(encoding, "replace").encode("utf-8", "replace")
+            return data[mark_size:].decode(encoding, "replace").encode("utf-8", "replace")
     return data
 
 
@@ -86,38 +79,24 @@ def _is_html(text: bytes) -> bool:
 
 def _skip_prologue(text: bytes) -> int:
     """Where the root element begins: behind declaration, comments and document type."""
-    position = 0
-    while position < len(text):
-        position = _skip_space(text, position)
+    position, end = -1, 0
+    while position != end:
+        found = NOT_SPACE.search(text, end)
+        position = found.start() if found else len(text)
         end = _prologue_item_end(text, position)
-        if end == position:
-            return position
-        position = end
-    return position
-
-
-def _skip_space(text: bytes, position: int) -> int:
-    while position < len(text) and text[position] in SPACE:
-        position += 1
     return position
 
 
 def _prologue_item_end(text: bytes, position: int) -> int:
-    """The end of what begins here, or the position itself if that is no part of a prologue."""
+    """The end of the declaration, comment or document type here; the position itself if there is none."""
     if text.startswith(b"<?", position):
         return _after(text, b"?>", position)
     if text.startswith(b"<!--", position):
         return _after(text, b"-->", position + 4)
-    if text.startswith(b"<!", position):
-        return _doctype_end(text, position)
-    return position
-
-
-def _doctype_end(text: bytes, position: int) -> int:
+    if not text.startswith(b"<!", position):
+        return position
     close, subset = text.find(b">", position), text.find(b"[", position)
-    if 0 <= subset < close:
-        return _after(text, b">", _after(text, b"]", subset))
-    return _after(text, b">", position)
+    return _after(text, b">", _after(text, b"]", subset) if 0 <= subset < close else position)
 
 
 def _after(text: bytes, mark: bytes, position: int) -> int:
@@ -134,7 +113,7 @@ def _svg(root: bytes) -> ImageInfo:
         width, height = _fill_in(width, height, box_width, box_height)
     if not (width and height):
         raise UnsupportedFormat("SVG without a size of its own (no width and height, no viewBox)")
-    return ImageInfo(Format.SVG, _whole(width), _whole(height), has_alpha=True)
+    return ImageInfo(Format.SVG, max(1, round(width)), max(1, round(height)), has_alpha=True)
 
 
 def _fill_in(width: float, height: float, box_width: float, box_height: float) -> tuple[float, float]:
@@ -151,17 +130,16 @@ def _attribute(tag: bytes, name: bytes) -> bytes:
 
 
 def _length(value: bytes) -> float:
-    """In CSS pixels; 0 for what depends on the surroundings (%, em) or makes no sense."""
+    """In CSS pixels; 0 for a length that depends on the surroundings (%, em) or makes no sense."""
     found = NUMBER.match(value)
     return float(found[1]) * PIXELS[(found[2] or b"").lower()] if found else 0.0
 
 
 def _view_box(value: bytes) -> tuple[float, float]:
+    """Width and height of the view box; zeros if there is none."""
     numbers = re.split(rb"[\s,]+", value.strip())
-    if len(numbers) != SIDES:
-        return 0.0, 0.0
-    return _length(numbers[2]), _length(numbers[3])
+    return (_length(numbers[2]), _length(numbers[3])) if len(numbers) == 4 else (0.0, 0.0)
 
 
-def _whole(side: float) -> int:
-    return max(1, round(side))
+FORMAT = FormatSpec("SVG", (Format.SVG,), lambda _: False, read_text)
+"""SVG has no signature: `probe` reads every object that nothing else matches as text."""

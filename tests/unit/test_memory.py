@@ -10,8 +10,17 @@ from thumbnailer.formats.jpeg import JpegDetails
 from thumbnailer.formats.jxl import JxlDetails
 from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
-from thumbnailer.planning.capabilities import ANIMATED, PREFERENCE
-from thumbnailer.planning.memory import MB, Wanted, Work, memory_estimate, salvage_estimate
+from thumbnailer.planning.capabilities import INPUTS, OUTPUTS, InputFormat
+from thumbnailer.planning.memory import (
+    DECODERS,
+    ENCODERS,
+    MB,
+    Wanted,
+    Work,
+    memory_estimate,
+    quantities,
+    salvage_estimate,
+)
 
 PILLOW, VIPS = EngineName.PILLOW, EngineName.VIPS
 JPEG = ImageInfo(Format.JPEG, 4000, 3000, channels=3, details=JpegDetails(3))
@@ -19,7 +28,7 @@ SMALL = Wanted(128, 96, Format.JPEG)
 
 infos = st.builds(
     ImageInfo,
-    st.sampled_from(list(PREFERENCE)),
+    st.sampled_from(list(INPUTS)),
     st.integers(8, 65535),
     st.integers(8, 65535),
     progressive=st.booleans(),
@@ -34,7 +43,7 @@ def estimate(info: ImageInfo, engine: EngineName, shrink: int = 1, source_bytes:
 
 
 @given(infos, st.sampled_from(EngineName), st.sampled_from([1, 2, 4, 8]), st.integers(1, 4000), st.integers(1, 4000))
-def test_more_work_is_never_estimated_at_less_memory(
+def test_more_work_needs_no_less_memory(
     info: ImageInfo, engine: EngineName, shrink: int, width: int, height: int
 ) -> None:
     wanted = Wanted(min(width, info.width), min(height, info.height), Format.JPEG)
@@ -47,11 +56,11 @@ def test_more_work_is_never_estimated_at_less_memory(
 
 
 @pytest.mark.parametrize("engine", EngineName)
-def test_a_jpeg_that_is_shrunk_while_loading_needs_less(engine: EngineName) -> None:
+def test_shrink_on_load_of_a_jpeg_needs_less(engine: EngineName) -> None:
     assert estimate(JPEG, engine, shrink=8) < estimate(JPEG, engine, shrink=2) < estimate(JPEG, engine)
 
 
-def test_pillow_is_not_counted_on_to_shrink_a_webp() -> None:
+def test_only_libvips_shrinks_a_webp() -> None:
     webp = replace(JPEG, format=Format.WEBP)
     assert estimate(webp, PILLOW, shrink=8) == estimate(webp, PILLOW)
     assert estimate(webp, VIPS, shrink=8) < estimate(webp, VIPS)
@@ -83,14 +92,14 @@ def test_16_bits_of_grey_need_more_than_8(engine: EngineName) -> None:
     assert estimate(replace(tiff, bit_depth=16), engine) > estimate(tiff, engine)
 
 
-@pytest.mark.parametrize("format_", sorted(ANIMATED))
+@pytest.mark.parametrize("format_", sorted(format_ for format_, row in INPUTS.items() if row.animated))
 def test_libvips_holds_every_frame_of_an_animation(format_: Format) -> None:
     roll = ImageInfo(format_, 500, 500, frames=50)
     assert estimate(roll, VIPS, 1, 0, Wanted(128, 128, format_, 50)) >= roll.pixels * 4 * 50
 
 
-def test_what_a_file_forces_into_memory_is_in_the_estimate() -> None:
-    """Tiles of many rows, strips that are compressed as one, and tags."""
+def test_tiles_strips_and_tags_are_in_the_estimate() -> None:
+    """Tiles and strips of many rows, and large tags."""
     tiff = ImageInfo(Format.TIFF, 7000, 7000, channels=3)
     for engine in EngineName:
         assert estimate(replace(tiff, details=TiffDetails(held=100 * MB)), engine) >= estimate(tiff, engine) + 300 * MB
@@ -102,13 +111,13 @@ def test_what_a_file_forces_into_memory_is_in_the_estimate() -> None:
 
 
 @pytest.mark.parametrize("engine", EngineName)
-def test_a_large_thumbnail_is_paid_for_when_it_is_encoded(engine: EngineName) -> None:
+def test_the_encoder_of_a_large_thumbnail_is_in_the_estimate(engine: EngineName) -> None:
     png = ImageInfo(Format.PNG, 4000, 3000)
     small, large = (estimate(png, engine, 1, 0, Wanted(side, side, Format.WEBP)) for side in (128, 3000))
     assert large - small >= 3000 * 3000 * 10
 
 
-def test_a_jpeg_xl_takes_what_its_planes_take_to_be_put_together() -> None:
+def test_complete_planes_of_a_jpeg_xl_are_in_the_estimate() -> None:
     def coded(samples: int, whole_planes: int, saved_frames: int = 0, bit_depth: int = 8) -> int:
         details = JxlDetails(samples, whole_planes=whole_planes, saved_frames=saved_frames)
         kind = {"has_alpha": samples == 4, "channels": samples, "bit_depth": bit_depth}
@@ -122,12 +131,12 @@ def test_a_jpeg_xl_takes_what_its_planes_take_to_be_put_together() -> None:
     assert coded(3, 0, bit_depth=16) == by_groups  # libjxl hands out bytes
 
 
-def test_grey_alone_in_a_heic_takes_less_than_colours() -> None:
+def test_a_grey_heic_needs_less_than_a_coloured_one() -> None:
     heic = ImageInfo(Format.HEIC, 4000, 3000, channels=3, details=Details(1.5))
     assert estimate(replace(heic, details=Details(1)), PILLOW) < estimate(heic, PILLOW) / 2
 
 
-def test_pillow_reads_a_strip_at_once_before_its_rows_are_there() -> None:
+def test_pillow_holds_an_uncompressed_strip_beside_its_rows() -> None:
     panorama = ImageInfo(Format.TIFF, 40_000, 300, channels=3, details=TiffDetails(3, read_rows=128))
     rows_in_excess = 128 * 3 - 44 * 4
     assert (
@@ -137,7 +146,28 @@ def test_pillow_reads_a_strip_at_once_before_its_rows_are_there() -> None:
 
 
 @pytest.mark.parametrize("engine", EngineName)
-def test_what_is_cropped_away_is_not_encoded(engine: EngineName) -> None:
+def test_cropped_pixels_need_no_encoder(engine: EngineName) -> None:
     png = ImageInfo(Format.PNG, 4000, 3000, channels=3)
     whole = Wanted(3000, 2250, Format.AVIF)
     assert estimate(png, engine, 1, 0, replace(whole, kept=512 * 512)) < estimate(png, engine, 1, 0, whole)
+
+
+def test_every_engine_and_format_has_rows_and_the_last_row_is_for_every_file() -> None:
+    assert DECODERS.keys() == {(engine, format_) for format_, row in INPUTS.items() for engine in row.engines}
+    assert ENCODERS.keys() == {(engine, format_) for format_ in OUTPUTS for engine in EngineName}
+    assert all(rows[-1].when == "one" for rows in DECODERS.values())
+
+
+def test_rows_refer_to_known_quantities() -> None:
+    known = quantities(Work(JPEG, 1, 0, (SMALL,))).keys()
+    assert all({*row.peak, *row.lasting, row.when} <= known for rows in DECODERS.values() for row in rows)
+
+
+@pytest.mark.parametrize("bit_depth", [8, 16])
+def test_a_format_without_rows_is_estimated_at_the_most(bit_depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = Format("unknown")
+    monkeypatch.setitem(INPUTS, unknown, InputFormat(tuple(EngineName)))
+    picture = ImageInfo(unknown, 4000, 3000, bit_depth=bit_depth)
+    for engine in EngineName:
+        known = (replace(picture, format=format_) for format_, row in INPUTS.items() if engine in row.engines)
+        assert estimate(picture, engine, 1, MB) >= max(estimate(info, engine, 1, MB) for info in known)

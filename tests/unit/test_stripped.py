@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 from tests.bombs.png import chunk
 from tests.support.gifs import Painted, gif, looping
 from tests.support.pictures import saved
-from thumbnailer.engine.unchanged import stripped
+from thumbnailer.formats import stripped
 from thumbnailer.model import Format
 
 SECRET = b"taken at home"
