@@ -27,6 +27,8 @@ from handler.worker.sqs import Received
 
 PATH: Final = "/000000000000/bench"
 CONTENT_TYPE: Final = "application/x-amz-json-1.0"
+FIELDS: Final = {"MessageId": "id", "ReceiptHandle": "receipt", "Body": "body", "Attributes": "attributes"}
+"""of a message, and their names in Received"""
 NOT_HELD: Final = "ReceiptHandleIsInvalid"
 
 
@@ -116,10 +118,7 @@ async def answer(queue: MemoryQueue, operation: str, asked: Mapping[str, Any]) -
     match operation:
         case "ReceiveMessage":
             taken = await queue.receive(asked.get("MaxNumberOfMessages", 1), asked.get("WaitTimeSeconds", 0))
-            fields = (
-                {"id": "MessageId", "receipt": "ReceiptHandle", "body": "Body", "attributes": "Attributes"}
-            ).items()
-            return {"Messages": [{name: getattr(one, field) for field, name in fields} for one in taken]}
+            return {"Messages": [{name: getattr(one, field) for name, field in FIELDS.items()} for one in taken]}
         case "SendMessageBatch":
             ids = {entry["Id"]: queue.send(entry["MessageBody"]) for entry in asked["Entries"]}
             return {"Successful": [{"Id": id_, "MessageId": sent, "MD5OfMessageBody": ""} for id_, sent in ids.items()]}
