@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from bench.cells.pictures import COMPLETE, NoPictures
+from bench.cells.pictures import NoPictures
 from thumbnailer.errors import ObjectArchived, ObjectMissing, ThumbnailerError
 
 MOST_KEYS: Final = 20_000
@@ -73,7 +73,7 @@ class FolderSource:
         for path in self._folder.rglob("*"):
             key = path.relative_to(self._folder)
             hidden = any(part.startswith(".") for part in key.parts)
-            if path.is_file() and not hidden and path.name != COMPLETE and (size := path.stat().st_size):
+            if path.is_file() and not hidden and (size := path.stat().st_size):
                 yield key.as_posix(), size
 
     def read(self, key: str, count: int | None = None) -> bytes:

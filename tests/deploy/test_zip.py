@@ -17,7 +17,7 @@ from zlib import crc32
 import pytest
 from PIL import Image
 
-from bench.rig.emulator import HANDLER, Function, NoEmulator, find_binary, running
+from bench.rig.emulator import HANDLER, Function, NoEmulator, find_binary
 from deploy.packing import IndexUnreachable, PackingError
 from deploy.packing.build import (
     UNZIPPED_LIMIT,
@@ -35,6 +35,7 @@ from deploy.packing.install import ROOT, install
 from deploy.packing.strip import UNNEEDED, strip
 from deploy.packing.target import AMAZON_LINUX_2, AMAZON_LINUX_2023, MACHINES, RUNTIMES, System, Target, target_for
 from tests.support.cloud import Cloud, s3_event
+from tests.support.emulator import running
 
 T = TypeVar("T")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -12,9 +12,10 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.rig.emulator import Answer, Emulator, Function, running
+from bench.rig.emulator import Answer, Function
 from handler.demo.cloud import PHOTOS, REGION, Cloud, furnish, moto_cloud
 from handler.demo.run import SAMPLES
+from tests.support.emulator import Emulator, running
 from tests.support.mapping import sqs_event
 
 MOST_POLLS: Final = 50
