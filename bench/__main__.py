@@ -1,7 +1,5 @@
 """`python -m bench COMMAND`."""
 
-from __future__ import annotations
-
 import signal
 from pathlib import Path
 from typing import Annotated, Any

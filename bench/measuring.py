@@ -1,7 +1,5 @@
 """The commands that measure: run the cells of a question with progress, write the file, print the tables."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager

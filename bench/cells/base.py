@@ -1,7 +1,5 @@
 """Parts of every cell: its effort and settings, the check of its thumbnails, and the recorder of its repetitions."""
 
-from __future__ import annotations
-
 import json
 import math
 import tempfile

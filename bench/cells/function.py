@@ -3,8 +3,6 @@
 As on Lambda, the init runs with all the CPU there is; the limit applies from the first invocation on.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -1,7 +1,5 @@
 """The machine and the software of a run."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform

@@ -3,8 +3,6 @@
 Pillow reads the destination bucket as a folder; none of our own code judges our own thumbnails.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from pathlib import Path
 from typing import Final

@@ -5,8 +5,6 @@ are smoother than a camera's; added noise brings their bytes per pixel close to 
 same bytes: the hash of the set says whether two runs measured the same pictures.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import math

@@ -4,8 +4,6 @@ Turns go back and forth (A B B A ...): on a machine that slows down, no cell is 
 file of results after each round; a run that Ctrl-C or a failing S3 has stopped can resume from it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace

@@ -4,8 +4,6 @@ S3, proxies, queue, emulator and this process keep to one core; the cells have t
 time from a cell, and their CPU time does not count as the cell's.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """A Fargate cell: `thumbnailer worker` on a queue, with the vCPUs and the memory of a task."""
 
-from __future__ import annotations
-
 import math
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """`python -m bench compare BASE NEW`: measures or reads both sides and prints tables and the verdict."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace

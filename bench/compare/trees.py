@@ -1,7 +1,5 @@
 """The sides of a comparison: a file of results, a folder with a checkout of this project, or a git revision of it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import tempfile

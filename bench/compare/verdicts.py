@@ -9,8 +9,6 @@ change. The intervals are wide enough (Bonferroni) that at most one in a hundred
 regression in any cell or metric; the same holds for improvements.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

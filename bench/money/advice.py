@@ -1,7 +1,5 @@
 """From measured cells to a recommendation: the cells to measure, the best candidate, the confidence. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -3,8 +3,6 @@
 The caller passes the function that measures: it gets the folder with the sample and the wanted cells.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -6,8 +6,6 @@ Waits for S3 overlap within a batch, so most of the wait counts once a batch; th
 time adds up, and one picture keeps one core busy.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

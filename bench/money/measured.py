@@ -1,7 +1,5 @@
 """The input of an advice: the question, the sample, and the medians and noise of the measured cells."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

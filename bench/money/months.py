@@ -1,7 +1,5 @@
 """The bill of a month on Lambda and on Fargate, and the number of pictures from which Fargate is cheaper."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path

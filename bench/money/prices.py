@@ -1,7 +1,5 @@
 """AWS prices: the shipped prices.toml, each with date and source, and a user's own file over it."""
 
-from __future__ import annotations
-
 import datetime
 import difflib
 import math

@@ -4,8 +4,6 @@ The survey reads headers only, by ranged GETs; only the sample is fetched whole.
 because the time of a picture roughly follows its pixels.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import statistics

@@ -1,7 +1,5 @@
 """Pictures by key, in a folder or in S3: keys with sizes, the first bytes of a picture, a whole picture."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import re

@@ -1,7 +1,5 @@
 """The charts of a result: what each one shows, from which cells, in words and numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final

@@ -1,7 +1,5 @@
 """One way to draw a chart: panels of named lines. Markers, dashes and names tell the lines apart without colour."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO

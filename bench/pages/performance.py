@@ -1,7 +1,5 @@
 """docs/performance.md and its charts, written from a file of results. The same file gives the same bytes."""
 
-from __future__ import annotations
-
 import os
 import tomllib
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """`python -m bench report`: files of results as one HTML page, each with the sections of docs/performance.md."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Lambda against Fargate: the cheapest function and the cheapest task of each kind, from the cells of a result."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final

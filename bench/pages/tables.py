@@ -1,7 +1,5 @@
 """The table of a question: a row a cell, with ratios to the textbook handler and to the floor; and Markdown tables."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """Python modules, Node.js and npm packages that the peers need."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import subprocess

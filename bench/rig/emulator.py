@@ -4,8 +4,6 @@ The emulator is a binary inside the aws-sam-cli wheel; `make .venv/bin/aws-lambd
 memory or CPU, and its own REPORT lines measure nothing.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

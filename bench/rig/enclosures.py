@@ -4,8 +4,6 @@ Containers are for machines where the user cannot make control groups but can ru
 shipped image, so they can measure our own handler only, and their limits also apply during the init.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -4,8 +4,6 @@ A Lambda function of N MB has N / 1,769 of a core in slices of 20 ms (AWS, "conf
 whose limits cannot be set is refused: nothing runs unlimited under a limited label.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import signal

@@ -1,7 +1,5 @@
 """The network between a cell and S3: time to the first byte and bandwidth, kept by a proxy in a process of its own."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

@@ -1,7 +1,5 @@
 """Background programs of a measurement: each on its own core if possible, none outlives the measurement."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import socket

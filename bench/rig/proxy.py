@@ -7,8 +7,6 @@ than the drawn wait after the last byte of its request; the server's own time co
 connections alive on both sides. tests.support.faults has a subclass that breaks requests.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 import sys

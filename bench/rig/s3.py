@@ -1,7 +1,5 @@
 """A local S3: `rclone serve s3` over a folder, half a millisecond per request."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys

@@ -5,8 +5,6 @@ a measurement would measure moto. This queue keeps two promises of SQS: a receiv
 timeout, and it reappears unless it is deleted.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import math

@@ -1,7 +1,5 @@
 """`python -m bench scale`: simulates a load on a measured function and a measured task, and prints the outcomes."""
 
-from __future__ import annotations
-
 import math
 import os
 import re

@@ -1,7 +1,5 @@
 """Input and output of the simulation: arrivals, service times, a function, a fleet of tasks, the outcome."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from typing import Final

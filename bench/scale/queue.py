@@ -4,8 +4,6 @@ Simplifications: batches are as full as the queue allows; messages of one moment
 one event, so that a high rate needs no more events than a low one. Failures, retries and duplicates are left out.
 """
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Generator

@@ -3,8 +3,6 @@
 Other batch sizes come from bench.money.invocation_model, else from proportion.
 """
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Sequence

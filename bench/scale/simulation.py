@@ -5,8 +5,6 @@ Fargate: autoscaling by backlog a task, the start time of a task, and the tasks 
 empty. Left out: other functions of the account, and mappings and environments that shrink.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Generator
 from dataclasses import replace

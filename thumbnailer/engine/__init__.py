@@ -1,7 +1,5 @@
 """Engines: the same plan in, the same picture out. Each engine is imported when it is first used."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What every engine is asked for and returns, and the steps that engines share."""
 
-from __future__ import annotations
-
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

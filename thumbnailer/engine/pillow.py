@@ -1,7 +1,5 @@
 """Pillow, or Pillow-SIMD if that provides `PIL`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial

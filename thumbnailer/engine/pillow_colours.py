@@ -1,7 +1,5 @@
 """Modes and colours in Pillow: what can be resampled, what is sRGB, what a palette can hold."""
 
-from __future__ import annotations
-
 from functools import cache, lru_cache
 from io import BytesIO
 from typing import Any, Final

@@ -1,7 +1,5 @@
 """The formats of Pillow: loaders and savers as rows. Pillow is handed the formats of LOADERS and no others."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Pillow-SIMD has the same parts.
 """
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Callable
 from typing import BinaryIO

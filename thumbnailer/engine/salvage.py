@@ -4,8 +4,6 @@ Pillow's decoders write row by row into memory that this module has filled with 
 not decoded. libwebp counts its rows itself. At least half of the rows must be there.
 """
 
-from __future__ import annotations
-
 import random
 import struct
 import zlib

@@ -1,7 +1,5 @@
 """The oldest safe version of each library: older ones have a hole that an uploaded picture can reach."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module

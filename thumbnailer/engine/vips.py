@@ -1,7 +1,5 @@
 """libvips through pyvips."""
 
-from __future__ import annotations
-
 from functools import partial
 from time import perf_counter
 from typing import Any, Final

@@ -3,8 +3,6 @@
 Every loader is blocked except those of LOADERS.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 `python -m tests.tools auto` measures the order of engines; docs/why.md keeps a run of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final

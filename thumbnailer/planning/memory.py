@@ -5,8 +5,6 @@ resamples, and while it encodes, when only the thumbnails are left. docs/memory.
 tests/budgets keeps them close.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil

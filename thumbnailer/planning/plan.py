@@ -3,8 +3,6 @@
 Refusals are errors: a function raises as soon as its facts suffice.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final

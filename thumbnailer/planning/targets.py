@@ -1,7 +1,5 @@
 """Renditions -> targets: size, format, quality, key and headers of each thumbnail."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
