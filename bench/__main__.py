@@ -142,8 +142,7 @@ def scale(
     """Simulates queue, Lambda and Fargate at a rate: backlog, latency, concurrency, price."""
     change = {"memory_mb": memory, "batch_size": batch_size, "window": window, "account": concurrency}
     arrivals = Arrivals(scale_.parse_rate(rate), 60 * minutes)
-    measured = results or scale_.reference()
-    scale_.run(arrivals, measured, change, least_tasks, most_tasks, prices, seed, output)
+    scale_.run(arrivals, results or scale_.REFERENCE, change, least_tasks, most_tasks, prices, seed, output)
 
 
 # --- documents ----------------------------------------------------------------------------------------------------

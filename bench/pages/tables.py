@@ -21,7 +21,7 @@ NAMES: Final[Mapping[str, Callable[[CellKey], str]]] = {
     "in flight": lambda key: f"{key.in_flight} at once" if key.in_flight else "",
     "latency": lambda key: key.latency,
     "platform": lambda key: f"{key.platform} {key.vcpus:.3g} vCPU",
-    "pictures": lambda key: FORMATS[key.pictures],
+    "pictures": lambda key: FORMATS.get(key.pictures, key.pictures),
 }
 """The parts of a row's name, by the words in `Experiment.by`."""
 COLUMNS: Final = (

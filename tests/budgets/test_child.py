@@ -14,7 +14,7 @@ from tests.support.pictures import SAMPLES
 from tests.tools.peak import plan_for
 from thumbnailer.errors import Rejected
 from thumbnailer.execution.attempt import Attempt
-from thumbnailer.execution.child import BEGUN, Request
+from thumbnailer.execution.child import BEGUN
 from thumbnailer.execution.isolated import command, cpu_seconds
 from thumbnailer.model import EngineName
 from thumbnailer.planning.memory import CHILD, MB
@@ -40,7 +40,7 @@ def test_a_child_stays_within_its_reserve(picture: Path, engine: EngineName, byt
     environment = os.environ | (
         {} if bytecode else {"PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     )
-    request = pickle.dumps(Request(Attempt(path, plan), cpu_seconds(plan), os.getpid()))
+    request = pickle.dumps((Attempt(path, plan), cpu_seconds(plan), os.getpid()))
     try:
         with limited(512 * MB) as group:
             done = subprocess.run(

@@ -72,7 +72,6 @@ def check(testbed: Testbed, key: CellKey, effort: Effort, seconds: float, prices
         worker = WorkerCell(key, testbed, effort, stack)
         slot = Slot(key, repetitions=[worker.repeat() for _ in range(3)])
         fleet = fleet_from(result_of(testbed, [slot], prices, {}))
-        assert fleet is not None
         fleet = replace(fleet, least=1, most=1)
         for load in LOADS:
             arrivals = Arrivals(load * fleet.images_per_second, seconds)

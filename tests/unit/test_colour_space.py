@@ -9,6 +9,7 @@ from PIL import Image, ImageCms
 
 from tests.support import profiles
 from thumbnailer.formats.colour_space import (
+    BT709_CURVE,
     BT2100_PRIMARIES,
     D65,
     DCI_GAMMA,
@@ -17,7 +18,8 @@ from thumbnailer.formats.colour_space import (
     P3_PRIMARIES,
     SRGB,
     ColourSpace,
-    Curve,
+    hlg_light,
+    pq_light,
     profile_for,
 )
 from thumbnailer.formats.icc import GREY, RGB, is_usable
@@ -26,9 +28,9 @@ SPACES = (
     SRGB,
     ColourSpace(primaries=P3_PRIMARIES),
     ColourSpace(DCI_WHITE, P3_PRIMARIES, DCI_GAMMA),
-    ColourSpace(primaries=BT2100_PRIMARIES, curve=Curve.BT709),
-    ColourSpace(primaries=BT2100_PRIMARIES, curve=Curve.PQ),
-    ColourSpace(primaries=BT2100_PRIMARIES, curve=Curve.HLG),
+    ColourSpace(primaries=BT2100_PRIMARIES, curve=BT709_CURVE),
+    ColourSpace(primaries=BT2100_PRIMARIES, curve=pq_light),
+    ColourSpace(primaries=BT2100_PRIMARIES, curve=hlg_light),
     ColourSpace(curve=LINEAR),
 )
 
@@ -40,13 +42,13 @@ def in_srgb(colour: tuple[int, int, int], space: ColourSpace) -> profiles.Array:
     return np.array(shown.getpixel((0, 0)), dtype=np.float64)
 
 
-@pytest.mark.parametrize("space", SPACES, ids=str)
+@pytest.mark.parametrize("space", SPACES)
 def test_a_made_profile_is_usable(space: ColourSpace) -> None:
     assert is_usable(profile_for(space), RGB)
     assert is_usable(profile_for(replace(space, primaries=None)), GREY)
 
 
-@pytest.mark.parametrize("space", SPACES, ids=str)
+@pytest.mark.parametrize("space", SPACES)
 def test_white_is_white_in_every_space(space: ColourSpace) -> None:
     assert np.abs(in_srgb((255, 255, 255), space) - 255).max() <= 1
 
@@ -71,7 +73,7 @@ def test_srgb_needs_no_profile() -> None:
         ColourSpace(primaries=((0.3, 0.3), (0.3, 0.3), (0.15, 0.06))),
         ColourSpace(primaries=((0.64, 0.0), (0.3, 0.6), (0.15, 0.06))),
         ColourSpace(white=(0.3, 0.0)),
-        ColourSpace(white=D65, curve=1e9),
+        ColourSpace(white=D65, curve=(1e9,)),
     ],
 )
 def test_impossible_primaries_are_corrupt(space: ColourSpace) -> None:

@@ -137,6 +137,6 @@ def test_a_built_block_is_read_back(artist: bytes, copyright: bytes) -> None:
     st.binary(max_size=200), st.sampled_from([b"", b"II*\0", b"MM\0*", b"II*\0\x08\0\0\0", b"Exif\0\0MM\0*\0\0\0\x08"])
 )
 def test_any_bytes_raise_nothing(tail: bytes, start: bytes) -> None:
-    found = parse_ifd0(memoryview(start + tail))
+    found = parse_ifd0(start + tail)
     assert 1 <= found.orientation <= 8
     assert len(found.credit.artist) <= MAX_CREDIT

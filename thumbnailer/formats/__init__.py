@@ -5,6 +5,7 @@ Each format has one file in this package, which declares a `FormatSpec`. FORMATS
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from thumbnailer.errors import NeedMoreBytes, NotAnImage, Rejected
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "FormatSpec", "ending_defect", "probe", "stripped"]
 
-DECISIVE = 32
-"""Bytes from which on an unknown head stays unknown."""
-SIGNATURE_BYTES = 512
-"""As far as any signature reaches."""
+DECISIVE = 32  # bytes from which on an unknown head stays unknown
+SIGNATURE_BYTES = 512  # as far as any signature reaches
 FORMATS: tuple[FormatSpec, ...] = tuple(
     module.FORMAT for module in (jpeg, png, gif, webp, tiff, heif, jp2, jxl, bmp, ico, svg)
 )
@@ -41,7 +40,7 @@ def _probe(head: Head) -> ImageInfo:
     start = head.up_to(0, SIGNATURE_BYTES)
     spec = next((spec for spec in FORMATS if spec.matches(start)), None)
     if spec is not None:
-        return spec.read(head.called(spec.label))
+        return spec.read(replace(head, label=spec.label))
     foreign.refuse_by_name(start)
     if len(head) < DECISIVE and not head.whole:
         raise NeedMoreBytes(f"{len(head)} bytes do not tell the format")

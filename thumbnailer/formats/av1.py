@@ -10,12 +10,9 @@ from collections.abc import Iterator
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.bits import Bits
 
-MAX_UNITS = 1000
-"""Of one picture. Encoders write three, and one more for each tile group."""
-MAX_FRAMES = 16
-"""Of one picture: layers, and hidden frames for prediction. dav1d and aom decode all of them."""
-MAX_HEADER = 256
-"""Bytes of a sequence header: 32 operating points need fewer."""
+MAX_UNITS = 1000  # of one picture. Encoders write three, and one more for each tile group.
+MAX_FRAMES = 16  # of one picture: layers, and hidden frames for prediction. dav1d and aom decode all of them.
+MAX_HEADER = 256  # bytes of a sequence header: 32 operating points need fewer
 SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6
 
 
@@ -70,20 +67,16 @@ def _skip_timing(bits: Bits) -> int:
     if not bits.flag():
         return 0
     bits.skip(64)  # units in a tick, time scale
-    if bits.flag():
-        _skip_uvlc(bits)
+    if bits.flag():  # equal picture intervals; their length is an unsigned number of variable length
+        zeros = 0
+        while not bits.flag():
+            zeros += 1
+        bits.skip(min(zeros, 32))
     if not bits.flag():
         return 0
     delay_bits = bits.take(5) + 1
     bits.skip(42)  # units in a decoding tick, two more lengths
     return delay_bits
-
-
-def _skip_uvlc(bits: Bits) -> None:
-    zeros = 0
-    while not bits.flag():
-        zeros += 1
-    bits.skip(min(zeros, 32))
 
 
 def _skip_operating_points(bits: Bits, delay_bits: int) -> None:

@@ -9,8 +9,7 @@ from thumbnailer.formats.head import Head
 from thumbnailer.formats.spec import FormatSpec
 from thumbnailer.model import Details, Format, ImageInfo
 
-DIB = 14
-"""Where the second header begins; the first is the file's."""
+DIB = 14  # where the second header begins; the first is the file's
 OS2_HEADER, SHORT_OS2_HEADER = 12, 16
 HEADERS = (OS2_HEADER, SHORT_OS2_HEADER, 40, 52, 56, 64, 108, 124)
 """BITMAPCOREHEADER, the short and long OS/2 2.x headers, BITMAPINFOHEADER and its versions 2 to 5."""
@@ -22,8 +21,7 @@ UNREAD |= dict.fromkeys((6, 11, 12, 13), "BMP of a kind that only Windows writes
 RUN_LENGTHS, BIT_FIELDS = (1, 2), 3
 MASKS_OF_16_BITS = ((0xF800, 0x7E0, 0x1F), (0x7C00, 0x3E0, 0x1F))
 """Red, green and blue of five bits each, or green of six."""
-BYTES = (0, 0xFF, 0xFF00, 0xFF0000, 0xFF000000)
-"""Masks of 24 and 32 bits."""
+BYTES = (0, 0xFF, 0xFF00, 0xFF0000, 0xFF000000)  # masks of 24 and 32 bits
 MAX_RUN_LENGTHS = 2 << 20
 """Bytes of a file in RLE8 or RLE4, which Pillow decodes in Python: these take a second."""
 

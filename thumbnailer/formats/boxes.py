@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.head import Head, Piece
 
-MAX_BOXES = 256
-"""Side by side at one level, unless the caller says otherwise."""
+MAX_BOXES = 256  # side by side at one level, unless the caller says otherwise
 LARGE_SIZE, TO_THE_END = 1, 0
 
 

@@ -10,26 +10,19 @@ import re
 import struct
 import zlib
 from dataclasses import dataclass
-from mmap import mmap
-from typing import TypeAlias
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats import ifd
 from thumbnailer.formats.head import Head, Piece
 from thumbnailer.model import NO_CREDIT, Credit
 
-Buffer: TypeAlias = bytes | bytearray | memoryview | mmap
-
 PREFIX = b"Exif\0\0"
 MAX_BLOCK = 1 << 20
-"""A JPEG segment holds 64 KB at most; PNG and WebP hold more, but IFD0 is at the start of every block found so far."""
+"""Bytes read. PNG and WebP hold more, but IFD0 is at the start of every block found so far."""
 LAYOUTS = {b"II*\0": ifd.Layout("<"), b"MM\0*": ifd.Layout(">")}
-ASCII, ORIENTATION_TYPES = 2, (3, 4)
-"""SHORT, and LONG: against the specification, but some cameras write it."""
-INLINE = 4
-"""A value of at most this many bytes is stored in the entry itself (TIFF 6.0, page 15)."""
-ENTRY, LINK = 12, 4
-"""Bytes of an entry, and of the offset of the next directory behind the last entry."""
+ASCII, ORIENTATION_TYPES = 2, (3, 4)  # SHORT, and LONG: against the specification, but some cameras write it
+ENTRY, LINK = 12, 4  # bytes of an entry, and of the offset of the next directory behind the last entry
+INLINE = 4  # a value of at most this many bytes is stored in the entry itself (TIFF 6.0, page 15)
 WRITTEN_BY_LIBVIPS = re.compile(rb"II\*\0\x08\0\0\0(..)\x12\x01\x03\0\x01\0\0\0\x01\0\0\0", re.DOTALL)
 """Header, number of entries, and an orientation of 1 as the first entry."""
 
@@ -49,21 +42,18 @@ def read_ifd0(head: Head, block: Piece | None, skip: int = 0) -> Ifd0:
     return parse_ifd0(head.up_to(block.start + skip, max(0, min(block.size - skip, MAX_BLOCK))))
 
 
-def parse_ifd0(block: Buffer) -> Ifd0:
+def parse_ifd0(block: bytes) -> Ifd0:
     """Orientation and credit of an EXIF block, with or without its leading `Exif\\0\\0`."""
-    with memoryview(block) as view:
-        data = bytes(view[:MAX_BLOCK]).removeprefix(PREFIX)
-    layout = LAYOUTS.get(data[:4])
-    return _read(Head(memoryview(data), len(data)), layout) if layout else Ifd0()
-
-
-def _read(block: Head, layout: ifd.Layout) -> Ifd0:
+    data = block[:MAX_BLOCK].removeprefix(PREFIX)
+    head, layout = Head(memoryview(data), len(data)), LAYOUTS.get(data[:4])
+    if layout is None:
+        return Ifd0()
     try:
-        (start,) = block.unpack(layout.order + "I", 4)
-        (count,) = block.unpack(layout.order + "H", start)
+        (start,) = head.unpack(layout.order + "I", 4)
+        (count,) = head.unpack(layout.order + "H", start)
     except Corrupt:
         return Ifd0()
-    directory = ifd.read_directory(block, layout, start + layout.count_size, count)
+    directory = ifd.read_directory(head, layout, start + layout.count_size, count)
     return Ifd0(_orientation(directory), directory.credit())
 
 

@@ -20,8 +20,7 @@ from thumbnailer.model import Details, EngineName, Format, ImageInfo
 if TYPE_CHECKING:
     from mmap import mmap
 
-Box = tuple[int, int, int, int]
-"""Left, top, right and bottom."""
+Box = tuple[int, int, int, int]  # left, top, right and bottom
 
 VERSIONS = (b"GIF87a", b"GIF89a")
 MAX_STEPS = 4_000_000
@@ -37,12 +36,10 @@ allocates all of them, and the plan's limits count the pixels of the canvas."""
 
 EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B
 BLOCK_START = re.compile(rb"[!,;]")
-CONTROL, APPLICATION, COMMENT = 0xF9, 0xFF, 0xFE
-"""Labels of extensions."""
+CONTROL, APPLICATION, COMMENT = 0xF9, 0xFF, 0xFE  # labels of extensions
 SCREEN_END, DESCRIPTOR = 13, 10
 HAS_TRANSPARENT = 1
-NO_CONTROL = b"\0\x0a\0\0"
-"""The default of a frame without a graphic control extension: a tenth of a second."""
+NO_CONTROL = b"\0\x0a\0\0"  # the default of a frame without a graphic control extension: a tenth of a second
 TO_BACKGROUND, TO_PREVIOUS = 2, (3, 4)
 """How a frame's box is restored after the frame; 4 is the number that an old draft had for 3."""
 
@@ -64,8 +61,7 @@ class Block(NamedTuple):
     body: int
     """where its data blocks begin: behind the colour table of an image, or the label of an extension"""
     end: int
-    exhausted: bool
-    """whether the walk stops here, because it has taken MAX_STEPS"""
+    exhausted: bool  # whether the walk stops here, because it has taken MAX_STEPS
 
     def label(self, head: Head) -> int:
         """Of an extension; -1 for other blocks."""
@@ -115,35 +111,23 @@ def _colour_table(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-@dataclass(slots=True)
-class _Walk:
-    """The state of the reader; it changes in place, because there may be some 100,000 blocks."""
-
-    width: int
-    height: int
-    frames: int = 0
-    extensions: int = 0
-    """since the last picture"""
-    interlaced: bool = False
-    transparent: bool = False
-    ended: bool = False
-    control: int = 0
-    """the flags of the graphic control extension for the next picture"""
-    stays: bool = False
-    """whether some frame was left on the canvas"""
-    cleared: Box | None = None
-    """the box from which the last frame was removed, if nothing is left there"""
-    last_disposal: int = 0
-    """as Pillow has it: a frame without one takes the disposal of the frame before"""
-    misread: bool = False
-    shows_canvas: bool = False
-    odd: bool = False
+def _descriptor(head: Head, block: Block) -> tuple[Box, int]:
+    """The box and the flags of an image."""
+    left, top, width, height, flags = head.unpack("<HHHHB", block.start + 1)
+    return (left, top, left + width, top + height), flags
 
 
 def read_gif(head: Head) -> ImageInfo:
     if head.read(0, 6) not in VERSIONS:
         raise Corrupt("GIF of an unknown version")
-    walk = _walk(head)
+    width, height = head.unpack("<HH", 6)
+    walk = _Walk(width, height)
+    block = Block(0, 0, 0, globals_end(head), exhausted=False)
+    for block in blocks(head):
+        walk.note(head, block)
+    if walk.frames == 0:
+        head.need(len(head) + (block.kind != TRAILER))
+        raise Corrupt("GIF has no picture")
     if not (walk.width and walk.height):
         raise Corrupt(f"GIF of {walk.width} x {walk.height} pixels")
     odd = walk.odd or walk.shows_canvas
@@ -155,76 +139,73 @@ def read_gif(head: Head) -> ImageInfo:
         has_alpha=walk.transparent or walk.shows_canvas,
         frames=walk.frames,
         channels=1,
-        complete=walk.ended,  # another frame may come, looping or not
+        # Otherwise another frame may come, looping or not.
+        complete=block.kind == TRAILER or (head.whole and not block.exhausted),
         details=GifDetails(1, palette=True, first_engine=EngineName.PILLOW if odd else None, odd_frames=odd),
     )
 
 
-def _walk(head: Head) -> _Walk:
-    width, height, _ = head.unpack("<HHB", 6)
-    walk = _Walk(width, height)
-    exhausted = False
-    for block in blocks(head):
-        _note(head, walk, block)
-        exhausted = block.exhausted
-    if walk.frames == 0 and not walk.ended:
-        head.need(len(head) + 1)
-    if walk.frames == 0:
-        raise Corrupt("GIF has no picture")
-    walk.ended = walk.ended or (head.whole and not exhausted)
-    return walk
+@dataclass(slots=True)
+class _Walk:
+    """The state of the reader; it changes in place, because there may be some 100,000 blocks."""
 
+    width: int
+    height: int
+    frames: int = 0
+    extensions: int = 0  # since the last picture
+    interlaced: bool = False
+    transparent: bool = False
+    control: int = 0  # the flags of the graphic control extension for the next picture
+    stays: bool = False  # whether some frame was left on the canvas
+    cleared: Box | None = None  # the box from which the last frame was removed, if nothing is left there
+    last_disposal: int = 0  # as Pillow has it: a frame without one takes the disposal of the frame before
+    misread: bool = False
+    shows_canvas: bool = False
+    odd: bool = False
 
-def _note(head: Head, walk: _Walk, block: Block) -> None:
-    if block.kind == TRAILER:
-        walk.ended = True
-    elif block.kind == EXTENSION:
-        _note_extension(head, walk, block)
-    elif head.reaches(block.start + DESCRIPTOR):
-        _note_image(head, walk, block)
-    elif walk.frames == 0:  # only the first descriptor is worth asking for more bytes
-        head.need(block.start + DESCRIPTOR)
+    def note(self, head: Head, block: Block) -> None:
+        if block.kind == EXTENSION:
+            self._note_extension(head, block)
+        elif block.kind == IMAGE and head.reaches(block.start + DESCRIPTOR):
+            self._note_image(*_descriptor(head, block))
+        elif block.kind == IMAGE and self.frames == 0:  # only the first descriptor is worth asking for more bytes
+            head.need(block.start + DESCRIPTOR)
 
+    def _note_extension(self, head: Head, block: Block) -> None:
+        self.extensions += 1
+        if self.extensions > MAX_EXTENSIONS:
+            raise Corrupt(f"GIF with more than {MAX_EXTENSIONS} extensions and no picture")
+        flags = head.up_to(block.body + 1, 1)
+        if block.label(head) == CONTROL and flags:
+            self.control = flags[0]
+            self.transparent = self.transparent or bool(flags[0] & HAS_TRANSPARENT)
 
-def _note_image(head: Head, walk: _Walk, block: Block) -> None:
-    left, top, width, height, flags = head.unpack("<HHHHB", block.start + 1)
-    if walk.frames == 0:
-        # Decoders grow the canvas to hold a first frame that goes beyond it.
-        walk.width = max(walk.width, left + width) if width else walk.width
-        walk.height = max(walk.height, top + height) if height else walk.height
-        walk.interlaced = bool(flags & 0x40)
-    grown = max(walk.width, left + width) * max(walk.height, top + height)
-    if grown > MAX_GROWTH * walk.width * walk.height + SMALL:
-        raise Corrupt(f"GIF of {walk.width} x {walk.height} pixels with a frame of {width} x {height} at {left}, {top}")
-    _note_frame(walk, (left, top, left + width, top + height))
-    walk.frames += 1
-    walk.extensions = 0
+    def _note_image(self, box: Box, flags: int) -> None:
+        left, top, right, bottom = box
+        if self.frames == 0:
+            # Decoders grow the canvas to hold a first frame that goes beyond it.
+            self.width = max(self.width, right) if right > left else self.width
+            self.height = max(self.height, bottom) if bottom > top else self.height
+            self.interlaced = bool(flags & 0x40)
+        if max(self.width, right) * max(self.height, bottom) > MAX_GROWTH * self.width * self.height + SMALL:
+            raise Corrupt(f"GIF of {self.width} x {self.height} pixels with a frame up to {right}, {bottom}")
+        self._compose(box, opaque=not self.control & HAS_TRANSPARENT, disposal=self.control >> 2 & 7)
+        self.frames += 1
+        self.extensions = self.control = 0
 
-
-def _note_extension(head: Head, walk: _Walk, block: Block) -> None:
-    walk.extensions += 1
-    if walk.extensions > MAX_EXTENSIONS:
-        raise Corrupt(f"GIF with more than {MAX_EXTENSIONS} extensions and no picture")
-    flags = head.up_to(block.body + 1, 1)
-    if block.label(head) == CONTROL and flags:
-        walk.control = flags[0]
-        walk.transparent = walk.transparent or bool(flags[0] & HAS_TRANSPARENT)
-
-
-def _note_frame(walk: _Walk, box: Box) -> None:
-    """Notes whether the canvas shows around this frame or in a cleared box, and whether the frame goes beyond it."""
-    opaque, disposal = not walk.control & HAS_TRANSPARENT, walk.control >> 2 & 7
-    if walk.frames == 0:
-        walk.shows_canvas = opaque and not _covers(box, (0, 0, walk.width, walk.height))
-    elif walk.cleared is not None:
-        walk.shows_canvas = walk.shows_canvas or not (opaque and _covers(box, walk.cleared))
-    walk.odd = walk.odd or walk.misread or box[2] > walk.width or box[3] > walk.height
-    bare = opaque if disposal == TO_BACKGROUND else disposal in TO_PREVIOUS and not walk.stays
-    walk.cleared = (*box[:2], min(box[2], walk.width), min(box[3], walk.height)) if bare else None
-    walk.stays = walk.stays or disposal not in (TO_BACKGROUND, *TO_PREVIOUS)
-    walk.last_disposal = disposal or walk.last_disposal
-    walk.misread = disposal != walk.last_disposal and walk.last_disposal >= TO_BACKGROUND
-    walk.control = 0
+    def _compose(self, box: Box, opaque: bool, disposal: int) -> None:
+        """Notes whether the canvas shows around this frame or in a cleared box, or the frame goes beyond it."""
+        left, top, right, bottom = box
+        if self.frames == 0:
+            self.shows_canvas = opaque and not _covers(box, (0, 0, self.width, self.height))
+        elif self.cleared is not None:
+            self.shows_canvas = self.shows_canvas or not (opaque and _covers(box, self.cleared))
+        self.odd = self.odd or self.misread or right > self.width or bottom > self.height
+        bare = opaque if disposal == TO_BACKGROUND else disposal in TO_PREVIOUS and not self.stays
+        self.cleared = (left, top, min(right, self.width), min(bottom, self.height)) if bare else None
+        self.stays = self.stays or disposal not in (TO_BACKGROUND, *TO_PREVIOUS)
+        self.last_disposal = disposal or self.last_disposal
+        self.misread = disposal != self.last_disposal and self.last_disposal >= TO_BACKGROUND
 
 
 def _covers(outer: Box, inner: Box) -> bool:
@@ -238,8 +219,7 @@ class Frame:
     box: Box
     disposal: int
     milliseconds: int
-    transparent: int | None
-    """index of the colour"""
+    transparent: int | None  # index of the colour
     file: bytes
 
 
@@ -256,11 +236,10 @@ def gif_frames(data: memoryview | mmap) -> Iterator[Frame]:
 
 
 def _frame(head: Head, block: Block, control: bytes) -> Frame:
-    left, top, width, height, _ = head.unpack("<HHHHB", block.start + 1)
     screen = head.read(0, 6) + head.read(block.start + 5, 4) + head.read(10, globals_end(head) - 10)
     pixels = head.view[block.start + 5 : block.end]
     return Frame(
-        (left, top, left + width, top + height),
+        _descriptor(head, block)[0],
         disposal=control[0] >> 2 & 7,
         milliseconds=10 * int.from_bytes(control[1:3], "little"),
         transparent=control[3] if control[0] & HAS_TRANSPARENT else None,
@@ -268,8 +247,7 @@ def _frame(head: Head, block: Block, control: bytes) -> Frame:
     )
 
 
-LAST = 64 << 10
-"""Bytes at the end of a file in which zeros are padding."""
+LAST = 64 << 10  # bytes at the end of a file in which zeros are padding
 LOOPING = re.compile(rb"!\xff\x0b(NETSCAPE2\.0|ANIMEXTS1\.0)\x03\x01..\0", re.DOTALL)
 
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes
 
-UNKNOWN_END = 1 << 62
-"""The end of an object whose size is not known."""
+UNKNOWN_END = 1 << 62  # the end of an object whose size is not known
 
 
 class Piece(NamedTuple):
     """A chunk or box of a container, or a span of bytes without a kind. A tuple, because a file can have 200,000."""
 
     kind: bytes
-    start: int
-    """the first byte behind kind and size"""
+    start: int  # the first byte behind kind and size
     end: int
 
     @property
@@ -37,11 +35,7 @@ class Head:
 
     view: memoryview
     total: int | None = None
-    label: str = "file"
-    """the format's name in messages"""
-
-    def called(self, label: str) -> Head:
-        return replace(self, label=label)
+    label: str = "file"  # the format's name in messages
 
     def __len__(self) -> int:
         return len(self.view)

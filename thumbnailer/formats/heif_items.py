@@ -10,12 +10,10 @@ from thumbnailer.formats.boxes import boxes, children
 from thumbnailer.formats.head import Head, Piece, first
 
 MAX_ITEMS = 16_384
-MAX_EXTENTS = 32
-"""Pieces of an item: libheif's own limit."""
+MAX_EXTENTS = 32  # pieces of an item: libheif's own limit
 MAX_TRACKS = 16
 SAMPLE_TABLE = (b"mdia", b"minf", b"stbl")
-IN_IDAT = 1
-"""iloc's construction method for data within the meta box (ISO/IEC 14496-12 section 8.11.3)."""
+IN_IDAT = 1  # iloc's construction method for data within the meta box (ISO/IEC 14496-12 section 8.11.3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +23,9 @@ class Items:
     head: Head
     primary: int
     kinds: Mapping[int, bytes]
-    inputs: Mapping[int, tuple[int, ...]]
-    """the items that each derived item is made of"""
+    inputs: Mapping[int, tuple[int, ...]]  # the items that each derived item is made of
     properties: tuple[Piece, ...]
-    links: Mapping[int, tuple[int, ...]]
-    """the numbers of each item's properties"""
+    links: Mapping[int, tuple[int, ...]]  # the numbers of each item's properties
     places: Mapping[int, tuple[Piece, ...]]
     premultiplied: bool
 
@@ -38,9 +34,9 @@ class Items:
         known = len(self.properties)
         return [self.properties[index - 1] for index in self.links.get(item, ()) if 0 < index <= known]
 
-    def size(self, item: int) -> tuple[int, int] | None:
+    def size(self, item: int, default: tuple[int, int] = (0, 0)) -> tuple[int, int]:
         ispe = first(self.of(item), b"ispe")
-        return (self.head.number(ispe.start + 4, 4), self.head.number(ispe.start + 8, 4)) if ispe else None
+        return (self.head.number(ispe.start + 4, 4), self.head.number(ispe.start + 8, 4)) if ispe else default
 
 
 class _Fields:
@@ -101,21 +97,18 @@ def _inputs(head: Head, iref: Piece) -> dict[int, tuple[int, ...]]:
 
 def _links(head: Head, iprp: Piece) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Item to the numbers of its properties. There may be several ipma boxes, one for each layout."""
-    for box in boxes(head, iprp.start, iprp.end):
-        if box.kind == b"ipma":
-            yield from _associations(head, box)
-
-
-def _associations(head: Head, ipma: Piece) -> Iterator[tuple[int, tuple[int, ...]]]:
-    version, flags, count = head.unpack(">BxxBI", ipma.start)
-    id_size, width = 2 if version == 0 else 4, 2 if flags & 1 else 1
-    index = (1 << (8 * width - 1)) - 1  # without the bit that marks a property as essential
-    fields = _Fields(head, ipma.start + 8)
-    for _ in range(min(count, MAX_ITEMS)):
-        if fields.position + id_size + 1 > ipma.end:
-            return
-        item = fields.take(id_size)
-        yield item, tuple(fields.take(width) & index for _ in range(fields.take(1)))
+    for ipma in boxes(head, iprp.start, iprp.end):
+        if ipma.kind != b"ipma":
+            continue
+        version, flags, count = head.unpack(">BxxBI", ipma.start)
+        id_size, width = 2 if version == 0 else 4, 2 if flags & 1 else 1
+        index = (1 << (8 * width - 1)) - 1  # without the bit that marks a property as essential
+        fields = _Fields(head, ipma.start + 8)
+        for _ in range(min(count, MAX_ITEMS)):
+            if fields.position + id_size + 1 > ipma.end:
+                break
+            item = fields.take(id_size)
+            yield item, tuple(fields.take(width) & index for _ in range(fields.take(1)))
 
 
 def item_extents(head: Head, meta: dict[bytes, Piece]) -> Iterator[tuple[int, tuple[Piece, ...]]]:

@@ -7,25 +7,24 @@ curves and tables.
 from __future__ import annotations
 
 import struct
-from typing import Final
 
-RGB: Final = b"RGB "
-GREY: Final = b"GRAY"
-CMYK: Final = b"CMYK"
+RGB = b"RGB "
+GREY = b"GRAY"
+CMYK = b"CMYK"
 
-HEADER: Final = 128
-MOST_TAGS: Final = 100  # Little CMS takes no more
-CLASSES: Final = (b"mntr", b"scnr", b"prtr", b"spac")
+HEADER = 128
+MOST_TAGS = 100  # Little CMS takes no more
+CLASSES = (b"mntr", b"scnr", b"prtr", b"spac")
 """Display, input, output and colour space; links and named colours do not describe pixels."""
-CONNECTION_SPACES: Final = (b"XYZ ", b"Lab ")
-TABLE: Final = ((b"A2B0",), (b"D2B0",))
-SUFFICIENT: Final = {
+CONNECTION_SPACES = (b"XYZ ", b"Lab ")
+TABLE = ((b"A2B0",), (b"D2B0",))
+SUFFICIENT = {
     RGB: (*TABLE, (b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC")),
     GREY: (*TABLE, (b"kTRC",)),
     CMYK: TABLE,
 }
 """Sets of tags; a profile needs one of them."""
-TYPES: Final = {
+TYPES = {
     b"A2B0": (b"mft1", b"mft2", b"mAB "),
     b"D2B0": (b"mpet",),
     **dict.fromkeys((b"rXYZ", b"gXYZ", b"bXYZ"), (b"XYZ ",)),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.bmp import read_dib
 from thumbnailer.formats.head import Head
@@ -18,54 +16,41 @@ MAX_BYTES = 4 << 20
 ENTRIES, ENTRY_SIZE = 6, 16
 
 
-@dataclass(frozen=True, slots=True)
-class _Icon:
-    """An entry of the directory, at the offset `at`; the icon's own data begin at `start`."""
-
-    at: int
-    width: int
-    height: int
-    bits: int
-    start: int
-
-    @property
-    def rank(self) -> tuple[int, int]:
-        """Browsers show the largest icon, and among equals the one with most bits a pixel."""
-        return self.width * self.height, self.bits
-
-
 def read_ico(head: Head) -> ImageInfo:
     """The best icon's size, by its own header: a PNG within may have any size, whatever the directory says."""
     if head.total is not None and head.total > MAX_BYTES:
         raise Corrupt(f"ICO of more than {MAX_BYTES >> 20} MB")
-    width, height = _icon_size(head, _best_icon(head))
+    width, height = _icon_size(head, _best_icon(head)[1])
     return ImageInfo(Format.ICO, width, height, has_alpha=True)
 
 
 def with_best_icon_alone(data: bytes) -> bytes:
     """The same file with one entry in its directory: the icon that was probed."""
-    best = _best_icon(Head(memoryview(data), len(data), "ICO")).at
+    best = _best_icon(Head(memoryview(data), len(data), "ICO"))[0]
     return data[:4] + b"\1\0" + data[best : best + ENTRY_SIZE] + data[ENTRIES + ENTRY_SIZE :]
 
 
-def _best_icon(head: Head) -> _Icon:
+def _best_icon(head: Head) -> tuple[int, int]:
+    """Offsets of the entry and of the data of the icon that browsers show: the largest, then most bits a pixel."""
     (count,) = head.unpack("<H", 4)
     if not 0 < count <= MAX_ICONS:
         raise Corrupt(f"ICO of {count} icons")
-    return max((_icon(head, ENTRIES + ENTRY_SIZE * index) for index in range(count)), key=lambda icon: icon.rank)
+    entries = [ENTRIES + ENTRY_SIZE * index for index in range(count)]
+    best = max(entries, key=lambda at: _rank(head, at))
+    return best, head.unpack("<I", best + 12)[0]
 
 
-def _icon(head: Head, at: int) -> _Icon:
+def _rank(head: Head, at: int) -> tuple[int, int]:
     """Some writers leave out the bits a pixel; the number of colours tells them (0 stands for 256 and more)."""
-    width, height, colours, bits, start = head.unpack("<BBB3xH4xI", at)
-    return _Icon(at, width or 256, height or 256, bits or ((colours or 256) - 1).bit_length(), start)
+    width, height, colours, bits = head.unpack("<BBB3xH8x", at)
+    return (width or 256) * (height or 256), bits or ((colours or 256) - 1).bit_length()
 
 
-def _icon_size(head: Head, icon: _Icon) -> tuple[int, int]:
-    if head.read(icon.start, len(PNG_SIGNATURE)) == PNG_SIGNATURE:
-        ihdr = read_ihdr(head, icon.start)
+def _icon_size(head: Head, start: int) -> tuple[int, int]:
+    if head.read(start, len(PNG_SIGNATURE)) == PNG_SIGNATURE:
+        ihdr = read_ihdr(head, start)
         return ihdr.width, ihdr.height
-    dib = read_dib(head, icon.start)
+    dib = read_dib(head, start)
     # The colours and the mask below them count as one picture of twice the height.
     return dib.width, max(1, dib.height // 2)
 

@@ -10,15 +10,11 @@ from thumbnailer.formats.head import Head
 from thumbnailer.model import Credit
 
 ORIENTATION, ARTIST, COPYRIGHT = 0x0112, 0x013B, 0x8298
-MAX_CREDIT = 256
-"""Bytes kept of each credit field; longer ones are prose, or an attack on the output's size."""
-MAX_VALUES = 256
-"""Values read of one tag: all tags of interest have one value for each channel."""
+MAX_CREDIT = 256  # bytes kept of each credit field; longer ones are prose, or an attack on the output's size
+MAX_VALUES = 256  # values read of one tag: all tags of interest have one value for each channel
 
-INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
-"""BYTE, SHORT, LONG and BigTIFF's LONG8."""
-TEXT_TYPES = (1, 2, 7, 129)
-"""BYTE, ASCII, UNDEFINED and UTF-8 (Exif 3.0): each has one byte a character."""
+INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # BYTE, SHORT, LONG and BigTIFF's LONG8
+TEXT_TYPES = (1, 2, 7, 129)  # BYTE, ASCII, UNDEFINED and UTF-8 (Exif 3.0): each has one byte a character
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +23,9 @@ class Layout:
 
     order: str
     count: str = "H"
+    count_size: int = 2
     offset: str = "I"
-
-    @property
-    def inline(self) -> int:
-        """Bytes of an offset; a value of at most this many bytes is stored in the entry itself."""
-        return struct.calcsize("=" + self.offset)
-
-    @property
-    def count_size(self) -> int:
-        return struct.calcsize("=" + self.count)
+    inline: int = 4  # bytes of an offset; a value of at most this many bytes is stored in the entry itself
 
     @property
     def entry(self) -> struct.Struct:
@@ -50,8 +39,7 @@ class Entry:
 
     kind: int
     count: int
-    at: int
-    """where a value is stored that fits into the entry itself"""
+    at: int  # where a value is stored that fits into the entry itself
     start: int
     size: int
 

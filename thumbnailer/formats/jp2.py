@@ -18,8 +18,7 @@ MAX_COMPONENTS = 16384
 COMPONENTS_WITH_ALPHA = (2, 4)
 CMYK = 12
 ICC_METHODS = (2, 3)
-OPACITY = (1, 2)
-"""cdef's channel types for opacity and premultiplied opacity (I.5.3.6)."""
+OPACITY = (1, 2)  # cdef's channel types for opacity and premultiplied opacity (I.5.3.6)
 MAX_CHANNELS = 64
 
 
@@ -39,13 +38,12 @@ def _codestream(head: Head, start: int) -> ImageInfo:
     """The SIZ marker segment (A.5.1), which must be the first."""
     if head.read(start, 4) != CODESTREAM:
         raise Corrupt("JPEG 2000 codestream does not begin with its size")
-    right, bottom, left, top = head.unpack(">IIII", start + 8)
-    (components,) = head.unpack(">H", start + 40)
+    right, bottom, left, top, components, depth = head.unpack(">IIII16xHB", start + 8)
     width, height = right - left, bottom - top
     if width <= 0 or height <= 0 or not 0 < components <= MAX_COMPONENTS:
         raise Corrupt(f"JPEG 2000 of {width} x {height} pixels and {components} components")
-    depth = (head.byte(start + 42) & 0x7F) + 1
-    return ImageInfo(Format.JP2, width, height, has_alpha=components in COMPONENTS_WITH_ALPHA, bit_depth=depth)
+    alpha = components in COMPONENTS_WITH_ALPHA
+    return ImageInfo(Format.JP2, width, height, has_alpha=alpha, bit_depth=(depth & 0x7F) + 1)
 
 
 def _with_header(head: Head, info: ImageInfo, header: dict[bytes, Piece]) -> ImageInfo:

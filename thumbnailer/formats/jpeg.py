@@ -25,8 +25,7 @@ far at every piece of EXIF: 50,000 pieces take minutes."""
 MAX_JUNK = 64 << 10
 MAX_SCANS = 100
 """Cameras and encoders write about 10. Every scan is a pass over the whole picture, and no decoder has a limit."""
-MAX_COMPONENTS = 10
-"""libjpeg's MAX_COMPONENTS."""
+MAX_COMPONENTS = 10  # libjpeg's MAX_COMPONENTS
 
 MARKER = re.compile(rb"\xff[\x01-\xfe]")
 SCAN = re.compile(rb"\xff\xda")
@@ -34,8 +33,7 @@ AFTER_SCAN = re.compile(rb"(?=\xff+[\x01-\xcf\xd8-\xfe])")
 """Where a scan's data ends: only restart markers stand within it."""
 SOI, EOI, SOS, APP0, APP1, APP2, ADOBE, COMMENT = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
 """Markers; the kind of a segment is its marker as one byte."""
-STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
-"""TEM and RSTn: no length follows."""
+STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and RSTn: no length follows
 APPLICATIONS = frozenset(range(0xE0, 0xF0))
 WITH_LENGTH = APPLICATIONS | {0xC4, 0xCC, 0xDB, 0xDC, 0xDD, COMMENT}
 READ_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
@@ -51,43 +49,25 @@ UNREAD_FRAMES = {
     0xF7: "JPEG-LS",
 }
 PRECISIONS = (8, 12)
-ALL_COEFFICIENTS = (0, 63, 0)
+ALL_COEFFICIENTS = bytes((0, 63, 0))
 """First and last coefficient and approximation of every scan of a sequential picture (T.81 B.2.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class JpegDetails(Details):
-    scans: int = 1
-    """passes of a decoder over the whole picture, as far as the bytes at hand tell"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Header:
-    """The segments up to the first scan, the one of the frame, and that of the scan if it is at hand."""
-
-    segments: tuple[Piece, ...]
-    frame: Piece
-    scan: Piece | None
-    complete: bool
-
-    @property
-    def is_progressive(self) -> bool:
-        return self.frame.kind[0] in PROGRESSIVE
-
-    def find(self, head: Head, marker: int, prefix: bytes) -> Piece | None:
-        found = (s for s in self.segments if s.kind[0] == marker and head.up_to(s.start, len(prefix)) == prefix)
-        return next(found, None)
+    scans: int = 1  # passes of a decoder over the whole picture, as far as the bytes at hand tell
 
 
 def read_jpeg(head: Head) -> ImageInfo:
-    header = _header(head)
-    exif = read_ifd0(head, header.find(head, APP1, b"Exif\0"))
-    precision, width, height = _frame(head, header.frame)
-    channels, samples = _components(head, header.frame)
-    in_scan = head.byte(header.scan.start) if header.scan and head.reaches(header.scan.start + 1) else None
+    header, frame, complete = _header(head)
+    exif = read_ifd0(head, _find(head, header, APP1, b"Exif\0"))
+    scan = first(header, bytes((SOS,)))
+    precision, width, height, channels = _frame_fields(head, frame)
+    in_scan = head.up_to(scan.start, 1) if scan else b""
+    sequential = frame.kind[0] not in PROGRESSIVE
     # If the first scan lacks components, libjpeg holds the whole picture, as for a progressive frame.
-    progressive = header.is_progressive or in_scan not in (None, channels)
-    many_scans = progressive or in_scan is None
+    progressive = not sequential or in_scan not in (b"", bytes((channels,)))
+    many_scans = progressive or not in_scan
     return ImageInfo(
         Format.JPEG,
         width,
@@ -95,13 +75,18 @@ def read_jpeg(head: Head) -> ImageInfo:
         orientation=exif.orientation,
         progressive=progressive,
         bit_depth=precision,
-        icc=header.find(head, APP2, b"ICC_PROFILE\0") is not None,
+        icc=_find(head, header, APP2, b"ICC_PROFILE\0") is not None,
         channels=channels,
         credit=exif.credit,
-        complete=header.complete and (head.whole or not many_scans),
-        defect=_scan_defect(head, header),
-        details=JpegDetails(samples=samples, scans=_scans(head) if many_scans else 1),
+        complete=complete and (head.whole or not many_scans),
+        defect=_scan_defect(head, scan) if scan and sequential else "",
+        details=JpegDetails(samples=_samples(head, frame, channels), scans=_scans(head) if many_scans else 1),
     )
+
+
+def _find(head: Head, header: list[Piece], marker: int, prefix: bytes) -> Piece | None:
+    found = (s for s in header if s.kind[0] == marker and head.up_to(s.start, len(prefix)) == prefix)
+    return next(found, None)
 
 
 def segments(head: Head, through_scans: bool = False) -> Iterator[Piece]:
@@ -155,48 +140,48 @@ def _end_of_scan(head: Head, position: int) -> int:
 
 def scan_start(head: Head) -> int:
     """Where the first scan's header begins. Raises Corrupt, NeedMoreBytes."""
-    scan = _header(head).scan
+    scan = first(_header(head)[0], bytes((SOS,)))
     if scan is None:
         raise Corrupt("JPEG has no scan")
     return scan.start
 
 
-def _header(head: Head) -> _Header:
-    """All segments before the first scan. Faults behind the frame header are left to the decoder."""
+def _header(head: Head) -> tuple[list[Piece], Piece, bool]:
+    """The segments up to the first scan, the one of the frame, and whether more bytes add none.
+
+    Faults behind the frame header are left to the decoder.
+    """
     found: list[Piece] = []
-    complete = True
+    fault: Corrupt | NeedMoreBytes | None = None
     try:
         for segment in segments(head):
             found.append(segment)
     except (Corrupt, NeedMoreBytes) as error:
-        if not any(segment.kind[0] in READ_FRAMES for segment in found):
-            raise
-        complete = isinstance(error, Corrupt)
+        fault = error
     frame = next((segment for segment in found if segment.kind[0] in READ_FRAMES), None)
     if frame is None:
-        raise Corrupt("JPEG has no frame header")
-    return _Header(tuple(found), frame, first(found, bytes((SOS,))), complete)
+        raise fault or Corrupt("JPEG has no frame header")
+    return found, frame, not isinstance(fault, NeedMoreBytes)
 
 
-def _frame(head: Head, frame: Piece) -> tuple[int, int, int]:
-    """Precision, width and height."""
+def _frame_fields(head: Head, frame: Piece) -> tuple[int, int, int, int]:
+    """Precision, width, height and number of components."""
     precision, height, width, components = head.unpack(">BHHB", frame.start)
-    if frame.end - frame.start != 6 + 3 * components:
+    if frame.size != 6 + 3 * components:
         raise Corrupt("JPEG has a frame header of impossible length")
     if precision not in PRECISIONS:
         raise Corrupt(f"JPEG has samples of {precision} bits")
     # Height 0 announces a DNL segment behind the first scan (T.81 B.2.5); no decoder in use reads it.
     if not (width and height and 0 < components <= MAX_COMPONENTS):
         raise Corrupt(f"JPEG of {width} x {height} pixels and {components} components")
-    return precision, width, height
+    return precision, width, height, components
 
 
-def _components(head: Head, frame: Piece) -> tuple[int, float]:
-    """Number of components, and samples a pixel by their sampling factors (T.81 A.1.1)."""
-    count = head.byte(frame.start + 5)
-    factors = [divmod(head.byte(frame.start + 7 + 3 * index), 16) for index in range(count)]
+def _samples(head: Head, frame: Piece, components: int) -> float:
+    """Samples a pixel, by the sampling factors (T.81 A.1.1)."""
+    factors = [divmod(head.byte(frame.start + 7 + 3 * index), 16) for index in range(components)]
     finest = max(across for across, _ in factors) * max(down for _, down in factors)
-    return count, sum(across * down for across, down in factors) / max(1, finest)
+    return sum(across * down for across, down in factors) / max(1, finest)
 
 
 def _scans(head: Head) -> int:
@@ -206,15 +191,12 @@ def _scans(head: Head) -> int:
     return max(1, scans)
 
 
-def _scan_defect(head: Head, header: _Header) -> str:
+def _scan_defect(head: Head, scan: Piece) -> str:
     """Some cameras write nonsense where a sequential picture's scan has no choice; decoders accept it."""
-    if header.scan is None or header.is_progressive:
-        return ""
-    components = head.up_to(header.scan.start, 1)
-    coefficients = head.up_to(header.scan.start + 1 + 2 * components[0], 3) if components else b""
-    if len(coefficients) < 3 or tuple(coefficients) == ALL_COEFFICIENTS:
-        return ""
-    return "a scan header that makes no sense"
+    components = head.up_to(scan.start, 1)
+    coefficients = head.up_to(scan.start + 1 + 2 * components[0], 3) if components else b""
+    nonsense = len(coefficients) == 3 and coefficients != ALL_COEFFICIENTS
+    return "a scan header that makes no sense" if nonsense else ""
 
 
 END_OF_IMAGE = re.compile(rb"\xff\xd9")

@@ -20,18 +20,14 @@ from thumbnailer.formats.spec import FormatSpec, starts_with
 from thumbnailer.model import Details, Format, ImageInfo
 
 CONTAINER, SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\x0a"
-ENOUGH = 16_384
-"""Bytes that hold every field read here, whatever its value."""
-SIDES_SWAPPED = 5
-"""The first orientation that turns the picture on its side."""
+ENOUGH = 16_384  # bytes that hold every field read here, whatever its value
+SIDES_SWAPPED = 5  # the first orientation that turns the picture on its side
 
 
 @dataclass(frozen=True, slots=True)
 class JxlDetails(Details):
-    whole_planes: int = 1
-    """the `samples` that a decoder may hold whole before it makes the first pixel"""
-    saved_frames: int = 0
-    """frames that a decoder keeps beside the decoded one, to take parts from"""
+    whole_planes: int = 1  # the `samples` that a decoder may hold whole before it makes the first pixel
+    saved_frames: int = 0  # frames that a decoder keeps beside the decoded one, to take parts from
     profile: bytes = field(default=b"", repr=False)
     """ICC profile of the decoded pixels, if the file gives their colours in numbers and they are not sRGB"""
 

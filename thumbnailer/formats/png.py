@@ -19,8 +19,7 @@ from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-CHUNK = struct.Struct(">I4s")
-"""Length and kind of a chunk."""
+CHUNK = struct.Struct(">I4s")  # length and kind of a chunk
 FRAME_CONTROL = struct.Struct(">4xIIII5xB")
 """Width, height, left and top of a frame, and whether it is blended over the earlier frames."""
 FIRST_CHUNK, IHDR_END = 8, 33
@@ -34,8 +33,7 @@ MAX_TEXT = 16 << 20
 """Bytes of the unpacked profile and of all unpacked texts before the pixels. 8 KB in the file may unpack to 8 MB, and
 libvips holds five copies of each text: a file of 40 KB made it grow by 200 MB, one of 24 MB by 14 GB. libvips ignores
 texts behind the pixels. The workflows that image generators write have a megabyte at most."""
-MAX_LENGTH = (1 << 31) - 1
-"""Of a chunk, and of a side (sections 5.3 and 11.2.1)."""
+MAX_LENGTH = (1 << 31) - 1  # of a chunk, and of a side (sections 5.3 and 11.2.1)
 
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 """Colour type to allowed bit depths (section 11.2.1)."""
@@ -44,7 +42,6 @@ WITH_ALPHA = (4, 6)
 TRUECOLOUR, PALETTE = 2, 3
 PIXELS = (b"IDAT", b"fdAT", b"fcTL")
 PIECE = 1 << 20
-PLAIN_TEXT = b"tEXt"
 DEFLATED = {
     b"zTXt": re.compile(rb"[^\x00]{1,79}\x00\x00"),
     b"iTXt": re.compile(rb"[^\x00]{1,79}\x00\x01\x00[^\x00]*\x00[^\x00]*\x00"),
@@ -88,6 +85,7 @@ def read_png(head: Head) -> ImageInfo:
     ihdr = read_ihdr(head)
     found = _collect(head)
     exif = read_ifd0(head, found.chunks.get(b"eXIf"))
+    animation = found.chunks.get(b"acTL")
     return ImageInfo(
         Format.PNG,
         ihdr.width,
@@ -95,7 +93,8 @@ def read_png(head: Head) -> ImageInfo:
         orientation=exif.orientation,
         progressive=ihdr.interlaced,
         has_alpha=ihdr.colour in WITH_ALPHA or b"tRNS" in found.chunks,
-        frames=_frames(head, found.chunks.get(b"acTL")),
+        # The count leaves out the still picture for viewers without APNG.
+        frames=max(1, head.number(animation.start, 4)) if animation and head.reaches(animation.start + 4) else 1,
         bit_depth=ihdr.depth,
         icc=b"iCCP" in found.chunks,
         channels=CHANNELS[ihdr.colour],
@@ -178,7 +177,7 @@ def _note_before_pixels(head: Head, chunk: Piece, found: _Collected) -> None:
 
 def _text_size(head: Head, chunk: Piece, most: int) -> int:
     """Bytes of a text or a profile in a decoder's memory. Unpacking stops at the first byte over `most`."""
-    if chunk.kind == PLAIN_TEXT:
+    if chunk.kind == b"tEXt":
         return chunk.size
     if chunk.kind not in DEFLATED:
         return 0
@@ -200,11 +199,6 @@ def _inflated_size(packed: bytes, most: int) -> int:
     return size
 
 
-def _frames(head: Head, control: Piece | None) -> int:
-    """acTL's count, which leaves out the still picture for viewers without APNG."""
-    return max(1, head.number(control.start, 4)) if control and head.reaches(control.start + 4) else 1
-
-
 def _hides_first(head: Head, ihdr: Ihdr, found: dict[bytes, Piece]) -> bool:
     """Whether the animation begins behind the first picture, with a frame that covers it (section 11.3.6.2)."""
     control, first = found.get(b"fcTL"), found.get(b"IDAT")
@@ -218,13 +212,11 @@ def _hides_first(head: Head, ihdr: Ihdr, found: dict[bytes, Piece]) -> bool:
 
 
 IEND = b"IEND\xae\x42\x60\x82"
-LAST = 64 << 10
-"""Bytes at the end of a file that are searched for IEND."""
+LAST = 64 << 10  # bytes at the end of a file that are searched for IEND
 KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 NOT_STRIPPED = frozenset({b"acTL", b"cICP", b"iCCP"})
 """Animation, and colours that are not sRGB. Gamma is dropped, because both engines ignore it."""
-ANCILLARY = 0x20
-"""The bit in the first letter of a kind (section 5.4)."""
+ANCILLARY = 0x20  # the bit in the first letter of a kind (section 5.4)
 
 
 def ending_defect(head: Head) -> str:

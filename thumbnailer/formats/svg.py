@@ -14,8 +14,7 @@ from thumbnailer.model import Format, ImageInfo
 
 LIMIT = 64 << 10
 MAX_ATTRIBUTES = 16 << 10
-SAMPLE = 512
-"""Bytes that decide whether something is text."""
+SAMPLE = 512  # bytes that decide whether something is text
 
 ENCODINGS = (
     (b"\xef\xbb\xbf", 3, "utf-8"),
@@ -26,7 +25,14 @@ ENCODINGS = (
 )
 """Start of a text, bytes of its byte order mark, encoding."""
 SPACE = b" \t\r\n\f"
-NOT_SPACE = re.compile(rb"[^ \t\r\n\f]")
+PROLOGUE = re.compile(
+    rb"\A(?:[ \t\r\n\f]+"
+    rb"|<(?=\?).*?(?:\?>|\Z)"  # declaration
+    rb"|<!--.*?(?:-->|\Z)"  # comment
+    rb"|<![^>\[]*(?:\[[^\]]*\]?)?[^>]*>?"  # document type, which may have a subset in brackets
+    rb")*",
+    re.DOTALL,
+)
 ROOT = re.compile(rb"<(?:[A-Za-z_][\w.-]{0,63}:)?([A-Za-z_][\w.-]{0,63})")
 NOT_TEXT = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
 HTML_ROOTS = frozenset(b"html head body script style title table div p a br iframe".split())
@@ -61,13 +67,13 @@ def _decoded(data: bytes) -> bytes:
 
 
 def _read_markup(text: bytes, cut_short: bool) -> ImageInfo:
-    start = _skip_prologue(text)
-    root = ROOT.match(text, start)
-    name = root[1] if root else b""
+    root = PROLOGUE.sub(b"", text, count=1)
+    found = ROOT.match(root)
+    name = found[1] if found else b""
     if name == b"svg":
-        if cut_short and b">" not in text[start:]:
+        if cut_short and b">" not in root:
             raise NeedMoreBytes("SVG root element goes on beyond the bytes at hand")
-        return _svg(text[start : start + MAX_ATTRIBUTES])
+        return _svg(root[:MAX_ATTRIBUTES])
     if name in MSL_ROOTS and not _is_html(text):
         raise UnsupportedFormat("ImageMagick MSL")
     raise NotAnImage("HTML" if _is_html(text) or name.lower() in HTML_ROOTS else "XML")
@@ -77,51 +83,19 @@ def _is_html(text: bytes) -> bool:
     return re.search(rb"<!doctype\s{1,16}html", text[:SAMPLE], re.IGNORECASE) is not None
 
 
-def _skip_prologue(text: bytes) -> int:
-    """Where the root element begins: behind declaration, comments and document type."""
-    position, end = -1, 0
-    while position != end:
-        found = NOT_SPACE.search(text, end)
-        position = found.start() if found else len(text)
-        end = _prologue_item_end(text, position)
-    return position
-
-
-def _prologue_item_end(text: bytes, position: int) -> int:
-    """The end of the declaration, comment or document type here; the position itself if there is none."""
-    if text.startswith(b"<?", position):
-        return _after(text, b"?>", position)
-    if text.startswith(b"<!--", position):
-        return _after(text, b"-->", position + 4)
-    if not text.startswith(b"<!", position):
-        return position
-    close, subset = text.find(b">", position), text.find(b"[", position)
-    return _after(text, b">", _after(text, b"]", subset) if 0 <= subset < close else position)
-
-
-def _after(text: bytes, mark: bytes, position: int) -> int:
-    found = text.find(mark, position)
-    return len(text) if found < 0 else found + len(mark)
-
-
 def _svg(root: bytes) -> ImageInfo:
     """Width and height in CSS pixels; one that is missing follows from the view box (SVG 2, section 8.2)."""
-    tag = root[: root.find(b">") if b">" in root else len(root)]
+    tag = root.partition(b">")[0]
     width, height = (_length(_attribute(tag, name)) for name in (b"width", b"height"))
     box_width, box_height = _view_box(_attribute(tag, b"viewBox"))
     if box_width and box_height:
-        width, height = _fill_in(width, height, box_width, box_height)
+        if not (width or height):
+            width, height = box_width, box_height
+        width = width or height * box_width / box_height
+        height = height or width * box_height / box_width
     if not (width and height):
         raise UnsupportedFormat("SVG without a size of its own (no width and height, no viewBox)")
     return ImageInfo(Format.SVG, max(1, round(width)), max(1, round(height)), has_alpha=True)
-
-
-def _fill_in(width: float, height: float, box_width: float, box_height: float) -> tuple[float, float]:
-    if width:
-        return width, height or width * box_height / box_width
-    if height:
-        return height * box_width / box_height, height
-    return box_width, box_height
 
 
 def _attribute(tag: bytes, name: bytes) -> bytes:

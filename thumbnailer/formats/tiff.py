@@ -23,29 +23,23 @@ from thumbnailer.model import Details, Format, ImageInfo
 class TiffDetails(Details):
     block_rows: int = 0
     """height of its strips or tiles, each of which is decompressed as one; 0: nothing is compressed"""
-    read_rows: int = 0
-    """height of uncompressed strips, each of which Pillow reads as one"""
-    band: int = 1
-    """rows that must be decoded to hand out one row: the height of tiles"""
+    read_rows: int = 0  # height of uncompressed strips, each of which Pillow reads as one
+    band: int = 1  # rows that must be decoded to hand out one row: the height of tiles
     plain_ycbcr: bool = False
     """brightness and two colour differences, all of full size, and not by way of JPEG"""
-    missing_from: int | None = None
-    """of tiles or planes: first row with missing bytes"""
+    missing_from: int | None = None  # of tiles or planes: first row with missing bytes
 
 
 MAX_PAGES = 10_000
-MAX_ENTRIES = 4096
-"""libtiff's own sanity check on a directory."""
+MAX_ENTRIES = 4096  # libtiff's own sanity check on a directory
 MAX_LOOKUPS = 40_000_000
 """libtiff searches the whole directory for every tag: the sum of the squared numbers of entries. A million lookups take
 20 ms; 10,000 pages of 60 tags need fewer than this."""
 SHARED = 32 << 20
 """Values of several tags do not overlap, so that together they are no larger than the file; but some writers let pages
 share a profile. Shared values of up to this many bytes cost almost nothing."""
-MAX_TILE = 4 << 20
-"""Pixels of a tile that is larger than the picture: decoders unpack it as a whole."""
-MAX_PIECES = 1 << 20
-"""Tiles or strips to check: a million of the smallest tiles are 268 million pixels."""
+MAX_TILE = 4 << 20  # pixels of a tile that is larger than the picture: decoders unpack it as a whole
+MAX_PIECES = 1 << 20  # tiles or strips to check: a million of the smallest tiles are 268 million pixels
 FAR_TAGS = (tags.BITS, tags.EXTRA_SAMPLES, tags.SAMPLE_FORMAT, ARTIST, COPYRIGHT)
 """Tags with several values, or a text, which may be far from the directory."""
 VALUE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -60,37 +54,40 @@ def read_tiff(head: Head) -> ImageInfo:
     directory = read_directory(head, layout, offset + layout.count_size, count)
     if tags.DNG_VERSION in directory.entries:
         raise UnsupportedFormat("DNG raw")
-    width, height = _side(directory, tags.WIDTH), _side(directory, tags.HEIGHT)
+    width, height = directory.integer(tags.WIDTH, 0), directory.integer(tags.HEIGHT, 0)
+    if not (width and height):
+        raise Corrupt("TIFF without width or height")
     _refuse_large_pixels(directory, width * height)
     missing = {tag for tag in FAR_TAGS if tag in directory.entries and not head.reaches(directory.entries[tag].end)}
-    samples = read_samples(directory.without(missing), depth_is_missing=tags.BITS in missing)
-    refuse_unread(samples, little_endian=layout.order == "<")
-    grid = _grid(directory, width, height)
-    cut = _cut(directory, grid, samples)
-    chain = _chain(head, layout, offset)
     near = directory.without(missing)
+    samples = read_samples(near, depth_is_missing=tags.BITS in missing)
+    refuse_unread(samples, little_endian=layout.order == "<")
+    missing_from, is_cut_known = _cut(directory, _grid(directory, width, height), samples)
+    pages, held, is_end_reached = _chain(head, layout, offset)
+    block_rows, read_rows = _rows(directory, samples, height)
+    plane_rows = directory.integer(tags.ROWS_PER_STRIP, width * height) if samples.planar else 1
     return ImageInfo(
         Format.TIFF,
         width,
         height,
         orientation=near.orientation(),
         has_alpha=samples.has_alpha,
-        frames=chain.pages,
+        frames=pages,
         bit_depth=samples.bits,
         icc=tags.ICC in directory.entries,
         channels=samples.count,
         credit=near.credit(),
-        complete=chain.reached and cut.known and not any(directory.entries[tag].end <= head.end for tag in missing),
+        complete=is_end_reached and is_cut_known and not any(directory.entries[tag].end <= head.end for tag in missing),
         details=TiffDetails(
             samples=samples.count,
             palette=samples.photometric == tags.PALETTE,
-            held=chain.held,
+            held=held,
             misread_by=misread_by(samples),
-            block_rows=_block_rows(directory, samples, height),
-            read_rows=_read_rows(directory, samples, height),
-            band=min(_band(directory, samples, width * height), height),
+            block_rows=block_rows,
+            read_rows=read_rows,
+            band=min(directory.integer(tags.TILE_HEIGHT, 0) or plane_rows, height),
             plain_ycbcr=samples.plain_ycbcr,
-            missing_from=cut.missing_from,
+            missing_from=missing_from,
         ),
     )
 
@@ -104,7 +101,7 @@ def _start(head: Head) -> tuple[Layout, int]:
     size, zero, offset = head.unpack(order + "HHQ", 4)
     if (size, zero) != (8, 0):
         raise Corrupt("BigTIFF of an unknown offset size")
-    return Layout(order, "Q", "Q"), offset
+    return Layout(order, "Q", 8, "Q", 8), offset
 
 
 def _extent(head: Head, layout: Layout, offset: int) -> tuple[int, int]:
@@ -120,16 +117,8 @@ def _extent(head: Head, layout: Layout, offset: int) -> tuple[int, int]:
     return count, head.unpack(layout.order + layout.offset, end)[0] if head.reaches(end + layout.inline) else 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Chain:
-    """All pages: their number, the most bytes of tags in one page, and whether the chain was followed to its end."""
-
-    pages: int
-    held: int
-    reached: bool
-
-
-def _chain(head: Head, layout: Layout, offset: int) -> _Chain:
+def _chain(head: Head, layout: Layout, offset: int) -> tuple[int, int, bool]:
+    """The number of pages, the most bytes of tags in one page, and whether the chain was followed to its end."""
     visited: set[int] = set()
     lookups = held = values = 0
     reached = True
@@ -146,7 +135,7 @@ def _chain(head: Head, layout: Layout, offset: int) -> _Chain:
         if len(visited) > MAX_PAGES or lookups > MAX_LOOKUPS or values > head.end + SHARED:
             raise Corrupt(f"TIFF with more tags than are of use: {values} bytes in {len(visited)} pages")
         offset = after
-    return _Chain(max(1, len(visited)), held, reached)
+    return max(1, len(visited)), held, reached
 
 
 def _bytes_of_values(head: Head, layout: Layout, offset: int, count: int) -> int:
@@ -154,13 +143,6 @@ def _bytes_of_values(head: Head, layout: Layout, offset: int, count: int) -> int
     entries = layout.entry.iter_unpack(head.read(offset + layout.count_size, count * layout.entry.size))
     sizes = (values * VALUE_SIZES.get(kind, 1) for _, kind, values in entries)
     return sum(size for size in sizes if layout.inline < size <= head.end)
-
-
-def _side(directory: Directory, tag: int) -> int:
-    side = directory.integer(tag, 0)
-    if side == 0:
-        raise Corrupt("TIFF without width or height")
-    return side
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,15 +153,7 @@ class _Grid:
     piece_width: int
     piece_height: int
     across: int
-    down: int
-
-    @property
-    def count(self) -> int:
-        return self.across * self.down
-
-    def first_row(self, index: int) -> int:
-        """Of a piece; pieces go from left to right, then down, then on to the next plane."""
-        return index % self.count // self.across * self.piece_height
+    count: int
 
 
 def _grid(directory: Directory, width: int, height: int) -> _Grid:
@@ -187,13 +161,8 @@ def _grid(directory: Directory, width: int, height: int) -> _Grid:
     piece_width = directory.integer(tags.TILE_WIDTH, width) or width
     piece_height = directory.integer(tags.TILE_HEIGHT if tiled else tags.ROWS_PER_STRIP, height) or height
     piece_height = piece_height if tiled else min(piece_height, height)
-    return _Grid(
-        tags.TILES if tiled else tags.STRIPS,
-        piece_width,
-        piece_height,
-        -(-width // piece_width),
-        -(-height // piece_height),
-    )
+    across, down = -(-width // piece_width), -(-height // piece_height)
+    return _Grid(tags.TILES if tiled else tags.STRIPS, piece_width, piece_height, across, across * down)
 
 
 def _refuse_large_pixels(directory: Directory, pixels: int) -> None:
@@ -206,28 +175,23 @@ def _refuse_large_pixels(directory: Directory, pixels: int) -> None:
         raise Corrupt(f"TIFF with tiles of {width} x {height}, larger than the picture")
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """The first row with missing bytes (None: no row), and whether the bytes at hand tell."""
+def _cut(directory: Directory, grid: _Grid, samples: Samples) -> tuple[int | None, bool]:
+    """The first row of tiles or planes with missing bytes (None: no row), and whether the bytes at hand tell.
 
-    missing_from: int | None = None
-    known: bool = True
-
-
-def _cut(directory: Directory, grid: _Grid, samples: Samples) -> _Cut:
-    """Of tiles and planes: decoders put black or noise in place of missing ones. They report missing strips."""
+    Decoders put black or noise in place of them. They report missing strips.
+    """
     head = directory.head
     tables = [directory.entries[tag] for tag in grid.tags if tag in directory.entries]
     pieces = grid.count * (samples.count if samples.planar else 1)
     if not (samples.tiled or samples.planar) or len(tables) < len(grid.tags):
-        return _Cut()
+        return None, True
     if pieces > MAX_PIECES:
         raise Corrupt(f"TIFF of {pieces} tiles")
     if not all(table.count >= pieces and table.end <= head.end for table in tables):
-        return _Cut()  # decoders do not read it
+        return None, True  # decoders do not read it
     if not all(head.reaches(table.end) for table in tables):
-        return _Cut(known=False)
-    return _Cut(min(_missing_rows(directory, grid, samples, pieces), default=None))
+        return None, False
+    return min(_missing_rows(directory, grid, samples, pieces), default=None), True
 
 
 def _missing_rows(directory: Directory, grid: _Grid, samples: Samples, pieces: int) -> Iterator[int]:
@@ -240,28 +204,17 @@ def _missing_rows(directory: Directory, grid: _Grid, samples: Samples, pieces: i
         if start + min(size, most) > end:
             # An uncompressed strip shows rows as far as its bytes go.
             whole = max(0, end - start) // row_bytes if samples.is_plain and not samples.tiled else 0
-            yield grid.first_row(index) + whole
+            # Pieces go from left to right, then down, then on to the next plane.
+            yield index % grid.count // grid.across * grid.piece_height + whole
 
 
-def _read_rows(directory: Directory, samples: Samples, height: int) -> int:
-    if not samples.is_plain or tags.TILE_HEIGHT in directory.entries:
-        return 0
-    return max(0, min(height, directory.integer(tags.ROWS_PER_STRIP, height)))
-
-
-def _block_rows(directory: Directory, samples: Samples, height: int) -> int:
-    """A strip is as high as the picture unless the file says less (TIFF 6.0, page 39)."""
+def _rows(directory: Directory, samples: Samples, height: int) -> tuple[int, int]:
+    """`block_rows` and `read_rows`: a strip is as high as the picture unless the file says less (TIFF 6.0, page 39)."""
+    strip = min(height, directory.integer(tags.ROWS_PER_STRIP, height))
+    tiled = tags.TILE_HEIGHT in directory.entries
     if samples.is_plain:
-        return 0
-    if tags.TILE_HEIGHT in directory.entries:
-        return directory.integer(tags.TILE_HEIGHT, height)
-    return min(height, directory.integer(tags.ROWS_PER_STRIP, height) or height)
-
-
-def _band(directory: Directory, samples: Samples, pixels: int) -> int:
-    """Rows that are decoded together."""
-    rows = directory.integer(tags.ROWS_PER_STRIP, pixels) if samples.planar else 1
-    return directory.integer(tags.TILE_HEIGHT, 0) or rows
+        return 0, 0 if tiled else strip
+    return directory.integer(tags.TILE_HEIGHT, height) if tiled else strip or height, 0
 
 
 FORMAT = FormatSpec("TIFF", (Format.TIFF,), starts_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff)

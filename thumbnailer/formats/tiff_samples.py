@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from thumbnailer.errors import UnsupportedFormat
 from thumbnailer.formats.ifd import Directory
@@ -16,19 +15,11 @@ MAX_SAMPLES = 5
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, CHANNELS, ROWS_PER_STRIP, PLANAR = 256, 257, 258, 259, 262, 277, 278, 284
 TILE_WIDTH, TILE_HEIGHT, EXTRA_SAMPLES, SAMPLE_FORMAT, SUBSAMPLING = 322, 323, 338, 339, 530
 ICC, DNG_VERSION = 34675, 50706
-STRIPS, TILES = (273, 279), (324, 325)
-"""Offsets and sizes of the pieces of a picture."""
+STRIPS, TILES = (273, 279), (324, 325)  # offsets and sizes of the pieces of a picture
 
 
-class Numbers(StrEnum):
-    """Integers go from black to white over all of their range, floats from 0 to 1."""
-
-    UNSIGNED = "unsigned"
-    SIGNED = "signed"
-    FLOAT = "float"
-    COMPLEX = "complex"
-
-
+UNSIGNED, SIGNED, FLOAT, COMPLEX = "unsigned", "signed", "float", "complex"
+"""Kinds of samples. Integers go from black to white over all of their range, floats from 0 to 1."""
 SEPARATE = 2
 """PlanarConfiguration: each channel in strips of its own; a row is whole when the last channel's row is there."""
 UNCOMPRESSED, WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 1, 0, 1, 2, 3, 6
@@ -37,18 +28,16 @@ ONE_COLOUR = (WHITE_IS_ZERO, BLACK_IS_ZERO, PALETTE)
 JPEG = (6, 7)
 COMPRESSIONS = frozenset({UNCOMPRESSED, 2, 3, 4, 5, *JPEG, 8, 32766, 32771, 32773, 32809, 32946})
 """Fax, LZW, JPEG, deflate, PackBits and libtiff's older ones."""
-COMPRESSIONS |= {34676, 34677, 34925, 50000, 50001}
-"""SGI's logarithmic ones, LZMA, Zstandard, WebP."""
+COMPRESSIONS |= {34676, 34677, 34925, 50000, 50001}  # SGI's logarithmic ones, LZMA, Zstandard, WebP
 UNREAD_COMPRESSIONS = {9: "JBIG", 10: "JBIG", 34661: "JBIG", 34887: "LERC", 50002: "JPEG XL", 52546: "JPEG XL"}
 UNREAD_COMPRESSIONS |= dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000")
 UNREAD_COLOURS = {4: "a transparency mask", 9: "ICC L*a*b*", 10: "ITU L*a*b*"}
 UNREAD_COLOURS |= dict.fromkeys((32803, 34892), "a raw sensor")
-NUMBERS = {2: Numbers.SIGNED, 3: Numbers.FLOAT, 5: Numbers.COMPLEX, 6: Numbers.COMPLEX}
+NUMBERS = {2: SIGNED, 3: FLOAT, 5: COMPLEX, 6: COMPLEX}
 """Of SAMPLE_FORMAT (TIFF 6.0, page 80); every other value counts as unsigned."""
-DEPTHS = {Numbers.UNSIGNED: (8, 16, 32), Numbers.SIGNED: (8, 16, 32), Numbers.FLOAT: (16, 32), Numbers.COMPLEX: ()}
+DEPTHS = {UNSIGNED: (8, 16, 32), SIGNED: (8, 16, 32), FLOAT: (16, 32), COMPLEX: ()}
 """Bits of a sample that an engine reads in every picture."""
-DEPTHS_OF_ONE = (1, 2, 4)
-"""Bits of a sample that an engine reads if a pixel has one sample."""
+DEPTHS_OF_ONE = (1, 2, 4)  # bits of a sample that an engine reads if a pixel has one sample
 ASSOCIATED, UNASSOCIATED = 1, 2
 ALPHA_SAMPLES = (ASSOCIATED, UNASSOCIATED, 999)
 """Associated and unassociated alpha, and Corel Draw's; 0 is a channel of unknown meaning (TIFF 6.0, page 31)."""
@@ -58,14 +47,13 @@ ALPHA_SAMPLES = (ASSOCIATED, UNASSOCIATED, 999)
 class Samples:
     compression: int
     photometric: int
-    numbers: Numbers
+    numbers: str
     bits: int
     count: int
     planar: bool
     tiled: bool
     subsampled: bool
-    extra: int | None
-    """the meaning of the first sample beyond the colours, if the file says it"""
+    extra: int | None  # the meaning of the first sample beyond the colours, if the file says it
 
     @property
     def is_plain(self) -> bool:
@@ -88,7 +76,7 @@ def read_samples(directory: Directory, depth_is_missing: bool) -> Samples:
     return Samples(
         compression=directory.integer(COMPRESSION, UNCOMPRESSED),
         photometric=directory.integer(PHOTOMETRIC, WHITE_IS_ZERO),
-        numbers=NUMBERS.get(directory.integer(SAMPLE_FORMAT, 1), Numbers.UNSIGNED),
+        numbers=NUMBERS.get(directory.integer(SAMPLE_FORMAT, 1), UNSIGNED),
         # Without the tag a sample has one bit (TIFF 6.0, page 29); 8 is the best guess for a tag out of reach.
         bits=max(directory.integers(BITS), default=8 if depth_is_missing else 1),
         count=max(1, directory.integer(CHANNELS, 1)),
@@ -108,7 +96,7 @@ def misread_by(samples: Samples) -> frozenset[EngineName]:
     reads samples in planes as if they had eight bits.
     """
     bits, planar = samples.bits, samples.planar
-    range_mistaken = bits > 16 or samples.numbers is not Numbers.UNSIGNED
+    range_mistaken = bits > 16 or samples.numbers != UNSIGNED
     not_inverted = samples.photometric == WHITE_IS_ZERO and (bits > 8 or planar)
     pillow = range_mistaken or not_inverted or (planar and bits != 8)
     wrong = {EngineName.PILLOW: pillow, EngineName.VIPS: samples.plain_ycbcr}
@@ -132,12 +120,12 @@ def refuse_unread(samples: Samples, little_endian: bool) -> None:
 
 
 def _are_samples_read(samples: Samples, little_endian: bool) -> bool:
-    bits, unsigned = samples.bits, samples.numbers is Numbers.UNSIGNED
+    bits, unsigned = samples.bits, samples.numbers == UNSIGNED
     if samples.compression in JPEG and bits != 8:
         return False
     if not unsigned and samples.photometric == WHITE_IS_ZERO:
         return False
-    if samples.count == 1 and bits == 12 and samples.numbers is not Numbers.COMPLEX:
+    if samples.count == 1 and bits == 12 and samples.numbers != COMPLEX:
         return samples.photometric == BLACK_IS_ZERO and little_endian
     return bits in DEPTHS[samples.numbers] or (samples.count == 1 and unsigned and bits in DEPTHS_OF_ONE)
 
@@ -149,11 +137,11 @@ def _are_planes_read(samples: Samples) -> bool:
         return False
     if samples.tiled:  # by Pillow alone
         known = samples.photometric != WHITE_IS_ZERO and samples.extra in (None, UNASSOCIATED)
-        return samples.bits == 8 and samples.numbers is Numbers.UNSIGNED and known and samples.count < MAX_SAMPLES
-    return not (samples.numbers is Numbers.FLOAT and samples.bits == 16)
+        return samples.bits == 8 and samples.numbers == UNSIGNED and known and samples.count < MAX_SAMPLES
+    return not (samples.numbers == FLOAT and samples.bits == 16)
 
 
 def _is_premultiplied_read(samples: Samples) -> bool:
-    if samples.numbers is Numbers.FLOAT:
+    if samples.numbers == FLOAT:
         return samples.photometric == RGB
-    return samples.numbers is Numbers.UNSIGNED and samples.bits <= 16
+    return samples.numbers == UNSIGNED and samples.bits <= 16

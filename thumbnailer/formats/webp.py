@@ -12,19 +12,15 @@ from thumbnailer.formats.head import Head, Piece
 from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, starts_with
 from thumbnailer.model import Details, Format, ImageInfo
 
-MAX_CHUNKS = 200_000
-"""Chunks walked of an extended file, a fraction of a second."""
+MAX_CHUNKS = 200_000  # chunks walked of an extended file, a fraction of a second
 MAX_OTHER_CHUNKS = 300
 """Chunks without pixels, in frames and beside them. Encoders write three; libwebp notes every one."""
 PIXELS = frozenset({b"ANMF", b"VP8 ", b"VP8L", b"ALPH"})
 FRAME_HEADER = 16
 FIRST_CHUNK = 12
-CHUNK = struct.Struct("<4sI")
-"""Kind and size of a chunk."""
-ICC, ALPHA, EXIF, XMP, ANIMATION = 0x20, 0x10, 0x08, 0x04, 0x02
-"""Flags of the VP8X chunk (section 2.7.1)."""
-LOSSY_SAMPLES, LOSSLESS_SAMPLES = 1.5, 4.0
-"""VP8 is always 4:2:0; a VP8L picture is decoded as ARGB."""
+CHUNK = struct.Struct("<4sI")  # kind and size of a chunk
+ICC, ALPHA, EXIF, XMP, ANIMATION = 0x20, 0x10, 0x08, 0x04, 0x02  # flags of the VP8X chunk (section 2.7.1)
+LOSSY_SAMPLES, LOSSLESS_SAMPLES = 1.5, 4.0  # VP8 is always 4:2:0; a VP8L picture is decoded as ARGB
 
 
 @dataclass(slots=True)
@@ -48,21 +44,21 @@ def read_webp(head: Head) -> ImageInfo:
 
 def _lossy(head: Head) -> ImageInfo:
     """A VP8 key frame (RFC 6386 section 9.1)."""
-    tag, start_code = head.byte(20), head.read(23, 3)
-    width, height = (side & 0x3FFF for side in head.unpack("<HH", 26))
+    size, tag = head.unpack("<IB", FIRST_CHUNK + 4)
+    start_code, sides = head.read(23, 3), head.unpack("<HH", 26)
+    width, height = (side & 0x3FFF for side in sides)
     if tag & 1 or start_code != b"\x9d\x01\x2a" or not (width and height):
         raise Corrupt("WebP does not begin with a VP8 key frame")
-    details = _details(head, LOSSY_SAMPLES, head.unpack("<I", FIRST_CHUNK + 4)[0])
-    return ImageInfo(Format.WEBP, width, height, channels=3, details=details)
+    return ImageInfo(Format.WEBP, width, height, channels=3, details=_details(head, LOSSY_SAMPLES, size))
 
 
 def _lossless(head: Head) -> ImageInfo:
     """A VP8L header (RFC 9649 section 3.4): signature, 14 bits a side, alpha, version."""
-    signature, bits = head.unpack("<BI", 20)
-    if signature != 0x2F or bits >> 29:  # the signature byte
+    size, signature, bits = head.unpack("<IBI", FIRST_CHUNK + 4)
+    if signature != 0x2F or bits >> 29:
         raise Corrupt("WebP does not begin with a VP8L picture")
     width, height, has_alpha = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
-    details = _details(head, LOSSLESS_SAMPLES, head.unpack("<I", FIRST_CHUNK + 4)[0])
+    details = _details(head, LOSSLESS_SAMPLES, size)
     return ImageInfo(Format.WEBP, width, height, has_alpha=has_alpha, channels=3 + has_alpha, details=details)
 
 
@@ -103,7 +99,7 @@ def _walk(head: Head, flags: int) -> _Walked:
         others += chunk.kind not in PIXELS
         if chunk.kind == b"ANMF" and flags & ANIMATION:
             found.frames += 1
-            inner = _chunks(head, chunk.start + FRAME_HEADER, min(chunk.end, head.end))
+            inner = chunks(head, chunk.start + FRAME_HEADER, min(chunk.end, head.end))
             others += sum(piece.kind not in PIXELS for piece in inner)
         head.allow(others, MAX_OTHER_CHUNKS, "chunks beside its pixels")
         if chunk.kind == b"EXIF" and flags & EXIF and found.exif is None:
@@ -118,17 +114,9 @@ def _next(chunk: Piece) -> int:
     return chunk.end + chunk.size % 2
 
 
-def _end(head: Head) -> int:
-    """Where the container says that it ends, or where the file ends before that."""
-    return min(8 + head.unpack("<I", 4)[0], head.end)
-
-
-def chunks(head: Head) -> Iterator[Piece]:
+def chunks(head: Head, start: int = FIRST_CHUNK, end: int | None = None) -> Iterator[Piece]:
     """The chunks at hand, the last of which may be cut. Raises Corrupt for a flood of them."""
-    return _chunks(head, FIRST_CHUNK, _end(head))
-
-
-def _chunks(head: Head, start: int, end: int) -> Iterator[Piece]:
+    end = _end(head) if end is None else end
     for _ in range(MAX_CHUNKS):
         if start + CHUNK.size > end or not head.reaches(start + CHUNK.size):
             return
@@ -136,6 +124,11 @@ def _chunks(head: Head, start: int, end: int) -> Iterator[Piece]:
         yield (chunk := Piece(kind, start + CHUNK.size, start + CHUNK.size + size))
         start = _next(chunk)
     head.allow(MAX_CHUNKS + 1, MAX_CHUNKS, "chunks")
+
+
+def _end(head: Head) -> int:
+    """Where the container says that it ends, or where the file ends before that."""
+    return min(8 + head.unpack("<I", 4)[0], head.end)
 
 
 KEPT = PIXELS | {b"VP8X", b"ANIM"}

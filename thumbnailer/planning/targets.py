@@ -31,11 +31,9 @@ class Target:
     format: Format
     quality: int
     headers: PutHeaders
-    smart: bool = False
-    """cropped around the most striking part, not around the middle"""
+    smart: bool = False  # cropped around the most striking part, not around the middle
     progressive: bool = False
-    most_bytes: int | None = None
-    """limit for the encoded picture if a lower quality can meet it; None: no limit"""
+    most_bytes: int | None = None  # limit for the encoded picture if a lower quality can meet it; None: no limit
 
 
 def resolve(

@@ -9,7 +9,7 @@ from tests.support import facts, jpeg_xl
 from tests.support.headers import bits, whole
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats import probe
-from thumbnailer.formats.colour_space import BT2100_PRIMARIES, LINEAR, P3_PRIMARIES, ColourSpace, Curve, profile_for
+from thumbnailer.formats.colour_space import BT2100_PRIMARIES, LINEAR, P3_PRIMARIES, ColourSpace, pq_light, profile_for
 from thumbnailer.model import Format
 
 
@@ -84,7 +84,7 @@ def test_a_profile_is_made_of_the_stated_colours() -> None:
     assert profile(jpeg_xl.SRGB) == profile(jpeg_xl.space(1, 13)) == b""
     assert profile(jpeg_xl.space(11, 13)) == profile_for(ColourSpace(primaries=P3_PRIMARIES))
     assert profile(jpeg_xl.space(1, 8)) == profile_for(ColourSpace(curve=LINEAR))
-    assert profile(jpeg_xl.space(9, 16)) == profile_for(ColourSpace(primaries=BT2100_PRIMARIES, curve=Curve.PQ))
+    assert profile(jpeg_xl.space(9, 16)) == profile_for(ColourSpace(primaries=BT2100_PRIMARIES, curve=pq_light))
     icc = ((0, 1), (1, 1), (0, 2))
     assert profile(icc) == b""  # its own
     assert profile(icc, xyb=True) == profile_for(ColourSpace(curve=LINEAR))
