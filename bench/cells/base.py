@@ -82,8 +82,9 @@ class Recorder:
         self, key: CellKey, testbed: Testbed, period_us: int, cores: int, free_init: bool, stack: ExitStack
     ) -> None:
         limit = Limit(key.memory_mb, key.vcpus, period_us, testbed.cores.for_cell(key.vcpus, cores))
-        self.box = testbed.enclosure.box(limit, stack, free_init)
+        # The folder outlives the group, whose processes write there.
         self.scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-cell-")))
+        self.box = testbed.enclosure.box(limit, stack, free_init)
         self.log = Log(self.scratch / "log")
         self._proxy, self._s3_url = testbed.proxy(key.latency), testbed.s3.url
         self._log_bytes = 0
