@@ -1,8 +1,12 @@
 # make demo      a gallery with an S3 inside: nothing else is needed
-# make test      the tests, with everything they need
-# make check     lint, types, layers and tests: the whole gate
+# make quick     lint, types, layers and unit tests: seconds
+# make test      every test that a change is likely to break: minutes
+# make test-all  the tests that `make test` leaves out: the whole corpus, the zips, real bench runs, the image
+# make lab       the tests of memory, limits and endurance, one at a time
+# make check     lint, types, layers and `make test`: the gate
+# make matrix    `make test` and `make test-all`, then the rows of the bad-input matrix that they show
+# make test-pictures  the tests that may differ between Pillow and Pillow-SIMD
 # make simd      Pillow-SIMD in place of Pillow in .venv
-# make matrix    which rows of the bad-input matrix the tests show
 # make bench     what each MB of memory buys, in some three minutes; ARGS='tiers' and others: docs/bench.md
 # make fuzz      thousands of broken pictures through the whole path, in processes that may die
 # make fuzz-probe    the probe alone, with inputs chosen by the code that they reach
@@ -10,17 +14,18 @@
 # make lambda    the function under AWS's runtime interface emulator: a real S3 and a real SQS event
 # make zip       the zip and the layer for Lambda in dist/; PYTHON_VERSION=3.11 to 3.14, ARCH=x86_64 or arm64
 # make image     the container image, Lambda by default; with Pillow-SIMD on x86-64
-# make test-image    builds and tests it, and says its size and what a picture takes in it
-# make constraints   newer versions of all that is installed
-.PHONY: demo test check lint types layers simd matrix bench fuzz fuzz-probe soak lambda zip image test-image browser constraints clean
+# make test-image    builds and tests the image, and prints its size and the memory of a picture in it
+# make constraints   newer versions of every installed package
+.PHONY: demo quick test test-all test-pictures lab check lint types layers simd matrix bench fuzz fuzz-probe soak lambda zip image test-image test-tools constraints clean
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 
-# Processes start often here, and without bytecode each of them compiles its modules anew.
+# Tests start many processes. Without bytecode each of them compiles every module again.
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints constraints.txt
-# Exactly one of Pillow and Pillow-SIMD: what `make simd` has put there stays.
+# Exactly one of Pillow and Pillow-SIMD: the choice of `make simd` stays.
 comma := ,
 PIL = $(if $(wildcard .venv/.simd),,pillow$(comma))
 SIMD_PACKAGES := gcc libc6-dev pkg-config libjpeg62-turbo-dev zlib1g-dev libwebp-dev libtiff-dev libfreetype-dev liblcms2-dev libopenjp2-7-dev
@@ -33,10 +38,31 @@ AVX2 := $(if $(shell grep -m1 -o avx2 /proc/cpuinfo),-mavx2,)
 demo: .venv/.demo
 	$(BIN)/thumbnailer demo $(ARGS)
 
-test: .venv/.dev browser $(BIN)/aws-lambda-rie
-	$(BIN)/pytest $(ARGS)
+# The tiers are markers: `slow` is for test-all, `lab` for lab. ARGS: paths or options of pytest.
+# --matrix writes the rows of the bad-input matrix that a tier shows.
+PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
+
+quick: lint types layers
+	$(PYTEST) -m 'not slow and not lab' tests/unit $(ARGS)
+
+test: .venv/.dev test-tools $(BIN)/aws-lambda-rie
+	$(PYTEST) -m 'not slow and not lab' --matrix .matrix/test.json $(ARGS)
+
+test-all: .venv/.dev test-tools $(BIN)/aws-lambda-rie
+	$(PYTEST) -m 'slow and not lab' --matrix .matrix/test-all.json $(ARGS)
+	@if command -v podman >/dev/null; then $(MAKE) test-image ARGS=; else echo 'no podman: the image is not tested'; fi
+
+lab: .venv/.dev test-tools
+	$(BIN)/pytest -m lab --matrix .matrix/lab.json $(ARGS)
 
 check: lint types layers test
+
+# What may differ between Pillow and Pillow-SIMD.
+PICTURE_TESTS := $(wildcard $(patsubst %,tests/test_%.py,bounds cli colours damaged formats loaders metadata options pipeline sizes tiff)) \
+    tests/contract/test_engine.py tests/quality tests/fuzz tests/handler/test_aws_lambda.py tests/unit/test_doctor.py
+
+test-pictures: .venv/.dev
+	$(PYTEST) -m 'not lab' $(PICTURE_TESTS) $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -48,11 +74,11 @@ types: .venv/.dev
 layers: .venv/.dev
 	$(BIN)/lint-imports
 
-matrix: .venv/.dev
-	$(BIN)/pytest --matrix $(ARGS)
+matrix: test test-all
+	$(BIN)/python -m tests.support.matrix .matrix/test.json .matrix/test-all.json
 
 lambda: .venv/.dev $(BIN)/aws-lambda-rie
-	$(BIN)/python -m bench lambda $(ARGS)
+	$(BIN)/python -m tests.tools lambda $(ARGS)
 
 zip: .venv/.dev
 	$(BIN)/python -m deploy.packing --python $(PYTHON_VERSION) --arch $(ARCH) $(ARGS)
@@ -69,7 +95,7 @@ test-image: .venv/.dev $(BIN)/aws-lambda-rie
 bench: .venv/.dev $(BIN)/aws-lambda-rie
 	$(BIN)/python -m bench $(or $(ARGS),all --quick)
 
-# E.g. ARGS='--inputs 50000 --seed 7 --keep broken'; exit code 1 if there are findings, each with a command that shows it.
+# E.g. ARGS='--inputs 50000 --seed 7 --keep broken'. Exit code 1 if there are findings, each with a command to replay it.
 fuzz: .venv/.dev
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
@@ -81,12 +107,12 @@ soak: .venv/.dev
 fuzz-probe: .venv/.fuzz
 	$(BIN)/python -m tests.fuzz.coverage $(or $(ARGS),-max_total_time=60)
 
-# The page's test runs in a real browser, driven by playwright, whose program needs libatomic; without them it is
-# skipped and says so.
-browser:
-	@.ci/apt chromium libatomic1 || true
+# The programs that tests run: a browser (playwright's driver needs libatomic), encoders of JPEG and JPEG XL, and the
+# checkers of guides and alerts. Tests skip with the reason where a program is missing.
+test-tools:
+	@.ci/apt chromium libatomic1 git libjpeg-turbo-progs libjxl-tools jq prometheus || true
 
-# What is enabled by name stops the build where it is not found; else PIL would go without.
+# A codec that is enabled by name stops the build if its headers are missing.
 simd: .venv/.dev
 	.ci/apt $(SIMD_PACKAGES)
 	@$(HAS_HEADERS) || .ci/apt python3-dev
@@ -113,7 +139,7 @@ simd: .venv/.dev
 	$(UV) --editable '.[$(PIL)dev,fuzz]'
 	@touch $@
 
-# The versions that the gate was last green with; libraries' own ranges are in pyproject.toml.
+# The versions of the last green gate; pyproject.toml has the ranges.
 constraints: .venv/bin/uv
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra pillow --extra dev --universal --upgrade \
 	    --no-annotate --no-header --output-file constraints.txt
@@ -126,4 +152,4 @@ $(BIN)/aws-lambda-rie: .venv/bin/uv
 	rm -r .venv/sam
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .matrix .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,11 +1,8 @@
-"""`python -m bench tiers` and the others: the run, its progress, its file, its tables."""
-
-from __future__ import annotations
+"""The commands that measure: run the cells of a question with progress, write the file, print the tables."""
 
 import os
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -14,11 +11,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from bench.cells.base import Effort
-from bench.cells.observation import S3Gone
-from bench.cells.runs import Run, Slot, result_of, resumed, write
-from bench.compare import comparing
-from bench.money import advising
+from bench.cells.base import Effort, S3Gone
+from bench.cells.pictures import Pictures, folder_set, reference_sets
+from bench.cells.runs import Run, Slot, now, result_of, resume, write
+from bench.cells.testbed import Testbed, copies_needed, cores, set_up_testbed
+from bench.compare import command as compare_command
+from bench.money import command as advise_command
 from bench.money.advice import Wanted
 from bench.money.prices import Prices, load_prices
 from bench.pages.tables import LEGEND, WIDTH, experiments_of, refusals, tables
@@ -27,26 +25,36 @@ from bench.questions import FLOOR, Experiment, Scope, ours
 from bench.result import CellKey, Result
 from bench.rig.enclosures import find_enclosure
 from bench.rig.network import PRESETS
-from bench.rig.testbed import Bed, Pictures, bed, copies_needed, cores, own_set, reference_sets
-from tests.tools import scale_check
 from thumbnailer.errors import ThumbnailerError
 
 STOPPED: Final = 130
-"""The exit code of a program that Ctrl-C has ended."""
+"""exit code of a program that Ctrl-C has ended"""
+COLUMNS: Final = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+    TextColumn("left"),
+    TimeRemainingColumn(),
+)
+
+
+class WrongOption(ThumbnailerError):
+    """An option has a value that the command cannot use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a user asks for, beside the question."""
+    """The options of a measuring command."""
 
     scope: Scope
-    images: Path | None
     output: Path
-    resume: bool
-    prices: Path | None
-    repetitions: int
-    seconds: float
-    period_ms: float
+    images: Path | None = None
+    resume: bool = False
+    prices: Path | None = None
+    repetitions: int = 7
+    seconds: float = 2.0
+    period_ms: float = 20
     container: str | None = None
 
     @property
@@ -54,7 +62,7 @@ class Options:
         return Effort(self.seconds, period_us=round(1000 * self.period_ms))
 
     def settings(self) -> dict[str, str]:
-        """What a result must have in common with another to be gone on with."""
+        """The settings that two runs must share for one to resume the other."""
         return {
             "latency": self.scope.latency,
             "quick": str(self.scope.quick).lower(),
@@ -65,104 +73,86 @@ class Options:
         }
 
 
+# --- commands -----------------------------------------------------------------------------------------------------
+
+
 def run(experiment: Experiment, options: Options) -> int:
-    """Measures, writes, prints; the exit code. Raises what a user can put right: ThumbnailerError."""
-    prices = load_prices(options.prices)  # before anything is measured
+    """Answers a question; returns the exit code. Raises ThumbnailerError for what a user can correct."""
+    prices = load_prices(options.prices)  # before measuring anything
     sets = pictures_for(options)
     keys = usable(experiment.keys(options.scope), sets)
     if not keys:
         raise WrongOption(f"{experiment.name} is about the reference set's pictures: ask without --images")
-    console = wide_console()
     try:
-        result, stopped = measured([Slot(key) for key in keys], sets, options, prices)
+        result, stopped = measure([Slot(key) for key in keys], sets, options, prices)
     except S3Gone as error:
-        raise S3Gone(f"{error}; --resume goes on with what was done, in {options.output}") from error
-    if result is not None and result.cells:
-        for table in tables(result, experiments_of(experiment.name), options.scope):
-            console.print(table)
-            console.print()
-        console.print(LEGEND, soft_wrap=True)
-        for line in refusals(result):
-            console.print(line, markup=False, soft_wrap=True)
-        console.print(f"{options.output}: python -m bench report {options.output}", markup=False, soft_wrap=True)
+        raise S3Gone(f"{error}; --resume continues with what is done, in {options.output}") from error
+    console = wide_console()
+    if result.cells:
+        _print_tables(result, experiment, options, console)
     if stopped:
-        where = f"What was done is in {options.output}; go on with --resume." if result and result.cells else ""
-        console.print(f"Stopped. {where or 'Nothing was done yet.'}", markup=False, soft_wrap=True)
-        return STOPPED
-    return 0
+        done = f"What is done is in {options.output}; continue with --resume."
+        console.print(f"Stopped. {done if result.cells else 'Nothing is done yet.'}", markup=False, soft_wrap=True)
+    return STOPPED if stopped else 0
 
 
-def wide_console() -> Console:
-    console = Console()
-    return console if console.width >= WIDTH else Console(width=WIDTH)
-
-
-class WrongOption(ThumbnailerError):
-    """An option is not what it should be."""
+def _print_tables(result: Result, experiment: Experiment, options: Options, console: Console) -> None:
+    for table in tables(result, experiments_of(experiment.name), options.scope):
+        console.print(table)
+        console.print()
+    console.print(LEGEND, soft_wrap=True)
+    for line in (*refusals(result), f"{options.output}: python -m bench report {options.output}"):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def compare(base: str, new: str, options: Options) -> int:
-    """The exit code: 1 where NEW is slower. Files are compared as they are; trees are measured now, in turns."""
+    """Returns exit code 1 if NEW is slower. Compares two files, or measures two trees in turns."""
 
-    def measure(trees: Mapping[str, Path]) -> Result:
-        sets = pictures_for(options)
-        key = replace(ours(options.scope), batch_size=1)  # where nothing hides behind anything else
+    def measure_trees(trees: Mapping[str, Path]) -> Result:
+        key = replace(ours(options.scope), batch_size=1)  # with one record, no stage overlaps another
         slots = [Slot(replace(key, handler=name), tree) for name, tree in trees.items()]
-        result, stopped = measured(slots, sets, options, load_prices(options.prices))
-        if stopped or result is None:
-            raise typer.Exit(STOPPED)
-        return result
+        return measure_all(slots, pictures_for(options), options)
 
-    return comparing.run(base, new, measure, wide_console())
-
-
-def check_scale(options: Options, seconds: float) -> None:
-    """Prints the table: how far the simulation is from a real worker."""
-    prices, sets = load_prices(options.prices), pictures_for(options)
-    base = ours(options.scope)
-    key = replace(base, platform="fargate", vcpus=1.0, memory_mb=2048, batch_size=10)
-    used = {key.pictures: sets[key.pictures]}
-    copies = copies_needed(len(used[key.pictures].files), key.batch_size)
-    with bed(used, [key.handler], find_enclosure(None), copies) as there, shown() as show:
-        result = result_of(there, [], prices, options.settings())
-        rows = list(scale_check.check(there, key, options.effort, seconds, prices, show.next, result))
-    console = wide_console()
-    console.print(scale_check.table(rows))
-    console.print(
-        "From when a message was sent until its thumbnail was stored. "
-        f"Simulated: median, least and most of {len(scale_check.SEEDS)} runs."
-    )
+    return compare_command.run(base, new, measure_trees, wide_console())
 
 
 def advise(images: str, rate: str | None, deadline: str | None, options: Options, advice: Path | None) -> int:
-    """The exit code: 1 where nothing meets what was asked."""
+    """Returns exit code 1 if nothing meets the requirements."""
 
-    def measure(folder: Path, wanted: Sequence[Wanted]) -> Result:
-        slots = [Slot(_of(one, options.scope)) for one in wanted]
-        result, stopped = measured(slots, own_set(folder), options, load_prices(options.prices))
-        if stopped or result is None:
-            raise typer.Exit(STOPPED)
-        return result
+    def measure_wanted(folder: Path, wanted: Sequence[Wanted]) -> Result:
+        slots = [Slot(_key_of(one, options.scope)) for one in wanted]
+        return measure_all(slots, {"photos": folder_set(folder)}, options)
 
-    there = float(len(cores().cells))
-    return advising.run(
-        images, rate, deadline, options.prices, measure, output=advice, cores=there, console=wide_console()
+    available = float(len(cores().cells))
+    return advise_command.run(
+        images, rate, deadline, options.prices, measure_wanted, output=advice, cores=available, console=wide_console()
     )
 
 
-def _of(wanted: Wanted, scope: Scope) -> CellKey:
-    place = replace(ours(scope, wanted.memory_mb), batch_size=wanted.batch_size)
-    return replace(place, platform=wanted.platform, vcpus=wanted.vcpus)
+def _key_of(wanted: Wanted, scope: Scope) -> CellKey:
+    key = replace(ours(scope, wanted.memory_mb), batch_size=wanted.batch_size)
+    return replace(key, platform=wanted.platform, vcpus=wanted.vcpus)
+
+
+def measure_all(slots: list[Slot], sets: Mapping[str, Pictures], options: Options) -> Result:
+    result, stopped = measure(slots, sets, options, load_prices(options.prices))
+    if stopped:
+        raise typer.Exit(STOPPED)
+    return result
+
+
+# --- options ------------------------------------------------------------------------------------------------------
 
 
 def known_latency(name: str) -> str:
+    """Raises WrongOption."""
     if name not in PRESETS:
         raise WrongOption(f"--latency {name}: expected one of {', '.join(PRESETS)}")
     return name
 
 
 def memories(text: str) -> tuple[int, ...]:
-    """MB, of a comma list. Raises WrongOption."""
+    """MB, from a comma list. Raises WrongOption."""
     try:
         found = tuple(int(part) for part in text.split(",") if part)
     except ValueError:
@@ -174,51 +164,67 @@ def memories(text: str) -> tuple[int, ...]:
 
 def pictures_for(options: Options) -> dict[str, Pictures]:
     """Raises NoPictures."""
-    return own_set(options.images) if options.images else reference_sets(options.scope.quick)
+    return {"photos": folder_set(options.images)} if options.images else reference_sets(options.scope.quick)
 
 
 def usable(keys: Sequence[CellKey], sets: Mapping[str, Pictures]) -> list[CellKey]:
-    """Of a user's own pictures there is one set; and no floor where not all of them are JPEGs."""
-    there = [key for key in keys if key.pictures in sets]
+    """The cells whose pictures exist; a user has one set, and the floor reads JPEGs only."""
     reads = PEERS[FLOOR].reads or frozenset()
-    return [key for key in there if key.handler != FLOOR or sets[key.pictures].endings <= reads]
+    known = [key for key in keys if key.pictures in sets]
+    return [key for key in known if key.handler != FLOOR or sets[key.pictures].endings <= reads]
 
 
-def measured(
-    slots: list[Slot], sets: Mapping[str, Pictures], options: Options, prices: Prices
-) -> tuple[Result | None, bool]:
-    """The result, and whether Ctrl-C ended it. What was done is in the file, whatever happens."""
+def wide_console() -> Console:
+    console = Console()
+    return console if console.width >= WIDTH else Console(width=WIDTH)
+
+
+# --- measuring ----------------------------------------------------------------------------------------------------
+
+
+def measure(slots: list[Slot], sets: Mapping[str, Pictures], options: Options, prices: Prices) -> tuple[Result, bool]:
+    """Returns the result, and True if Ctrl-C has stopped the run. The file always has what is done."""
     assert_writable(options.output)
-    used = {name: sets[name] for name in dict.fromkeys(slot.key.pictures for slot in slots)}
-    handlers = list(dict.fromkeys(slot.key.handler for slot in slots))
-    copies = max(copies_needed(len(used[slot.key.pictures].files), slot.key.batch_size) for slot in slots)
-    result: Result | None = None
-    for name in handlers:
-        if name in PEERS:
-            PEERS[name].unavailable()  # installs what it needs before anything is measured
-    enclosure = find_enclosure(options.container)
-    with _interruptible(), bed(used, handlers, enclosure, copies) as there:
-        made = _resume(slots, there, options, prices) if options.resume else None
+    stderr = Console(stderr=True)
+    with set_up(slots, sets, options) as testbed, Progress(*COLUMNS, console=stderr, transient=True) as bar:
+        made = _resume(slots, testbed, options, prices) or now()
+        task = bar.add_task("starting", total=None)
+
+        def result() -> Result:
+            return result_of(testbed, slots, prices, options.settings(), made)
 
         def save() -> None:
-            nonlocal result
-            result = result_of(there, slots, prices, options.settings(), made or started)
-            write(result, options.output)
+            write(result(), options.output)
 
-        started = result_of(there, [], prices, {}).made
+        def show(what: str, steps: int) -> None:
+            bar.update(task, description=what[:60], advance=steps)
+
+        run_ = Run(testbed, slots, options.repetitions, options.effort, save, show)
+        bar.update(task, total=run_.steps)
         stopped = False
-        with shown() as show:
-            try:
-                Run(there, slots, options.repetitions, options.effort, save, show).measure()
-            except KeyboardInterrupt:
-                stopped = True
-            finally:
-                save()
-    return result, stopped
+        try:
+            run_.measure()
+        except KeyboardInterrupt:
+            stopped = True
+        finally:
+            save()
+        return result(), stopped
+
+
+def set_up(slots: Sequence[Slot], sets: Mapping[str, Pictures], options: Options) -> AbstractContextManager[Testbed]:
+    """A testbed for these cells; installs the packages of the peers first."""
+    keys = [slot.key for slot in slots]
+    used = {name: sets[name] for name in dict.fromkeys(key.pictures for key in keys)}
+    handlers = list(dict.fromkeys(key.handler for key in keys))
+    for name in handlers:
+        if name in PEERS:
+            PEERS[name].unavailable()
+    copies = max(copies_needed(len(used[key.pictures].files), key.batch_size) for key in keys)
+    return set_up_testbed(used, handlers, find_enclosure(options.container), copies)
 
 
 def assert_writable(path: Path) -> None:
-    """Raises WrongOption: better now than after the first round."""
+    """Raises WrongOption before the first round, not after it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -227,54 +233,8 @@ def assert_writable(path: Path) -> None:
         raise WrongOption(f"{path}: no file can be written there: choose another with -o")
 
 
-def _resume(slots: list[Slot], there: Bed, options: Options, prices: Prices) -> str | None:
-    if not options.output.exists():
+def _resume(slots: list[Slot], testbed: Testbed, options: Options, prices: Prices) -> str | None:
+    if not (options.resume and options.output.exists()):
         return None
-    return resumed(
-        options.output,
-        slots,
-        result_of(there, [Slot(slot.key, refused="-") for slot in slots], prices, options.settings()),
-    )
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C also where the shell has it ignored (`&`)."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-class Bar:
-    """A bar with the time that is left, on standard error."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task = progress.add_task("starting", total=None)
-        self._done = -1
-
-    def expect(self, steps: int) -> None:
-        self._progress.update(self._task, total=steps)
-
-    def next(self, what: str) -> None:
-        self._done += 1
-        self._progress.update(self._task, description=what[:60], completed=self._done)
-
-    def skip(self, steps: int) -> None:
-        self._done += steps
-
-
-@contextmanager
-def shown() -> Iterator[Bar]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        yield Bar(progress)
+    all_pictures = [Slot(slot.key, refused="-") for slot in slots]
+    return resume(options.output, slots, result_of(testbed, all_pictures, prices, options.settings()))

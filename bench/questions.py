@@ -1,10 +1,8 @@
-"""The questions that the bench answers, each as the cells that it takes; pure.
+"""The questions of the bench, each as a list of cells.
 
-A cell of ours has the textbook handler and the floor beside it, in the same place: what is measured together can be
-compared. `all` is all questions in one run, a cell that several ask for being measured once.
+Each cell of ours comes with the textbook handler and the floor in the same place, so that one run measures both sides
+of a comparison. `all` asks all questions in one run and measures shared cells once.
 """
-
-from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,9 +16,9 @@ from thumbnailer.planning.tier import MB_PER_VCPU
 MEMORIES: Final = (128, 256, 512, 1024, 1769, 3008, 5307, 10_240)
 ONE_VCPU_MB: Final = 1769
 TASKS: Final[Sequence[tuple[float, int]]] = ((0.25, 512), (0.5, 1024), (1.0, 2048), (2.0, 4096), (4.0, 8192))
-"""vCPUs and MB of Fargate tasks, the least memory that a photo of 24 MP needs beside others."""
+"""vCPUs and MB of Fargate tasks"""
 ARCHITECTURE: Final = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86"
-"""This machine's: nothing that was measured on one has the price of the other."""
+"""of this machine: prices differ by architecture"""
 FLOOR: Final = "floor"
 TEXTBOOK: Final = "textbook"
 KINDS: Final = ("baseline", "progressive", "rgb", "lossy")
@@ -28,7 +26,7 @@ KINDS: Final = ("baseline", "progressive", "rgb", "lossy")
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """How much of a question is asked: quick, and where S3 is; `memories` in place of those that a question has."""
+    """The extent of a question. `memories` replace the question's own."""
 
     quick: bool = False
     latency: str = "near"
@@ -36,13 +34,13 @@ class Scope:
 
     @property
     def batch_size(self) -> int:
-        """What SQS gives at once; quick half of it."""
+        """The default batch of SQS; half of it for a quick run."""
         return 5 if self.quick else 10
 
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """A question, and the cells that answer it; `by` is what a row of its table is called after."""
+    """A question and its cells; `by` names the columns that label a row of its table."""
 
     name: str
     question: str
@@ -54,7 +52,7 @@ class Experiment:
 
 
 def ours(scope: Scope, memory_mb: int = ONE_VCPU_MB, engine: str = "auto") -> CellKey:
-    """Our function as the template deploys it."""
+    """Our function with the defaults of the template."""
     vcpus = round(memory_mb / MB_PER_VCPU, 4)
     return CellKey(
         "lambda",
@@ -74,12 +72,12 @@ def _one_memory(scope: Scope) -> int:
 
 
 def peer(name: str, place: CellKey) -> CellKey:
-    """A handler that ours is compared with, in the same place."""
+    """The cell of a peer in the same place."""
     return replace(place, handler=name, engine=PEERS[name].engine, transport=PEERS[name].transport, in_flight=0)
 
 
 def trio(place: CellKey) -> Iterator[CellKey]:
-    """Ours, the textbook's, and the floor where the pictures are JPEGs."""
+    """Our cell, the textbook handler's, and for JPEGs the floor's."""
     yield place
     yield peer(TEXTBOOK, place)
     if place.pictures not in ("rgb", "lossy"):
@@ -105,7 +103,7 @@ def _batch(scope: Scope) -> Iterator[CellKey]:
         yield from trio(replace(base, batch_size=size))
     for in_flight in (1,) if scope.quick else (1, 2, 4, 8):
         yield replace(base, in_flight=in_flight)
-    if not scope.quick and not scope.memories:  # what a batch saves is another share where there is less CPU
+    if not scope.quick and not scope.memories:  # with less CPU, a batch saves a different share
         yield from trio(replace(ours(scope, 512), batch_size=1))
 
 
@@ -154,7 +152,10 @@ EXPERIMENTS: Final = {
         Experiment("tiers", "What does each memory size buy?", _tiers, ("memory",)),
         Experiment("engines", "Which engine, which S3 client?", _engines, ("memory", "engine", "client")),
         Experiment(
-            "batch", "How many records an invocation, how many at once?", _batch, ("batch", "in flight", "other memory")
+            "batch",
+            "How many records an invocation, how many at once?",
+            _batch,
+            ("batch", "in flight", "other memory"),
         ),
         Experiment("latency", "What does the distance to S3 cost?", _latency, ("latency",)),
         Experiment("coldstart", "What does the first invocation of an environment take?", _coldstart, ("memory",)),

@@ -1,1 +1,1 @@
-"""The doors to AWS: what comes in is turned into events, what goes out says which of them come back."""
+"""The doors: Lambda function, worker, command line and demo turn input into events and report outcomes."""

@@ -1,6 +1,4 @@
-"""What an operator asks first: what is installed, what runs, and do the settings make sense."""
-
-from __future__ import annotations
+"""Checks the installation, the engines and the settings."""
 
 import re
 import sys
@@ -11,9 +9,9 @@ from typing import NamedTuple
 
 from thumbnailer import settings as settings_
 from thumbnailer.app import check_extras, sized_tier
-from thumbnailer.engine import installed_engines, load_engine
-from thumbnailer.engine import versions as floors
+from thumbnailer.engine import installed_engines, load_engine, versions
 from thumbnailer.errors import SettingsError
+from thumbnailer.machine import machine
 from thumbnailer.model import EngineName
 from thumbnailer.renditions import can_collide
 from thumbnailer.settings import Settings
@@ -22,7 +20,7 @@ from thumbnailer.store.base import StoreConfig
 
 
 class Finding(NamedTuple):
-    """`good` is None for what works but deserves a look."""
+    """`good` is None for a warning."""
 
     good: bool | None
     what: str
@@ -30,12 +28,12 @@ class Finding(NamedTuple):
 
 
 def examine(source: str | None = None) -> list[Finding]:
-    """Everything, whatever is broken: nothing here raises. `source` is the bucket that pictures come from, if told."""
+    """All findings. Never raises. `source` is the source bucket, if known."""
     return [*_pillow(), *_engines(), *_libraries(), *_settings(source)]
 
 
 def pillow_distribution() -> tuple[str, ...]:
-    """Which distributions provide `PIL`, e.g. ("Pillow-SIMD 12.1.1.post0",)."""
+    """The distributions that provide `PIL`, e.g. ("Pillow-SIMD 12.1.1.post0",)."""
     return tuple(f"{title} {found}" for title in ("Pillow", "Pillow-SIMD") if (found := _version(title)))
 
 
@@ -57,27 +55,23 @@ def _pillow() -> Iterator[Finding]:
 
 
 def instruction_set() -> str:
-    """What PIL's resampling was compiled for, and the JPEG decoder it was linked with."""
+    """The instruction set of PIL's resampling, and its JPEG decoder."""
     try:
         from PIL import features
     except ImportError as error:
         return f"cannot be imported: {error}"
-    turbo = features.version_feature("libjpeg_turbo") or "no"
-    return f"{_resampling()}, libjpeg-turbo {turbo}"
-
-
-def _resampling() -> str:
-    if _version("Pillow-SIMD") is None:
-        return "no SIMD in its resampling"
-    library = Path(str(sys.modules["PIL._imaging"].__file__)).read_bytes()
-    return "AVX2" if _uses_avx2(library) else "SSE4"
+    resampling = "no SIMD in its resampling"
+    if _version("Pillow-SIMD"):
+        library = Path(str(sys.modules["PIL._imaging"].__file__)).read_bytes()
+        resampling = "AVX2" if _uses_avx2(library) else "SSE4"
+    return f"{resampling}, libjpeg-turbo {features.version_feature('libjpeg_turbo') or 'no'}"
 
 
 def _uses_avx2(library: bytes) -> bool:
-    """Whether its machine code multiplies 256-bit vectors of integers (`vpmaddwd ymm`), the heart of AVX2 resampling.
+    """Whether the machine code multiplies 256-bit vectors of integers (`vpmaddwd ymm`), the core of AVX2 resampling.
 
-    No symbol or version tells how it was compiled. The four bytes looked for stand some 45 times in a build with
-    -mavx2; by chance they would be once in 500 MB.
+    No symbol or version tells how the library was compiled. A build with -mavx2 has these four bytes about 45 times.
+    By chance they occur once in 500 MB.
     """
     return len(re.findall(rb"\xc4\xc1[\x45\x4d\x55\x5d\x65\x6d\x75\x7d]\xf5", library)) >= 8
 
@@ -96,15 +90,15 @@ def _engines() -> Iterator[Finding]:
         can = installed[name]
         yield Finding(True, f"engine {name}", f"reads {_list(can.reads)}; writes {_list(can.writes)}")
     if EngineName.VIPS in installed:
-        yield Finding(True, "loaders", "of libvips all are blocked but those in use")
+        yield Finding(True, "loaders", "libvips: all are blocked except those in use")
 
 
 def _libraries() -> Iterator[Finding]:
     try:
-        for floor, version_ in floors.installed():
-            good = floors.is_enough(floor, version_)
-            wanted = "" if good else f"; at least {floor.least} is wanted: {floor.why}"
-            yield Finding(good, floor.library, f"{version_}{wanted}")
+        for minimum, version_ in versions.installed():
+            good = versions.is_enough(minimum, version_)
+            wanted = "" if good else f"; at least {minimum.least} is required: {minimum.why}"
+            yield Finding(good, minimum.library, f"{version_}{wanted}")
     except Exception as error:
         yield Finding(False, "libraries", f"cannot be imported: {error}")
 
@@ -114,14 +108,14 @@ def _list(formats: frozenset[object]) -> str:
 
 
 def _settings(source: str | None) -> Iterator[Finding]:
-    machine, env = settings_.machine(), settings_.environment()
+    size, env = machine(), settings_.environment()
     try:
         settings = settings_.load()
         check_extras(settings)
     except SettingsError as error:
         yield Finding(False, "settings", str(error))
         return
-    tier = sized_tier(settings, machine)
+    tier = sized_tier(settings, size)
     yield Finding(
         True,
         "tier",
@@ -133,20 +127,16 @@ def _settings(source: str | None) -> Iterator[Finding]:
     choice = choose_transport(config, env)
     where = f"{config.endpoint_url or 'AWS'}, {config.region}"
     yield Finding(True, "transport", f"{choice.transport}: {choice.why}; {where}")
-    yield _key(settings)
+    collides = can_collide(settings.key, settings.renditions)
+    sources = "two sources can" if collides else "no two sources can"
+    yield Finding(None if collides else True, "thumbnail keys", f"{settings.key}: {sources} write the same key")
     if source is not None:
         yield _source(settings, source)
-    yield from (Finding(True, s.variable, env.get(s.variable, s.default or "(by itself)")) for s in settings_.SETTINGS)
-
-
-def _key(settings: Settings) -> Finding:
-    if can_collide(settings.key, settings.renditions):
-        return Finding(None, "thumbnail keys", f"{settings.key}: two sources can write the same key")
-    return Finding(True, "thumbnail keys", f"{settings.key}: no two sources can write the same key")
+    yield from (Finding(True, s.variable, env.get(s.variable, s.default or "(automatic)")) for s in settings_.SETTINGS)
 
 
 def _source(settings: Settings, bucket: str) -> Finding:
     if settings.is_destination(bucket):
-        why = f"is itself a destination of {settings.destination}: all in it is skipped as our own output"
+        why = f"is itself a destination of {settings.destination}: its objects are skipped as our own output"
         return Finding(False, "source", f"{bucket} {why}; take another bucket or THUMBNAILER_DESTINATION")
     return Finding(True, "source", f"{bucket}: its thumbnails go to {settings.destination_bucket(bucket)}")

@@ -1,19 +1,19 @@
-"""What invokes us -> a Delivery: messages with their events, and those that could not be read. Pure."""
+"""Turns a Lambda payload into messages with their events, and outcomes into the answer to Lambda. Pure."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from thumbnailer.errors import EventError
+from thumbnailer.errors import EventError, ThumbnailerError
 from thumbnailer.events import parse_event, parse_text
-from thumbnailer.model import Message
+from thumbnailer.model import Message, Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class BrokenMessage:
-    """A message of a queue that is no event; it goes back, so that it ends in the dead-letter queue, not nowhere."""
+    """An unreadable message of a queue. It goes back, so that it ends in the dead-letter queue."""
 
     id: str
     error: str
@@ -21,7 +21,7 @@ class BrokenMessage:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One invocation. `from_queue`: single messages can be given back; else it is all or nothing."""
+    """One invocation. `from_queue`: single messages can be given back. Otherwise it is all or nothing."""
 
     messages: tuple[Message, ...]
     broken: tuple[BrokenMessage, ...] = ()
@@ -29,7 +29,7 @@ class Delivery:
 
 
 def open_envelope(payload: object) -> Delivery:
-    """Reads what Lambda hands over. Raises EventError where nothing in it can be read or given back by itself."""
+    """Raises EventError if the payload has no known shape, or has a message without an id."""
     if _is_sqs(payload):
         return _queue_delivery(payload["Records"])  # type: ignore[index]
     return Delivery((Message("", parse_event(payload)),))
@@ -58,7 +58,7 @@ def _message(record: object) -> Message | BrokenMessage:
 
 
 def open_message(id_: str, body: object, attributes: object) -> Message | BrokenMessage:
-    """One message of a queue, as the Lambda mapping and the queue itself hand it over."""
+    """One message, as Lambda's mapping and SQS itself deliver it."""
     try:
         return Message(id_, parse_text(body), receive_count(attributes))
     except EventError as error:
@@ -66,6 +66,39 @@ def open_message(id_: str, body: object, attributes: object) -> Message | Broken
 
 
 def receive_count(attributes: object) -> int:
-    """How often the message has been received, this time included; 1 where it is not said."""
+    """How often the message was received, this time included. 1 if unknown."""
     text = attributes.get("ApproximateReceiveCount") if isinstance(attributes, Mapping) else None
     return int(text) if isinstance(text, str) and text.isdecimal() else 1
+
+
+class RecordsComeBack(ThumbnailerError):
+    """Ends a direct invocation, so that Lambda retries it and then sends it to its dead-letter target."""
+
+
+def answer(delivery: Delivery, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """A partial batch response for a queue, a summary for a direct invocation. `outcomes`: one an event, in order.
+
+    Raises RecordsComeBack if a record of a direct invocation failed or was deferred.
+    """
+    if delivery.from_queue:
+        return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in ids_to_give_back(delivery, outcomes)]}
+    summary = summarised(outcomes)
+    if any(outcome.status.comes_back for outcome in outcomes):
+        raise RecordsComeBack(f"some records failed or were deferred: {summary}")
+    return summary
+
+
+def ids_to_give_back(delivery: Delivery, outcomes: Sequence[Outcome]) -> list[str]:
+    """The unreadable messages, and those with a failed or deferred record."""
+    ids, ends = [message.id for message in delivery.broken], iter(outcomes)
+    for message in delivery.messages:
+        ended = list(islice(ends, len(message.events)))
+        if any(outcome.status.comes_back for outcome in ended):
+            ids.append(message.id)
+    return ids
+
+
+def summarised(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Counts by status and reason, e.g. {"records": 3, "outcomes": {"stored": 2, "rejected:corrupt": 1}}."""
+    ends = Counter(f"{o.status}:{o.reason}" if o.reason else str(o.status) for o in outcomes)
+    return {"records": len(outcomes), "outcomes": dict(ends)}

@@ -1,4 +1,4 @@
-"""What all tests share: an S3 with queues in the process, the environment that points to it, and a watch for leaks."""
+"""Fixtures that all tests share: an S3 with queues in this process, the environment that points to it, a leak check."""
 
 from __future__ import annotations
 
@@ -8,39 +8,75 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from handler import aws_lambda
 from tests.support.cloud import Cloud
-from tests.support.matrix import Matrix
+from tests.support.matrix import ROW, Matrix
+from tests.support.pictures import SAMPLES
 from tests.support.servers import ScriptedServer, scripted_server
+from thumbnailer.model import EngineName
 from thumbnailer.scratch import Scratch
+
+TESTS = Path(__file__).parent
+hypothesis.settings.register_profile("busy", deadline=None)  # tests must pass on a busy machine
+hypothesis.settings.load_profile("busy")
+GROUPS = {
+    "limits": ("budgets/*", "bench/test_limits.py", "bench/test_enclosures.py"),
+    "zip": ("deploy/test_zip.py",),
+    "emulator": ("runtime/test_emulator.py",),
+}
+"""Test modules by the resource that they need for themselves: control groups, .venv, ports.
+
+pytest-xdist (`--dist loadgroup`) runs the tests of one group in one process, one after the other.
+"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--matrix", action="store_true", help="print which rows of the bad-input matrix were shown")
+    parser.addoption("--matrix", metavar="FILE", help="write to FILE which rows of the bad-input matrix the tests show")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    multiprocessing.util.get_temp_dir()  # its own, which it removes after all else: not in ours, which is gone by then
-    # A /tmp of our own: what another process has in work there must not be taken for a leak of ours.
+    # multiprocessing removes its directory after everything else, so it must not be inside ours.
+    multiprocessing.util.get_temp_dir()
+    # Scratch files of other processes are not in our /tmp, so they are not mistaken for leaks.
     tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="tests-")
     config.add_cleanup(lambda: shutil.rmtree(os.environ["TMPDIR"], ignore_errors=True))
-    if config.getoption("--matrix"):
-        config.pluginmanager.register(Matrix(), "matrix")
+    file = config.getoption("--matrix")
+    if file and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(Matrix(Path(file)), "matrix")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if group := group_of(item.path):
+            item.add_marker(pytest.mark.xdist_group(group))
+        item.user_properties += [(ROW, row) for mark in item.iter_markers("matrix") for row in mark.args]
+
+
+@cache
+def group_of(path: Path) -> str | None:
+    """The exclusive resource of a test module, or the module itself if its tests share a fixture."""
+    name = path.relative_to(TESTS).as_posix()
+    shares_fixture = 'scope="module"' in path.read_text(encoding="utf-8")
+    groups = (group for group, files in GROUPS.items() if any(fnmatch(name, file) for file in files))
+    return next(groups, name if shares_fixture else None)
 
 
 def scratch_files() -> set[str]:
-    """The sources in work, by path; none may be left open by anybody. On Linux they have no name to be found by."""
+    """Paths of scratch files that are not closed. On Linux they have no name, so the file system cannot list them."""
     return {each.path for each in gc.get_objects() if type(each) is Scratch and not each.closed}
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nothing_is_left_behind() -> Iterator[None]:
-    """No scratch file and no open file more than before, whatever the tests did."""
+def no_scratch_file_leaks() -> Iterator[None]:
     before = scratch_files()
     yield
     assert scratch_files() <= before
@@ -54,7 +90,7 @@ def cloud() -> Iterator[Cloud]:
 
 @pytest.fixture
 def aws(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    """The process's environment points to an empty cloud with `photos` and `photos-resized`; the door is new."""
+    """An empty cloud with `photos` and `photos-resized`. The environment points to it; the Lambda handler is fresh."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "THUMBNAILER_"))]:
         monkeypatch.delenv(name)
     for name, value in cloud.env.items():
@@ -72,19 +108,24 @@ def _scripted() -> Iterator[ScriptedServer]:
 
 @pytest.fixture
 def scripted(_scripted: ScriptedServer) -> ScriptedServer:
-    """A server that answers as told and counts what it was asked."""
+    """A server that plays back answers and counts requests."""
     _scripted.play()
     return _scripted
 
 
+@pytest.fixture(params=list(EngineName))
+def engine(request: pytest.FixtureRequest) -> EngineName:
+    """Each engine in turn."""
+    return EngineName(request.param)
+
+
 @pytest.fixture
 def samples() -> dict[str, bytes]:
-    folder = Path(__file__).parents[1] / "handler" / "demo" / "samples"
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix != ".md"}
+    return {path.name: path.read_bytes() for path in SAMPLES}
 
 
 class Context:
-    """Lambda's context, as far as the door uses it."""
+    """The part of Lambda's context that the handler uses."""
 
     aws_request_id = "11111111-2222-3333-4444-555555555555"
 

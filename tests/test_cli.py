@@ -1,4 +1,4 @@
-"""The command line in processes of its own: what it prints, what it writes, how it ends."""
+"""The command line as a child process: output, files and exit codes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def thumbnailer(*arguments: str | Path, **env: str) -> subprocess.CompletedProce
     )
 
 
-def test_an_sqs_event_of_25_records_with_3_bad_ones_stores_22_and_names_the_three(
+def test_event_of_25_records_with_3_bad_ones_stores_22_and_names_the_3(
     aws: Cloud, samples: dict[str, bytes], tmp_path: Path
 ) -> None:
     good = list(samples)
@@ -51,7 +51,7 @@ def test_an_sqs_event_of_25_records_with_3_bad_ones_stores_22_and_names_the_thre
     assert scratch_files() == before
 
 
-def test_a_local_file_and_the_same_file_through_s3_give_the_same_bytes(
+def test_local_file_and_s3_object_give_the_same_thumbnail(
     aws: Cloud, samples: dict[str, bytes], tmp_path: Path
 ) -> None:
     ended = thumbnailer("resize", *(SAMPLES / name for name in samples), "-o", tmp_path)
@@ -62,7 +62,7 @@ def test_a_local_file_and_the_same_file_through_s3_give_the_same_bytes(
         assert local.read_bytes() == aws.thumbnail(name)["Body"], name
 
 
-def test_a_file_that_is_no_picture_ends_with_1_and_the_others_are_written(tmp_path: Path) -> None:
+def test_non_picture_gives_exit_code_1_and_the_others_are_written(tmp_path: Path) -> None:
     bad = tmp_path / "note.jpg"
     bad.write_text("only text")
     ended = thumbnailer("resize", bad, SAMPLES / "rocket.jpg", "-o", tmp_path / "out")
@@ -71,7 +71,7 @@ def test_a_file_that_is_no_picture_ends_with_1_and_the_others_are_written(tmp_pa
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["rocket.jpg"]
 
 
-def test_settings_that_make_no_sense_are_all_named_and_end_with_2(tmp_path: Path) -> None:
+def test_invalid_settings_are_all_named_and_give_exit_code_2(tmp_path: Path) -> None:
     bad = {"THUMBNAILER_RENDITIONS": "big", "THUMBNAILER_DESTINATION": "{bucket}", "THUMBNAILER_WORKERS": "none"}
     ended = thumbnailer("resize", SAMPLES / "rocket.jpg", "-o", tmp_path, **bad)
     assert ended.returncode == 2
@@ -81,7 +81,7 @@ def test_settings_that_make_no_sense_are_all_named_and_end_with_2(tmp_path: Path
 
 
 @pytest.mark.parametrize("text", ["{", '{"no": "event"}', "[]", "[" * 100_000])
-def test_a_file_that_is_no_event_ends_with_2_and_says_what_was_expected(tmp_path: Path, text: str) -> None:
+def test_file_without_an_event_gives_exit_code_2_and_says_what_is_expected(tmp_path: Path, text: str) -> None:
     file = tmp_path / "event.json"
     file.write_text(text)
     ended = thumbnailer("event", file)
@@ -90,18 +90,18 @@ def test_a_file_that_is_no_event_ends_with_2_and_says_what_was_expected(tmp_path
     assert "JSON" in ended.stderr or "expected an S3 notification" in ended.stderr
 
 
-def test_doctor_names_the_pillow_that_runs_and_what_each_engine_reads() -> None:
+def test_doctor_names_the_installed_pillow_and_each_engines_formats() -> None:
     ended = thumbnailer("doctor")
     assert ended.returncode == 0, ended.stdout
     assert all(word in ended.stdout for word in ("Pillow", "heic", "obstore"))
 
 
-def test_doctor_complains_of_a_source_bucket_that_is_a_destination() -> None:
+def test_doctor_rejects_a_source_bucket_that_is_a_destination() -> None:
     assert thumbnailer("doctor", "--source", "photos").returncode == 0
     assert thumbnailer("doctor", "--source", "photos-resized").returncode == 2
 
 
-def test_two_files_of_one_name_are_a_usage_error(tmp_path: Path) -> None:
+def test_two_files_with_one_name_are_a_usage_error(tmp_path: Path) -> None:
     twin = tmp_path / "rocket.jpg"
     twin.write_bytes(b"x")
     ended = thumbnailer("resize", twin, SAMPLES / "rocket.jpg", "-o", tmp_path / "out")

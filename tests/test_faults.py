@@ -48,15 +48,10 @@ def test_requests_pass_unchanged_over_one_connection_on_each_side(
     ]
     assert scripted.seen[0].headers["host"] == urlsplit(proxy.url).netloc  # a signature is over the client's own
     assert (proxy.connections, scripted.connections) == (1, 1)
-    assert (proxy.counts, proxy.faults) == ({("GET", "pass"): 1, ("PUT", "pass"): 1}, 0)
+    assert (proxy.requests, proxy.faults) == ({("GET", "pass"): 1, ("PUT", "pass"): 1}, 0)
 
 
-def test_chunked_requests_and_answers_without_a_body_pass(
-    client: http.client.HTTPConnection, scripted: ScriptedServer
-) -> None:
-    client.request("PUT", "/b/k", iter([b"a" * 70_000, b"b"]), encode_chunked=True)
-    assert client.getresponse().read() == BODY
-    assert scripted.seen[0].body == b"a" * 70_000 + b"b"
+def test_responses_without_a_body_pass(client: http.client.HTTPConnection, scripted: ScriptedServer) -> None:
     scripted.play(Answer(204))
     assert asked(client, "DELETE") == asked(client, "HEAD") == b""
 
@@ -68,8 +63,8 @@ def test_an_answer_of_the_proxy_keeps_the_connection(
     assert b"SlowDown" in asked(client)
     assert b"AccessDenied" in asked(client)
     assert asked(client) == BODY
-    assert proxy.counts == {("GET", "503"): 1, ("GET", "403"): 1, ("GET", "pass"): 1}
-    assert (proxy.connections, len(scripted.seen), proxy.count("GET"), proxy.faults) == (1, 1, 3, 2)
+    assert proxy.requests == {("GET", "503"): 1, ("GET", "403"): 1, ("GET", "pass"): 1}
+    assert (proxy.connections, len(scripted.seen), proxy.of("GET"), proxy.faults) == (1, 1, 3, 2)
 
 
 @pytest.mark.parametrize(("fault", "reached"), [("reset", 0), ("lost", 1)])
@@ -107,7 +102,7 @@ def test_a_stall_lasts_until_the_client_gives_up_and_blocks_no_other(
     client.timeout = 0.3
     client.request("GET", "/b/k")
     other = http.client.HTTPConnection(urlsplit(proxy.url).netloc, timeout=10)
-    while not proxy.counts:
+    while not proxy.requests:
         time.sleep(0.01)
     assert asked(other) == BODY
     other.close()
@@ -125,20 +120,6 @@ def test_a_connection_closes_without_notice_after_its_answer(
     assert asked(client) == BODY
 
 
-def test_idle_connections_close_on_demand_or_after_their_timeout(
-    proxy: FaultProxy, client: http.client.HTTPConnection
-) -> None:
-    assert asked(client) == BODY
-    proxy.close_idle()
-    with pytest.raises(GONE):
-        asked(client)
-    client.close()
-    proxy.idle_seconds = 0.1
-    assert asked(client) == BODY
-    connection: socket.socket = client.sock
-    assert connection.recv(1) == b""
-
-
 def test_a_connection_closed_by_the_server_is_reopened(
     client: http.client.HTTPConnection, scripted: ScriptedServer
 ) -> None:
@@ -147,16 +128,15 @@ def test_a_connection_closed_by_the_server_is_reopened(
     assert asked(client) == BODY
 
 
-def test_an_unreachable_server_is_a_reset_connection() -> None:
+def test_an_unreachable_server_is_a_broken_connection() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
         with fault_proxy(url) as proxy:
             client = http.client.HTTPConnection(urlsplit(proxy.url).netloc, timeout=10)
-            with pytest.raises(ConnectionResetError):
+            with pytest.raises(GONE):
                 asked(client)
             client.close()
-            assert +proxy.counts == {("GET", "unreachable"): 1}
 
 
 def test_requests_are_delayed_concurrently_and_counted(proxy: FaultProxy) -> None:
@@ -182,7 +162,7 @@ def test_requests_are_delayed_concurrently_and_counted(proxy: FaultProxy) -> Non
 
 
 def test_random_faults_depend_on_seed_request_and_attempt_only() -> None:
-    requests = [Request("GET", f"/b/{n}", {}, b"", attempt) for n in range(500) for attempt in range(2)]
+    requests = [Request("GET", f"/b/{n}", {}, attempt) for n in range(500) for attempt in range(2)]
     forwards, backwards, other = at_random(7, 0.2), at_random(7, 0.2), at_random(8, 0.2)
     chosen = [forwards(request) for request in requests]
     assert chosen == [backwards(request) for request in reversed(requests)][::-1]

@@ -340,7 +340,7 @@ def test_a_decoder_that_takes_all_memory_is_killed_but_not_its_parent(
     env = os.environ | {"TMPDIR": str(tmp_path)}
     try:
         with limited(256 * MB) as group:
-            command = group.joining([sys.executable, "-c", IN_GROUP, str(tmp_path / "x.jpg")])
+            command = group.command([sys.executable, "-c", IN_GROUP, str(tmp_path / "x.jpg")])
             done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=100, check=False)
             kills = group.kills
     except NoLimits as reason:

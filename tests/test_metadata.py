@@ -1,100 +1,33 @@
-"""What comes out holds pixels, and of the metadata no more than artist and copyright."""
+"""A thumbnail holds pixels and, of the metadata, at most artist and copyright."""
 
 from __future__ import annotations
 
-import re
+import itertools
 import struct
 import zlib
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any
 
 import pytest
 from PIL import Image, features
 
-from tests.bombs import gradient, png, saved, webp
+from tests.bombs import png, webp
 from tests.bombs.jpeg import with_segments
-from tests.support.containers import exif_tags, parts
-from tests.support.corpus import Row, needs_corpus, rows
-from tests.support.pictures import opened
+from tests.support.containers import assert_only_pixels_and_credit, exif_tags
+from tests.support.pictures import BLUE, GREEN, RED, WHITE, gradient, is_near, opened, quarters, saved
 from tests.support.processing import process, process_by
 from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, Format, Status
 
-RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 OUTPUTS = "a=120x120:jpeg,b=120x120:png,c=120x120:webp,d=120x120:avif"
 ORIENTATION, ARTIST, COPYRIGHT = 0x0112, 0x013B, 0x8298
-
-ALLOWED_PARTS = {
-    Format.JPEG: r"APP0|APP14|C0|C1|C2|C4|DB|DD|DA",
-    Format.PNG: r"IHDR|PLTE|tRNS|IDAT|IEND|pHYs|bKGD|sBIT",
-    Format.GIF: r"image|F9|FF",
-    Format.WEBP: r"VP8X|VP8 |VP8L|ALPH|ANIM|ANMF",
-    Format.AVIF: r"ftyp|meta|mdat|free|av01|ispe|pixi|av1C|auxC|colr|pasp|irot",
-}
-"""Pixels and how to decode them. EXIF comes to them where there is artist or copyright."""
-ALLOWED_TAGS = {
-    ARTIST,
-    COPYRIGHT,
-    0x011A,
-    0x011B,
-    0x0128,
-    0x8769,
-    0x9000,
-    0x9101,
-    0xA000,
-    0xA001,
-    0xA002,
-    0xA003,
-    0x0213,
-}
-"""The credit, and what libvips adds: resolution, the thumbnail's own size, versions."""
-
-
-@pytest.fixture(params=list(EngineName))
-def engine(request: pytest.FixtureRequest) -> EngineName:
-    return EngineName(request.param)
-
-
-def check_parts(thumbnail: bytes) -> None:
-    format_ = probe(thumbnail, len(thumbnail)).format
-    kinds = {kind for kind, _ in parts(thumbnail)}
-    tags = exif_tags(thumbnail)
-    exif = {"APP1", "eXIf", "EXIF", "Exif"} if tags else set()
-    assert not [kind for kind in kinds - exif if not re.fullmatch(ALLOWED_PARTS[format_], kind)], kinds
-    assert tags.keys() <= ALLOWED_TAGS, [hex(tag) for tag in tags]
-    if format_ is Format.GIF:
-        extensions = [content[:11] for kind, content in parts(thumbnail) if kind == "FF"]
-        assert all(extension == b"NETSCAPE2.0" for extension in extensions)
-    if format_ is Format.AVIF:
-        assert all(content.startswith(b"nclx") for kind, content in parts(thumbnail) if kind == "colr")
 
 
 # --- orientation (row 16) -----------------------------------------------------------------------------------------
 
 
-def quarters() -> Image.Image:
-    """Upright: red and green above, blue and white below; wider than high."""
-    image = Image.new("RGB", (240, 160))
-    for colour, box in ((RED, (0, 0)), (GREEN, (120, 0)), (BLUE, (0, 80)), (WHITE, (120, 80))):
-        image.paste(colour, (*box, box[0] + 120, box[1] + 80))
-    return image
-
-
-STORED_AS = {
-    1: None,
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
-
-
 def block(order: str, orientation: int, kind: str = "H", count: int = 1) -> bytes:
-    """An EXIF block of either byte order: orientation and an artist."""
+    """An EXIF block with an orientation and an artist, in little (<) or big (>) byte order."""
     codes = {"H": 3, "I": 4, "s": 2}
     value = b"6" if kind == "s" else struct.pack(order + kind, orientation)
     start = b"II*\0" if order == "<" else b"MM\0*"
@@ -103,34 +36,36 @@ def block(order: str, orientation: int, kind: str = "H", count: int = 1) -> byte
     return b"Exif\0\0" + start + struct.pack(order + "IH", 8, 2) + entries + struct.pack(order + "I", 0) + b"Anna\0\0"
 
 
-def upright_and_untagged(data: bytes, engine: EngineName, artist: str | None = "Anna") -> None:
+def assert_upright_and_untagged(data: bytes, engine: EngineName, artist: str = "Anna") -> None:
     made = process_by(engine, data, RENDITIONS=OUTPUTS)
     assert made.outcome.status is Status.STORED, made.outcome.detail
     for thumbnail in made.thumbnails:
         image = opened(thumbnail)
         corners = [image.convert("RGB").getpixel(at) for at in ((20, 20), (100, 20), (20, 60), (100, 60))]
         assert image.size == (120, 80)
-        assert all(near(pixel, colour) for pixel, colour in zip(corners, (RED, GREEN, BLUE, WHITE), strict=True))
+        assert all(is_near(pixel, colour) for pixel, colour in zip(corners, (RED, GREEN, BLUE, WHITE), strict=True))
         assert ORIENTATION not in exif_tags(thumbnail)
-        assert probe(thumbnail, len(thumbnail)).credit.artist == (artist or "").encode()
-        check_parts(thumbnail)
-
-
-def near(pixel: object, colour: tuple[int, int, int], within: int = 12) -> bool:
-    assert isinstance(pixel, tuple)
-    return all(abs(a - b) <= within for a, b in zip(pixel[:3], colour, strict=True))
+        assert probe(thumbnail, len(thumbnail)).credit.artist == artist.encode()
+        assert_only_pixels_and_credit(thumbnail)
 
 
 @pytest.mark.matrix(16)
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("order", ["<", ">"], ids=["II", "MM"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_each_orientation_in_either_byte_order_comes_out_upright_and_without_its_tag(
-    orientation: int, order: str, format_: str, engine: EngineName
+def test_every_orientation_comes_out_upright_without_the_tag(
+    format_: str, engine: EngineName, subtests: pytest.Subtests
 ) -> None:
-    turn = STORED_AS[orientation]
-    stored = quarters() if turn is None else quarters().transpose(turn)
-    upright_and_untagged(saved(stored, format_, exif=block(order, orientation), quality=95), engine)
+    for orientation, order in itertools.product(range(1, 9), "<>"):
+        with subtests.test(orientation=orientation, order=order):
+            data = saved(quarters(orientation), format_, exif=block(order, orientation), quality=95)
+            assert_upright_and_untagged(data, engine)
+
+
+@pytest.mark.matrix(16)
+def test_every_orientation_of_a_tiff_comes_out_upright(engine: EngineName, subtests: pytest.Subtests) -> None:
+    for orientation in range(1, 9):
+        with subtests.test(orientation=orientation):
+            tags = {ORIENTATION: orientation, ARTIST: "Anna"}
+            assert_upright_and_untagged(saved(quarters(orientation), "TIFF", tiffinfo=tags), engine)
 
 
 BROKEN = {
@@ -143,14 +78,6 @@ BROKEN = {
 }
 
 
-@pytest.mark.matrix(16)
-@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("how", BROKEN)
-def test_an_orientation_that_does_not_exist_counts_as_none(how: str, format_: str, engine: EngineName) -> None:
-    artist = None if how == "of a million values" else "Anna"
-    upright_and_untagged(saved(quarters(), format_, exif=BROKEN[how], quality=95), engine, artist)
-
-
 BROKEN_BLOCKS = {
     "cut within its entries": block("<", 6)[:20],
     "no byte order": b"Exif\0\0XX*\0" + block("<", 6)[10:],
@@ -160,27 +87,33 @@ BROKEN_BLOCKS = {
     "a loop": b"Exif\0\0II*\0" + struct.pack("<IHI", 8, 0, 8) + bytes(40),
     "empty": b"Exif\0\0",
 }
+UNREADABLE = {BROKEN["of a million values"], *BROKEN_BLOCKS.values()}
+"""Blocks whose artist is lost, too."""
 
 
 @pytest.mark.matrix(16)
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("how", BROKEN_BLOCKS)
-def test_a_broken_exif_block_counts_as_none(how: str, format_: str, engine: EngineName) -> None:
-    upright_and_untagged(saved(quarters(), format_, exif=BROKEN_BLOCKS[how], quality=95), engine, None)
+def test_an_invalid_orientation_or_exif_block_is_ignored(
+    format_: str, engine: EngineName, subtests: pytest.Subtests
+) -> None:
+    for name, exif in {**BROKEN, **BROKEN_BLOCKS}.items():
+        with subtests.test(name):
+            artist = "" if exif in UNREADABLE else "Anna"
+            assert_upright_and_untagged(saved(quarters(), format_, exif=exif, quality=95), engine, artist)
 
 
-# --- what is private (row 17) -------------------------------------------------------------------------------------
+# --- private metadata (row 17) ------------------------------------------------------------------------------------
 
 SECRET = b"SECRET"
 
 
 def secret(place: str) -> bytes:
-    """A text that says where it was."""
+    """A text that names its place."""
     return SECRET + b"-" + place.encode() + b"-" + SECRET
 
 
 def private_exif() -> bytes:
-    """GPS, camera, MakerNote and an embedded thumbnail, and the credit that may stay."""
+    """GPS, camera, MakerNote and an embedded thumbnail, plus the credit, which is kept."""
     exif = Image.Exif()
     exif[0x010E], exif[0x010F], exif[ARTIST], exif[COPYRIGHT] = "SECRET-title", "SECRET-camera", "Anna", "(c) Bob"
     exif[0x9C9C] = "SECRET-comment".encode("utf-16-le")
@@ -263,48 +196,35 @@ def private_heic() -> bytes:
     return out.getvalue()
 
 
-PRIVATE: dict[str, Any] = {
+PRIVATE: dict[str, Callable[[], bytes]] = {
     "jpeg": private_jpeg,
     "png": private_png,
     "gif": private_gif,
     "webp": private_webp,
     "tiff": private_tiff,
-    "avif": pytest.param(private_avif, marks=pytest.mark.skipif(not features.check("avif"), reason="no AVIF encoder")),
     "heic": private_heic,
+    **({"avif": private_avif} if features.check("avif") else {}),
 }
 
 
 @pytest.mark.matrix(17)
-@pytest.mark.parametrize("make", PRIVATE.values(), ids=PRIVATE)
-@pytest.mark.parametrize("format_", ["jpeg", "png", "gif", "webp", "avif", "auto"])
-def test_nothing_private_comes_out(make: Any, format_: str, engine: EngineName) -> None:
-    data = make()
+@pytest.mark.parametrize("source", PRIVATE)
+def test_no_private_metadata_comes_out(source: str, engine: EngineName, subtests: pytest.Subtests) -> None:
+    data = PRIVATE[source]()
     assert data.count(SECRET) > 2
-    if make is private_heic and format_ == "avif" and not features.check("avif"):
-        pytest.skip("what reads HEIC here does not write AVIF")
-    made = process_by(engine, data, RENDITIONS=f"100x100:{format_}")
-    assert made.outcome.status is Status.STORED, made.outcome.detail
-    thumbnail = made.thumbnails[0]
-    assert SECRET not in thumbnail
-    assert "SECRET".encode("utf-16-le") not in thumbnail
-    check_parts(thumbnail)
-    if make is not private_gif and probe(thumbnail, len(thumbnail)).format is not Format.GIF:
-        kept = probe(thumbnail, len(thumbnail))
-        assert (kept.credit.artist, kept.credit.copyright) == (b"Anna", b"(c) Bob")
-
-
-MARKS = (b"adobe.com/xap", b"xmpmeta", b"8BIM", b"Photoshop", b"ICC_PROFILE", b"MPF\0", b"iTXt", b"tEXt", b"XMP ")
-
-
-@needs_corpus
-@pytest.mark.matrix(17)
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row.file)
-def test_no_thumbnail_of_a_real_file_holds_anything_but_pixels_and_credit(row: Row, engine: EngineName) -> None:
-    """In both the format of its own and one whose EXIF is easy to read; none at all is made of some."""
-    made = process(row.read(), ENGINE=engine, RENDITIONS="a=64x64,b=64x64:jpeg", SVG="on")
-    for thumbnail in made.thumbnails:
-        check_parts(thumbnail)
-        assert not [mark for mark in MARKS if mark in thumbnail]
+    for format_ in ("jpeg", "png", "gif", "webp", "avif", "auto"):
+        if source == "heic" and format_ == "avif" and not features.check("avif"):
+            continue  # Pillow reads HEIC here and does not write AVIF
+        with subtests.test(to=format_):
+            made = process_by(engine, data, RENDITIONS=f"100x100:{format_}")
+            assert made.outcome.status is Status.STORED, made.outcome.detail
+            thumbnail = made.thumbnails[0]
+            assert SECRET not in thumbnail
+            assert "SECRET".encode("utf-16-le") not in thumbnail
+            assert_only_pixels_and_credit(thumbnail)
+            info = probe(thumbnail, len(thumbnail))
+            if source != "gif" and info.format is not Format.GIF:
+                assert (info.credit.artist, info.credit.copyright) == (b"Anna", b"(c) Bob")
 
 
 # --- two files in one (row 20) ------------------------------------------------------------------------------------
@@ -314,7 +234,7 @@ HTML = b"<!DOCTYPE html><html><body>" + SCRIPT + b"</body></html>"
 
 
 def gif_that_is_a_script() -> bytes:
-    """GIF89a/*...*/=1;... : its canvas is `/*` wide, which opens a comment of JavaScript."""
+    """GIF89a/*...*/=1;... : the bytes of the canvas width are `/*`, which opens a comment in JavaScript."""
     data = saved(gradient((200, 100)), "GIF")
     return data[:6] + b"/*\x64\0" + data[10:-1] + b"!\xfe\x20*/=1;alert('SECRET');//".ljust(35, b"/") + b"\0;"
 
@@ -340,7 +260,7 @@ POLYGLOTS: dict[str, tuple[Callable[[], bytes], str]] = {
 
 @pytest.mark.matrix(20)
 @pytest.mark.parametrize("name", POLYGLOTS)
-def test_of_two_files_in_one_only_the_picture_comes_out(name: str, engine: EngineName) -> None:
+def test_only_the_picture_of_a_polyglot_comes_out(name: str, engine: EngineName) -> None:
     make, content_type = POLYGLOTS[name]
     made = process_by(engine, make(), key="page.html")
     assert made.outcome.status is Status.STORED, made.outcome.detail
@@ -348,9 +268,9 @@ def test_of_two_files_in_one_only_the_picture_comes_out(name: str, engine: Engin
         mark for mark in (b"SECRET", b"<script", b"<html", b"%PDF", b"PK\3\4", b"*/=") if mark in made.thumbnails[0]
     ]
     assert made.headers[0].content_type == content_type
-    check_parts(made.thumbnails[0])
+    assert_only_pixels_and_credit(made.thumbnails[0])
 
 
 @pytest.mark.matrix(20)
-def test_html_with_a_picture_behind_it_is_no_picture() -> None:
+def test_html_before_a_picture_is_not_an_image() -> None:
     assert process(HTML + saved(gradient(), "JPEG")).outcome.reason == "not-an-image"

@@ -16,15 +16,15 @@ from tests.support.cloud import DESTINATION, SOURCE, Cloud
 from tests.support.faults import Fault, Request, fault_proxy
 from tests.support.interleaving import Change, Found, explore
 from tests.support.pipelines import HangingEngine, created, pipeline, run, settings
-from thumbnailer.app import build
+from thumbnailer.app import build, sized_tier
 from thumbnailer.errors import ObjectMissing, StoreDenied
+from thumbnailer.machine import Machine
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Status
 from thumbnailer.newest import MOST_ROUNDS, Rounds
 from thumbnailer.pipeline import Pipeline
-from thumbnailer.planning.plan import SOURCE_ETAG
-from thumbnailer.planning.tier import tier_for
+from thumbnailer.planning.targets import SOURCE_ETAG
 from thumbnailer.rendering import Refused
-from thumbnailer.settings import Machine, Settings
+from thumbnailer.settings import Settings
 from thumbnailer.store.base import ObjectVersion, PutHeaders
 from thumbnailer.store.memory import MemoryStore
 
@@ -167,7 +167,7 @@ def processed(store: WatchedStore, source: Change, event: ObjectEvent | None = N
     async def work() -> Outcome:
         if source is not None:
             await MemoryStore.put(store, "photos", "x", source, PutHeaders("image/png"))
-        pipe = pipeline(store, HangingEngine(), tier_for(512), **env)
+        pipe = pipeline(store, HangingEngine(), sized_tier(settings(**env), Machine(512, None)), **env)
         outcome = await pipe.process(event or created("x"))
         await pipe.aclose()
         return outcome

@@ -1,11 +1,9 @@
-"""What a rendition or a setting can ask for beyond size and format, alike in both engines."""
+"""Options of renditions and settings beyond size and format, in both engines."""
 
 from __future__ import annotations
 
 from base64 import b64decode
 from importlib.util import find_spec
-from io import BytesIO
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,23 +11,17 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from tests.support.gifs import Painted, gif, looping
-from tests.support.pictures import opened
+from tests.support.pictures import opened, saved
 from tests.support.processing import process
 from thumbnailer import app
 from thumbnailer.errors import SettingsError
 from thumbnailer.formats import probe
+from thumbnailer.machine import Machine
 from thumbnailer.model import EngineName
-from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.settings import parse_settings
 from thumbnailer.store.memory import MemoryStore
 
-ENGINES = pytest.mark.parametrize("engine", list(EngineName))
 needs_thumbhash = pytest.mark.skipif(find_spec("thumbhash") is None, reason="the extra `thumbhash` is not installed")
-
-
-def encoded(image: Image.Image, format_: str, **options: Any) -> bytes:
-    out = BytesIO()
-    image.save(out, format_, **options)
-    return out.getvalue()
 
 
 def with_something_red_at_the_left() -> Image.Image:
@@ -38,10 +30,9 @@ def with_something_red_at_the_left() -> Image.Image:
     return image
 
 
-@ENGINES
 @pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP"])
-def test_a_smart_crop_keeps_what_draws_the_eye_and_a_plain_one_the_middle(engine: EngineName, format_: str) -> None:
-    source = encoded(with_something_red_at_the_left(), format_)
+def test_a_smart_crop_keeps_the_salient_part_and_a_plain_one_the_middle(engine: EngineName, format_: str) -> None:
+    source = saved(with_something_red_at_the_left(), format_)
     made = process(source, ENGINE=engine, RENDITIONS="smart=100x100:smart:png,plain=100x100:cover:png")
     smart, plain = (np.asarray(opened(data).convert("RGB")).astype(int) for data in made.thumbnails)
     assert smart.shape == plain.shape == (100, 100, 3)
@@ -49,10 +40,9 @@ def test_a_smart_crop_keeps_what_draws_the_eye_and_a_plain_one_the_middle(engine
     assert (plain[..., 0] - plain[..., 2]).max() < 10
 
 
-@ENGINES
-def test_a_smart_crop_does_not_jump_from_frame_to_frame(engine: EngineName) -> None:
+def test_a_smart_crop_is_the_same_for_every_frame(engine: EngineName) -> None:
     first = with_something_red_at_the_left()
-    source = encoded(first, "GIF", save_all=True, append_images=[first.transpose(Image.Transpose.FLIP_LEFT_RIGHT)])
+    source = saved(first, "GIF", save_all=True, append_images=[first.transpose(Image.Transpose.FLIP_LEFT_RIGHT)])
     made = opened(process(source, ENGINE=engine, RENDITIONS="100x100:smart").thumbnails[0])
     reds = []
     for number in range(2):
@@ -62,21 +52,19 @@ def test_a_smart_crop_does_not_jump_from_frame_to_frame(engine: EngineName) -> N
     assert reds == [True, False]
 
 
-@ENGINES
-def test_a_jpeg_is_progressive_where_its_rendition_says_so(engine: EngineName) -> None:
-    source = encoded(with_something_red_at_the_left(), "JPEG")
+def test_a_jpeg_is_progressive_if_the_rendition_asks_for_it(engine: EngineName) -> None:
+    source = saved(with_something_red_at_the_left(), "JPEG")
     made = process(source, ENGINE=engine, RENDITIONS="a=100x100:progressive,b=100x100,c=100x100:jpeg:q70:progressive")
     assert [probe(data, len(data)).progressive for data in made.thumbnails] == [True, False, True]
 
 
-@ENGINES
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "GIF"])
-def test_a_source_that_already_fits_does_not_grow(engine: EngineName, format_: str) -> None:
+def test_a_source_that_fits_does_not_grow(engine: EngineName, format_: str) -> None:
     noise = np.random.default_rng(3).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize((120, 120), Image.Resampling.BICUBIC)
     palette = {"PNG": 32, "GIF": 16}.get(format_)
     options = {"quality": 45} if palette is None else {}
-    source = encoded(image.quantize(palette) if palette else image, format_, **options)
+    source = saved(image.quantize(palette) if palette else image, format_, **options)
     made = process(source, ENGINE=engine, RENDITIONS="128x128")
     info = probe(made.thumbnails[0], len(made.thumbnails[0]))
     assert (info.width, info.height) == (120, 120)
@@ -89,13 +77,13 @@ def test_a_source_that_already_fits_does_not_grow(engine: EngineName, format_: s
 
 
 FEW_COLOURS = Image.fromarray(np.random.default_rng(5).integers(0, 2, (40, 40), dtype=np.uint8) * 255)
-"""Noise in black and white, of which every encoder here makes more bytes than the best do."""
+"""Noise in black and white, which the engines' encoders write larger than the source."""
 
 
 def as_small_as_can_be(format_: str) -> bytes:
-    """A file that no engine writes as small, with metadata that a thumbnail must not have."""
+    """A file smaller than any engine would write it, with private metadata."""
     if format_ == "PNG":
-        return encoded(FEW_COLOURS.convert("1"), "PNG", optimize=True, pnginfo=_text("where it was taken"))
+        return saved(FEW_COLOURS.convert("1"), "PNG", optimize=True, pnginfo=_text("where it was taken"))
     comment = b"!\xfe\x12where it was taken\0"
     frames = [Painted((40 * number, 0, 0), (number, 0), (3, 20)) for number in range(6)]
     return gif((20, 20), Painted((9, 9, 9), (0, 0), (20, 20)), *frames, extension=looping(2) + comment)
@@ -107,11 +95,8 @@ def _text(text: str) -> PngInfo:
     return info
 
 
-@ENGINES
 @pytest.mark.parametrize("format_", ["PNG", "GIF"])
-def test_a_source_that_no_encoder_matches_is_taken_as_it_is_but_for_its_metadata(
-    engine: EngineName, format_: str
-) -> None:
+def test_a_small_source_is_stored_unchanged_without_its_metadata(engine: EngineName, format_: str) -> None:
     source = as_small_as_can_be(format_)
     made = process(source, ENGINE=engine, RENDITIONS="128x128").thumbnails[0]
     assert len(made) < len(source)
@@ -126,31 +111,28 @@ def test_a_source_that_no_encoder_matches_is_taken_as_it_is_but_for_its_metadata
     assert after.info.get("loop") == before.info.get("loop")
 
 
-@ENGINES
-def test_a_source_is_not_taken_as_it_is_where_it_is_to_be_turned_cropped_or_credited(engine: EngineName) -> None:
-    source = encoded(FEW_COLOURS.convert("1"), "PNG", optimize=True)
+def test_a_source_to_be_rotated_cropped_or_credited_is_encoded(engine: EngineName) -> None:
+    source = saved(FEW_COLOURS.convert("1"), "PNG", optimize=True)
     assert process(source, ENGINE=engine).thumbnails[0] == source
     for tag, value in {ExifTags.Base.Orientation: 6, ExifTags.Base.Copyright: "A. Author"}.items():
         exif = Image.Exif()
         exif[tag] = value
-        other = process(encoded(FEW_COLOURS.convert("1"), "PNG", optimize=True, exif=exif), ENGINE=engine)
+        other = process(saved(FEW_COLOURS.convert("1"), "PNG", optimize=True, exif=exif), ENGINE=engine)
         assert other.thumbnails[0] != source
     assert opened(process(source, ENGINE=engine, RENDITIONS="20x20:cover").thumbnails[0]).size == (20, 20)
 
 
-@ENGINES
-def test_a_source_of_another_format_that_already_fits_does_not_grow_either(engine: EngineName) -> None:
+def test_a_source_that_fits_does_not_grow_in_another_format(engine: EngineName) -> None:
     noise = np.random.default_rng(3).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize((120, 120), Image.Resampling.BICUBIC)
-    source = encoded(image, "TIFF", compression="jpeg", quality=60)
+    source = saved(image, "TIFF", compression="jpeg", quality=60)
     made = process(source, ENGINE=engine, RENDITIONS="a=128x128,b=128x128:webp,c=128x128:png")
     assert made.outcome.engine is engine
     jpeg, webp, png = made.thumbnails
     assert max(len(jpeg), len(webp)) <= len(source)
-    assert opened(png).mode == "RGB"  # it could be smaller by nothing but fewer colours
+    assert opened(png).mode == "RGB"  # only fewer colours could make it smaller
 
 
-@ENGINES
 @pytest.mark.parametrize(
     ("format_", "loop", "expected"),
     [
@@ -163,34 +145,32 @@ def test_a_source_of_another_format_that_already_fits_does_not_grow_either(engin
         ("WEBP", 3, (2, 3)),
     ],
 )
-def test_an_animation_is_played_as_often_in_every_format(
+def test_the_loop_count_is_the_same_in_every_format(
     engine: EngineName, format_: str, loop: int | None, expected: tuple[int | None, int]
 ) -> None:
-    """A GIF says how often it is repeated after its first time, a WebP how often it is shown."""
+    """GIF states the repetitions after the first play, WebP the number of plays."""
     first, second = Image.new("RGB", (40, 40), "red"), Image.new("RGB", (40, 40), "blue")
     options = {} if loop is None else {"loop": loop}
-    source = encoded(first, format_, save_all=True, append_images=[second], duration=100, **options)
+    source = saved(first, format_, save_all=True, append_images=[second], duration=100, **options)
     made = process(source, ENGINE=engine, RENDITIONS="a=20x20:gif,b=20x20:webp")
     assert made.outcome.engine is engine
     assert tuple(opened(data).info.get("loop") for data in made.thumbnails) == expected
 
 
-@ENGINES
-def test_a_png_of_less_than_full_quality_has_a_palette(engine: EngineName) -> None:
-    source = encoded(Image.linear_gradient("L").convert("RGB").rotate(30), "PNG")
+def test_a_png_below_full_quality_has_a_palette(engine: EngineName) -> None:
+    source = saved(Image.linear_gradient("L").convert("RGB").rotate(30), "PNG")
     full, less = process(source, ENGINE=engine, RENDITIONS="a=200x200:png,b=200x200:png:q50").thumbnails
     assert (opened(full).mode, opened(less).mode) == ("RGB", "P")
     assert len(less) < len(full)
 
 
-@ENGINES
 @needs_thumbhash
-def test_a_thumbhash_of_each_thumbnail_is_in_its_metadata_if_a_setting_asks_for_it(engine: EngineName) -> None:
+def test_a_setting_adds_a_thumbhash_to_the_metadata(engine: EngineName) -> None:
     from thumbhash import thumb_hash_to_average_rgba
 
     image = Image.new("RGBA", (300, 200), (0, 0, 0, 0))
     image.paste((200, 40, 40, 255), (0, 0, 300, 200))
-    source = encoded(image, "PNG")
+    source = saved(image, "PNG")
     made = process(source, ENGINE=engine, THUMBHASH="on", RENDITIONS="a=100x100,b=50x50:cover:jpeg")
     for headers in made.headers:
         hashed = list(b64decode(headers.metadata["thumbhash"]))

@@ -171,7 +171,7 @@ def test_a_bug_fails_its_own_record_only(samples: dict[str, bytes]) -> None:
 def test_nothing_is_read_of_an_object_that_is_too_large_whatever_its_event_says() -> None:
     async def work() -> None:
         store, (event,) = await numbered(bytes(1001), 1)
-        pipe = pipeline(store, CountingEngine(), tier_for(512), MAX_BYTES="1000")
+        pipe = pipeline(store, CountingEngine(), tier_for(512).with_changes({"max_bytes": 1000}))
         for size in (None, 10, 1001):
             outcome = await pipe.process(replace(event, size=size))
             assert (outcome.reason, outcome.bytes_in) == ("too-many-bytes", 0)

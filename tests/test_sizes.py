@@ -1,4 +1,4 @@
-"""Pictures of one pixel, of one row, and smaller than what is asked for."""
+"""Pictures of one pixel, of one row, and smaller than the rendition."""
 
 from __future__ import annotations
 
@@ -9,24 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from tests.bombs import saved
 from tests.bombs.heif import AVIF, HEIC, file, picture
-from tests.support.pictures import opened
+from tests.support.pictures import opened, saved
 from tests.support.processing import process, process_by
 from thumbnailer.model import EngineName, Status
 
 pytestmark = pytest.mark.matrix(19)
 
 LONGEST = {"JPEG": 65_500, "PNG": 65_535, "GIF": 65_535, "WEBP": 16_383, "TIFF": 65_535, "BMP": 65_535, "AVIF": 16_383}
-"""65,535, or what an encoder of the format can write."""
+"""65,535, or the maximum of the encoder."""
 needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF encoder")
 KINDS = [pytest.param(kind, marks=needs_avif if kind == AVIF else ()) for kind in LONGEST]
 RED = (200, 30, 30)
-
-
-@pytest.fixture(params=list(EngineName))
-def engine(request: pytest.FixtureRequest) -> EngineName:
-    return EngineName(request.param)
 
 
 def source(kind: str, size: tuple[int, int]) -> bytes:
@@ -44,19 +38,19 @@ def check(data: bytes, engine: EngineName, size: tuple[int, int], renditions: st
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "ICO"])
-def test_a_picture_of_one_pixel_stays_one(kind: str, engine: EngineName) -> None:
+def test_a_picture_of_one_pixel_keeps_its_size(kind: str, engine: EngineName) -> None:
     check(source(kind, (1, 1)), engine, (1, 1), "a=128x128,b=128x128:jpeg,c=128x128:webp,d=64x:png")
 
 
 @pytest.mark.skipif(find_spec("pillow_heif") is None, reason="pillow-heif is not installed")
-def test_a_heic_that_says_it_is_one_pixel_is_refused_or_one() -> None:
+def test_a_heic_that_claims_one_pixel_is_rejected_or_rendered() -> None:
     outcome = process(file(HEIC, picture(HEIC, (64, 64), (1, 1)))).outcome
     assert outcome.reason == "corrupt" or (outcome.outputs[0].width, outcome.outputs[0].height) == (1, 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("upright", [True, False])
-def test_of_a_single_row_or_column_no_side_becomes_nothing(kind: str, upright: bool, engine: EngineName) -> None:
+def test_no_side_of_a_single_row_or_column_becomes_zero(kind: str, upright: bool, engine: EngineName) -> None:
     long = LONGEST[kind]
     size, small = ((1, long), (1, 128)) if upright else ((long, 1), (128, 1))
     check(source(kind, size), engine, small)
@@ -64,10 +58,10 @@ def test_of_a_single_row_or_column_no_side_becomes_nothing(kind: str, upright: b
 
 @pytest.mark.parametrize("kind", [*KINDS, "ICO"])
 @pytest.mark.parametrize("renditions", ["128x128", "128x128:cover", "128x", "x128", "128x128:smart"])
-def test_what_is_smaller_than_the_wish_is_not_enlarged(kind: str, renditions: str, engine: EngineName) -> None:
+def test_a_picture_smaller_than_the_rendition_is_not_enlarged(kind: str, renditions: str, engine: EngineName) -> None:
     check(source(kind, (48, 48)), engine, (48, 48), renditions)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_smaller_on_one_side_is_cropped_on_the_other_alone(kind: str, engine: EngineName) -> None:
+def test_a_picture_smaller_on_one_side_is_cropped_on_the_other(kind: str, engine: EngineName) -> None:
     check(source(kind, (300, 40)), engine, (128, 40), "128x128:cover")

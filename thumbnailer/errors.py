@@ -1,55 +1,33 @@
-"""Every error this project raises on purpose, with its policy from birth.
+"""Every error that this project raises on purpose. Its class carries its policy.
 
     ThumbnailerError
-    ├── SettingsError               the environment makes no sense; ends the process with 2
-    ├── EventError                  the payload is no event we know; the message goes back to its queue
-    ├── NeedMoreBytes               the header is longer than what was probed; the caller reads on
-    ├── StoreError                  an object store said no; `again` on the class: is another try at once worth it
-    │   ├── ObjectMissing, BucketMissing, StoreDenied, ObjectArchived   final
-    │   └── StoreThrottled, StoreUnavailable                            passing
-    │       └── StoreRefused        passing, but not by asking again at once: credentials, clock, region
+    ├── SettingsError               the settings are invalid; the process exits with 2
+    ├── EventError                  the payload is not an event; the message goes back to its queue
+    ├── NeedMoreBytes               the header is longer than the probed bytes; the caller reads on
+    ├── StoreError                  an object store failed; `again`: whether to retry at once
+    │   ├── ObjectMissing, BucketMissing, StoreDenied, ObjectArchived   permanent
+    │   └── StoreThrottled, StoreUnavailable                            temporary
+    │       └── StoreRefused        temporary, but a retry at once cannot help: credentials, clock, region
     └── RecordError                 ends one record; `status` and `reason` are on the class
         ├── Skipped                 OwnOutput, Filtered, FolderMarker, Gone
-        ├── Rejected                NotAnImage, UnsupportedFormat, Corrupt, TooManyPixels, TooManyBytes,
-        │                           TooManyFrames, Archived, AccessDenied, KeyTooLong, BucketNotAllowed
+        ├── Rejected                NotAnImage, UnsupportedFormat, Corrupt (CutShort, DamagedPixels), TooManyPixels,
+        │                           TooManyBytes, TooManyFrames, Archived, AccessDenied, KeyTooLong, BucketNotAllowed,
+        │                           CrashesEngine
         ├── Failed                  SourceUnavailable, DestinationUnavailable, DestinationDenied, Throttled, EngineCrash
         └── Deferred                OutOfTime, NoSpace
 
-Foreign errors are mapped to these once, in the adapter that sees them; nobody above matches on message text.
+The adapter of a library maps its errors to these, once; no other code matches on message text. `store_errors` maps
+StoreErrors to RecordErrors.
 """
 
-from __future__ import annotations
-
-from enum import StrEnum
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import ClassVar, Final
 
 from thumbnailer.model import Status
 
-
-class Reason(StrEnum):
-    """Why a record did not end as stored or deleted. The codes are a contract: logs, metrics and notes carry them."""
-
-    OWN_OUTPUT = "own-output"
-    FILTERED = "filtered"
-    FOLDER_MARKER = "folder-marker"
-    GONE = "gone"
-    NOT_AN_IMAGE = "not-an-image"
-    UNSUPPORTED_FORMAT = "unsupported-format"
-    CORRUPT = "corrupt"
-    TOO_MANY_PIXELS = "too-many-pixels"
-    TOO_MANY_BYTES = "too-many-bytes"
-    TOO_MANY_FRAMES = "too-many-frames"
-    ARCHIVED = "archived"
-    ACCESS_DENIED = "access-denied"
-    KEY_TOO_LONG = "key-too-long"
-    BUCKET_NOT_ALLOWED = "bucket-not-allowed"
-    SOURCE_UNAVAILABLE = "source-unavailable"
-    DESTINATION_UNAVAILABLE = "destination-unavailable"
-    DESTINATION_DENIED = "destination-denied"
-    THROTTLED = "throttled"
-    ENGINE_CRASH = "engine-crash"
-    OUT_OF_TIME = "out-of-time"
-    NO_SPACE = "no-space"
+REASONS: Final[set[str]] = set()
+"""Every reason why a record is not stored or deleted. The codes in logs, metrics and notes do not change."""
 
 
 class ThumbnailerError(Exception):
@@ -57,25 +35,25 @@ class ThumbnailerError(Exception):
 
 
 class SettingsError(ThumbnailerError):
-    """One or more settings make no sense; the message names each variable and what it accepts."""
+    """Invalid settings; the message names each variable and what it accepts."""
 
 
 class EventError(ThumbnailerError):
-    """The payload is no event we know; the message says what was expected."""
+    """The payload is not an event; the message says what was expected."""
 
 
 class NeedMoreBytes(ThumbnailerError):
-    """The header goes on beyond the bytes at hand; read on and probe again."""
+    """The header is longer than the given bytes; read on and probe again."""
 
 
 class StoreError(ThumbnailerError):
-    """What an object store answered, or failed to; the pipeline knows whether it was GET or PUT, and maps it."""
+    """An object store failed. The pipeline knows whether it was a GET or a PUT, and maps it to a RecordError."""
 
     again: ClassVar[bool] = False
 
 
 class ObjectMissing(StoreError):
-    """No such key, or no such version of it."""
+    """No such key, or no such version."""
 
 
 class BucketMissing(StoreError):
@@ -83,145 +61,165 @@ class BucketMissing(StoreError):
 
 
 class StoreDenied(StoreError):
-    """A policy says no (AccessDenied). Credentials that do not work are StoreRefused: those may yet."""
+    """A policy denies the request (AccessDenied). Invalid credentials are StoreRefused: they can be replaced."""
 
 
 class ObjectArchived(StoreError):
-    """The object lies in an archive (InvalidObjectState) and would have to be restored first."""
+    """The object is in an archive (InvalidObjectState) and must be restored first."""
 
 
 class StoreThrottled(StoreError):
-    """Too many requests, of us or of everybody; every try we had was spent."""
+    """Too many requests; all tries are used up."""
 
     again = True
 
 
 class StoreUnavailable(StoreError):
-    """5xx, reset, timeout, or a body that did not come whole; every try we had was spent."""
+    """5xx, reset, timeout or an incomplete body; all tries are used up."""
 
     again = True
 
 
 class StoreRefused(StoreUnavailable):
-    """A request that S3 will take later, or never, but not when repeated at once; the message says what to look at."""
+    """S3 refuses the request, and would if it were repeated at once; the message says what to check."""
 
     again = False
 
 
 class RecordError(ThumbnailerError):
-    """Ends one record. The message is for people; `status` and `reason` are what code goes by."""
+    """Ends one record. The message is for people; code uses `status` and `reason`."""
 
     status: ClassVar[Status]
-    reason: ClassVar[Reason]
+    reason: ClassVar[str]
+
+    def __init_subclass__(cls, reason: str = "") -> None:
+        if reason:
+            cls.reason = reason
+            REASONS.add(reason)
 
 
 class Skipped(RecordError):
     status = Status.SKIPPED
 
 
-class OwnOutput(Skipped):
-    reason = Reason.OWN_OUTPUT
+class OwnOutput(Skipped, reason="own-output"): ...
 
 
-class Filtered(Skipped):
-    reason = Reason.FILTERED
+class Filtered(Skipped, reason="filtered"): ...
 
 
-class FolderMarker(Skipped):
-    reason = Reason.FOLDER_MARKER
+class FolderMarker(Skipped, reason="folder-marker"): ...
 
 
-class Gone(Skipped):
-    reason = Reason.GONE
+class Gone(Skipped, reason="gone"): ...
 
 
 class Rejected(RecordError):
     status = Status.REJECTED
 
 
-class NotAnImage(Rejected):
-    reason = Reason.NOT_AN_IMAGE
+class NotAnImage(Rejected, reason="not-an-image"): ...
 
 
-class UnsupportedFormat(Rejected):
-    reason = Reason.UNSUPPORTED_FORMAT
+class UnsupportedFormat(Rejected, reason="unsupported-format"): ...
 
 
-class Corrupt(Rejected):
-    reason = Reason.CORRUPT
+class Corrupt(Rejected, reason="corrupt"): ...
 
 
 class CutShort(Corrupt):
-    """Data is missing for sure: no other decoder can show more of it."""
+    """Data is missing: no other decoder can show more of the picture."""
 
 
-class TooManyPixels(Rejected):
-    reason = Reason.TOO_MANY_PIXELS
+class DamagedPixels(Corrupt):
+    """libjpeg warns of the pixels. If another decoder shows the picture all the same, its outcome names `defect`."""
+
+    defect: ClassVar[str] = "libjpeg warns of damaged pixels"
 
 
-class TooManyBytes(Rejected):
-    reason = Reason.TOO_MANY_BYTES
+class TooManyPixels(Rejected, reason="too-many-pixels"): ...
 
 
-class TooManyFrames(Rejected):
-    reason = Reason.TOO_MANY_FRAMES
+class TooManyBytes(Rejected, reason="too-many-bytes"): ...
 
 
-class Archived(Rejected):
-    reason = Reason.ARCHIVED
+class TooManyFrames(Rejected, reason="too-many-frames"): ...
 
 
-class AccessDenied(Rejected):
-    reason = Reason.ACCESS_DENIED
+class Archived(Rejected, reason="archived"): ...
 
 
-class KeyTooLong(Rejected):
-    reason = Reason.KEY_TOO_LONG
+class AccessDenied(Rejected, reason="access-denied"): ...
 
 
-class BucketNotAllowed(Rejected):
-    """An event of a bucket that is none of THUMBNAILER_SOURCES. No note: it would go where a forged name says."""
-
-    reason = Reason.BUCKET_NOT_ALLOWED
+class KeyTooLong(Rejected, reason="key-too-long"): ...
 
 
-class CrashesEngine(Rejected):
-    """It was alone in its process, and ended it: it would do so again. EngineCrash is what may have been another's."""
+class BucketNotAllowed(Rejected, reason="bucket-not-allowed"):
+    """The event's bucket is not in THUMBNAILER_SOURCES. No note is written: a forged event would choose its place."""
 
-    reason = Reason.ENGINE_CRASH
+
+class CrashesEngine(Rejected, reason="engine-crash"):
+    """The only picture in a process ended it, so it would again. With EngineCrash, another picture may be the cause."""
 
 
 class Failed(RecordError):
     status = Status.FAILED
 
 
-class SourceUnavailable(Failed):
-    reason = Reason.SOURCE_UNAVAILABLE
+class SourceUnavailable(Failed, reason="source-unavailable"): ...
 
 
-class DestinationUnavailable(Failed):
-    reason = Reason.DESTINATION_UNAVAILABLE
+class DestinationUnavailable(Failed, reason="destination-unavailable"): ...
 
 
-class DestinationDenied(Failed):
-    reason = Reason.DESTINATION_DENIED
+class DestinationDenied(Failed, reason="destination-denied"): ...
 
 
-class Throttled(Failed):
-    reason = Reason.THROTTLED
+class Throttled(Failed, reason="throttled"): ...
 
 
-class EngineCrash(Failed):
-    reason = Reason.ENGINE_CRASH
+class EngineCrash(Failed, reason="engine-crash"): ...
 
 
 class Deferred(RecordError):
     status = Status.DEFERRED
 
 
-class OutOfTime(Deferred):
-    reason = Reason.OUT_OF_TIME
+class OutOfTime(Deferred, reason="out-of-time"): ...
 
 
-class NoSpace(Deferred):
-    reason = Reason.NO_SPACE
+class NoSpace(Deferred, reason="no-space"): ...
+
+
+# --- from StoreErrors and bugs to RecordErrors ----------------------------------------------------------------------
+
+ErrorMap = Mapping[type[StoreError], type[RecordError]]
+OF_SOURCE: Final[ErrorMap] = {
+    ObjectMissing: Gone,
+    BucketMissing: Gone,
+    StoreDenied: AccessDenied,
+    ObjectArchived: Archived,
+    StoreThrottled: Throttled,
+    StoreError: SourceUnavailable,
+}
+OF_DESTINATION: Final[ErrorMap] = {  # all are retried: the operator can repair the destination
+    StoreDenied: DestinationDenied,
+    StoreThrottled: Throttled,
+    StoreError: DestinationUnavailable,
+}
+
+
+@contextmanager
+def store_errors(mapping: ErrorMap) -> Iterator[None]:
+    """Raises the RecordError for a StoreError of the block: the first entry whose class fits."""
+    try:
+        yield
+    except StoreError as error:
+        kind = next(kind for kind in mapping if isinstance(error, kind))
+        raise mapping[kind](str(error)) from error
+
+
+def internal_error(error: Exception) -> RecordError:
+    """For a bug in the product or in an engine: the record is retried, the others go on."""
+    return EngineCrash(f"internal error: {type(error).__name__}: {error}"[:300])

@@ -1,13 +1,12 @@
-"""What AWS sends -> tuple[ObjectEvent, ...]: S3 notifications, S3 inside SNS, EventBridge, the test event.
+"""Parses AWS's events into ObjectEvents: S3 notifications, also in SNS envelopes, EventBridge events, S3's test event.
 
-Shapes: S3 "notification content structure" (2.1 to 2.6), EventBridge "Amazon S3 events", SNS HTTP/SQS envelope.
-The rule for versions is AWS's own: major equal to 2, ignore fields you do not know.
+Sources: S3 "notification content structure" (2.1 to 2.6), EventBridge "Amazon S3 events", SNS HTTP/SQS envelope. As AWS
+asks, every version 2.x is accepted and unknown fields are ignored.
 """
 
-from __future__ import annotations
-
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -18,8 +17,9 @@ EXPECTED: Final = (
     "expected an S3 notification ({'Records': [{'eventSource': 'aws:s3', ...}]}), the same in an SNS or SQS envelope, "
     "an EventBridge event ({'source': 'aws.s3', 'detail': ...}), or s3:TestEvent"
 )
-_MOST_ENVELOPES: Final = 4  # S3 in SNS is one; more than a few is nobody's configuration
+_MOST_ENVELOPES: Final = 4  # S3 in SNS has one; no configuration has more than a few
 _S3_KINDS: Final = {
+    "ObjectRestore:Completed": EventKind.RESTORED,
     "ObjectCreated": EventKind.CREATED,
     "ObjectRemoved": EventKind.REMOVED,
     "LifecycleExpiration": EventKind.REMOVED,
@@ -32,14 +32,14 @@ _EVENTBRIDGE_KINDS: Final = {
 
 
 def parse_text(text: object) -> tuple[ObjectEvent, ...]:
-    """Reads an event from JSON text. Raises EventError on anything that is no event."""
+    """Parses an event from JSON text. Raises EventError if it is not an event."""
     return parse_event(_json(text))
 
 
 def parse_event(payload: object, envelopes: int = 0) -> tuple[ObjectEvent, ...]:
-    """Reads an event, unwrapping SNS. A test event or an empty Records list gives (). Raises EventError."""
+    """Parses an event, unwrapping SNS. A test event or an empty Records list gives (). Raises EventError."""
     if envelopes > _MOST_ENVELOPES:
-        raise EventError(f"more than {_MOST_ENVELOPES} envelopes inside each other; {EXPECTED}")
+        raise EventError(f"more than {_MOST_ENVELOPES} nested envelopes; {EXPECTED}")
     if not isinstance(payload, Mapping):
         raise EventError(f"got {type(payload).__name__}; {EXPECTED}")
     if payload.get("Event") == "s3:TestEvent":
@@ -65,56 +65,39 @@ def _record(record: object, envelopes: int) -> tuple[ObjectEvent, ...]:
 def _s3(record: Mapping[str, Any]) -> ObjectEvent:
     version = str(record.get("eventVersion", "2.0"))
     if version.partition(".")[0] != "2":
-        raise EventError(f"eventVersion {version!r} is not known here; expected 2.x")
+        raise EventError(f"eventVersion {version!r} is not supported; expected 2.x")
     name = _text(record, "eventName").removeprefix("s3:")
-    entity = _object(record, "s3")
-    item = _object(entity, "object")
-    return ObjectEvent(
-        kind=_s3_kind(name),
-        bucket=_text(_object(entity, "bucket"), "name"),
-        key=_form_decoded(_text(item, "key")),
-        version_id=_optional_text(item, "versionId"),
-        etag=_optional_text(item, "eTag"),
-        size=_size(item),
-        sequencer=_optional_text(item, "sequencer"),
-        time=_optional_text(record, "eventTime"),
-    )
-
-
-def _s3_kind(name: str) -> EventKind:
-    if name == "ObjectRestore:Completed":
-        return EventKind.RESTORED
-    return _S3_KINDS.get(name.partition(":")[0], EventKind.OTHER)
+    kind = _S3_KINDS.get(name) or _S3_KINDS.get(name.partition(":")[0], EventKind.OTHER)
+    return _event(kind, _object(record, "s3"), record.get("eventTime"), partial(unquote_plus, errors="strict"))
 
 
 def _eventbridge(payload: Mapping[str, Any]) -> ObjectEvent:
-    detail = _object(payload, "detail")
-    item = _object(detail, "object")
+    kind = _EVENTBRIDGE_KINDS.get(_text(payload, "detail-type"), EventKind.OTHER)
+    return _event(kind, _object(payload, "detail"), payload.get("time"), str)  # its keys are not form-encoded
+
+
+def _event(kind: EventKind, parent: Mapping[str, Any], time: object, decode: Callable[[str], str]) -> ObjectEvent:
+    """`parent` describes bucket and object; `decode` decodes the key."""
+    item = _object(parent, "object")
     return ObjectEvent(
-        kind=_EVENTBRIDGE_KINDS.get(_text(payload, "detail-type"), EventKind.OTHER),
-        bucket=_text(_object(detail, "bucket"), "name"),
-        key=_utf8(_text(item, "key")),  # EventBridge does not form-encode keys
-        version_id=_optional_text(item, "version-id"),
-        etag=_optional_text(item, "etag"),
+        kind=kind,
+        bucket=_text(_object(parent, "bucket"), "name"),
+        key=_key(_text(item, "key"), decode),
+        version_id=_optional_text(item.get("versionId", item.get("version-id"))),
+        etag=_optional_text(item.get("eTag", item.get("etag"))),
         size=_size(item),
-        sequencer=_optional_text(item, "sequencer"),
-        time=_optional_text(payload, "time"),
+        sequencer=_optional_text(item.get("sequencer")),
+        time=_optional_text(time),
     )
 
 
-def _form_decoded(key: str) -> str:
+def _key(text: str, decode: Callable[[str], str]) -> str:
+    """Raises EventError if the key is not UTF-8: JSON can contain half of a surrogate pair, a key cannot."""
     try:
-        return _utf8(unquote_plus(key, errors="strict"))
-    except UnicodeDecodeError as error:
-        raise EventError(f"the key {key!r} is not form-encoded UTF-8") from error
-
-
-def _utf8(key: str) -> str:
-    """The key, if it can be one: JSON can hold half of a surrogate pair, no object's key can."""
-    try:
+        key = decode(text)
         key.encode()
-    except UnicodeEncodeError as error:
-        raise EventError(f"the key {key!r} is not UTF-8") from error
+    except UnicodeError as error:
+        raise EventError(f"the key {text!r} is not UTF-8") from error
     return key
 
 
@@ -141,8 +124,7 @@ def _text(parent: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _optional_text(parent: Mapping[str, Any], name: str) -> str | None:
-    value = parent.get(name)
+def _optional_text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 

@@ -1,18 +1,18 @@
 """The values that flow through the pipeline.
 
-Everything here is frozen: a step returns a new value, no step edits another's. Sizes are bytes, picture sides
-are pixels, durations are seconds.
+All of them are frozen: a step returns a new value and never edits one. Sizes are bytes, picture sides are pixels,
+durations are seconds.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, Final
+from typing import ClassVar, Final, TypeVar
 
 
 class EventKind(StrEnum):
-    """What happened to the object. OTHER is everything we were told of and have no work for (tags, ACLs, ...)."""
+    """What happened to the object. OTHER is an event without work for the pipeline (tags, ACLs, ...)."""
 
     CREATED = "created"
     REMOVED = "removed"
@@ -27,15 +27,15 @@ class Status(StrEnum):
     DELETED = "deleted"
     SKIPPED = "skipped"
     REJECTED = "rejected"
-    """for good: trying again cannot help"""
+    """for good: a retry cannot help"""
     FAILED = "failed"
-    """passing: trying again may help"""
+    """passing: a retry may help"""
     DEFERRED = "deferred"
     """time ran out before it was safe to start or finish"""
 
     @property
     def comes_back(self) -> bool:
-        """Whether the record must be given back to its queue to be tried again."""
+        """Whether the record must return to its queue for a retry."""
         return self in (Status.FAILED, Status.DEFERRED)
 
 
@@ -80,7 +80,7 @@ class Fit(StrEnum):
     COVER = "cover"
     """cropped around the middle"""
     SMART = "smart"
-    """cropped around what draws the eye"""
+    """cropped around the part that draws the eye"""
 
     @property
     def crops(self) -> bool:
@@ -108,7 +108,7 @@ class ObjectEvent:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a queue, or one direct invocation; it comes back whole if any of its events must."""
+    """One message of a queue, or one direct invocation; the whole message returns if one of its events must."""
 
     id: str
     events: tuple[ObjectEvent, ...]
@@ -117,7 +117,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """Artist and copyright as the file has them; empty where it has none."""
+    """Artist and copyright in the file's own bytes; empty if the file has none."""
 
     artist: bytes = b""
     copyright: bytes = b""
@@ -131,24 +131,25 @@ class Details:
     """Facts of one file that only decoders and the memory model need. Formats with more facts subclass it."""
 
     samples: float = 4.0
-    """numbers stored a pixel, fewer than `channels` where colour is stored more coarsely: 1.5 in JPEG's 4:2:0"""
+    """numbers stored a pixel; fewer than `channels` if colour is subsampled: 1.5 in JPEG's 4:2:0"""
     palette: bool = False
     held: int = 0
-    """bytes that decoders copy beside the pixels: tags, texts, metadata"""
+    """bytes of tags, texts and metadata that decoders copy"""
     first_engine: EngineName | None = None
-    """the engine that shows this file as browsers do, where the other one does not"""
+    """the engine that shows this file as browsers do, if the other engine does not"""
     misread_by: frozenset[EngineName] = frozenset()
-    """engines that make a wrong picture of this file without an error"""
+    """engines that decode this file wrongly without an error"""
 
 
 NO_DETAILS: Final = Details()
+D = TypeVar("D", bound=Details)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What a file's header says. `width` x `height` is as stored, before `orientation` is applied.
+    """The facts of a file's header. `width` x `height` is the stored size, before `orientation` is applied.
 
-    Unknown facts (`channels` and `details`) default to the value that takes most memory.
+    Unknown `channels` and `details` default to the value that takes most memory.
     """
 
     format: Format
@@ -163,12 +164,12 @@ class ImageInfo:
     bit_depth: int = 8
     icc: bool = False
     channels: int = 4
-    """numbers of a decoded pixel: 1 grey or palette index, 2 with alpha, 3 colours, 4 with alpha or CMYK"""
+    """numbers of a decoded pixel: 1 grey or palette index, 2 grey and alpha, 3 colours, 4 colours and alpha, or CMYK"""
     credit: Credit = NO_CREDIT
     complete: bool = True
     """False while parts that decide the result (an EXIF chunk behind the pixels) lie beyond the probed bytes"""
     defect: str = ""
-    """a fault that does not keep the picture from being shown"""
+    """a fault of a picture that can still be shown"""
     details: Details = NO_DETAILS
 
     @property
@@ -181,10 +182,14 @@ class ImageInfo:
         turned = self.orientation >= 5
         return (self.height, self.width) if turned else (self.width, self.height)
 
+    def details_of(self, kind: type[D]) -> D:
+        """`details` if they are of that format, else the defaults of `kind`."""
+        return self.details if isinstance(self.details, kind) else kind()
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A thumbnail as it was stored."""
+    """A stored thumbnail."""
 
     bucket: str
     key: str
@@ -197,7 +202,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one record ended. `timings` are (stage, seconds); `reason` is an errors.Reason, `detail` is for people."""
+    """How one record ended. `timings` are (stage, seconds); `reason`: see errors.REASONS; `detail` is for people."""
 
     event: ObjectEvent
     status: Status
@@ -209,7 +214,7 @@ class Outcome:
     engine: EngineName | None = None
     damaged: bool = False
     profile_ignored: bool = False
-    """its colour profile is broken, or one of another colour space"""
+    """its colour profile is broken, or belongs to another colour space"""
     timings: tuple[tuple[str, float], ...] = ()
 
     @property

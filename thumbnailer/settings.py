@@ -1,438 +1,253 @@
-"""Settings: described once, in `SETTINGS`; read from the environment in `load`, and nowhere else.
+"""Settings: described once, in `Settings`; read from the environment by `load`, and nowhere else.
 
-Every mistake is reported, not the first alone. The tables in README and `thumbnailer doctor` are printed from here.
+`SETTINGS` lists the rows. docs/settings.md, `thumbnailer settings`, `thumbnailer doctor` and the parameters of both
+templates follow from it (`python -m deploy.parameters --write`).
 """
-
-from __future__ import annotations
 
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from fnmatch import fnmatchcase
-from pathlib import Path
+from functools import partial
 from typing import Any, Final, Literal
 
 from thumbnailer.errors import SettingsError
 from thumbnailer.model import EngineName
-from thumbnailer.renditions import ACCEPTS as RENDITIONS_ACCEPTED
-from thumbnailer.renditions import Rendition, check_key_template, default_key_template, parse_renditions
+from thumbnailer.renditions import ACCEPTS, Rendition, check_key_template, default_key_template, parse_renditions
 
-Transport = Literal["auto", "aioboto3", "obstore"]
+PREFIX: Final = "THUMBNAILER_"
 STORAGE_CLASSES: Final = (
-    "STANDARD",
-    "STANDARD_IA",
-    "ONEZONE_IA",
-    "INTELLIGENT_TIERING",
-    "GLACIER_IR",
-    "REDUCED_REDUNDANCY",
-    "EXPRESS_ONEZONE",
-)
-LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
-_BUCKET_TEMPLATE: Final = re.compile(r"[a-z0-9.-]*(\{bucket\})?[a-z0-9.-]*")
+    "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR",
+    "REDUCED_REDUNDANCY", "EXPRESS_ONEZONE",
+)  # fmt: skip
+
+
+# --- kinds of values: `parse` raises ValueError, `accepts` says what it takes ---------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What the user asked for. None means: follows from the tier (or: AWS's own default, for what goes on a PUT)."""
+class Words:
+    """One of a few words, made a value by `convert`."""
 
-    renditions: tuple[Rendition, ...]
-    destination: str
-    key: str
-    sources: tuple[str, ...]
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
-    engine: EngineName | None
-    transport: Transport
-    expected_owner: str | None
-    memory_mb: int | None
-    max_pixels: int | None
-    max_bytes: int | None
-    max_frames: int | None
-    cache_control: str | None
-    storage_class: str | None
-    sse: str | None
-    kms_key_id: str | None
-    on_delete: Literal["delete", "keep"]
-    failed_prefix: str
-    svg: bool
-    thumbhash: bool
-    workers: int | None
-    in_flight: int | None
-    log_level: str
-    queue_url: str | None
-    stop_timeout: int
-    record_timeout: int
-    port: int
+    words: tuple[str, ...]
+    convert: Callable[[str], Any] = str
 
-    def destination_bucket(self, bucket: str) -> str:
-        """Where thumbnails of pictures in `bucket` go."""
-        return self.destination.replace("{bucket}", bucket)
+    @property
+    def accepts(self) -> str:
+        return " or ".join([", ".join(self.words[:-1]), self.words[-1]])
 
-    def is_destination(self, bucket: str) -> bool:
-        """Whether thumbnails of some bucket would go to `bucket`: what lies there is our own output."""
-        before, marker, after = self.destination.partition("{bucket}")
-        if not marker:
-            return bucket == before
-        return len(bucket) > len(before) + len(after) and bucket.startswith(before) and bucket.endswith(after)
-
-    def may_be_source(self, bucket: str) -> bool:
-        """Whether events of `bucket` are taken at all."""
-        return not self.sources or any(fnmatchcase(bucket, glob) for glob in self.sources)
-
-    def wants(self, key: str) -> bool:
-        """Whether the include and exclude globs (`*` crosses `/`) let the decoded key through."""
-        if self.include and not any(fnmatchcase(key, glob) for glob in self.include):
-            return False
-        return not any(fnmatchcase(key, glob) for glob in self.exclude)
+    def parse(self, text: str) -> Any:
+        if text not in self.words:
+            raise ValueError("no such choice")
+        return self.convert(text)
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One row of the table. `parse` raises ValueError on text it does not take."""
+class Whole:
+    """A whole number from `least` to `most`."""
 
-    variable: str
-    field: str
-    default: str | None
-    parse: Callable[[str], Any]
-    accepts: str
-    meaning: str
-    worker_only: bool = False
-    """It means nothing to the Lambda function."""
+    least: int
+    most: int
 
+    @property
+    def accepts(self) -> str:
+        return f"{self.least} to {self.most}"
 
-def _one_of(*words: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"{text!r} is none of them")
-        return text
-
-    return parse
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,15}", text) or not least <= int(text) <= most:
-            raise ValueError(f"{text!r} is not within them")
+    def parse(self, text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,15}", text) or not self.least <= int(text) <= self.most:
+            raise ValueError("not a whole number in this range")
         return int(text)
 
-    return parse
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Text that `pattern` matches as a whole, of at most `most_bytes`, made a value by `convert`."""
+
+    accepts: str
+    pattern: str | None = None
+    convert: Callable[[str], Any] = str
+    most_bytes: int | None = None
+
+    def parse(self, text: str) -> Any:
+        if self.pattern and not re.fullmatch(self.pattern, text):
+            raise ValueError("not of this form")
+        if self.most_bytes and len(text.encode()) > self.most_bytes:
+            raise ValueError(f"more than {self.most_bytes} bytes")
+        return self.convert(text)
+
+
+Kind = Words | Whole | Text
 
 
 def _globs(text: str) -> tuple[str, ...]:
     return tuple(glob.strip() for glob in text.split(",") if glob.strip())
 
 
-def _engine(text: str) -> EngineName | None:
-    return None if text == "auto" else EngineName(_one_of(*EngineName)(text))
-
-
-def _destination(text: str) -> str:
-    if not _BUCKET_TEMPLATE.fullmatch(text) or not text:
-        raise ValueError(f"{text!r} gives no bucket name")
-    if text == "{bucket}":
-        raise ValueError("the source bucket itself would be an endless loop")
-    return text
-
-
-def _switch(text: str) -> bool:
-    return _one_of("on", "off")(text) == "on"
-
-
-def _header(text: str) -> str:
-    if not re.fullmatch(r"[\x20-\x7e]{1,1024}", text):
-        raise ValueError("it holds characters no header can")
-    return text
-
-
-def _queue_url(text: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+/\S+", text):
-        raise ValueError(f"{text!r} is no address of a queue")
-    return text
-
-
-def _account(text: str) -> str:
-    if not re.fullmatch(r"[0-9]{12}", text):
-        raise ValueError(f"{text!r} is no account id")
-    return text
-
-
-def _prefix(text: str) -> str:
-    if len(text.encode()) > 256:
-        raise ValueError("it has more than 256 bytes")
-    return text
-
-
-SETTINGS: Final = (
-    Setting(
-        "THUMBNAILER_RENDITIONS",
-        "renditions",
-        "128x128",
-        parse_renditions,
-        RENDITIONS_ACCEPTED,
-        "the thumbnails to make of each picture; never enlarged",
-    ),
-    Setting(
-        "THUMBNAILER_DESTINATION",
-        "destination",
-        "{bucket}-resized",
-        _destination,
-        "a bucket name, {bucket} standing for the source's; not {bucket} alone",
-        "the bucket that thumbnails go to",
-    ),
-    Setting(
-        "THUMBNAILER_KEY",
-        "key",
-        None,
-        str,
-        "text with {key}, {name}, {ext}, {dir}, {stem}; with several renditions {name} must be in it",
-        "the key of a thumbnail; default {key} for one rendition, {key}/{name}.{ext} for several",
-    ),
-    Setting(
-        "THUMBNAILER_SOURCES",
-        "sources",
-        "",
-        _globs,
-        "a comma list of globs",
-        "only events of these buckets; empty: of any",
-    ),
-    Setting("THUMBNAILER_INCLUDE", "include", "", _globs, "a comma list of globs", "only these keys (`*` crosses `/`)"),
-    Setting("THUMBNAILER_EXCLUDE", "exclude", "", _globs, "a comma list of globs", "not these keys"),
-    Setting(
-        "THUMBNAILER_ENGINE",
-        "engine",
-        "auto",
-        _engine,
-        "auto, vips or pillow",
-        "the engine to prefer; auto is the faster for the format; what one cannot read the other does",
-    ),
-    Setting(
-        "THUMBNAILER_TRANSPORT",
-        "transport",
-        "auto",
-        _one_of("auto", "obstore", "aioboto3"),
-        "auto, obstore or aioboto3",
-        "the S3 client; auto takes obstore where it can do what the settings and credentials ask",
-    ),
-    Setting(
-        "THUMBNAILER_EXPECTED_OWNER",
-        "expected_owner",
-        None,
-        _account,
-        "an AWS account id of 12 digits",
-        "the account that sources and destinations must belong to; S3 denies requests for another's bucket",
-    ),
-    Setting(
-        "THUMBNAILER_MEMORY_MB",
-        "memory_mb",
-        None,
-        _whole(64, 1_048_576),
-        "64 to 1048576",
-        "sizes the tier; default Lambda's own, else the control group's, else the machine's",
-    ),
-    Setting(
-        "THUMBNAILER_MAX_PIXELS",
-        "max_pixels",
-        None,
-        _whole(1, 10**10),
-        "1 to 10000000000",
-        "refuse pictures of more pixels, an animation's frames counted together and twice; default from the tier",
-    ),
-    Setting(
-        "THUMBNAILER_MAX_BYTES",
-        "max_bytes",
-        None,
-        _whole(1, 5 * 10**12),
-        "1 to 5000000000000",
-        "refuse objects of more bytes; default from the tier",
-    ),
-    Setting(
-        "THUMBNAILER_MAX_FRAMES",
-        "max_frames",
-        None,
-        _whole(1, 100_000),
-        "1 to 100000",
-        "refuse animations of more frames; default from the tier",
-    ),
-    Setting(
-        "THUMBNAILER_CACHE_CONTROL",
-        "cache_control",
-        None,
-        _header,
-        "a Cache-Control value",
-        "on every thumbnail, in place of the source's own",
-    ),
-    Setting(
-        "THUMBNAILER_STORAGE_CLASS",
-        "storage_class",
-        None,
-        _one_of(*STORAGE_CLASSES),
-        ", ".join(STORAGE_CLASSES),
-        "on every thumbnail",
-    ),
-    Setting(
-        "THUMBNAILER_SSE",
-        "sse",
-        None,
-        _one_of("AES256", "aws:kms", "aws:kms:dsse"),
-        "AES256, aws:kms or aws:kms:dsse",
-        "server-side encryption of every thumbnail",
-    ),
-    Setting(
-        "THUMBNAILER_KMS_KEY_ID",
-        "kms_key_id",
-        None,
-        _header,
-        "a KMS key id or ARN; needs THUMBNAILER_SSE=aws:kms…",
-        "the key for it",
-    ),
-    Setting(
-        "THUMBNAILER_ON_DELETE",
-        "on_delete",
-        "delete",
-        _one_of("delete", "keep"),
-        "delete or keep",
-        "what becomes of the thumbnails when the source is removed",
-    ),
-    Setting(
-        "THUMBNAILER_FAILED_PREFIX",
-        "failed_prefix",
-        "_failed/",
-        _prefix,
-        "text of at most 256 bytes, or empty",
-        "where the destination gets a JSON note for each object refused for good; empty: no notes",
-    ),
-    Setting(
-        "THUMBNAILER_SVG",
-        "svg",
-        "off",
-        _switch,
-        "on or off",
-        "take SVG drawings; they are drawn without network or file access",
-    ),
-    Setting(
-        "THUMBNAILER_THUMBHASH",
-        "thumbhash",
-        "off",
-        _switch,
-        "on or off",
-        "put a ThumbHash (a placeholder of some 25 bytes, Base64) into each thumbnail's metadata `thumbhash`",
-    ),
-    Setting(
-        "THUMBNAILER_WORKERS", "workers", None, _whole(1, 256), "1 to 256", "decoding threads; default from the tier"
-    ),
-    Setting(
-        "THUMBNAILER_IN_FLIGHT",
-        "in_flight",
-        None,
-        _whole(1, 1000),
-        "1 to 1000",
-        "records at once; default from the tier",
-    ),
-    Setting(
-        "THUMBNAILER_LOG_LEVEL", "log_level", "INFO", _one_of(*LEVELS), ", ".join(LEVELS), "the least level logged"
-    ),
-    Setting(
-        "THUMBNAILER_QUEUE_URL",
-        "queue_url",
-        None,
-        _queue_url,
-        "an address, as in https://sqs.eu-west-1.amazonaws.com/123456789012/thumbnails",
-        "the queue that `thumbnailer worker` takes its messages from",
-        worker_only=True,
-    ),
-    Setting(
-        "THUMBNAILER_STOP_TIMEOUT",
-        "stop_timeout",
-        "25",
-        _whole(1, 120),
-        "1 to 120",
-        "seconds from SIGTERM to the end of the worker: less than the platform waits before it kills",
-        worker_only=True,
-    ),
-    Setting(
-        "THUMBNAILER_RECORD_TIMEOUT",
-        "record_timeout",
-        "120",
-        _whole(5, 43_200),
-        "5 to 43200",
-        "seconds that one record may take in the worker before it goes back to the queue",
-        worker_only=True,
-    ),
-    Setting(
-        "THUMBNAILER_PORT",
-        "port",
-        "8080",
-        _whole(0, 65_535),
-        "0 to 65535",
-        "where the worker serves /metrics, /healthz and /readyz; 0: a free one, which it logs",
-        worker_only=True,
-    ),
+_GLOBS: Final = Text("a comma list of globs", convert=_globs)
+_SWITCH: Final = Words(("on", "off"), convert="on".__eq__)
+_ENGINES: Final = Words(("auto", *EngineName), convert=lambda word: None if word == "auto" else EngineName(word))
+_BUCKET: Final = Text(
+    "a bucket name, {bucket} stands for the source's name; {bucket} alone is refused as an endless loop",
+    pattern=r"(?!(\{bucket\})?$)[a-z0-9.-]*(\{bucket\})?[a-z0-9.-]*",
 )
-PREFIX: Final = "THUMBNAILER_"
+_HEADER: Final = Text("printable ASCII", pattern=r"[ -~]{1,1024}")
+_KMS_KEY: Final = Text("a KMS key id or ARN", pattern=_HEADER.pattern)
 
 
-def parse_settings(env: Mapping[str, str]) -> Settings:
-    """Settings from environment variables. Raises SettingsError naming every variable at fault and what it accepts."""
-    mistakes = _unknown_variables(env)
-    values: dict[str, Any] = {}
-    for setting in SETTINGS:
-        text = env.get(setting.variable, setting.default)
-        try:
-            values[setting.field] = None if text is None else setting.parse(text)
-        except ValueError as error:
-            mistakes.append(f"{setting.variable}={text!r}: {error}. It accepts: {setting.accepts}.")
-    mistakes += _contradictions(values)
-    if mistakes:
-        raise SettingsError("the settings make no sense:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
-    return Settings(**values)
+class Section(StrEnum):
+    """A heading of docs/settings.md and a group of the templates' parameters."""
+
+    BUCKETS = "Buckets and keys"
+    RENDITIONS = "Renditions"
+    HEADERS = "Headers of thumbnails"
+    LIMITS = "Engine and limits"
+    WORKER = "Worker only"
 
 
-def _unknown_variables(env: Mapping[str, str]) -> list[str]:
-    """A misspelt variable would silently do nothing, so it is a mistake."""
-    known = {setting.variable for setting in SETTINGS}
-    return [
-        f"{name}: there is no such setting; there are {', '.join(sorted(known))}."
-        for name in sorted(env)
-        if name.startswith(PREFIX) and name not in known
-    ]
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row. `default` None means unset."""
+
+    field: str
+    section: Section
+    default: str | None
+    kind: Kind
+    meaning: str
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.field.upper()
 
 
-def _contradictions(values: dict[str, Any]) -> list[str]:
-    """What is wrong between settings that are each right; fills in the default key template.
-
-    A setting that is wrong by itself is not in `values`, and nothing is said of it here.
-    """
-    mistakes = []
-    renditions = values.get("renditions", ())
-    if values["key"] is None:
-        values["key"] = default_key_template(renditions)
-    try:
-        check_key_template(values["key"], renditions)
-    except ValueError as error:
-        mistakes.append(f"THUMBNAILER_KEY={values['key']!r}: {error}. It accepts: {_accepted('key')}.")
-    if values.get("kms_key_id") and "sse" in values and not (values["sse"] or "").startswith("aws:kms"):
-        mistakes.append("THUMBNAILER_KMS_KEY_ID is set, so THUMBNAILER_SSE must be aws:kms or aws:kms:dsse.")
-    return mistakes
+def _setting(section: Section, default: str | None, kind: Kind, meaning: str) -> Any:
+    """A dataclass field that carries its row."""
+    return field(metadata={"row": (section, default, kind, meaning)})
 
 
-def _accepted(field: str) -> str:
-    return next(setting.accepts for setting in SETTINGS if setting.field == field)
+_buckets = partial(_setting, Section.BUCKETS)
+_renditions = partial(_setting, Section.RENDITIONS)
+_headers = partial(_setting, Section.HEADERS)
+_limits = partial(_setting, Section.LIMITS)
+_worker = partial(_setting, Section.WORKER)
 
 
-def markdown_table() -> str:
-    """The settings as README shows them."""
-    rows = [f"| `{s.variable}` | {_shown(s.default)} | {s.meaning} | {s.accepts} |" for s in SETTINGS]
-    return "\n".join(["| variable | default | meaning | accepts |", "| --- | --- | --- | --- |", *rows])
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The user's settings. None means: follows from the tier (for a PUT's header: AWS's own default)."""
+
+    destination: str = _buckets("{bucket}-resized", _BUCKET, "The bucket that thumbnails go to.")
+    key: str = _buckets(
+        None,
+        Text("text with {key} or {stem}, also {name}, {ext}, {dir}; with several renditions it must contain {name}"),
+        "The key of a thumbnail. Default: {key} for one rendition, {key}/{name}.{ext} for several.",
+    )
+    sources: tuple[str, ...] = _buckets("", _GLOBS, "Only events of these buckets. Empty: of any bucket.")
+    include: tuple[str, ...] = _buckets("", _GLOBS, "Only these keys; `*` matches `/` too. Empty: all keys.")
+    exclude: tuple[str, ...] = _buckets("", _GLOBS, "Not these keys. Empty: none.")
+    expected_owner: str | None = _buckets(
+        None,
+        Text("an AWS account id of 12 digits", pattern="[0-9]{12}"),
+        "The account that all buckets must belong to; S3 denies requests to other accounts' buckets.",
+    )
+    on_delete: Literal["delete", "keep"] = _buckets(
+        "delete", Words(("delete", "keep")), "What to do with thumbnails when their source is deleted."
+    )
+    failed_prefix: str = _buckets(
+        "_failed/",
+        Text("text of at most 256 bytes", most_bytes=256),
+        "Prefix in the destination for a JSON note about each rejected object. Empty: no notes.",
+    )
+    renditions: tuple[Rendition, ...] = _renditions(
+        "128x128", Text(ACCEPTS, convert=parse_renditions), "The thumbnails to make of each picture; never enlarged."
+    )
+    svg: bool = _renditions("off", _SWITCH, "Accept SVG drawings; they are drawn without network or file access.")
+    thumbhash: bool = _renditions(
+        "off",
+        _SWITCH,
+        "Put a ThumbHash (a placeholder of about 25 bytes, Base64) into each thumbnail's metadata `thumbhash`.",
+    )
+    cache_control: str | None = _headers(None, _HEADER, "Cache-Control of every thumbnail. Unset: the source's own.")
+    storage_class: str | None = _headers(
+        None, Words(STORAGE_CLASSES), "Storage class of every thumbnail. Unset: STANDARD."
+    )
+    sse: str | None = _headers(
+        None,
+        Words(("AES256", "aws:kms", "aws:kms:dsse")),
+        "Server-side encryption of every thumbnail. Unset: the bucket's own.",
+    )
+    kms_key_id: str | None = _headers(
+        None, _KMS_KEY, "The KMS key for thumbnails; only with SSE aws:kms or aws:kms:dsse."
+    )
+    engine: EngineName | None = _limits(  # noqa: RUF009 - it returns a dataclass field
+        "auto",
+        _ENGINES,
+        "The engine to prefer; auto is the faster one for the format. Falls back to the other if decoding fails.",
+    )
+    transport: Literal["auto", "aioboto3", "obstore"] = _limits(
+        "auto",
+        Words(("auto", "obstore", "aioboto3")),
+        "The S3 client; auto is obstore if it supports settings and credentials.",
+    )
+    memory_mb: int | None = _limits(
+        None,
+        Whole(64, 1_048_576),
+        "Memory that sizes the tier. Unset: Lambda's memory size, the control group's limit, or the machine's memory.",
+    )
+    max_pixels: int | None = _limits(
+        None,
+        Whole(1, 10**10),
+        "Refuse pictures with more pixels; an animation's frames count together, twice. Unset: from the tier.",
+    )
+    max_bytes: int | None = _limits(None, Whole(1, 5 * 10**12), "Refuse objects with more bytes. Unset: from the tier.")
+    max_frames: int | None = _limits(
+        None, Whole(1, 100_000), "Refuse animations with more frames. Unset: from the tier."
+    )
+    workers: int | None = _limits(None, Whole(1, 256), "Decoding threads. Unset: from the tier.")
+    in_flight: int | None = _limits(None, Whole(1, 1000), "Records in work at once. Unset: from the tier.")
+    log_level: str = _limits("INFO", Words(("DEBUG", "INFO", "WARNING", "ERROR")), "The lowest level logged.")
+    queue_url: str | None = _worker(
+        None,
+        Text("a URL such as https://sqs.eu-west-1.amazonaws.com/123456789012/thumbnails", r"https?://[^\s/]+/\S+"),
+        "The queue that `thumbnailer worker` receives its messages from.",
+    )
+    stop_timeout: int = _worker(
+        "25", Whole(1, 120), "Seconds from SIGTERM to the end; less than the platform waits for SIGKILL."
+    )
+    record_timeout: int = _worker(
+        "120", Whole(5, 43_200), "Seconds that a record may take before it returns to the queue."
+    )
+    port: int = _worker(
+        "8080", Whole(0, 65_535), "The port of /metrics, /healthz and /readyz. 0: any free one, logged."
+    )
+
+    def destination_bucket(self, bucket: str) -> str:
+        """The bucket that thumbnails of pictures in `bucket` go to."""
+        return self.destination.replace("{bucket}", bucket)
+
+    def is_destination(self, bucket: str) -> bool:
+        """Whether some bucket's thumbnails would go to `bucket`, so that its objects are our own output."""
+        before, marker, after = self.destination.partition("{bucket}")
+        if not marker:
+            return bucket == before
+        return len(bucket) > len(before) + len(after) and bucket.startswith(before) and bucket.endswith(after)
+
+    def may_be_source(self, bucket: str) -> bool:
+        """Whether events of `bucket` are accepted."""
+        return not self.sources or any(fnmatchcase(bucket, glob) for glob in self.sources)
+
+    def wants(self, key: str) -> bool:
+        """Whether the include and exclude globs (`*` matches `/` too) let the decoded key through."""
+        if self.include and not any(fnmatchcase(key, glob) for glob in self.include):
+            return False
+        return not any(fnmatchcase(key, glob) for glob in self.exclude)
 
 
-def _shown(default: str | None) -> str:
-    if default is None:
-        return ""
-    return f"`{default}`" if default else "empty"
+SETTINGS: Final = tuple(Setting(one.name, *one.metadata["row"]) for one in fields(Settings))
 
 
-# --- the environment itself ---------------------------------------------------------------------------------------
+# --- reading ------------------------------------------------------------------------------------------------------
 
 
 def load() -> Settings:
@@ -445,39 +260,64 @@ def environment() -> Mapping[str, str]:
     return dict(os.environ)
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What this process may use. `cpus` is None on Lambda, where the share follows from the memory."""
-
-    memory_mb: int
-    cpus: float | None
-
-
-def machine(root: Path = Path("/")) -> Machine:
-    """The size of Lambda's environment, else the control group's limits (v2 or v1), else the machine's own."""
-    configured = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
-    if configured.isdecimal():
-        return Machine(int(configured), None)
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    memory = min(physical, _memory_limit(root / "sys/fs/cgroup") or physical)
-    cores = float(len(os.sched_getaffinity(0)))
-    return Machine(memory // (1024 * 1024), min(cores, _cpu_limit(root / "sys/fs/cgroup") or cores))
+def parse_settings(env: Mapping[str, str]) -> Settings:
+    """Settings from environment variables. Raises SettingsError that lists every mistake."""
+    mistakes = _unknown_variables(env)
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        text = env.get(setting.variable, setting.default)
+        try:
+            values[setting.field] = None if text is None else setting.kind.parse(text)
+        except ValueError as error:
+            mistakes.append(_mistake(setting, text, error))
+    mistakes += _contradictions(values)
+    if mistakes:
+        raise SettingsError("the settings are invalid:\n" + "\n".join(f"  {mistake}" for mistake in mistakes))
+    return Settings(**values)
 
 
-def _memory_limit(cgroup: Path) -> int | None:
-    text = _read(cgroup / "memory.max") or _read(cgroup / "memory/memory.limit_in_bytes")
-    return int(text) if text.isdecimal() else None
+def _mistake(setting: Setting, text: str | None, error: ValueError) -> str:
+    return f"{setting.variable}={text!r}: {error}. It accepts: {setting.kind.accepts}."
 
 
-def _cpu_limit(cgroup: Path) -> float | None:
-    quota, _, period = _read(cgroup / "cpu.max").partition(" ")
-    if not quota:
-        quota, period = _read(cgroup / "cpu/cpu.cfs_quota_us"), _read(cgroup / "cpu/cpu.cfs_period_us")
-    return int(quota) / int(period) if quota.isdecimal() and period.isdecimal() and int(period) else None
+def _unknown_variables(env: Mapping[str, str]) -> list[str]:
+    """A misspelt variable would have no effect, so it is a mistake."""
+    known = {setting.variable for setting in SETTINGS}
+    return [
+        f"{name}: there is no such setting; there are {', '.join(sorted(known))}."
+        for name in sorted(env)
+        if name.startswith(PREFIX) and name not in known
+    ]
 
 
-def _read(path: Path) -> str:
+def _contradictions(values: dict[str, Any]) -> list[str]:
+    """Mistakes between settings that are valid one by one; fills in the default key template.
+
+    An invalid setting is missing in `values` and is not checked here.
+    """
+    mistakes = []
+    renditions = values.get("renditions", ())
+    if values["key"] is None:
+        values["key"] = default_key_template(renditions)
     try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
+        check_key_template(values["key"], renditions)
+    except ValueError as error:
+        key = next(setting for setting in SETTINGS if setting.field == "key")
+        mistakes.append(_mistake(key, values["key"], error))
+    if values.get("kms_key_id") and "sse" in values and not (values["sse"] or "").startswith("aws:kms"):
+        mistakes.append("THUMBNAILER_KMS_KEY_ID is set, so THUMBNAILER_SSE must be aws:kms or aws:kms:dsse.")
+    return mistakes
+
+
+def markdown_table(section: Section | None = None) -> str:
+    """A Markdown table of the settings, of one section or of all."""
+    rows = [
+        f"| `{s.variable}` | {_default_text(s.default)} | {s.meaning} | {s.kind.accepts} |"
+        for s in SETTINGS
+        if section in (None, s.section)
+    ]
+    return "\n".join(["| variable | default | meaning | accepts |", "| --- | --- | --- | --- |", *rows])
+
+
+def _default_text(default: str | None) -> str:
+    return "" if default is None else f"`{default}`" if default else "empty"

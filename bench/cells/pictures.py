@@ -1,17 +1,13 @@
-"""The reference set of pictures: the repository's photos at several sizes, in the kinds that most uploads have.
+"""The pictures of a run: the reference set, which is made once and cached, or a folder of the user's own.
 
-Photos that were enlarged are smoother than any camera's; noise on them brings their bytes a pixel near to real ones.
-The same libraries make the same bytes: the hash over the set says whether two runs measured the same.
+The reference set holds the repository's photos at several sizes, in the kinds that most uploads have. Enlarged photos
+are smoother than a camera's; added noise brings their bytes per pixel close to real ones. The same libraries make the
+same bytes: the hash of the set says whether two runs measured the same pictures.
 """
-
-from __future__ import annotations
 
 import hashlib
 import itertools
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -20,12 +16,12 @@ from typing import Any, Final
 
 import pyvips
 from rich.console import Console
-from rich.table import Table
 
 from bench.result import PictureSet
+from bench.rig.processes import ROOT, cache, made_once
 from thumbnailer.errors import ThumbnailerError
 
-SAMPLES: Final = Path(__file__).parents[2] / "handler" / "demo" / "samples"
+SAMPLES: Final = ROOT / "handler" / "demo" / "samples"
 PHOTOS: Final = ("hubble-progressive.jpg", "rocket.jpg", "chelsea.png", "china.webp")
 MEGAPIXELS: Final = (1, 3, 12, 24)
 KINDS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
@@ -35,19 +31,62 @@ KINDS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
     "lossy.webp": ("webpsave", {"Q": 80, "effort": 2}),
 }
 NOISE: Final = 6.0
-"""Standard deviation, of 255: a JPEG of 12 MP then has some 3 MB."""
-COMPLETE: Final = "complete"
+"""standard deviation, of 255: a JPEG of 12 MP then has about 3 MB"""
 VERSION: Final = 1
-"""Of what is made here: another one is another set."""
+"""changes with the pictures that this module makes"""
 
 
 class NoPictures(ThumbnailerError):
-    """There is nothing to measure with."""
+    """The folder does not exist or holds no pictures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """A named set: files of one folder."""
+
+    name: str
+    folder: Path
+    files: tuple[Path, ...]
+
+    def description(self) -> PictureSet:
+        """Count, bytes, and a hash over names and contents."""
+        digest = hashlib.sha256()
+        for path, key in zip(self.files, self.keys, strict=True):
+            digest.update(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {key}\n".encode())
+        total = sum(path.stat().st_size for path in self.files)
+        return PictureSet(self.name, digest.hexdigest(), len(self.files), total)
+
+    @property
+    def endings(self) -> frozenset[str]:
+        return frozenset(path.suffix.lower() for path in self.files)
+
+    @property
+    def keys(self) -> list[str]:
+        return [path.relative_to(self.folder).as_posix() for path in self.files]
+
+
+def folder_set(folder: Path, name: str = "photos") -> Pictures:
+    """All pictures of a folder. Raises NoPictures."""
+    return Pictures(name, folder, tuple(pictures_in(folder)))
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The files of a folder with subfolders, by name. Raises NoPictures."""
+    if not folder.is_dir():
+        raise NoPictures(f"{folder}: is no folder")
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
+    pictures = [path for path in found if not path.name.startswith(".")]
+    if not pictures:
+        raise NoPictures(f"{folder}: has no pictures in it")
+    return pictures
+
+
+# --- the reference set --------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture of the set: its name says its size, its kind and the photo that it shows."""
+    """One picture of the set. Its name gives size, kind and photo."""
 
     megapixels: int
     kind: str
@@ -59,8 +98,8 @@ class Picture:
         return f"{self.megapixels:02}mp-{stem}-{self.photo.partition('.')[0].partition('-')[0]}.{extension}"
 
 
-def wanted(quick: bool = False) -> tuple[Picture, ...]:
-    """Two photos of each size and kind; quick: one of each kind at 1 and 3 MP, and a JPEG of 12."""
+def reference_pictures(quick: bool = False) -> tuple[Picture, ...]:
+    """Two photos of each size and kind. Quick: one of each kind at 1 and 3 MP, and one JPEG of 12 MP."""
     photos = zip(PHOTOS, (*PHOTOS[1:], PHOTOS[0]), strict=True)
     pairs = itertools.cycle(photos)
     scenes = [(mp, kind, next(pairs)) for mp in MEGAPIXELS for kind in KINDS]
@@ -70,27 +109,34 @@ def wanted(quick: bool = False) -> tuple[Picture, ...]:
     return tuple(Picture(mp, kind, photo) for mp, kind, pair in scenes for photo in pair)
 
 
-def cache() -> Path:
-    """Where sets are kept: XDG_CACHE_HOME, or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thumbnailer-bench"
+def reference_sets(quick: bool, folder: Path | None = None) -> dict[str, Pictures]:
+    """One set per kind, and `photos`: JPEGs of every size, baseline and progressive."""
+    whole = folder_set(reference_folder(quick, folder), "reference")
+    kinds = [kind.partition(".")[0] for kind in KINDS]
+    files = {"photos": _photos([path for path in whole.files if path.suffix == ".jpg"])} | {
+        kind: [path for path in whole.files if f"-{kind}-" in path.name] for kind in kinds
+    }
+    return {name: Pictures(name, whole.folder, tuple(found)) for name, found in files.items()}
 
 
-def reference_set(quick: bool = False, folder: Path | None = None) -> Path:
-    """The folder with the set; made if it is not there, or not complete, or by other libraries."""
+def _photos(jpegs: Sequence[Path]) -> list[Path]:
+    """Ten photos (quick: five): one of each size and kind, and a second baseline JPEG of each size up to 12 MP.
+
+    Left out is the progressive JPEG of 24 MP, which needs more memory than the smallest functions have.
+    """
+    first: dict[str, Path] = {}
+    for path in jpegs:
+        first.setdefault(path.name.rpartition("-")[0], path)
+    common = [path for path in jpegs if path.name.startswith(("01mp-baseline", "03mp-baseline", "12mp-baseline"))]
+    return sorted({*first.values(), *common} - {path for name, path in first.items() if name == "24mp-progressive"})
+
+
+def reference_folder(quick: bool = False, folder: Path | None = None) -> Path:
+    """The folder of the set, which is made if it is missing or made by other libraries."""
     name = "reference-quick" if quick else "reference"
     made_by = f"{VERSION}-vips{pyvips.version(0)}.{pyvips.version(1)}.{pyvips.version(2)}-{version('pyvips')}"
-    target = (folder or cache()) / f"{name}-{made_by}"
-    if (target / COMPLETE).exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(target, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".making-") as scratch:
-        making = Path(scratch) / target.name
-        making.mkdir()
-        _make(wanted(quick), making)
-        (making / COMPLETE).touch()
-        os.replace(making, target)
-    return target
+    pictures = reference_pictures(quick)
+    return made_once((folder or cache()) / f"{name}-{made_by}", lambda target: _make(pictures, target))
 
 
 def _make(pictures: Iterable[Picture], folder: Path) -> None:
@@ -105,7 +151,7 @@ def _make(pictures: Iterable[Picture], folder: Path) -> None:
 
 
 def _scene(megapixels: int, photo: str) -> Any:
-    """A photo at that size, 4:3, in sRGB without a profile, with noise on it."""
+    """A photo at that size, 4:3, in sRGB without a profile, with noise."""
     width = round(math.sqrt(megapixels * 1e6 * 4 / 3))
     height = round(megapixels * 1e6 / width)
     source = pyvips.Image.thumbnail(
@@ -115,41 +161,10 @@ def _scene(megapixels: int, photo: str) -> Any:
     return (source[0:3] + noise).cast("uchar").copy(interpretation="srgb").copy_memory()
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The files of a set, or of a folder of one's own, by name. Raises NoPictures."""
-    if not folder.is_dir():
-        raise NoPictures(f"{folder}: is no folder")
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
-    pictures = [path for path in found if path.name != COMPLETE and not path.name.startswith(".")]
-    if not pictures:
-        raise NoPictures(f"{folder}: has no pictures in it")
-    return pictures
-
-
-def described(folder: Path, name: str) -> PictureSet:
-    """What a result says of its pictures: all of a folder. Raises NoPictures."""
-    return described_files(folder, pictures_in(folder), name)
-
-
-def described_files(folder: Path, pictures: Sequence[Path], name: str) -> PictureSet:
-    """Of some files of a folder; the hash is over names and bytes."""
-    digest = hashlib.sha256()
-    for path in pictures:
-        inner = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{inner}  {path.relative_to(folder).as_posix()}\n".encode())
-    total = sum(path.stat().st_size for path in pictures)
-    return PictureSet(name, digest.hexdigest(), len(pictures), total)
-
-
 def run(quick: bool, folder: Path | None) -> None:
-    """Prints where the set is, and what is in it."""
-    made = reference_set(quick, folder)
-    found = described(made, "reference-quick" if quick else "reference")
-    table = Table("picture", "sides", "MB", "bits a pixel", show_edge=False)
-    for path in pictures_in(made):
-        image = pyvips.Image.new_from_file(str(path))
-        size, pixels = path.stat().st_size, image.width * image.height
-        table.add_row(path.name, f"{image.width} x {image.height}", f"{size / 1e6:.2f}", f"{8 * size / pixels:.1f}")
+    """Prints the folder of the reference set, and its hash."""
+    pictures = folder_set(reference_folder(quick, folder))
+    about = pictures.description()
     console = Console()
-    console.print(table)
-    console.print(f"{found.count} pictures, {found.bytes / 1e6:.1f} MB, in {made}\nsha256 {found.hash}", soft_wrap=True)
+    console.print(f"{about.count} pictures, {about.bytes / 1e6:.1f} MB, in {pictures.folder}", soft_wrap=True)
+    console.print(f"sha256 {about.hash}", soft_wrap=True)

@@ -1,1 +1,1 @@
-"""Is one build slower than another?"""
+"""Is one build or file of results slower than another? (`python -m bench compare`)"""

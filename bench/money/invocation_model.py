@@ -1,38 +1,31 @@
-"""How long an invocation takes at a memory size and a batch size that were not measured: a model of four numbers.
+"""A model of four numbers for invocations at memory and batch sizes that were not measured.
 
     ms = wait + wait_each x b  +  (cpu + cpu_each x b) / speed,   speed = min(vCPUs, b),   vCPUs = MB / 1,769
 
-Waiting for S3 overlaps within a batch, so that most of it counts once a batch; what does not overlap counts for each
-picture. CPU time adds up, and one picture keeps one core busy. No number is below 0. They are fitted by least squares
-of the relative errors, to the medians of what was measured.
+Waits for S3 overlap within a batch, so most of the wait counts once a batch; the rest counts for each picture. CPU
+time adds up, and one picture keeps one core busy.
 """
 
-from __future__ import annotations
-
-import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import nnls
 
-FORMULA: Final = """\
-An invocation of b pictures takes wait + wait_each x b + (cpu + cpu_each x b) / min(vCPUs, b) milliseconds, where
-vCPUs = MB / 1,769. The four numbers are from 0 on, and are those with the least squares of relative errors over what
-was measured. Each cell is also predicted from the others alone: the root of the mean square of those errors is what
-the model is taken to be off at sizes that were not measured."""
+from bench.money.costing import invocation_ms, records_of
+from bench.result import Cell
 
 FEWEST: Final = 5
-"""Cells: four numbers go through any four, which says nothing of how well they fit."""
-_Four = tuple[float, float, float, float]
+"""Least number of cells that test the model: its four numbers fit any four cells exactly."""
 _Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What was measured of an invocation."""
+    """A measured invocation."""
 
     vcpus: float
     records: float
@@ -41,8 +34,8 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class InvocationModel:
-    """`worst_error` is the largest over the cells it was fitted to, `left_out_error` that of cells predicted from the
-    others: shares. Infinite: there are too few cells to tell."""
+    """`worst_error`: largest error on the fitted cells. `left_out_error`: error on cells predicted from the others;
+    infinite if there are too few cells. Both are shares."""
 
     wait_ms: float
     wait_each_ms: float
@@ -56,17 +49,23 @@ class InvocationModel:
         return float(_row(vcpus, records) @ numbers)
 
 
+def fit_cells(cells: Iterable[Cell]) -> InvocationModel:
+    """Return the model of measured functions. Raises ValueError without cells."""
+    return fit([Point(cell.key.vcpus, records_of(cell), invocation_ms(cell)) for cell in cells])
+
+
 def fit(points: Sequence[Point]) -> InvocationModel:
-    """Raises ValueError where there is no point."""
+    """Return the model with the least squared relative errors. Raises ValueError without points."""
     if not points:
-        raise ValueError("a model is fitted to one point at least")
-    numbers = _numbers(points)
-    errors = [_error(numbers, point) for point in points]
+        raise ValueError("a model needs at least one point")
+    numbers = _fitted(points)
+    model = InvocationModel(*numbers.tolist())
+    worst = max(_error(numbers, point) for point in points)
     if len(points) < FEWEST:
-        return InvocationModel(*numbers, max(errors))
-    others = ([other for other in points if other is not point] for point in points)
-    left_out = [_error(_numbers(rest), point) for rest, point in zip(others, points, strict=True)]
-    return InvocationModel(*numbers, max(errors), math.sqrt(sum(error**2 for error in left_out) / len(left_out)))
+        return replace(model, worst_error=worst)
+    left_out = [_error(_fitted([other for other in points if other is not point]), point) for point in points]
+    mean_square = sum(error**2 for error in left_out) / len(left_out)
+    return replace(model, worst_error=worst, left_out_error=math.sqrt(mean_square))
 
 
 def _row(vcpus: float, records: float) -> _Array:
@@ -74,27 +73,12 @@ def _row(vcpus: float, records: float) -> _Array:
     return np.array([1.0, records, 1 / speed, records / speed])
 
 
-def _error(numbers: _Four, point: Point) -> float:
-    return abs(InvocationModel(*numbers).invocation_ms(point.vcpus, point.records) / point.ms - 1)
+def _error(numbers: _Array, point: Point) -> float:
+    return abs(float(_row(point.vcpus, point.records) @ numbers) / point.ms - 1)
 
 
-def _numbers(points: Sequence[Point]) -> _Four:
+def _fitted(points: Sequence[Point]) -> _Array:
+    """Least squares without negative numbers."""
     matrix = np.array([_row(point.vcpus, point.records) / point.ms for point in points])
-    return _not_negative(matrix, np.ones(len(points)))
-
-
-def _not_negative(matrix: _Array, target: _Array) -> _Four:
-    """Least squares with no number below 0: of four, every choice of those that are not 0 can be tried."""
-    columns = range(matrix.shape[1])
-    choices = (choice for size in columns for choice in itertools.combinations(columns, size + 1))
-    tried = [_solved(matrix, target, choice) for choice in choices]
-    _, best = min((each for each in tried if each[1].min() >= 0), key=lambda each: each[0])
-    wait, wait_each, cpu, cpu_each = (float(number) for number in best)
-    return wait, wait_each, cpu, cpu_each
-
-
-def _solved(matrix: _Array, target: _Array, choice: Sequence[int]) -> tuple[float, Any]:
-    """The error, and the numbers with 0 for those that were not chosen."""
-    numbers = np.zeros(matrix.shape[1])
-    numbers[list(choice)] = np.linalg.lstsq(matrix[:, list(choice)], target, rcond=None)[0]
-    return float(np.sum((matrix @ numbers - target) ** 2)), numbers
+    numbers: _Array = nnls(matrix, np.ones(len(matrix)))[0]
+    return numbers

@@ -1,6 +1,4 @@
-"""What AWS charges: one file with date and source of each price (prices.toml), and a user's own over it."""
-
-from __future__ import annotations
+"""AWS prices: the shipped prices.toml, each with date and source, and a user's own file over it."""
 
 import datetime
 import difflib
@@ -9,92 +7,78 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
+import msgspec
+from msgspec import Meta
+
+from bench.result import Result
 from thumbnailer.errors import ThumbnailerError
 
 SHIPPED: Final = Path(__file__).with_name("prices.toml")
-UNITS: Final[Mapping[str, str]] = {
-    "lambda_x86_gb_second": "GB-second",
-    "lambda_arm64_gb_second": "GB-second",
-    "lambda_request": "request",
-    "fargate_x86_vcpu_hour": "vCPU-hour",
-    "fargate_x86_gb_hour": "GB-hour",
-    "fargate_arm64_vcpu_hour": "vCPU-hour",
-    "fargate_arm64_gb_hour": "GB-hour",
-    "spot_x86_vcpu_hour": "vCPU-hour",
-    "spot_x86_gb_hour": "GB-hour",
-    "spot_arm64_vcpu_hour": "vCPU-hour",
-    "spot_arm64_gb_hour": "GB-hour",
-    "sqs_request": "request",
-    "s3_get": "request",
-    "s3_head": "request",
-    "s3_put": "request",
-    "log_gb": "GB",
-    "nat_hour": "hour",
-    "nat_gb": "GB",
-    "public_ipv4_hour": "hour",
-    "endpoint_hour": "hour",
-}
-"""Every price there has to be, and what it is for."""
-FIELDS: Final = frozenset({"usd", "per", "unit", "date", "source"})
 Architecture = Literal["x86", "arm64"]
 
 
 class PricesError(ThumbnailerError):
-    """The prices cannot be read, or are not all there. The message has every mistake."""
+    """The user's file of prices is not valid. The message lists every mistake."""
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """USD for one unit, and where it comes from."""
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the file: `usd` for `per` units, normalised to one unit by `load_prices`."""
 
-    usd: float
+    usd: Annotated[float, Meta(ge=0)]
     unit: str
     date: datetime.date
-    source: str
+    source: Annotated[str, Meta(pattern=r"\S")]
+    per: Annotated[float, Meta(gt=0)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """All prices of a region, complete."""
+    """All prices of a region."""
 
     region: str
     items: Mapping[str, Price]
 
     def __getitem__(self, name: str) -> float:
-        """USD for one unit."""
+        """Return USD for one unit."""
         return self.items[name].usd
 
     def gb_second(self, architecture: Architecture) -> float:
         return self[f"lambda_{architecture}_gb_second"]
 
     def task_hour(self, vcpus: float, memory_gb: float, architecture: Architecture, spot: bool) -> float:
-        """USD of a Fargate task for an hour, its network apart."""
+        """Return USD for an hour of a Fargate task, without its network."""
         kind = f"{'spot' if spot else 'fargate'}_{architecture}"
         return vcpus * self[f"{kind}_vcpu_hour"] + memory_gb * self[f"{kind}_gb_hour"]
 
 
 def load_prices(own: Path | None = None) -> Prices:
-    """The shipped prices, with a user's own over them. Raises PricesError."""
-    shipped = _read(SHIPPED)
-    if missing := sorted(set(UNITS) - set(shipped)):
-        raise PricesError(f"{SHIPPED}: no price for {', '.join(missing)}")
-    over = _read(own) if own else {}
-    tables = shipped | over
-    region = tables.pop("region", None)
-    if not isinstance(region, str) or not region:
-        raise PricesError(f'{own or SHIPPED}: region: expected a name such as "us-east-1"')
-    mistakes: list[str] = []
-    items = {}
-    for name, table in tables.items():
+    """Return the shipped prices, overridden by those in `own`. Raises PricesError."""
+    shipped, given = _read(SHIPPED), _read(own) if own else {}
+    region = given.pop("region", shipped.pop("region"))
+    items = {name: _price(name, table, {}) for name, table in shipped.items()}
+    mistakes = [] if isinstance(region, str) else [f'{own}: region: expected a name such as "us-east-1"']
+    for name, table in given.items():
         try:
-            items[name] = _price(name, table)
+            items[name] = _price(name, table, items)
         except PricesError as error:
-            mistakes.append(f"{own if name in over else SHIPPED}: {error}")
+            mistakes.append(f"{own}: {error}")
     if mistakes:
         raise PricesError("\n".join(mistakes))
     return Prices(region, items)
+
+
+def prices_of(result: Result) -> Prices:
+    """Return the result's prices; equal and missing ones keep the date and source of the shipped ones."""
+    shipped = load_prices()
+    day = datetime.date.fromisoformat(result.made[:10])
+    own = {
+        name: Price(usd, shipped.items[name].unit, day, "the results")
+        for name, usd in result.prices.items()
+        if name in shipped.items and not math.isclose(usd, shipped[name])
+    }
+    return Prices(result.region, {**shipped.items, **own})
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -106,36 +90,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise PricesError(f"{path}: is not TOML: {error}") from error
 
 
-def _price(name: str, table: object) -> Price:
-    if name not in UNITS:
-        near = difflib.get_close_matches(name, UNITS, 1)
+def _price(name: str, table: object, shipped: Mapping[str, Price]) -> Price:
+    """Return a price; one of a user's own must be for the shipped unit. Raises PricesError."""
+    if shipped and name not in shipped:
+        near = difflib.get_close_matches(name, shipped, 1)
         raise PricesError(f"{name}: no such price" + (f"; did you mean {near[0]}?" if near else ""))
-    if not isinstance(table, Mapping):
-        raise PricesError(f"{name}: expected a table with {', '.join(sorted(FIELDS))}")
-    if unknown := sorted(set(table) - FIELDS):
-        raise PricesError(f"{name}: unknown field {', '.join(unknown)}")
-    if table.get("unit") != UNITS[name]:
-        raise PricesError(f'{name}: unit: expected "{UNITS[name]}", found {table.get("unit")!r}')
-    usd, per = _number(name, "usd", table.get("usd")), _number(name, "per", table.get("per", 1))
-    if per == 0:
-        raise PricesError(f"{name}: per: is 0")
-    return Price(usd / per, UNITS[name], _date(name, table.get("date")), _source(name, table.get("source")))
-
-
-def _number(name: str, field: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise PricesError(f"{name}: {field}: expected a number from 0, found {value!r}")
-    return float(value)
-
-
-def _date(name: str, value: object) -> datetime.date:
     try:
-        return datetime.date.fromisoformat(str(value))
-    except ValueError:
-        raise PricesError(f"{name}: date: expected a day such as 2026-09-19, found {value!r}") from None
-
-
-def _source(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise PricesError(f"{name}: source: expected where the price was found")
-    return value
+        found = msgspec.convert(table, Price)
+    except msgspec.ValidationError as error:
+        raise PricesError(f"{name}: {error}") from error
+    if shipped and found.unit != shipped[name].unit:
+        raise PricesError(f'{name}: expected the unit "{shipped[name].unit}", found "{found.unit}"')
+    return msgspec.structs.replace(found, usd=found.usd / found.per, per=1.0)

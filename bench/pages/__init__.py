@@ -1,1 +1,1 @@
-"""Tables, charts, and the pages made of them."""
+"""Tables, charts and pages made from a file of results (`python -m bench report` and `performance`)."""

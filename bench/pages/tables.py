@@ -1,9 +1,7 @@
-"""The tables of an experiment: a row a cell, with its ratios to the textbook handler and to the floor."""
+"""The table of a question: a row a cell, with ratios to the textbook handler and to the floor; and Markdown tables."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -11,6 +9,7 @@ from rich.table import Table
 from bench.questions import EXPERIMENTS, FLOOR, ONE_VCPU_MB, TEXTBOOK, Experiment, Scope
 from bench.result import Cell, CellKey, Result
 
+FORMATS: Final = {"rgb": "PNG", "lossy": "WebP", "baseline": "JPEG", "progressive": "JPEG progressive"}
 NAMES: Final[Mapping[str, Callable[[CellKey], str]]] = {
     "memory": lambda key: f"{key.memory_mb:,} MB",
     "other memory": lambda key: "" if key.memory_mb == ONE_VCPU_MB else f"{key.memory_mb:,} MB",
@@ -20,81 +19,64 @@ NAMES: Final[Mapping[str, Callable[[CellKey], str]]] = {
     "in flight": lambda key: f"{key.in_flight} at once" if key.in_flight else "",
     "latency": lambda key: key.latency,
     "platform": lambda key: f"{key.platform} {key.vcpus:.3g} vCPU",
-    "pictures": lambda key: {"rgb": "PNG", "lossy": "WebP", "baseline": "JPEG", "progressive": "JPEG progressive"}[
-        key.pictures
-    ],
+    "pictures": lambda key: FORMATS.get(key.pictures, key.pictures),
 }
+"""The parts of a row's name, by the words in `Experiment.by`."""
 COLUMNS: Final = (
-    "",
-    "handler",
-    "images/s",
-    "billed\nms",
-    "CPU\nms",
-    "images\n/GB-s",
-    "peak\nMB",
-    "p95\nms",
-    "USD per\nmillion",
-    "of it\ncompute",
-    "x text-\nbook",
-    "x floor",
+    *("", "handler", "images/s", "billed\nms", "CPU\nms", "images\n/GB-s", "peak\nMB", "p95\nms"),
+    *("USD per\nmillion", "of it\ncompute", "x text-\nbook", "x floor"),
 )
 COLD_NAMES: Final = {"p95\nms": "to first\nanswer", "images\n/GB-s": "init\nms"}
-"""What columns are called where cells are cold, which have other numbers there."""
+"""Columns of a table of cold cells that hold other numbers."""
 WIDTH: Final = 126
-"""Columns of text that a table takes; a narrower terminal is no reason to break numbers."""
+"""Columns of text of a table, even on a narrower terminal: a broken number cannot be read."""
 LEGEND: Final = """\
-Medians of the repetitions, ± half the span between their quartiles; ms are of one image; p95: of 100 images 95 have
-their thumbnail that soon after the invocation begins (in the worker: after it takes them up). x textbook: how many
-times fewer billed ms; x floor: how many times the CPU of libjpeg-turbo's bare scaled decode of the same files.
-~: compared with the Lambda whose CPU is the nearest."""
+Medians of the repetitions, ± half the distance between their quartiles; ms are per image. p95: 95 of 100 images have
+their thumbnail within this time after the invocation starts (worker: after it takes the picture). x textbook: billed
+ms of the textbook handler divided by these. x floor: CPU divided by that of libjpeg-turbo's bare scaled decode of the
+same files. ~: compared with the Lambda whose CPU is nearest."""
+
+
+def plain_table(header: Sequence[str], body: Iterable[Sequence[str]], left: int = 1, **style: Any) -> Table:
+    """Return a table for the terminal whose first `left` columns are aligned left, the others right."""
+    table = Table(show_edge=False, **style)
+    for number, name in enumerate(header):
+        table.add_column(name, no_wrap=True, justify="left" if number < left else "right")
+    for row in body:
+        table.add_row(*row)
+    return table
 
 
 def tables(result: Result, experiments: Sequence[Experiment], scope: Scope) -> Iterator[Table]:
-    """One an experiment, of those of its cells that the result has."""
+    """Yield a table for each question that has cells in the result."""
     found = {cell.key: cell for cell in result.cells}
     for experiment in experiments:
-        cells = [found[key] for key in experiment.keys(scope) if key in found]
-        if cells:
+        if cells := [found[key] for key in experiment.keys(scope) if key in found]:
             yield _table(result, experiment, cells)
 
 
 def experiments_of(name: str) -> list[Experiment]:
-    """Of `all`, each."""
+    """Return the named question, or every question for `all`."""
     return [one for one in EXPERIMENTS.values() if one.name != "all"] if name == "all" else [EXPERIMENTS[name]]
 
 
 def columns_of(cells: Sequence[Cell]) -> list[str]:
-    """What the columns are called above these cells."""
+    """Return the column names above these cells."""
     cold = any(cell.key.start == "cold" for cell in cells)
     return [COLD_NAMES.get(name, name) if cold else name for name in COLUMNS]
 
 
 def _table(result: Result, experiment: Experiment, cells: Sequence[Cell]) -> Table:
-    table = Table(
-        *columns_of(cells),
-        title=experiment.question,
-        title_justify="left",
-        title_style="bold",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 0, 0, 1),
-    )
-    for column in table.columns:
-        column.no_wrap = True
-        column.justify = "left" if column is table.columns[0] or column is table.columns[1] else "right"
-    for row in rows(result, experiment, cells):
-        table.add_row(*row)
-    return table
+    style = {"title": experiment.question, "title_justify": "left", "title_style": "bold"}
+    body = rows(result, experiment, cells)
+    return plain_table(columns_of(cells), body, left=2, box=SIMPLE_HEAD, padding=(0, 0, 0, 1), **style)
 
 
 def rows(result: Result, experiment: Experiment, cells: Sequence[Cell]) -> Iterator[list[str]]:
-    """As many texts as there are columns; of a cell that was refused, that it was: the reasons are below the table."""
+    """Yield a text for each column; a refused cell has three texts, the last is "refused"."""
     for cell in cells:
         name = ", ".join(filter(None, (NAMES[part](cell.key) for part in experiment.by)))
-        if cell.refused:
-            yield [name, cell.key.handler, "refused"]
-        else:
-            yield [name, cell.key.handler, *_numbers(result, cell)]
+        yield [name, cell.key.handler, *(["refused"] if cell.refused else _numbers(result, cell))]
 
 
 def _numbers(result: Result, cell: Cell) -> Iterator[str]:
@@ -109,12 +91,11 @@ def _numbers(result: Result, cell: Cell) -> Iterator[str]:
     total = sum(cell.usd_per_million.values())
     yield number_text(total, 2) if total else "-"
     yield number_text(cell.usd_per_million["compute"], 2) if total else "-"
-    yield ratio_text(result, cell, TEXTBOOK, "billed_ms_per_image", inverse=True)
-    yield ratio_text(result, cell, FLOOR, "cpu_ms_per_image")
+    yield from ratio_texts(result, cell)
 
 
 def number_text(value: float, decimals: int) -> str:
-    """So many digits behind the point, where there are no more than three before it: a column is narrow."""
+    """Return the number with these decimals, or with none from 1,000 on: columns are narrow."""
     return f"{value:.{decimals if value < 1000 else 0}f}"
 
 
@@ -123,9 +104,17 @@ def with_spread(cell: Cell, metric: str) -> str:
     return f"{spread.median:.3g} ±{50 * (spread.upper - spread.lower) / spread.median:.0f}%"
 
 
+def ratio_texts(result: Result, cell: Cell) -> list[str]:
+    """Return "x textbook" and "x floor"."""
+    return [
+        ratio_text(result, cell, TEXTBOOK, "billed_ms_per_image", inverse=True),
+        ratio_text(result, cell, FLOOR, "cpu_ms_per_image"),
+    ]
+
+
 def ratio_text(result: Result, cell: Cell, handler: str, metric: str, inverse: bool = False) -> str:
-    """Of this cell's median to that handler's; "-" where there is none, or where it is that handler's own."""
-    other = beside(result, cell, handler)
+    """Return the ratio of this cell's median to the handler's; "-" if the handler has none or is this cell's own."""
+    other = reference_cell(result, cell, handler)
     mine, theirs = cell.median(metric), other.median(metric) if other else None
     if other is None or not mine or not theirs or cell.key.handler == handler:
         return "-"
@@ -133,27 +122,35 @@ def ratio_text(result: Result, cell: Cell, handler: str, metric: str, inverse: b
     return near + number_text(theirs / mine if inverse else mine / theirs, 2)
 
 
-def beside(result: Result, cell: Cell, handler: str) -> Cell | None:
-    """That handler's cell in the same place; else of the same pictures, on the warm Lambda with the nearest CPU."""
+def reference_cell(result: Result, cell: Cell, handler: str) -> Cell | None:
+    """Return the handler's cell in the same place, else with the same pictures and start and the nearest CPU."""
     others = [one for one in result.cells if one.key.handler == handler and one.repetitions]
-    same = [one for one in others if one.key.place() == cell.key.place()]
-    if same:
+    if same := [one for one in others if one.key.place() == cell.key.place()]:
         return same[0]
-    alike = [
-        one
-        for one in others
-        if (one.key.pictures, one.key.latency, one.key.start) == (cell.key.pictures, cell.key.latency, cell.key.start)
-    ]
+    alike = [one for one in others if _conditions(one) == _conditions(cell)]
     return min(alike, key=lambda one: abs(one.key.vcpus - cell.key.vcpus), default=None)
 
 
-def refusals(result: Result) -> Iterator[str]:
-    """Each reason with the cells that it is of."""
-    from bench.cells.runs import named
+def _conditions(cell: Cell) -> tuple[str, str, str]:
+    return cell.key.pictures, cell.key.latency, cell.key.start
 
+
+def refused_by_reason(result: Result) -> dict[str, list[str]]:
+    """Return the names of the refused cells by reason."""
     reasons: dict[str, list[str]] = {}
     for cell in result.cells:
         if cell.refused:
-            reasons.setdefault(cell.refused, []).append(named(cell.key))
-    for reason, cells in reasons.items():
-        yield f"refused: {reason}: {'; '.join(cells)}"
+            reasons.setdefault(" ".join(cell.refused.split()), []).append(cell.key.title)
+    return reasons
+
+
+def refusals(result: Result) -> list[str]:
+    """Return a sentence for each reason, with its cells."""
+    return [f"refused: {reason}: {'; '.join(cells)}" for reason, cells in refused_by_reason(result).items()]
+
+
+def markdown_table(header: Sequence[str], body: Iterable[Sequence[str]], left: int = 1) -> str:
+    """Return a table whose first `left` columns are aligned left, the others right."""
+    rule = [*["---"] * left, *["---:"] * (len(header) - left)]
+    lines = (" | ".join(text.replace("|", "\\|") for text in row) for row in (header, rule, *body))
+    return "\n".join(f"| {line} |" for line in lines) + "\n"

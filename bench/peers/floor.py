@@ -1,11 +1,8 @@
-"""What no handler can go below: libjpeg-turbo's own scaled decode of the same bytes, and nothing else.
+"""The lower bound of any handler: libjpeg-turbo's scaled decode of the same bytes, without request, resize or encoder.
 
-No request, no resizing, no encoding. The bytes come from a folder and stay in memory, so its memory says nothing. The
-scale is the smallest of the library's eighths that is not below the thumbnail on either side; the DCT is the accurate
-one and chroma is upsampled with care, as are the defaults. It imports nothing of the bench.
+The bytes come from a folder and stay in memory, so the memory of this handler means nothing. The scale is the smallest
+of the library's eighths that covers the thumbnail; DCT and chroma upsampling are the accurate defaults.
 """
-
-from __future__ import annotations
 
 import os
 from collections.abc import Mapping
@@ -32,7 +29,7 @@ def picture(key: str) -> bytes:
 
 
 def decoded(data: bytes) -> Any:
-    """The pixels, RGB, in an array of rows."""
+    """RGB pixels as an array of rows."""
     height, width, *_ = simplejpeg.decode_jpeg_header(data)
     least_width, least_height = thumbnail_sides(int(width), int(height))
     return simplejpeg.decode_jpeg(data, colorspace="RGB", min_width=least_width, min_height=least_height)

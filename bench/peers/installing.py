@@ -1,22 +1,18 @@
-"""What the peers need beside the bench itself: Python modules, Node.js, and npm packages in a folder of the cache."""
-
-from __future__ import annotations
+"""Python modules, Node.js and npm packages that the peers need."""
 
 import hashlib
-import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from bench.cells.pictures import cache
+from bench.rig.processes import cache, made_once
 from thumbnailer.errors import ThumbnailerError
 
 NPM_INSTALL: Final = ("install", "--omit=dev", "--no-audit", "--no-fund", "--no-package-lock")
-# A prebuilt library that is missing for this system is no error to npm: it is one to who imports it.
+# npm reports no error for a missing prebuilt library; importing the package does.
 IMPORT_ALL: Final = """
 import { readFile } from "node:fs/promises";
 const { dependencies } = JSON.parse(await readFile("package.json"));
@@ -27,18 +23,18 @@ TAIL: Final = 600
 
 
 class NotInstalled(ThumbnailerError):
-    """Something that a peer runs with is not there, or cannot be installed."""
+    """A peer needs something that is missing and cannot be installed."""
 
 
 def require_modules(*names: str) -> None:
-    """Raises NotInstalled that names the ones that this Python cannot find."""
+    """Raises NotInstalled that names the modules missing in this Python."""
     missing = [name for name in names if find_spec(name) is None]
     if missing:
         raise NotInstalled(f"{', '.join(missing)}: not installed; pip install 'thumbnailer[bench,lambda,pillow]'")
 
 
 def program(name: str) -> str:
-    """Where a program lies. Raises NotInstalled."""
+    """The path of a program. Raises NotInstalled."""
     found = shutil.which(name)
     if found is None:
         raise NotInstalled(f"{name} is not installed")
@@ -46,22 +42,17 @@ def program(name: str) -> str:
 
 
 def node_packages(sources: Path, folder: Path | None = None) -> Path:
-    """A copy of these files with the packages that their package.json names; installed once. Raises NotInstalled."""
+    """A copy of the sources with the packages of their package.json, installed once. Raises NotInstalled."""
     node, npm = program("node"), program("npm")
     files = sorted(path for path in sources.iterdir() if path.is_file())
-    target = (folder or cache()) / f"{sources.name}-{_hash(files)}"
-    if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".installing-") as scratch:
-        making = Path(scratch) / target.name
-        making.mkdir()
+
+    def install(target: Path) -> None:
         for path in files:
-            shutil.copy(path, making)
-        _run("npm", [npm, *NPM_INSTALL], making)
-        _run("node", [node, "--input-type=module", "--eval", IMPORT_ALL], making)
-        _move(making, target)
-    return target
+            shutil.copy(path, target)
+        _run("npm", [npm, *NPM_INSTALL], target)
+        _run("node", [node, "--input-type=module", "--eval", IMPORT_ALL], target)
+
+    return made_once((folder or cache()) / f"{sources.name}-{_hash(files)}", install)
 
 
 def _hash(files: Sequence[Path]) -> str:
@@ -79,13 +70,5 @@ def _run(name: str, command: Sequence[str], folder: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise NotInstalled(f"{name} does not end within {SECONDS:.0f} s: {command[1]}") from error
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()[-TAIL:]
-        raise NotInstalled(f"{name} fails with exit code {done.returncode}: {said}")
-
-
-def _move(made: Path, target: Path) -> None:
-    try:
-        os.replace(made, target)
-    except OSError:
-        if not target.exists():  # else another process was first
-            raise
+        output = (done.stderr or done.stdout).strip()[-TAIL:]
+        raise NotInstalled(f"{name} fails with exit code {done.returncode}: {output}")

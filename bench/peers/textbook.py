@@ -1,11 +1,8 @@
-"""The textbook's handler: AWS's S3 tutorial by its description, boto3 and Pillow, one record after another.
+"""The textbook handler, after AWS's S3 tutorial: boto3 and Pillow, one record after another.
 
-As there, a picture goes by way of /tmp and `download_file` asks for its size first (HEAD, then GET); its format is
-kept, and Pillow's default quality; it is not turned by its EXIF orientation. What is fairer than there: the temporary
-files are removed. It imports nothing of the bench.
+As in the tutorial, pictures pass through /tmp, `download_file` sends HEAD before GET, the thumbnail keeps the format
+and Pillow's default quality, and EXIF orientation is ignored. Unlike there, temporary files are removed.
 """
-
-from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping

@@ -1,10 +1,8 @@
-"""The handler of many a tutorial on asyncio: aioboto3 and pyvips, a loop and a client of its own for each invocation.
+"""The handler of asyncio tutorials: aioboto3 and pyvips, with a loop and a client for each invocation.
 
-Records are gathered, but libvips works in the loop's own thread, so pictures are made one after another while others
-are on their way. A thumbnail is turned by EXIF, and has libvips' default quality. It imports nothing of the bench.
+The handler gathers all records, but libvips works in the thread of the loop: it decodes one picture at a time while
+others download. Thumbnails follow EXIF orientation and have libvips' default quality.
 """
-
-from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping

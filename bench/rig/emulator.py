@@ -1,45 +1,37 @@
-"""The Lambda door as AWS runs it: the runtime client under the runtime interface emulator, in processes of its own.
+"""A Lambda function as AWS runs it: the runtime client under AWS's runtime interface emulator.
 
-The emulator is the binary that AWS ships inside the aws-sam-cli wheel; `make .venv/bin/aws-lambda-rie` takes it from
-there. What it does not do: it sets no memory or CPU limit, and its own REPORT lines are no meter.
+The emulator is a binary inside the aws-sam-cli wheel; `make .venv/bin/aws-lambda-rie` extracts it. It sets no limit of
+memory or CPU, and its own REPORT lines measure nothing.
 """
-
-from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.rig.processes import free_port
+from bench.rig.processes import ROOT, background, free_port
 from thumbnailer.errors import ThumbnailerError
 
 HANDLER: Final = "handler.aws_lambda.handler"
-ROOT: Final = Path(__file__).parents[2]
 INVOCATIONS: Final = "/2015-03-31/functions/function/invocations"
-STARTED: Final = re.compile(rb"INIT START")
-START_SECONDS: Final = 10.0
-"""Within this the emulator listens; it starts the runtime with the first invocation."""
 
 
 class NoEmulator(ThumbnailerError):
-    """The emulator is not installed, or does not start."""
+    """The emulator is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """How a Lambda function is configured: MB, seconds, and its environment variables."""
+    """The configuration of a Lambda function: MB, seconds, environment variables, command and folder."""
 
     memory_mb: int = 512
     timeout: int = 30
@@ -48,7 +40,7 @@ class Function:
     root: Path = ROOT
 
     def environment(self) -> dict[str, str]:
-        """What Lambda sets (developer guide, "defined runtime environment variables"), and the function's own."""
+        """The variables of Lambda (developer guide, "defined runtime environment variables") and the function's own."""
         region = self.env.get("AWS_REGION", "us-east-1")
         return {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -73,45 +65,38 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What an invocation answered, and how long that took, in seconds."""
+    """The answer of an invocation, and its duration in seconds."""
 
     value: Any
     seconds: float
 
     @property
     def error(self) -> str | None:
-        """The type of error that the function, or Lambda in its place, answered with."""
+        """The error type in the answer of the function, or of Lambda in its place."""
         if isinstance(self.value, Mapping) and "errorType" in self.value:
             return str(self.value["errorType"])
         return "Timeout" if isinstance(self.value, str) and self.value.startswith("Task timed out") else None
 
 
 class Emulator:
-    """A running function. One invocation at a time, as in a Lambda environment."""
+    """A running function. It takes one invocation at a time, as a Lambda environment does."""
 
     def __init__(self, function: Function, binary: str, log: Path) -> None:
+        """Raises NotStarted."""
         self._log = log
         self._port = free_port()
         addresses = {"runtime-interface-emulator": self._port, "runtime-api": free_port()}
         options = [f"--{name}-address=127.0.0.1:{port}" for name, port in addresses.items()]
-        with log.open("wb") as out:
-            self._process = subprocess.Popen(  # noqa: S603
-                [binary, *options, *function.command],
-                env=function.environment(),
-                cwd=function.root,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        try:
-            self._wait_until_it_listens()
-        except BaseException:  # Ctrl-C too: it is of a session of its own, and hears none
-            self._process.kill()
-            self._process.wait()
-            raise
+        command = [binary, *options, *function.command]
+        with ExitStack() as stack:
+            started = background("the emulator", command, None, function.environment(), function.root, log)
+            self._program = stack.enter_context(started)
+            stack.callback(self._kill_runtime)
+            self._program.wait_until(self._listens)
+            self._stack = stack.pop_all()
 
     def invoke(self, event: object, wait: float = 120.0) -> Answer:
-        """One event. Raises urllib.error.URLError where nothing answers within `wait` seconds."""
+        """Sends one event. Raises urllib.error.URLError without an answer within `wait` seconds."""
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}{INVOCATIONS}", json.dumps(event).encode())
         started = time.perf_counter()
         with urllib.request.urlopen(request, timeout=wait) as response:  # noqa: S310
@@ -120,65 +105,31 @@ class Emulator:
 
     @property
     def log(self) -> str:
-        """Everything that emulator and function have written."""
+        """The output of emulator and function."""
         return self._log.read_text(errors="replace")
-
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """The function's own lines: all that are JSON objects."""
-        for line in self.log.splitlines():
-            if line.startswith("{"):
-                yield json.loads(line)
-
-    @property
-    def starts(self) -> int:
-        """How often a runtime was started: more than once where one was killed."""
-        return len(STARTED.findall(self._log.read_bytes()))
 
     def runtime_pids(self) -> list[int]:
         """The processes of the function itself."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        tasks = Path(f"/proc/{self._process.pid}/task").glob("*/children")
-        return [int(pid) for path in ({children} | set(tasks)) for pid in path.read_text().split()]
-
-    def freeze(self) -> None:
-        """What Lambda does to an environment between invocations."""
-        for pid in self.runtime_pids():
-            os.kill(pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        for pid in self.runtime_pids():
-            os.kill(pid, signal.SIGCONT)
+        tasks = Path(f"/proc/{self._program.pid}/task").glob("*/children")
+        return [int(pid) for path in tasks for pid in path.read_text().split()]
 
     def close(self) -> None:
+        self._stack.close()
+
+    def _kill_runtime(self) -> None:
         for pid in self.runtime_pids():
             os.kill(pid, signal.SIGKILL)
-        self._process.kill()
-        self._process.wait()
 
-    def _wait_until_it_listens(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
-            except OSError:
-                time.sleep(0.01)
-            else:
-                return
-        raise NoEmulator(f"the emulator does not start: {self.log[-1000:]}")
-
-
-@contextmanager
-def running(function: Function, log: Path) -> Iterator[Emulator]:
-    """A function that answers until the block ends. Raises NoEmulator."""
-    emulator = Emulator(function, find_binary(), log)
-    try:
-        yield emulator
-    finally:
-        emulator.close()
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
 
 def find_binary() -> str:
-    """Where the emulator lies. Raises NoEmulator that says how to get it."""
+    """The path of the emulator. Raises NoEmulator that says how to install it."""
     found = shutil.which("aws-lambda-rie", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if found is None:
         raise NoEmulator("aws-lambda-rie is not installed; `make .venv/bin/aws-lambda-rie` takes it from aws-sam-cli")

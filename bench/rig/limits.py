@@ -1,17 +1,15 @@
-"""Limits of memory and CPU that hold: a control group of version 1 or 2, whichever the machine has and lets us make.
+"""Limits of memory and CPU by control groups, version 1 or 2.
 
-A Lambda of so many MB has MB / 1,769 of a core, handed out in slices of 20 ms (shared facts: AWS, "configure memory";
-arXiv 2506.01283). Where no limit can be set there is no group: nothing runs unlimited under a limited label.
+A Lambda function of N MB has N / 1,769 of a core in slices of 20 ms (AWS, "configure memory"; arXiv 2506.01283). A cell
+whose limits cannot be set is refused: nothing runs unlimited under a limited label.
 """
-
-from __future__ import annotations
 
 import math
 import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -24,123 +22,92 @@ GROUPS: Final = Path("/sys/fs/cgroup")
 MB: Final = 1024 * 1024
 LAMBDA_PERIOD_US: Final = 20_000
 CONTAINER_PERIOD_US: Final = 100_000
-"""What container runtimes set, and so what a Fargate task has."""
-ELSE: Final = "run as root, or with --container"
+"""set by container runtimes, so a Fargate task has it"""
 LEAST_QUOTA_US: Final = 1000
+ADVICE: Final = "run as root, or with --container"
 _numbers: Final = count()
 
 
 class NoLimits(ThumbnailerError):
-    """No limit can be set here; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Controller:
-    """One of version 1's hierarchies, or version 2's one: where the group is in it, and what it can do there."""
-
-    path: Path
-
-    def read(self, name: str) -> str:
-        return (self.path / name).read_text()
-
-    def fields(self, name: str) -> dict[str, int]:
-        """A file with a name and a number a line."""
-        return {key: int(value) for key, value in (line.split() for line in self.read(name).splitlines())}
-
-    def write(self, name: str, value: int | str) -> None:
-        try:
-            (self.path / name).write_text(str(value))
-        except OSError as error:
-            raise NoLimits(
-                f"{self.path / name} cannot be set to {value}: {error.strerror}; a group above may allow less: {ELSE}"
-            ) from error
-
-    def number(self, name: str) -> int | None:
-        """None where this kernel does not say."""
-        with suppress(OSError):
-            return int(self.read(name))
-        return None
+    """This machine cannot set the limit; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Processes that are limited and counted together. Of version 1: `memory`, `cpu` and `cpuacct` are three places."""
+    """A control group. In version 1, memory, CPU limit and CPU time are three folders; in version 2 they are one."""
 
     version: int
-    memory: Controller
-    cpu: Controller
-    cpuacct: Controller
+    memory: Path
+    cpu: Path
+    cpuacct: Path
 
     @property
-    def places(self) -> list[Path]:
-        return list(dict.fromkeys(controller.path for controller in (self.memory, self.cpu, self.cpuacct)))
+    def folders(self) -> list[Path]:
+        return list(dict.fromkeys((self.memory, self.cpu, self.cpuacct)))
 
-    def joining(self, command: Sequence[str], cores: Sequence[int] = ()) -> list[str]:
-        """The command as a member from its first instruction on, on these cores."""
-        joins = " && ".join(f"echo $$ > {quote(f'{place}/cgroup.procs')}" for place in self.places)
+    def command(self, command: Sequence[str], cores: Sequence[int] = ()) -> list[str]:
+        """A command line that joins the group, keeps to these cores and then becomes the command."""
+        joins = " && ".join(f"echo $$ > {quote(f'{folder}/cgroup.procs')}" for folder in self.folders)
         pinned = f"taskset -c {','.join(map(str, cores))} " if cores else ""
         return ["sh", "-c", f'{joins} && exec {pinned}"$@"', "sh", *command]
 
-    def limit_cpu(self, vcpus: float | None, period_us: int = LAMBDA_PERIOD_US) -> None:
-        """So many cores' time a period; None: as much as there is. Raises NoLimits."""
-        quota = None if vcpus is None else cpu_quota_us(vcpus, period_us)
+    def limit_cpu(self, vcpus: float, period_us: int = LAMBDA_PERIOD_US) -> None:
+        """Raises NoLimits."""
+        quota = cpu_quota_us(vcpus, period_us)
         if self.version == 2:
-            self.cpu.write("cpu.max", f"{'max' if quota is None else quota} {period_us}")
+            _write(self.cpu / "cpu.max", f"{quota} {period_us}")
             return
-        self.cpu.write("cpu.cfs_quota_us", -1)  # else a quota and a period that do not go together are refused
-        self.cpu.write("cpu.cfs_period_us", period_us)
-        if quota is not None:
-            self.cpu.write("cpu.cfs_quota_us", quota)
+        _write(self.cpu / "cpu.cfs_quota_us", -1)  # the kernel refuses a new period that does not fit the old quota
+        _write(self.cpu / "cpu.cfs_period_us", period_us)
+        _write(self.cpu / "cpu.cfs_quota_us", quota)
 
     def limit_memory(self, size: int) -> None:
-        """Bytes, with no swap to go to. Raises NoLimits."""
-        if self.version == 2:
-            self.memory.write("memory.max", size)
-            if (self.memory.path / "memory.swap.max").exists():
-                self.memory.write("memory.swap.max", 0)
-            return
-        self.memory.write("memory.limit_in_bytes", size)
-        if (self.memory.path / "memory.memsw.limit_in_bytes").exists():  # only where swap is accounted for
-            self.memory.write("memory.memsw.limit_in_bytes", size)
+        """Limits memory to `size` bytes, without swap. Raises NoLimits."""
+        limit, swap, no_swap = {
+            1: ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", size),  # memsw counts both
+            2: ("memory.max", "memory.swap.max", 0),
+        }[self.version]
+        _write(self.memory / limit, size)
+        if (self.memory / swap).exists():  # only if the kernel accounts for swap
+            _write(self.memory / swap, no_swap)
 
     def cpu_seconds(self) -> float:
         if self.version == 2:
-            return self.cpu.fields("cpu.stat")["usage_usec"] / 1e6
-        return int(self.cpuacct.read("cpuacct.usage")) / 1e9
+            return _fields(self.cpu / "cpu.stat")["usage_usec"] / 1e6
+        return int((self.cpuacct / "cpuacct.usage").read_text()) / 1e9
 
     @property
     def kills(self) -> int:
-        """Processes that were killed because the group had no memory left."""
-        return self.memory.fields("memory.events" if self.version == 2 else "memory.oom_control")["oom_kill"]
-
-    @property
-    def peak(self) -> int | None:
-        """The most bytes the group ever held, pages of files among them; None where the kernel does not say."""
-        return self.memory.number("memory.peak" if self.version == 2 else "memory.max_usage_in_bytes")
+        """Processes that the kernel killed because the group ran out of memory."""
+        name = "memory.events" if self.version == 2 else "memory.oom_control"
+        return _fields(self.memory / name)["oom_kill"]
 
     def pids(self) -> list[int]:
-        """Without those of another PID namespace, which the kernel calls 0."""
-        return [int(pid) for pid in self.memory.read("cgroup.procs").split() if pid != "0"]
+        """Processes of this PID namespace; the kernel shows those of others as 0."""
+        return [int(pid) for pid in (self.memory / "cgroup.procs").read_text().split() if pid != "0"]
 
     def peak_rss(self) -> int:
-        """Bytes: the resident peaks of its processes, together; since `forget_peak_rss`."""
-        return sum(_peak_rss(pid) for pid in self.pids())
+        """Sum of the resident peaks of the processes since `reset_peak_rss`, in bytes."""
+        return sum(map(_peak_rss, self.pids()))
 
-    def forget_peak_rss(self) -> None:
+    def reset_peak_rss(self) -> None:
         for pid in self.pids():
             with suppress(OSError):
-                Path(f"/proc/{pid}/clear_refs").write_text("5")
+                Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5): resets VmHWM
 
 
-def cpu_quota_us(vcpus: float, period_us: int) -> int:
-    """Raises NoLimits where it is less than the kernel hands out."""
-    quota = round(vcpus * period_us)
-    if quota < LEAST_QUOTA_US:
+def _write(path: Path, value: int | str) -> None:
+    try:
+        path.write_text(str(value))
+    except OSError as error:
         raise NoLimits(
-            f"{vcpus:.3g} vCPUs of {period_us / 1000:g} ms are {quota / 1000:g} ms, and the kernel gives no less than "
-            f"1 ms: take a --period of {math.ceil(LEAST_QUOTA_US / vcpus / 1000)} ms or more"
-        )
-    return quota
+            f"{path} cannot be set to {value}: {error.strerror}; a parent group may allow less: {ADVICE}"
+        ) from error
+
+
+def _fields(path: Path) -> dict[str, int]:
+    """A file with a name and a number on each line."""
+    return {key: int(value) for key, value in map(str.split, path.read_text().splitlines())}
 
 
 def _peak_rss(pid: int) -> int:
@@ -151,92 +118,87 @@ def _peak_rss(pid: int) -> int:
     return 0
 
 
+def cpu_quota_us(vcpus: float, period_us: int) -> int:
+    """Raises NoLimits for a quota below the kernel's minimum."""
+    quota = round(vcpus * period_us)
+    if quota < LEAST_QUOTA_US:
+        raise NoLimits(
+            f"{vcpus:.3g} vCPUs of {period_us / 1000:g} ms are {quota / 1000:g} ms, and the kernel gives no less than "
+            f"1 ms: take a --period of {math.ceil(LEAST_QUOTA_US / vcpus / 1000)} ms or more"
+        )
+    return quota
+
+
+# --- making groups ------------------------------------------------------------------------------------------------
+
+
 @contextmanager
 def limited(
     memory: int, vcpus: float | None = None, period_us: int = LAMBDA_PERIOD_US, root: Path = GROUPS
 ) -> Iterator[Group]:
-    """A group of at most `memory` bytes and `vcpus` cores, for as long as the block. Raises NoLimits."""
-    group = _made(root)
+    """A group of at most `memory` bytes and `vcpus` cores; killed and removed at the end. Raises NoLimits."""
+    group = _new_group(root)
     try:
+        for folder in group.folders:
+            _make(folder)
         group.limit_memory(memory)
         if vcpus is not None:
             group.limit_cpu(vcpus, period_us)
         yield group
     finally:
-        _end(group)
-        for place in group.places:
-            _remove(place)
+        _kill_all(group)
+        for folder in group.folders:
+            _remove(folder)
 
 
 def kind_of_limits(root: Path = GROUPS) -> str:
-    """`cgroup v1` or `cgroup v2`. Raises NoLimits where no group with memory and CPU can be made."""
+    """`cgroup v1` or `cgroup v2`. Raises NoLimits if this process cannot make a group with memory and CPU."""
     with limited(64 * MB, 0.5, root=root) as group:
         return f"cgroup v{group.version}"
 
 
-def _made(root: Path) -> Group:
+def _new_group(root: Path) -> Group:
+    """The folders of a new group, not yet made. Raises NoLimits."""
     name = f"thumbnailer-{os.getpid()}-{next(_numbers)}"
     if (root / "memory" / "memory.limit_in_bytes").exists():
-        places = [_hierarchy(root, part) / name for part in ("memory", "cpu", "cpuacct")]
-        with ExitStack() as undo:
-            for place in dict.fromkeys(places):
-                _new(place)
-                undo.callback(_remove, place)
-            undo.pop_all()
-        return Group(1, *map(Controller, places))
-    one = _new(_parent(root) / name)
-    return Group(2, one, one, one)
+        return Group(1, *(_hierarchy(root, part) / name for part in ("memory", "cpu", "cpuacct")))
+    controllers = root / "cgroup.subtree_control"
+    available = set(controllers.read_text().split()) if controllers.exists() else set()
+    if not {"memory", "cpu"} <= available:
+        raise NoLimits(f"no group with memory and CPU can be made in {root}: {ADVICE}")
+    return Group(2, *3 * (root / name,))
 
 
 def _hierarchy(root: Path, part: str) -> Path:
-    """`cpu` and `cpuacct` are one hierarchy on most machines, two on others."""
+    """Version 1: `cpu` and `cpuacct` are one hierarchy on most machines, two on others."""
     for name in (part, "cpu,cpuacct"):
         if (root / name / "cgroup.procs").exists():
             return (root / name).resolve()  # one of the two may be a link to the other
     raise NoLimits(f"control groups of version 1 without {part} in {root}: mount it there, or measure with --container")
 
 
-def _parent(root: Path) -> Path:
-    """Of version 2: the root's own children, or those of a group that systemd has given to this user."""
-    for parent in (root, *_delegated(root)):
-        controllers = parent / "cgroup.subtree_control"
-        there = set(controllers.read_text().split()) if controllers.exists() else set()
-        if {"memory", "cpu"} <= there and os.access(parent, os.W_OK):
-            return parent
-    raise NoLimits(
-        f"no group with memory and CPU can be made in {root}: run as root, or inside "
-        "`systemd-run --user --scope -p Delegate=yes`, or with --container"
-    )
-
-
-def _delegated(root: Path) -> Iterator[Path]:
-    with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            if line.startswith("0::"):
-                yield from (root / line[3:].strip().lstrip("/")).parents
-
-
-def _new(path: Path) -> Controller:
+def _make(folder: Path) -> None:
     try:
-        path.mkdir(exist_ok=True)
+        folder.mkdir()
     except OSError as error:
-        raise NoLimits(f"no group can be made in {path.parent}: {error.strerror}; {ELSE}") from error
-    return Controller(path)
+        raise NoLimits(f"no group can be made in {folder.parent}: {error.strerror}; {ADVICE}") from error
 
 
-def _end(group: Group) -> None:
-    """No process is longer there than its group: what a crash or Ctrl-C has left is killed."""
+def _kill_all(group: Group) -> None:
+    """Kills the processes that a crash or Ctrl-C has left in the group."""
     with suppress(OSError):
         for pid in group.pids():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
-def _remove(path: Path) -> None:
-    """A group is busy for a moment after its last process has ended."""
+def _remove(folder: Path) -> None:
+    """Removes a group; the kernel keeps it busy for a moment after its last process has ended."""
     for _ in range(100):
+        if not folder.exists():
+            return
         with suppress(OSError):
-            path.rmdir()
+            folder.rmdir()
             return
         time.sleep(0.05)
-    path.rmdir()
+    folder.rmdir()

@@ -1,7 +1,6 @@
-"""Programs that run beside a measurement: on a core of their own where that can be had, and never longer than it."""
+"""Background programs of a measurement: each on its own core if possible, none outlives the measurement."""
 
-from __future__ import annotations
-
+import asyncio
 import os
 import socket
 import subprocess
@@ -18,24 +17,16 @@ from thumbnailer.errors import ThumbnailerError
 ROOT: Final = Path(__file__).parents[2]
 START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 5.0
-# Linux ends it with the thread that started it, even if that is killed (prctl, PR_SET_PDEATHSIG, SIGKILL).
-BECOME: Final = """
-import ctypes, os, sys
-core, *command = sys.argv[1:]
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
-if core and hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {int(core)})
-os.execv(command[0], command)
-"""
+ENDS_WITH_US: Final = ("setpriv", "--pdeathsig", "KILL")
+"""Linux kills the program with the thread that started it, even if that thread is killed (util-linux)."""
 
 
 class NotStarted(ThumbnailerError):
-    """A program that is needed beside the measurement is not there, or does not start."""
+    """A background program is not installed or does not start."""
 
 
 class Program:
-    """A running program; all that it writes goes to a file, so that it never waits for a reader."""
+    """A running program. Its output goes to a file, so it never waits for a reader."""
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
         self._name = name
@@ -46,19 +37,19 @@ class Program:
     def pid(self) -> int:
         return self._process.pid
 
-    def said(self) -> str:
+    def output(self) -> str:
         size = os.fstat(self._log.fileno()).st_size
-        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")  # it writes where the file's position is
+        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")  # keeps the program's file position
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Raises NotStarted, with what it said, if it ends or takes too long."""
-        end = time.monotonic() + START_SECONDS
-        while time.monotonic() < end and self._process.poll() is None:
+        """Raises NotStarted, with the program's output, if the program ends or takes too long."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self._process.poll() is None:
             if ready() and self._process.poll() is None:
                 return
             time.sleep(0.01)
         self.stop()
-        raise NotStarted(f"{self._name} does not start: {self.said().strip()[-500:] or 'it says nothing'}")
+        raise NotStarted(f"{self._name} does not start: {self.output().strip()[-500:] or 'it has no output'}")
 
     def stop(self) -> None:
         self._process.terminate()
@@ -70,23 +61,30 @@ class Program:
 
 
 @contextmanager
-def beside(
-    name: str, command: Sequence[str], core: int | None, env: Mapping[str, str] | None = None
+def background(
+    name: str,
+    command: Sequence[str],
+    core: int | None,
+    env: Mapping[str, str] | None = None,
+    folder: Path = ROOT,
+    output: Path | None = None,
 ) -> Iterator[Program]:
-    """A running program. Raises NotStarted for a core that this process may not use.
+    """A running program that ends with the calling thread. Raises NotStarted for a core this process may not use.
 
-    It ends with the thread that started it, so that nothing is left of a measurement that was killed.
+    The program has a session of its own: Ctrl-C does not end it before its user.
     """
-    if core is not None and hasattr(os, "sched_getaffinity") and core not in os.sched_getaffinity(0):
+    if core is not None and core not in os.sched_getaffinity(0):
         raise NotStarted(f"core {core} cannot be used; there are {sorted(os.sched_getaffinity(0))}")
-    with tempfile.TemporaryFile() as log:
+    pinned = [] if core is None else ["taskset", "-c", str(core)]
+    with output.open("w+b") if output else tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-c", BECOME, "" if core is None else str(core), *command],
-            cwd=ROOT,
+            [*ENDS_WITH_US, *pinned, *command],
+            cwd=folder,
             env=dict(os.environ if env is None else env),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         program = Program(name, process, log)
         try:
@@ -95,8 +93,50 @@ def beside(
             program.stop()
 
 
+@contextmanager
+def own_server(name: str, module: str, core: int | None, *arguments: str) -> Iterator[str]:
+    """The URL of a module of the bench that ends in `serve`, running in a process of its own. Raises NotStarted."""
+    with background(name, [sys.executable, "-m", module, *arguments], core) as program:
+        program.wait_until(lambda: program.output().startswith("http") and "\n" in program.output())
+        yield program.output().splitlines()[0]
+
+
+async def listen(connection: Callable[[], asyncio.Protocol]) -> tuple[asyncio.Server, str]:
+    """A server on a free port of loopback, and its URL."""
+    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0, backlog=1024)
+    return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def serve(connection: Callable[[], asyncio.Protocol]) -> None:
+    """Prints the URL and serves until the process ends."""
+    server, url = await listen(connection)
+    print(url, flush=True)  # noqa: T201
+    await server.serve_forever()
+
+
 def free_port() -> int:
-    """Of this machine's loopback; another process may be faster to take it."""
+    """A port of loopback that was free a moment ago."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
+
+
+def cache() -> Path:
+    """The folder for pictures and packages: in XDG_CACHE_HOME, or in ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thumbnailer-bench"
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """The folder, filled by `make` unless it exists; an interrupted `make` leaves nothing."""
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as scratch:
+            partial = Path(scratch) / folder.name
+            partial.mkdir()
+            make(partial)
+            try:
+                partial.rename(folder)
+            except OSError:
+                if not folder.exists():  # otherwise another process was faster
+                    raise
+    return folder

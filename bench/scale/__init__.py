@@ -1,1 +1,1 @@
-"""A load on paper: queue, Lambda and Fargate simulated."""
+"""Simulates a queue and how Lambda and Fargate scale to drain it (`python -m bench scale`)."""

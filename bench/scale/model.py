@@ -1,6 +1,4 @@
-"""What the simulation of a load is told, and what it answers: values alone."""
-
-from __future__ import annotations
+"""Input and output of the simulation: arrivals, service times, a function, a fleet of tasks, the outcome."""
 
 import math
 from dataclasses import dataclass, field
@@ -12,16 +10,13 @@ from bench.money.costing import Cost, Requests
 from bench.money.prices import Architecture
 
 INIT_SECONDS: Final = 0.6
-ONE_EACH: Final = Requests(head=1.0)
-"""A GET, a PUT, and the HEAD that looks at the source once more, as ours is deployed."""
-
-
-# --- what is asked ------------------------------------------------------------------------------------------------
+DEPLOYED: Final = Requests(head=1.0)
+"""A GET, a PUT, and the HEAD that checks the source after the upload."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Messages a second, by chance and independent of each other, for so many seconds."""
+    """Independent random messages: so many a second, for so many seconds."""
 
     rate: float
     seconds: float
@@ -29,9 +24,9 @@ class Arrivals:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """How long a batch takes: something for itself, something for each record.
+    """The time of a batch: a fixed part and a part for each record.
 
-    `sigma` is that of the lognormal of a batch of one, 0 for none. `source` says where the numbers are from.
+    `sigma`: of the lognormal time of a batch of one, 0 for constant times. `source`: where the numbers are from.
     """
 
     batch_seconds: float
@@ -40,7 +35,7 @@ class Service:
     source: str = field(default="", compare=False)
 
     def seconds(self, records: float) -> float:
-        """The mean."""
+        """Return the mean."""
         return self.batch_seconds + records * self.record_seconds
 
     def draw(self, records: float, chance: np.random.Generator) -> float:
@@ -50,17 +45,17 @@ class Service:
         return self.seconds(records) * float(chance.lognormal(-(sigma**2) / 2, sigma))
 
     def sigma_of(self, records: float) -> float:
-        """Pictures are independent of each other, so that their variances add up: a large batch varies less."""
+        """Return the sigma of a batch: pictures are independent, so variances add up and large batches vary less."""
         variance_of_one = math.expm1(self.sigma**2) * self.seconds(1) ** 2
         return math.sqrt(math.log1p(records * variance_of_one / self.seconds(records) ** 2))
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function behind a queue. The defaults are AWS's, but for memory, init and `requests`, which are S3's a record.
+    """A function behind a queue, with AWS's defaults. `requests` are S3's a record.
 
-    The mapping starts with `first` batches at a time and adds `per_minute` while there are more to do, to `most`;
-    `account` is the concurrency there is; `new_environments` may start in ten seconds.
+    The mapping runs `first` batches at once and adds `per_minute` while more wait, up to `most` and `account` (the
+    account's concurrency).
     """
 
     service: Service
@@ -71,21 +66,19 @@ class Function:
     per_minute: float = 300.0
     most: int = 1250
     account: int = 1000
-    new_environments: int = 1000
     init_seconds: float = INIT_SECONDS
     architecture: Architecture = "x86"
-    requests: Requests = ONE_EACH
+    requests: Requests = DEPLOYED
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Tasks behind a queue. At most `in_flight` pictures are in work in a task; then each takes `service`.
+    """Tasks behind a queue. A full task has `in_flight` pictures in work and each takes `service`.
 
-    With fewer each takes less, in proportion, as they share the task's cores; never less than `alone_seconds`, which
-    is what a picture takes that shares them with none.
-
-    Looked at every `look_seconds`: more tasks where the backlog a task was above `backlog_a_task` for `looks_out`
-    times, fewer after `looks_in` times below nine tenths of it; a task works `start_seconds` after it was asked for.
+    In a task with fewer pictures each takes proportionally less, because they share the cores, but at least
+    `alone_seconds`. Autoscaling looks every `look_seconds`. It adds tasks after `looks_out` looks with more than
+    `backlog_a_task` messages a task, and removes tasks after `looks_in` looks with less than nine tenths of that. A
+    task works `start_seconds` after autoscaling asked for it.
     """
 
     service: Service
@@ -102,20 +95,17 @@ class Fleet:
     spot: bool = False
     architecture: Architecture = "x86"
     alone_seconds: float = 0.0
-    requests: Requests = ONE_EACH
+    requests: Requests = DEPLOYED
 
     @property
     def images_per_second(self) -> float:
-        """Of a task that is full."""
+        """Throughput of a full task."""
         return self.in_flight / self.service.seconds(1)
-
-
-# --- what is answered ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A moment: what waits, what is in work, and the batches or tasks that may run."""
+    """A moment: waiting messages, messages in work, and the batches or tasks that may run."""
 
     seconds: float
     backlog: int
@@ -125,11 +115,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it. Latency is from a message's arrival until its batch ends, in seconds.
+    """The result of a simulation. Latencies are seconds from a message's arrival until its batch ends.
 
-    `drained`: when the last one was done; None where messages are left at the end. `busy`: how many batches ran at
-    once, on the average; `started`: environments or tasks. `paid_until`: when autoscaling had the tasks back to the
-    least; None of a function, which is paid by its invocations, and where messages are left at the end.
+    `drained`: time of the last message's end, None if messages are left. `busy`: mean number of running batches.
+    `started`: environments or tasks. `paid_until`: when autoscaling is back at the least number of tasks; None for a
+    function and if messages are left.
     """
 
     arrived: int
@@ -144,7 +134,6 @@ class Outcome:
     started: int
     invocations: int
     busy: float
-    mean_in_system: float
     seconds: float
     cost: Cost
     samples: tuple[Sample, ...] = field(repr=False)

@@ -1,5 +1,15 @@
 """The zip and the layer for Lambda's managed Python runtimes: `python -m deploy.packing`, or `make zip`.
 
-target (which runtime) -> install (wheels for it) -> strip (what is never imported) -> elf (does it load there) ->
-archive (the same bytes for the same files).
+target (the runtime) -> install (wheels for it) -> strip (files that are never used) -> elf (whether it loads there) ->
+build (the same bytes for the same files).
 """
+
+from thumbnailer.errors import ThumbnailerError
+
+
+class PackingError(ThumbnailerError):
+    """There is no zip; the message says what to do."""
+
+
+class IndexUnreachable(PackingError):
+    """uv cannot reach the package index."""

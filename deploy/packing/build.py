@@ -1,48 +1,56 @@
-"""From a target to its archives."""
-
-from __future__ import annotations
+"""From a target to its reproducible zips, within Lambda's limits on their size."""
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from deploy.packing.archive import Files, check_size, files_below, write_zip
-from deploy.packing.elf import newest_asked_for, problems, shared_objects
-from deploy.packing.errors import DoesNotLoad, PackingError
+from deploy.packing import PackingError
+from deploy.packing.elf import problems, shared_objects
 from deploy.packing.install import ROOT, install
 from deploy.packing.strip import strip
-from deploy.packing.target import Target, Version
+from deploy.packing.target import Target
 
 OURS: Final = ("handler", "thumbnailer")
 NOT_OURS: Final = ("handler/demo/", "handler/cli.py")
-"""What people start on their own machines, with packages that are not in the zip."""
+"""People start these on their own machines; they need packages that are not in the zip."""
 LAYER_PREFIX: Final = "python/"
-"""Where a layer's Python packages lie (docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html)."""
+"""The folder of a layer's packages (docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html)."""
+
+
+UNZIPPED_LIMIT: Final = 250 * 1024 * 1024
+"""Function and layers together (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html): 262,144,000 bytes."""
+DIRECT_LIMIT: Final = 50 * 1024 * 1024
+"""The largest zip that Lambda takes directly; a larger one goes through S3. Same source."""
+LAYERS: Final = 5
+
+Files = Mapping[str, Path]
+"""The files of an archive by their names in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """Everything that goes into the archives, checked. `stripped` is bytes by rule."""
+    """Folders with everything that goes into the zips, checked. `stripped` has bytes by rule."""
 
     target: Target
     code: Path
     dependencies: Path
     stripped: Mapping[str, int]
     interpreter: str | None
-    """what has compiled the bytecode; None where there was no such Python"""
-    asked_for: Mapping[str, Version]
+    """the Python that compiled the bytecode; None if this machine has no such Python"""
 
     def files(self) -> dict[str, Path]:
         return files_below(self.dependencies) | files_below(self.code)
 
 
 class Artefact(NamedTuple):
-    """A zip that was written."""
+    """A written zip; sizes in bytes."""
 
     path: Path
     zipped: int
@@ -50,82 +58,103 @@ class Artefact(NamedTuple):
 
 
 def build(target: Target, extras: Sequence[str], folder: Path) -> Built:
-    """Installs, strips, compiles and checks, in `folder`, which is empty. Raises PackingError."""
+    """Installs, strips, compiles and checks in an empty folder. Raises PackingError."""
     code, dependencies = folder / "code", folder / "dependencies"
     install(target, extras, dependencies)
     stripped = strip(dependencies, target.system)
-    objects = shared_objects(dependencies)
-    if wrong := problems(objects, target):
-        raise DoesNotLoad(f"this would not load in {target.system.name}:\n" + "\n".join(f"  {p}" for p in wrong))
+    if wrong := problems(shared_objects(dependencies), target):
+        raise PackingError(f"this would not load in {target.system.name}:\n" + "\n".join(f"  {p}" for p in wrong))
     copy_code(code)
-    interpreter = find_interpreter(target.python)
-    if interpreter:
-        for tree in (code, dependencies):
-            compile_bytecode(interpreter, tree)
-    built = Built(target, code, dependencies, stripped, interpreter, newest_asked_for(objects))
+    if interpreter := find_interpreter(target.python):
+        compile_bytecode(interpreter, code)
+        compile_bytecode(interpreter, dependencies)
+    built = Built(target, code, dependencies, stripped, interpreter)
     check_size(built.files())
     return built
 
 
 def write(built: Built, out: Path) -> list[Artefact]:
-    """The zip with everything; and the same in two, a layer that seldom changes and the code."""
+    """Writes the complete zip, and the same files as a layer of dependencies and a zip of code."""
     out.mkdir(parents=True, exist_ok=True)
-    name = built.target.name
-    return [
-        _written(out / f"{name}.zip", built.files()),
-        _written(out / f"{name}-layer.zip", files_below(built.dependencies, LAYER_PREFIX)),
-        _written(out / f"{name}-code.zip", files_below(built.code)),
-    ]
+    zips: Mapping[str, Files] = {
+        "": built.files(),
+        "-layer": files_below(built.dependencies, LAYER_PREFIX),
+        "-code": files_below(built.code),
+    }
+    paths = {out / f"{built.target.name}{suffix}.zip": files for suffix, files in zips.items()}
+    return [Artefact(path, write_zip(path, files), check_size(files)) for path, files in paths.items()]
 
 
 def copy_code(folder: Path) -> None:
-    """Our own packages, and the licence they are under."""
-    for path in sorted(path for package in OURS for path in (ROOT / package).rglob("*.py")):
-        name = path.relative_to(ROOT).as_posix()
-        if not name.startswith(NOT_OURS):
-            _copy(path, folder / name)
-    _copy(ROOT / "LICENSE", folder / "thumbnailer" / "LICENSE")
+    """Copies our packages and their licence."""
+    modules = [path.relative_to(ROOT) for package in OURS for path in (ROOT / package).rglob("*.py")]
+    copies = {path: path for path in modules if not path.as_posix().startswith(NOT_OURS)}
+    for source, copy in (copies | {Path("LICENSE"): Path("thumbnailer/LICENSE")}).items():
+        (folder / copy).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / source, folder / copy)
 
 
 def find_interpreter(python: str) -> str | None:
-    """A Python of that version here: this one, one on the PATH or one of pyenv's."""
-    return next((path for path in _interpreters(python) if _version(path) == python), None)
+    """A Python of that version: this one, the one on the PATH or one of pyenv's; None if there is none."""
+    if sys.version_info[:2] == tuple(map(int, python.split("."))):
+        return sys.executable
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    found = [shutil.which(f"python{python}"), *sorted(pyenv.glob(f"versions/{python}.*/bin/python{python}"))]
+    # a shim of pyenv does not start if its version is not switched on
+    return next((str(path) for path in found if path and not _run([str(path), "-c", ""]).returncode), None)
 
 
 def compile_bytecode(interpreter: str, tree: Path) -> None:
-    """Bytecode that is used as it is, without a look at the source: it cannot be made there, the folder is read-only.
+    """Compiles all modules. Python uses this bytecode without a look at the source: a function's folder is read-only.
 
-    Names and hashes are fixed, so that the same sources give the same bytes.
+    Paths and hashes are fixed, so that the same sources give the same bytes.
     """
     arguments = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", str(tree), str(tree)]
-    done = subprocess.run(  # noqa: S603
-        [interpreter, *arguments], env={"PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False
-    )
+    done = _run([interpreter, *arguments], env={"PYTHONHASHSEED": "0"})
     if done.returncode:
         raise PackingError(f"{interpreter} cannot compile everything:\n{done.stdout}{done.stderr}")
 
 
-def _interpreters(python: str) -> Iterator[str]:
-    yield sys.executable
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
-    folders = [*os.environ.get("PATH", "").split(":"), *map(str, sorted(pyenv.glob(f"{python}.*/bin")))]
-    for folder in folders:
-        if found := shutil.which(f"python{python}", path=folder):
-            yield found
+def files_below(folder: Path, prefix: str = "") -> dict[str, Path]:
+    return {prefix + p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
 
 
-def _version(interpreter: str) -> str | None:
-    """None of what is no interpreter, as pyenv's shims of versions that are not switched on."""
-    ask = "import sys; print(f'{sys.version_info[0]}.{sys.version_info[1]}')"
-    done = subprocess.run([interpreter, "-I", "-c", ask], capture_output=True, text=True, check=False)  # noqa: S603
-    return None if done.returncode else done.stdout.strip()
+def write_zip(out: Path, files: Files) -> int:
+    """Writes a sorted zip without times and owners, readable by all (Lambda's user is no owner); returns its bytes."""
+    with ZipFile(out, "w") as archive:
+        for name in sorted(files):
+            info = ZipInfo(name)
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(info, files[name].read_bytes(), ZIP_DEFLATED)
+    return out.stat().st_size
 
 
-def _copy(source: Path, destination: Path) -> None:
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, destination)
+def by_package(files: Files) -> dict[str, int]:
+    """Bytes by top-level name, the largest first."""
+    sizes: dict[str, int] = {}
+    for name, path in files.items():
+        package = name.partition("/")[0]
+        sizes[package] = sizes.get(package, 0) + path.stat().st_size
+    return dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _written(path: Path, files: Files) -> Artefact:
-    unzipped = check_size(files)
-    return Artefact(path, write_zip(path, files), unzipped)
+def check_size(files: Files) -> int:
+    """The unzipped bytes. Raises PackingError that names the largest packages."""
+    sizes = by_package(files)
+    total = sum(sizes.values())
+    if total > UNZIPPED_LIMIT:
+        largest = ", ".join(f"{name} {megabytes(size)}" for name, size in list(sizes.items())[:8])
+        raise PackingError(
+            f"{megabytes(total)} MB unzipped, and Lambda takes {megabytes(UNZIPPED_LIMIT)} MB, function and up to "
+            f"{LAYERS} layers together. The largest, in MB: {largest}. Leave out an extra, or deploy the image."
+        )
+    return total
+
+
+def megabytes(size: int) -> str:
+    """In Lambda's MB, which are MiB."""
+    return f"{size / (1024 * 1024):.1f}"
+
+
+def _run(command: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # noqa: S603

@@ -1,8 +1,6 @@
-"""Whether the shared objects of a folder load in a runtime: read from their headers, symbols and dynamic sections."""
+"""Whether the shared objects of a folder load in a runtime, by their headers and dynamic sections."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -17,7 +15,7 @@ MACHINES: Final = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64"}
 
 
 class SharedObject(NamedTuple):
-    """`needed` are the libraries it asks for, `versions` the symbol versions it asks of each."""
+    """`needed` are its libraries, `versions` the symbol versions that it needs of each."""
 
     path: Path
     machine: str
@@ -26,31 +24,20 @@ class SharedObject(NamedTuple):
 
 
 def shared_objects(tree: Path) -> list[SharedObject]:
-    """All below `tree`, whatever their names."""
+    """Every ELF file below `tree`."""
     return [_read(path) for path in sorted(tree.rglob("*")) if path.is_file() and _is_elf(path)]
 
 
 def problems(objects: Sequence[SharedObject], target: Target) -> list[str]:
-    """What keeps any of them from loading in the target's runtime; empty if they all load."""
+    """The reasons why objects do not load in the target's runtime; empty if all load."""
     inside = {object_.path.name for object_ in objects}
     return [f"{o.path.name} {problem}" for o in objects for problem in _problems(o, inside, target)]
 
 
-def newest_asked_for(objects: Iterable[SharedObject]) -> dict[str, Version]:
-    """The newest symbol version of each family that is asked of the runtime's own libraries."""
-    newest: dict[str, Version] = {}
-    for object_ in objects:
-        for library in LIBRARIES.keys() & object_.versions.keys():
-            for text in object_.versions[library]:
-                family, version = _parsed(text)
-                newest[family] = max(newest.get(family, ()), version)
-    return newest
-
-
 def unneeded(objects: Sequence[SharedObject]) -> set[Path]:
-    """The libraries that wheels bring along (`name.libs/`) and no extension module asks for, nor what it asks for.
+    """The libraries in wheels (`name.libs/`) that no extension module needs, directly or through other libraries.
 
-    Reached from the modules, since libraries may ask for each other in a ring.
+    The search starts at the modules, because libraries can need each other in a ring.
     """
     bundled = {o.path: o for o in objects if o.path.parent.suffix == ".libs"}
     asking = [o for o in objects if o.path not in bundled]
@@ -68,7 +55,7 @@ def _problems(object_: SharedObject, inside: set[str], target: Target) -> Iterat
     for library in object_.needed:
         if library not in LIBRARIES and library not in inside:
             yield f"needs {library}, which is neither inside nor in {target.system.name}"
-    for library in LIBRARIES.keys() & object_.versions.keys():
+    for library in LIBRARIES & object_.versions.keys():
         for text in object_.versions[library]:
             family, version = _parsed(text)
             newest = target.system.newest.get(family, ())
@@ -78,7 +65,7 @@ def _problems(object_: SharedObject, inside: set[str], target: Target) -> Iterat
 
 
 def _parsed(text: str) -> tuple[str, Version]:
-    """("GLIBC", (2, 34)) of GLIBC_2.34; no version where it is none, as in GLIBC_PRIVATE."""
+    """("GLIBC", (2, 34)) for GLIBC_2.34; an empty version for names such as GLIBC_PRIVATE."""
     family, _, version = text.partition("_")
     numbers = version.split(".")
     return (family, tuple(map(int, numbers))) if all(map(str.isdecimal, numbers)) else (text, ())

@@ -1,33 +1,31 @@
-"""Lambda's managed Python runtimes, as far as wheels ask for them."""
-
-from __future__ import annotations
+"""Lambda's managed Python runtimes, as far as wheels depend on them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from deploy.packing.errors import UnknownTarget
+from deploy.packing import PackingError
 
 Version = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """An Amazon Linux. `newest` is the newest symbol version it has of each family."""
+    """An Amazon Linux. `newest` is its newest symbol version of each family."""
 
     name: str
     newest: Mapping[str, Version]
     manylinux: str
-    """the newest wheels that are asked for; what is in them is read afterwards"""
+    """the newest wheels to ask for; elf.py reads their contents afterwards"""
     instead: Mapping[str, str] = field(default_factory=dict)
-    """of packages whose newest do not load there, the last version with a manylinux2014 wheel, which is taken"""
+    """packages whose newest version does not load there, with the last version that has a manylinux2014 wheel"""
     without: tuple[str, ...] = ()
-    """paths of packages that no version of loads there"""
+    """paths of packages of which no version loads there"""
 
 
-# glibc and gcc: docs.aws.amazon.com/linux/al2023/ug/glibc-gcc-and-binutils.html; what a gcc's libstdc++ and libgcc_s
-# have: gcc.gnu.org/onlinedocs/libstdc++/manual/abi.html. AL2023 got a newer libstdc++ in 2025, but Lambda was behind it
-# (github.com/amazonlinux/container-images/issues/132), so only gcc 11's is counted on.
+# glibc and gcc: docs.aws.amazon.com/linux/al2023/ug/glibc-gcc-and-binutils.html; versions in a gcc's libstdc++ and
+# libgcc_s: gcc.gnu.org/onlinedocs/libstdc++/manual/abi.html. AL2023 got a newer libstdc++ in 2025, but Lambda did not
+# (github.com/amazonlinux/container-images/issues/132), so these are gcc 11's.
 AMAZON_LINUX_2023: Final = System(
     "Amazon Linux 2023",
     {"GLIBC": (2, 34), "GLIBCXX": (3, 4, 29), "CXXABI": (1, 3, 13), "GCC": (9, 0, 0), "ZLIB": (1, 2, 11)},
@@ -38,7 +36,7 @@ AMAZON_LINUX_2: Final = System(
     {"GLIBC": (2, 26), "GLIBCXX": (3, 4, 24), "CXXABI": (1, 3, 11), "GCC": (7, 0, 0), "ZLIB": (1, 2, 7)},
     manylinux="manylinux_2_28",
     instead={"pillow": "12.2.0"},
-    # pyvips-binary 8.18.0 is the last for its glibc, and has none of the functions that pyvips 3.2 added
+    # pyvips-binary 8.18.0 is the last for this glibc, and lacks functions that pyvips 3.2 needs
     without=("pyvips/*", "pyvips-*", "_libvips.*", "pyvips_binary*", "_cffi_backend.*", "cffi-*"),
 )
 RUNTIMES: Final = {
@@ -48,38 +46,22 @@ RUNTIMES: Final = {
     "3.14": AMAZON_LINUX_2023,
 }
 MACHINES: Final = {"x86_64": "x86_64", "arm64": "aarch64"}
-"""Lambda's word for an architecture, and everybody else's."""
+"""The machine's name by Lambda's architecture."""
 
 LIBRARIES: Final = {
-    **dict.fromkeys(
-        (
-            "libc.so.6",
-            "libm.so.6",
-            "libmvec.so.1",
-            "libpthread.so.0",
-            "libdl.so.2",
-            "librt.so.1",
-            "libresolv.so.2",
-            "libutil.so.1",
-            "ld-linux-x86-64.so.2",
-            "ld-linux-aarch64.so.1",
-        ),
-        "glibc",
-    ),
-    "libgcc_s.so.1": "libgcc",
-    "libstdc++.so.6": "libstdc++",
-    "libz.so.1": "zlib",
-}
-"""What a shared object may leave to the runtime, and the package that has it there.
+    "libc.so.6", "libm.so.6", "libmvec.so.1", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libresolv.so.2",
+    "libutil.so.1", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1", "libgcc_s.so.1", "libstdc++.so.6", "libz.so.1",
+}  # fmt: skip
+"""The libraries that the runtime has.
 
-The first three are the base of manylinux (PEP 600) and in both systems' container images, which Lambda's are built on;
-zlib is what the runtime's own Python reads zips with.
+glibc's, libgcc's and libstdc++'s are the base of manylinux (PEP 600) and in both systems' container images, from which
+Lambda's are built. The runtime's own Python reads zips with zlib.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One runtime on one processor, e.g. python3.13 on arm64."""
+    """One runtime on one architecture, e.g. python3.13 on arm64."""
 
     python: str
     architecture: str
@@ -91,7 +73,7 @@ class Target:
 
     @property
     def suffix(self) -> str:
-        """The end of an extension module's name that this Python looks for."""
+        """The end of the names of this Python's extension modules."""
         return f".cpython-{self.python.replace('.', '')}-{self.machine}-linux-gnu.so"
 
     @property
@@ -100,9 +82,9 @@ class Target:
 
 
 def target_for(python: str, architecture: str) -> Target:
-    """Raises UnknownTarget that says what there is."""
+    """Raises PackingError that lists the choices."""
     if python not in RUNTIMES:
-        raise UnknownTarget(f"Lambda has no runtime python{python} that this builds for: {', '.join(RUNTIMES)}")
+        raise PackingError(f"Lambda has no runtime python{python} that this builds for: {', '.join(RUNTIMES)}")
     if architecture not in MACHINES:
-        raise UnknownTarget(f"Lambda has no architecture {architecture}: {', '.join(MACHINES)}")
+        raise PackingError(f"Lambda has no architecture {architecture}: {', '.join(MACHINES)}")
     return Target(python, architecture, RUNTIMES[python])

@@ -1,10 +1,8 @@
-"""An AWS for one process: moto's server on loopback with two buckets, a queue and the notification that ties them.
+"""An AWS inside this process: moto's server on loopback with two buckets, a queue and a notification.
 
-Nothing of the user's own AWS is touched: for as long as the cloud is up, the environment holds no other
-endpoint, profile or credentials than the ones made up here.
+The demo never touches the user's own AWS: while the cloud runs, the environment holds only made-up endpoints and
+credentials.
 """
-
-from __future__ import annotations
 
 import json
 import logging
@@ -18,37 +16,27 @@ import aioboto3
 from aiobotocore.config import AioConfig
 from moto.server import ThreadedMotoServer
 
+from thumbnailer.settings import SETTINGS, Section
+
 PHOTOS: Final = "photos"
 RESIZED: Final = "photos-resized"
-QUEUE: Final = "thumbnails"
-DEAD_LETTERS: Final = "thumbnails-dead"
 REGION: Final = "us-east-1"
-MAX_RECEIVE_COUNT: Final = 5
 VISIBILITY_SECONDS: Final = 20
-"""Longer than mapping.FUNCTION_SECONDS, so that no message comes back while it is still worked on."""
 
-_USERS_TO_KEEP: Final = (
-    "THUMBNAILER_RENDITIONS",
-    "THUMBNAILER_ENGINE",
-    "THUMBNAILER_TRANSPORT",
-    "THUMBNAILER_MEMORY_MB",
-    "THUMBNAILER_MAX_PIXELS",
-    "THUMBNAILER_MAX_BYTES",
-    "THUMBNAILER_MAX_FRAMES",
-    "THUMBNAILER_WORKERS",
-    "THUMBNAILER_IN_FLIGHT",
+_USERS_TO_KEEP: Final = frozenset(
+    setting.variable for setting in SETTINGS if setting.section in (Section.RENDITIONS, Section.LIMITS)
 )
-"""What may be tried out in the demo; other settings (a destination, globs) would only lead away from its buckets."""
+"""Settings that users can try out in the demo; the others (a destination, globs) would lead away from its buckets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """Where it is."""
+    """Clients for the server at `endpoint_url`, whatever the environment says."""
 
     endpoint_url: str
 
     def client(self, service: str) -> AbstractAsyncContextManager[Any]:
-        """An aioboto3 client for this cloud, whatever the environment says."""
+        """An aioboto3 client."""
         session: Any = aioboto3.Session("demo", "demo", region_name=REGION)
         config = AioConfig(s3={"addressing_style": "path"}, max_pool_connections=32)
         client: AbstractAsyncContextManager[Any] = session.client(
@@ -57,18 +45,10 @@ class Cloud:
         return client
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """The queue that the notifications of bucket `photos` go to."""
-
-    url: str
-    arn: str
-
-
 @contextmanager
 def moto_cloud() -> Iterator[Cloud]:
-    """An empty cloud on a free port of loopback. Starting and stopping block for some tenths of a second."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request otherwise
+    """An empty cloud on a free port. Blocks for some tenths of a second at both ends."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs every request otherwise
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:
@@ -78,32 +58,37 @@ def moto_cloud() -> Iterator[Cloud]:
         server.stop()
 
 
-async def furnish(cloud: Cloud) -> Queue:
-    """Makes the buckets, the queue with its dead-letter queue, and the notification: what deploy/ makes in AWS."""
+async def furnish(cloud: Cloud) -> tuple[str, str]:
+    """Makes the buckets, the queue with its dead-letter queue, and the notification, as deploy/ does in AWS.
+
+    Returns the URL and the ARN of the queue.
+    """
     async with cloud.client("s3") as s3, cloud.client("sqs") as sqs:
         for bucket in (PHOTOS, RESIZED):
             await s3.create_bucket(Bucket=bucket)
-        dead = await _make_queue(sqs, DEAD_LETTERS, {})
-        redrive = json.dumps({"deadLetterTargetArn": dead.arn, "maxReceiveCount": MAX_RECEIVE_COUNT})
-        queue = await _make_queue(sqs, QUEUE, {"RedrivePolicy": redrive, "VisibilityTimeout": str(VISIBILITY_SECONDS)})
-        notify = {"Id": "thumbnails", "QueueArn": queue.arn, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}
+        _, dead = await _make_queue(sqs, "thumbnails-dead", {})
+        redrive = json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 5})
+        attributes = {"RedrivePolicy": redrive, "VisibilityTimeout": str(VISIBILITY_SECONDS)}
+        url, arn = await _make_queue(sqs, "thumbnails", attributes)
+        notify = {"Id": "thumbnails", "QueueArn": arn, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}
         await s3.put_bucket_notification_configuration(
             Bucket=PHOTOS, NotificationConfiguration={"QueueConfigurations": [notify]}
         )
-        return queue
+        return url, arn
 
 
-async def _make_queue(sqs: Any, name: str, attributes: Mapping[str, str]) -> Queue:
+async def _make_queue(sqs: Any, name: str, attributes: Mapping[str, str]) -> tuple[str, str]:
+    """The URL and the ARN of the new queue."""
     url = (await sqs.create_queue(QueueName=name, Attributes=attributes))["QueueUrl"]
     answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-    return Queue(url, answer["Attributes"]["QueueArn"])
+    return url, answer["Attributes"]["QueueArn"]
 
 
 @contextmanager
 def environment_for(cloud: Cloud, renditions: str) -> Iterator[None]:
-    """The environment in which the Lambda door finds `cloud` and nothing else; the old one afterwards.
+    """Points the worker at `cloud` alone, and restores the environment afterwards.
 
-    `renditions` is the default; the user's own THUMBNAILER_RENDITIONS comes before it.
+    The user's THUMBNAILER_RENDITIONS wins over `renditions`.
     """
     before = dict(os.environ)
     for name in before:

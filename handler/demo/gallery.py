@@ -1,11 +1,9 @@
-"""The gallery page: outcomes as they come, originals beside their thumbnails, and a way to drop more pictures in.
+"""The gallery page: shows outcomes as they come, originals beside their thumbnails, and accepts uploads.
 
-It listens on loopback, yet any page the user has open could send requests there. So: the Host must be ours
-(no DNS rebinding), what changes anything must come from our own page (Origin), the page runs no script but its
-own file, and originals, which are strangers' bytes, are served sandboxed and never as anything but a picture.
+The server listens on loopback, but any page open in the user's browser can send requests there. So the Host must be
+ours (no DNS rebinding), uploads need our own page as Origin, the page runs only its own script, and originals, which
+are untrusted bytes, are served sandboxed and only as pictures.
 """
-
-from __future__ import annotations
 
 import asyncio
 import contextlib
@@ -24,8 +22,8 @@ from aiohttp import web
 from botocore.exceptions import ClientError
 
 from handler.demo.cloud import PHOTOS, RESIZED
-from handler.demo.mapping import Feed
-from thumbnailer.model import Outcome, Output
+from handler.demo.feed import Feed
+from thumbnailer.model import Outcome
 
 MOST_UPLOAD_BYTES: Final = 100 * 1024 * 1024
 MOST_KEY_BYTES: Final = 1024
@@ -44,12 +42,8 @@ EVERYWHERE: Final = {
     "Cache-Control": "no-store",
 }
 SANDBOX: Final = {"Content-Security-Policy": "sandbox; default-src 'none'"}
-ICON: Final = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#4f5bd5"/>'
-    '<path d="M6 24l7-10 5 7 3-4 5 7z" fill="#fff"/><circle cx="21" cy="11" r="3" fill="#fff"/></svg>'
-)
 _PICTURE_TYPE: Final = re.compile(r"image/[a-z0-9][a-z0-9.+-]{0,60}")
-_OWN_FILES: Final = {"gallery.js": "text/javascript", "gallery.css": "text/css"}
+_OWN_FILES: Final = {"gallery.js": "text/javascript", "gallery.css": "text/css", "favicon.svg": "image/svg+xml"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -69,30 +63,25 @@ class Gallery:
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard])
         app.router.add_get("/", self._page)
-        app.router.add_get("/favicon.svg", self._icon)
         app.router.add_get("/events", self._events)
-        app.router.add_route("PUT", "/upload", self._upload)
-        app.router.add_route("POST", "/upload", self._upload)
+        app.router.add_put("/upload", self._upload)
+        app.router.add_post("/upload", self._upload)
         app.router.add_get("/object/{bucket}/{key:.*}", self._object)
-        app.router.add_get("/{file:gallery\\.(js|css)}", self._own_file)
+        app.router.add_get("/{file:gallery\\.(js|css)|favicon\\.svg}", self._own_file)
         return app
 
     def bound_to(self, port: int) -> str:
-        """Takes note of the port it listens on; the page's URL."""
+        """Accepts requests for this port. Returns the page's URL."""
         self._hosts = frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
         return f"http://127.0.0.1:{port}/"
-
-    # --- who may ask ----------------------------------------------------------------------------------------------
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.host not in self._hosts:
-            raise web.HTTPForbidden(text="this page is served to this machine alone")
+            raise web.HTTPForbidden(text="only this machine may open this page")
         if request.method not in ("GET", "HEAD") and request.headers.get("Origin") != f"http://{request.host}":
             raise web.HTTPForbidden(text="only the gallery's own page may upload")
         return await handler(request)
-
-    # --- the page -------------------------------------------------------------------------------------------------
 
     async def _page(self, _: web.Request) -> web.Response:
         page = self._templates.get_template("gallery.html").render(
@@ -106,15 +95,10 @@ class Gallery:
         text = (HERE / name).read_text(encoding="utf-8")
         return web.Response(text=text, content_type=_OWN_FILES[name], headers=EVERYWHERE)
 
-    async def _icon(self, _: web.Request) -> web.Response:
-        return web.Response(text=ICON, content_type="image/svg+xml", headers=EVERYWHERE)
-
-    # --- outcomes -------------------------------------------------------------------------------------------------
-
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events: outcomes so far, then each as it comes; a page that reconnects goes on where it was."""
+        """Server-sent events: all outcomes so far, then new ones. A page that reconnects continues where it stopped."""
         stream = web.StreamResponse(headers=EVERYWHERE | {"Content-Type": "text/event-stream"})
-        number = self._seen_by(request)
+        number = self._start_of(request)
         with contextlib.suppress(ConnectionError):  # the page was closed
             await stream.prepare(request)
             await stream.write(f"event: run\ndata: {self._run}\n\n".encode())
@@ -124,22 +108,20 @@ class Gallery:
                 await stream.write(f"id: {self._run}-{number}\ndata: {card}\n\n".encode())
         return stream
 
-    def _seen_by(self, request: web.Request) -> int:
+    def _start_of(self, request: web.Request) -> int:
         run, _, number = request.headers.get("Last-Event-ID", "").partition("-")
         return int(number) if run == self._run and number.isdecimal() else 0
 
     async def _alive(self, stream: web.StreamResponse, number: int) -> bool:
-        """Waits for an outcome beyond `number`, with a sign of life now and then; False when there will be none."""
+        """Waits for an outcome beyond `number` and sends keep-alives. Returns False if the feed is closed."""
         while True:
             try:
                 return await asyncio.wait_for(self._feed.more_than(number), HEARTBEAT_SECONDS)
             except TimeoutError:
-                await stream.write(b": still here\n\n")
-
-    # --- objects --------------------------------------------------------------------------------------------------
+                await stream.write(b": keep-alive\n\n")
 
     async def _upload(self, request: web.Request) -> web.Response:
-        """To a file without a name, then to the bucket: what breaks off or is too large never gets there."""
+        """Stores the body in the bucket, through a temporary file: an aborted or too large body never gets there."""
         key = request.query.get("name", "")
         if not 1 <= len(key.encode(errors="replace")) <= MOST_KEY_BYTES:
             raise web.HTTPBadRequest(text=f"?name= must have 1 to {MOST_KEY_BYTES} bytes")
@@ -160,7 +142,7 @@ class Gallery:
         stream = web.StreamResponse(headers=EVERYWHERE | _object_headers(found))
         stream.content_length = found["ContentLength"]
         async with found["Body"]:
-            with contextlib.suppress(ConnectionError):  # the page was closed, or wants another picture by now
+            with contextlib.suppress(ConnectionError):  # the page was closed or no longer wants the picture
                 await stream.prepare(request)
                 async for piece in found["Body"].iter_chunks(PIECE):
                     await stream.write(piece)
@@ -168,7 +150,7 @@ class Gallery:
 
 
 async def receive(request: web.Request, file: IO[bytes]) -> int:
-    """The request's body into `file`, rewound; its size. 413 once it is too long, whatever its Content-Length said."""
+    """Writes the body into `file`, rewinds it and returns its size. Raises 413 if the body is too large."""
     size = request.content_length or 0
     if size > MOST_UPLOAD_BYTES:
         raise web.HTTPRequestEntityTooLarge(MOST_UPLOAD_BYTES, size)
@@ -178,30 +160,30 @@ async def receive(request: web.Request, file: IO[bytes]) -> int:
             if file.tell() > MOST_UPLOAD_BYTES:
                 raise web.HTTPRequestEntityTooLarge(MOST_UPLOAD_BYTES, file.tell())
     except ConnectionError as error:
-        raise web.HTTPBadRequest(text="the upload broke off") from error
+        raise web.HTTPBadRequest(text="the upload was aborted") from error
     size = file.tell()
     file.seek(0)
     return size
 
 
 def picture_type(text: str) -> str | None:
-    """A content type that can do no harm, or None."""
+    """The text if it is a harmless content type."""
     return text if _PICTURE_TYPE.fullmatch(text) else None
 
 
 def _object_headers(found: Mapping[str, Any]) -> dict[str, str]:
-    """Opened by itself, an object is an inert picture (SVG can hold scripts) or a download."""
+    """Opened directly, an object is an inert picture (SVG can hold scripts) or a download."""
     kind = picture_type(found.get("ContentType", ""))
     if kind is None:
         return SANDBOX | {"Content-Type": "application/octet-stream", "Content-Disposition": "attachment"}
     return SANDBOX | {"Content-Type": kind}
 
 
-# --- outcomes as the page wants them ------------------------------------------------------------------------------
+# --- outcomes as JSON ---------------------------------------------------------------------------------------------
 
 
 def card_of(outcome: Outcome, number: int) -> dict[str, Any]:
-    """An outcome as JSON. `number` makes the addresses new when a key is written again."""
+    """`number` makes the addresses unique when a key is written again."""
     event, info = outcome.event, outcome.info
     width, height = info.upright if info else (None, None)
     return {
@@ -219,33 +201,28 @@ def card_of(outcome: Outcome, number: int) -> dict[str, Any]:
             "height": height,
             "bytes": event.size or outcome.bytes_in,
         },
-        "outputs": [_output_card(output, number) for output in outcome.outputs],
+        "outputs": [
+            {
+                "url": object_url(output.bucket, output.key, number),
+                **{name: getattr(output, name) for name in ("name", "format", "width", "height", "bytes")},
+            }
+            for output in outcome.outputs
+        ],
         "ms": [[stage, round(seconds * 1000, 2)] for stage, seconds in outcome.timings],
     }
 
 
-def _output_card(output: Output, number: int) -> dict[str, Any]:
-    return {
-        "url": object_url(output.bucket, output.key, number),
-        "name": output.name,
-        "format": output.format,
-        "width": output.width,
-        "height": output.height,
-        "bytes": output.bytes,
-    }
-
-
 def object_url(bucket: str, key: str, number: int) -> str:
-    """The key is one path segment, so that no browser takes `..` or `//` in it for steps."""
+    """The key is one path segment, so that no browser resolves `..` or `//` in it."""
     return f"/object/{bucket}/{quote(key, safe='')}?v={number}"
 
 
-# --- running it ---------------------------------------------------------------------------------------------------
+# --- the server ---------------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
 async def serve(gallery: Gallery, port: int) -> AsyncIterator[str]:
-    """The page's URL while it is served; port 0 takes any free one. Raises OSError where the port is taken."""
+    """Yields the page's URL. Port 0 takes any free one. Raises OSError if the port is taken."""
     runner = web.AppRunner(gallery.app(), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:

@@ -1,102 +1,86 @@
-"""`thumbnailer demo`: everything started, the samples uploaded, their outcomes shown, and the gallery served."""
-
-from __future__ import annotations
+"""`thumbnailer demo`: starts everything, uploads the samples, shows their outcomes and serves the gallery."""
 
 import asyncio
+import logging
 import mimetypes
 import signal
-import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rich import box
+from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
-from handler.demo.cloud import PHOTOS, Cloud, environment_for, furnish, moto_cloud
+from handler.demo.cloud import PHOTOS, VISIBILITY_SECONDS, environment_for, furnish, moto_cloud
+from handler.demo.feed import Feed
 from handler.demo.gallery import Gallery, serve
-from handler.demo.mapping import Feed, Function, poll
+from handler.tables import TIMES, outcome_table
+from handler.worker.consumer import Consumer, Limits
+from handler.worker.sqs import open_queue
 from thumbnailer import settings
+from thumbnailer.app import build
+from thumbnailer.machine import machine
 from thumbnailer.model import Outcome, Status
+from thumbnailer.reporting.logs import LOGGER
+from thumbnailer.reporting.metrics import Prometheus
+from thumbnailer.settings import Settings
 
-DEFAULT_PORT: Final = 8080
-DEFAULT_RENDITIONS: Final = "320x320"
+RENDITIONS: Final = "320x320"
 PATIENCE_SECONDS: Final = 60.0
+RECORD_SECONDS: Final = 15.0
+STOP_SECONDS: Final = 5.0
 SAMPLES: Final = Path(__file__).parent / "samples"
-COLOURS: Final = {Status.STORED: "green", Status.REJECTED: "red", Status.FAILED: "yellow", Status.DEFERRED: "yellow"}
-TIMES: Final = "\N{MULTIPLICATION SIGN}"
 PLAIN_WIDTH: Final = 150
-NARROW: Final = 100
-HEADINGS: Final = ("key", "outcome", "reason", "format", "size", "bytes", "engine", "ms")
-NUMBERS: Final = ("size", "bytes", "ms")
 mimetypes.add_type("image/heic", ".heic")
 mimetypes.add_type("image/avif", ".avif")
 mimetypes.add_type("image/webp", ".webp")
 
 
-async def demo(once: bool, port: int = DEFAULT_PORT, renditions: str = DEFAULT_RENDITIONS) -> int:
-    """Runs the demo; the exit code. Raises SettingsError where the environment's settings make no sense.
+async def demo(once: bool, port: int) -> int:
+    """Runs the demo and returns the exit code. Raises SettingsError.
 
-    With `once` it ends when the samples are through, with 0 if all were stored; else it serves the gallery on
-    `port` (0: any free one) until Ctrl-C or SIGTERM.
+    With `once` the demo ends after the samples, with 0 if all were stored. Otherwise it serves the gallery on `port`
+    (0: any free one) until Ctrl-C or SIGTERM.
     """
-    console = Console(file=sys.stdout)  # held on to: the Lambda door's own output is redirected, see mapping._invoke
+    console = Console()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    with interruptible() as stopping:
-        try:
-            return await _demo(console, once, port, renditions)
-        except asyncio.CancelledError:
-            if not stopping.is_set():
-                raise
-            _uncancel()
-            return 1 if once else 0
+    task, interrupted = asyncio.current_task(), asyncio.Event()
 
-
-@contextmanager
-def interruptible() -> Iterator[asyncio.Event]:
-    """Ctrl-C and SIGTERM cancel the task that enters, once, so that everything is put away; the event tells why."""
-    loop, task, stopping = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
-
-    def stop() -> None:
-        if task is not None and not stopping.is_set():
-            stopping.set()
+    def interrupt() -> None:
+        if task is not None and not interrupted.is_set():  # a second Ctrl-C must not disturb the closing
+            interrupted.set()
             task.cancel()
 
-    signals = (signal.SIGINT, signal.SIGTERM)
-    for number in signals:
-        loop.add_signal_handler(number, stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, interrupt)
     try:
-        yield stopping
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
-
-
-def _uncancel() -> None:
-    task = asyncio.current_task()
-    if task is not None:
+        return await _demo(console, once, port)
+    except asyncio.CancelledError:
+        if task is None or not interrupted.is_set():
+            raise
         task.uncancel()
+        return 1 if once else 0
 
 
-async def _demo(console: Console, once: bool, port: int, renditions: str) -> int:
-    async with _stage(console, renditions) as stage, AsyncExitStack() as stack:
+async def _demo(console: Console, once: bool, port: int) -> int:
+    async with _stage() as stage, AsyncExitStack() as stack:
         url = None
         if not once:
             try:
-                url = await stack.enter_async_context(stage.gallery(port))
+                gallery = Gallery(stage.feed, stage.s3, stage.renditions)
+                url = await stack.enter_async_context(serve(gallery, port))
             except OSError as error:
                 console.print(f"[red]Port {port} cannot be used[/] ({error.strerror}); 0 takes any free one.")
                 return 1
-            stack.callback(stage.feed.close)  # before the server ends: its event streams end with it
+            stack.callback(stage.feed.close)  # before the server closes: the feed ends its event streams
         keys = sample_keys()
         ended = await _run_samples(console, stage, keys)
-        console.print(table_of([ended[key] for key in keys if key in ended], console.width))
+        console.print(outcome_table([ended[key] for key in keys if key in ended], console.width))
         if missing := [key for key in keys if key not in ended or ended[key].status.comes_back]:
             console.print(Text(f"No final outcome within {PATIENCE_SECONDS:.0f} s for: {', '.join(missing)}", "red"))
             return 1
@@ -107,9 +91,6 @@ async def _demo(console: Console, once: bool, port: int, renditions: str) -> int
         return 0
 
 
-# --- what is on stage ---------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Stage:
     """The running parts."""
@@ -118,50 +99,45 @@ class Stage:
     s3: Any
     renditions: str
 
-    def gallery(self, port: int) -> Any:
-        return serve(Gallery(self.feed, self.s3, self.renditions), port)
+
+@asynccontextmanager
+async def _stage() -> AsyncIterator[Stage]:
+    """The cloud, and a worker on its queue."""
+    with moto_cloud() as cloud, environment_for(cloud, RENDITIONS):
+        chosen, (url, _) = settings.load(), await furnish(cloud)
+        async with cloud.client("s3") as s3, _worker(chosen, url) as feed:
+            sizes = (f"{r.width or 'any'} {TIMES} {r.height or 'any'}" for r in chosen.renditions)
+            yield Stage(feed, s3, ", ".join(sizes))
 
 
 @asynccontextmanager
-async def _stage(console: Console, renditions: str) -> AsyncIterator[Stage]:
-    """Cloud, function and the mapping between them; all of it put away afterwards."""
-    with moto_cloud() as cloud, environment_for(cloud, renditions):
-        wanted = settings.load().renditions  # a mistake is told here, before anything runs
-        async with AsyncExitStack() as stack:
-            feed = Feed()
-            s3 = await stack.enter_async_context(cloud.client("s3"))
-            function = Function(feed.add)
-            stack.push_async_callback(function.aclose)
-            await stack.enter_async_context(_mapping(console, cloud, function))
-            yield Stage(feed, s3, ", ".join(f"{r.width or 'any'} {TIMES} {r.height or 'any'}" for r in wanted))
-
-
-@asynccontextmanager
-async def _mapping(console: Console, cloud: Cloud, function: Function) -> AsyncIterator[None]:
-    def failed(error: Exception) -> None:
-        console.print(Text(f"The invocation failed, its messages come back: {type(error).__name__}: {error}", "yellow"))
-
-    queue = await furnish(cloud)
-    async with cloud.client("sqs") as sqs:
-        polling = asyncio.create_task(poll(sqs, queue, function, failed))
-        try:
-            yield
-        finally:
-            polling.cancel()
-            with suppress(asyncio.CancelledError):
-                await polling
-
-
-# --- the samples --------------------------------------------------------------------------------------------------
+async def _worker(chosen: Settings, url: str) -> AsyncIterator[Feed]:
+    """The consumer of `thumbnailer worker`, in this loop and without its log."""
+    LOGGER.addHandler(logging.NullHandler())
+    env = settings.environment()
+    app = build(chosen, machine(), env)
+    feed = Feed(app.pipeline)
+    try:
+        async with open_queue(url, env) as queue:
+            limits = Limits(app.tier.in_flight, RECORD_SECONDS, STOP_SECONDS)
+            consumer = Consumer(queue, feed, limits, Prometheus(CollectorRegistry()))
+            running = asyncio.create_task(consumer.run(VISIBILITY_SECONDS))
+            try:
+                yield feed
+            finally:
+                consumer.stop()
+                await running
+    finally:
+        await app.pipeline.aclose()
 
 
 def sample_keys() -> list[str]:
-    """The samples' file names, which are their keys as well."""
+    """The samples' file names, which are also their keys."""
     return sorted(path.name for path in SAMPLES.iterdir() if path.name != "LICENCES.md")
 
 
 async def _run_samples(console: Console, stage: Stage, keys: Sequence[str]) -> Mapping[str, Outcome]:
-    """Uploads the samples and follows their outcomes, at most for PATIENCE_SECONDS; the last outcome of each."""
+    """Uploads the samples and returns the last outcome of each, after at most PATIENCE_SECONDS."""
     ended: dict[str, Outcome] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as progress:
@@ -182,36 +158,3 @@ async def _upload(s3: Any, key: str) -> None:
     body = (SAMPLES / key).read_bytes()
     kind = mimetypes.guess_type(key)[0] or "application/octet-stream"
     await s3.put_object(Bucket=PHOTOS, Key=key, Body=body, ContentType=kind)
-
-
-# --- the table ----------------------------------------------------------------------------------------------------
-
-
-def table_of(outcomes: Sequence[Outcome], width: int) -> Table:
-    """One row an outcome. Columns without anything in them are left out, and the least needed where it is narrow."""
-    rows = [_row(outcome) for outcome in outcomes]
-    narrow = ("format", "engine") if width < NARROW else ()
-    headings = [name for name in HEADINGS if name not in narrow and any(row[name].plain for row in rows)]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in headings:
-        free = name in ("key", "reason")
-        table.add_column(name, overflow="fold", no_wrap=not free, justify="right" if name in NUMBERS else "left")
-    for row in rows:
-        table.add_row(*(row[name] for name in headings))
-    return table
-
-
-def _row(outcome: Outcome) -> Mapping[str, Text]:
-    """Cells by heading; Text, never markup: a key can hold anything."""
-    info = outcome.info
-    after = ", ".join(f"{output.width}{TIMES}{output.height}" for output in outcome.outputs)
-    return {
-        "key": Text(outcome.event.key),
-        "outcome": Text(outcome.status, COLOURS.get(outcome.status, "")),
-        "reason": Text(outcome.reason or ""),
-        "format": Text(info.format if info else ""),
-        "size": Text(f"{info.upright[0]}{TIMES}{info.upright[1]} → {after or '-'}" if info else ""),
-        "bytes": Text(f"{outcome.event.size or outcome.bytes_in:,} → {outcome.bytes_out:,}"),
-        "engine": Text(outcome.engine or ""),
-        "ms": Text(f"{dict(outcome.timings).get('total', 0.0) * 1000:.0f}"),
-    }

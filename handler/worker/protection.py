@@ -1,9 +1,7 @@
-"""ECS's scale-in protection: while there is work in hand, neither scale-in nor a deployment takes the task away.
+"""ECS scale-in protection: neither a scale-in nor a deployment stops the task while the worker has work.
 
 AWS, "Amazon ECS task scale-in protection endpoint": PUT {ECS_AGENT_URI}/task-protection/v1/state.
 """
-
-from __future__ import annotations
 
 import asyncio
 import json
@@ -15,18 +13,18 @@ from thumbnailer.reporting.logs import LOGGER
 
 PATH: Final = "/task-protection/v1/state"
 MINUTES: Final = 10
-"""A worker that is killed stays protected no longer than this."""
+"""The protection of a killed worker expires after this time."""
 IDLE_SECONDS: Final = 30.0
-"""Protection is not given up for less: each change is a call of the ECS API."""
+"""The worker keeps its protection for this long without work: each change is a call of the ECS API."""
 LONGEST_SECONDS, PAUSE_SECONDS = 3600.0, 120.0
-"""With a queue that is never empty, protection pauses now and then, so that a deployment need not wait for ever: what
-is in hand is given back at SIGTERM all the same.
+"""With a queue that is never empty, protection pauses once an hour, so that a deployment need not wait for ever. After
+SIGTERM the worker gives back its messages anyway.
 """
 TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 
 
 class Protection:
-    """`busy` may be called at any time; `run` brings the endpoint to what it was last told, for ever."""
+    """`busy` may be called at any time. `run` never ends and sends the latest state to the endpoint."""
 
     def __init__(self, agent_uri: str) -> None:
         self._url = agent_uri + PATH
@@ -44,14 +42,14 @@ class Protection:
                 await self._work.wait()
                 until = asyncio.get_running_loop().time() + LONGEST_SECONDS
                 await self._protect(session, True)
-                while not (idle := await self._idle_for_long()) and asyncio.get_running_loop().time() < until:
-                    await self._protect(session, True)  # before it runs out
+                while not (idle := await self._becomes_idle()) and asyncio.get_running_loop().time() < until:
+                    await self._protect(session, True)  # before it expires
                 await self._protect(session, False)
                 if not idle:
                     await asyncio.sleep(PAUSE_SECONDS)
 
-    async def _idle_for_long(self) -> bool:
-        """True when there was no work for IDLE_SECONDS; False when the protection is half over first."""
+    async def _becomes_idle(self) -> bool:
+        """Returns True after IDLE_SECONDS without work, False if half of the protection is over first."""
         try:
             async with asyncio.timeout(MINUTES * 60 / 2):
                 while True:
@@ -69,6 +67,10 @@ class Protection:
             async with session.put(self._url, json=wanted) as answer:
                 text = await answer.text()
                 if answer.status >= 400 or "failure" in json.loads(text):
-                    LOGGER.warning("task protection", extra={"line": {"detail": text[:500]}})
+                    _report(text)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            LOGGER.warning("task protection", extra={"line": {"detail": f"{type(error).__name__}: {error}"[:500]}})
+            _report(f"{type(error).__name__}: {error}")
+
+
+def _report(detail: str) -> None:
+    LOGGER.warning("task-protection-failed", extra={"line": {"detail": detail[:500]}})

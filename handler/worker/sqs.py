@@ -1,12 +1,11 @@
-"""The queue as the worker sees it: receive, delete, change visibility, each in batches of ten. SQS through aioboto3."""
+"""The SQS queue: a client whose requests take up to ten messages, reports of its errors, and batches for it."""
 
-from __future__ import annotations
-
+import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import aioboto3
@@ -14,28 +13,33 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
 from thumbnailer.errors import SettingsError, ThumbnailerError
+from thumbnailer.reporting.logs import LOGGER
+from thumbnailer.reporting.metrics import Prometheus
+
+T = TypeVar("T")
 
 BATCH: Final = 10
-"""The most messages that one request to SQS may name (SQS quotas)."""
+"""The most messages in one request (SQS quotas)."""
 LONGEST_INVISIBLE: Final = 43_200
 """Seconds: 12 hours (SQS quotas)."""
 CONNECTIONS: Final = 32
+LINGER_SECONDS: Final = 0.5
 GONE: Final = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 NOT_HELD: Final = ("ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue")
-"""What SQS calls a receipt whose message has been deleted, or received by somebody else since."""
+"""Error codes for a receipt whose message was deleted or received again."""
 
 
 class QueueError(ThumbnailerError):
-    """The queue could not be asked, or said no."""
+    """A request to the queue failed."""
 
 
 class QueueMissing(QueueError):
-    """There is no such queue."""
+    """The queue does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message as received: ours for the queue's visibility timeout, by this receipt. `sent` is epoch seconds."""
+    """A received message. The receipt is valid for the queue's visibility timeout. `sent` is epoch seconds."""
 
     id: str
     receipt: str
@@ -46,7 +50,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """The queue's own visibility timeout in seconds, and about how many messages wait and are held."""
+    """The queue's visibility timeout in seconds, and the approximate numbers of visible and invisible messages."""
 
     visibility: int
     visible: int
@@ -54,14 +58,14 @@ class QueueState:
 
 
 class Queue:
-    """One queue. Every method raises QueueError; botocore has tried three times by then."""
+    """One queue. Every method raises QueueError after three attempts by botocore."""
 
     def __init__(self, client: Any, url: str) -> None:
         self._client = client
         self._url = url
 
     async def receive(self, most: int, wait_seconds: int) -> list[Received]:
-        """Up to ten messages, waiting for the first of them up to 20 s."""
+        """Up to ten messages. Waits up to 20 s for the first."""
         answer = await self._ask(
             "receive_message",
             MaxNumberOfMessages=most,
@@ -71,12 +75,12 @@ class Queue:
         return [_received(message) for message in answer.get("Messages", [])]
 
     async def delete(self, receipts: Sequence[str]) -> list[str]:
-        """Says which of these at most ten could not be deleted, and why. They come back, which does no harm."""
+        """Deletes at most ten messages. Returns an error text for each refused one, which then reappears."""
         entries = [{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(receipts)]
         return _refused(await self._ask("delete_message_batch", Entries=entries))
 
     async def hide(self, receipts: Mapping[str, int]) -> list[str]:
-        """Makes each of at most ten messages visible that many seconds from now; says which were refused."""
+        """Makes at most ten messages visible after that many seconds. Returns an error text for each refused one."""
         entries = [
             {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": min(LONGEST_INVISIBLE, seconds)}
             for number, (receipt, seconds) in enumerate(receipts.items())
@@ -95,7 +99,7 @@ class Queue:
             code = error.response.get("Error", {}).get("Code", "")
             kind = QueueMissing if code in GONE else QueueError
             raise kind(f"{operation} {self._url}: {error}") from error
-        except Exception as error:  # as of botocore, so of the network and of whatever gives credentials
+        except Exception as error:  # botocore, the network and credential providers raise anything
             raise QueueError(f"{operation} {self._url}: {type(error).__name__}: {error}") from error
         return answer
 
@@ -107,7 +111,7 @@ def _received(message: Mapping[str, Any]) -> Received:
 
 
 def _refused(answer: Mapping[str, Any]) -> list[str]:
-    """Receipts that are no longer ours are no error: whoever holds the message now does the same work."""
+    """An expired receipt is no error: another worker has the message and does the same work."""
     return [
         f"{failed.get('Code')}: {failed.get('Message', '')}"
         for failed in answer.get("Failed", [])
@@ -116,22 +120,103 @@ def _refused(answer: Mapping[str, Any]) -> list[str]:
 
 
 def region_of(url: str, env: Mapping[str, str]) -> str | None:
-    """The environment's, else that of the queue's address: botocore itself does not read AWS_REGION."""
+    """The environment's region, else the one in the queue's address. botocore does not read AWS_REGION."""
     named = re.fullmatch(r"sqs\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?", urlsplit(url).hostname or "")
     return env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or (named[1] if named else None)
 
 
 @asynccontextmanager
 async def open_queue(url: str, env: Mapping[str, str]) -> AsyncIterator[Queue]:
-    """With the endpoint, region and credentials that the environment gives, as everywhere in AWS.
-
-    Raises SettingsError where no region is to be found.
-    """
+    """Takes endpoint, region and credentials from the environment. Raises SettingsError if there is no region."""
     region = region_of(url, env)
     if region is None:
-        raise SettingsError("AWS_REGION is not set, and the queue's address names no region")
+        raise SettingsError("AWS_REGION is not set, and the queue's address has no region in it")
     config = AioConfig(
         max_pool_connections=CONNECTIONS, connect_timeout=5, read_timeout=30, retries={"mode": "standard"}
     )
     async with aioboto3.Session().client("sqs", region_name=region, config=config) as client:
         yield Queue(client, url)
+
+
+class MessageQueue(Protocol):
+    """The methods of handler.worker.sqs.Queue. Each raises QueueError."""
+
+    async def receive(self, most: int, wait_seconds: int) -> list[Received]: ...
+    async def delete(self, receipts: Sequence[str]) -> list[str]: ...
+    async def hide(self, receipts: dict[str, int]) -> list[str]: ...
+    async def state(self) -> QueueState: ...
+
+
+class ReportingQueue:
+    """Logs and counts errors, never raises them. Entries that SQS refuses need no retry: their messages reappear."""
+
+    def __init__(self, queue: MessageQueue, metrics: Prometheus) -> None:
+        self._queue = queue
+        self._metrics = metrics
+
+    async def receive(self, most: int, wait_seconds: int) -> list[Received] | None:
+        """None if the request failed."""
+        return await self._tried(self._queue.receive(most, wait_seconds))
+
+    async def delete(self, receipts: Sequence[str]) -> int:
+        """The number of messages that the queue deleted."""
+        return self._accepted(len(receipts), await self._tried(self._queue.delete(receipts)))
+
+    async def hide(self, receipts: dict[str, int]) -> int:
+        """The number of messages whose visibility timeout the queue changed."""
+        return self._accepted(len(receipts), await self._tried(self._queue.hide(receipts)))
+
+    async def state(self) -> QueueState | None:
+        """None if the request failed."""
+        return await self._tried(self._queue.state())
+
+    async def _tried(self, request: Awaitable[T]) -> T | None:
+        try:
+            return await request
+        except QueueError as error:
+            self._report(str(error))
+            return None
+
+    def _accepted(self, entries: int, refused: list[str] | None) -> int:
+        if refused is None:
+            return 0
+        for entry in refused:
+            self._report(entry)
+        return entries - len(refused)
+
+    def _report(self, detail: str) -> None:
+        self._metrics.count("thumbnailer_queue_errors")
+        LOGGER.warning("queue-error", extra={"line": {"detail": detail[:500]}})
+
+
+class Batches(Generic[T]):
+    """Sends items when there are ten, or half a second after the first. `send` handles its own errors."""
+
+    def __init__(self, send: Callable[[list[T]], Awaitable[None]]) -> None:
+        self._send = send
+        self._waiting: list[T] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def add(self, item: T) -> None:
+        self._waiting.append(item)
+        if len(self._waiting) == BATCH:
+            self._send_now()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._send_now)
+
+    async def flush(self) -> None:
+        """Sends the waiting items. Returns when every batch was sent."""
+        self._send_now()
+        if self._sending:
+            await asyncio.wait(self._sending)
+
+    def _send_now(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting:
+            batch, self._waiting = self._waiting, []
+            task = asyncio.ensure_future(self._send(batch))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)

@@ -1,8 +1,7 @@
-"""What the worker tells those who watch it, over HTTP: /metrics, /healthz, /readyz."""
+"""The worker's HTTP port: /metrics, /healthz, /readyz."""
 
-from __future__ import annotations
-
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -10,18 +9,62 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-Check = Callable[[], Awaitable[str | None]]
-"""What is wrong, or None."""
-HOST: Final = "0.0.0.0"  # noqa: S104  # a container is scraped from outside; it serves nothing but its own numbers
+from handler.worker.sqs import Queue, QueueError
+from thumbnailer.app import App
+from thumbnailer.errors import ObjectMissing, StoreDenied, StoreError
+from thumbnailer.settings import Settings
+
+HOST: Final = "0.0.0.0"  # noqa: S104  # a container is scraped from outside; the port serves nothing but numbers
+PROBE_KEY: Final = ".thumbnailer-ready"
+"""This object need not exist: the probe asks whether S3 answers for the bucket."""
+
+
+class Health:
+    """Each check returns the problem, or None."""
+
+    def __init__(self, app: App, queue: Queue) -> None:
+        self._app = app
+        self._queue = queue
+
+    async def live(self) -> str | None:
+        """Any answer shows that the loop runs, but the loop cannot see stuck decoder threads."""
+        stuck = self._app.pipeline.stuck
+        return f"{stuck} decoders are stuck" if stuck >= self._app.tier.workers else None
+
+    async def ready(self) -> str | None:
+        """The queue must answer, and so must the buckets in THUMBNAILER_SOURCES and their destinations."""
+        try:
+            await self._queue.state()
+        except QueueError as error:
+            return str(error)
+        problems = await asyncio.gather(*(self._probe(bucket) for bucket in named_buckets(self._app.settings)))
+        return next(filter(None, problems), None)
+
+    async def _probe(self, bucket: str) -> str | None:
+        """A denied read is an answer: reading and writing objects are other permissions."""
+        try:
+            async with self._app.store.open(bucket, PROBE_KEY):
+                return None
+        except (ObjectMissing, StoreDenied):
+            return None
+        except StoreError as error:
+            return str(error)
+
+
+def named_buckets(settings: Settings) -> list[str]:
+    """The buckets known before any event: the sources that are no globs, and their destinations."""
+    sources = [bucket for bucket in settings.sources if not set(bucket) & set("*?[")]
+    fixed = [] if "{bucket}" in settings.destination else [settings.destination]
+    return list(dict.fromkeys([*sources, *map(settings.destination_bucket, sources), *fixed]))
 
 
 @asynccontextmanager
-async def served(port: int, registry: CollectorRegistry, live: Check, ready: Check) -> AsyncIterator[int]:
-    """Serves on that port, or on a free one for 0; gives the port. It answers as long as the loop turns."""
+async def serve_status(port: int, registry: CollectorRegistry, health: Health) -> AsyncIterator[int]:
+    """Serves on `port`, or on a free one for 0. Yields the port."""
     app = web.Application()
     app.router.add_get("/metrics", lambda request: _metrics(request, registry))
-    app.router.add_get("/healthz", lambda _: _checked(live))
-    app.router.add_get("/readyz", lambda _: _checked(ready))
+    app.router.add_get("/healthz", lambda _: _checked(health.live()))
+    app.router.add_get("/readyz", lambda _: _checked(health.ready()))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
@@ -37,6 +80,6 @@ async def _metrics(request: web.Request, registry: CollectorRegistry) -> web.Res
     return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 
 
-async def _checked(check: Check) -> web.Response:
-    wrong = await check()
-    return web.Response(text=wrong or "ok\n", status=503 if wrong else 200)
+async def _checked(check: Awaitable[str | None]) -> web.Response:
+    problem = await check
+    return web.Response(text=problem or "ok\n", status=503 if problem else 200)

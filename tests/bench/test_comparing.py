@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.compare.comparing import (
+from bench.compare.command import run, sentence
+from bench.compare.intervals import ratio_interval
+from bench.compare.trees import Side, TreeError, checked_out, side_of
+from bench.compare.verdicts import (
     JUDGED,
     LEAST_BETWEEN_RUNS,
     SHOWN,
@@ -23,13 +26,8 @@ from bench.compare.comparing import (
     Comparison,
     Row,
     Verdict,
-    compare,
-    compare_results,
-    run,
-    sentence,
 )
-from bench.compare.intervals import ratio_interval
-from bench.compare.trees import Checkout, ResultFile, Revision, TreeError, checked_out, tree_of
+from bench.compare.verdicts import compare as compare_runs
 from bench.result import Cell, CellKey, Repetition, Result, write_result
 from tests.bench.results import synthetic_result
 
@@ -54,7 +52,7 @@ def repetition(wall_ms: float, cpu_ms: float, p50_ms: float) -> Repetition:
         cpu_seconds=cpu_ms,
         billed_ms=1000 * wall_ms,
         peak_rss_bytes=200 * 1024 * 1024,
-        latencies_ms=[p50_ms],
+        latencies_ms=(p50_ms,),
         bytes_in=1,
         bytes_out=1,
         outcomes={"stored": 1000},
@@ -100,6 +98,19 @@ def one_pair(seed: int, more: tuple[float, float], pairs: int = PAIRS) -> Compar
     return compare([base], [new], paired=True)
 
 
+def compare(base: Sequence[Cell], new: Sequence[Cell], paired: bool) -> Comparison:
+    """The comparison of cells of one run."""
+    return compare_runs(_run_of(base), _run_of(new), paired)
+
+
+def _run_of(cells: Sequence[Cell]) -> Result:
+    return result(*(replace(cell, key=replace(cell.key, handler="ours")) for cell in cells), baseline="")
+
+
+def compare_results(base: Result, new: Result) -> Comparison:
+    return compare_runs(base, new, paired=False)
+
+
 def exact(times: float, count: int = 8, handler: str = "ours", key: CellKey = KEY) -> Cell:
     """No noise: every repetition takes so many times as long."""
     return Cell(replace(key, handler=handler), (repetition(25 * times, 12 * times, 250 * times),) * count)
@@ -118,14 +129,14 @@ def test_three_milliseconds_more_an_image_are_seen(more: tuple[float, float]) ->
     assert TRIALS - found.count(Verdict.REGRESSION) < ALLOWED
 
 
-def test_an_equal_build_is_called_neither_slower_nor_faster() -> None:
+def test_equal_builds_show_no_difference() -> None:
     found = [one_pair(seed, SAME).verdict for seed in range(TRIALS)]
     assert found.count(Verdict.REGRESSION) < ALLOWED
     assert found.count(Verdict.IMPROVEMENT) < ALLOWED
     assert found.count(Verdict.NO_DIFFERENCE) > TRIALS / 2
 
 
-def test_more_cells_make_no_more_false_alarms() -> None:
+def test_more_cells_do_not_raise_false_alarms() -> None:
     keys = [replace(KEY, memory_mb=128 * number) for number in range(1, 7)]
     found = []
     for seed in range(TRIALS // 3):
@@ -136,12 +147,12 @@ def test_more_cells_make_no_more_false_alarms() -> None:
     assert {len(each.judged) for each in found} == {len(keys) * len(JUDGED)}
 
 
-def test_a_sleep_shows_in_the_time_that_is_billed_and_work_in_the_cpu_too() -> None:
+def test_sleep_raises_billed_time_and_work_raises_cpu_too() -> None:
     sleep, work = one_pair(1, SLEEP, 20), one_pair(1, WORK, 20)
     assert row_of(sleep, "billed_ms_per_image").verdict is Verdict.REGRESSION
     assert row_of(sleep, "cpu_ms_per_image").verdict is Verdict.NO_DIFFERENCE
     assert row_of(work, "cpu_ms_per_image").verdict is Verdict.REGRESSION
-    assert row_of(work, "cpu_ms_per_image").ratio == pytest.approx(15 / 12, rel=0.05)
+    assert row_of(work, "cpu_ms_per_image").interval.ratio == pytest.approx(15 / 12, rel=0.05)
 
 
 def slowing_down(seed: int, by: float) -> tuple[Repetition, ...]:
@@ -150,7 +161,7 @@ def slowing_down(seed: int, by: float) -> tuple[Repetition, ...]:
     return noisy(np.random.default_rng(seed), SAME, speed, noise=0.01, bursts=0)
 
 
-def test_a_machine_that_gets_slower_makes_no_verdict_and_would_if_builds_did_not_take_turns() -> None:
+def test_taking_turns_hides_a_slowing_machine() -> None:
     for seed in range(20):
         everything = slowing_down(seed, by=0.15)
         base, new = Cell(KEY, everything[::2]), Cell(KEY, everything[1::2])
@@ -159,7 +170,7 @@ def test_a_machine_that_gets_slower_makes_no_verdict_and_would_if_builds_did_not
         assert compare([first], [then], paired=True).verdict is Verdict.REGRESSION
 
 
-def test_a_machine_that_gets_slower_fast_makes_no_verdict_where_each_build_goes_first_in_turns() -> None:
+def test_alternating_order_hides_a_fast_slowing_machine() -> None:
     for seed in range(20):
         turns = [slowing_down(seed, by=0.6)[start : start + 2] for start in range(0, 2 * PAIRS, 2)]
         base, new = zip(*(turn[:: -1 if number % 2 else 1] for number, turn in enumerate(turns)), strict=True)
@@ -172,7 +183,7 @@ def test_less_time_is_an_improvement() -> None:
     assert comparison.exit_code == 0
 
 
-def test_what_is_certain_and_too_small_to_act_on_is_no_verdict() -> None:
+def test_certain_but_tiny_difference_is_no_verdict() -> None:
     for times in (1.015, 1 / 1.015):
         comparison = compare([exact(1)], [exact(times)], paired=True)
         assert comparison.verdict is Verdict.NO_DIFFERENCE
@@ -181,26 +192,29 @@ def test_what_is_certain_and_too_small_to_act_on_is_no_verdict() -> None:
     assert compare([exact(1)], [exact(1 / 1.025)], paired=True).verdict is Verdict.IMPROVEMENT
 
 
-def test_what_is_not_seen_comes_with_what_could_have_been_seen() -> None:
+def test_no_difference_reports_the_visible_difference() -> None:
     comparison = one_pair(5, SAME)
     assert comparison.verdict is Verdict.NO_DIFFERENCE
     for row in comparison.judged:
-        assert row.visible == pytest.approx(max(0.02, row.upper / row.ratio - 1))
-        assert row.lower < row.ratio < row.upper
+        assert row.visible == pytest.approx(max(0.02, row.interval.upper / row.interval.ratio - 1))
+        assert row.interval.lower < row.interval.ratio < row.interval.upper
     widest = max(row.visible for row in comparison.judged)
-    assert f"one of less than {widest:.1%} would not have been seen" in sentence(comparison)
+    assert f"a difference below {widest:.1%} would not be visible" in sentence(comparison)
 
 
-def test_few_pairs_are_too_noisy_to_tell_and_one_says_nothing() -> None:
+def test_few_pairs_are_too_noisy() -> None:
     for pairs in (1, 3):
         comparison = one_pair(2, SAME, pairs)
         assert comparison.verdict is Verdict.TOO_NOISY
         assert comparison.exit_code == 0
         assert "more repetitions" in sentence(comparison)
-    assert (row_of(one_pair(2, WORK, 1), "p50_ms").lower, row_of(one_pair(2, WORK, 1), "p50_ms").upper) == (0, np.inf)
+    assert (
+        row_of(one_pair(2, WORK, 1), "p50_ms").interval.lower,
+        row_of(one_pair(2, WORK, 1), "p50_ms").interval.upper,
+    ) == (0, np.inf)
 
 
-def test_a_regression_counts_where_another_cell_is_faster() -> None:
+def test_regression_counts_despite_an_improvement_elsewhere() -> None:
     small = replace(KEY, memory_mb=512)
     comparison = compare([exact(1), exact(1, key=small)], [exact(0.5), exact(1.5, key=small)], paired=True)
     assert (comparison.verdict, comparison.exit_code) == (Verdict.REGRESSION, 1)
@@ -216,51 +230,51 @@ def test_memory_cold_starts_and_throughput_are_shown_and_not_judged() -> None:
     comparison = compare([Cell(KEY, cold)], [Cell(KEY, tuple(heavier))], paired=True)
     assert comparison.verdict is Verdict.NO_DIFFERENCE
     assert [row.metric for row in comparison.rows] == [*JUDGED, *SHOWN]
-    assert row_of(comparison, "peak_rss_mb").ratio == pytest.approx(2)
+    assert row_of(comparison, "peak_rss_mb").interval.ratio == pytest.approx(2)
     start = row_of(comparison, "cold_start_ms")
     assert (start.used, start.measured, start.verdict) == (1, 8, Verdict.NOT_JUDGED)
-    assert start.ratio == pytest.approx(3)
+    assert start.interval.ratio == pytest.approx(3)
 
 
-def test_a_repetition_that_has_no_neighbour_is_not_left_out_in_silence() -> None:
+def test_unequal_repetitions_are_reported() -> None:
     comparison = compare([exact(1, 8)], [exact(1, 7)], paired=True)
     assert (comparison.verdict, comparison.exit_code) == (Verdict.INCOMPARABLE, 2)
     assert "8 repetitions of base and 7 of new" in comparison.uncompared[0]
 
 
-def test_a_build_that_cannot_do_a_cell_is_not_passed_by_the_others() -> None:
+def test_missing_cell_makes_builds_incomparable() -> None:
     other = replace(KEY, engine="vips")
     base, new = [exact(1), exact(1, key=other)], [exact(1), Cell(other, refused="it crashed")]
     comparison = compare(base, new, paired=True)
     assert comparison.exit_code == 2
     assert "vips" in comparison.uncompared[0]
-    assert "measured in base only" in comparison.uncompared[0]
+    assert "only in base" in comparison.uncompared[0]
     assert compare(base, [exact(2), new[1]], paired=True).exit_code == 1
 
 
-def test_a_build_that_stores_less_is_not_faster() -> None:
+def test_different_outcomes_are_not_the_same_work() -> None:
     failing = [replace(one, outcomes={"stored": 900, "failed": 100}) for one in exact(0.5).repetitions]
     comparison = compare([exact(1)], [Cell(KEY, tuple(failing))], paired=True)
     assert comparison.exit_code == 2
     assert "100.0% stored in base, 10.0% failed, 90.0% stored in new" in comparison.uncompared[0]
 
 
-def test_a_time_of_nothing_is_not_compared() -> None:
+def test_zero_times_are_not_compared() -> None:
     idle = tuple(replace(one, cpu_seconds=0.0) for one in exact(1).repetitions)
     comparison = compare([exact(1)], [Cell(KEY, idle)], paired=True)
     assert comparison.exit_code == 2
     assert "has no cpu_ms_per_image on both sides" in comparison.uncompared[0]
 
 
-def test_without_a_cell_in_common_it_says_what_each_has() -> None:
+def test_no_common_cell_lists_both_sides() -> None:
     comparison = compare([exact(1)], [exact(1, key=replace(KEY, memory_mb=512))], paired=False)
     assert (comparison.verdict, comparison.exit_code) == (Verdict.INCOMPARABLE, 2)
-    assert "base has lambda 1769 MB" in comparison.uncompared[0]
-    assert "new has lambda 512 MB" in comparison.uncompared[0]
-    assert "new has nothing that was measured" in compare([exact(1)], [], paired=True).uncompared[0]
+    assert "base has ours (auto), lambda 1,769 MB" in comparison.uncompared[0]
+    assert "new has ours (auto), lambda 512 MB" in comparison.uncompared[0]
+    assert "new has none" in compare([exact(1)], [], paired=True).uncompared[0]
 
 
-def test_a_cell_that_is_there_twice_is_refused() -> None:
+def test_duplicate_cell_is_refused() -> None:
     with pytest.raises(CompareError, match="is there twice"):
         compare([exact(1), exact(1)], [exact(1)], paired=False)
 
@@ -269,7 +283,7 @@ def test_a_cell_that_is_there_twice_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("count", "student"), [(3, 9.925), (4, 5.841)])
-def test_where_nothing_is_cut_off_the_interval_is_students(count: int, student: float) -> None:
+def test_untrimmed_interval_equals_students_t(count: int, student: float) -> None:
     """Two-sided 99 % of Student's t with 2 and 3 degrees of freedom, from its table."""
     ratios = np.random.default_rng(1).lognormal(0.1, 0.02, count)
     logs = np.log(ratios)
@@ -278,19 +292,19 @@ def test_where_nothing_is_cut_off_the_interval_is_students(count: int, student: 
     assert np.log(interval.upper / interval.ratio) == pytest.approx(student * logs.std(ddof=1) / count**0.5, rel=0.04)
 
 
-def test_one_wild_value_of_ten_moves_the_interval_by_no_more_than_a_high_one() -> None:
+def test_outlier_moves_the_interval_no_more_than_a_high_value() -> None:
     calm = [1.0, 1.01, 1.02, 1.03, 1.04, 1.05, 1.06, 1.07, 1.08, 1.09]
     wild = [*calm[:-1], 50.0]
     assert ratio_interval([wild], [], 0.005) == ratio_interval([calm], [], 0.005)
 
 
-def test_two_values_that_are_worlds_apart_say_nothing() -> None:
+def test_two_distant_values_give_an_unbounded_interval() -> None:
     assert ratio_interval([[1.0, 1e9]], [], 0.001).upper == np.inf
     assert ratio_interval([[1.0, 1e9]], [], 0.001).lower == 0
 
 
 @pytest.mark.parametrize("sizes", [(5,), (12,), (8, 8), (5, 7, 5, 12)])
-def test_the_truth_is_outside_as_often_as_promised(sizes: tuple[int, ...]) -> None:
+def test_interval_misses_the_truth_at_the_promised_rate(sizes: tuple[int, ...]) -> None:
     """At a risk of 5 % to each side, so that 1000 trials tell: 50 are promised, and 25 to 80 would happen by chance."""
     chance = np.random.default_rng(7)
     above = 0
@@ -302,7 +316,7 @@ def test_the_truth_is_outside_as_often_as_promised(sizes: tuple[int, ...]) -> No
     assert 25 < above < 80
 
 
-def test_the_promise_is_kept_where_one_sample_has_nearly_all_of_the_noise() -> None:
+def test_promised_rate_holds_with_one_noisy_sample() -> None:
     chance = np.random.default_rng(7)
     above = 0
     for _ in range(1000):
@@ -328,7 +342,7 @@ def measured(seed: int, more: tuple[float, float], slow: float, cpu: str = "made
 
 
 @pytest.mark.parametrize("more", [SLEEP, WORK])
-def test_files_of_machines_that_differ_are_compared_by_their_baselines(more: tuple[float, float]) -> None:
+def test_different_machines_are_compared_by_baselines(more: tuple[float, float]) -> None:
     found = [
         compare_results(measured(seed, SAME, 1), measured(seed + 10_000, more, 1.4, "another")).verdict
         for seed in range(TRIALS)
@@ -336,7 +350,7 @@ def test_files_of_machines_that_differ_are_compared_by_their_baselines(more: tup
     assert TRIALS - found.count(Verdict.REGRESSION) < ALLOWED
 
 
-def test_files_of_equal_builds_on_machines_that_differ_make_no_regression() -> None:
+def test_equal_builds_on_different_machines_show_no_regression() -> None:
     found = [
         compare_results(measured(seed, SAME, 1), measured(seed + 10_000, SAME, 1.4, "another")).verdict
         for seed in range(TRIALS)
@@ -345,7 +359,7 @@ def test_files_of_equal_builds_on_machines_that_differ_make_no_regression() -> N
     assert found.count(Verdict.IMPROVEMENT) < ALLOWED
 
 
-def test_files_must_differ_by_more_than_runs_of_one_build_do() -> None:
+def test_files_need_a_larger_difference_than_turns() -> None:
     base = result(exact(1), exact(2, handler="textbook"))
     for times, verdict in (
         (1.04, Verdict.NO_DIFFERENCE),
@@ -355,48 +369,48 @@ def test_files_must_differ_by_more_than_runs_of_one_build_do() -> None:
     ):
         comparison = compare_results(base, result(exact(3 * times), exact(6, handler="textbook")))
         assert comparison.verdict is verdict
-        assert row_of(comparison, "p50_ms").ratio == pytest.approx(times)
+        assert row_of(comparison, "p50_ms").interval.ratio == pytest.approx(times)
         assert row_of(comparison, "p50_ms").visible == LEAST_BETWEEN_RUNS
 
 
-def test_memory_is_not_divided_by_the_baselines() -> None:
+def test_memory_is_not_divided_by_baselines() -> None:
     heavy = tuple(replace(one, peak_rss_bytes=2 * one.peak_rss_bytes) for one in exact(1).repetitions)
     comparison = compare_results(
         result(exact(1), exact(1, handler="textbook")),
         result(exact(1), Cell(replace(KEY, handler="textbook"), heavy)),
     )
-    assert row_of(comparison, "peak_rss_mb").ratio == pytest.approx(1)
+    assert row_of(comparison, "peak_rss_mb").interval.ratio == pytest.approx(1)
 
 
-def test_without_a_baseline_in_both_only_one_machine_is_compared_and_it_says_so() -> None:
+def test_missing_baseline_allows_one_machine_only() -> None:
     base, new = result(exact(1), exact(2, handler="textbook")), result(exact(1.5))
     here = compare_results(base, new)
     assert here.verdict is Verdict.REGRESSION
-    assert "no baseline in both runs" in here.notes[0]
+    assert "without a baseline in both runs" in here.notes[0]
     elsewhere = compare_results(base, result(exact(1.5), cpu="another"))
     assert elsewhere.exit_code == 2
     assert "on made up and on another, without a baseline" in elsewhere.uncompared[0]
 
 
-def test_other_pictures_are_not_compared() -> None:
+def test_different_pictures_are_not_compared() -> None:
     base = result(exact(1))
     other = replace(base, picture_sets=(replace(base.picture_sets[0], hash="cd" * 32),))
     comparison = compare_results(base, other)
     assert comparison.exit_code == 2
-    assert "the pictures are others" in comparison.uncompared[0]
+    assert "the pictures differ" in comparison.uncompared[0]
 
 
-def test_files_may_have_cells_and_settings_that_the_other_has_not_and_it_says_so() -> None:
+def test_different_cells_and_settings_are_notes() -> None:
     base = result(exact(1), exact(1, key=replace(KEY, memory_mb=512)))
     comparison = compare_results(base, replace(result(exact(1)), settings={"period_ms": "20"}))
     assert comparison.verdict is Verdict.NO_DIFFERENCE
     said = "\n".join(comparison.notes)
     assert "512 MB" in said
-    assert "measured in base only" in said
+    assert "only in base" in said
     assert "repetitions is 5 in base and not set in new" in said
 
 
-def test_what_the_handler_is_compared_with_is_no_build_to_judge() -> None:
+def test_baseline_handler_is_not_judged() -> None:
     base = result(exact(1), exact(1, handler="floor"), baseline="")
     assert compare_results(base, result(exact(1), exact(9, handler="floor"), baseline="")).exit_code == 0
 
@@ -432,44 +446,44 @@ def worktrees(repository: Path) -> int:
     return git(repository, "worktree", "list", "--porcelain").count("worktree ")
 
 
-def test_an_argument_is_a_file_a_checkout_or_a_revision(repository: Path) -> None:
+def test_argument_is_a_file_a_checkout_or_a_revision(repository: Path) -> None:
     file = repository / "result.json"
     file.write_text("{}")
-    assert tree_of(str(file), repository) == ResultFile(file)
-    assert tree_of(str(repository), repository) == Checkout(repository.resolve())
+    assert side_of(str(file), repository) == Side(str(file), file.resolve())
+    assert side_of(str(repository), repository) == Side(str(repository), repository.resolve())
     commit = git(repository, "rev-parse", "HEAD~1").strip()
     for name in ("old", "HEAD~1", commit, commit[:8]):
-        assert tree_of(name, repository) == Revision(name, commit)
+        assert side_of(name, repository) == Side(name, commit=commit)
 
 
 @pytest.mark.parametrize("name", ["none", "-h", "--since=2020-01-01", "", "none.json", "old:thumbnailer"])
-def test_what_is_none_of_these_is_refused(name: str, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_arguments_are_refused(name: str, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (repository.parent / "elsewhere").mkdir()
     monkeypatch.chdir(repository.parent / "elsewhere")
-    with pytest.raises(TreeError, match=r"no revision of the repository|no checkout of this project"):
-        tree_of(name, repository)
+    with pytest.raises(TreeError, match="not a file of results"):
+        side_of(name, repository)
 
 
-def test_a_folder_of_something_else_is_refused_unless_a_revision_has_its_name(
+def test_other_folder_is_refused_unless_a_revision_has_its_name(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(repository)
     (repository / "docs").mkdir()
     (repository / "old").mkdir()
-    with pytest.raises(TreeError, match="docs: is a folder, and no checkout of this project"):
-        tree_of("docs", repository)
-    assert isinstance(tree_of("old", repository), Revision)
+    with pytest.raises(TreeError, match="docs: not a file of results, a folder with a checkout of this project"):
+        side_of("docs", repository)
+    assert side_of("old", repository).commit
 
 
-def test_without_git_a_revision_is_refused_with_what_to_do(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_revision_without_git_is_refused_with_a_hint(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(repository))
     with pytest.raises(TreeError, match="give folders of two checkouts"):
-        tree_of("old", repository)
+        side_of("old", repository)
 
 
-def test_a_revision_is_checked_out_and_gone_afterwards_whatever_happened(repository: Path) -> None:
+def test_revision_is_checked_out_temporarily(repository: Path) -> None:
     def measure_and_fail() -> None:
-        with checked_out(tree_of("old", repository), repository) as folder:  # type: ignore[arg-type]
+        with checked_out(side_of("old", repository), repository) as folder:
             seen.append(folder)
             assert (folder / "thumbnailer" / "__init__.py").read_text() == "old"
             (folder / "thumbnailer" / "left-behind.pyc").write_text("bytecode")
@@ -484,17 +498,17 @@ def test_a_revision_is_checked_out_and_gone_afterwards_whatever_happened(reposit
     assert git(repository, "branch", "--list").count("\n") == 1
 
 
-def test_a_commit_that_cannot_be_checked_out_says_why(repository: Path) -> None:
+def test_failed_checkout_has_its_reason(repository: Path) -> None:
     with (
         pytest.raises(TreeError, match=r"gone \(000000000000\): cannot be checked out: .*0000"),
-        checked_out(Revision("gone", "0" * 40), repository),
+        checked_out(Side("gone", commit="0" * 40), repository),
     ):
         pytest.fail("there is nothing to measure")
     assert worktrees(repository) == 1
 
 
-def test_a_checkout_is_measured_where_it_is_and_stays(repository: Path) -> None:
-    with checked_out(Checkout(repository), repository) as folder:
+def test_checkout_is_measured_in_place(repository: Path) -> None:
+    with checked_out(Side("here", repository), repository) as folder:
         assert folder == repository
         assert worktrees(repository) == 1
     assert (repository / "thumbnailer").is_dir()
@@ -527,7 +541,7 @@ def test_two_builds_are_measured_in_one_run(
         return result(exact(1, handler="base"), exact(times, handler="new"), exact(9, handler="floor"))
 
     (repository / "thumbnailer" / "__init__.py").write_text("changed")
-    monkeypatch.setattr("bench.compare.comparing.ROOT", repository)
+    monkeypatch.setattr("bench.compare.command.ROOT", repository)
     assert run("old", str(repository), measure, console) == code
     assert sentence_ in said(console)
     assert "billed_ms_per_image" in said(console)
@@ -549,7 +563,7 @@ def test_two_files_are_read_and_compared(tmp_path: Path, console: Console) -> No
     assert "cannot be compared" in said(console)
 
 
-def test_a_file_and_a_build_are_refused_with_what_to_do(repository: Path, console: Console) -> None:
+def test_file_against_build_is_refused_with_a_hint(repository: Path, console: Console) -> None:
     path = repository / "base.json"
     write_result(result(exact(1)), path)
     for base, new in ((str(path), str(repository)), (str(repository), str(path))):

@@ -10,23 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.money.costing import (
-    BreakEven,
     Cost,
     LambdaCell,
-    Load,
     Requests,
     Task,
     billed_ms,
-    break_even,
     cell_cost,
     fargate_cost,
-    fargate_month,
     lambda_cost,
-    lambda_month,
-    pictures_per_task,
     sqs_requests,
-    tasks_for,
 )
+from bench.money.months import BreakEven, Load, break_even, fargate_month, lambda_month, pictures_per_task, tasks_for
 from bench.money.prices import load_prices
 from tests.bench.results import lambda_cell, task_cell
 
@@ -76,7 +70,7 @@ def test_a_head_each_adds_forty_cents() -> None:
     assert lambda_cost(LambdaCell(128, 1, 1, Requests(head=1)), PRICES).s3_head == pytest.approx(0.40)
 
 
-def test_a_queue_of_batches_of_ten_costs_a_send_and_two_tenths() -> None:
+def test_batches_of_ten_cost_one_send_and_two_tenths() -> None:
     def cost(batch: int) -> float:
         return lambda_cost(LambdaCell(128, 1, batch, Requests(sqs=sqs_requests(batch))), PRICES).sqs
 
@@ -85,7 +79,7 @@ def test_a_queue_of_batches_of_ten_costs_a_send_and_two_tenths() -> None:
     assert cost(100) == pytest.approx(cost(10))  # no request takes more than ten
 
 
-def test_ten_pictures_in_an_invocation_as_the_deployment_guide_reckons() -> None:
+def test_ten_pictures_an_invocation_match_the_deployment_guide() -> None:
     cost = lambda_cost(LambdaCell(1769, 300, 10, Requests(sqs=sqs_requests(10), log_bytes=810)), PRICES)
     assert cost.compute == pytest.approx(0.86, abs=0.005)
     assert cost.lambda_requests == pytest.approx(0.02)
@@ -103,7 +97,7 @@ def test_an_hour_of_one_processor() -> None:
     assert replace(task, architecture="arm64").hour(PRICES) == pytest.approx(0.0395, abs=0.00005)
 
 
-def test_at_equal_speed_a_task_pays_when_it_is_busy_for_48_percent() -> None:
+def test_price_ratio_of_task_and_function_at_equal_speed() -> None:
     """Of a processor that makes 10 images a second; Lambda's own requests apart, as in the example."""
     lambda_ = replace(lambda_cost(LambdaCell(1769, 100, 1, NO_REQUESTS), PRICES), lambda_requests=0)
     task = Task(1, 2, 10, NO_REQUESTS, public_ipv4=False)
@@ -128,7 +122,7 @@ def test_break_even_by_hand() -> None:
 
 
 @given(cells)
-def test_a_total_is_the_sum_of_its_lines_and_none_is_negative(cell: LambdaCell) -> None:
+def test_total_is_the_sum_of_its_lines_and_none_is_negative(cell: LambdaCell) -> None:
     cost = lambda_cost(cell, PRICES)
     assert cost.total == pytest.approx(sum(cost.lines().values()))
     assert all(line >= 0 for line in cost.lines().values())
@@ -136,9 +130,10 @@ def test_a_total_is_the_sum_of_its_lines_and_none_is_negative(cell: LambdaCell) 
 
 
 @given(cells)
-def test_compute_is_the_price_of_a_gb_second_over_images_per_gb_second(cell: LambdaCell) -> None:
+def test_compute_is_gb_second_price_over_images_per_gb_second(cell: LambdaCell) -> None:
     price = PRICES.gb_second(cell.architecture)
-    assert lambda_cost(cell, PRICES).compute == pytest.approx(1e6 * price * cell.gb_seconds / cell.records)
+    gb_seconds = cell.memory_mb / 1024 * cell.billed_ms / 1000
+    assert lambda_cost(cell, PRICES).compute == pytest.approx(1e6 * price * gb_seconds / cell.records)
 
 
 @given(cells, st.integers(2, 10))
@@ -160,13 +155,13 @@ def test_every_invocation_is_rounded_up_by_less_than_a_millisecond(durations: li
     assert billed <= sum(durations) + init + len(durations) + 1
 
 
-def test_a_millisecond_sharp_is_one() -> None:
+def test_exact_milliseconds_are_not_rounded_up() -> None:
     assert billed_ms([1.0, 1.0001, 0.2]) == 1 + 2 + 1
     assert billed_ms([1.0], init_ms=28.6) == 30
 
 
 @given(tasks, st.floats(0.01, 1))
-def test_half_as_busy_is_twice_the_compute(task: Task, busy: float) -> None:
+def test_half_busy_doubles_compute(task: Task, busy: float) -> None:
     full, partly = fargate_cost(task, PRICES), fargate_cost(task, PRICES, busy)
     assert partly.compute * busy == pytest.approx(full.compute)
     assert partly.total - partly.compute == pytest.approx(full.total - full.compute)
@@ -178,7 +173,7 @@ def test_more_pictures_never_cost_less(task: Task, load: Load, pictures: float, 
 
 
 @given(tasks, loads, st.floats(1, 1e10))
-def test_there_are_tasks_enough_and_not_one_too_many(task: Task, load: Load, pictures: float) -> None:
+def test_number_of_tasks_is_the_smallest_sufficient(task: Task, load: Load, pictures: float) -> None:
     count, each = tasks_for(task, load, pictures), pictures_per_task(task, load)
     assert count * each >= pictures * (1 - 1e-9)
     assert count == load.fewest_busy or (count - 1) * each < pictures
@@ -208,7 +203,7 @@ def test_break_even_is_where_the_two_curves_cross(task: Task, load: Load, comput
         assert cheaper(found.for_good * times)
 
 
-def test_a_task_that_never_pays_says_so() -> None:
+def test_unprofitable_task_has_no_break_even() -> None:
     slow = Task(1, 2, 1)
     lambda_ = Cost(compute=1.0, s3_get=0.40, s3_put=5.00)
     assert break_even(lambda_, slow, PRICES).first is None
@@ -217,7 +212,7 @@ def test_a_task_that_never_pays_says_so() -> None:
     assert break_even(lambda_, dearer_requests, PRICES) == BreakEven(None, None, math.inf)
 
 
-def test_the_rarer_the_pictures_come_the_later_an_idle_task_pays() -> None:
+def test_idle_task_pays_later_with_lower_duty() -> None:
     lambda_ = lambda_cost(LambdaCell(1769, 100, 1), PRICES)
     points = [break_even(lambda_, Task(1, 2, 30), PRICES, Load(duty=duty)).for_good for duty in (1, 0.5, 0.25)]
     assert None not in points
@@ -227,7 +222,7 @@ def test_the_rarer_the_pictures_come_the_later_an_idle_task_pays() -> None:
     assert never < (points[2] or 0)  # nothing runs while nothing comes
 
 
-def test_a_measured_cell_costs_what_its_numbers_do() -> None:
+def test_measured_cell_costs_follow_its_numbers() -> None:
     measured = lambda_cell(512, "vips")
     rates = [measured.median(name) or 0 for name in ("billed_ms_per_image", "images_per_gb_second")]
     cost = cell_cost(measured, PRICES)
@@ -258,7 +253,7 @@ def test_a_measured_cell_costs_what_its_numbers_do() -> None:
         lambda: fargate_cost(Task(1, 2, 10), PRICES, busy=0),
     ],
 )
-def test_what_cannot_be_is_refused(wrong: object) -> None:
+def test_impossible_values_are_refused(wrong: object) -> None:
     assert callable(wrong)
     with pytest.raises(ValueError, match=r"above 0|no task"):
         wrong()

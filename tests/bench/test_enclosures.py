@@ -1,4 +1,4 @@
-"""What a cell is put into: a group that holds from when it should, or a container with the same limits."""
+"""Enclosures: a control group or a container with the limits of the cell, and its meter."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ import pytest
 
 from bench.rig import enclosures
 from bench.rig.enclosures import (
+    Box,
     ContainerBox,
-    Containers,
-    ControlGroups,
-    GroupBox,
     Limit,
-    Meter,
     find_enclosure,
     group_of,
+    new_container,
+    new_group,
 )
-from bench.rig.limits import MB, Controller, Group, NoLimits
+from bench.rig.limits import MB, Group, NoLimits
 
 IMAGE: Final = os.environ.get("THUMBNAILER_TEST_IMAGE", "")
 LIMIT: Final = Limit(512, 0.2894, 20_000, (0, 1))
@@ -39,8 +38,7 @@ def group_in(path: Path) -> Group:
     path.mkdir(exist_ok=True)
     for name, text in COUNTS.items():
         (path / name).write_text(text)
-    one = Controller(path)
-    return Group(2, one, one, one)
+    return Group(2, path, path, path)
 
 
 # --- control groups -----------------------------------------------------------------------------------------------
@@ -60,49 +58,46 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
     return sizes
 
 
-@pytest.mark.parametrize("free_at_first", [True, False])
-def test_a_group_has_its_memory_at_once_and_its_cpu_when_it_is_told(
-    made: list[int], tmp_path: Path, free_at_first: bool
-) -> None:
+@pytest.mark.parametrize("free_init", [True, False])
+def test_a_group_limits_memory_first_and_cpu_on_demand(made: list[int], tmp_path: Path, free_init: bool) -> None:
     with ExitStack() as stack:
-        box = ControlGroups("cgroup v2").box(LIMIT, free_at_first, stack)
+        box = new_group(LIMIT, stack, free_init)
         assert made == [512 * MB]
-        assert (tmp_path / "group" / "cpu.max").exists() is not free_at_first
-        box.hold_cpu()
+        assert (tmp_path / "group" / "cpu.max").exists() is not free_init
+        box.limit_cpu()
         assert (tmp_path / "group" / "cpu.max").read_text() == "5788 20000"
-        assert box.is_started()
-        assert box.command(["x", "y"], ["ANY"]) == box.group().joining(["x", "y"], (0, 1))
+        assert box.command(["x", "y"], ["ANY"]) == box.group().command(["x", "y"], (0, 1))
 
 
-def test_a_meter_counts_from_its_beginning(tmp_path: Path) -> None:
+def test_a_meter_counts_from_its_reset(tmp_path: Path) -> None:
     group = group_in(tmp_path)
-    meter = Meter(GroupBox(LIMIT, group))
-    assert (meter.used().cpu_seconds, meter.killed()) == (1.5, 2)
-    meter.begin()
+    meter = Box(LIMIT, group)
+    assert (meter.usage().cpu_seconds, meter.kills()) == (1.5, 2)
+    meter.reset_meter()
     (tmp_path / "cpu.stat").write_text("usage_usec 1750000\n")
     (tmp_path / "memory.events").write_text("oom_kill 3\n")
-    used = meter.used()
+    used = meter.usage()
     assert (used.cpu_seconds, used.kills, used.peak_rss) == (0.25, 1, 0)
-    assert meter.killed() == 1
+    assert meter.kills() == 1
 
 
-def test_a_meter_of_what_has_ended_knows_of_no_kill(tmp_path: Path) -> None:
-    meter = Meter(GroupBox(LIMIT, group_in(tmp_path)))
-    meter.begin()
+def test_a_removed_group_has_no_kills(tmp_path: Path) -> None:
+    meter = Box(LIMIT, group_in(tmp_path))
+    meter.reset_meter()
     (tmp_path / "memory.events").unlink()
-    assert meter.killed() == 0
+    assert meter.kills() == 0
 
 
-def test_a_meter_sees_the_peak_of_its_processes(tmp_path: Path) -> None:
+def test_a_meter_reports_the_peak_of_its_processes(tmp_path: Path) -> None:
     group = group_in(tmp_path)
     (tmp_path / "cgroup.procs").write_text(f"{os.getpid()}\n")
-    assert Meter(GroupBox(LIMIT, group)).used().peak_rss > MB
+    assert Box(LIMIT, group).usage().peak_rss > MB
 
 
 # --- containers, as data ------------------------------------------------------------------------------------------
 
 
-def test_a_container_has_the_limits_the_cores_and_the_variables_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_container_command_has_limits_cores_and_variable_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
@@ -132,7 +127,7 @@ def test_a_container_has_the_limits_the_cores_and_the_variables_by_name(monkeypa
     ]
 
 
-def test_a_share_that_the_kernel_does_not_hand_out_is_refused() -> None:
+def test_a_container_refuses_a_share_below_the_minimum() -> None:
     box = ContainerBox(Limit(128, 0.01, 20_000, (0,)), "thumbnailer", "podman", "bench-1")
     with pytest.raises(NoLimits, match="gives no less than 1 ms"):
         box.command([], [])
@@ -160,13 +155,13 @@ def in_groups(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
         ("3:cpuacct:/c\n2:cpu:/b\n1:memory:/a:with:colons\n", 1, ["memory/a:with:colons", "cpu/b", "cpuacct/c"]),
     ],
 )
-def test_the_group_of_a_process_is_read_from_where_the_kernel_says_that_it_is(
+def test_the_group_of_a_process_comes_from_proc(
     monkeypatch: pytest.MonkeyPatch, text: str, version: int, places: list[str]
 ) -> None:
     in_groups(monkeypatch, text)
     group = group_of(17, Path("/groups"))
     assert group.version == version
-    assert group.places == [Path("/groups", place) for place in places]
+    assert group.folders == [Path("/groups", place) for place in places]
 
 
 def test_a_process_that_has_ended_has_no_group() -> None:
@@ -201,27 +196,27 @@ def test_without_an_engine_there_is_no_container(engine: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["podman", "docker"])
-def test_an_image_that_is_not_there_is_named_with_how_to_build_one(engine: Path, name: str) -> None:
+def test_a_missing_image_is_named_with_the_command_to_build_it(engine: Path, name: str) -> None:
     engine_that(engine, "exit 125", name)
     with pytest.raises(NoLimits, match=rf"{name} has no image other: `make image` builds one"):
         find_enclosure("other")
     assert (engine / "calls").read_text() == "image inspect other\n"
 
 
-def test_an_image_that_is_there_is_an_enclosure_for_ours_alone(engine: Path) -> None:
+def test_an_existing_image_is_an_enclosure_for_ours_only(engine: Path) -> None:
     engine_that(engine, "exit 0", "docker")
     found = find_enclosure("thumbnailer:1")
     assert found.name == "docker, image thumbnailer:1"
-    assert found.holds_ours_alone
+    assert found.ours_only
 
 
 def test_without_an_image_the_enclosure_is_a_control_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enclosures, "kind_of_limits", lambda: "cgroup v2")
     found = find_enclosure(None)
-    assert (found.name, found.holds_ours_alone) == ("cgroup v2", False)
+    assert (found.name, found.ours_only) == ("cgroup v2", False)
 
 
-def test_where_no_group_can_be_made_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_for_missing_groups_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def refused() -> str:
         raise NoLimits("run as root")
 
@@ -230,16 +225,14 @@ def test_where_no_group_can_be_made_that_is_said(monkeypatch: pytest.MonkeyPatch
         find_enclosure(None)
 
 
-def test_a_container_is_waited_for_and_is_removed_at_the_end(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_container_is_awaited_and_removed(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no process at first: the engine says 0."""
     started = f"[ $1 = rm ] && exit; [ -e {engine}/asked ] && echo {os.getpid()} && exit; : > {engine}/asked; echo 0"
     script = engine_that(engine, started)
     with ExitStack() as stack:
-        box = Containers("thumbnailer", str(script)).box(LIMIT, True, stack)
-        assert not box.is_started()
-        Meter(box).begin()  # there is nothing to be counted yet
+        box = new_container("thumbnailer", str(script), LIMIT, stack, True)
+        box.reset_meter()  # there is nothing to be counted yet
         assert box.group() == group_of(os.getpid())
-        assert box.is_started()
     calls = (engine / "calls").read_text().splitlines()
     container = calls[0].split()[-1]
     assert container.startswith("thumbnailer-bench-")
@@ -250,34 +243,35 @@ def test_a_container_that_does_not_start_is_named(engine: Path, monkeypatch: pyt
     monkeypatch.setattr(enclosures, "START_SECONDS", 0.1)
     script = engine_that(engine, "echo; exit 1")
     with ExitStack() as stack:
-        box = Containers("thumbnailer", str(script)).box(LIMIT, True, stack)
+        box = new_container("thumbnailer", str(script), LIMIT, stack, True)
         with pytest.raises(NoLimits, match="podman does not start the container thumbnailer-bench-"):
             box.group()
-        assert Meter(box).killed() == 0
+        assert box.kills() == 0
 
 
 # --- containers, for real -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not IMAGE, reason="needs the container image: `make test-image` builds it")
-def test_a_real_container_is_limited_and_counted_and_gone_afterwards() -> None:
+def test_a_real_container_is_limited_counted_and_removed() -> None:
     enclosure = find_enclosure(IMAGE)
-    assert isinstance(enclosure, Containers)
     core = min(os.sched_getaffinity(0))
     busy = "import hashlib; data = bytes(1 << 20)\nwhile True: hashlib.sha256(data).digest()"
     with ExitStack() as stack:
-        box = enclosure.box(Limit(128, 0.25, 20_000, (core,)), True, stack)
+        box = enclosure.box(Limit(128, 0.25, 20_000, (core,)), stack, True)
+        assert isinstance(box, ContainerBox)
         process = stack.enter_context(subprocess.Popen(box.command(["python", "-c", busy], [])))
         stack.callback(process.kill)
         group = box.group()
-        meter = Meter(box)
+        meter = box
         time.sleep(0.5)
-        meter.begin()
+        meter.reset_meter()
         began = time.monotonic()
         time.sleep(1.5)
-        used, wall = meter.used(), time.monotonic() - began
-        assert group.memory.number("memory.limit_in_bytes" if group.version == 1 else "memory.max") == 128 * MB
+        used, wall = meter.usage(), time.monotonic() - began
+        limit = "memory.limit_in_bytes" if group.version == 1 else "memory.max"
+        assert int((group.memory / limit).read_text()) == 128 * MB
         assert 0.02 < used.cpu_seconds / wall < 0.35
         assert MB < used.peak_rss < 128 * MB
-        subprocess.run([enclosure.engine, "kill", box.container], check=True, capture_output=True, timeout=60)  # type: ignore[attr-defined]
-    assert not any(place.exists() for place in group.places)
+        subprocess.run([box.engine, "kill", box.container], check=True, capture_output=True, timeout=60)
+    assert not any(place.exists() for place in group.folders)

@@ -1,4 +1,4 @@
-"""The questions: each cell of ours has beside it what it is compared with, and only what is asked about differs."""
+"""The questions: each cell of ours comes with its peers, and a question varies only its subject."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 import pytest
 
+from bench.cells.testbed import visible_cores
 from bench.peers import PEERS
 from bench.questions import EXPERIMENTS, FLOOR, MEMORIES, TEXTBOOK, Scope, ours, peer
 from bench.result import CellKey
 from bench.rig.network import PRESETS
-from bench.rig.testbed import cores_seen
 from thumbnailer.planning.tier import MB_PER_VCPU
 
 FULL, QUICK = Scope(), Scope(quick=True)
@@ -34,7 +34,7 @@ def varied(found: list[CellKey]) -> set[str]:
 
 @pytest.mark.parametrize("scope", [FULL, QUICK, Scope(memories=(256, 640))], ids=["full", "quick", "own memories"])
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_every_function_of_ours_has_the_textbook_and_for_jpegs_the_floor_in_its_place(name: str, scope: Scope) -> None:
+def test_every_function_has_textbook_and_floor_in_its_place(name: str, scope: Scope) -> None:
     found = keys(name, scope)
     there = {(key.handler, key.place()) for key in found}
     functions = [key for key in of_ours(name, scope) if key.platform == "lambda"]
@@ -62,17 +62,17 @@ def test_no_cell_is_asked_for_twice(name: str) -> None:
         ("formats", {"pictures"}),
     ],
 )
-def test_a_question_varies_what_it_is_about_alone(name: str, fields: set[str]) -> None:
+def test_a_question_varies_only_its_subject(name: str, fields: set[str]) -> None:
     assert varied(of_ours(name)) == fields
 
 
-def test_batches_and_numbers_at_once_are_not_varied_together() -> None:
+def test_batch_size_and_in_flight_vary_separately() -> None:
     base = ours(FULL)
     for key in of_ours("batch"):
         assert key.batch_size == base.batch_size or key.in_flight == 0
 
 
-def test_a_question_asks_for_what_it_says() -> None:
+def test_each_question_covers_its_values() -> None:
     assert {key.memory_mb for key in of_ours("tiers")} == set(MEMORIES)
     assert {key.engine for key in of_ours("engines")} == {"auto", "vips", "pillow"}
     assert {key.batch_size for key in of_ours("batch")} == {1, 2, 5, 10, 20}
@@ -85,14 +85,14 @@ def test_a_question_asks_for_what_it_says() -> None:
 
 
 @pytest.mark.parametrize("scope", [FULL, QUICK])
-def test_all_is_every_question_without_doubles(scope: Scope) -> None:
+def test_all_asks_every_question_once(scope: Scope) -> None:
     together = [key for name in QUESTIONS for key in keys(name, scope)]
     assert set(keys("all", scope)) == set(together)
     assert len(keys("all", scope)) < len(together)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_quick_is_fewer_cells_or_smaller_ones(name: str) -> None:
+def test_quick_has_fewer_or_smaller_cells(name: str) -> None:
     quick, full = keys(name, QUICK), keys(name)
     assert 0 < len(quick) <= len(full)
     assert max(key.batch_size for key in quick) <= max(key.batch_size for key in full)
@@ -100,7 +100,7 @@ def test_quick_is_fewer_cells_or_smaller_ones(name: str) -> None:
         assert len(quick) < len(full)
 
 
-def test_memories_that_are_asked_for_take_the_place_of_the_question_s() -> None:
+def test_requested_memories_replace_the_questions() -> None:
     scope = Scope(memories=(640, 256))
     for name in ("tiers", "engines", "coldstart", "peers"):
         assert {key.memory_mb for key in keys(name, scope)} == {640, 256}
@@ -108,22 +108,22 @@ def test_memories_that_are_asked_for_take_the_place_of_the_question_s() -> None:
         assert {key.memory_mb for key in keys(name, scope)} == {640}
 
 
-def test_a_distance_that_is_asked_for_is_that_of_all_but_the_question_about_it() -> None:
+def test_a_requested_latency_applies_to_all_other_questions() -> None:
     for name in QUESTIONS:
         if name != "latency":
             assert {key.latency for key in keys(name, Scope(latency="published"))} == {"published"}
 
 
-def test_a_function_has_its_share_of_cpu_and_a_task_what_it_is_given() -> None:
+def test_functions_have_their_share_of_cpu() -> None:
     for key in keys("all"):
         if key.platform == "lambda":
             assert key.vcpus == pytest.approx(key.memory_mb / MB_PER_VCPU, abs=1e-4)
-            assert cores_seen(key.memory_mb) >= key.vcpus
+            assert visible_cores(key.memory_mb) >= key.vcpus
     assert ours(FULL).vcpus == 1.0
 
 
 @pytest.mark.parametrize("name", PEERS)
-def test_a_peer_is_in_the_same_place_with_its_own_engine_and_no_setting_of_ours(name: str) -> None:
+def test_a_peer_keeps_the_place_and_drops_our_settings(name: str) -> None:
     key = CellKey("lambda", 512, 0.2894, "vips", "aioboto3", "photos", 5, latency="near", start="cold", in_flight=4)
     found = peer(name, key)
     assert found.place() == key.place()

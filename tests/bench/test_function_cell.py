@@ -1,4 +1,4 @@
-"""A function's cell: its CPU limit holds when the init is done, and what cannot be measured here is refused."""
+"""The Lambda cell: its CPU limit applies after the init, and unsuitable cells are refused."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from bench.cells.base import settings_of
-from bench.cells.function import Answered, _LimitAfterInit, events_of, function_of, keys_in, latencies, refuse_others
-from bench.cells.observation import CellFailed
+from bench.cells.base import CellFailed, settings_of
+from bench.cells.function import Answered, events_of, function_of, keys_in, latencies, limit_after_init
+from bench.cells.pictures import Pictures
+from bench.cells.testbed import Testbed
 from bench.questions import Scope, ours, peer
 from bench.result import CellKey
 from bench.rig.emulator import HANDLER, Emulator, Function
-from bench.rig.enclosures import Box, Containers, ControlGroups, Enclosure
+from bench.rig.enclosures import Box, Enclosure, new_group
 from bench.rig.limits import NoLimits
-from bench.rig.testbed import Bed, Pictures
 
 KEY = ours(Scope(quick=True), 512)
-IMAGE = Containers("thumbnailer", "podman")
+GROUPS = Enclosure("cgroup v2", new_group)
+IMAGE = Enclosure("podman, image thumbnailer", new_group, ours_only=True)
 
 
 class HeldBox:
@@ -33,7 +35,7 @@ class HeldBox:
         self.log, self.error = log, error
         self.seen: list[str] = []
 
-    def hold_cpu(self) -> None:
+    def limit_cpu(self) -> None:
         self.seen.append(self.log.read_text())
         if self.error:
             raise self.error
@@ -46,22 +48,22 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-def holding(log: Path, box: HeldBox) -> _LimitAfterInit:
-    return _LimitAfterInit(log, cast("Box", box))
+def holding(log: Path, box: HeldBox) -> AbstractContextManager[None]:
+    return limit_after_init(log, cast("Box", box))
 
 
 ANSWERS = [Answered(10.0, 300.0, Counter()), Answered(10.5, 200.0, Counter())]
 
 
-def test_a_record_takes_from_the_begin_of_its_invocation_until_its_thumbnail_is_stored() -> None:
+def test_latency_counts_from_the_start_of_the_invocation() -> None:
     assert latencies(ANSWERS, [10.1, 10.2504, 10.6]) == (100.0, 250.4, 100.0)
 
 
-def test_what_stores_nothing_takes_as_long_as_its_invocations() -> None:
+def test_without_thumbnails_latency_is_that_of_invocations() -> None:
     assert latencies(ANSWERS, []) == (300.0, 200.0)
 
 
-def test_the_limit_holds_as_soon_as_the_init_is_done(log: Path) -> None:
+def test_the_limit_applies_after_the_init(log: Path) -> None:
     box = HeldBox(log)
     with holding(log, box):
         log.write_text("INIT START(type: on-demand)\n")
@@ -73,27 +75,25 @@ def test_the_limit_holds_as_soon_as_the_init_is_done(log: Path) -> None:
     assert "INIT RTDONE" in box.seen[0]
 
 
-def test_the_limit_holds_at_the_latest_when_the_first_invocation_is_over(log: Path) -> None:
+def test_the_limit_applies_at_the_end_of_the_first_invocation(log: Path) -> None:
     box = HeldBox(log)
     with holding(log, box):
         pass
     assert box.seen == [""]
 
 
-def test_a_limit_that_cannot_be_set_is_no_cell(log: Path) -> None:
+def test_a_limit_that_fails_is_raised(log: Path) -> None:
     with pytest.raises(NoLimits, match="cannot be set"), holding(log, HeldBox(log, NoLimits("cpu.max cannot be set"))):
         pass
 
 
 @pytest.mark.parametrize("error", [CellFailed("it crashed"), KeyboardInterrupt()])
-def test_what_happened_before_is_not_hidden_by_it(log: Path, error: BaseException) -> None:
+def test_a_failing_limit_hides_no_earlier_error(log: Path, error: BaseException) -> None:
     with pytest.raises(type(error)), holding(log, HeldBox(log, NoLimits("cpu.max cannot be set"))):
         raise error
 
 
-def test_an_emulator_that_ctrl_c_meets_at_its_start_is_not_left_behind(
-    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_during_start_kills_the_emulator(log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     binary, pid = tmp_path / "emulator", tmp_path / "pid"
     binary.write_text(f"#!/bin/sh\necho $$ > {pid}.part && mv {pid}.part {pid}\nexec sleep 600\n")
     binary.chmod(0o755)
@@ -113,7 +113,7 @@ def test_an_emulator_that_ctrl_c_meets_at_its_start_is_not_left_behind(
 # --- what is measured ---------------------------------------------------------------------------------------------
 
 
-def bed(tmp_path: Path, enclosure: Enclosure, names: tuple[str, ...] = ("a.jpg", "b.jpg")) -> Bed:
+def stub_testbed(tmp_path: Path, enclosure: Enclosure, names: tuple[str, ...] = ("a.jpg", "b.jpg")) -> Testbed:
     def environment(_: str) -> Mapping[str, str]:
         return {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
 
@@ -124,12 +124,12 @@ def bed(tmp_path: Path, enclosure: Enclosure, names: tuple[str, ...] = ("a.jpg",
         s3=SimpleNamespace(folder=tmp_path),
         environment=environment,
     )
-    return cast("Bed", made)
+    return cast("Testbed", made)
 
 
-def test_ours_has_the_settings_of_its_key_and_its_tree(tmp_path: Path) -> None:
+def test_our_function_has_the_settings_of_its_key(tmp_path: Path) -> None:
     key = CellKey("lambda", 512, 0.2894, "vips", "aioboto3", "photos", 5, in_flight=4)
-    function = function_of(key, bed(tmp_path, ControlGroups("cgroup v2")), tmp_path / "tree", tmp_path / "scratch")
+    function = function_of(key, stub_testbed(tmp_path, GROUPS), tmp_path / "tree", tmp_path / "scratch")
     assert (function.memory_mb, function.root, function.command[-1]) == (512, tmp_path / "tree", HANDLER)
     assert function.env == {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
@@ -141,26 +141,23 @@ def test_ours_has_the_settings_of_its_key_and_its_tree(tmp_path: Path) -> None:
     assert "THUMBNAILER_IN_FLIGHT" not in settings_of(KEY)
 
 
-def test_in_a_container_it_is_the_container_s_own_python(tmp_path: Path) -> None:
-    assert function_of(KEY, bed(tmp_path, IMAGE), tmp_path, tmp_path).command[0] == "python"
+def test_a_container_uses_its_own_python(tmp_path: Path) -> None:
+    assert function_of(KEY, stub_testbed(tmp_path, IMAGE), tmp_path, tmp_path).command[0] == "python"
 
 
-def test_a_container_holds_ours_alone(tmp_path: Path) -> None:
-    there = bed(tmp_path, IMAGE)
-    refuse_others(KEY, there)
+def test_a_container_refuses_a_peer(tmp_path: Path) -> None:
     with pytest.raises(CellFailed, match="not in podman, image thumbnailer: only control groups can hold it"):
-        refuse_others(peer("textbook", KEY), there)
-    refuse_others(peer("textbook", KEY), bed(tmp_path, ControlGroups("cgroup v2")))
+        function_of(peer("textbook", KEY), stub_testbed(tmp_path, IMAGE), tmp_path, tmp_path)
 
 
-def test_a_floor_of_other_pictures_than_jpegs_is_refused(tmp_path: Path) -> None:
-    there = bed(tmp_path, ControlGroups("cgroup v2"), ("a.jpg", "b.png"))
-    with pytest.raises(CellFailed, match=r"reads \.jpeg, \.jpg alone, and there are others among the pictures"):
+def test_the_floor_refuses_other_formats_than_jpeg(tmp_path: Path) -> None:
+    there = stub_testbed(tmp_path, GROUPS, ("a.jpg", "b.png"))
+    with pytest.raises(CellFailed, match=r"reads \.jpeg, \.jpg only, and the pictures have other kinds"):
         function_of(peer("floor", KEY), there, tmp_path, tmp_path)
 
 
 def test_events_are_a_pass_through_the_pictures_in_batches(tmp_path: Path) -> None:
-    events = events_of(KEY, bed(tmp_path, IMAGE))
+    events = events_of(KEY, stub_testbed(tmp_path, IMAGE))
     assert [len(event["Records"]) for event in events] == [5, 5]
     assert sorted(keys_in(events)) == sorted(f"0{copy}/{name}.jpg" for copy in range(5) for name in "ab")
     assert {record["s3"]["bucket"]["name"] for event in events for record in event["Records"]} == {"bench-ours"}

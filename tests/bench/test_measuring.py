@@ -1,4 +1,4 @@
-"""The commands that measure: once for real, in small, to their end, to Ctrl-C, and to an S3 that dies; and mistakes."""
+"""The commands that measure: small real runs, Ctrl-C, a dying S3, and wrong options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from bench import measuring
 from bench.__main__ import app
-from bench.cells.pictures import SAMPLES
+from bench.cells.pictures import SAMPLES, Pictures
 from bench.measuring import STOPPED, Options, WrongOption, memories, usable
 from bench.peers import PEERS
 from bench.questions import EXPERIMENTS, Scope, ours
@@ -28,7 +28,6 @@ from bench.rig.emulator import NoEmulator, find_binary
 from bench.rig.limits import GROUPS, NoLimits, kind_of_limits
 from bench.rig.processes import NotStarted
 from bench.rig.s3 import rclone
-from bench.rig.testbed import Pictures
 from tests.bench.results import synthetic_result
 
 ROOT = Path(__file__).parents[2]
@@ -156,7 +155,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made.close()
 
 
-def test_a_small_run_measures_writes_and_says_what_it_found(bench: Bench, pictures: Path) -> None:
+def test_a_small_run_measures_writes_and_prints(bench: Bench, pictures: Path) -> None:
     code, out, err = bench.run(*SMALL, "--memory", "512,10240", "--repetitions", "1", "--images", str(pictures))
     assert code == 0, err
     cells = {(cell.key.handler, cell.key.memory_mb): cell for cell in bench.result().cells}
@@ -184,14 +183,14 @@ def test_a_small_run_measures_writes_and_says_what_it_found(bench: Bench, pictur
     assert bench.left_over() == []
 
 
-def test_ctrl_c_keeps_what_was_done_and_resume_does_the_rest(bench: Bench, pictures: Path) -> None:
+def test_ctrl_c_keeps_results_and_resume_continues(bench: Bench, pictures: Path) -> None:
     wanted = (*SMALL, "--repetitions", "6", "--images", str(pictures))
     process = bench.start(*wanted)
     bench.wait_for_rounds(process, 1)
     process.send_signal(signal.SIGINT)
     code, out, err = bench.ended(process)
     assert code == STOPPED, err
-    assert f"Stopped. What was done is in {bench.output}; go on with --resume." in out
+    assert f"Stopped. What is done is in {bench.output}; continue with --resume." in out
     first = bench.result()
     assert {cell.key.handler for cell in first.cells} == HANDLERS
     assert all(1 <= len(cell.repetitions) <= 6 for cell in first.cells)
@@ -207,17 +206,19 @@ def test_ctrl_c_keeps_what_was_done_and_resume_does_the_rest(bench: Bench, pictu
         assert after.repetitions[: len(before.repetitions)] == before.repetitions
     code, out, err = bench.run(*SMALL, "--repetitions", "7", "--images", str(pictures), "--resume")
     assert code == 2
-    assert "is of another settings: measure anew, without --resume" in err
+    assert "comes from another settings: measure again, without --resume" in err
     assert bench.result() == whole
 
 
-def test_ctrl_c_at_a_terminal_reaches_all_programs_and_leaves_none_of_them(bench: Bench, pictures: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_programs_leaves_none(bench: Bench, pictures: Path, number: int) -> None:
+    """As Ctrl-C at a terminal does."""
     process = bench.start(*SMALL, "--repetitions", "1", "--images", str(pictures))
     bench.wait_for_cell(process)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     code, out, err = bench.ended(process)
     assert code == STOPPED, err
-    assert out == "Stopped. Nothing was done yet.\n"
+    assert out == "Stopped. Nothing is done yet.\n"
     assert not bench.output.exists()
     assert bench.left_over() == []
 
@@ -226,7 +227,7 @@ def test_ctrl_c_at_a_terminal_reaches_all_programs_and_leaves_none_of_them(bench
     ("name", "start", "platforms"),
     [("fargate", "warm", {"lambda", "fargate"}), ("coldstart", "cold", {"lambda"})],
 )
-def test_tasks_and_cold_starts_are_measured_as_well(
+def test_tasks_and_cold_starts_are_measured(
     bench: Bench, pictures: Path, name: str, start: str, platforms: set[str]
 ) -> None:
     few = ("--quick", "--seconds", "0", "--repetitions", "1", "--latency", "loopback", "--images", str(pictures))
@@ -245,13 +246,13 @@ def test_tasks_and_cold_starts_are_measured_as_well(
     assert bench.left_over() == []
 
 
-def test_an_s3_that_dies_ends_the_run_with_its_reason_and_what_was_done_is_kept(bench: Bench, pictures: Path) -> None:
+def test_a_dying_s3_ends_the_run_and_keeps_results(bench: Bench, pictures: Path) -> None:
     process = bench.start(*SMALL, "--repetitions", "8", "--images", str(pictures))
     bench.wait_for_rounds(process, 2)  # back and forth: ours is the next, and gives up sooner than the others
     os.kill(bench.rclone(), signal.SIGKILL)
     code, _, err = bench.ended(process)
     assert code == 2
-    assert "does not answer any more; --resume goes on with what was done" in err
+    assert "does not answer any more; --resume continues with what is done" in err
     assert "Traceback" not in err
     cells = bench.result().cells
     assert {cell.key.handler for cell in cells} == HANDLERS
@@ -267,7 +268,7 @@ def needs_repository() -> None:
         pytest.skip("this is no checkout of a repository")
 
 
-def test_two_revisions_are_compared_to_an_exit_code(bench: Bench, pictures: Path) -> None:
+def test_two_revisions_are_compared(bench: Bench, pictures: Path) -> None:
     needs_repository()
     few = ("--repetitions", "3", "--seconds", "0", "--images", str(pictures))
     code, out, err = bench.run("compare", "HEAD", "HEAD", *few)
@@ -287,7 +288,7 @@ def nothing_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     def start(*_: object) -> None:
         pytest.fail("it begins to measure")
 
-    for name in ("bed", "find_enclosure", "reference_sets"):
+    for name in ("set_up_testbed", "find_enclosure", "reference_sets"):
         monkeypatch.setattr(measuring, name, start)
     monkeypatch.chdir(tmp_path)
 
@@ -310,7 +311,7 @@ def test_a_folder_without_pictures_is_named(tmp_path: Path, command: str) -> Non
 
 
 @pytest.mark.usefixtures("nothing_is_measured")
-def test_prices_that_cannot_be_read_or_are_none_are_named(tmp_path: Path) -> None:
+def test_wrong_prices_are_named(tmp_path: Path) -> None:
     assert said("tiers", "--prices", "none.toml") == "none.toml: cannot be read: No such file or directory"
     (tmp_path / "x.toml").write_text("[lambda_reqest]\nusd = 1\n")
     assert said("tiers", "--prices", "x.toml") == "x.toml: lambda_reqest: no such price; did you mean lambda_request?"
@@ -320,7 +321,7 @@ def test_prices_that_cannot_be_read_or_are_none_are_named(tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("nothing_is_measured")
 @pytest.mark.parametrize("command", [*EXPERIMENTS, "advise --images ."])
-def test_a_distance_that_is_none_is_answered_with_those_that_are(command: str) -> None:
+def test_an_unknown_latency_is_answered_with_the_known_ones(command: str) -> None:
     assert said(*command.split(), "--latency", "far") == (
         "--latency far: expected one of loopback, near, published, near-tail"
     )
@@ -328,18 +329,18 @@ def test_a_distance_that_is_none_is_answered_with_those_that_are(command: str) -
 
 @pytest.mark.usefixtures("nothing_is_measured")
 @pytest.mark.parametrize("memory", ["much", "127", "10241", "512;1024", "-512", "5e2", "512,64"])
-def test_a_memory_that_no_function_has_is_answered_with_what_it_may_be(memory: str) -> None:
+def test_an_impossible_memory_is_answered_with_the_range(memory: str) -> None:
     assert said("tiers", f"--memory={memory}") == f"--memory {memory}: expected MB from 128 to 10240, e.g. 512,1024"
 
 
 @pytest.mark.usefixtures("nothing_is_measured")
-def test_a_question_about_the_reference_set_is_not_asked_of_other_pictures(pictures: Path) -> None:
+def test_formats_needs_the_reference_set(pictures: Path) -> None:
     told = said("formats", "--images", str(pictures))
     assert told == "formats is about the reference set's pictures: ask without --images"
 
 
 @pytest.mark.usefixtures("nothing_is_measured")
-def test_a_place_where_no_file_can_be_is_told_before_anything_is_measured(pictures: Path, tmp_path: Path) -> None:
+def test_an_unwritable_output_is_reported_first(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     told = said("tiers", "--images", str(pictures), "-o", "file/x.json")
     assert told.startswith("file/x.json: no file can be written there")
@@ -347,7 +348,7 @@ def test_a_place_where_no_file_can_be_is_told_before_anything_is_measured(pictur
 
 @pytest.mark.usefixtures("nothing_is_measured")
 @pytest.mark.parametrize("options", ["--repetitions 0", "--seconds -1", "--period 0", "--repetitions x", "-o ."])
-def test_numbers_that_cannot_be_are_refused_with_the_option_s_name(options: str) -> None:
+def test_impossible_numbers_name_their_option(options: str) -> None:
     assert options.split(maxsplit=1)[0].strip("-") in said("tiers", *options.split())
 
 
@@ -371,11 +372,11 @@ def test_a_machine_without_limits_measures_nothing_and_says_why(
 class Asked:
     """In place of the measuring: keeps what it was asked, and answers with a result that is made up."""
 
-    def __init__(self, result: Result | None, stopped: bool = False) -> None:
+    def __init__(self, result: Result, stopped: bool = False) -> None:
         self.answer = (result, stopped)
         self.options: Options | None = None
 
-    def __call__(self, slots: object, sets: object, options: Options, prices: object) -> tuple[Result | None, bool]:
+    def __call__(self, slots: object, sets: object, options: Options, prices: object) -> tuple[Result, bool]:
         self.options = options
         return self.answer
 
@@ -383,7 +384,7 @@ class Asked:
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     made = Asked(synthetic_result((512,)))
-    monkeypatch.setattr(measuring, "measured", made)
+    monkeypatch.setattr(measuring, "measure", made)
     return made
 
 
@@ -396,7 +397,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
         ("--quick --seconds 0 --repetitions 1", 1, 0.0),
     ],
 )
-def test_how_much_is_measured_is_as_asked_or_the_default(
+def test_effort_is_as_requested_or_the_default(
     asked: Asked, pictures: Path, options: str, repetitions: int, seconds: float
 ) -> None:
     assert CliRunner().invoke(app, ["tiers", "--images", str(pictures), *options.split()]).exit_code == 0
@@ -405,21 +406,21 @@ def test_how_much_is_measured_is_as_asked_or_the_default(
     assert asked.options.output == Path("bench-tiers.json")
 
 
-def test_a_run_that_was_stopped_before_anything_was_done_says_so(asked: Asked, pictures: Path) -> None:
+def test_a_run_stopped_at_once_says_so(asked: Asked, pictures: Path) -> None:
     asked.answer = (replace(synthetic_result((512,)), cells=()), True)
     ended = CliRunner().invoke(app, ["tiers", "--images", str(pictures)])
     assert ended.exit_code == STOPPED
-    assert ended.stdout == "Stopped. Nothing was done yet.\n"
+    assert ended.stdout == "Stopped. Nothing is done yet.\n"
 
 
-def test_a_file_s_name_is_shown_as_it_is(asked: Asked, pictures: Path, tmp_path: Path) -> None:
+def test_a_file_name_with_markup_is_printed_unchanged(asked: Asked, pictures: Path, tmp_path: Path) -> None:
     output = tmp_path / "[red]x[/].json"
     ended = CliRunner().invoke(app, ["tiers", "--images", str(pictures), "-o", str(output)])
     assert f"{output}: python -m bench report {output}" in ended.stdout
 
 
-def test_settings_tell_runs_apart_that_cannot_be_gone_on_with() -> None:
-    one = Options(Scope(), None, Path("x"), False, None, 7, 2.0, 20)
+def test_settings_distinguish_runs_that_cannot_resume() -> None:
+    one = Options(Scope(), Path("x"))
     others: list[dict[str, Any]] = [
         {"scope": Scope(quick=True)},
         {"scope": Scope(latency="published")},
@@ -433,7 +434,7 @@ def test_settings_tell_runs_apart_that_cannot_be_gone_on_with() -> None:
     assert one.effort.period_us == 20_000
 
 
-def test_of_a_user_s_pictures_there_is_a_floor_where_all_are_jpegs(tmp_path: Path) -> None:
+def test_the_floor_is_measured_if_all_pictures_are_jpegs(tmp_path: Path) -> None:
     keys = EXPERIMENTS["tiers"].keys(Scope(memories=(512,)))
     jpegs = Pictures("photos", tmp_path, (tmp_path / "a.jpg", tmp_path / "b.JPEG"))
     mixed = replace(jpegs, files=(*jpegs.files, tmp_path / "c.png"))
@@ -442,7 +443,7 @@ def test_of_a_user_s_pictures_there_is_a_floor_where_all_are_jpegs(tmp_path: Pat
     assert usable([replace(ours(Scope()), pictures="rgb")], {"photos": jpegs}) == []
 
 
-def test_memories_are_read() -> None:
+def test_memories_are_parsed() -> None:
     assert memories("") == ()
     assert memories("512,1024") == memories("512, 1024,") == (512, 1024)
     with pytest.raises(WrongOption):

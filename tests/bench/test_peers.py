@@ -1,4 +1,4 @@
-"""What the bench compares with runs under AWS's emulator, makes right thumbnails, and answers errors as errors."""
+"""The peers run under the emulator, make correct thumbnails, and answer errors as errors."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from urllib.error import HTTPError
 import pytest
 from PIL import Image
 
-from bench.cells.outputs import check_thumbnails
+from bench.cells.outputs import check_thumbnail
 from bench.cells.pictures import SAMPLES
 from bench.peers import HERE, PEERS
 from bench.peers.installing import NotInstalled, node_packages, require_modules
-from bench.rig.emulator import Emulator, Function, NoEmulator, find_binary, running
+from bench.rig.emulator import Function, NoEmulator, find_binary
 from bench.rig.s3 import S3Server, s3_server
 from tests.support.cloud import s3_event, s3_record
+from tests.support.emulator import Emulator, running
 
 WRITING = [name for name in PEERS if name != "floor"]
 PYTHON = [name for name in PEERS if name != "sharp"]
@@ -88,15 +89,15 @@ def event(*keys: str) -> object:
 
 
 @pytest.mark.parametrize("name", WRITING)
-def test_a_cold_call_and_a_warm_one_make_the_thumbnails_and_leave_nothing(
+def test_cold_and_warm_calls_make_thumbnails_and_leave_no_files(
     start: Callable[[str], Emulator], server: S3Server, tmp_path: Path, name: str
 ) -> None:
     function = start(name)
-    pictures = [server.folder / "photos" / key for key in KEYS]
     for _ in range(2):
         since = time.time()
         assert function.invoke(event(*KEYS)).value == {"statusCode": 200}
-        check_thumbnails(server.folder / "photos-resized", pictures, since)
+        for key in KEYS:
+            check_thumbnail(server.folder / "photos-resized" / key, server.folder / "photos" / key, since)
     assert function.starts == 1
     assert not list(scratch(tmp_path).iterdir())
 
@@ -145,9 +146,7 @@ def test_a_handler_imports_nothing_of_the_bench(name: str) -> None:
         ((100, 50), (100, 50)),  # less than a thumbnail: as it is
     ],
 )
-def test_the_floor_decodes_at_the_smallest_scale_that_is_not_below_the_thumbnail(
-    source: tuple[int, int], decoded: tuple[int, int]
-) -> None:
+def test_the_floor_decodes_at_the_smallest_sufficient_scale(source: tuple[int, int], decoded: tuple[int, int]) -> None:
     pytest.importorskip("simplejpeg")
     from bench.peers import floor
 
@@ -218,25 +217,25 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., N
     return put
 
 
-def test_the_peers_are_in_order_and_the_floor_is_for_jpeg_alone() -> None:
+def test_the_peers_are_in_order_and_the_floor_reads_jpeg_only() -> None:
     assert list(PEERS) == [peer.name for peer in PEERS.values()] == ["textbook", "sharp", "tutorial", "floor"]
     assert {name: peer.reads for name, peer in PEERS.items() if peer.reads} == {"floor": {".jpg", ".jpeg"}}
 
 
-def test_modules_that_are_not_installed_are_named() -> None:
+def test_missing_modules_are_named() -> None:
     require_modules("json")
     with pytest.raises(NotInstalled, match=r"^no_such_one, nor_this: not installed; pip install"):
         require_modules("json", "no_such_one", "nor_this")
 
 
-def test_the_program_that_is_not_installed_is_named(programs: Callable[..., None]) -> None:
+def test_a_missing_program_is_named(programs: Callable[..., None]) -> None:
     assert PEERS["sharp"].unavailable() == "node is not installed"
     programs(node="exit 0")
     assert PEERS["sharp"].unavailable() == "npm is not installed"
 
 
 @pytest.mark.parametrize("failing", ["npm", "node"])
-def test_what_fails_to_install_is_told_in_its_words_and_leaves_nothing(
+def test_a_failing_install_is_quoted_and_leaves_nothing(
     programs: Callable[..., None], tmp_path: Path, failing: str
 ) -> None:
     programs(**{"npm": "exit 0", "node": "exit 0", failing: "echo no network >&2; exit 7"})
@@ -244,7 +243,7 @@ def test_what_fails_to_install_is_told_in_its_words_and_leaves_nothing(
     assert not list((tmp_path / "cache" / "thumbnailer-bench").iterdir())
 
 
-def test_what_takes_too_long_to_install_is_told(programs: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_install_is_reported(programs: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.peers.installing.SECONDS", 0.2)
     programs(node="exit 0", npm="exec /bin/sleep 60")
     assert PEERS["sharp"].unavailable().startswith("npm does not end within")
@@ -266,7 +265,7 @@ def test_packages_are_installed_once_for_the_same_files(programs: Callable[..., 
     assert set(cache.iterdir()) == {first, second}
 
 
-def test_another_process_may_install_the_same_meanwhile(programs: Callable[..., None], tmp_path: Path) -> None:
+def test_two_processes_may_install_at_once(programs: Callable[..., None], tmp_path: Path) -> None:
     theirs = 'there="../../${PWD##*/}"; /bin/mkdir "$there"; echo first > "$there/theirs"'
     programs(node="exit 0", npm=theirs)
     installed = node_packages(HERE / "sharp", tmp_path / "own")
@@ -274,7 +273,7 @@ def test_another_process_may_install_the_same_meanwhile(programs: Callable[..., 
     assert list((tmp_path / "own").iterdir()) == [installed]
 
 
-def test_node_gets_the_share_of_memory_that_lambda_gives_it(programs: Callable[..., None], tmp_path: Path) -> None:
+def test_node_gets_the_heap_options_of_lambda(programs: Callable[..., None], tmp_path: Path) -> None:
     programs(node="exit 0", npm="exit 0")
     function = PEERS["sharp"].function(1000, {"AWS_REGION": "eu-west-1"}, tmp_path)
     assert list(function.command[1:]) == ["--max-semi-space-size=50", "--max-old-space-size=900", "runtime.mjs"]

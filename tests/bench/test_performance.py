@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import itertools
 import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.money.costing import FORMULA
-from bench.pages import report
-from bench.pages.performance import cells_of, distances_of, findings, markdown_table, page, run, scope_of, tidy, write
-from bench.pages.tables import experiments_of
+from bench.money.months import FORMULAS
+from bench.money.prices import prices_of
+from bench.pages.charts import CHARTS, all_charts
+from bench.pages.findings import cells_of, findings_of, scope_of
+from bench.pages.performance import page, run, tidy, write
+from bench.pages.rivals import compare_platforms
+from bench.pages.selection import lines_of
+from bench.pages.tables import experiments_of, markdown_table
 from bench.questions import EXPERIMENTS, Scope
 from bench.result import Result, read_result, write_result
 from tests.bench.results import PRICES, result_of_all
@@ -43,7 +48,7 @@ def tables_of(text: str) -> list[list[str]]:
     return [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
 
 
-def test_the_same_file_gives_the_same_bytes(document: Path, tmp_path: Path) -> None:
+def test_same_file_gives_the_same_bytes(document: Path, tmp_path: Path) -> None:
     again = written(tmp_path)
     assert again.read_bytes() == document.read_bytes()
     charts = {path.name: path.read_bytes() for path in document.with_suffix("").iterdir()}
@@ -54,15 +59,15 @@ def test_every_link_leads_to_a_file_and_every_chart_is_shown(document: Path) -> 
     links = [link for link in LINK.findall(document.read_text()) if link != "why.md"]
     assert all((document.parent / link).is_file() for link in links)
     shown = {Path(link).stem for link in links if link.endswith(".png")}
-    assert shown == set(report.CHARTS) == {path.stem for path in document.with_suffix("").iterdir()}
+    assert shown == set(CHARTS) == {path.stem for path in document.with_suffix("").iterdir()}
     assert "../results/run.json" in links
 
 
-def test_the_charts_are_small(document: Path) -> None:
+def test_charts_are_small(document: Path) -> None:
     assert sum(path.stat().st_size for path in document.with_suffix("").iterdir()) < 600_000
 
 
-def test_every_experiment_has_its_table_with_a_row_a_cell(document: Path) -> None:
+def test_every_question_has_a_table_with_a_row_a_cell(document: Path) -> None:
     text = document.read_text()
     for experiment in experiments_of("all"):
         cells = cells_of(RESULT, experiment)
@@ -82,7 +87,7 @@ def test_no_line_ends_with_a_space_and_sections_are_apart(document: Path) -> Non
     assert [line for before, line in itertools.pairwise(lines) if line.startswith("## ") and before] == []
 
 
-def test_it_says_machine_limits_versions_pictures_commit_repetitions_and_prices_with_their_day(document: Path) -> None:
+def test_document_has_machine_versions_pictures_and_dated_prices(document: Path) -> None:
     text = document.read_text()
     wanted = [
         RESULT.machine.cpu,
@@ -92,40 +97,40 @@ def test_it_says_machine_limits_versions_pictures_commit_repetitions_and_prices_
         "pillow 0.0.0",
         RESULT.picture_sets[0].hash,
         "| repetitions of each cell | 5 |",
-        "first byte of a GET after 20 ms, of a PUT's answer after 30 ms",
+        "first byte of a GET after 20 ms, answer to a PUT after 30 ms",
         f"| `lambda_x86_gb_second` | GB-second | {PRICES.items['lambda_x86_gb_second'].date} |",
-        FORMULA,
-        report.SPOT_NOTE,
-        "nothing of this was measured",
+        *(tomllib.loads(FORMULAS.read_text())[name].strip() for name in ("break-even", "busy")),
+        "Fargate Spot was not measured",
+        "none was measured",
     ]
     assert [each for each in wanted if each not in text] == []
 
 
-def test_what_was_refused_is_in_its_table_and_below_with_its_reason(tmp_path: Path) -> None:
+def test_refused_cells_link_to_their_reason(tmp_path: Path) -> None:
     text = written(tmp_path, result_of_all(Scope())).read_text()
-    assert "[refused](#what-could-not-be-measured)" in text
-    below = text.partition("## What could not be measured\n")[2]
+    assert "[refused](#cells-that-could-not-be-measured)" in text
+    below = text.partition("## Cells that could not be measured\n")[2]
     assert "5.8 vCPUs cannot be given: this machine has 2 cores: ours (auto), lambda 10,240 MB" in below
 
 
-def test_where_nothing_was_refused_that_is_said(document: Path) -> None:
-    assert "Nothing: every cell has its numbers." in document.read_text()
+def test_document_says_if_no_cell_was_refused(document: Path) -> None:
+    assert "None: every cell has its numbers." in document.read_text()
     assert "refused](" not in document.read_text()
 
 
-def test_measured_numbers_are_not_said_to_be_made_up(tmp_path: Path) -> None:
+def test_measured_numbers_have_no_warning(tmp_path: Path) -> None:
     assert "made up;" not in written(tmp_path, replace(RESULT, synthetic=False)).read_text()
 
 
-def test_charts_of_an_earlier_file_are_gone(tmp_path: Path) -> None:
+def test_charts_of_an_earlier_file_are_deleted(tmp_path: Path) -> None:
     charts = written(tmp_path).with_suffix("")
     (charts / "mine.png").write_bytes(b"not the bench's")
     written(tmp_path, replace(RESULT, cells=tuple(c for c in RESULT.cells if c.key.platform == "lambda")))
-    assert {path.stem for path in charts.iterdir()} == set(report.CHARTS) - {"month", "duty", "busy"} | {"mine"}
+    assert {path.stem for path in charts.iterdir()} == set(CHARTS) - {"month", "busy"} | {"mine"}
 
 
 @pytest.mark.parametrize("scope", [Scope(quick=True), Scope(), Scope(memories=(256, 640)), Scope(latency="published")])
-def test_the_questions_are_found_again_from_the_files_own_words(scope: Scope) -> None:
+def test_scope_is_recovered_from_the_file(scope: Scope) -> None:
     result = result_of_all(scope)
     assert scope_of(result).quick == scope.quick
     found = {cell.key for experiment in experiments_of("all") for cell in cells_of(result, experiment)}
@@ -133,28 +138,36 @@ def test_the_questions_are_found_again_from_the_files_own_words(scope: Scope) ->
     assert {cell.key for cell in result.cells} == found
 
 
-def test_a_finding_has_the_ratio_of_medians_at_the_same_memory() -> None:
-    lines = report.lines_of(RESULT)
+def test_finding_has_the_ratio_of_medians_at_the_same_memory(document: Path) -> None:
+    lines = lines_of(RESULT)
     (mine,) = [cell for cell in lines["ours"] if cell.key.memory_mb == 1769]
     (theirs,) = lines["sharp"]
     ratio = (theirs.median("billed_ms_per_image") or 0) / (mine.median("billed_ms_per_image") or 1)
-    (said,) = [line for line in findings(RESULT, PRICES) if line.startswith("`sharp`")]
-    assert f"billed {ratio:.2f} times as long" in said
+    (longer,) = [longer for name, longer, _ in findings_of(RESULT, PRICES)["peers"] if name == "sharp"]
+    assert str(longer) == f"{ratio:.2f}"
+    assert f"An image of `sharp` is billed {ratio:.2f} times as long" in document.read_text()
 
 
-def test_findings_say_nothing_of_what_was_not_measured() -> None:
-    without = [*findings(result_of_all(without="sharp"), PRICES)]
-    assert len(without) == len([*findings(RESULT, PRICES)]) - 1
-    assert not any("sharp" in line for line in without)
-    assert list(findings(replace(RESULT, cells=()), PRICES)) == []
+def test_findings_leave_out_cells_that_were_not_measured(tmp_path: Path) -> None:
+    without = result_of_all(without="sharp")
+    peers = [name for name, *_ in findings_of(RESULT, PRICES)["peers"]]
+    assert [name for name, *_ in findings_of(without, PRICES)["peers"]] == [name for name in peers if name != "sharp"]
+    assert "An image of `sharp`" not in written(tmp_path, without).read_text()
+    assert findings_of(replace(RESULT, cells=()), PRICES) == {}
 
 
-def test_only_distances_that_were_measured_are_explained() -> None:
-    assert set(distances_of(RESULT)) == {"near", "loopback"}
-    assert distances_of(replace(RESULT, cells=())) == {}
+def test_result_without_cells_gives_a_document_without_findings(tmp_path: Path) -> None:
+    text = written(tmp_path, replace(RESULT, cells=())).read_text()
+    assert "\n- " not in text.partition("## In short")[2].partition("## What these numbers mean")[0]
+    assert "Lambda, Fargate or" not in text
 
 
-def test_text_in_a_table_cannot_end_its_cell() -> None:
+def test_only_measured_distances_are_explained(document: Path, tmp_path: Path) -> None:
+    assert re.findall(r"^  - `(\S+)`:", document.read_text(), re.MULTILINE) == ["near", "loopback"]
+    assert "  - `" not in written(tmp_path, replace(RESULT, cells=())).read_text()
+
+
+def test_pipes_in_tables_are_escaped() -> None:
     assert markdown_table(["a", "b"], [["1|2", "3"]], left=2) == "| a | b |\n| --- | --- |\n| 1\\|2 | 3 |\n"
 
 
@@ -162,10 +175,10 @@ def test_tidy_keeps_words_and_one_empty_line() -> None:
     assert tidy("\n\na  \n\n\n\nb\n\n") == "a\n\nb\n"
 
 
-def test_a_user_is_told_what_was_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_the_written_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_result(RESULT, tmp_path / "run.json")
     run(tmp_path / "run.json", tmp_path / "performance.md")
-    assert re.search(r"performance\.md, 10 charts of \d+ kB", capsys.readouterr().out)
+    assert re.search(r"performance\.md, 5 charts of \d+ kB", capsys.readouterr().out)
 
 
 def test_the_repositorys_document_follows_from_its_results() -> None:
@@ -175,8 +188,18 @@ def test_the_repositorys_document_follows_from_its_results() -> None:
     source = SOURCE.search(text)
     assert source is not None, "docs/performance.md does not say which file it was made from"
     result = read_result(ROOT / source[1])
-    drawn = list(report.all_charts(result, report.prices_of(result)))
+    prices = prices_of(result)
+    images = [(chart, f"performance/{chart.name}.png") for chart in all_charts(result, prices)]
     again = f"python -m bench performance {source[1]}"
-    assert page(result, drawn, f"../{source[1]}", "performance") == text, f"write it again: {again}"
+    assert page(result, prices, images, source[1], f"../{source[1]}") == text, f"write it again: {again}"
     there = {path.stem for path in DOCUMENT.with_suffix("").glob("*.png")}
-    assert there == {chart.name for chart in drawn}, f"write the charts again: {again}"
+    assert there == {chart.name for chart, _ in images}, f"write the charts again: {again}"
+
+
+def test_fargate_guide_has_the_measured_break_even() -> None:
+    result = read_result(ROOT / "bench" / "results" / "reference.json")
+    found = compare_platforms(result, prices_of(result))
+    assert found is not None
+    guide = " ".join((ROOT / "deploy" / "fargate.md").read_text(encoding="utf-8").split())
+    for rival, words in zip(found.rivals, ("busy for more than", "on Spot for more than"), strict=True):
+        assert f"{words} {100 * rival.even.busy_share:.0f} %" in guide

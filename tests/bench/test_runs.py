@@ -1,8 +1,9 @@
-"""A run: turns that go forth and back, what is refused with its reason, what is kept, what is gone on with."""
+"""A run: turns back and forth, refusals with reasons, saving and resuming."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,14 +12,15 @@ from typing import Any, Final, cast
 import pytest
 
 from bench.cells import runs
-from bench.cells.base import Effort
-from bench.cells.observation import CellFailed, S3Gone
+from bench.cells.base import CellFailed, Effort, S3Gone
 from bench.cells.outputs import WrongOutput
-from bench.cells.runs import BASELINE, Run, Slot, in_blocks, named, result_of, resumed, write
+from bench.cells.pictures import Pictures
+from bench.cells.runs import BASELINE, Run, Slot, in_blocks, result_of, resume, write
+from bench.cells.testbed import Testbed
 from bench.questions import EXPERIMENTS, FLOOR, TEXTBOOK, Scope, ours, peer
 from bench.result import CellKey, Repetition, Result, ResultError, read_result
 from bench.rig.limits import NoLimits
-from bench.rig.testbed import Bed, Pictures
+from bench.rig.processes import ROOT
 from tests.bench.results import PRICES, lambda_cell
 
 SCOPE = Scope()
@@ -29,12 +31,12 @@ SETTINGS = {"repetitions": "3"}
 
 
 @pytest.fixture
-def bed(tmp_path: Path) -> Bed:
+def testbed(tmp_path: Path) -> Testbed:
     """As much of one as a run looks at."""
     picture = tmp_path / "one.jpg"
     picture.write_bytes(b"x")
     sets = {name: Pictures(name, tmp_path, (picture,)) for name in ("photos", "unused")}
-    return cast("Bed", SimpleNamespace(sets=sets, enclosure=SimpleNamespace(name="cgroup v2")))
+    return cast("Testbed", SimpleNamespace(sets=sets, enclosure=SimpleNamespace(name="cgroup v2")))
 
 
 class Stage:
@@ -51,9 +53,10 @@ class Stage:
         self.steps: list[str] = []
         self.expected = 0
 
-    def start(self, key: CellKey, bed: Bed, effort: Effort, tree: Path) -> Actor:
+    def start(self, key: CellKey, testbed: Testbed, effort: Effort, tree: Path, stack: ExitStack) -> Actor:
         self.happened.append(f"start {key.handler}")
         self.maybe_fail(key, "start")
+        stack.callback(self.happened.append, f"close {key.handler}")
         return Actor(self, key)
 
     def maybe_fail(self, key: CellKey, when: int | str) -> None:
@@ -64,18 +67,14 @@ class Stage:
         self.happened.append("save")
         self.saved.append({slot.key.handler: len(slot.repetitions) for slot in self.slots})
 
-    def expect(self, steps: int) -> None:
-        self.expected = steps
+    def show(self, what: str, steps: int) -> None:
+        self.steps += [what] * steps
 
-    def next(self, what: str) -> None:
-        self.steps.append(what)
-
-    def skip(self, steps: int) -> None:
-        self.steps += ["skipped"] * steps
-
-    def run(self, bed: Bed, slots: list[Slot], repetitions: int = 3) -> None:
+    def run(self, testbed: Testbed, slots: list[Slot], repetitions: int = 3) -> None:
         self.slots = slots
-        Run(bed, slots, repetitions, Effort(), self.save, self).measure()
+        run = Run(testbed, slots, repetitions, Effort(), self.save, self.show)
+        self.expected = run.steps
+        run.measure()
 
     @property
     def measured(self) -> str:
@@ -85,8 +84,6 @@ class Stage:
 
 
 class Actor:
-    passes = 1
-
     def __init__(self, stage: Stage, key: CellKey) -> None:
         self._stage, self._key = stage, key
         self._count = 0
@@ -96,9 +93,6 @@ class Actor:
         self._stage.happened.append(f"measure {self._key.handler}")
         self._stage.maybe_fail(self._key, self._count)
         return replace(NUMBERS, records=self._count)
-
-    def close(self) -> None:
-        self._stage.happened.append(f"close {self._key.handler}")
 
 
 @pytest.fixture
@@ -115,9 +109,9 @@ def slots_of(*keys: CellKey) -> list[Slot]:
 # --- turns --------------------------------------------------------------------------------------------------------
 
 
-def test_turns_go_forth_and_back_and_are_saved_after_each_round(stage: Stage, bed: Bed) -> None:
+def test_turns_go_back_and_forth_and_are_saved(stage: Stage, testbed: Testbed) -> None:
     slots = slots_of(A, B, C)
-    stage.run(bed, slots)
+    stage.run(testbed, slots)
     assert stage.measured == "otf fto otf"
     assert stage.happened[:4] == ["start ours", "start textbook", "start floor", "save"]
     assert stage.saved[:4] == [{"ours": done, "textbook": done, "floor": done} for done in range(4)]
@@ -125,51 +119,49 @@ def test_turns_go_forth_and_back_and_are_saved_after_each_round(stage: Stage, be
     assert sorted(stage.happened[-4:-1]) == ["close floor", "close ours", "close textbook"]
 
 
-def test_progress_has_a_step_for_each_start_and_each_turn(stage: Stage, bed: Bed) -> None:
-    stage.run(bed, slots_of(A, B), repetitions=2)
+def test_progress_has_a_step_for_each_start_and_each_turn(stage: Stage, testbed: Testbed) -> None:
+    stage.run(testbed, slots_of(A, B), repetitions=2)
     assert stage.expected == len(stage.steps) == 2 + 2 * 2
     assert stage.steps[0] == "starting ours (auto), lambda 512 MB, photos x 10, near"
     assert stage.steps[2] == "1 of 2: ours (auto), lambda 512 MB, photos x 10, near"
 
 
-def test_progress_goes_over_the_turns_of_what_was_refused(stage: Stage, bed: Bed) -> None:
+def test_progress_skips_the_turns_of_a_refused_cell(stage: Stage, testbed: Testbed) -> None:
     stage.fails["textbook", "start"] = CellFailed("no")
-    stage.run(bed, slots_of(A, B), repetitions=3)
+    stage.run(testbed, slots_of(A, B), repetitions=3)
     assert stage.expected == len(stage.steps) == 2 + 2 * 3
-    assert stage.steps.count("skipped") == 3
+    assert sum(step.startswith("refused") for step in stage.steps) == 3
 
 
 ROOM: Final = 200
 """MB of memory a cell: three quarters of it are given."""
 
 
-def test_all_cells_take_turns_where_there_is_room_for_them() -> None:
+def test_all_cells_take_turns_with_enough_memory() -> None:
     slots = slots_of(*EXPERIMENTS["all"].keys(Scope()))
     assert len(list(in_blocks(slots, ROOM * len(slots)))) == 1
 
 
-def test_else_questions_come_one_after_the_other() -> None:
+def test_with_less_memory_questions_follow_each_other() -> None:
     slots = slots_of(*EXPERIMENTS["all"].keys(Scope()))
     first = EXPERIMENTS["tiers"].keys(Scope())
     block = next(in_blocks(slots, ROOM * (len(first) + 40)))
     assert set(first) <= {slot.key for slot in block}
 
 
-def test_cells_of_one_place_are_started_together_and_others_when_there_is_room(
-    stage: Stage, bed: Bed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runs, "_machine_memory_mb", lambda: 3 * ROOM)
+def test_cells_of_one_place_start_together(stage: Stage, testbed: Testbed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "memory_mb", lambda: 3 * ROOM)
     other = ours(SCOPE, 1769)
     slots = slots_of(A, other, B, peer(TEXTBOOK, other))
     blocks = [[slot.key for slot in block] for block in in_blocks(slots)]
     assert sorted(map(len, blocks)) == [2, 2]
     assert all(len({key.place() for key in block}) == 1 for block in blocks)
-    stage.run(bed, slots, repetitions=1)
+    stage.run(testbed, slots, repetitions=1)
     starts = [one for one in stage.happened if one.startswith(("start", "close"))]
     assert [one.split()[0] for one in starts] == ["start", "start", "close", "close"] * 2
 
 
-def test_a_place_with_more_cells_than_there_is_room_for_is_not_parted() -> None:
+def test_a_place_stays_in_one_block_without_room() -> None:
     small = ours(SCOPE, 128)
     blocks = list(in_blocks(slots_of(A, B, C, small), 2 * ROOM))
     assert sorted([slot.key.memory_mb for slot in block] for block in blocks) == [[128], [512, 512, 512]]
@@ -186,19 +178,21 @@ def test_a_machine_with_little_memory_starts_fewer_at_once() -> None:
 
 
 @pytest.mark.parametrize("error", [CellFailed("it crashed"), NoLimits("no such share"), WrongOutput("no thumbnail")])
-def test_a_cell_that_does_not_start_is_refused_and_the_others_go_on(stage: Stage, bed: Bed, error: Exception) -> None:
+def test_a_cell_that_does_not_start_is_refused_and_the_others_go_on(
+    stage: Stage, testbed: Testbed, error: Exception
+) -> None:
     stage.fails["textbook", "start"] = error
     slots = slots_of(A, B, C)
-    stage.run(bed, slots)
+    stage.run(testbed, slots)
     assert [(slot.refused, len(slot.repetitions)) for slot in slots] == [("", 3), (str(error), 0), ("", 3)]
     assert stage.measured == "of fo of"
 
 
 @pytest.mark.parametrize("error", [CellFailed("it was killed"), NoLimits("no such share"), WrongOutput("none")])
-def test_a_cell_that_breaks_later_is_refused_and_has_no_numbers(stage: Stage, bed: Bed, error: Exception) -> None:
+def test_a_cell_that_breaks_later_has_no_numbers(stage: Stage, testbed: Testbed, error: Exception) -> None:
     stage.fails["textbook", 2] = error
     slots = slots_of(A, B, C)
-    stage.run(bed, slots)
+    stage.run(testbed, slots)
     assert [(slot.refused, len(slot.repetitions)) for slot in slots] == [("", 3), (str(error), 0), ("", 3)]
     assert stage.measured == "otf fto of"
     cell = slots[1].cell(PRICES)
@@ -207,22 +201,20 @@ def test_a_cell_that_breaks_later_is_refused_and_has_no_numbers(stage: Stage, be
 
 
 @pytest.mark.parametrize("error", [S3Gone("S3 is gone"), KeyboardInterrupt()])
-def test_what_ends_the_run_closes_all_cells_and_leaves_what_is_done(
-    stage: Stage, bed: Bed, error: BaseException
-) -> None:
+def test_an_ending_run_closes_all_cells_and_keeps_results(stage: Stage, testbed: Testbed, error: BaseException) -> None:
     stage.fails["textbook", 2] = error
     slots = slots_of(A, B)
     with pytest.raises(type(error)):
-        stage.run(bed, slots)
+        stage.run(testbed, slots)
     assert [(slot.refused, len(slot.repetitions)) for slot in slots] == [("", 1), ("", 1)]
     assert stage.saved[-1] == {"ours": 1, "textbook": 1}
     assert sorted(stage.happened[-2:]) == ["close ours", "close textbook"]
 
 
-def test_an_s3_that_is_gone_while_cells_start_closes_those_that_did(stage: Stage, bed: Bed) -> None:
+def test_an_s3_failure_during_start_closes_the_started_cells(stage: Stage, testbed: Testbed) -> None:
     stage.fails["textbook", "start"] = S3Gone("S3 is gone")
     with pytest.raises(S3Gone):
-        stage.run(bed, slots_of(A, B, C))
+        stage.run(testbed, slots_of(A, B, C))
     assert stage.happened == ["start ours", "start textbook", "close ours"]
 
 
@@ -233,14 +225,14 @@ def done(key: CellKey, count: int = 3) -> Slot:
     return Slot(key, repetitions=[NUMBERS] * count)
 
 
-def result(bed: Bed, *slots: Slot, settings: Mapping[str, str] = SETTINGS) -> Result:
-    return result_of(bed, slots, PRICES, settings)
+def result(testbed: Testbed, *slots: Slot, settings: Mapping[str, str] = SETTINGS) -> Result:
+    return result_of(testbed, slots, PRICES, settings)
 
 
-def test_a_result_has_what_was_measured_or_refused_and_what_it_cost(bed: Bed, tmp_path: Path) -> None:
+def test_a_result_has_measured_and_refused_cells_and_costs(testbed: Testbed, tmp_path: Path) -> None:
     slots = [done(A), done(C), Slot(B, refused="no"), Slot(ours(SCOPE, 128))]
     path = tmp_path / "new" / "folder" / "x.json"
-    write(result(bed, *slots), path)
+    write(result(testbed, *slots), path)
     found = read_result(path)
     assert [cell.key for cell in found.cells] == [A, C, B]
     assert found.cells[0].usd_per_million["compute"] > 0
@@ -249,8 +241,8 @@ def test_a_result_has_what_was_measured_or_refused_and_what_it_cost(bed: Bed, tm
     assert (found.machine.limits, found.baseline, found.settings) == ("cgroup v2", BASELINE, SETTINGS)
 
 
-def test_nothing_is_written_where_there_is_nothing_yet(bed: Bed, tmp_path: Path) -> None:
-    write(result(bed, Slot(A)), tmp_path / "x.json")
+def test_nothing_is_written_before_the_first_cell(testbed: Testbed, tmp_path: Path) -> None:
+    write(result(testbed, Slot(A)), tmp_path / "x.json")
     assert not list(tmp_path.glob("x.json*"))
 
 
@@ -263,27 +255,27 @@ def test_nothing_is_written_where_there_is_nothing_yet(bed: Bed, tmp_path: Path)
         (replace(B, start="cold", memory_mb=10_240), "textbook, lambda 10,240 MB, photos x 10, near, cold"),
     ],
 )
-def test_a_cell_is_named_by_what_makes_it_differ(key: CellKey, name: str) -> None:
-    assert named(key) == name
+def test_a_title_names_the_differences_of_a_cell(key: CellKey, name: str) -> None:
+    assert key.title == name
 
 
 # --- going on -----------------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_goes_on_measures_what_is_missing_alone(stage: Stage, bed: Bed, tmp_path: Path) -> None:
+def test_a_resumed_run_measures_only_missing_repetitions(stage: Stage, testbed: Testbed, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    before = result(bed, done(A, 3), done(B, 1), Slot(C, refused="no"))
+    before = result(testbed, done(A, 3), done(B, 1), Slot(C, refused="no"))
     write(replace(before, made="2026-01-02T03:04:05Z"), path)
     slots = slots_of(A, B, C)
-    assert resumed(path, slots, before) == "2026-01-02T03:04:05Z"
-    stage.run(bed, slots)
+    assert resume(path, slots, before) == "2026-01-02T03:04:05Z"
+    stage.run(testbed, slots)
     assert stage.happened[:2] == ["start textbook", "start floor"]
     assert stage.measured == "tf ft f"
     assert [len(slot.repetitions) for slot in slots] == [3, 3, 3]
 
 
-def test_a_run_that_is_done_starts_nothing(stage: Stage, bed: Bed) -> None:
-    stage.run(bed, [done(A), Slot(B, refused="no")])
+def test_a_complete_run_starts_nothing(stage: Stage, testbed: Testbed) -> None:
+    stage.run(testbed, [done(A), Slot(B, refused="no")])
     assert stage.happened == ["save"]
     assert stage.expected == 0
 
@@ -301,37 +293,37 @@ OTHERS: dict[str, Callable[[Result], Result]] = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_a_run_of_another_kind_is_not_gone_on_with(bed: Bed, tmp_path: Path, what: str) -> None:
+def test_a_different_run_is_not_resumed(testbed: Testbed, tmp_path: Path, what: str) -> None:
     path = tmp_path / "x.json"
-    now = result(bed, done(A))
+    now = result(testbed, done(A))
     write(OTHERS[what](now), path)
     slots = slots_of(A)
-    with pytest.raises(ResultError, match=rf"x\.json: is of another {what}: measure anew, without --resume"):
-        resumed(path, slots, now)
+    with pytest.raises(ResultError, match=rf"x\.json: comes from another {what}: measure again, without --resume"):
+        resume(path, slots, now)
     assert not slots[0].repetitions
 
 
-def test_a_file_is_not_gone_on_with_by_a_run_that_would_lose_some_of_it(bed: Bed, tmp_path: Path) -> None:
+def test_a_run_that_would_lose_cells_is_not_resumed(testbed: Testbed, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    now = result(bed, done(A), done(B))
+    now = result(testbed, done(A), done(B))
     write(now, path)
     with pytest.raises(ResultError, match=r"would lose its cells that are not asked for now \(1\)"):
-        resumed(path, slots_of(A, C), now)
+        resume(path, slots_of(A, C), now)
 
 
-def test_what_was_refused_is_tried_again_or_left_out(bed: Bed, tmp_path: Path) -> None:
+def test_refused_cells_are_tried_again(testbed: Testbed, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    now = result(bed, done(A), Slot(B, refused="no"), Slot(C, refused="no"))
+    now = result(testbed, done(A), Slot(B, refused="no"), Slot(C, refused="no"))
     write(now, path)
     slots = slots_of(A, B)
-    resumed(path, slots, now)
+    resume(path, slots, now)
     assert [(slot.refused, len(slot.repetitions)) for slot in slots] == [("", 3), ("", 0)]
 
 
-def test_what_is_no_file_of_results_is_not_gone_on_with(bed: Bed, tmp_path: Path) -> None:
+def test_a_broken_file_is_not_resumed(testbed: Testbed, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(ResultError, match="is not JSON"):
-        resumed(tmp_path / "x.json", slots_of(A), result(bed))
+        resume(tmp_path / "x.json", slots_of(A), result(testbed))
 
 
 # --- which kind of cell -------------------------------------------------------------------------------------------
@@ -346,15 +338,15 @@ def test_what_is_no_file_of_results_is_not_gone_on_with(bed: Bed, tmp_path: Path
         (replace(A, platform="fargate-spot"), "WorkerCell"),
     ],
 )
-def test_a_cell_is_started_as_what_its_key_says(
-    bed: Bed, monkeypatch: pytest.MonkeyPatch, key: CellKey, kind: str
+def test_the_key_decides_the_kind_of_cell(
+    testbed: Testbed, monkeypatch: pytest.MonkeyPatch, key: CellKey, kind: str
 ) -> None:
     for name in ("FunctionCell", "ColdCell", "WorkerCell"):
         monkeypatch.setattr(runs, name, lambda *arguments, name=name: (name, arguments[0]))
-    started: Any = runs.start(key, bed, Effort())
+    started: Any = runs.start(key, testbed, Effort(), ROOT, ExitStack())
     assert started == (kind, key)
 
 
 @pytest.mark.parametrize(("seconds", "passes"), [(0.0, 1), (1.0, 4), (1.01, 5), (1e6, 100)])
-def test_a_repetition_is_as_many_passes_as_last_long_enough(seconds: float, passes: int) -> None:
+def test_a_repetition_has_enough_passes(seconds: float, passes: int) -> None:
     assert Effort(seconds).passes(0.25) == passes

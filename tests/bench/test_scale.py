@@ -19,17 +19,17 @@ from tests.bench.results import synthetic_result
 @pytest.mark.parametrize(
     ("text", "rate"), [("10000/s", 10_000), ("600/min", 10), ("3600 / h", 1), ("2e6/day", 23.148), ("1_000/s", 1000)]
 )
-def test_rates_are_read(text: str, rate: float) -> None:
+def test_rates_are_parsed(text: str, rate: float) -> None:
     assert parse_rate(text) == pytest.approx(rate, rel=1e-4)
 
 
 @pytest.mark.parametrize("text", ["", "10", "10/week", "/s", "-5/s", "0/s", "1e/s", "1e300/s", "nan/s"])
-def test_what_is_no_rate_is_refused(text: str) -> None:
+def test_invalid_rate_is_refused(text: str) -> None:
     with pytest.raises(ScaleError, match="expected a rate such as"):
         parse_rate(text)
 
 
-def test_the_command_prints_a_table_and_writes_all_of_it(tmp_path: Path) -> None:
+def test_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     measured, output = tmp_path / "result.json", tmp_path / "scale.json"
     write_result(synthetic_result(), measured)
     options = [
@@ -61,7 +61,7 @@ def told(*options: str) -> str:
     return " ".join(ended.output.split())
 
 
-def test_prices_have_the_measured_requests_and_the_tasks_until_they_are_gone_and_it_says_so(tmp_path: Path) -> None:
+def test_prices_include_requests_and_scale_in(tmp_path: Path) -> None:
     base, measured, output = synthetic_result((1769,)), tmp_path / "result.json", tmp_path / "scale.json"
     looking = (
         replace(cell, repetitions=tuple(replace(one, requests={**one.requests, "head": 1}) for one in cell.repetitions))
@@ -70,7 +70,7 @@ def test_prices_have_the_measured_requests_and_the_tasks_until_they_are_gone_and
     write_result(replace(base, cells=tuple(looking)), measured)
     said = told("--rate", "1000/s", "--minutes", "4", "--results", str(measured), "-o", str(output))
     assert "for a picture 1 GET, 1 HEAD, 1 PUT, and SQS's requests" in said
-    assert "until autoscaling has taken them back to 1" in said
+    assert "until autoscaling is back at 1" in said
     written = json.loads(output.read_text())
     assert [one["cost"]["s3_head"] for one in written.values()] == [pytest.approx(0.4)] * 3
     fargate, spot = written["Fargate"], written["Fargate Spot"]
@@ -80,32 +80,24 @@ def test_prices_have_the_measured_requests_and_the_tasks_until_they_are_gone_and
     assert f"tasks paid until │ - │ {fargate['paid_until']:,.0f} s │ {spot['paid_until']:,.0f} s" in said
 
 
-def test_it_says_where_the_service_times_are_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_of_service_times_is_printed(tmp_path: Path) -> None:
     measured = tmp_path / "result.json"
     write_result(synthetic_result((1769,)), measured)
     said = told("--rate", "5/s", "--minutes", "0.5", "--results", str(measured))
     assert "a batch of 10 at 1,769 MB (others in proportion; they vary as batches of 10 at 1,769 MB" in said
-    monkeypatch.setattr("bench.scale.command.REFERENCE", Path("nowhere"))
-    assert "service times are assumed; --results takes measured ones" in told("--rate", "5/s", "--minutes", "0.5")
-
-
-def test_a_memory_size_needs_measured_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.scale.command.REFERENCE", Path("nowhere"))
-    ended = CliRunner().invoke(app, ["scale", "--memory", "512"])
-    assert (ended.exit_code, "--memory goes with --results" in " ".join(ended.output.split())) == (2, True)
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--rate", "many"], "expected a rate such as"),
-        (["--rate", "1/day", "--minutes", "1"], "nothing came in 60 s"),
+        (["--rate", "1/day", "--minutes", "1"], "nothing arrived in 60 s"),
         (["--results", "none.json"], "cannot be read"),
         (["--prices", "none.toml"], "cannot be read"),
         (["--memory", "333"], "no measured function of 333 MB"),
     ],
 )
-def test_the_command_says_what_is_wrong(options: list[str], said: str) -> None:
+def test_command_reports_mistakes(options: list[str], said: str) -> None:
     ended = CliRunner().invoke(app, ["scale", *options])
     assert ended.exit_code == 2
     assert said in " ".join(ended.output.split())

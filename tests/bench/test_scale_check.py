@@ -1,4 +1,4 @@
-"""`python -m bench scale-check`: once for real, in small; and its table."""
+"""`python -m tests.tools scale-check`: one small real run, and its table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from bench import measuring
 from bench.cells.pictures import SAMPLES
 from bench.measuring import Options
 from bench.questions import Scope
@@ -20,7 +19,7 @@ from bench.rig.limits import NoLimits, kind_of_limits
 from bench.rig.processes import NotStarted
 from bench.rig.s3 import rclone
 from tests.tools import scale_check
-from tests.tools.scale_check import Compared
+from tests.tools.scale_check import Row
 
 PARTS = {"60% of its speed": ["p50", "p95"], "at once": ["all done after", "p50", "p95"]}
 
@@ -49,22 +48,22 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Options]:
     monkeypatch.setattr(scale_check, "LOADS", (0.6,))
     monkeypatch.setattr(scale_check, "BURST_SECONDS", 1.0)
     cores = os.sched_getaffinity(0)
-    yield Options(Scope(quick=True, latency="loopback"), folder, Path("-"), False, None, 1, 0.0, 20)
+    yield Options(Scope(quick=True, latency="loopback"), tmp_path / "x.json", folder, seconds=0.0)
     assert os.sched_getaffinity(0) == cores
 
 
-def test_a_real_worker_and_the_simulation_are_both_seen_at_each_load(
+def test_each_load_has_a_real_and_a_simulated_row(
     small: Options, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows: list[Compared] = []
+    rows: list[Row] = []
     table = scale_check.table
 
-    def kept(found: list[Compared]) -> Table:
+    def kept(found: list[Row]) -> Table:
         rows.extend(found)
         return table(found)
 
     monkeypatch.setattr(scale_check, "table", kept)
-    measuring.check_scale(small, 1.5)
+    scale_check.run(small, 1.5)
     loads = list(dict.fromkeys(row.load for row in rows))
     assert [re.sub(r"^\d+ (?=at once)", "", load) for load in loads] == list(PARTS)
     for load, parts in zip(loads, PARTS.values(), strict=True):
@@ -86,9 +85,9 @@ def test_a_real_worker_and_the_simulation_are_both_seen_at_each_load(
     assert f"least and most of {len(scale_check.SEEDS)} runs" in out
 
 
-def test_each_figure_has_the_ratio_of_the_simulated_to_the_real_one() -> None:
+def test_a_row_ends_with_simulated_divided_by_real() -> None:
     console = Console(width=200)
     with console.capture() as captured:
-        console.print(scale_check.table([Compared("half", "p95", 1234, 0.2, 0.25, 0.1, 0.4)]))
+        console.print(scale_check.table([Row("half", "p95", 1234, 0.2, 0.25, 0.1, 0.4)]))
     *_, row = (line.split() for line in captured.get().splitlines() if line.strip())
     assert row == ["half", "p95", "1,234", "0.200", "0.250", "0.100", "0.400", "1.25"]

@@ -30,15 +30,15 @@ def test_service_times_come_from_measured_cells() -> None:
     assert function.memory_mb == 1769
     assert function.init_seconds == pytest.approx((cell.median("cold_start_ms") or 0) / 1000)
     fleet = fleet_from(result)
-    assert fleet is not None
     rates = [cell.median("images_per_second") for cell in result.cells if cell.key.platform == "fargate"]
     assert fleet.in_flight / fleet.service.seconds(1) in [pytest.approx(rate) for rate in rates]
     with pytest.raises(NotMeasured, match="no measured function of 333 MB"):
         function_from(result, 333)
-    assert fleet_from(replace(result, cells=())) is None
+    with pytest.raises(NotMeasured, match="no measured task"):
+        fleet_from(replace(result, cells=()))
 
 
-def test_two_batch_sizes_tell_what_a_batch_takes_for_itself() -> None:
+def test_two_batch_sizes_separate_fixed_and_per_record_time() -> None:
     result = synthetic_result((1769,))
     cell = next(cell for cell in result.cells if cell.key.engine == "auto")
     one = replace(
@@ -52,7 +52,7 @@ def test_two_batch_sizes_tell_what_a_batch_takes_for_itself() -> None:
     assert service.seconds(10) == pytest.approx(0.3)
 
 
-def test_where_there_are_enough_cells_the_model_of_an_invocation_says_what_a_batch_takes_at_a_memory_size() -> None:
+def test_enough_cells_use_the_invocation_model() -> None:
     """A wait of 70 ms a batch and 20 ms of CPU a picture: at half a core ten take 470 ms, one takes 110."""
     base = synthetic_result((1769,))
     cell = next(cell for cell in base.cells if cell.key.engine == "auto")
@@ -67,7 +67,7 @@ def test_where_there_are_enough_cells_the_model_of_an_invocation_says_what_a_bat
     assert function.service.seconds(10) == pytest.approx(0.07 + 0.2 / vcpus, rel=0.01)
 
 
-def test_what_was_measured_comes_before_the_model() -> None:
+def test_measured_batch_takes_precedence_over_the_model() -> None:
     """Ten took a fifth more at 1,024 MB than the model has from all others."""
     others = [_invocations(_ours(), memory, size) for memory, size in ((512, 10), *((1769, n) for n in (1, 2, 5, 10)))]
     service = _service((*others, _billed(_invocations(_ours(), 1024, 10), 1.2)), 1024)
@@ -75,7 +75,7 @@ def test_what_was_measured_comes_before_the_model() -> None:
     assert service.seconds(10) == pytest.approx(1.2 * (0.07 + 0.2 / (1024 / 1769)))
 
 
-def test_the_model_says_what_share_of_the_measured_batch_a_single_picture_takes() -> None:
+def test_model_scales_the_measured_batch() -> None:
     """Two memories with two batch sizes each settle its four numbers."""
     places = ((512, 1), (512, 10), (1769, 1), (1769, 2), (1769, 10))
     cells = (*(_invocations(_ours(), *place) for place in places), _billed(_invocations(_ours(), 1024, 10), 1.2))
@@ -86,27 +86,23 @@ def test_the_model_says_what_share_of_the_measured_batch_a_single_picture_takes(
     assert service.seconds(1) / service.seconds(10) == pytest.approx(one / ten)
 
 
-def test_of_several_measured_batch_sizes_the_largest_and_the_smallest_take_what_they_took() -> None:
-    """Though those between, and the model, would have it otherwise."""
-    odd = _billed(_invocations(_ours(), 1769, 5), 1.5)
-    cells = (
-        odd,
-        *(_invocations(_ours(), memory, size) for memory, size in ((512, 10), (1024, 10), (1769, 1), (1769, 10))),
-    )
+def test_two_batch_sizes_of_a_memory_take_precedence_over_other_memories() -> None:
+    other = _billed(_invocations(_ours(), 512, 10), 3)
+    cells = (other, *(_invocations(_ours(), memory, size) for memory, size in ((1024, 10), (1769, 1), (1769, 10))))
     service = _service(cells, 1769)
     assert service.seconds(1) == pytest.approx(0.09)
     assert service.seconds(10) == pytest.approx(0.27)
-    assert "batches of 1, measured" in service.source
+    assert "the batches of this memory" in service.source
 
 
-def test_of_one_batch_size_alone_smaller_ones_are_in_proportion() -> None:
+def test_single_batch_size_scales_in_proportion() -> None:
     service = _service((_invocations(_ours(), 1769, 10),), 1769)
     assert service.seconds(1) == pytest.approx(0.027)
     assert "in proportion" in service.source
 
 
 @pytest.mark.parametrize("ten_ms", [80.0, 90.0, 2000.0])
-def test_no_noise_makes_times_below_nothing_and_the_measured_batch_takes_what_it_took(ten_ms: float) -> None:
+def test_noise_never_makes_times_negative(ten_ms: float) -> None:
     """Where ten take less than one, or more than ten times as much."""
     ten = _invocations(_ours(), 1769, 10)
     ten = replace(ten, repetitions=tuple(replace(each, billed_ms=100 * ten_ms) for each in ten.repetitions))
@@ -117,16 +113,14 @@ def test_no_noise_makes_times_below_nothing_and_the_measured_batch_takes_what_it
 
 
 @pytest.mark.parametrize(("asked_for", "taken"), [(None, 10), (20, 20), (5, 5), (7, 10)])
-def test_the_batch_size_is_that_which_is_asked_for_where_it_was_measured_else_the_best_that_sqs_gives_at_once(
-    asked_for: int | None, taken: int
-) -> None:
+def test_batch_size_is_the_wanted_or_the_best_of_one_request(asked_for: int | None, taken: int) -> None:
     cells = tuple(_invocations(_ours(), 1769, size) for size in (1, 5, 10, 20))
     function = function_from(replace(synthetic_result(()), cells=cells), 1769, asked_for)
     assert function.batch_size == taken
     assert function.service.seconds(taken) == pytest.approx((70 + 20 * taken) / 1000)
 
 
-def test_times_vary_as_single_pictures_did_at_the_nearest_memory() -> None:
+def test_times_vary_like_single_pictures_at_the_nearest_memory() -> None:
     cells = (
         _spread(_invocations(_ours(), 512, 10), 1.1),
         _spread(_invocations(_ours(), 1769, 1), 2.0),
@@ -134,33 +128,31 @@ def test_times_vary_as_single_pictures_did_at_the_nearest_memory() -> None:
     )
     service = _service(cells, 512)
     assert service.sigma == sigma_of(cells[1]) > 0
-    assert "as single pictures at 1,769 MB" in service.source
+    assert "as batches of 1 at 1,769 MB" in service.source
 
 
-def test_where_no_single_pictures_were_measured_times_vary_as_the_smallest_batches_did_and_that_is_said() -> None:
+def test_times_vary_like_the_smallest_batches_without_single_pictures() -> None:
     cells = (_spread(_invocations(_ours(), 512, 10), 1.1), _spread(_invocations(_ours(), 1769, 5), 1.5))
     service = _service(cells, 512)
     assert service.sigma == sigma_of(cells[1]) > 0
-    assert "as batches of 5 at 1,769 MB, as no single pictures were measured" in service.source
+    assert "as batches of 5 at 1,769 MB" in service.source
 
 
-def test_requests_are_those_that_were_measured_of_the_function_and_of_the_task() -> None:
+def test_requests_are_the_measured_ones() -> None:
     base = synthetic_result((1769,))
     asked = {"lambda": {"get": 2.0, "head": 1.0, "put": 4.0}, "fargate": {"get": 3.0, "head": 0.5, "put": 5.0}}
     cells = [_asking(cell, asked.get(cell.key.platform, {})) for cell in base.cells]
     result = replace(base, cells=tuple(cells))
     function, fleet = function_from(result), fleet_from(result)
-    assert fleet is not None
     for one, platform in ((function, "lambda"), (fleet, "fargate")):
         assert one.requests == cell_requests(next(cell for cell in cells if cell.key.platform == platform))
         assert (one.requests.get, one.requests.head, one.requests.put) == tuple(asked[platform].values())
 
 
-def test_a_task_has_the_architecture_that_it_was_measured_with() -> None:
+def test_task_has_the_measured_architecture() -> None:
     base = synthetic_result((1769,))
     cells = (replace(cell, key=replace(cell.key, architecture="arm64")) for cell in base.cells)
     fleet = fleet_from(replace(base, cells=tuple(cells)))
-    assert fleet is not None
     assert fleet.architecture == "arm64"
 
 
@@ -181,7 +173,7 @@ def _billed(cell: Cell, times: float) -> Cell:
 
 def _spread(cell: Cell, times: float) -> Cell:
     """A p95 of so many times the p50."""
-    latencies = [10.0] * 18 + [times * 10.0] * 2
+    latencies = (*[10.0] * 18, *[times * 10.0] * 2)
     return replace(cell, repetitions=tuple(replace(one, latencies_ms=latencies) for one in cell.repetitions))
 
 
@@ -197,7 +189,7 @@ def _invocations(cell: Cell, memory: int, size: int) -> Cell:
     return replace(cell, key=key, repetitions=timed)
 
 
-def test_cold_cells_single_pictures_in_flight_and_other_distances_are_no_service_times() -> None:
+def test_unusual_cells_give_no_service_times() -> None:
     base = synthetic_result((1769,))
     cell = next(cell for cell in base.cells if cell.key.engine == "auto")
     slow = tuple(replace(each, billed_ms=each.billed_ms * 9) for each in cell.repetitions)

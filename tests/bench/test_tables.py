@@ -12,9 +12,9 @@ from bench.pages.tables import (
     COLUMNS,
     LEGEND,
     WIDTH,
-    beside,
     experiments_of,
     ratio_text,
+    reference_cell,
     refusals,
     rows,
     tables,
@@ -58,7 +58,7 @@ def drawn(found: Result, name: str, scope: Scope = SCOPE) -> str:
 # --- ratios -------------------------------------------------------------------------------------------------------
 
 
-def test_ratios_are_to_the_textbook_s_time_and_the_floor_s_cpu_in_the_same_place() -> None:
+def test_ratios_use_textbook_time_and_floor_cpu() -> None:
     mine, textbook, floor = (
         cell(PLACE, 10, 5),
         cell(peer(TEXTBOOK, PLACE), 40, 20),
@@ -72,7 +72,7 @@ def test_ratios_are_to_the_textbook_s_time_and_the_floor_s_cpu_in_the_same_place
     assert ratio_text(found, textbook, FLOOR, "cpu_ms_per_image") == "10.00"
 
 
-def test_nobody_is_compared_with_itself_nor_with_what_is_not_there() -> None:
+def test_missing_and_own_ratios_are_dashes() -> None:
     textbook = cell(peer(TEXTBOOK, PLACE))
     refused = Cell(peer(FLOOR, PLACE), refused="no")
     found = result(textbook, refused)
@@ -80,20 +80,20 @@ def test_nobody_is_compared_with_itself_nor_with_what_is_not_there() -> None:
     assert ratio_text(found, textbook, FLOOR, "cpu_ms_per_image") == "-"
 
 
-def test_a_task_is_compared_with_the_function_whose_cpu_is_the_nearest_and_that_is_marked() -> None:
+def test_task_is_compared_with_the_nearest_cpu_and_marked() -> None:
     task = cell(replace(PLACE, platform="fargate", vcpus=1.0, memory_mb=2048), 10, 5)
     near, far = (cell(peer(TEXTBOOK, ours(SCOPE, memory)), ms) for memory, ms in ((1769, 30.0), (128, 900.0)))
     other_pictures = cell(replace(near.key, pictures="baseline", vcpus=1.0), 50)
     found = result(far, other_pictures, near, task)
-    assert beside(found, task, TEXTBOOK) == near
+    assert reference_cell(found, task, TEXTBOOK) == near
     assert ratio_text(found, task, TEXTBOOK, "billed_ms_per_image", inverse=True) == "~3.00"
-    assert beside(result(task, other_pictures), task, TEXTBOOK) is None
+    assert reference_cell(result(task, other_pictures), task, TEXTBOOK) is None
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_row_has_a_text_for_every_column() -> None:
+def test_row_has_a_text_for_every_column() -> None:
     mine = cell(PLACE, usd_per_million={"compute": 0.5, "s3": 1.25})
     made = list(rows(result(mine), EXPERIMENTS["tiers"], [mine]))
     assert [len(row) for row in made] == [len(COLUMNS)]
@@ -101,13 +101,13 @@ def test_a_row_has_a_text_for_every_column() -> None:
     assert made[0][8:10] == ["1.75", "0.50"]
 
 
-def test_the_spread_is_half_of_what_lies_between_the_quartiles() -> None:
+def test_spread_is_half_of_what_lies_between_the_quartiles() -> None:
     speeds = (98.0, 99.0, 100.0, 102.0, 110.0)
     made = tuple(replace(NUMBERS, records=100, wall_seconds=100 / speed) for speed in speeds)
     assert with_spread(Cell(PLACE, made), "images_per_second") == "100 ±2%"
 
 
-def test_a_row_says_what_its_question_is_about() -> None:
+def test_row_names_follow_the_question() -> None:
     assert "10 at once" not in drawn(result(cell(PLACE)), "tiers")
     found = result(
         cell(replace(ours(SCOPE), in_flight=4)),
@@ -123,7 +123,7 @@ def test_a_row_says_what_its_question_is_about() -> None:
     assert "fargate 0.5 vCPU, 1,024 MB" in drawn(found, "fargate")
 
 
-def test_a_cold_table_says_init_and_first_answer() -> None:
+def test_cold_table_has_init_and_first_answer() -> None:
     key = replace(PLACE, batch_size=1, start="cold")
     said = drawn(result(cell(key, 777)), "coldstart")
     assert "init" in said
@@ -132,7 +132,7 @@ def test_a_cold_table_says_init_and_first_answer() -> None:
     assert "/GB-s" not in said
 
 
-def test_what_was_refused_is_seen_in_its_row_and_its_reason_once_below() -> None:
+def test_refused_rows_share_one_reason_below() -> None:
     reason = "1.7 vCPUs cannot be given [really]"
     refused = [Cell(key, refused=reason) for key in (ours(SCOPE, 3008), peer(TEXTBOOK, ours(SCOPE, 3008)))]
     found = result(cell(PLACE), *refused)
@@ -145,7 +145,7 @@ def test_what_was_refused_is_seen_in_its_row_and_its_reason_once_below() -> None
     assert list(refusals(found)) == [f"refused: {reason}: ours (auto), {place}; textbook, {place}"]
 
 
-def test_a_question_without_cells_has_no_table() -> None:
+def test_question_without_cells_has_no_table() -> None:
     assert drawn(result(cell(PLACE)), "coldstart") == ""
     titles = [table.title for table in tables(result(cell(PLACE)), experiments_of("all"), SCOPE)]
     assert EXPERIMENTS["tiers"].question in titles
@@ -168,14 +168,14 @@ HUGE = Repetition(
     cpu_seconds=590.0,
     billed_ms=600_000.0,
     peak_rss_bytes=10_240 * 1024 * 1024,
-    latencies_ms=[900_000] * 20,
+    latencies_ms=(900_000,) * 20,
     bytes_in=1,
     bytes_out=1,
     outcomes={"stored": 10},
     requests={"get": 1},
     cold_start_ms=10_000,
 )
-TINY = replace(HUGE, wall_seconds=0.001234, cpu_seconds=0.001, billed_ms=1, latencies_ms=[1] * 20, peak_rss_bytes=1)
+TINY = replace(HUGE, wall_seconds=0.001234, cpu_seconds=0.001, billed_ms=1, latencies_ms=(1,) * 20, peak_rss_bytes=1)
 SLOW = tuple(replace(HUGE, wall_seconds=600.0 * factor) for factor in (1, 1.9, 3.1))
 FAST = tuple(replace(TINY, wall_seconds=0.001234 * factor) for factor in (1, 1.9, 3.1))
 USD = {"compute": 14_850.55, "s3": 149.45}
@@ -188,7 +188,7 @@ def extreme(key: CellKey, slow: bool) -> Cell:
 @pytest.mark.parametrize("ours_slow", [True, False])
 @pytest.mark.parametrize("others_slow", [True, False])
 @pytest.mark.parametrize("scope", [Scope(), Scope(quick=True)])
-def test_no_number_and_no_name_is_cut_off(scope: Scope, ours_slow: bool, others_slow: bool) -> None:
+def test_numbers_and_names_are_never_cut_off(scope: Scope, ours_slow: bool, others_slow: bool) -> None:
     slow = {"ours": ours_slow, TEXTBOOK: others_slow, FLOOR: not others_slow}
     cells = [extreme(key, slow.get(key.handler, True)) for key in EXPERIMENTS["all"].keys(scope)]
     said = drawn(result(*cells), "all", scope)
@@ -199,7 +199,7 @@ def test_no_number_and_no_name_is_cut_off(scope: Scope, ours_slow: bool, others_
     assert [title for title in titles if title in said] == titles
 
 
-def test_a_floor_has_no_price() -> None:
+def test_floor_has_no_price() -> None:
     """Nobody runs it."""
     floor = cell(peer(FLOOR, PLACE))
     assert next(rows(result(floor), EXPERIMENTS["tiers"], [floor]))[8:10] == ["-", "-"]

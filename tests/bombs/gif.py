@@ -16,7 +16,7 @@ def header(width: int, height: int) -> bytes:
 
 
 def frame(width: int, height: int) -> bytes:
-    """A black picture in the canvas's corner."""
+    """A black frame in the corner of the canvas."""
     return CONTROL + b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + b"\2" + blocks(lzw_zeros(width * height))
 
 
@@ -31,7 +31,7 @@ def lzw_zeros(count: int) -> bytes:
     while True:
         codes.append((CLEAR, width))
         for run in range(1, TABLE_SIZE - FIRST_RUN + 2):
-            learnt = FIRST_RUN + max(0, run - 2)  # entries of the decoder's table, which say how wide a code is
+            learnt = FIRST_RUN + max(0, run - 2)  # entries of the decoder's table determine the width of a code
             width = max(3, learnt.bit_length())
             taken = min(run, count)
             codes.append((0 if taken == 1 else FIRST_RUN + taken - 2, width))
@@ -47,5 +47,5 @@ def blocks(data: bytes) -> bytes:
 
 
 def with_second_frame(width: int, height: int) -> bytes:
-    """On a canvas of 8 x 8, which decoders that take it would have to let grow."""
+    """A frame on a canvas of 8 x 8, which a decoder would have to enlarge."""
     return header(8, 8) + LOOP + frame(8, 8) + frame(width, height) + b";"

@@ -1,4 +1,4 @@
-"""HEIC and AVIF. What is coded comes from an encoder; the boxes around it are written here."""
+"""HEIC and AVIF: coded pictures from an encoder in boxes written here."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 
-from tests.bombs import gradient, saved
+from tests.support.pictures import gradient, saved
 from thumbnailer.formats.boxes import boxes, children
 from thumbnailer.formats.head import Head
-from thumbnailer.formats.places import item_extents
+from thumbnailer.formats.heif_items import item_extents
 
 HEIC, AVIF = "HEIF", "AVIF"
 BRANDS = {HEIC: b"heic", AVIF: b"avif"}
@@ -37,7 +37,7 @@ CHANNELS = full_box(b"pixi", b"\3\x08\x08\x08")
 
 @dataclass(frozen=True)
 class Item:
-    """`properties` are raw boxes, `made_of` other items by their number. A file's first item is its primary one."""
+    """`properties` are raw boxes, `made_of` numbers of other items. The first item is the primary item."""
 
     kind: bytes
     data: bytes
@@ -47,7 +47,7 @@ class Item:
 
 @cache
 def coded(kind: str, size: tuple[int, int]) -> tuple[bytes, bytes]:
-    """What an encoder makes of a gradient: the decoder's configuration, and the coded picture."""
+    """A gradient encoded: the decoder configuration and the coded picture."""
     data = _encoded(kind, size)
     head = Head(memoryview(data), len(data))
     meta = children(head, next(box for box in boxes(head, 0, len(data)) if box.kind == b"meta"), skip=4)
@@ -69,7 +69,7 @@ def _encoded(kind: str, size: tuple[int, int]) -> bytes:
 
 
 def picture(kind: str, size: tuple[int, int], said: tuple[int, int] | None = None, times: int = 1) -> Item:
-    """A coded item of that size that says it is of another, its data repeated."""
+    """A coded item of that size that states another size, with repeated data."""
     configuration, data = coded(kind, size)
     return Item(CODINGS[kind], data * times, (size_property(*(said or size)), configuration, CHANNELS))
 
@@ -79,7 +79,7 @@ def derived(how: bytes, body: bytes, size: tuple[int, int], *made_of: int) -> It
 
 
 def file(kind: str, *items: Item, iloc: Callable[[int], bytes] | None = None) -> bytes:
-    """The items, numbered from 1, the same bytes stored once; `iloc` makes another box of places, given the first."""
+    """A file of the items, numbered from 1, with equal bytes stored once. `iloc` replaces the box of locations."""
     ftyp = box(b"ftyp", BRANDS[kind], bytes(4), b"mif1", b"miaf", BRANDS[kind])
     stored = b"".join(dict.fromkeys(item.data for item in items))
     start = len(ftyp) + len(_meta(items, [0] * len(items), iloc)) + 8
@@ -105,7 +105,7 @@ def _meta(items: Sequence[Item], places: list[int], iloc: Callable[[int], bytes]
 
 
 def _essential(property_: bytes) -> int:
-    """libavif takes no transformation that a decoder may leave out."""
+    """libavif rejects transformations that are not essential."""
     return 0x80 if property_[4:8] in (b"clap", b"irot", b"imir") else 0
 
 
@@ -126,7 +126,7 @@ def _iloc(items: Sequence[Item], places: list[int]) -> bytes:
 
 
 def grid(kind: str, rows: int, columns: int, said: tuple[int, int] | None = None) -> bytes:
-    """Tiles of 64 x 64, every one an item of its own, all of the same bytes."""
+    """Tiles of 64 x 64, each its own item, all with the same bytes."""
     width, height = said or (64 * columns, 64 * rows)
     body = struct.pack(">BBBBII", 0, 1, rows - 1, columns - 1, width, height)
     whole = derived(b"grid", body, (width, height), *range(2, 2 + rows * columns))
@@ -134,7 +134,7 @@ def grid(kind: str, rows: int, columns: int, said: tuple[int, int] | None = None
 
 
 def nested(kind: str, depth: int) -> bytes:
-    """A picture that is another one as it is, that is another one as it is, and so on."""
+    """A chain of identity items of this depth."""
     links = [derived(b"iden", b"", (64, 64), number + 2) for number in range(depth)]
     return file(kind, *links, picture(kind, (64, 64)))
 
@@ -149,13 +149,13 @@ def doubling(kind: str, depth: int) -> bytes:
 
 
 def in_a_circle(kind: str) -> bytes:
-    """A grid that has itself for a tile."""
+    """A grid with itself as a tile."""
     body = struct.pack(">BBBBHH", 0, 0, 0, 1, 128, 64)
     return file(kind, derived(b"grid", body, (128, 64), 2, 1), picture(kind, (64, 64)))
 
 
 def with_pieces(kind: str, items: int, claimed: int, written: int, size: int) -> bytes:
-    """Items in so many pieces, all of them the same bytes of the file."""
+    """Items of that many extents, all at the same bytes of the file."""
 
     def iloc(place: int) -> bytes:
         one = struct.pack(">HHHH", 1, 0, 0, claimed) + struct.pack(">II", place, size) * written
@@ -165,7 +165,7 @@ def with_pieces(kind: str, items: int, claimed: int, written: int, size: int) ->
 
 
 def with_sample_count(count: int) -> bytes:
-    """An animated AVIF of two frames that claims many more, all of one byte."""
+    """An animated AVIF of two frames that claims many more, each of one byte."""
     frames = [gradient((64, 64)), gradient((64, 64)).rotate(90)]
     data = saved(frames[0], AVIF, save_all=True, append_images=frames[1:])
     at = data.index(b"stsz") + 8

@@ -16,13 +16,13 @@ def bmp(width: int, height: int, data: bytes, bits: int = 8, compression: int = 
 
 
 def bitmap(width: int, height: int) -> bytes:
-    """An icon's picture without a file header: colours, and below them the mask."""
+    """The picture of an icon without a file header: colours, then the mask."""
     header = struct.pack("<IiiHHIIiiII", 40, width, 2 * height, 1, 32, 0, 0, 0, 0, 0, 0)
     return header + bytes(width * height * 4) + bytes((width + 31) // 32 * 4 * height)
 
 
 def ico(*icons: tuple[int, int, int, bytes]) -> bytes:
-    """Width, height and bits as the directory says them, and the picture."""
+    """Pictures, each with the width, height and bits of its directory entry."""
     start = 6 + 16 * len(icons)
     entries, pictures = [], []
     for width, height, bits, picture in icons:

@@ -7,7 +7,7 @@ HUFFMAN = 0xC4
 BASELINE, PROGRESSIVE, ARITHMETIC_PROGRESSIVE = 0xC0, 0xC2, 0xCA
 SCAN = 0xDA
 ONE_UP_ONE_DOWN = bytes((0b01000100,))
-"""With one code of one more bit: four blocks, brighter and darker by turns."""
+"""Coded data of four blocks, alternately brighter and darker."""
 LONGEST_RUN = 32_767
 """Blocks that one end-of-band code of a progressive scan covers (T.81, table G.1)."""
 
@@ -27,7 +27,7 @@ def scan(components: tuple[int, ...], first: int, last: int, bits: int) -> bytes
 
 
 def one_code(table: int, symbol: int) -> bytes:
-    """A Huffman table of a single code, the bit 0."""
+    """A Huffman table of one code, the bit 0."""
     return segment(HUFFMAN, bytes((table, 1)) + bytes(15) + bytes((symbol,)))
 
 
@@ -41,14 +41,14 @@ def repeating_its_last_scan(data: bytes, times: int) -> bytes:
 
 
 def of_empty_scans(width: int, height: int, scans: int, marker: int = ARITHMETIC_PROGRESSIVE) -> bytes:
-    """Scans of no data at all, which arithmetic decoders take for zeros: a grey picture, or one that breaks off."""
+    """Scans without data. An arithmetic decoder reads zeros: a grey picture, or a cut one."""
     start = b"\xff\xd8" + segment(QUANTISATION, b"\0" + b"\1" * 64) + frame(width, height, marker)
     every = scan((0, 1, 2), 0, 0, 1)
     return start + every + b"".join(scan((index % 3,), 1, 63, 0) for index in range(scans - 1)) + b"\xff\xd9"
 
 
 def of_refinements(width: int, height: int, scans: int) -> bytes:
-    """Scans of 200 bytes that visit every coefficient of the picture and change none: all of it is one run."""
+    """Scans of 200 bytes that visit every coefficient in one run and change none."""
     blocks = -(-width // 8) * -(-height // 8)
     start = b"\xff\xd8" + segment(QUANTISATION, b"\0" + b"\xff" * 64) + one_code(0x00, 1) + one_code(0x10, 0xE0)
     flat = scan((0, 1, 2), 0, 0, 1) + ONE_UP_ONE_DOWN * -(-blocks * 3 // 4)
@@ -60,7 +60,7 @@ def of_refinements(width: int, height: int, scans: int) -> bytes:
 
 
 def of_separate_scans(width: int, height: int) -> bytes:
-    """Baseline, but a scan for each component: the decoder must keep the whole picture, as with a progressive one."""
+    """A baseline JPEG with one scan per component, so the decoder holds the whole picture."""
     blocks = -(-width // 8) * -(-height // 8)
     start = b"\xff\xd8" + segment(QUANTISATION, b"\0" + b"\1" * 64) + one_code(0x00, 0) + one_code(0x10, 0)
     data = bytes(-(-blocks * 2 // 8))

@@ -4,7 +4,8 @@ import struct
 import zlib
 from collections.abc import Iterable
 
-from tests.bombs import deflated_zeros, gradient, saved
+from tests.bombs import deflated_zeros
+from tests.support.pictures import gradient, saved
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, RGBA = 0, 2, 6
@@ -20,14 +21,14 @@ def header(width: int, height: int, depth: int = 8, colour: int = RGB) -> bytes:
 
 
 def of_one_colour(width: int, height: int, depth: int = 8, colour: int = RGB, surplus: int = 0) -> bytes:
-    """Black, and all of it really there; with `surplus` bytes of pixels that the picture has no room for."""
+    """A whole black picture, with `surplus` bytes of pixels beyond its size."""
     row = 1 + (width * CHANNELS[colour] * depth + 7) // 8
     pixels = chunk(b"IDAT", deflated_zeros(row * height + surplus))
     return header(width, height, depth, colour) + pixels + chunk(b"IEND")
 
 
 def with_chunks(before: Iterable[bytes] = (), behind: Iterable[bytes] = ()) -> bytes:
-    """An ordinary picture with more chunks before, and behind, its pixels."""
+    """An ordinary picture with more chunks before and behind its pixels."""
     whole = saved(gradient(), "PNG")
     return whole[:33] + b"".join(before) + whole[33:-12] + b"".join(behind) + whole[-12:]
 

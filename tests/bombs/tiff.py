@@ -8,9 +8,9 @@ from tests.bombs import deflated_zeros
 SHORT, LONG, UNDEFINED, LONG8 = 3, 4, 7, 16
 PLAIN, DEFLATED = 1, 8
 Entry = tuple[int, int, int, int]
-"""Tag, type, count, and the value or where it lies."""
+"""Tag, type, count, and the value or its offset."""
 PIXELS_AT = 8
-"""Of all pictures here but those of many strips: behind the file's header, before the first directory."""
+"""Offset of the pixels: behind the file header and before the first directory."""
 
 
 def directory(entries: Iterable[Entry], after: int = 0) -> bytes:
@@ -19,14 +19,14 @@ def directory(entries: Iterable[Entry], after: int = 0) -> bytes:
 
 
 def grey(width: int, height: int, pixels: int, compression: int = PLAIN) -> list[Entry]:
-    """A picture of one strip, whose `pixels` bytes lie at PIXELS_AT."""
+    """Entries of a picture of one strip of `pixels` bytes at PIXELS_AT."""
     sides = [(256, LONG, 1, width), (257, LONG, 1, height), (258, SHORT, 1, 8)]
     strip = [(273, LONG, 1, PIXELS_AT), (278, LONG, 1, height), (279, LONG, 1, pixels)]
     return [*sides, (259, SHORT, 1, compression), (262, SHORT, 1, 1), *strip]
 
 
 def tiff(pixels: bytes, *pages: Sequence[Entry], last_link: int = 0) -> bytes:
-    """The pixels, then the directories, linked one to the next."""
+    """The pixels, then the directories in a chain."""
     position = PIXELS_AT + len(pixels)
     start = b"II*\0" + struct.pack("<I", position) + pixels
     parts = []
@@ -37,19 +37,19 @@ def tiff(pixels: bytes, *pages: Sequence[Entry], last_link: int = 0) -> bytes:
 
 
 def changed(entries: list[Entry], *others: Entry) -> list[Entry]:
-    """The entries with some in place of those of the same tag, or added."""
+    """The entries, with some replaced by tag or added."""
     tags = {entry[0] for entry in others}
     return [entry for entry in entries if entry[0] not in tags] + list(others)
 
 
 def pages(count: int, more: Sequence[Entry] = (), room: int = 10_000) -> bytes:
-    """All of the same pixels; `more` entries may point into `room` bytes."""
+    """Pages that share their pixels. The entries of `more` may point into `room` bytes."""
     page = [*grey(100, 100, 10_000), *more]
     return tiff(bytes(room), *[page] * count)
 
 
 def tiled(width: int, height: int, tile: tuple[int, int], samples: int = 1) -> bytes:
-    """Every tile is the same one, of zeros."""
+    """A picture whose tiles share one tile of zeros."""
     pixels = deflated_zeros(tile[0] * tile[1] * samples)
     count = -(-width // tile[0]) * -(-height // tile[1])
     lists = struct.pack("<I", PIXELS_AT) * count + struct.pack("<I", len(pixels)) * count
@@ -63,7 +63,7 @@ def tiled(width: int, height: int, tile: tuple[int, int], samples: int = 1) -> b
 
 
 def planar(width: int, height: int) -> bytes:
-    """Red, green and blue one after the other: a row is complete only when the last plane begins."""
+    """Separate planes of red, green and blue: a row is complete only in the last plane."""
     pixels = deflated_zeros(width * height)
     lists = struct.pack("<I", PIXELS_AT) * 3 + struct.pack("<I", len(pixels)) * 3 + struct.pack("<HHH", 8, 8, 8)
     at = PIXELS_AT + len(pixels)
@@ -79,7 +79,7 @@ def of_all_strips_there_can_be() -> bytes:
 
 
 def big(strips: int = 1, at: int = 16) -> bytes:
-    """A BigTIFF of 100 x 100, whose directory lies at `at` or past the end."""
+    """A BigTIFF of 100 x 100 whose directory is at `at`, even past the end."""
     sides = [(256, LONG, 1, 100), (257, LONG, 1, 100), (258, SHORT, 1, 8), (259, SHORT, 1, 1), (262, SHORT, 1, 1)]
     pixels_at = 16 + 8 + 20 * 8 + 8
     strip = [(273, LONG8, strips, pixels_at), (278, LONG, 1, 100), (279, LONG8, strips, 10_000)]

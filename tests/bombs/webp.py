@@ -38,7 +38,7 @@ def animation(canvas: tuple[int, int], frames: int, size: tuple[int, int]) -> by
 
 
 def with_large_tables(distances: list[int]) -> bytes:
-    """In the manner of CVE-2023-4863: prefix codes whose lookup tables are as large as any may be.
+    """As in CVE-2023-4863: prefix codes whose lookup tables have the maximum size.
 
     Four codes are complete, each with a subtable for every long codeword; the last one is `distances`. With one that is
     no complete tree, older libwebp wrote beyond the tables before it saw that.
@@ -53,7 +53,7 @@ COMPLETE, INCOMPLETE, OVERFULL = [1, 1], [1, *[15] * 39], [1] * 40
 
 
 def _code(lengths: list[int]) -> list[tuple[int, int]]:
-    """A prefix code said by its codewords' lengths, each of them in four bits (RFC 9649, section 3.7.2.1.2)."""
+    """A prefix code stated by the lengths of its codewords in four bits each (RFC 9649, section 3.7.2.1.2)."""
     said = [4 if symbol < 16 else 0 for symbol in CODE_LENGTH_ORDER]
     fields = [(0, 1), (15, 4), *((length, 3) for length in said), (0, 1)]
     return fields + [(int(format(length, "04b")[::-1], 2), 4) for length in lengths]

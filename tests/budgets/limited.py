@@ -16,8 +16,9 @@ from pathlib import Path
 
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.errors import ObjectMissing
+from thumbnailer.machine import Machine
 from thumbnailer.model import EventKind, ObjectEvent, Outcome
-from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.settings import parse_settings
 from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders
 
 PIECE = 65_536

@@ -1,6 +1,6 @@
-"""The whole pipeline under a real memory limit: the kernel kills whatever takes more, and it must have nothing to kill.
+"""The pipeline under a memory limit: the kernel kills a process that exceeds it, and it must not kill any.
 
-What is in the group is one process, as in a Lambda: interpreter, store, both engines, and whatever is in work.
+The control group holds one process, as in a Lambda: interpreter, store, both engines and all pictures in work.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from bench.rig.limits import limited as in_group
 from tests.support.corpus import CORPUS, needs_corpus, rows
 from tests.tools import ladder
 
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
+
 MB = 1 << 20
 MEMORY_MB = (128, 256, 512, 1024)
 ONE_BY_ONE, MIXED, ISOLATED = "0", "1", "isolated"
@@ -30,12 +32,12 @@ LADDER = {
     12.0: ("rgb.jpg", "rgb-progressive.jpg", "rgb.webp", "one-strip.tif"),
     24.0: ("444-progressive.jpg", "rgb.png", "tiles1024.tif"),
 }
-"""Of each kind some that fit into 128 MB and some that do not."""
+"""By megapixels: kinds that fit into 128 MB and kinds that do not."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How a process went that worked on a folder."""
+class Run:
+    """The results of a process that worked through a folder."""
 
     statuses: dict[str, list[str]]
     reasons: set[str | None]
@@ -44,33 +46,33 @@ class Ended:
     stderr: str
 
 
-def worked(group: Group, folder: Path, memory_mb: int, renditions: str, *how: str) -> Ended:
-    """The process joins the group before it becomes Python, so that all it ever takes counts."""
+def process_folder(group: Group, folder: Path, memory_mb: int, renditions: str, *how: str) -> Run:
+    """The process joins the group before it starts Python, so the group counts all of its memory."""
     program = [sys.executable, "-m", "tests.budgets.limited", str(folder), str(memory_mb), renditions, *how]
-    command = group.joining(program)
+    command = group.command(program)
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     statuses: dict[str, list[str]] = {}
     reasons: set[str | None] = set()
     for key, status, reason, _ in map(json.loads, done.stdout.splitlines()):
         statuses.setdefault(key, []).append(status)
         reasons.add(reason)
-    return Ended(statuses, reasons, group.kills, done.returncode, done.stderr[-2000:])
+    return Run(statuses, reasons, group.kills, done.returncode, done.stderr[-2000:])
 
 
-def limited(folder: Path, memory_mb: int, renditions: str, *how: str) -> Ended:
+def limited(folder: Path, memory_mb: int, renditions: str, *how: str) -> Run:
     try:
         with in_group(memory_mb * MB) as group:
-            return worked(group, folder, memory_mb, renditions, *how)
+            return process_folder(group, folder, memory_mb, renditions, *how)
     except NoLimits as reason:
         pytest.skip(f"no memory limit can be set: {reason}")
 
 
-def assert_nothing_was_killed(ended: Ended, files: int, rounds: int) -> None:
-    assert (ended.kills, ended.returncode) == (0, 0), ended.stderr
-    assert "engine-crash" not in ended.reasons
-    assert len(ended.statuses) == files
-    assert {len(statuses) for statuses in ended.statuses.values()} == {rounds}
-    assert {status for statuses in ended.statuses.values() for status in statuses} <= {"stored", "rejected"}
+def assert_no_process_was_killed(run: Run, files: int, rounds: int) -> None:
+    assert (run.kills, run.returncode) == (0, 0), run.stderr
+    assert "engine-crash" not in run.reasons
+    assert len(run.statuses) == files
+    assert {len(statuses) for statuses in run.statuses.values()} == {rounds}
+    assert {status for statuses in run.statuses.values() for status in statuses} <= {"stored", "rejected"}
 
 
 @pytest.fixture(scope="session")
@@ -84,12 +86,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def test_a_limit_is_really_a_limit(tmp_path: Path) -> None:
-    """Else none of the others could fail."""
+def test_the_kernel_enforces_the_limit(tmp_path: Path) -> None:
+    """Without a working limit no other test here could fail."""
     hog = [sys.executable, "-c", f"bytearray({100 * MB})"]
     try:
         with in_group(32 * MB) as group:
-            killed = subprocess.run(group.joining(hog), check=False)
+            killed = subprocess.run(group.command(hog), check=False)
             assert killed.returncode == -9
             assert group.kills == 1
     except NoLimits as reason:
@@ -98,44 +100,44 @@ def test_a_limit_is_really_a_limit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("renditions", ["128x128", THREE], ids=["one thumbnail", "three"])
 @pytest.mark.parametrize("memory_mb", MEMORY_MB)
-def test_no_large_picture_nor_any_mix_of_them_gets_the_process_killed(
+def test_large_pictures_one_by_one_and_mixed_stay_within_the_limit(
     pictures: Path, memory_mb: int, renditions: str
 ) -> None:
     files = len(list(pictures.iterdir()))
-    ended = limited(pictures, memory_mb, renditions, f"{ONE_BY_ONE},{MIXED}")
-    assert_nothing_was_killed(ended, files, rounds=2)
-    assert any("stored" in statuses for statuses in ended.statuses.values())
+    run = limited(pictures, memory_mb, renditions, f"{ONE_BY_ONE},{MIXED}")
+    assert_no_process_was_killed(run, files, rounds=2)
+    assert any("stored" in statuses for statuses in run.statuses.values())
 
 
 @pytest.mark.skipif(ladder.CJXL is None, reason="cjxl (Debian: libjxl-tools) is not installed")
 @pytest.mark.parametrize("memory_mb", [256, 512])
-def test_no_jpeg_xl_as_it_is_published_gets_the_process_killed(memory_mb: int, tmp_path: Path) -> None:
-    """With alpha, or of squeezed planes, libjxl takes five times the memory that it takes else."""
+def test_published_kinds_of_jpeg_xl_stay_within_the_limit(memory_mb: int, tmp_path: Path) -> None:
+    """libjxl takes five times the memory for alpha or for squeezed planes."""
     image = ladder.picture(12.0)
     for kind in ("photo.jxl", "alpha.jxl", "modular.jxl"):
         ladder.write(tmp_path, 12.0, kind, image)
-    ended = limited(tmp_path, memory_mb, "128x128", f"{ONE_BY_ONE},{MIXED}")
-    assert_nothing_was_killed(ended, 3, rounds=2)
-    assert "stored" in ended.statuses["12-photo.jxl"]
+    run = limited(tmp_path, memory_mb, "128x128", f"{ONE_BY_ONE},{MIXED}")
+    assert_no_process_was_killed(run, 3, rounds=2)
+    assert "stored" in run.statuses["12-photo.jxl"]
 
 
 @needs_corpus
 @pytest.mark.parametrize("memory_mb", MEMORY_MB)
-def test_no_file_of_the_corpus_nor_any_mix_of_them_gets_the_process_killed(memory_mb: int, tmp_path: Path) -> None:
+def test_corpus_files_one_by_one_and_mixed_stay_within_the_limit(memory_mb: int, tmp_path: Path) -> None:
     for row in rows():
         (tmp_path / row.file).symlink_to(CORPUS / row.file)
-    ended = limited(tmp_path, memory_mb, "128x128", f"{ONE_BY_ONE},{MIXED}")
-    assert_nothing_was_killed(ended, len(rows()), rounds=2)
-    stored = sum("stored" in statuses for statuses in ended.statuses.values())
+    run = limited(tmp_path, memory_mb, "128x128", f"{ONE_BY_ONE},{MIXED}")
+    assert_no_process_was_killed(run, len(rows()), rounds=2)
+    stored = sum("stored" in statuses for statuses in run.statuses.values())
     assert stored > len(rows()) // 2
 
 
 @needs_corpus
 @pytest.mark.parametrize("memory_mb", [128, 512])
-def test_children_beside_the_process_get_nothing_killed_either(memory_mb: int, tmp_path: Path, pictures: Path) -> None:
-    """As many as there are workers, or as fit; every file of the corpus, and the large pictures."""
+def test_child_processes_stay_within_the_limit(memory_mb: int, tmp_path: Path, pictures: Path) -> None:
+    """As many children as there are workers or as fit, for the corpus and the large pictures."""
     files = [CORPUS / row.file for row in rows()] + list(pictures.iterdir())
     for file in files:
         (tmp_path / file.name).symlink_to(file)
-    ended = limited(tmp_path, memory_mb, "128x128", MIXED, ISOLATED)
-    assert_nothing_was_killed(ended, len(files), rounds=1)
+    run = limited(tmp_path, memory_mb, "128x128", MIXED, ISOLATED)
+    assert_no_process_was_killed(run, len(files), rounds=1)

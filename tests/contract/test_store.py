@@ -1,6 +1,6 @@
-"""What every object store must do. S3 is real HTTP: moto keeps the objects, ScriptedServer makes the trouble.
+"""The contract of every object store. S3 is real HTTP: moto keeps objects, ScriptedServer makes errors.
 
-No test looks at a clock: they count requests, connections and bytes.
+The tests use no clock; they count requests, connections and bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import urllib.request
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from importlib.metadata import version
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -98,7 +99,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def s3(cloud: Cloud) -> Any:
-    """A boto3 client to look behind the stores with; bucket `bkt` is empty, `ver` is empty and versioned."""
+    """A boto3 client that checks the stores; buckets `bkt` and `ver` are empty, `ver` is versioned."""
     client = boto3.client("s3", endpoint_url=cloud.url, region_name="us-east-1")
     urllib.request.urlopen(urllib.request.Request(f"{cloud.url}/moto-api/reset", method="POST"), timeout=10).close()
     client.create_bucket(Bucket="bkt")
@@ -143,7 +144,7 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def faulty(transport: str, scripted: ScriptedServer) -> Run:
-    """Runs with an S3 store that talks to the scripted scripted."""
+    """Runs with an S3 store on the scripted server."""
     return lambda use: _run(lambda: open_store(_config(transport, scripted.url), os.environ), use)
 
 
@@ -156,11 +157,11 @@ def fetch(key: str = "k") -> Use:
     return lambda store: get(store, "bkt", key)
 
 
-# ---- objects that are kept
+# ---- objects
 
 
 @pytest.mark.parametrize("size", [0, 1, 65536, 300_000])
-def test_an_object_comes_back_as_it_was_put(kept: Run, size: int) -> None:
+def test_get_returns_the_object_of_the_put(kept: Run, size: int) -> None:
     data = os.urandom(size)
 
     async def use(store: ObjectStore) -> tuple[ObjectHeaders, bytes]:
@@ -173,8 +174,8 @@ def test_an_object_comes_back_as_it_was_put(kept: Run, size: int) -> None:
     assert headers.etag == hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
-def test_any_key_is_put_got_and_deleted_as_itself(kept: Run) -> None:
-    """But for line breaks, which moto has no route for; the next test has them."""
+def test_every_key_can_be_put_read_and_deleted(kept: Run) -> None:
+    """Except line breaks, which moto does not support; the next test has them."""
     keys = [key for key in ODD_KEYS + PLAIN_KEYS if "\n" not in key]
 
     async def use(store: ObjectStore) -> None:
@@ -190,7 +191,7 @@ def test_any_key_is_put_got_and_deleted_as_itself(kept: Run) -> None:
     kept(use)
 
 
-def test_any_key_is_on_the_wire_byte_for_byte(faulty: Run, scripted: ScriptedServer) -> None:
+def test_every_key_is_sent_byte_for_byte(faulty: Run, scripted: ScriptedServer) -> None:
     scripted.play(whole(b"it"))
     keys = ODD_KEYS + PLAIN_KEYS
 
@@ -204,7 +205,7 @@ def test_any_key_is_on_the_wire_byte_for_byte(faulty: Run, scripted: ScriptedSer
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_the_keys_of_the_bucket_are_the_keys_that_were_put(transport: str, s3: Any, cloud: Cloud) -> None:
+def test_the_bucket_lists_the_keys_that_were_put(transport: str, s3: Any, cloud: Cloud) -> None:
     keys = [key for key in ODD_KEYS + PLAIN_KEYS if "\n" not in key]
 
     async def use(store: ObjectStore) -> None:
@@ -215,7 +216,7 @@ def test_the_keys_of_the_bucket_are_the_keys_that_were_put(transport: str, s3: A
     assert {entry["Key"] for entry in s3.list_objects_v2(Bucket="bkt")["Contents"]} == set(keys)
 
 
-def test_expressible_is_what_obstore_itself_sends_unchanged(scripted: ScriptedServer) -> None:
+def test_expressible_keys_are_those_that_obstore_sends_unchanged(scripted: ScriptedServer) -> None:
     assert [key for key in PLAIN_KEYS if not expressible(key)] == []
     assert [key for key in ODD_KEYS if expressible(key)] == []
     scripted.play(whole(b"it"))
@@ -229,7 +230,7 @@ def test_expressible_is_what_obstore_itself_sends_unchanged(scripted: ScriptedSe
     assert scripted.seen == []
 
 
-def test_headers_and_metadata_are_carried_both_ways(kept: Run) -> None:
+def test_headers_and_metadata_are_stored_and_returned(kept: Run) -> None:
     sent = PutHeaders(
         "image/webp",
         "max-age=60",
@@ -284,8 +285,8 @@ def test_storage_class_and_encryption_reach_the_object(
 
 
 @pytest.mark.parametrize("bucket", ["bkt", "ver"])
-def test_a_look_sees_what_a_get_would_bring(kept: Run, bucket: str) -> None:
-    """The same bytes twice are two versions where versions are kept, as a version id tells them apart."""
+def test_head_returns_the_version_that_a_get_returns(kept: Run, bucket: str) -> None:
+    """The same bytes twice are two versions if the bucket is versioned."""
 
     async def use(store: ObjectStore) -> list[ObjectVersion]:
         assert await store.head(bucket, "k") is None
@@ -309,11 +310,11 @@ def test_a_look_sees_what_a_get_would_bring(kept: Run, bucket: str) -> None:
     assert bucket == "bkt" or two.version_id is not None
 
 
-def test_a_look_into_a_bucket_that_is_not_there_sees_nothing(kept: Run) -> None:
+def test_head_in_a_missing_bucket_returns_none(kept: Run) -> None:
     assert kept(lambda store: store.head("no-such-bucket", "k")) is None
 
 
-def test_a_look_at_any_key_sees_that_key(kept: Run) -> None:
+def test_head_works_for_every_key(kept: Run) -> None:
     keys = [key for key in ODD_KEYS + PLAIN_KEYS if "\n" not in key]
 
     async def use(store: ObjectStore) -> None:
@@ -327,11 +328,11 @@ def test_a_look_at_any_key_sees_that_key(kept: Run) -> None:
     kept(use)
 
 
-def test_deleting_what_is_not_there_is_fine(kept: Run) -> None:
+def test_deleting_a_missing_key_succeeds(kept: Run) -> None:
     kept(lambda store: store.delete("bkt", "nothing"))
 
 
-def test_a_missing_key_is_told_from_a_missing_bucket(kept: Run) -> None:
+def test_a_missing_key_and_a_missing_bucket_are_different_errors(kept: Run) -> None:
     async def use(store: ObjectStore) -> None:
         with pytest.raises(ObjectMissing):
             await get(store, "bkt", "nothing")
@@ -343,7 +344,7 @@ def test_a_missing_key_is_told_from_a_missing_bucket(kept: Run) -> None:
     kept(use)
 
 
-# ---- what goes over the wire
+# ---- requests
 
 
 def test_each_operation_is_one_request(faulty: Run, scripted: ScriptedServer) -> None:
@@ -367,7 +368,7 @@ def test_each_operation_is_one_request(faulty: Run, scripted: ScriptedServer) ->
 
 
 @pytest.mark.parametrize(("sse", "key"), [(None, None), ("AES256", None), ("aws:kms:dsse", "key-1")])
-def test_a_put_carries_its_encryption_and_a_get_none(
+def test_put_sends_the_encryption_and_get_sends_none(
     faulty: Run, scripted: ScriptedServer, sse: str | None, key: str | None
 ) -> None:
     async def use(store: ObjectStore) -> None:
@@ -391,7 +392,7 @@ def test_a_put_carries_its_encryption_and_a_get_none(
         ("http://h:9000", "bkt", "http://h:9000/bkt/k"),
     ],
 )
-def test_both_stores_ask_the_same_address(
+def test_both_stores_use_the_same_url(
     endpoint: str | None, bucket: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://elsewhere")
@@ -421,7 +422,7 @@ def test_session_token_and_region_are_signed(
     assert "/us-east-1/s3/aws4_request" in seen.headers["authorization"]
 
 
-def test_leaving_early_drops_the_connection_and_the_rest_is_not_sent(faulty: Run, scripted: ScriptedServer) -> None:
+def test_leaving_early_drops_the_connection(faulty: Run, scripted: ScriptedServer) -> None:
     size = 50_000_000
     scripted.play(whole(bytes(size)))
 
@@ -437,7 +438,7 @@ def test_leaving_early_drops_the_connection_and_the_rest_is_not_sent(faulty: Run
     assert scripted.methods == ["GET"]
 
 
-def test_a_reader_that_takes_its_time_loses_nothing(faulty: Run, scripted: ScriptedServer) -> None:
+def test_a_slow_reader_gets_the_whole_body(faulty: Run, scripted: ScriptedServer) -> None:
     """Admission can hold a half-read body for longer than the read timeout (0.5 s here)."""
     data = os.urandom(20_000_000)
     scripted.play(whole(data))
@@ -466,7 +467,7 @@ def test_a_cancelled_read_leaves_the_store_usable(faulty: Run, scripted: Scripte
     assert faulty(use) == b"abc"
 
 
-# ---- trouble
+# ---- errors
 
 ERRORS = [
     (404, "NoSuchKey", ObjectMissing),
@@ -484,7 +485,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("status", "code", "expected"), ERRORS, ids=lambda value: str(value)[:24])
-def test_what_is_final_is_not_retried(
+def test_permanent_errors_are_not_retried(
     faulty: Run, scripted: ScriptedServer, status: int, code: str, expected: type[StoreError]
 ) -> None:
     scripted.play(error(status, code))
@@ -507,7 +508,7 @@ PASSING = [
 
 
 @pytest.mark.parametrize(("status", "code", "expected"), PASSING, ids=lambda value: str(value)[:24])
-def test_what_is_passing_is_tried_four_times(
+def test_temporary_errors_are_tried_four_times(
     faulty: Run, scripted: ScriptedServer, status: int, code: str, expected: type[StoreError]
 ) -> None:
     async def use(store: ObjectStore) -> None:
@@ -526,7 +527,7 @@ def test_what_is_passing_is_tried_four_times(
     faulty(use)
 
 
-def test_nothing_is_tried_again_once_the_time_for_it_is_over(transport: str, scripted: ScriptedServer) -> None:
+def test_no_retry_starts_after_the_retry_timeout(transport: str, scripted: ScriptedServer) -> None:
     scripted.play(error(503, "SlowDown"))
     config = _config(transport, scripted.url, retry_timeout=0)
     with pytest.raises(StoreThrottled):
@@ -534,7 +535,7 @@ def test_nothing_is_tried_again_once_the_time_for_it_is_over(transport: str, scr
     assert scripted.methods == ["GET"]
 
 
-def test_a_look_that_is_denied_is_told_from_one_that_finds_nothing(faulty: Run, scripted: ScriptedServer) -> None:
+def test_a_denied_head_is_an_error_and_a_missing_key_is_not(faulty: Run, scripted: ScriptedServer) -> None:
     async def use(store: ObjectStore) -> None:
         scripted.play(Answer(404))
         assert await store.head("bkt", "k") is None
@@ -546,10 +547,10 @@ def test_a_look_that_is_denied_is_told_from_one_that_finds_nothing(faulty: Run, 
     faulty(use)
 
 
-def test_a_look_is_tried_again_and_asks_for_new_credentials_once(
+def test_head_is_retried_and_renews_credentials_once(
     faulty: Run, transport: str, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """S3 says 400 and no more to a HEAD with a token that has run out; botocore then asks for the bucket's region."""
+    """S3 answers 400 without a body to a HEAD with an expired token; botocore then asks for the bucket's region."""
     asked = 2 if transport == "aioboto3" else 1
 
     async def use(store: ObjectStore) -> None:
@@ -571,7 +572,7 @@ OWNER = "123456789012"
 
 
 @pytest.mark.matrix(44)
-def test_every_request_says_whose_the_bucket_must_be_and_signs_it(transport: str, scripted: ScriptedServer) -> None:
+def test_every_request_names_and_signs_the_expected_owner(transport: str, scripted: ScriptedServer) -> None:
     scripted.play(Answer(200, whole(b"").headers, BODY, sent=100, then="close"), whole(b""))
     scripted.answer_ranges(BODY)
 
@@ -593,8 +594,8 @@ def test_an_answer_without_a_body_is_understood(faulty: Run, scripted: ScriptedS
         faulty(fetch())
 
 
-def test_a_key_cannot_pass_for_an_answer(faulty: Run, scripted: ScriptedServer) -> None:
-    """obstore's errors are text with the key in it: the status and code must be the server's."""
+def test_a_key_cannot_imitate_an_error(faulty: Run, scripted: ScriptedServer) -> None:
+    """obstore's error text contains the key; status and code must be the server's."""
     scripted.play(error(404, "NoSuchKey"))
     for key in (
         "<Code>AccessDenied</Code>",
@@ -605,13 +606,32 @@ def test_a_key_cannot_pass_for_an_answer(faulty: Run, scripted: ScriptedServer) 
             faulty(fetch(key))
 
 
-def test_a_ca_bundle_that_is_none_is_refused(transport: str) -> None:
+def test_obstore_s_error_text_has_not_changed(scripted: ScriptedServer) -> None:
+    """thumbnailer/store/obstore_.py reads status and code from this text, because no field has them."""
+    answers: list[tuple[Answer, type[StoreError]]] = [
+        (error(403, "InvalidObjectState"), ObjectArchived),
+        (error(404, "NoSuchBucket"), BucketMissing),
+        (Answer(403), StoreDenied),
+        (Answer(301), ObstoreCannot),
+        (whole(b"", **{"Content-Type": "é"}), ObstoreCannot),
+    ]
+    for answer, expected in answers:
+        scripted.play(answer)
+        with pytest.raises(StoreError) as raised:
+            _run(lambda: ObstoreStore(_config("obstore", scripted.url, retries=0)), fetch())
+        assert type(raised.value) is expected, (
+            f"obstore {version('obstore')} has changed the text of its errors: adapt the patterns in "
+            f"thumbnailer/store/obstore_.py and the bound in pyproject.toml. The text is:\n{raised.value.__cause__}"
+        )
+
+
+def test_a_missing_ca_bundle_is_an_error(transport: str) -> None:
     config = StoreConfig.from_env({"AWS_CA_BUNDLE": "/nowhere.pem"}, transport=transport, retry_timeout=1)
     with pytest.raises(StoreUnavailable):
         _run(lambda: open_store(config, os.environ), fetch())
 
 
-def test_nobody_listening_is_unavailable(transport: str) -> None:
+def test_a_refused_connection_is_unavailable(transport: str) -> None:
     with pytest.raises(StoreUnavailable):
         _run(lambda: open_store(_config(transport, "http://127.0.0.1:1"), os.environ), fetch())
 
@@ -622,10 +642,8 @@ SAMPLE = [0, 1, 255, 65535, 65536, 65537, 200_000, len(BODY) - 1]
 
 @pytest.mark.parametrize("then", ["reset", "close"])
 @pytest.mark.parametrize("cut", SAMPLE)
-def test_a_body_that_breaks_off_goes_on_where_it_broke(
-    faulty: Run, scripted: ScriptedServer, cut: int, then: Any
-) -> None:
-    """Short or reset at any byte: whole in the end, never short, and under the condition that it is the same object."""
+def test_a_broken_body_resumes_where_it_broke_off(faulty: Run, scripted: ScriptedServer, cut: int, then: Any) -> None:
+    """Short or reset at any byte: the body is complete, and the second request has the condition If-Match."""
     scripted.play(Answer(200, whole(b"").headers, BODY, sent=cut, then=then))
     scripted.answer_ranges(BODY)
     _, got = faulty(fetch())
@@ -637,13 +655,13 @@ def test_a_body_that_breaks_off_goes_on_where_it_broke(
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100_000])
-def test_a_stall_is_not_waited_for(faulty: Run, scripted: ScriptedServer, cut: int) -> None:
+def test_a_stalled_body_resumes(faulty: Run, scripted: ScriptedServer, cut: int) -> None:
     scripted.play(Answer(200, whole(b"").headers, BODY, sent=cut, then="stall"))
     scripted.answer_ranges(BODY)
     assert faulty(fetch())[1] == BODY
 
 
-def test_a_body_that_keeps_breaking_is_unavailable_after_four_tries(faulty: Run, scripted: ScriptedServer) -> None:
+def test_a_body_that_breaks_four_times_is_unavailable(faulty: Run, scripted: ScriptedServer) -> None:
     scripted.play(Answer(200, whole(b"").headers, BODY, sent=0, then="close"))
     with pytest.raises(StoreUnavailable):
         faulty(fetch())
@@ -667,26 +685,26 @@ def test_a_body_that_keeps_breaking_is_unavailable_after_four_tries(faulty: Run,
     ],
     ids=["another-etag", "precondition", "not-partial", "another-range", "another-size"],
 )
-def test_a_body_never_goes_on_as_another_object(faulty: Run, scripted: ScriptedServer, second: Answer) -> None:
+def test_a_body_never_continues_with_another_object(faulty: Run, scripted: ScriptedServer, second: Answer) -> None:
     scripted.play(Answer(200, whole(b"").headers, BODY, sent=0, then="close"), second)
     with pytest.raises(StoreUnavailable):
         faulty(fetch())
 
 
-def test_a_body_without_an_etag_does_not_go_on_at_all(faulty: Run, scripted: ScriptedServer) -> None:
+def test_a_body_without_an_etag_is_not_resumed(faulty: Run, scripted: ScriptedServer) -> None:
     scripted.play(Answer(200, {}, BODY, sent=100, then="close"), rest(BODY, 100))
     with pytest.raises(StoreUnavailable):
         faulty(fetch())
     assert scripted.methods == ["GET"]
 
 
-def test_an_object_deleted_while_it_is_read_is_missing(faulty: Run, scripted: ScriptedServer) -> None:
+def test_an_object_that_is_deleted_during_the_read_is_missing(faulty: Run, scripted: ScriptedServer) -> None:
     scripted.play(Answer(200, whole(b"").headers, BODY, sent=0, then="close"), error(404, "NoSuchKey"))
     with pytest.raises(ObjectMissing):
         faulty(fetch())
 
 
-def test_a_put_that_is_reset_is_sent_again_as_it_was(faulty: Run, scripted: ScriptedServer) -> None:
+def test_a_reset_put_is_sent_again_unchanged(faulty: Run, scripted: ScriptedServer) -> None:
     scripted.play(Answer(200, {}, b"", length=5, sent=0, then="reset"), Answer(200, {"ETag": '"e"'}))
     faulty(lambda store: store.put("bkt", "k", b"same", JPEG))
     assert {(seen.method, seen.target.partition("?")[0], seen.body) for seen in scripted.seen} == {
@@ -695,7 +713,7 @@ def test_a_put_that_is_reset_is_sent_again_as_it_was(faulty: Run, scripted: Scri
     assert len(scripted.seen) == 2
 
 
-def test_expired_credentials_are_asked_for_once_more(
+def test_expired_credentials_are_renewed_once(
     faulty: Run, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def use(store: ObjectStore) -> None:
@@ -718,7 +736,7 @@ def test_headers_of_a_stranger_do_not_stop_a_read(faulty: Run, scripted: Scripte
     assert headers.metadata.keys() == {"name"}
 
 
-# ---- which store
+# ---- the choice of a store
 
 
 @pytest.mark.parametrize(
@@ -743,12 +761,12 @@ def test_headers_of_a_stranger_do_not_stop_a_read(faulty: Run, scripted: Scripte
         ({"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true", "AWS_ENDPOINT_URL": "http://x"}, "obstore"),
     ],
 )
-def test_auto_takes_obstore_where_it_finds_the_same_credentials(env: dict[str, str], expected: str) -> None:
+def test_auto_is_obstore_where_it_finds_the_same_credentials(env: dict[str, str], expected: str) -> None:
     there = {"/home/u/.aws/credentials", "/etc/aws"}
     assert choose_transport(StoreConfig.from_env(env), env, there.__contains__).transport == expected
 
 
-def test_a_forced_transport_is_taken_as_it_is() -> None:
+def test_a_configured_transport_is_used() -> None:
     for transport in ("obstore", "aioboto3"):
         config = StoreConfig.from_env({}, transport=transport)
         assert choose_transport(config, {"AWS_PROFILE": "p"}).transport == transport
@@ -764,13 +782,13 @@ def test_a_forced_transport_is_taken_as_it_is() -> None:
         ({"AWS_ENDPOINT_URL": "http://a", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"}, None, "us-east-1"),
     ],
 )
-def test_endpoint_and_region_are_read_as_aws_reads_them(env: dict[str, str], endpoint: str | None, region: str) -> None:
+def test_endpoint_and_region_follow_aws_s_variables(env: dict[str, str], endpoint: str | None, region: str) -> None:
     config = StoreConfig.from_env(env)
     assert (config.endpoint_url, config.region) == (endpoint, region)
 
 
-def test_a_bucket_in_another_region_goes_to_the_store_that_follows(scripted: ScriptedServer) -> None:
-    """obstore is told 301; aioboto3 is asked, and asked at once the next time."""
+def test_a_bucket_in_another_region_goes_to_aioboto3(scripted: ScriptedServer) -> None:
+    """obstore gets a 301; aioboto3 repeats the request, and gets the next one directly."""
     scripted.play(error(301, "PermanentRedirect"), whole(b"abc"))
 
     async def use(store: ObjectStore) -> None:
@@ -804,7 +822,7 @@ print(sorted({"boto3", "botocore", "aiohttp", "aiobotocore", "aioboto3"} & sys.m
 
 
 @pytest.mark.parametrize("used", [False, True])
-def test_obstore_loads_no_boto3_and_the_interpreter_ends_well(scripted: ScriptedServer, used: bool) -> None:
+def test_obstore_imports_no_boto3_and_the_interpreter_exits_cleanly(scripted: ScriptedServer, used: bool) -> None:
     scripted.play(whole(b"abc"))
     env = {**os.environ, "HOME": "/nowhere"} | ({"AWS_ENDPOINT_URL": scripted.url} if used else {})
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""The demo as a child process, and a browser to look at its page: with every wait bounded."""
+"""The demo as a child process, and a browser for its page. Every wait is bounded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from playwright._impl._driver import compute_driver_executable
 from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).parents[2]
-COMMAND = (sys.executable, "-m", "handler.demo")
+COMMAND = (sys.executable, "-m", "handler.cli", "demo")
 START_SECONDS = 60
 STOP_SECONDS = 20
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -34,7 +34,7 @@ QUIET = (
 
 @dataclass(slots=True)
 class Demo:
-    """A running demo. `code` and the whole `output` are there once it has ended."""
+    """A running demo. `code` and the whole `output` are set after its end."""
 
     url: str
     output: list[str] = field(default_factory=list)
@@ -42,15 +42,20 @@ class Demo:
 
 
 def environment(tmp: Path) -> dict[str, str]:
-    """This process's, with a /tmp of the child's own, so that what it leaves behind is seen."""
+    """This process's environment with another /tmp, so that tests see left-over files."""
     return os.environ | {"TMPDIR": str(tmp), "PYTHONUNBUFFERED": "1"}
 
 
 @contextlib.contextmanager
 def running_demo(tmp: Path) -> Iterator[Demo]:
-    """A demo on a free port, ended by Ctrl-C's signal."""
+    """A demo on a free port. SIGINT ends it."""
     child = subprocess.Popen(
-        [*COMMAND, "0"], cwd=ROOT, env=environment(tmp), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*COMMAND, "--port", "0"],
+        cwd=ROOT,
+        env=environment(tmp),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     demo = Demo("")
     found = threading.Event()
@@ -71,7 +76,7 @@ def running_demo(tmp: Path) -> Iterator[Demo]:
 
 
 def _read(child: subprocess.Popen[str], demo: Demo, found: threading.Event) -> None:
-    """Keeps reading to the end, so that the child never waits for a full pipe."""
+    """Reads to the end, so that the child never blocks on a full pipe."""
     for line in child.stdout or ():
         demo.output.append(line)
         if match := re.search(r"Gallery: (http://127\.0\.0\.1:\d+/)", line):
@@ -81,7 +86,7 @@ def _read(child: subprocess.Popen[str], demo: Demo, found: threading.Event) -> N
 
 
 def no_browser() -> str | None:
-    """Why no browser can be driven here; None if one can."""
+    """The reason why no browser is available, or None."""
     if CHROMIUM is None:
         return "there is no chromium here, so the page was not tested"
     try:

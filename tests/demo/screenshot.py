@@ -1,4 +1,4 @@
-"""`python -m tests.demo.screenshot [FILE]` makes docs/gallery.png again, from the real page with the real samples."""
+"""`python -m tests.demo.screenshot [FILE]` makes docs/gallery.png from the real page with the samples."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Scheme = Literal["light", "dark"]
 
 
 def wait_for_samples(page: Page) -> None:
-    """Until every sample has its card, with a thumbnail that is loaded and the original where it can be shown."""
+    """Waits until every sample's card has loaded its pictures."""
     page.wait_for_function(LOADED, arg=len(sample_keys()), timeout=30_000)
 
 
 def shoot(file: Path, width: int = 1280, cards: int = 6, scheme: Scheme = "light") -> None:
-    """The page as it is with all samples through, down to the end of its first `cards` cards."""
+    """The page with all samples, down to the end of its first `cards` cards."""
     with tempfile.TemporaryDirectory() as tmp, running_demo(Path(tmp)) as demo, browser() as chromium:
         page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce")
         page.goto(demo.url)
@@ -40,7 +40,7 @@ def shoot(file: Path, width: int = 1280, cards: int = 6, scheme: Scheme = "light
 
 
 def small_png(png: bytes) -> bytes:
-    """The same picture in the most colours that keep it small enough for a repository."""
+    """The same picture with as many colours as the size limit allows."""
     with Image.open(io.BytesIO(png)) as picture:
         for colours in (256, 128, 64):
             out = io.BytesIO()

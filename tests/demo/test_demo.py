@@ -1,26 +1,19 @@
-"""The demo as its user meets it: a child process, its exit code, what it leaves behind, and whom its page serves."""
+"""The demo as a child process: exit codes, left-over files, and access to its page."""
 
 from __future__ import annotations
 
 import http.client
-import json
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
 
-from handler.demo.cloud import Queue
 from handler.demo.gallery import MOST_UPLOAD_BYTES
-from handler.demo.mapping import _deliver, sqs_event
 from handler.demo.run import SAMPLES, sample_keys
 from tests.demo.running import COMMAND, ROOT, START_SECONDS, Demo, environment, running_demo
-from thumbnailer.app import new_event_loop
-
-REAL_EVENT: Mapping[str, Any] = json.loads((ROOT / "tests" / "events" / "sqs_s3.json").read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +30,7 @@ def demo(tmp: Path) -> Iterator[Demo]:
 def ask(
     demo: Demo, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
 ) -> tuple[int, Mapping[str, str], bytes]:
-    """Status, headers and body; the request is sent as it is written here, Host and all."""
+    """Status, headers and body. The request has exactly these headers."""
     connection = http.client.HTTPConnection(str(urlsplit(demo.url).netloc), timeout=30)
     try:
         connection.request(method, path, body, dict(headers))
@@ -48,7 +41,7 @@ def ask(
 
 
 def own(demo: Demo) -> dict[str, str]:
-    """What a browser says of a request that comes from the gallery's own page."""
+    """The headers of a request from the gallery's own page."""
     return {"Origin": demo.url.rstrip("/")}
 
 
@@ -66,7 +59,7 @@ def run_once(tmp: Path, **variables: str) -> subprocess.CompletedProcess[str]:
 
 class TestOnce:
     def test_stores_every_sample_and_leaves_nothing_behind(self, tmp_path: Path) -> None:
-        """Exit code 0, a row for each sample, no log line among them, and an empty temporary directory."""
+        """Exit code 0, a row for each sample, no log line, and an empty temporary directory."""
         ended = run_once(tmp_path)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         rows = [line.split() for line in ended.stdout.splitlines()]
@@ -77,14 +70,14 @@ class TestOnce:
         assert ended.stderr == ""
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_sample_that_is_not_stored_is_exit_code_1(self, tmp_path: Path) -> None:
-        """The user's own limits count in the demo as well."""
+    def test_sample_that_is_not_stored_gives_exit_code_1(self, tmp_path: Path) -> None:
+        """The demo applies the user's limits."""
         ended = run_once(tmp_path, THUMBNAILER_MAX_PIXELS="500000")
         assert ended.returncode == 1
         assert "too-many-pixels" in ended.stdout
 
-    def test_the_users_own_aws_is_left_alone(self, tmp_path: Path) -> None:
-        """Profiles, endpoints and destinations that would lead elsewhere do not reach the demo."""
+    def test_users_own_aws_is_never_contacted(self, tmp_path: Path) -> None:
+        """The demo ignores the user's profiles, endpoints and destinations."""
         elsewhere = {
             "AWS_PROFILE": "mine",
             "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
@@ -96,7 +89,7 @@ class TestOnce:
 
 class TestServing:
     def test_ctrl_c_ends_it_cleanly(self, tmp_path: Path) -> None:
-        """Exit code 0, no traceback, no file left."""
+        """Exit code 0, no traceback, no left-over file."""
         with running_demo(tmp_path) as demo:
             assert ask(demo, "GET", "/", {})[0] == 200
         assert demo.code == 0
@@ -104,18 +97,18 @@ class TestServing:
         assert list(tmp_path.iterdir()) == []
 
     def test_ctrl_c_ends_it_while_a_page_listens(self, tmp_path: Path) -> None:
-        """An open event stream does not hold it up."""
+        """An open event stream does not delay the end."""
         with running_demo(tmp_path) as demo, socket.create_connection(_address(demo)) as listener:
             listener.sendall(f"GET /events HTTP/1.1\r\nHost: {urlsplit(demo.url).netloc}\r\n\r\n".encode())
             assert b"200 OK" in listener.recv(4096)
         assert demo.code == 0
         assert "Traceback" not in "".join(demo.output)
 
-    def test_a_taken_port_is_said_so(self, tmp_path: Path) -> None:
+    def test_taken_port_is_reported(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = str(taken.getsockname()[1])
             ended = subprocess.run(
-                [*COMMAND, port],
+                [*COMMAND, "--port", port],
                 cwd=ROOT,
                 env=environment(tmp_path),
                 capture_output=True,
@@ -136,21 +129,21 @@ def _address(demo: Demo) -> tuple[str, int]:
 class TestWhoMayAsk:
     @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", ""])
     @pytest.mark.parametrize("method", ["PUT", "POST"])
-    def test_an_upload_from_another_site_is_refused(self, demo: Demo, method: str, origin: str) -> None:
+    def test_upload_from_another_site_is_refused(self, demo: Demo, method: str, origin: str) -> None:
         status, _, _ = ask(demo, method, "/upload?name=evil.jpg", {"Origin": origin} if origin else {}, b"x")
         assert status == 403
         assert ask(demo, "GET", "/object/photos/evil.jpg", {})[0] == 404
 
     def test_another_host_name_is_refused(self, demo: Demo) -> None:
-        """DNS rebinding: the browser believes it talks to evil.example, and says so in Host."""
+        """DNS rebinding: the browser sends evil.example as Host."""
         assert ask(demo, "GET", "/", {"Host": "evil.example"})[0] == 403
         assert ask(demo, "PUT", "/upload?name=a", {"Host": "evil.example", "Origin": "http://evil.example"})[0] == 403
 
-    def test_an_upload_beyond_the_limit_is_refused(self, demo: Demo) -> None:
+    def test_upload_beyond_the_limit_is_refused(self, demo: Demo) -> None:
         headers = own(demo) | {"Content-Length": str(MOST_UPLOAD_BYTES + 1)}
         assert ask(demo, "PUT", "/upload?name=large.jpg", headers)[0] == 413
 
-    def test_an_upload_that_does_not_tell_its_length_is_measured(self, demo: Demo) -> None:
+    def test_upload_without_a_length_is_measured(self, demo: Demo) -> None:
         connection = http.client.HTTPConnection(str(urlsplit(demo.url).netloc), timeout=30)
         pieces = (bytes(1 << 20) for _ in range((MOST_UPLOAD_BYTES >> 20) + 1))
         connection.request("PUT", "/upload?name=endless.jpg", pieces, own(demo), encode_chunked=True)
@@ -159,7 +152,7 @@ class TestWhoMayAsk:
         assert ask(demo, "GET", "/object/photos/endless.jpg", {})[0] == 404
         assert "Traceback" not in "".join(demo.output)
 
-    def test_an_upload_that_breaks_off_is_not_stored(self, demo: Demo) -> None:
+    def test_aborted_upload_is_not_stored(self, demo: Demo) -> None:
         with socket.create_connection(_address(demo)) as sender:
             head = f"Host: {urlsplit(demo.url).netloc}\r\nOrigin: {own(demo)['Origin']}\r\nContent-Length: 9999\r\n"
             sender.sendall(f"PUT /upload?name=cut.jpg HTTP/1.1\r\n{head}\r\nabc".encode())
@@ -167,7 +160,7 @@ class TestWhoMayAsk:
         assert "Traceback" not in "".join(demo.output)
 
     @pytest.mark.parametrize("name", ["", "x" * 1025])
-    def test_a_name_that_is_no_key_is_refused(self, demo: Demo, name: str) -> None:
+    def test_invalid_key_is_refused(self, demo: Demo, name: str) -> None:
         assert ask(demo, "PUT", f"/upload?name={name}", own(demo), b"x")[0] == 400
 
 
@@ -175,14 +168,14 @@ class TestObjects:
     def test_only_the_demos_buckets_are_served(self, demo: Demo) -> None:
         assert ask(demo, "GET", "/object/other/rocket.jpg", {})[0] == 404
 
-    def test_an_original_comes_sandboxed(self, demo: Demo) -> None:
+    def test_original_is_served_sandboxed(self, demo: Demo) -> None:
         status, headers, body = ask(demo, "GET", "/object/photos/rocket.jpg", {})
         assert (status, headers["Content-Type"]) == (200, "image/jpeg")
         assert headers["Content-Security-Policy"].startswith("sandbox")
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert body == (SAMPLES / "rocket.jpg").read_bytes()
 
-    def test_what_is_no_picture_is_never_served_as_a_page(self, demo: Demo) -> None:
+    def test_non_picture_is_never_served_as_a_page(self, demo: Demo) -> None:
         headers = own(demo) | {"Content-Type": "text/html"}
         assert ask(demo, "PUT", "/upload?name=page.html", headers, b"<script>alert(1)</script>")[0] == 201
         _, answered, _ = ask(demo, "GET", "/object/photos/page.html", {})
@@ -198,81 +191,13 @@ class TestObjects:
 
 
 class TestPage:
-    def test_runs_no_script_but_its_own(self, demo: Demo) -> None:
+    def test_page_runs_only_its_own_script(self, demo: Demo) -> None:
         _, headers, page = ask(demo, "GET", "/", {})
         assert "script-src 'self';" in headers["Content-Security-Policy"]
         assert "unsafe" not in headers["Content-Security-Policy"]
-        assert b"//" not in page.replace(b"<!doctype", b"")  # no address of anybody else's
+        assert b"//" not in page.replace(b"<!doctype", b"")  # no foreign address
 
-    def test_its_files_are_there(self, demo: Demo) -> None:
+    def test_page_files_are_served(self, demo: Demo) -> None:
         for name, kind in (("gallery.js", "text/javascript"), ("gallery.css", "text/css")):
             status, headers, _ = ask(demo, "GET", f"/{name}", {})
             assert (status, headers["Content-Type"].partition(";")[0]) == (200, kind)
-
-
-# --- the event source mapping -------------------------------------------------------------------------------------
-
-
-class RecordingQueue:
-    """Of SQS, the one call that matters here."""
-
-    def __init__(self) -> None:
-        self.deleted: list[str] = []
-
-    async def delete_message_batch(self, QueueUrl: str, Entries: Sequence[Mapping[str, str]]) -> None:  # noqa: N803
-        self.deleted += [entry["ReceiptHandle"] for entry in Entries]
-
-
-class AnsweringFunction:
-    """A function that gives back the messages it is told to, or raises."""
-
-    def __init__(self, *back: str, error: Exception | None = None) -> None:
-        self._answer = {"batchItemFailures": [{"itemIdentifier": id_} for id_ in back]}
-        self._error = error
-
-    async def invoke(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self._error:
-            raise self._error
-        return self._answer
-
-
-def deliver(function: AnsweringFunction) -> tuple[list[str], list[Exception]]:
-    """What is deleted of messages 1 to 3, and what is told of failures."""
-    queue, failures = RecordingQueue(), list[Exception]()
-    messages = [{"MessageId": n, "ReceiptHandle": f"r{n}", "Body": "{}", "MD5OfBody": ""} for n in "123"]
-    loop = new_event_loop()
-    try:
-        delivery = _deliver(queue, Queue("url", "arn"), function, messages, failures.append)  # type: ignore[arg-type]
-        loop.run_until_complete(delivery)
-    finally:
-        loop.close()
-    return queue.deleted, failures
-
-
-class TestMapping:
-    def test_messages_given_back_stay_in_the_queue(self) -> None:
-        assert deliver(AnsweringFunction("2")) == (["r1", "r3"], [])
-
-    def test_all_are_deleted_when_none_is_given_back(self) -> None:
-        assert deliver(AnsweringFunction()) == (["r1", "r2", "r3"], [])
-
-    def test_none_is_deleted_when_the_invocation_raises(self) -> None:
-        error = RuntimeError("out of memory")
-        assert deliver(AnsweringFunction(error=error)) == ([], [error])
-
-    def test_the_event_has_the_shape_of_a_real_one(self) -> None:
-        """Made again from what SQS would have answered, the recorded event is the same."""
-        messages = [
-            {
-                "MessageId": record["messageId"],
-                "ReceiptHandle": record["receiptHandle"],
-                "Body": record["body"],
-                "Attributes": record["attributes"],
-                "MD5OfBody": record["md5OfBody"],
-            }
-            for record in REAL_EVENT["Records"]
-        ]
-        made = sqs_event(messages, "arn:aws:sqs:eu-central-1:123456789012:thumbnails")
-        for record in made["Records"]:
-            record["awsRegion"] = "eu-central-1"
-        assert made == REAL_EVENT

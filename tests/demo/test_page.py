@@ -1,4 +1,4 @@
-"""The gallery in a real browser: samples come by themselves, dropped files come without a reload."""
+"""The gallery in Chromium: samples and dropped files appear without a reload."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(demo: Demo, chromium: Browser) -> Iterator[Page]:
-    """The page, opened; whatever the browser complains of (its policy being broken too) fails the test."""
+    """The open page. Any browser error, such as a policy violation, fails the test."""
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
     complaints: list[str] = []
     page.on(
@@ -85,7 +85,7 @@ def test_an_original_the_browser_cannot_show_has_a_placeholder(page: Page) -> No
 
 
 def test_a_dropped_picture_appears_whatever_its_name(page: Page) -> None:
-    """Its name is text and nothing else: neither markup, nor an address's escape, nor a space."""
+    """The page treats the name as text, never as markup or as part of an address."""
     wait_for_samples(page)
     drop(page, ODD_NAME, "image/jpeg", (SAMPLES / "rocket.jpg").read_bytes())
     expect_thumbnail(page, ODD_NAME)
@@ -102,13 +102,13 @@ def test_a_dropped_text_file_is_rejected_with_its_reason(page: Page) -> None:
 
 
 def test_the_button_takes_files_by_keyboard(page: Page) -> None:
-    """The first Tab lands on it, Enter opens the chooser."""
+    """The first Tab focuses the button, Enter opens the file chooser."""
     choosers: list[FileChooser] = []
 
     def opened(chooser: FileChooser) -> None:
         choosers.append(chooser)
 
-    page.on("filechooser", opened)  # early: the browser is told to intercept it, which takes a moment
+    page.on("filechooser", opened)  # early: the browser needs a moment to intercept the chooser
     wait_for_samples(page)
     page.keyboard.press("Tab")
     expect(page.locator("#choose")).to_be_focused()
@@ -132,8 +132,8 @@ def test_several_files_at_once_all_appear(page: Page, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone(demo: Demo, chromium: Browser, scheme: Any) -> None:
-    """Nothing sticks out sideways, nothing is cut off."""
+def test_page_fits_a_phone(demo: Demo, chromium: Browser, scheme: Any) -> None:
+    """The page has no horizontal overflow."""
     phone = chromium.new_page(viewport={"width": 360, "height": 740}, color_scheme=scheme)
     phone.goto(demo.url)
     expect(card(phone, "rocket.jpg")).to_be_visible()

@@ -1,10 +1,10 @@
-"""The template deployed for real: to moto's CloudFormation, over HTTP.
+"""Deploys the template to moto's CloudFormation, over HTTP.
 
-moto makes buckets, queues, role, log group, function, mapping, rule and permission. It cannot do the types in `UNABLE`;
-of a bucket it drops everything but name and encryption, of a queue the RedriveAllowPolicy, of a function package type,
-architecture, storage and log group. What the way of a picture needs of that is put in place here through AWS's own
-API, from the same translated template with the same parameters: never from a second description. The bucket policies
-are left out: they refuse plain HTTP, which is what the emulator speaks. The rest is tested as data in test_template.py.
+moto makes buckets, queues, role, log group, function, mapping, rule and permission. It cannot make the types in
+`UNABLE`. It drops all properties of a bucket but name and encryption, the RedriveAllowPolicy of a queue, and package
+type, architecture, storage and log group of a function. This module sets what a picture's path needs through AWS's API,
+from the same translated template and parameters. It leaves out bucket policies, because they refuse plain HTTP, which
+moto speaks. test_template.py tests the rest as data.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Deployed:
     stack: Stack
     outputs: Mapping[str, str]
     mapping: Mapping[str, Any] | None
-    """The event source mapping as the emulator tells of it; switched off in the emulator itself, see `_take_over`."""
+    """The event source mapping as the emulator reports it; disabled in the emulator, see `_take_over`."""
 
     def environment(self) -> dict[str, str]:
-        """The function's environment variables, as Lambda tells them."""
+        """The function's environment variables, as Lambda reports them."""
         function = self.cloud.client("lambda").get_function_configuration(FunctionName=self.outputs["FunctionName"])
         return dict(function["Environment"]["Variables"])
 
@@ -45,14 +45,14 @@ class Deployed:
 def deploy(
     cloud: Cloud, template: Mapping[str, Any] | None = None, name: str = "thumbnailer", **parameters: str
 ) -> Deployed:
-    """Makes the stack. Raises ValueError where CloudFormation would refuse the parameters."""
+    """Makes the stack. Raises ValueError if CloudFormation would refuse the parameters."""
     stack = Stack(BASICS | parameters, template or translated(), name)
     if refused := stack.refused():
         raise ValueError(f"refused: {refused}")
     client = cloud.client("cloudformation")
     client.create_stack(
         StackName=name,
-        TemplateBody=json.dumps(_without_what_it_is_unable_to(stack.template)),
+        TemplateBody=json.dumps(_possible_in_moto(stack.template)),
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in stack.parameters.items()],
         Capabilities=["CAPABILITY_IAM"],
     )
@@ -70,7 +70,7 @@ def deploy(
 
 
 def _take_over(cloud: Cloud, mapping_id: str | None) -> Mapping[str, Any] | None:
-    """Reads the mapping and stops the emulator from running it: it would, through Docker, with no partial answers."""
+    """Reads the mapping and disables it: the emulator would use Docker and ignore partial batch responses."""
     if mapping_id is None:
         return None
     client = cloud.client("lambda")
@@ -84,13 +84,13 @@ def _name(physical: str) -> str:
     return physical.rpartition("/")[2] if physical.startswith("http") else physical
 
 
-def _without_what_it_is_unable_to(template: Mapping[str, Any]) -> dict[str, Any]:
+def _possible_in_moto(template: Mapping[str, Any]) -> dict[str, Any]:
     able = {id_: one for id_, one in template["Resources"].items() if one["Type"] not in UNABLE}
     bare = {id_: {key: value for key, value in one.items() if key != "Metadata"} for id_, one in able.items()}
     return {**template, "Resources": bare}
 
 
-# --- what the emulator leaves out ---------------------------------------------------------------------------------
+# --- parts that the emulator leaves out -------------------------------------------------------------------------------
 
 
 def _complete(deployed: Deployed) -> None:
@@ -119,7 +119,7 @@ def _bucket(cloud: Cloud, id_: str, wanted: Mapping[str, Any]) -> None:
 
 
 def _notification(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """CloudFormation's words for it as S3's own."""
+    """CloudFormation's notification configuration in the form of S3's API."""
     if "EventBridgeConfiguration" in wanted:
         return {"EventBridgeConfiguration": {}} if wanted["EventBridgeConfiguration"]["EventBridgeEnabled"] else {}
     if "LambdaConfigurations" in wanted:

@@ -1,7 +1,7 @@
-"""Run by an interpreter of its own with nothing on its path but the standard library: `in_zip.py RUN.json`.
+"""Run by an interpreter that has only the standard library on its path: `in_zip.py RUN.json`.
 
-RUN.json holds `path` (put on sys.path), `events`, and `environments`, each of which all events are handled in. Writes
-what was answered and which files were opened to `out`.
+RUN.json has `path` (added to sys.path), `events`, and `environments`; the handler gets all events in each environment.
+The answers and the opened files are written to `out`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main(run: dict[str, Any]) -> None:
         os.environ.update(environment)
         answers.append([aws_lambda.handler(event, Context()) for event in run["events"]])
         aws_lambda.close()
-    # what the dynamic loader has opened
+    # the files that the dynamic loader opened
     mapped = {line.split(maxsplit=5)[-1].strip() for line in Path("/proc/self/maps").read_text().splitlines()}
     said = {"answers": answers, "opened": sorted(opened | mapped), "services": services(), "doctor": doctor()}
     said["broken"] = broken_plugins()
@@ -46,7 +46,7 @@ def main(run: dict[str, Any]) -> None:
 
 
 def services() -> list[str]:
-    """The AWS services that a client can be made for."""
+    """The AWS services that boto3 has a client for."""
     import boto3
 
     return [s for s in boto3.Session(region_name="eu-west-1").get_available_services() if boto3.client(s, "eu-west-1")]
@@ -59,7 +59,7 @@ def doctor() -> dict[str, tuple[bool | None, str]]:
 
 
 def broken_plugins() -> list[str]:
-    """Pillow's, that cannot be imported; it says nothing of them itself, and then does not know their formats."""
+    """Pillow's plugins that cannot be imported; Pillow itself ignores them silently."""
     import PIL
 
     names = [path.stem for path in Path(PIL.__path__[0]).glob("*ImagePlugin.py")]

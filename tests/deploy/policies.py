@@ -1,4 +1,4 @@
-"""What a policy says of a request, as IAM reads it: a deny wins over an allow, a condition on a missing key fails."""
+"""Evaluates policies as IAM does: a deny wins over an allow, and a condition on a missing key fails."""
 
 from __future__ import annotations
 

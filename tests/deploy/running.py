@@ -1,4 +1,4 @@
-"""A deployed stack at work: its function, wherever that runs, and its queues."""
+"""A running stack: its function and its queues."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from moto.awslambda.models import LambdaFunction
 
 from tests.deploy.deploying import Deployed
-from tests.deploy.mapping import Delivery, Post, QueueMapping
 from tests.support.cloud import DESTINATION, SOURCE, Cloud
+from tests.support.mapping import Delivery, Invoke, QueueMapping
 
 EVENTS: Final = "thumbnailer-events"
 DEAD: Final = "thumbnailer-dead"
@@ -20,7 +20,7 @@ NO_EVENT: Final = "this is no event"
 class Running:
     """`post` is the function: it answers an event, or raises InvocationFailed."""
 
-    def __init__(self, deployed: Deployed, post: Post) -> None:
+    def __init__(self, deployed: Deployed, post: Invoke) -> None:
         self.deployed, self.cloud, self.post = deployed, deployed.cloud, post
         self.sqs = self.cloud.client("sqs")
 
@@ -30,7 +30,7 @@ class Running:
         return QueueMapping(self.deployed.mapping, self.sqs, self.post)
 
     def moved(self, key: str, body: bytes) -> list[Delivery]:
-        """Puts an object into the source bucket and carries the events through."""
+        """Puts an object into the source bucket and delivers its events."""
         self.cloud.put(key, body)
         return self.mapping.deliver_all()
 
@@ -40,12 +40,12 @@ class Running:
         return answer
 
     def holds(self, queue: str) -> int:
-        """Messages in a queue, seen or hidden."""
+        """The number of messages in a queue, visible or not."""
         told = self.attributes(queue)
         return int(told["ApproximateNumberOfMessages"]) + int(told["ApproximateNumberOfMessagesNotVisible"])
 
     def send(self, body: str) -> None:
-        """Puts a message into the queue as it is."""
+        """Sends a message to the queue."""
         self.sqs.send_message(QueueUrl=self.mapping.url, MessageBody=body)
 
     def dead_letters(self) -> list[str]:
@@ -55,14 +55,15 @@ class Running:
         return [message["Body"] for message in answer.get("Messages", [])]
 
     def take_test_event(self) -> None:
-        """S3 sends one when a notification is set; it goes the way of all others, without waiting for more."""
+        """Delivers the test event that S3 sends when a notification is set."""
         at_once: Mapping[str, Any] = {**self.mapping.configuration, "MaximumBatchingWindowInSeconds": 0}
         assert QueueMapping(at_once, self.sqs, self.post).deliver()
 
 
 def emptied(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Makes room for a stack. The cloud itself invokes no function, since it would ask Docker: what it would invoke
-    goes into the list that is returned, as the function's ARN and the event."""
+    """Removes the buckets of the fixture and stops moto from invoking functions in Docker.
+
+    Returns a list that collects each invocation as the function's ARN and the event."""
     invoked: list[tuple[str, str]] = []
 
     def note(function: Any, body: str, *_: object) -> str:

@@ -1,6 +1,6 @@
-"""A template as data: translated by AWS's own SAM translator, and resolved with parameters as CloudFormation would.
+"""A template as data: translated by AWS's SAM translator, and resolved with parameters as CloudFormation does.
 
-`Stack` knows the intrinsic functions the templates use and no others: one more raises.
+`Stack` knows only the intrinsic functions that the templates use; others raise.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _ARNS: Final = {
     "AWS::ServiceDiscovery::Service": f"arn:aws:servicediscovery:{REGION}:{ACCOUNT}:service/{{id}}",
 }
 _NAMES: Final = {"QueueName": "AWS::SQS::Queue", "Name": "AWS::ECS::Service", "GroupId": "AWS::EC2::SecurityGroup"}
-"""Attributes that are the resource's name or id, by the type that has them."""
+"""Attributes that give the resource's name or id, by type."""
 _NAME_PROPERTIES: Final = ("BucketName", "QueueName", "LogGroupName", "DashboardName")
 
 
@@ -50,13 +50,13 @@ def _translated() -> dict[str, Any]:
 
 
 def source() -> dict[str, Any]:
-    """The template as it is written."""
+    """The template as written."""
     written: dict[str, Any] = yaml_parse(TEMPLATE.read_text())
     return written
 
 
 def translated() -> dict[str, Any]:
-    """The template as plain CloudFormation, anew each time. Offline: it uses no managed policy."""
+    """A copy of the template as plain CloudFormation. Offline: it uses no managed policy."""
     return deepcopy(_translated())
 
 
@@ -70,7 +70,7 @@ class Resource:
 
 
 class Stack:
-    """A template (else the Lambda's) with parameters given; `physical` are names an emulator gave, by logical id."""
+    """A template (by default the Lambda's) with parameters; `physical` has an emulator's names by logical id."""
 
     def __init__(
         self,
@@ -90,10 +90,10 @@ class Stack:
         if missing := set(declared) - set(self.parameters):
             raise ValueError(f"parameters without a default are not given: {missing}")
 
-    # --- what CloudFormation refuses ------------------------------------------------------------------------------
+    # --- refusals --------------------------------------------------------------------------------------------------
 
     def refused(self) -> list[str]:
-        """Parameters whose values are not allowed, and the rules that are broken."""
+        """The parameters with forbidden values, and the broken rules."""
         wrong = [
             name for name, value in self.parameters.items() if not accepts(self.template["Parameters"][name], value)
         ]
@@ -104,7 +104,7 @@ class Stack:
             return True
         return all(self.resolve(assertion["Assert"]) for assertion in rule["Assertions"])
 
-    # --- what CloudFormation makes --------------------------------------------------------------------------------
+    # --- resources --------------------------------------------------------------------------------------------------
 
     @cached_property
     def resources(self) -> dict[str, Resource]:
@@ -133,7 +133,7 @@ class Stack:
         return bool(self.resolve(self.template["Conditions"][name]))
 
     def ref(self, name: str) -> Any:
-        """What `Ref` gives: a parameter's value or a resource's physical name."""
+        """The value of `Ref`: a parameter's value or a resource's physical name."""
         pseudo = {
             "AWS::NoValue": _NOTHING,
             "AWS::Partition": "aws",
@@ -162,8 +162,8 @@ class Stack:
         return str(self._physical.get(id_) or (self.resolve(named) if named else f"{self.name}-{id_}"))
 
     def attribute(self, id_: str, attribute: str) -> str:
-        """What `GetAtt` gives."""
-        self._physical_id(id_)  # raises where it is not made
+        """The value of `GetAtt`."""
+        self._physical_id(id_)  # raises if the resource is not made
         if _NAMES.get(attribute) == self.template["Resources"][id_]["Type"]:
             return self._name_of(id_)
         if attribute != "Arn":
@@ -227,7 +227,7 @@ class Stack:
 
 
 def accepts(declared: Mapping[str, Any], value: str) -> bool:
-    """Whether a parameter takes a value; of numbers, only whole ones."""
+    """Whether a parameter accepts a value; numbers must be whole."""
     if declared["Type"] == "Number":
         if not re.fullmatch(r"-?\d+", value):
             return False
@@ -241,7 +241,7 @@ def accepts(declared: Mapping[str, Any], value: str) -> bool:
 
 
 def policies(stack: Stack) -> dict[str, dict[str, Any]]:
-    """Every policy document in the stack, by where it stands."""
+    """Every policy document in the stack, by its path."""
     found = {}
     for resource in stack.resources.values():
         for path, document in _documents(resource.properties, resource.id):
@@ -267,11 +267,11 @@ def dashboard(stack: Stack) -> Any:
     return json.loads(stack["Dashboard"]["DashboardBody"])
 
 
-# --- what it watches ----------------------------------------------------------------------------------------------
+# --- monitoring ---------------------------------------------------------------------------------------------------
 
 
 class Series(NamedTuple):
-    """What CloudWatch tells one line of a chart from another by."""
+    """The identity of a metric in CloudWatch."""
 
     namespace: str
     name: str
@@ -279,13 +279,13 @@ class Series(NamedTuple):
 
 
 def shown(stack: Stack) -> set[Series]:
-    """What the dashboard's charts show."""
+    """The metrics on the dashboard's charts."""
     charts = [widget for widget in dashboard(stack)["widgets"] if widget["type"] == "metric"]
     return {series for chart in charts for series in _of_chart(chart["properties"]["metrics"])}
 
 
 def _of_chart(metrics: list[list[Any]]) -> list[Series]:
-    """In a chart, a dot stands for what the metric above has in its place."""
+    """In a chart, a dot repeats the word of the metric above."""
     found: list[Series] = []
     above: list[str] = []
     for metric in metrics:
@@ -297,7 +297,7 @@ def _of_chart(metrics: list[list[Any]]) -> list[Series]:
 
 
 def alarmed(stack: Stack) -> set[Series]:
-    """What the alarms look at."""
+    """The metrics of the alarms."""
     written = [alarm.properties for alarm in stack.of_type("AWS::CloudWatch::Alarm")]
     single = [one for one in written if "MetricName" in one]
     of_expressions = [
@@ -312,5 +312,5 @@ def alarmed(stack: Stack) -> set[Series]:
 
 
 def _text(value: Any) -> str:
-    """As CloudFormation compares: everything is text."""
+    """The value as text, which CloudFormation compares."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,7 +1,7 @@
-"""The deployed template at work: a picture goes in at one end and its thumbnail comes out at the other.
+"""The deployed template: a picture in the source bucket gets a thumbnail in the destination.
 
-The emulator is moto; what it cannot do is said in deploying.py, and what runs the queue in mapping.py. Here the
-function runs in this process, which is quick; in test_runtime.py as in AWS.
+The emulator is moto; deploying.py adds the parts that moto lacks, and tests/support/mapping.py carries messages to the
+function. The function runs in this process, which is fast; in test_runtime.py it runs as in AWS.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import pytest
 from handler import aws_lambda
 from tests.conftest import Context
 from tests.deploy.deploying import deploy
-from tests.deploy.mapping import InvocationFailed, QueueMapping, given_back
 from tests.deploy.running import DEAD, EVENTS, NO_EVENT, Running, emptied
 from tests.deploy.stack import ACCOUNT, AS_ZIP, translated
 from tests.support.cloud import DESTINATION, SOURCE, Cloud
+from tests.support.mapping import InvocationFailed, QueueMapping, ids_to_keep
 from tests.support.pictures import opened
 
 Start = Callable[..., Running]
 
 
 def post(event: dict[str, Any]) -> Any:
-    """The function, in this process. Whatever runs it elsewhere has the same form."""
+    """The function, in this process."""
     try:
         return json.loads(json.dumps(aws_lambda.handler(event, Context())))
     except Exception as error:
@@ -40,7 +40,7 @@ def invoked(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]
 
 @pytest.fixture
 def start(aws: Cloud, invoked: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Deploys into an empty cloud; the function is this process, with the environment that the stack gives it."""
+    """Deploys into an empty cloud; the function is this process with the stack's environment."""
 
     def deployed(template: Mapping[str, Any] | None = None, **parameters: str) -> Running:
         running = Running(deploy(aws, template, **parameters), post)
@@ -54,7 +54,7 @@ def start(aws: Cloud, invoked: object, monkeypatch: pytest.MonkeyPatch) -> Itera
     aws_lambda.close()
 
 
-# --- what is there ------------------------------------------------------------------------------------------------
+# --- resources ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trigger", ["queue", "eventbridge", "direct"])
@@ -64,7 +64,7 @@ def test_the_emulator_and_the_tests_resolve_the_template_alike(start: Start, tri
     assert deployed.outputs == deployed.stack.outputs
 
 
-def test_the_buckets_are_there_and_private(start: Start) -> None:
+def test_the_buckets_exist_and_are_private(start: Start) -> None:
     s3 = start().cloud.s3
     assert [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]] == [SOURCE, DESTINATION]
     for bucket in (SOURCE, DESTINATION):
@@ -95,7 +95,7 @@ def test_the_notification_is_wired_to_the_queue(start: Start) -> None:
     assert allowed["Condition"]["StringEquals"] == {"aws:SourceAccount": ACCOUNT}
 
 
-def test_the_queues_are_tied_to_each_other_and_to_the_function(start: Start) -> None:
+def test_the_queues_are_connected_to_each_other_and_to_the_function(start: Start) -> None:
     running = start(Timeout="30", BatchWindow="5", MaxReceiveCount="3", BatchSize="100", MaximumConcurrency="7")
     events, dead = running.attributes(EVENTS), running.attributes(DEAD)
     assert events["VisibilityTimeout"] == "185"
@@ -120,7 +120,7 @@ def test_the_function_is_what_the_parameters_say(start: Start) -> None:
     assert told["Concurrency"] == {"ReservedConcurrentExecutions": 7}
 
 
-def test_a_zip_takes_the_image_s_place(start: Start, aws: Cloud) -> None:
+def test_a_zip_replaces_the_image(start: Start, aws: Cloud) -> None:
     aws.s3.create_bucket(Bucket="code")
     aws.s3.put_object(Bucket="code", Key="thumbnailer-1.zip", Body=b"PK\5\6" + bytes(18))
     running = start(**AS_ZIP, Runtime="python3.14")
@@ -129,7 +129,7 @@ def test_a_zip_takes_the_image_s_place(start: Start, aws: Cloud) -> None:
     assert told["Handler"] == "handler.aws_lambda.handler"
 
 
-def test_alarms_and_dashboard_are_there(start: Start) -> None:
+def test_alarms_and_dashboard_exist(start: Start) -> None:
     cloudwatch = start(AlarmTopicArn=f"arn:aws:sns:us-east-1:{ACCOUNT}:ops").cloud.client("cloudwatch")
     alarms = cloudwatch.describe_alarms()["MetricAlarms"]
     assert len(alarms) == 5
@@ -138,7 +138,7 @@ def test_alarms_and_dashboard_are_there(start: Start) -> None:
     assert dashboard["DashboardName"] == "thumbnailer-us-east-1"
 
 
-def test_what_cloudformation_would_refuse_is_not_deployed(aws: Cloud) -> None:
+def test_parameters_that_cloudformation_refuses_are_not_deployed(aws: Cloud) -> None:
     with pytest.raises(ValueError, match="LargeBatchesHaveAWindow"):
         deploy(aws, BatchSize="11")
 
@@ -155,7 +155,7 @@ def test_a_picture_in_the_source_bucket_becomes_a_thumbnail(start: Start, sample
     assert running.holds(EVENTS) == running.holds(DEAD) == 0
 
 
-def test_the_thumbnail_goes_when_the_picture_goes(start: Start, samples: dict[str, bytes]) -> None:
+def test_the_thumbnail_is_deleted_with_the_picture(start: Start, samples: dict[str, bytes]) -> None:
     running = start()
     running.moved("a.jpg", samples["coffee-rotated-by-exif.jpg"])
     assert running.cloud.thumbnails() == ["a.jpg"]
@@ -174,7 +174,7 @@ def test_the_settings_reach_the_function(start: Start, samples: dict[str, bytes]
     assert running.cloud.s3.head_object(Bucket=f"small-{SOURCE}", Key="a.jpg/big.webp")["CacheControl"] == "max-age=60"
 
 
-def test_a_batch_holds_what_lands_within_the_window(start: Start, samples: dict[str, bytes]) -> None:
+def test_a_batch_contains_the_messages_of_its_window(start: Start, samples: dict[str, bytes]) -> None:
     running = start(BatchSize="25", BatchWindow="1")
     for number in range(30):
         running.cloud.put(f"{number}.png", samples["coffee-rotated-by-exif.jpg"])
@@ -192,7 +192,7 @@ def test_without_a_window_a_batch_is_at_most_the_batch_size(start: Start, sample
 
 def test_an_existing_bucket_sends_by_eventbridge(start: Start, aws: Cloud, samples: dict[str, bytes]) -> None:
     aws.s3.create_bucket(Bucket=SOURCE)
-    switched_on: Any = {"EventBridgeConfiguration": {}}  # what README says to do
+    switched_on: Any = {"EventBridgeConfiguration": {}}  # as the guide says
     aws.s3.put_bucket_notification_configuration(Bucket=SOURCE, NotificationConfiguration=switched_on)
     running = start(Trigger="eventbridge", CreateSourceBucket="false")
     running.moved("50% of+it.jpg", samples["coffee-rotated-by-exif.jpg"])
@@ -208,7 +208,7 @@ def test_a_bucket_of_the_stack_sends_by_eventbridge(start: Start, samples: dict[
 def test_the_bucket_invokes_the_function_directly(
     start: Start, samples: dict[str, bytes], invoked: list[tuple[str, str]]
 ) -> None:
-    """What moto would have Docker do with the event of the picture is done in this process."""
+    """moto would run the function in Docker; here it runs in this process."""
     running = start(Trigger="direct")
     function = running.deployed.outputs["FunctionName"]
     running.cloud.put("a b.jpg", samples["coffee-rotated-by-exif.jpg"])
@@ -223,10 +223,10 @@ def test_the_bucket_invokes_the_function_directly(
     assert invokes["DestinationConfig"]["OnFailure"] == {"Destination": dead}
 
 
-# --- what fails ---------------------------------------------------------------------------------------------------
+# --- failures -----------------------------------------------------------------------------------------------------
 
 
-def test_what_failed_comes_back_and_the_rest_does_not(start: Start, samples: dict[str, bytes]) -> None:
+def test_only_the_failed_message_comes_back(start: Start, samples: dict[str, bytes]) -> None:
     running = start()
     running.cloud.put("a.jpg", samples["coffee-rotated-by-exif.jpg"])
     running.send(NO_EVENT)
@@ -242,10 +242,10 @@ def test_what_failed_comes_back_and_the_rest_does_not(start: Start, samples: dic
     assert again.ids == delivery.kept
 
 
-def test_a_record_that_keeps_failing_ends_in_the_dead_letter_queue_and_is_redriven(
+def test_a_record_that_keeps_failing_is_a_dead_letter_and_a_redrive_succeeds(
     start: Start, samples: dict[str, bytes]
 ) -> None:
-    """The destination is away, for longer than the tries last; a redrive after that loses nothing."""
+    """The destination is missing for longer than all receives take."""
     running = start(MaxReceiveCount="3")
     running.cloud.s3.delete_bucket(Bucket=DESTINATION)
     running.cloud.put("a.jpg", samples["coffee-rotated-by-exif.jpg"])
@@ -266,20 +266,20 @@ def test_a_record_that_keeps_failing_ends_in_the_dead_letter_queue_and_is_redriv
     assert running.cloud.thumbnails() == ["a.jpg"]
 
 
-def test_a_refused_picture_leaves_a_note_and_does_not_come_back(start: Start) -> None:
+def test_a_rejected_picture_leaves_a_note_and_does_not_come_back(start: Start) -> None:
     running = start()
     (delivery,) = running.moved("a.jpg", b"not a picture at all")
     assert delivery.kept == ()
     assert running.cloud.thumbnails() == ["_failed/a.jpg.json"]
 
 
-def test_without_notes_nothing_is_written_for_a_refused_picture(start: Start) -> None:
+def test_without_a_failed_prefix_a_rejected_picture_leaves_no_note(start: Start) -> None:
     running = start(FailedPrefix="")
     running.moved("a.jpg", b"not a picture at all")
     assert running.cloud.thumbnails() == []
 
 
-def test_a_failed_invocation_deletes_nothing(start: Start, samples: dict[str, bytes]) -> None:
+def test_a_failed_invocation_deletes_no_message(start: Start, samples: dict[str, bytes]) -> None:
     running = start()
 
     def broken(event: dict[str, Any]) -> Any:
@@ -293,8 +293,8 @@ def test_a_failed_invocation_deletes_nothing(start: Start, samples: dict[str, by
     assert running.holds(EVENTS) == 1
 
 
-def test_without_report_batch_item_failures_what_failed_is_lost(start: Start) -> None:
-    """Why the template must have it: the same failure as above, and the message is in no queue any more."""
+def test_without_report_batch_item_failures_the_failed_message_is_lost(start: Start) -> None:
+    """This is why the template needs it: after the same failure the message is in no queue."""
     template = translated()
     del template["Resources"]["QueueMapping"]["Properties"]["FunctionResponseTypes"]
     running = start(template)
@@ -318,7 +318,7 @@ def test_a_mapping_that_is_switched_off_delivers_nothing(start: Start) -> None:
 
 @pytest.mark.parametrize("answer", [None, {}, {"batchItemFailures": []}, {"batchItemFailures": None}, ""])
 def test_an_empty_answer_keeps_nothing(answer: Any) -> None:
-    assert given_back(answer, ["1", "2"]) == set()
+    assert ids_to_keep(answer, ["1", "2"]) == set()
 
 
 @pytest.mark.parametrize(
@@ -333,8 +333,8 @@ def test_an_empty_answer_keeps_nothing(answer: Any) -> None:
     ],
 )
 def test_an_answer_that_names_no_message_of_the_batch_keeps_all(items: Any) -> None:
-    assert given_back({"batchItemFailures": items}, ["1", "2"]) == {"1", "2"}
+    assert ids_to_keep({"batchItemFailures": items}, ["1", "2"]) == {"1", "2"}
 
 
 def test_an_answer_keeps_what_it_names() -> None:
-    assert given_back({"batchItemFailures": [{"itemIdentifier": "2"}]}, ["1", "2"]) == {"2"}
+    assert ids_to_keep({"batchItemFailures": [{"itemIdentifier": "2"}]}, ["1", "2"]) == {"2"}

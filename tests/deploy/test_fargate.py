@@ -1,4 +1,4 @@
-"""What deploy/fargate.yaml would make of an AWS account, looked at as data."""
+"""The resources that deploy/fargate.yaml makes in an AWS account, tested as data."""
 
 from __future__ import annotations
 
@@ -15,23 +15,28 @@ from typing import Any, Final
 
 import pytest
 
+from deploy.parameters import ON_FARGATE, parameter
 from tests.deploy import stack as lambda_stack
 from tests.deploy.fargate import (
     BASICS,
     DEAD,
     FARGATE,
+    FARGATE_SIZES,
     GIVEN_NETWORK,
     QUEUE,
+    computed,
     container,
     environment,
+    rate_of,
     refused,
+    scaling_rate,
     worker,
     written,
 )
 from tests.deploy.policies import Request, decision
 from tests.deploy.stack import ACCOUNT, IMAGE, REGION, Stack, accepts, as_list
 from thumbnailer.planning.tier import tier_for
-from thumbnailer.settings import PREFIX, SETTINGS, Setting, parse_settings
+from thumbnailer.settings import parse_settings
 
 DECLARED: Final[Mapping[str, Any]] = written()["Parameters"]
 ON_LAMBDA: Final[Mapping[str, Any]] = lambda_stack.source()["Parameters"]
@@ -60,14 +65,13 @@ ALL: Final = [
     {**network, **more, "Consumer": consumer}
     for network, more, consumer in product(({}, {"Zones": "1"}, GIVEN_NETWORK), ({}, EVERYTHING), ("worker", "none"))
 ]
-every_variant = pytest.mark.parametrize("parameters", ALL, ids=lambda one: f"{one['Consumer']}-{len(one)}")
 
 
 # --- the file -----------------------------------------------------------------------------------------------------
 
 
-def test_cfn_lint_has_nothing_to_say() -> None:
-    """And nothing is switched off in the file."""
+def test_cfn_lint_reports_nothing() -> None:
+    """No rule is switched off in the file."""
     code = "from cfnlint.runner import main; main()"
     command = [sys.executable, "-c", code, "--format", "json", "--include-checks", "I", "--", str(FARGATE)]
     told = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
@@ -75,7 +79,7 @@ def test_cfn_lint_has_nothing_to_say() -> None:
     assert [f"{one['Rule']['Id']} {one['Message']}" for one in json.loads(told.stdout)] == []
 
 
-def test_it_can_be_deployed_without_a_bucket_for_it() -> None:
+def test_the_template_is_small_enough_to_deploy_without_a_bucket() -> None:
     assert len(FARGATE.read_bytes()) <= MOST_BYTES_WITHOUT_A_BUCKET
 
 
@@ -88,23 +92,23 @@ def test_every_condition_mapping_and_parameter_is_used() -> None:
         assert f'{{"Ref": "{name}"}}' in text or f"${{{name}}}" in text, name
 
 
-@every_variant
-def test_every_variant_can_be_resolved_and_has_exactly_its_resources(parameters: dict[str, str]) -> None:
-    made = worker(**parameters)
-    text = json.dumps([resource.properties for resource in made.resources.values()])
-    assert "Fn::" not in text
-    assert made.outputs["ServiceName"]
-    expected = set(SERVICE)
-    if parameters["Consumer"] == "worker":
-        expected |= AT_WORK
-    if "VpcId" not in parameters:
-        expected |= OWN_NETWORK | (SECOND_ZONE if parameters.get("Zones") != "1" else set())
-    if "MetricsCidr" in parameters:
-        expected |= {"Namespace", "Name", "DeadLetterAlarm", "AgeAlarm"}
-    assert set(made.resources) == expected
+def test_every_variant_can_be_resolved_and_has_exactly_its_resources() -> None:
+    for parameters in ALL:
+        made = worker(**parameters)
+        text = json.dumps([resource.properties for resource in made.resources.values()])
+        assert "Fn::" not in text
+        assert made.outputs["ServiceName"]
+        expected = set(SERVICE)
+        if parameters["Consumer"] == "worker":
+            expected |= AT_WORK
+        if "VpcId" not in parameters:
+            expected |= OWN_NETWORK | (SECOND_ZONE if parameters.get("Zones") != "1" else set())
+        if "MetricsCidr" in parameters:
+            expected |= {"Namespace", "Name", "DeadLetterAlarm", "AgeAlarm"}
+        assert set(made.resources) == expected
 
 
-def test_what_a_task_needs_to_start_is_made_before_the_service() -> None:
+def test_the_network_is_made_before_the_service() -> None:
     needs = written()["Resources"]["Service"]["Metadata"]["Needs"]
     ways = ENDPOINTS | {"Route1"}
     assert set(worker(Zones="1").resolve(needs)) == {f"worker-{one}" for one in ways}
@@ -113,163 +117,94 @@ def test_what_a_task_needs_to_start_is_made_before_the_service() -> None:
     assert not [one for one in written()["Resources"].values() if "DependsOn" in one]
 
 
-# --- parameters ---------------------------------------------------------------------------------------------------
+# --- parameters: test_parameters.py compares them with the settings -----------------------------------------------
+
+SETTINGS: Final = {parameter(setting): setting for setting in ON_FARGATE.settings()}
+OF_THE_TASK: Final = {
+    "THUMBNAILER_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/thumbnailer-events",
+    "THUMBNAILER_MEMORY_MB": "2048",
+    "THUMBNAILER_WORKERS": "1",
+    "THUMBNAILER_IN_FLIGHT": "16",
+    "THUMBNAILER_SOURCES": "photos",  # a stack has one source bucket
+}
 
 
-def parameter(setting: Setting) -> str:
-    return "".join(word.capitalize() for word in setting.variable.removeprefix(PREFIX).split("_"))
+def test_parameters_of_both_templates_are_checked_alike() -> None:
+    def checks(template: Mapping[str, Any], name: str) -> dict[str, Any]:
+        return {key: value for key, value in template[name].items() if key != "Description"}
+
+    common = (set(DECLARED) & set(ON_LAMBDA)) - {"Consumer", "EphemeralStorage", "ImageUri"}
+    assert [name for name in common if checks(DECLARED, name) != checks(ON_LAMBDA, name)] == []
 
 
-FROM_OTHERS: Final = {"THUMBNAILER_QUEUE_URL": "QueueArn", "THUMBNAILER_MEMORY_MB": "Memory"}
-"""Settings that are no parameters, with the parameter they follow from."""
-BY_PARAMETER: Final = {parameter(one): one for one in SETTINGS if one.variable not in FROM_OTHERS}
-WORKERS_OWN: Final = {name for name, one in BY_PARAMETER.items() if one.worker_only}
-
-
-def test_every_setting_is_a_parameter_or_follows_from_one() -> None:
-    assert set(BY_PARAMETER) | set(FROM_OTHERS.values()) <= set(DECLARED)
-    assert {"StopTimeout", "RecordTimeout", "Port"} == WORKERS_OWN
-
-
-def test_settings_are_checked_as_the_lambda_s_word_for_word() -> None:
-    """What that accepts is held against the settings themselves in test_parameters.py."""
-    for name in set(BY_PARAMETER) - WORKERS_OWN:
-        assert DECLARED[name] == ON_LAMBDA[name], name
-
-
-def test_what_both_templates_have_is_checked_alike() -> None:
-    for name in (set(DECLARED) & set(ON_LAMBDA)) - {"Consumer", "EphemeralStorage", "ImageUri"}:
-        told, there = (
-            {key: value for key, value in one[name].items() if key != "Description"} for one in (DECLARED, ON_LAMBDA)
-        )
-        assert told == there, name
-
-
-@pytest.mark.parametrize("name", sorted(WORKERS_OWN))
-def test_what_only_the_worker_has_accepts_no_more_than_the_setting(name: str) -> None:
-    setting, declared = BY_PARAMETER[name], DECLARED[name]
-    assert str(declared["Default"]) == setting.default
-    ends = declared.get("AllowedValues") or [declared["MinValue"], declared["MaxValue"]]
-    for value in ends:
-        setting.parse(str(value))
-
-
-def test_left_alone_every_setting_is_as_it_is_but_for_the_size_of_the_task() -> None:
+def test_default_parameters_leave_settings_at_their_defaults_except_the_size_of_the_task() -> None:
     given = environment(worker())
-    of_the_task = {
-        "THUMBNAILER_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/thumbnailer-events",
-        "THUMBNAILER_MEMORY_MB": "2048",
-        "THUMBNAILER_WORKERS": "1",
-        "THUMBNAILER_IN_FLIGHT": "16",
-        "THUMBNAILER_SOURCES": "photos",  # a stack has one source bucket
-    }
-    assert given.items() >= of_the_task.items()
-    defaults = {one.variable: one.default for one in BY_PARAMETER.values() if one.default}
-    assert {name: value for name, value in given.items() if name not in of_the_task} == defaults
-
-
-def test_the_worker_takes_the_settings() -> None:
-    parsed = parse_settings(environment(worker()))
+    assert given.items() >= OF_THE_TASK.items()
+    defaults = {one.variable: one.default for one in SETTINGS.values() if one.default}
+    assert {name: value for name, value in given.items() if name not in OF_THE_TASK} == defaults
+    parsed = parse_settings(given)
     assert (parsed.memory_mb, parsed.workers) == (2048, 1)
 
 
-@pytest.mark.parametrize("name", BY_PARAMETER)
-def test_every_parameter_reaches_its_variable_and_no_other(name: str) -> None:
-    declared = DECLARED[name]
+def test_every_parameter_reaches_its_variable_and_no_other() -> None:
     values = {
+        "Destination": "thumbs",
+        "Key": "t/{key}",
         "Sources": "photos, team-*",
-        "ExpectedOwner": ACCOUNT,
         "Include": "*.jpg",
         "Exclude": "tmp/*",
+        "ExpectedOwner": ACCOUNT,
+        "FailedPrefix": "no/",
+        "Renditions": "9x9",
         "CacheControl": "max-age=60",
         "KmsKeyId": KEY,
-        "Key": "t/{key}",
     }
-    value = values.get(name) or str(declared.get("AllowedValues", [declared.get("MaxValue", "7")])[-1])
-    if not accepts(declared, value):
-        value = {"Renditions": "9x9", "Destination": "thumbs", "FailedPrefix": "no/"}[name]
-    others = {"Sse": "aws:kms"} if name == "KmsKeyId" else {}
-    before, after = environment(worker(**others)), environment(worker(**others, **{name: value}))
-    variable = PREFIX + re.sub(r"(?<!^)(?=[A-Z])", "_", name).upper()
-    assert after[variable] == value
-    assert {key: one for key, one in after.items() if key != variable} == {
-        key: one for key, one in before.items() if key != variable
-    }
+    for name, setting in SETTINGS.items():
+        declared = DECLARED[name]
+        value = values.get(name) or str(declared.get("AllowedValues", [declared.get("MaxValue", "7")])[-1])
+        others = {"Sse": "aws:kms"} if name == "KmsKeyId" else {}
+        before, after = environment(worker(**others)), environment(worker(**others, **{name: value}))
+        assert after == before | {setting.variable: value}, name
 
 
-@pytest.mark.parametrize("name", DECLARED)
-def test_every_parameter_is_described_and_checked(name: str) -> None:
-    declared = DECLARED[name]
-    assert len(declared["Description"]) > 10
-    if declared["Type"] == "Number":
-        assert "AllowedValues" in declared or {"MinValue", "MaxValue"} <= set(declared)
-    else:
-        assert "AllowedValues" in declared or {"AllowedPattern", "ConstraintDescription"} <= set(declared)
-    if "Default" in declared:
-        assert accepts(declared, str(declared["Default"]))
-
-
-def test_queues_source_bucket_and_image_must_be_given_and_nothing_else() -> None:
+def test_only_queues_source_bucket_and_image_must_be_given() -> None:
     assert {name for name, declared in DECLARED.items() if "Default" not in declared} == set(BASICS)
 
 
-def test_every_parameter_is_in_one_group_of_the_console_s_form() -> None:
-    groups = written()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
-    assert sorted(name for group in groups for name in group["Parameters"]) == sorted(DECLARED)
+GOOD_AND_BAD: Final[Mapping[str, tuple[list[str], list[str]]]] = {
+    "QueueArn": ([QUEUE], ["", QUEUE + ".fifo", f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/x", QUEUE + ":x"]),
+    "DeadLetterQueueArn": ([DEAD], ["", DEAD + ".fifo"]),
+    "ImageUri": ([IMAGE, IMAGE[:-2] + "@sha256:" + "0" * 64], ["", IMAGE[:-2], "docker.io/x/y:1"]),
+    "MessagesPerSecondPerTask": (["", "10", "0.5", "9999.999"], ["0", "0.000", "-1", "1e3", ".5", "10000"]),
+    "AcceptableLatencySeconds": (["1", "86400"], ["0", "86401"]),
+    "MinimumTasks": (["0", "500"], ["-1", "501"]),
+    "MaximumTasks": (["1", "500"], ["0", "501"]),
+    "VpcNetwork": (["10.0", "10.255", "172.16", "192.168"], ["", "10", "10.256", "10.01", "172.32", "8.8"]),
+    "MetricsCidr": (["", "10.1.0.0/16", "10.0.0.7/32"], ["10.1.0.0", "0.0.0.0/0", "x/8"]),
+    "SubnetIds": (["", "subnet-01234567", GIVEN_NETWORK["SubnetIds"]], ["subnet-x", "subnet-01234567,"]),
+    "VpcId": (["", "vpc-01234567"], ["vpc", "subnet-01234567"]),
+    "StopTimeout": (["5", "110"], ["0", "111", "120"]),
+    "Port": (["1024", "65535"], ["80", "0", "65536"]),
+    "EphemeralStorage": (["20", "200"], ["19", "201"]),
+    "Architecture": (["x86_64", "arm64"], ["X86_64"]),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("name", "good", "bad"),
-    [
-        ("QueueArn", [QUEUE], ["", QUEUE + ".fifo", f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/x", QUEUE + ":x"]),
-        ("DeadLetterQueueArn", [DEAD], ["", DEAD + ".fifo"]),
-        ("ImageUri", [IMAGE, IMAGE[:-2] + "@sha256:" + "0" * 64], ["", IMAGE[:-2], "docker.io/x/y:1"]),
-        ("MessagesPerSecondPerTask", ["", "10", "0.5", "9999.999"], ["0", "0.000", "-1", "1e3", ".5", "10000"]),
-        ("AcceptableLatencySeconds", ["1", "86400"], ["0", "86401"]),
-        ("MinimumTasks", ["0", "500"], ["-1", "501"]),
-        ("MaximumTasks", ["1", "500"], ["0", "501"]),
-        ("VpcNetwork", ["10.0", "10.255", "172.16", "192.168"], ["", "10", "10.256", "10.01", "172.32", "8.8"]),
-        ("MetricsCidr", ["", "10.1.0.0/16", "10.0.0.7/32"], ["10.1.0.0", "0.0.0.0/0", "x/8"]),
-        ("SubnetIds", ["", "subnet-01234567", GIVEN_NETWORK["SubnetIds"]], ["subnet-x", "subnet-01234567,"]),
-        ("VpcId", ["", "vpc-01234567"], ["vpc", "subnet-01234567"]),
-        ("StopTimeout", ["5", "110"], ["0", "111", "120"]),
-        ("Port", ["1024", "65535"], ["80", "0", "65536"]),
-        ("EphemeralStorage", ["20", "200"], ["19", "201"]),
-        ("Architecture", ["x86_64", "arm64"], ["X86_64"]),
-    ],
-)  # fmt: skip
-def test_a_parameter_takes_what_makes_sense(name: str, good: list[str], bad: list[str]) -> None:
-    assert [value for value in good if not accepts(DECLARED[name], value)] == []
-    assert [value for value in bad if accepts(DECLARED[name], value)] == []
+def test_a_parameter_accepts_what_makes_sense() -> None:
+    for name, (good, bad) in GOOD_AND_BAD.items():
+        assert [value for value in [*good, *bad] if accepts(DECLARED[name], value)] == good, name
 
 
-GB: Final = 1024
-FARGATE_SIZES: Final = {
-    256: {512, GB, 2 * GB},
-    512: set(range(GB, 4 * GB + 1, GB)),
-    1024: set(range(2 * GB, 8 * GB + 1, GB)),
-    2048: set(range(4 * GB, 16 * GB + 1, GB)),
-    4096: set(range(8 * GB, 30 * GB + 1, GB)),
-    8192: set(range(16 * GB, 60 * GB + 1, 4 * GB)),
-    16384: set(range(32 * GB, 120 * GB + 1, 8 * GB)),
-}
-"""Memory by Cpu, as AWS documents them (platform version 1.4.0)."""
+def test_the_template_accepts_exactly_the_sizes_of_fargate() -> None:
+    accepted: dict[int, set[int]] = {}
+    for cpu, memory in product(DECLARED["Cpu"]["AllowedValues"], DECLARED["Memory"]["AllowedValues"]):
+        if not refused(Cpu=cpu, Memory=memory):
+            accepted.setdefault(int(cpu), set()).add(int(memory))
+    assert accepted == FARGATE_SIZES
 
 
-@pytest.mark.parametrize("cpu", FARGATE_SIZES)
-def test_cpu_and_memory_are_taken_where_fargate_has_that_size_and_nowhere_else(cpu: int) -> None:
-    taken = {int(memory) for memory in DECLARED["Memory"]["AllowedValues"] if not refused(Cpu=str(cpu), Memory=memory)}
-    assert taken == FARGATE_SIZES[cpu]
-
-
-def test_there_is_no_other_cpu_or_memory() -> None:
-    assert {int(cpu) for cpu in DECLARED["Cpu"]["AllowedValues"]} == set(FARGATE_SIZES)
-    assert {int(one) for one in DECLARED["Memory"]["AllowedValues"]} == set().union(*FARGATE_SIZES.values())
-
-
-@pytest.mark.parametrize(
-    ("parameters", "rule"),
-    [
+def test_contradictions_are_refused() -> None:
+    for parameters, rule in (
         ({"Cpu": "256", "Memory": "4096"}, "MemoryForAQuarterVcpu"),
         ({"Cpu": "4096", "Memory": "2048"}, "MemoryForFourVcpus"),
         ({"Destination": "photos"}, "ThumbnailsDoNotGoToTheSource"),
@@ -280,14 +215,12 @@ def test_there_is_no_other_cpu_or_memory() -> None:
         ({"VpcId": GIVEN_NETWORK["VpcId"]}, "AVpcHasItsSubnets"),
         ({"SubnetIds": GIVEN_NETWORK["SubnetIds"]}, "SubnetsHaveTheirVpc"),
         ({"AssignPublicIp": "true"}, "APublicAddressNeedsPublicSubnets"),
-    ],
-)
-def test_contradictions_are_refused(parameters: dict[str, str], rule: str) -> None:
-    assert refused(**parameters) == [rule]
+    ):
+        assert refused(**parameters) == [rule], parameters
 
 
-def test_rules_use_no_function_that_cloudformation_does_not_know_there() -> None:
-    """Of what the template uses elsewhere, Fn::Select, Fn::Split, Fn::Sub and the like are not for rules."""
+def test_rules_use_only_functions_that_cloudformation_allows_in_rules() -> None:
+    """Fn::Select, Fn::Split and Fn::Sub, for instance, are not allowed there."""
     used = set(re.findall(r'"(Fn::\w+)"', json.dumps(written()["Rules"])))
     assert used <= {"Fn::And", "Fn::Contains", "Fn::Equals", "Fn::Not", "Fn::Or"}
 
@@ -295,7 +228,7 @@ def test_rules_use_no_function_that_cloudformation_does_not_know_there() -> None
 # --- the task -----------------------------------------------------------------------------------------------------
 
 
-def test_the_worker_is_a_user_without_rights_who_can_write_to_tmp_alone() -> None:
+def test_the_worker_runs_as_an_unprivileged_user_and_writes_only_to_tmp() -> None:
     made = worker()
     told = container(made)
     assert (told["User"], told["ReadonlyRootFilesystem"]) == ("10001:10001", True)
@@ -306,11 +239,11 @@ def test_the_worker_is_a_user_without_rights_who_can_write_to_tmp_alone() -> Non
     assert told["Command"] == ["thumbnailer", "worker"]
 
 
-def test_the_image_has_that_user_and_gives_its_tmp_to_fargate() -> None:
-    """Fargate copies a volume's permissions from the image where that declares it; else only root could write."""
+def test_the_image_declares_that_user_and_tmp() -> None:
+    """Fargate copies a declared volume's permissions from the image; otherwise only root could write."""
     last = FARGATE.with_name("Containerfile").read_text().rpartition("\nFROM ")[2].splitlines()
     assert {'VOLUME ["/tmp"]', "USER 10001:10001"} <= set(last)
-    assert "EntryPoint" not in container(worker())  # the image's own looks whether the processor will do
+    assert "EntryPoint" not in container(worker())  # the image's own checks the processor
 
 
 def test_the_task_is_what_the_parameters_say() -> None:
@@ -325,27 +258,28 @@ def test_the_task_is_what_the_parameters_say() -> None:
     assert "EphemeralStorage" not in worker()["TaskDefinition"]
 
 
-@pytest.mark.parametrize("cpu", FARGATE_SIZES)
-def test_a_task_is_told_the_tier_of_its_own_processors(cpu: int) -> None:
-    """And not of those of the machine below, which it may see."""
-    memory = max(FARGATE_SIZES[cpu])
-    given = environment(worker(Cpu=str(cpu), Memory=str(memory)))
-    tier = tier_for(memory, cpu / 1024)
-    assert (given["THUMBNAILER_WORKERS"], given["THUMBNAILER_IN_FLIGHT"]) == (str(tier.workers), str(tier.in_flight))
-    own = environment(worker(Cpu=str(cpu), Memory=str(memory), Workers="3", InFlight="7"))
-    assert (own["THUMBNAILER_WORKERS"], own["THUMBNAILER_IN_FLIGHT"]) == ("3", "7")
+def threads_and_records(made: Stack) -> tuple[str, str]:
+    given = environment(made)
+    return given["THUMBNAILER_WORKERS"], given["THUMBNAILER_IN_FLIGHT"]
 
 
-@pytest.mark.parametrize("seconds", DECLARED["StopTimeout"]["AllowedValues"])
-def test_ecs_waits_longer_than_the_worker_takes_to_stop_and_no_longer_than_it_can(seconds: str) -> None:
-    made = worker(StopTimeout=seconds)
-    assert int(seconds) + 10 == container(made)["StopTimeout"] <= 120
-    assert environment(made)["THUMBNAILER_STOP_TIMEOUT"] == seconds
+def test_a_task_gets_the_tier_of_its_own_processors() -> None:
+    """It may see more processors: those of the machine that it shares."""
+    for cpu, sizes in FARGATE_SIZES.items():
+        size = {"Cpu": str(cpu), "Memory": str(max(sizes))}
+        tier = tier_for(max(sizes), cpu / 1024)
+        assert threads_and_records(worker(**size)) == (str(tier.workers), str(tier.in_flight)), cpu
+        assert threads_and_records(worker(**size, Workers="3", InFlight="7")) == ("3", "7"), cpu
+
+
+def test_ecs_waits_ten_seconds_longer_than_the_worker_needs_to_stop() -> None:
+    for seconds in DECLARED["StopTimeout"]["AllowedValues"]:
+        assert int(seconds) + 10 == container(worker(StopTimeout=seconds))["StopTimeout"] <= 120
 
 
 @contextmanager
 def answering(status: int) -> Iterator[int]:
-    """A port where /healthz is answered with `status`, and all else with 404."""
+    """A port that answers /healthz with `status`, and every other path with 404."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -375,13 +309,13 @@ def checked(port: int) -> int:
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (500, 1)])
-def test_the_health_check_asks_the_worker(status: int, code: int) -> None:
+def test_the_health_check_follows_the_worker_s_answer(status: int, code: int) -> None:
     with answering(status) as port:
         assert checked(port) == code
-    assert checked(port) == 1  # nobody answers
+    assert checked(port) == 1  # no server
 
 
-def test_the_log_cannot_hold_up_the_work_and_is_kept_as_long_as_asked() -> None:
+def test_the_log_is_non_blocking_and_kept_as_configured() -> None:
     made = worker(LogRetentionDays="7")
     options = container(made)["LogConfiguration"]["Options"]
     assert (options["mode"], options["awslogs-group"], options["awslogs-region"]) == (
@@ -395,13 +329,13 @@ def test_the_log_cannot_hold_up_the_work_and_is_kept_as_long_as_asked() -> None:
 # --- the service --------------------------------------------------------------------------------------------------
 
 
-def test_a_deployment_that_fails_is_taken_back() -> None:
+def test_ecs_rolls_a_failed_deployment_back() -> None:
     deployment = worker()["Service"]["DeploymentConfiguration"]
     assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
     assert deployment["MinimumHealthyPercent"] == 100
 
 
-def test_tasks_are_on_spot_by_the_weights_but_for_the_first_ones() -> None:
+def test_the_weights_divide_tasks_between_on_demand_and_spot() -> None:
     told = worker(OnDemandBase="2", OnDemandWeight="1", SpotWeight="3")
     assert told["Service"]["CapacityProviderStrategy"] == [
         {"CapacityProvider": "FARGATE", "Base": "2", "Weight": "1"},
@@ -411,19 +345,19 @@ def test_tasks_are_on_spot_by_the_weights_but_for_the_first_ones() -> None:
     assert "LaunchType" not in told["Service"]
 
 
-def test_by_default_the_first_task_is_on_demand_and_few_others_are() -> None:
-    """Its provider has a weight: with none, AWS's text says, a provider cannot be used to place tasks."""
+def test_by_default_the_first_task_is_on_demand_and_most_others_on_spot() -> None:
+    """AWS places no tasks with a provider of weight 0, so the on-demand provider has one."""
     on_demand, spot = worker()["Service"]["CapacityProviderStrategy"]
     assert on_demand["Base"] == "1"
     assert 0 < 10 * int(on_demand["Weight"]) < int(spot["Weight"])
 
 
 @pytest.mark.parametrize(("weight", "other"), [("OnDemandWeight", {"OnDemandBase": "0"}), ("SpotWeight", {})])
-def test_all_tasks_can_be_of_one_kind(weight: str, other: dict[str, str]) -> None:
+def test_all_tasks_can_be_on_demand_or_on_spot(weight: str, other: dict[str, str]) -> None:
     assert refused(**{weight: "0"}, **other) == []
 
 
-def test_an_update_of_the_stack_leaves_the_number_of_tasks_to_scaling() -> None:
+def test_an_update_of_the_stack_does_not_change_the_number_of_tasks() -> None:
     assert "DesiredCount" not in worker()["Service"]
     assert worker(Consumer="none")["Service"]["DesiredCount"] == 0
 
@@ -437,7 +371,9 @@ def network(made: Stack) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("zones", "subnets"), [("1", ["Subnet1"]), ("2", ["Subnet1", "Subnet2"])])
-def test_a_network_made_here_has_no_way_out_but_to_what_the_worker_needs(zones: str, subnets: list[str]) -> None:
+def test_the_stack_s_own_network_reaches_only_the_services_that_the_worker_needs(
+    zones: str, subnets: list[str]
+) -> None:
     made = worker(Zones=zones, VpcNetwork="10.7")
     assert network(made)["Subnets"] == [f"worker-{subnet}" for subnet in subnets]
     assert network(made)["AssignPublicIp"] == "DISABLED"
@@ -461,28 +397,28 @@ def test_a_network_made_here_has_no_way_out_but_to_what_the_worker_needs(zones: 
     assert (made["Vpc"]["CidrBlock"], ranges) == ("10.7.0.0/22", ["10.7.0.0/23", "10.7.2.0/23"][: len(subnets)])
 
 
-def test_a_network_that_is_there_is_taken() -> None:
+def test_a_given_network_is_used() -> None:
     made = worker(**GIVEN_NETWORK, AssignPublicIp="true")
     assert network(made)["Subnets"] == GIVEN_NETWORK["SubnetIds"].split(",")
     assert network(made)["AssignPublicIp"] == "ENABLED"
     assert made["SecurityGroup"]["VpcId"] == made.outputs["VpcId"] == GIVEN_NETWORK["VpcId"]
 
 
-@every_variant
-def test_nothing_is_let_in_but_who_reads_metrics_and_only_tls_goes_out(parameters: dict[str, str]) -> None:
-    made = worker(**parameters)
-    (out,) = made["SecurityGroup"]["SecurityGroupEgress"]
-    assert (out["FromPort"], out["ToPort"], out["IpProtocol"]) == (443, 443, "tcp")
-    let_in = made["SecurityGroup"].get("SecurityGroupIngress", [])
-    scraped = [(one["FromPort"], one["ToPort"], one["CidrIp"]) for one in let_in]
-    assert scraped == ([("8080", "8080", "10.1.0.0/16")] if "MetricsCidr" in parameters else [])
-    if "VpcId" not in parameters:
-        (heard,) = made["EndpointSecurityGroup"]["SecurityGroupIngress"]
-        assert (heard["FromPort"], heard["ToPort"], heard["SourceSecurityGroupId"]) == (
-            443,
-            443,
-            "worker-SecurityGroup",
-        )
+def test_only_metrics_are_let_in_and_only_tls_goes_out() -> None:
+    for parameters in ALL:
+        made = worker(**parameters)
+        (out,) = made["SecurityGroup"]["SecurityGroupEgress"]
+        assert (out["FromPort"], out["ToPort"], out["IpProtocol"]) == (443, 443, "tcp")
+        let_in = made["SecurityGroup"].get("SecurityGroupIngress", [])
+        scraped = [(one["FromPort"], one["ToPort"], one["CidrIp"]) for one in let_in]
+        assert scraped == ([("8080", "8080", "10.1.0.0/16")] if "MetricsCidr" in parameters else [])
+        if "VpcId" not in parameters:
+            (heard,) = made["EndpointSecurityGroup"]["SecurityGroupIngress"]
+            assert (heard["FromPort"], heard["ToPort"], heard["SourceSecurityGroupId"]) == (
+                443,
+                443,
+                "worker-SecurityGroup",
+            )
 
 
 # --- permissions --------------------------------------------------------------------------------------------------
@@ -528,28 +464,28 @@ def allowed(document: Mapping[str, Any]) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("more", [{}, EVERYTHING], ids=["plain", "everything"])
-def test_the_worker_can_do_what_it_does_and_nothing_else(more: Mapping[str, str]) -> None:
+def test_the_role_allows_what_the_worker_does_and_nothing_else(more: Mapping[str, str]) -> None:
     assert allowed(policy(worker(**more), "TaskRole")) == MAY | (MORE if more else set())
 
 
-def test_who_keeps_thumbnails_needs_no_permission_to_delete() -> None:
+def test_on_delete_keep_gives_no_permission_to_delete() -> None:
     assert allowed(policy(worker(OnDelete="keep"), "TaskRole")) == MAY - {("s3:DeleteObject", THUMBNAIL)}
 
 
 @pytest.mark.parametrize("image", [IMAGE, IMAGE[:-2] + "@sha256:" + "0" * 64], ids=["tag", "digest"])
-def test_ecs_can_fetch_that_image_and_write_that_log_and_nothing_else(image: str) -> None:
+def test_ecs_may_pull_the_image_and_write_the_log_and_nothing_else(image: str) -> None:
     document = policy(worker(ImageUri=image), "ExecutionRole")
     assert allowed(document) == TO_START
     assert decision(document, Request("ecr:GetAuthorizationToken", "*")) == "allow"
 
 
-def test_an_image_may_lie_in_another_account_and_region_and_deeper() -> None:
+def test_the_image_may_be_in_another_account_region_and_path() -> None:
     made = worker(ImageUri="999999999999.dkr.ecr.eu-west-1.amazonaws.com/team/thumbs/it:v1.2")
     there = "arn:aws:ecr:eu-west-1:999999999999:repository/team/thumbs/it"
     assert decision(policy(made, "ExecutionRole"), Request("ecr:BatchGetImage", there)) == "allow"
 
 
-def test_no_statement_is_for_everything_but_the_login_to_ecr() -> None:
+def test_only_the_login_to_ecr_names_no_resource() -> None:
     for role in ("TaskRole", "ExecutionRole"):
         for statement in policy(worker(**EVERYTHING), role)["Statement"]:
             assert all("*" not in action for action in as_list(statement["Action"]))
@@ -566,14 +502,16 @@ def test_no_statement_is_for_everything_but_the_login_to_ecr() -> None:
         ("lambda.amazonaws.com", ACCOUNT, "nothing"),
     ],
 )
-def test_the_roles_are_for_tasks_of_this_account(role: str, service: str, account: str, expected: str) -> None:
+def test_only_ecs_tasks_of_this_account_may_assume_the_roles(
+    role: str, service: str, account: str, expected: str
+) -> None:
     (statement,) = worker()[role]["AssumeRolePolicyDocument"]["Statement"]
     document = {"Statement": [statement | {"Resource": "*"}]}  # a trust policy names none
     context = {"aws:SourceAccount": account, "aws:SourceArn": f"arn:aws:ecs:{REGION}:{account}:task/x/y"}
     assert decision(document, Request("sts:AssumeRole", "*", ("Service", service), context)) == expected
 
 
-def test_through_the_endpoint_of_s3_the_worker_s_role_and_layers_of_images_pass() -> None:
+def test_the_s3_endpoint_lets_the_worker_s_role_and_image_layers_through() -> None:
     document = worker()["S3Endpoint"]["PolicyDocument"]
     ours = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/worker-TaskRole"}
     theirs = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/other"}
@@ -594,16 +532,6 @@ def test_through_the_endpoint_of_s3_the_worker_s_role_and_layers_of_images_pass(
 # --- scaling ------------------------------------------------------------------------------------------------------
 
 
-def computed(metrics: list[dict[str, Any]], **values: float | None) -> float:
-    """What CloudWatch would compute of metrics; None stands for one without a value."""
-    (written_,) = [one["Expression"] for one in metrics if one.get("ReturnData", True)]
-    functions = {
-        "IF": lambda test, one, other: one if test else other,
-        "FILL": lambda value, filling: filling if value is None else value,
-    }
-    return float(eval(written_.replace(" AND ", " and "), functions, values))
-
-
 def read(metrics: list[dict[str, Any]]) -> dict[str, tuple[str, str, str]]:
     stats = {one["Id"]: one["MetricStat"] for one in metrics if "MetricStat" in one}
     return {id_: (one["Metric"]["Namespace"], one["Metric"]["MetricName"], one["Stat"]) for id_, one in stats.items()}
@@ -613,9 +541,7 @@ def read(metrics: list[dict[str, Any]]) -> dict[str, tuple[str, str, str]]:
     ("visible", "tasks", "rate", "seconds"),
     [(6000, 10, "10", 60), (6000, 10, "2.5", 240), (0, 3, "10", 0), (600, None, "10", 60), (600, 0, "10", 60)],
 )
-def test_scaling_holds_the_seconds_of_backlog_at_what_is_acceptable(
-    visible: float, tasks: float | None, rate: str, seconds: float
-) -> None:
+def test_scaling_tracks_the_seconds_of_backlog(visible: float, tasks: float | None, rate: str, seconds: float) -> None:
     made = worker(MessagesPerSecondPerTask=rate, AcceptableLatencySeconds="90")
     policy_ = made["BacklogPolicy"]["TargetTrackingScalingPolicyConfiguration"]
     metrics = policy_["CustomizedMetricSpecification"]["Metrics"]
@@ -627,40 +553,29 @@ def test_scaling_holds_the_seconds_of_backlog_at_what_is_acceptable(
     }
 
 
-def rate_reckoned_with(made: Stack) -> float:
-    """Messages a second and task, as they are in what scaling computes."""
-    tracking = made["BacklogPolicy"]["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
-    return 1 / computed(tracking["Metrics"], visible=1, tasks=1)
-
-
-def rate_of(cpu: int) -> float:
-    """The one that a task of that size is reckoned with by default."""
-    return rate_reckoned_with(worker(Cpu=str(cpu), Memory=str(min(FARGATE_SIZES[cpu]))))
-
-
-def test_by_default_a_larger_task_is_reckoned_with_a_higher_rate() -> None:
+def test_the_default_rate_grows_with_the_task() -> None:
     rates = [rate_of(cpu) for cpu in FARGATE_SIZES]
     assert rates == sorted(set(rates))
-    assert rate_reckoned_with(worker(Cpu="256", Memory="512", MessagesPerSecondPerTask="3.5")) == pytest.approx(3.5)
+    assert scaling_rate(worker(Cpu="256", Memory="512", MessagesPerSecondPerTask="3.5")) == pytest.approx(3.5)
 
 
-@pytest.mark.parametrize("cpu", [2048, 4096, 8192, 16384])
-def test_of_what_was_not_measured_twice_the_size_is_taken_for_half_as_much_again(cpu: int) -> None:
-    assert rate_of(cpu) == pytest.approx(1.5 * rate_of(cpu // 2), rel=0.02)
+def test_twice_a_size_that_was_not_measured_counts_for_half_as_much_again() -> None:
+    for cpu in (2048, 4096, 8192, 16384):
+        assert rate_of(cpu) == pytest.approx(1.5 * rate_of(cpu // 2), rel=0.02), cpu
 
 
 @pytest.mark.parametrize("minimum", ["0", "2"])
-def test_without_a_consumer_nothing_can_start_a_task_not_even_in_the_middle_of_the_update(minimum: str) -> None:
-    """CloudFormation updates the service, then the bounds, and removes alarms and policies last of all."""
+def test_with_consumer_none_no_task_can_start_even_during_the_update(minimum: str) -> None:
+    """CloudFormation updates the service, then the bounds, and removes alarms and policies last."""
     at_work, at_rest = (worker(Consumer=consumer, MinimumTasks=minimum) for consumer in ("worker", "none"))
     assert (at_rest["Scaling"]["MinCapacity"], at_rest["Scaling"]["MaxCapacity"]) == (0, 0)
     bounds = {"MinCapacity", "MaxCapacity"}
     differing = {key for key, value in at_work["Scaling"].items() if at_rest["Scaling"][key] != value}
-    assert differing <= bounds  # so it is updated, and not made anew
+    assert differing <= bounds  # so CloudFormation updates it and does not replace it
     assert "MaxCapacity" in differing
 
 
-def test_the_number_of_tasks_is_bounded_and_insights_tells_it() -> None:
+def test_the_number_of_tasks_is_bounded_and_reported_by_container_insights() -> None:
     made = worker(MinimumTasks="2", MaximumTasks="40")
     assert made["Scaling"]["ResourceId"] == "service/worker-Cluster/worker-Service"
     assert (made["Scaling"]["MinCapacity"], made["Scaling"]["MaxCapacity"]) == ("2", "40")
@@ -670,7 +585,7 @@ def test_the_number_of_tasks_is_bounded_and_insights_tells_it() -> None:
 @pytest.mark.parametrize(
     ("visible", "tasks", "vain"), [(1, 0, 1), (1, None, 1), (0, 0, 0), (0, None, 0), (1, 1, 0), (500, 3, 0)]
 )
-def test_the_first_task_is_started_when_something_waits_and_none_runs(
+def test_the_first_task_starts_when_messages_wait_and_no_task_runs(
     visible: float, tasks: float | None, vain: float
 ) -> None:
     made = worker(MinimumTasks="0")
@@ -687,31 +602,31 @@ def test_the_first_task_is_started_when_something_waits_and_none_runs(
 # --- alarms -------------------------------------------------------------------------------------------------------
 
 
-@every_variant
-def test_silence_is_no_alarm_and_alarms_go_where_they_should(parameters: dict[str, str]) -> None:
-    alarms = {one.id: one.properties for one in worker(**parameters).of_type("AWS::CloudWatch::Alarm")}
-    for name, alarm in alarms.items():
-        assert alarm["TreatMissingData"] == "notBreaching"
-        assert len(alarm["AlarmDescription"]) > 20
-        if name != "StartAlarm":
-            topic = [TOPIC] if "AlarmTopicArn" in parameters else None
-            assert alarm.get("AlarmActions") == alarm.get("OKActions") == topic
+def test_missing_data_is_no_alarm_and_alarms_go_to_the_topic() -> None:
+    for parameters in ALL:
+        alarms = {one.id: one.properties for one in worker(**parameters).of_type("AWS::CloudWatch::Alarm")}
+        for name, alarm in alarms.items():
+            assert alarm["TreatMissingData"] == "notBreaching"
+            assert len(alarm["AlarmDescription"]) > 20
+            if name != "StartAlarm":
+                topic = [TOPIC] if "AlarmTopicArn" in parameters else None
+                assert alarm.get("AlarmActions") == alarm.get("OKActions") == topic
 
 
-def test_that_no_task_runs_is_told_after_one_had_ten_minutes_to_start() -> None:
+def test_the_alarm_for_no_task_waits_ten_minutes() -> None:
     made = worker()
     assert (made["StartAlarm"]["EvaluationPeriods"], made["NoTaskAlarm"]["EvaluationPeriods"]) == (1, 10)
 
 
 @pytest.mark.parametrize(("tasks", "cpu", "busy"), [(10, 97, 97), (9, 97, 0), (10, 12, 12)])
-def test_busy_tasks_are_an_alarm_where_no_more_may_be_started(tasks: float, cpu: float, busy: float) -> None:
+def test_busy_tasks_raise_an_alarm_only_at_the_maximum(tasks: float, cpu: float, busy: float) -> None:
     alarm = worker(MaximumTasks="10", CpuAlarmPercent="85")["CpuAlarm"]
     assert computed(alarm["Metrics"], cpu=cpu, tasks=tasks) == busy
     assert alarm["Threshold"] == "85"
     assert read(alarm["Metrics"])["cpu"] == ("AWS/ECS", "CPUUtilization", "Average")
 
 
-def test_dead_letters_and_old_events_are_alarms_on_wish() -> None:
+def test_watch_queue_adds_alarms_for_dead_letters_and_old_events() -> None:
     made = worker(WatchQueue="true", AgeAlarmSeconds="600")
     dead, age = made["DeadLetterAlarm"], made["AgeAlarm"]
     assert (dead["MetricName"], dead["Threshold"]) == ("ApproximateNumberOfMessagesVisible", 0)
@@ -720,7 +635,7 @@ def test_dead_letters_and_old_events_are_alarms_on_wish() -> None:
     assert age["Dimensions"] == [{"Name": "QueueName", "Value": "thumbnailer-events"}]
 
 
-def test_every_metric_is_of_this_service_and_its_queues() -> None:
+def test_every_metric_belongs_to_this_service_and_its_queues() -> None:
     made = worker(**EVERYTHING)
     service = frozenset({("ClusterName", "worker-Cluster"), ("ServiceName", "worker-Service")})
     queues = {frozenset({("QueueName", name)}) for name in ("thumbnailer-events", "thumbnailer-dead")}
@@ -734,11 +649,11 @@ def test_every_metric_is_of_this_service_and_its_queues() -> None:
     assert sets == [frozenset({("QueueName", "thumbnailer-events")}), service]
 
 
-# --- beside the Lambda --------------------------------------------------------------------------------------------
+# --- with the Lambda ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("trigger", ["queue", "eventbridge"])
-def test_the_lambda_stack_s_outputs_are_what_the_worker_asks_for(trigger: str) -> None:
+def test_the_lambda_stack_s_outputs_are_valid_parameters_of_the_worker(trigger: str) -> None:
     pipeline = Stack(lambda_stack.BASICS | {"Trigger": trigger, "Consumer": "none"})
     assert pipeline.refused() == []
     outputs = pipeline.outputs
@@ -747,24 +662,18 @@ def test_the_lambda_stack_s_outputs_are_what_the_worker_asks_for(trigger: str) -
     assert pipeline["QueueMapping"]["Enabled"] is False
 
 
-def test_by_default_the_lambda_empties_the_queue_itself() -> None:
+def test_by_default_the_lambda_empties_the_queue() -> None:
     assert Stack(lambda_stack.BASICS)["QueueMapping"]["Enabled"] is True
 
 
-def test_without_a_queue_nobody_else_can_empty_it() -> None:
-    assert Stack(lambda_stack.BASICS | {"Trigger": "direct", "Consumer": "none"}).refused() == [
-        "WhoElseConsumesNeedsAQueue"
-    ]
-
-
-def test_a_queue_without_consumer_keeps_all_else() -> None:
+def test_consumer_none_changes_only_the_mapping() -> None:
     with_, without = (Stack(lambda_stack.BASICS | {"Consumer": consumer}) for consumer in ("lambda", "none"))
     assert set(with_.resources) == set(without.resources)
     differing = {id_ for id_, one in with_.resources.items() if one != without.resources[id_]}
     assert differing == {"QueueMapping"}
 
 
-def test_both_stacks_can_have_one_name() -> None:
+def test_both_stacks_can_have_the_same_name() -> None:
     named = ("QueueName", "LogGroupName", "DashboardName", "BucketName")
     names = [
         {one.properties[key] for one in made.resources.values() for key in named if key in one.properties}

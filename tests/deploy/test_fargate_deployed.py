@@ -1,9 +1,9 @@
-"""deploy/fargate.yaml deployed beside the Lambda's stack: to moto's CloudFormation, over HTTP.
+"""deploy/fargate.yaml deployed with the Lambda's stack to moto's CloudFormation, over HTTP.
 
 moto makes cluster, service, task definition, roles, log group and network, and starts no task. Of the service it drops
-the capacity providers, of the task its size and roles; what a condition leaves out of a list it keeps as None; a log
-group's ARN ends without its `:*`. What it cannot make from a template (`UNABLE`) is put in place through AWS's own API,
-from the same template with the same parameters.
+the capacity providers, of the task its size and roles. It keeps None in a list where a condition leaves an item out,
+and a log group's ARN lacks the `:*`. Resources that moto cannot make from a template (`UNABLE`) are made through AWS's
+API from the same template and parameters.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ UNABLE: Final = {
 
 @pytest.fixture
 def pipeline(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> Deployed:
-    """The Lambda's stack, whose queue is left to the worker."""
+    """The Lambda's stack; the worker empties its queue."""
     emptied(aws, monkeypatch)
     return deploy(aws, Consumer="none")
 
@@ -77,12 +77,12 @@ def test_the_emulator_and_the_tests_resolve_the_template_alike(pipeline: Deploye
     assert outputs == stack.outputs
 
 
-def test_the_lambda_has_let_go_of_the_queue(pipeline: Deployed) -> None:
+def test_the_lambda_s_mapping_is_disabled(pipeline: Deployed) -> None:
     assert pipeline.mapping is not None
     assert pipeline.mapping["State"] == "Disabled"
 
 
-def test_there_is_a_service_whose_task_is_the_worker(pipeline: Deployed) -> None:
+def test_the_service_s_task_is_the_worker(pipeline: Deployed) -> None:
     stack, outputs = deployed(pipeline, Architecture="arm64", Cpu="2048", Memory="8192")
     told = service(pipeline, outputs)
     assert told["status"] == "ACTIVE"
@@ -98,7 +98,7 @@ def test_there_is_a_service_whose_task_is_the_worker(pipeline: Deployed) -> None
     assert url.endswith(f"/{ACCOUNT}/{EVENTS}")
 
 
-def test_the_task_s_role_is_the_least_that_the_template_says(pipeline: Deployed) -> None:
+def test_the_roles_have_the_template_s_policies(pipeline: Deployed) -> None:
     stack, _ = deployed(pipeline)
     iam = pipeline.cloud.client("iam")
     for role in ("TaskRole", "ExecutionRole"):
@@ -110,7 +110,7 @@ def test_the_task_s_role_is_the_least_that_the_template_says(pipeline: Deployed)
         assert not iam.list_attached_role_policies(RoleName=stack.ref(role))["AttachedPolicies"]
 
 
-def test_the_network_leads_to_s3_and_four_endpoints_and_nowhere_else(pipeline: Deployed) -> None:
+def test_the_network_reaches_only_s3_and_four_endpoints(pipeline: Deployed) -> None:
     stack, outputs = deployed(pipeline)
     ec2 = pipeline.cloud.client("ec2")
     within = [{"Name": "vpc-id", "Values": [outputs["VpcId"]]}]
@@ -126,8 +126,8 @@ def test_the_network_leads_to_s3_and_four_endpoints_and_nowhere_else(pipeline: D
     assert all(way == "local" or way.startswith("vpce-") for way in ways)
 
 
-def test_the_api_takes_scaling_and_alarms(pipeline: Deployed) -> None:
-    """As far as its own description and the emulator check them."""
+def test_the_api_accepts_scaling_and_alarms(pipeline: Deployed) -> None:
+    """As far as the API's description and the emulator check them."""
     stack, outputs = deployed(pipeline, WatchQueue="true", MinimumTasks="0", MaximumTasks="20")
     client = pipeline.cloud.client("application-autoscaling")
     target = dict(stack["Scaling"])
@@ -152,8 +152,8 @@ def test_the_api_takes_scaling_and_alarms(pipeline: Deployed) -> None:
     assert len(cloudwatch.describe_alarms(AlarmNamePrefix="worker-")["MetricAlarms"]) == 5
 
 
-def test_dead_letters_are_moved_from_the_one_queue_to_the_other(pipeline: Deployed) -> None:
-    """Whoever consumes: it is the queue's own redrive policy."""
+def test_the_redrive_policy_moves_dead_letters(pipeline: Deployed) -> None:
+    """The redrive policy belongs to the queue and applies to every consumer."""
     stack, _ = deployed(pipeline)
     sqs = pipeline.cloud.client("sqs")
     url = sqs.get_queue_url(QueueName=EVENTS)["QueueUrl"]
@@ -171,7 +171,7 @@ def free_port() -> int:
 
 
 def healthy(stack: Stack) -> bool:
-    """What the task's own health check says."""
+    """The result of the task's health check."""
     _, _, *rest = container(stack)["HealthCheck"]["Command"]
     return subprocess.run([sys.executable, *rest], capture_output=True, timeout=30, check=False).returncode == 0
 
@@ -179,7 +179,7 @@ def healthy(stack: Stack) -> bool:
 def test_the_worker_with_the_task_s_environment_takes_over_the_lambda_s_queue(
     pipeline: Deployed, tmp_path: Path, samples: dict[str, bytes]
 ) -> None:
-    """From the bucket that the one template makes, through its queue, by the worker that the other describes."""
+    """Bucket and queue are of one template, the worker's environment and command of the other."""
     cloud = pipeline.cloud
     stack, _ = deployed(pipeline, Port=str(free_port()), Renditions="card=64x64:cover:webp", Key="t/{stem}.{ext}")
     given = {one["Name"]: str(one["Value"]) for one in container(stack)["Environment"]}

@@ -1,4 +1,4 @@
-"""deploy/README.md: what it says to type is taken, and its sums are right."""
+"""deploy/README.md: CloudFormation accepts its commands, and its sums are right."""
 
 from __future__ import annotations
 
@@ -8,84 +8,76 @@ from typing import Final
 
 import pytest
 
-from bench.pages.slices import ours_alike
-from bench.result import read_result
-from bench.scale.command import REFERENCE
-from tests.deploy.stack import BASICS, TEMPLATE, Stack, translated
+from tests.deploy.guides import (
+    GUIDE,
+    MILLION,
+    commands,
+    cost_rows,
+    measured,
+    on_one_line,
+    overrides,
+    section,
+    watched_metrics,
+)
+from tests.deploy.stack import BASICS, Stack, translated
 from thumbnailer.reporting.metrics import METRICS
 
-GUIDE: Final = TEMPLATE.with_name("README.md").read_text()
 SHELL: Final = {"bucket": "photos", "code": "code", "stack": "thumbnailer"}
-
-
-def section(title: str) -> str:
-    (found,) = [part for part in re.split(r"^## ", GUIDE, flags=re.MULTILINE) if part.startswith(f"{title}\n")]
-    return found
-
-
-def commands(text: str) -> list[str]:
-    """The shell commands in a piece of the guide, without comments, each on one line."""
-    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [command for line in lines if (command := re.sub(r"\s#.*", "", line).strip())]
-
-
-def given(command: str) -> dict[str, str]:
-    """The parameters that a command deploys with."""
-    words = command.partition("--parameter-overrides")[2].split()
-    pairs = dict(word.split("=", 1) for word in words)
-    return {name: re.sub(r"\$(\w+)", lambda match: SHELL[match[1]], value) for name, value in pairs.items()}
-
-
 DEPLOYS: Final = [command for command in commands(GUIDE) if "cloudformation deploy" in command]
 
 
-def test_from_nothing_to_the_first_thumbnail_it_is_at_most_ten_commands() -> None:
+def given(command: str) -> dict[str, str]:
+    """The parameters that a command deploys with, the shell's variables replaced."""
+    pairs = overrides(command).items()
+    return {name: re.sub(r"\$(\w+)", lambda match: SHELL[match[1]], value) for name, value in pairs}
+
+
+def test_the_first_thumbnail_needs_at_most_ten_commands() -> None:
     typed = commands(section("From nothing to the first thumbnail"))
     assert 5 <= len(typed) <= 10
     assert typed[-1].startswith("aws s3 cp s3://$bucket-resized/")
 
 
-@pytest.mark.parametrize("command", DEPLOYS, ids=lambda command: command.partition("overrides ")[2])
-def test_what_it_says_to_deploy_is_a_stack(command: str) -> None:
-    assert "--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND" in command
-    first = given(DEPLOYS[0])
-    assert Stack({"SourceBucket": "photos"} | first | given(command)).refused() == []
+def test_cloudformation_accepts_every_deployment() -> None:
+    """Parameters that a command does not name keep the values of the first deployment."""
+    assert len(DEPLOYS) == 3
+    for command in DEPLOYS:
+        assert "--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND" in command
+        parameters = {"SourceBucket": "photos"} | given(DEPLOYS[0]) | given(command)
+        assert Stack(parameters).refused() == [], command
 
 
-def test_what_it_deploys_first_needs_nothing_that_it_does_not_give() -> None:
-    made = Stack(given(DEPLOYS[0]))
-    assert made["ZipFunction"]["Code"] == {"S3Bucket": "code", "S3Key": "thumbnailer-1.zip"}
-    runtime, architecture = made["ZipFunction"]["Runtime"], made["ZipFunction"]["Architectures"][0]
-    assert f"aws s3 cp dist/thumbnailer-{runtime}-{architecture}.zip s3://$code/thumbnailer-1.zip" in commands(GUIDE)
+def test_every_deployed_zip_is_uploaded_before() -> None:
+    typed = commands(GUIDE)
+    for command in (DEPLOYS[0], DEPLOYS[2]):
+        function = Stack({**given(DEPLOYS[0]), **given(command)})["ZipFunction"]
+        key, name = function["Code"]["S3Key"], f"{function['Runtime']}-{function['Architectures'][0]}"
+        assert f"aws s3 cp dist/thumbnailer-{name}.zip s3://$code/{key}" in typed[: typed.index(command)]
 
 
-def test_an_image_takes_the_place_of_three_parameters() -> None:
+def test_an_image_replaces_three_parameters() -> None:
     (written,) = set(re.findall(r"`ImageUri=([^`]+)`", GUIDE))
     assert Stack(BASICS | {"ImageUri": written.replace("...", "0" * 64)}).refused() == []
 
 
-@pytest.mark.parametrize(
-    "more",
-    [
+def test_existing_buckets_are_deployed_as_the_guide_says() -> None:
+    for more in (
         {"CreateSourceBucket": "false", "Trigger": "eventbridge"},
         {"CreateSourceBucket": "false", "CreateDestinationBucket": "false", "Trigger": "eventbridge"},
-    ],
-)
-def test_buckets_that_are_there_already_are_taken_as_it_says(more: dict[str, str]) -> None:
-    assert " ".join(f"{name}={value}" for name, value in more.items()) in re.sub(r"\s+", " ", GUIDE)
-    assert Stack(BASICS | more).refused() == []
+    ):
+        assert " ".join(f"{name}={value}" for name, value in more.items()) in on_one_line(GUIDE)
+        assert Stack(BASICS | more).refused() == []
 
 
-def test_a_kept_bucket_is_made_to_forget_the_queue_that_is_gone() -> None:
-    """S3 refuses a configuration with a destination that does not exist, and takes each as the whole."""
-    (command,) = [one for one in commands(section("Removing it")) if "put-bucket-notification-configuration" in one]
-    assert json.loads(command.partition("--notification-configuration")[2].strip(" '")) == {
-        "EventBridgeConfiguration": {}
-    }
+def test_a_kept_bucket_forgets_the_deleted_queue() -> None:
+    """S3 refuses a configuration with a destination that does not exist."""
+    typed = commands(section("Removing the stack"))
+    (command,) = [one for one in typed if "put-bucket-notification-configuration" in one]
+    written = json.loads(command.partition("--notification-configuration")[2].strip(" '"))
+    assert written == {"EventBridgeConfiguration": {}}
 
 
-def test_it_names_parameters_outputs_and_alarms_that_there_are() -> None:
+def test_the_guide_names_existing_parameters_outputs_and_alarms() -> None:
     declared = translated()
     named = set(re.findall(r"\b([A-Z][A-Za-z]+)=", GUIDE)) | set(re.findall(r"^\| `([A-Z]\w+)`", GUIDE, re.MULTILINE))
     alarms = {id_ for id_, one in declared["Resources"].items() if one["Type"] == "AWS::CloudWatch::Alarm"}
@@ -95,14 +87,13 @@ def test_it_names_parameters_outputs_and_alarms_that_there_are() -> None:
     assert len(outputs) >= 6
 
 
-# --- what it costs ------------------------------------------------------------------------------------------------
+# --- costs --------------------------------------------------------------------------------------------------------
 
 GB_SECOND: Final = 0.0000166667
-MILLION: Final = 1_000_000
 
 
 def costs(pictures: int, seconds: float, log_kb: float) -> dict[str, float]:
-    """USD per million pictures, so many an invocation that lasts so long."""
+    """USD per million pictures, for `pictures` in an invocation of `seconds`."""
     memory_mb = int(Stack(BASICS)["ImageFunction"]["MemorySize"])
     rows = {
         "Lambda, time": MILLION / pictures * seconds * memory_mb / 1024 * GB_SECOND,
@@ -116,34 +107,30 @@ def costs(pictures: int, seconds: float, log_kb: float) -> dict[str, float]:
 
 
 def seconds(memory_mb: int, batch_size: int) -> float:
-    """Of an invocation with so many pictures, as the bench measured it."""
-    cells = ours_alike(read_result(REFERENCE))
-    (cell,) = (one for one in cells if (one.key.memory_mb, one.key.batch_size) == (memory_mb, batch_size))
+    """The measured time of an invocation."""
+    (cell,) = (one for one in measured() if (one.key.memory_mb, one.key.batch_size) == (memory_mb, batch_size))
     return batch_size * (cell.median("billed_ms_per_image") or 0.0) / 1000
 
 
-def test_its_seconds_are_those_that_were_measured() -> None:
-    text = section("What it costs")
+def test_the_seconds_are_those_that_the_bench_measured() -> None:
+    text = on_one_line(section("What it costs"))
     assert f"{seconds(1769, 1):.3f} s for one, {seconds(1769, 10):.3f} s for ten" in text
     ten_at_512 = seconds(512, 10)
     usd = [MILLION / 10 * took * mb / 1024 * GB_SECOND for mb, took in ((512, ten_at_512), (1769, seconds(1769, 10)))]
-    assert "At 512 MB ten take {:.2f} s, and a million {:.2f} instead of {:.2f}".format(ten_at_512, *usd) in " ".join(
-        text.split()
-    )
+    assert "At 512 MB ten take {:.2f} s, and a million costs {:.2f} instead of {:.2f}".format(ten_at_512, *usd) in text
 
 
-def test_the_costs_are_what_the_prices_make_of_them() -> None:
-    table = re.findall(r"^\| ([\w, ]+) \| ([\d.]+) \| ([\d.]+) \|", section("What it costs"), re.MULTILINE)
+def test_the_costs_follow_from_the_prices() -> None:
     one, ten = costs(1, seconds(1769, 1), 2.2), costs(10, seconds(1769, 10), 0.81)
-    assert [row[0] for row in table] == list(one)
-    for name, alone, among_ten in table:
-        assert float(alone) == pytest.approx(one[name], abs=0.0051), name
-        assert float(among_ten) == pytest.approx(ten[name], abs=0.0051), name
+    rows = cost_rows(section("What it costs"))
+    assert [name for name, _, _ in rows] == list(one)
+    for name, single, batched in rows:
+        assert single == pytest.approx(one[name], abs=0.0051), name
+        assert batched == pytest.approx(ten[name], abs=0.0051), name
 
 
-def test_the_monthly_costs_are_those_of_what_the_template_makes() -> None:
-    text = section("What it costs")
+def test_the_fixed_costs_are_those_of_the_template_s_resources() -> None:
+    text = on_one_line(section("What it costs"))
     assert f"{0.30 * len(METRICS):.2f} for the {len(METRICS)} of namespace" in text
-    alarms = [alarm.properties for alarm in Stack(BASICS).of_type("AWS::CloudWatch::Alarm")]
-    looked_at = sum(len([part for part in one.get("Metrics", [one]) if "Expression" not in part]) for one in alarms)
-    assert f"alarms {0.10 * looked_at:.2f} (0.10 for each of {looked_at} metrics)" in text
+    watched = sum(watched_metrics(alarm.properties) for alarm in Stack(BASICS).of_type("AWS::CloudWatch::Alarm"))
+    assert f"alarms {0.10 * watched:.2f} (0.10 for each of {watched} metrics)" in text

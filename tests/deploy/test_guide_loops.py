@@ -1,10 +1,9 @@
-"""The loops that the guides say to type, run by bash with jq, and with a stand-in for the AWS command line."""
+"""The loops in the guides, run by bash with jq and a stand-in for the AWS command line."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -14,16 +13,14 @@ from typing import Any, Final
 
 import pytest
 
-from tests.deploy.fargate import FARGATE
-from tests.deploy.test_guide import GUIDE
+from tests.deploy.guides import GUIDE, WORKER_GUIDE, blocks
 from thumbnailer.events import parse_event
 from thumbnailer.model import EventKind
 
-WORKER_GUIDE: Final = FARGATE.with_suffix(".md").read_text()
 needs_jq = pytest.mark.skipif(shutil.which("jq") is None, reason="no jq: .ci/apt jq")
 
 AWS: Final = '''#!{python}
-"""`aws` as far as the guides use it. What it is told of is in state.json, what it was asked to do in told.jsonl."""
+"""`aws` as far as the guides use it. state.json holds its answers; it appends requests to asked.jsonl."""
 import json
 import pathlib
 import sys
@@ -34,9 +31,9 @@ words = sys.argv[1:]
 option = lambda name: words[words.index(name) + 1]
 
 
-def tell(**what):
-    with (here / "told.jsonl").open("a") as told:
-        told.write(json.dumps(what) + chr(10))
+def note(**what):
+    with (here / "asked.jsonl").open("a") as asked:
+        asked.write(json.dumps(what) + chr(10))
 
 
 match words[:2]:
@@ -44,50 +41,49 @@ match words[:2]:
         print(option("--query").split("'")[1])
     case ["sqs", "receive-message"]:
         assert (option("--output"), option("--query")) == ("json", "Messages[0]")
-        tell(waited=option("--wait-time-seconds"))
+        note(waited=option("--wait-time-seconds"))
         print(json.dumps(state["messages"][0] if state["messages"] else None))
     case ["sqs", "delete-message"]:
-        tell(deleted=option("--receipt-handle"))
+        note(deleted=option("--receipt-handle"))
         state["messages"] = [one for one in state["messages"] if one["ReceiptHandle"] != option("--receipt-handle")]
         (here / "state.json").write_text(json.dumps(state))
     case ["lambda", "invoke"]:
-        sys.stdin.read()  # as a command may that is run in a loop
-        tell(invoked=json.loads(pathlib.Path(option("--payload").removeprefix("fileb://")).read_text()))
+        sys.stdin.read()  # a command in a loop may read the loop's input
+        note(invoked=json.loads(pathlib.Path(option("--payload").removeprefix("fileb://")).read_text()))
         sys.exit(255 if state["refuses"] else 0)
     case ["s3api", "list-objects-v2"]:
         print(json.dumps(state["keys"]))
     case ["ecs", "list-tasks"]:
         print(chr(9).join(state["tasks"]))
     case ["ecs", "update-task-protection"]:
-        tell(unprotected=words[words.index("--tasks") + 1 :])
+        note(unprotected=words[words.index("--tasks") + 1 :])
     case _:
         sys.exit(f"not known here: {{words}}")
 '''
 
 
 def typed(guide: str, containing: str) -> str:
-    """The only block of commands in a guide that has this in it."""
-    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", guide, re.DOTALL | re.MULTILINE)
-    (found,) = [block for block in blocks if containing in block]
-    return str(found)
+    """The only block of commands in a guide that contains a word."""
+    (found,) = [block for block in blocks(guide) if containing in block]
+    return found
 
 
 def run(folder: Path, commands: str, **state: Any) -> list[dict[str, Any]]:
-    """What the commands asked AWS to do, one after the other."""
+    """The requests that the commands sent to AWS, in order."""
     everything = {"messages": [], "refuses": False, "keys": None, "tasks": []} | state
     (folder / "state.json").write_text(json.dumps(everything))
     (folder / "aws").write_text(AWS.format(python=sys.executable))
     (folder / "aws").chmod(0o755)
-    (folder / "told.jsonl").touch()
+    (folder / "asked.jsonl").touch()
     output = "output() { aws cloudformation describe-stacks --query \"Outputs[?OutputKey=='${2:-$1}']\"; }\n"
     script = "set -u; bucket=photos stack=thumbnailer worker=worker\n" + output + commands
     env = {"PATH": f"{folder}:{os.environ['PATH']}"}
     subprocess.run(["bash", "-c", script], cwd=folder, env=env, timeout=60, check=False, stdin=subprocess.DEVNULL)
-    return [json.loads(line) for line in (folder / "told.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "asked.jsonl").read_text().splitlines()]
 
 
-def told(asked: Sequence[dict[str, Any]], what: str) -> list[Any]:
-    return [one[what] for one in asked if what in one]
+def values(asked: Sequence[dict[str, Any]], name: str) -> list[Any]:
+    return [one[name] for one in asked if name in one]
 
 
 def dead_letter(number: int) -> dict[str, str]:
@@ -99,43 +95,43 @@ def dead_letter(number: int) -> dict[str, str]:
 @needs_jq
 def test_redriving_invokes_the_function_with_each_event_and_deletes_it(tmp_path: Path) -> None:
     asked = run(tmp_path, typed(GUIDE, "receive-message"), messages=[dead_letter(number) for number in range(3)])
-    assert told(asked, "invoked") == [{"Records": [{"number": number}]} for number in range(3)]
-    assert told(asked, "deleted") == [f"handle {number}" for number in range(3)]
+    assert values(asked, "invoked") == [{"Records": [{"number": number}]} for number in range(3)]
+    assert values(asked, "deleted") == [f"handle {number}" for number in range(3)]
 
 
 @needs_jq
-def test_redriving_asks_all_servers_of_the_queue(tmp_path: Path) -> None:
-    """Short polling asks some of them, and finds nothing where there is something."""
-    assert told(run(tmp_path, typed(GUIDE, "receive-message")), "waited") == ["10"]
+def test_redriving_uses_long_polling(tmp_path: Path) -> None:
+    """Short polling asks only some servers of the queue and can miss messages."""
+    assert values(run(tmp_path, typed(GUIDE, "receive-message")), "waited") == ["10"]
 
 
 @needs_jq
-def test_redriving_ends_where_the_function_cannot_be_invoked_and_deletes_nothing(tmp_path: Path) -> None:
+def test_redriving_stops_and_deletes_nothing_if_the_function_cannot_be_invoked(tmp_path: Path) -> None:
     asked = run(tmp_path, typed(GUIDE, "receive-message"), messages=[dead_letter(1), dead_letter(2)], refuses=True)
-    assert len(told(asked, "invoked")) == 1
-    assert told(asked, "deleted") == []
+    assert len(values(asked, "invoked")) == 1
+    assert values(asked, "deleted") == []
 
 
 KEYS: Final = ["a/b c.jpg", "Größe+1.png", 'say "hi" \\ 100%.jpg', "two\nlines.gif"]
 
 
 @needs_jq
-def test_what_came_while_the_trigger_was_changed_is_given_to_the_function_as_s3_would(tmp_path: Path) -> None:
+def test_uploads_during_a_change_of_trigger_are_sent_to_the_function_as_s3_events(tmp_path: Path) -> None:
     asked = run(tmp_path, typed(GUIDE, "list-objects-v2"), keys=KEYS)
-    events = [event for payload in told(asked, "invoked") for event in parse_event(payload)]
+    events = [event for payload in values(asked, "invoked") for event in parse_event(payload)]
     assert [(event.kind, event.bucket, event.key) for event in events] == [
         (EventKind.CREATED, "photos", key) for key in KEYS
     ]
 
 
 @needs_jq
-def test_where_nothing_came_nothing_is_invoked(tmp_path: Path) -> None:
+def test_without_uploads_the_function_is_not_invoked(tmp_path: Path) -> None:
     assert run(tmp_path, typed(GUIDE, "list-objects-v2"), keys=None) == []
 
 
 @pytest.mark.parametrize("tasks", [1, 10, 23])
-def test_the_protection_of_all_tasks_is_ended_ten_a_request(tmp_path: Path, tasks: int) -> None:
+def test_the_protection_of_all_tasks_is_ended_ten_per_request(tmp_path: Path, tasks: int) -> None:
     running = [f"arn:task/{number}" for number in range(tasks)]
-    requests = told(run(tmp_path, typed(WORKER_GUIDE, "update-task-protection"), tasks=running), "unprotected")
+    requests = values(run(tmp_path, typed(WORKER_GUIDE, "update-task-protection"), tasks=running), "unprotected")
     assert [task for request in requests for task in request] == running
     assert max(len(request) for request in requests) <= 10

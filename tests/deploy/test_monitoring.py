@@ -1,4 +1,4 @@
-"""deploy/compose.yaml, deploy/monitoring: alerts and dashboard look at what the worker tells; the tools take them."""
+"""deploy/compose.yaml and deploy/monitoring: alerts and dashboard use the worker's metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from tests.deploy.fargate import container, environment, worker
 from tests.deploy.stack import ACCOUNT, TEMPLATE
-from tests.deploy.test_watching import EVERYTHING_SEEN
+from tests.deploy.watching import ALL_OUTCOMES
 from tests.support.cloud import Cloud
 from thumbnailer.reporting.metrics import METRICS, WORKER_METRICS, Prometheus
 
@@ -62,12 +62,12 @@ def shown() -> list[str]:
 # --- names --------------------------------------------------------------------------------------------------------
 
 
-def test_the_worker_s_metrics_are_what_this_knows() -> None:
-    """As prometheus_client writes them, for a process to which everything has happened."""
+def test_prometheus_exposes_exactly_the_known_metrics() -> None:
+    """As prometheus_client writes them, for a process that has had every outcome."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     told = Prometheus(registry)
-    for outcome in EVERYTHING_SEEN:
+    for outcome in ALL_OUTCOMES:
         told.observe(outcome)
     exposed = {sample.name for family in registry.collect() for sample in family.samples}
     expected = {series for name, kind in kinds().items() for series in suffixed(name, kind)}
@@ -83,7 +83,7 @@ def test_the_dashboard_shows_every_metric_and_no_other() -> None:
         assert asked & suffixed(name, kind), name
 
 
-def test_the_alerts_look_at_what_there_is() -> None:
+def test_the_alerts_use_existing_metrics() -> None:
     exposed = {series for name, kind in kinds().items() for series in suffixed(name, kind)}
     for rule in rules():
         asked = names(rule["expr"])
@@ -91,14 +91,14 @@ def test_the_alerts_look_at_what_there_is() -> None:
         assert asked <= exposed | PROCESS | PROMETHEUS_S_OWN, rule["alert"]
 
 
-def test_every_alert_says_what_is_the_matter() -> None:
+def test_every_alert_has_a_severity_and_a_description() -> None:
     for rule in rules():
         assert rule["labels"]["severity"] in {"info", "warning", "critical"}
         assert len(rule["annotations"]["summary"]) > 10
         assert len(rule["annotations"]["description"]) > 20
 
 
-def test_every_alert_is_tried_as_firing_and_as_silent() -> None:
+def test_every_alert_is_tested_firing_and_silent() -> None:
     tests = [one for case in yaml_parse(ALERTS.read_text())["tests"] for one in case["alert_rule_test"]]
     alerts = {rule["alert"] for rule in rules()}
     assert {one["alertname"] for one in tests if one.get("exp_alerts")} == alerts
@@ -114,13 +114,13 @@ def promtool(*arguments: str) -> None:
 
 
 @needs_promtool
-def test_promtool_takes_configuration_and_rules() -> None:
+def test_promtool_accepts_configuration_and_rules() -> None:
     promtool("check", "config", str(MONITORING / "prometheus.yml"))
     promtool("check", "rules", "--lint=all", "--lint-fatal", str(RULES))
 
 
 @needs_promtool
-def test_alerts_fire_when_they_should() -> None:
+def test_alerts_fire_as_specified() -> None:
     promtool("test", "rules", str(ALERTS))
 
 
@@ -134,7 +134,7 @@ def test_prometheus_understands_every_expression_of_the_dashboard(tmp_path: Path
     promtool("check", "rules", "--lint-fatal", str(tmp_path / "shown.yml"))
 
 
-def test_the_dashboard_is_laid_out_without_overlap() -> None:
+def test_the_dashboard_s_panels_do_not_overlap() -> None:
     cells = [
         (x, y)
         for panel in DASHBOARD["panels"]
@@ -147,7 +147,7 @@ def test_the_dashboard_is_laid_out_without_overlap() -> None:
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
 
 
-def test_the_dashboard_asks_the_source_that_is_provisioned() -> None:
+def test_the_dashboard_uses_the_provisioned_data_source() -> None:
     provisioned = MONITORING / "grafana" / "provisioning"
     (source,) = yaml_parse((provisioned / "datasources" / "prometheus.yml").read_text())["datasources"]
     asked = {json.dumps(one["datasource"]) for panel in DASHBOARD["panels"] for one in (panel, *panel["targets"])}
@@ -166,7 +166,7 @@ def services() -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_what_compose_mounts_and_waits_for_is_there() -> None:
+def test_compose_mounts_existing_files_and_waits_for_existing_services() -> None:
     all_ = services()
     for name, service in all_.items():
         assert set(service.get("depends_on", ())) <= set(all_) - {name}
@@ -178,7 +178,7 @@ def test_what_compose_mounts_and_waits_for_is_there() -> None:
             assert port.startswith("127.0.0.1:")
 
 
-def test_every_image_but_our_own_is_of_one_version() -> None:
+def test_every_foreign_image_has_a_fixed_version() -> None:
     images = {service["image"] for service in services().values()} - {"${IMAGE:-thumbnailer}"}
     assert all(re.fullmatch(r"docker\.io/[a-z/]+:v?\d+\.\d+\.\d+", image) for image in images)
     constraints = (TEMPLATE.parents[1] / "constraints.txt").read_text()
@@ -186,7 +186,7 @@ def test_every_image_but_our_own_is_of_one_version() -> None:
     assert f"docker.io/motoserver/moto:{moto}" in images
 
 
-def test_the_worker_is_held_as_fargate_holds_it() -> None:
+def test_the_worker_has_the_same_limits_as_on_fargate() -> None:
     here, there = services()["worker"], container(worker())
     assert (here["command"], here["user"]) == (there["Command"], there["User"])
     assert here["read_only"] is there["ReadonlyRootFilesystem"] is True
@@ -203,7 +203,7 @@ def test_the_worker_is_held_as_fargate_holds_it() -> None:
     }
 
 
-def test_prometheus_asks_the_worker_where_it_answers() -> None:
+def test_prometheus_scrapes_the_worker_s_port() -> None:
     (job,) = yaml_parse((MONITORING / "prometheus.yml").read_text())["scrape_configs"]
     (found,) = job["dns_sd_configs"]
     assert (job["job_name"], found["names"]) == ("thumbnailer", ["worker"])
@@ -219,7 +219,7 @@ def emulated() -> Any:
     return module
 
 
-def test_a_picture_put_into_the_emulator_is_a_message_for_the_worker(
+def test_an_upload_to_the_emulator_becomes_a_message_for_the_worker(
     aws: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (aws.env | {"AWS_DEFAULT_REGION": "us-east-1"}).items():

@@ -1,7 +1,7 @@
 """The deployed template with the function as AWS runs it: the runtime client under the runtime interface emulator.
 
-Buckets, queues and the mapping are those of the stack in moto; memory, time limit and environment of the function are
-what moto tells of it, and so the template's own; tests/deploy/mapping.py carries batches from the queue to it.
+moto has the stack's buckets, queues and mapping. The function gets the memory, time limit and environment that moto
+reports, and so the template's. tests/support/mapping.py carries batches from the queue to the function.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from urllib.parse import unquote_plus
 
 import pytest
 
-from bench.rig.emulator import HANDLER, Emulator, Function, NoEmulator, find_binary
-from bench.rig.emulator import running as emulated
+from bench.rig.emulator import HANDLER, Function, NoEmulator, find_binary
 from tests.deploy.deploying import Deployed, deploy
-from tests.deploy.mapping import InvocationFailed
 from tests.deploy.running import DEAD, EVENTS, NO_EVENT, Running, emptied
 from tests.deploy.stack import AS_ZIP, alarmed, shown, translated
-from tests.deploy.test_watching import emitted, ours
+from tests.deploy.watching import emitted, ours
 from tests.support.cloud import DESTINATION, Cloud
+from tests.support.emulator import Emulator
+from tests.support.emulator import running as emulated
+from tests.support.mapping import InvocationFailed
 from tests.support.pictures import opened
 from thumbnailer.settings import PREFIX
 
@@ -52,7 +53,7 @@ Start = Callable[..., AsInAws]
 
 
 def as_configured(deployed: Deployed, folder: Path) -> Function:
-    """The function as the stack has it; credentials are what Lambda would add, the endpoint is the emulator's."""
+    """The function as the stack configures it, with the credentials that Lambda adds and the emulator's endpoint."""
     name = deployed.outputs["FunctionName"]
     told = deployed.cloud.client("lambda").get_function_configuration(FunctionName=name)
     added = {**deployed.cloud.env, "AWS_LAMBDA_FUNCTION_NAME": name, "TMPDIR": str(folder), "NO_PROXY": "127.0.0.1"}
@@ -60,7 +61,7 @@ def as_configured(deployed: Deployed, folder: Path) -> Function:
         told["MemorySize"],
         told["Timeout"],
         env=added | deployed.environment(),
-        command=(sys.executable, "-m", "awslambdaric", told.get("Handler") or HANDLER),  # an image has it in itself
+        command=(sys.executable, "-m", "awslambdaric", told.get("Handler") or HANDLER),  # an image contains its command
     )
 
 
@@ -71,7 +72,7 @@ def invoked(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]
 
 @pytest.fixture
 def start(aws: Cloud, invoked: object, tmp_path: Path) -> Iterator[Start]:
-    """Deploys into an empty cloud and starts the function; its log is shown where a test fails."""
+    """Deploys into an empty cloud and starts the function; a failing test shows its log."""
     try:
         find_binary()
     except NoEmulator as error:
@@ -99,7 +100,7 @@ def purge_test_event(running: Running) -> None:
     [{"Trigger": "queue"}, {"Trigger": "eventbridge"}, {"Trigger": "queue", **AS_ZIP}],
     ids=["notification", "eventbridge", "zip"],
 )
-def test_a_picture_in_the_source_bucket_comes_out_of_the_other(
+def test_a_picture_in_the_source_bucket_gets_a_thumbnail(
     start: Start, aws: Cloud, samples: dict[str, bytes], parameters: dict[str, str]
 ) -> None:
     if "CodeBucket" in parameters:
@@ -113,7 +114,7 @@ def test_a_picture_in_the_source_bucket_comes_out_of_the_other(
     assert [line["key"] for line in running.lines("record")] == ["albums/red flower+1.jpg"]
 
 
-def test_the_bucket_s_own_invocation_makes_a_thumbnail(
+def test_a_direct_invocation_makes_a_thumbnail(
     start: Start, aws: Cloud, samples: dict[str, bytes], invoked: list[tuple[str, str]]
 ) -> None:
     running = start(Trigger="direct")
@@ -124,9 +125,7 @@ def test_the_bucket_s_own_invocation_makes_a_thumbnail(
     assert aws.thumbnails() == ["a b.jpg"]
 
 
-def test_the_function_has_no_setting_but_the_template_s(
-    start: Start, samples: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_the_function_has_only_the_template_s_settings(start: Start, samples: dict[str, bytes], tmp_path: Path) -> None:
     running = start(Renditions="big=300x300:cover:webp:q80, small=40x", MemorySize="512", Timeout="20")
     function = as_configured(running.deployed, tmp_path)
     assert (function.memory_mb, function.timeout) == (512, 20)
@@ -137,10 +136,8 @@ def test_the_function_has_no_setting_but_the_template_s(
     assert running.cloud.thumbnails() == ["a.jpg/big.webp", "a.jpg/small.jpg"]
 
 
-def test_batches_are_of_the_batch_size_and_what_lands_within_the_window(
-    start: Start, samples: dict[str, bytes]
-) -> None:
-    """An invocation each, all in one environment."""
+def test_batches_follow_batch_size_and_window(start: Start, samples: dict[str, bytes]) -> None:
+    """Each batch is one invocation, all in one environment."""
     running = start(BatchSize="12", BatchWindow="1")
     purge_test_event(running)
     for number in range(15):
@@ -151,13 +148,13 @@ def test_batches_are_of_the_batch_size_and_what_lands_within_the_window(
     assert running.function.starts == 1
 
 
-# --- what fails ---------------------------------------------------------------------------------------------------
+# --- failures ----------------------------------------------------------------------------------------------------
 
 
-def test_of_one_batch_only_what_failed_comes_back_and_ends_in_the_dead_letter_queue(
+def test_only_failed_messages_of_a_batch_come_back_and_end_in_the_dead_letter_queue(
     start: Start, samples: dict[str, bytes]
 ) -> None:
-    """A good picture, one that is none (a note, and it is done), and a message that is no event."""
+    """A picture, an object that is no picture (it gets a note), and a message that is no event."""
     running = start(MaxReceiveCount="2")
     purge_test_event(running)
     running.cloud.put("good.jpg", samples[PHOTO])
@@ -182,7 +179,7 @@ def test_of_one_batch_only_what_failed_comes_back_and_ends_in_the_dead_letter_qu
     assert running.holds(EVENTS) == 0
 
 
-def test_what_fails_for_a_while_comes_back_and_is_done_then(start: Start, samples: dict[str, bytes]) -> None:
+def test_a_message_that_fails_for_a_while_comes_back_and_succeeds(start: Start, samples: dict[str, bytes]) -> None:
     running = start(MaxReceiveCount="3")
     running.cloud.s3.delete_bucket(Bucket=DESTINATION)
     purge_test_event(running)
@@ -201,7 +198,7 @@ def test_what_fails_for_a_while_comes_back_and_is_done_then(start: Start, sample
     assert [line["outcome"] for line in running.lines("record")] == ["failed", "stored"]
 
 
-def test_what_fails_for_too_long_ends_in_the_dead_letter_queue_and_a_redrive_loses_nothing(
+def test_a_message_that_fails_too_often_is_a_dead_letter_and_a_redrive_succeeds(
     start: Start, samples: dict[str, bytes]
 ) -> None:
     running = start(MaxReceiveCount="3")
@@ -225,8 +222,8 @@ def test_what_fails_for_too_long_ends_in_the_dead_letter_queue_and_a_redrive_los
     assert running.cloud.thumbnails() == ["a.jpg"]
 
 
-def test_without_report_batch_item_failures_the_answer_is_ignored_and_the_message_lost(start: Start) -> None:
-    """So what the tests above show is the template's doing."""
+def test_without_report_batch_item_failures_the_failed_message_is_lost(start: Start) -> None:
+    """This shows that the template is the cause in the tests above."""
     template = translated()
     del template["Resources"]["QueueMapping"]["Properties"]["FunctionResponseTypes"]
     running = start(template)
@@ -238,10 +235,10 @@ def test_without_report_batch_item_failures_the_answer_is_ignored_and_the_messag
     assert running.holds(EVENTS) == running.holds(DEAD) == 0
 
 
-def test_settings_that_only_the_function_can_refuse_delete_nothing_and_are_in_its_log(
+def test_settings_that_the_function_refuses_are_logged_and_no_message_is_deleted(
     start: Start, samples: dict[str, bytes]
 ) -> None:
-    """No pattern of a template can tell that a name is given twice."""
+    """No pattern of a template can find a name that is given twice."""
     running = start(Renditions="a=1x1,a=2x2")
     purge_test_event(running)
     running.cloud.put("a.jpg", samples[PHOTO])
@@ -252,10 +249,10 @@ def test_settings_that_only_the_function_can_refuse_delete_nothing_and_are_in_it
     assert "THUMBNAILER_RENDITIONS" in running.function.log
 
 
-# --- what is watched ----------------------------------------------------------------------------------------------
+# --- monitoring -------------------------------------------------------------------------------------------------
 
 
-def test_dashboard_and_alarms_look_at_what_the_running_function_emits(start: Start, samples: dict[str, bytes]) -> None:
+def test_dashboard_and_alarms_use_the_metrics_of_the_running_function(start: Start, samples: dict[str, bytes]) -> None:
     running = start()
     running.moved("a.jpg", samples[PHOTO])
     running.moved("b.jpg", b"not a picture at all")

@@ -1,4 +1,4 @@
-"""What the template would make of an AWS account: resources, policies and alarms, looked at as data."""
+"""The resources, policies and alarms that deploy/template.yaml makes, tested as data."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ COMMON: Final = {
 QUEUED: Final = {"Queue", "QueuePolicy", "QueueMapping"}
 OWN: Final = {"queue": QUEUED, "eventbridge": QUEUED | {"Rule"}, "direct": {"InvokePermission", "AsyncInvokes"}}
 MOST_BYTES_WITHOUT_A_BUCKET: Final = 51_200
-"""CloudFormation's limit on a template that is not first put into S3."""
+"""CloudFormation's limit on a template that is not uploaded to S3 first."""
 
 
 def stack(**parameters: str) -> Stack:
@@ -61,7 +61,6 @@ ALL: Final = [
     {"Trigger": trigger, **package, **more}
     for trigger, package, more in product(TRIGGERS, ({}, AS_ZIP), ({}, EVERYTHING))
 ]
-every_variant = pytest.mark.parametrize("parameters", ALL, ids=lambda one: f"{one['Trigger']}-{len(one)}")
 
 
 # --- the file -----------------------------------------------------------------------------------------------------
@@ -69,7 +68,7 @@ every_variant = pytest.mark.parametrize("parameters", ALL, ids=lambda one: f"{on
 
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """What cfn-lint has to say, information too, of the template and of what SAM makes of it."""
+    """The findings of cfn-lint, information included, by file: the template and SAM's translation of it."""
     plain = tmp_path_factory.mktemp("lint") / "translated.json"
     plain.write_text(json.dumps(translated()))
     code = "from cfnlint.runner import main; main()"
@@ -81,22 +80,22 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return found
 
 
-def test_cfn_lint_has_nothing_to_say(findings: Mapping[str, list[str]]) -> None:
-    """And nothing is switched off in the file."""
+def test_cfn_lint_reports_nothing(findings: Mapping[str, list[str]]) -> None:
+    """No rule is switched off in the file."""
     assert "cfn-lint" not in TEMPLATE.read_text()
     assert findings["template.yaml"] == []
 
 
-def test_cfn_lint_finds_no_error_in_what_sam_makes_of_it(findings: Mapping[str, list[str]]) -> None:
-    """But for warnings about the empty defaults of a zip, which a rule keeps from being used."""
+def test_cfn_lint_finds_no_error_in_the_translated_template(findings: Mapping[str, list[str]]) -> None:
+    """Except warnings about the empty defaults of a zip, which a rule of the template prevents."""
     assert [one for one in findings["translated.json"] if not one.startswith(("W1030 {'Ref': 'Code", "I"))] == []
 
 
-def test_it_can_be_deployed_without_a_bucket_for_it() -> None:
+def test_the_template_is_small_enough_to_deploy_without_a_bucket() -> None:
     assert len(TEMPLATE.read_bytes()) <= MOST_BYTES_WITHOUT_A_BUCKET
 
 
-def test_it_is_a_sam_template_and_sam_adds_nothing_unasked() -> None:
+def test_sam_adds_no_resources() -> None:
     written = source()
     assert written["Transform"] == "AWS::Serverless-2016-10-31"
     assert set(translated()["Resources"]) == set(written["Resources"])
@@ -120,7 +119,7 @@ def test_each_variant_has_exactly_its_resources(trigger: str, package: Mapping[s
     assert set(stack(Trigger=trigger, **package).resources) == COMMON | OWN[trigger] | {function}
 
 
-def test_what_is_not_to_be_made_is_not_made() -> None:
+def test_existing_buckets_and_an_unwanted_dashboard_are_not_made() -> None:
     made = stack(
         Trigger="eventbridge", CreateSourceBucket="false", CreateDestinationBucket="false", CreateDashboard="false"
     )
@@ -134,18 +133,18 @@ def test_what_is_not_to_be_made_is_not_made() -> None:
     assert set(made.resources) == COMMON - left_out | OWN["eventbridge"] | {"ImageFunction"}
 
 
-@every_variant
-def test_every_variant_can_be_resolved(parameters: dict[str, str]) -> None:
-    """No reference to what is not made: not in a resource, not in an output."""
-    made = stack(**parameters)
-    assert "Fn::" not in json.dumps([resource.properties for resource in made.resources.values()])
-    assert made.outputs["FunctionName"]
-    assert ("QueueUrl" in made.outputs) == (parameters["Trigger"] != "direct")
+def test_every_variant_can_be_resolved() -> None:
+    """Neither a resource nor an output refers to a resource that is not made."""
+    for parameters in ALL:
+        made = stack(**parameters)
+        assert "Fn::" not in json.dumps([resource.properties for resource in made.resources.values()])
+        assert made.outputs["FunctionName"]
+        assert ("QueueUrl" in made.outputs) == (parameters["Trigger"] != "direct")
 
 
 @pytest.mark.parametrize("trigger", TRIGGERS)
-def test_what_the_notification_needs_is_made_before_the_bucket(trigger: str) -> None:
-    """S3 tries a notification when it is set, and CloudFormation orders by references."""
+def test_the_bucket_is_made_after_the_target_of_its_notification(trigger: str) -> None:
+    """S3 checks the target when the notification is set; CloudFormation orders resources by their references."""
     made = stack(Trigger=trigger)
     needs = made.resolve(made.template["Resources"]["SourceBucketResource"]["Metadata"]["Needs"])
     wanted = {
@@ -156,8 +155,8 @@ def test_what_the_notification_needs_is_made_before_the_bucket(trigger: str) -> 
     assert needs == wanted[trigger]
 
 
-def test_nothing_that_is_always_made_waits_for_what_may_be_left_out() -> None:
-    """CloudFormation's documentation says that such a resource would be left out as well."""
+def test_no_resource_depends_on_a_conditional_one() -> None:
+    """CloudFormation would leave out a resource that depends on one that is left out."""
     assert not [one for one in translated()["Resources"].values() if "DependsOn" in one]
 
 
@@ -180,14 +179,14 @@ def test_the_function_is_what_the_parameters_say(package: Mapping[str, str]) -> 
         assert not {"Handler", "Runtime"} & set(told)
 
 
-def test_the_concurrency_is_reserved_on_wish_and_then_agrees_with_the_mapping_s() -> None:
+def test_the_reserved_concurrency_is_the_mapping_s() -> None:
     assert "ReservedConcurrentExecutions" not in stack()["ImageFunction"]
     made = stack(ReserveConcurrency="true", MaximumConcurrency="25")
     assert made["ImageFunction"]["ReservedConcurrentExecutions"] == "25"
     assert made["QueueMapping"]["ScalingConfig"] == {"MaximumConcurrency": "25"}
 
 
-def test_the_log_is_kept_for_as_long_as_asked() -> None:
+def test_the_log_s_retention_is_a_parameter() -> None:
     group = stack(LogRetentionDays="7")["LogGroup"]
     assert group == {"LogGroupName": "/aws/lambda/thumbnailer", "RetentionInDays": "7"}
 
@@ -196,7 +195,7 @@ def test_the_log_is_kept_for_as_long_as_asked() -> None:
 
 
 @pytest.mark.parametrize("trigger", ["queue", "eventbridge"])
-def test_the_queue_gives_up_to_the_dead_letter_queue_and_no_other_queue_may(trigger: str) -> None:
+def test_only_this_queue_moves_messages_to_the_dead_letter_queue(trigger: str) -> None:
     made = stack(Trigger=trigger, MaxReceiveCount="7")
     redrive = made["Queue"]["RedrivePolicy"]
     assert redrive == {"deadLetterTargetArn": made.attribute("DeadLetterQueue", "Arn"), "maxReceiveCount": "7"}
@@ -204,34 +203,34 @@ def test_the_queue_gives_up_to_the_dead_letter_queue_and_no_other_queue_may(trig
     assert allowed == {"redrivePermission": "byQueue", "sourceQueueArns": [made.attribute("Queue", "Arn")]}
 
 
-def test_without_a_queue_none_may_give_up_to_the_dead_letter_queue() -> None:
+def test_without_a_queue_none_may_move_messages_to_the_dead_letter_queue() -> None:
     assert stack(Trigger="direct")["DeadLetterQueue"]["RedriveAllowPolicy"] == {"redrivePermission": "denyAll"}
 
 
-@every_variant
-def test_dead_letters_outlive_what_waits(parameters: dict[str, str]) -> None:
-    """A message keeps its age when it is moved; 14 days is the most SQS keeps any."""
-    made = stack(**parameters)
-    assert made["DeadLetterQueue"]["MessageRetentionPeriod"] == 14 * 24 * 3600
-    longest = int(made.template["Parameters"]["QueueRetentionSeconds"]["MaxValue"])
-    assert longest <= 13 * 24 * 3600
+def test_dead_letters_are_kept_longer_than_waiting_messages() -> None:
+    """A moved message keeps its age; SQS keeps messages for at most 14 days."""
+    for parameters in ALL:
+        made = stack(**parameters)
+        assert made["DeadLetterQueue"]["MessageRetentionPeriod"] == 14 * 24 * 3600
+        longest = int(made.template["Parameters"]["QueueRetentionSeconds"]["MaxValue"])
+        assert longest <= 13 * 24 * 3600
 
 
-@every_variant
-def test_every_queue_is_encrypted_with_sqs_own_key(parameters: dict[str, str]) -> None:
-    for queue in stack(**parameters).of_type("AWS::SQS::Queue"):
-        assert queue.properties["SqsManagedSseEnabled"] is True
-        assert "KmsMasterKeyId" not in queue.properties
+def test_every_queue_is_encrypted_with_sqs_own_key() -> None:
+    for parameters in ALL:
+        for queue in stack(**parameters).of_type("AWS::SQS::Queue"):
+            assert queue.properties["SqsManagedSseEnabled"] is True
+            assert "KmsMasterKeyId" not in queue.properties
 
 
 @pytest.mark.parametrize("trigger", ["queue", "eventbridge"])
-def test_single_failures_come_back(trigger: str) -> None:
+def test_the_mapping_uses_partial_batch_responses(trigger: str) -> None:
     mapping = stack(Trigger=trigger, BatchSize="50", BatchWindow="5")["QueueMapping"]
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert (mapping["BatchSize"], mapping["MaximumBatchingWindowInSeconds"]) == ("50", "5")
 
 
-def test_a_direct_invocation_that_keeps_failing_is_handed_over() -> None:
+def test_a_direct_invocation_that_keeps_failing_goes_to_the_dead_letter_queue() -> None:
     made = stack(Trigger="direct")
     config = made["AsyncInvokes"]
     assert config["DestinationConfig"]["OnFailure"]["Destination"] == made.attribute("DeadLetterQueue", "Arn")
@@ -243,20 +242,20 @@ def test_a_direct_invocation_that_keeps_failing_is_handed_over() -> None:
 # --- buckets ------------------------------------------------------------------------------------------------------
 
 
-@every_variant
-def test_every_bucket_is_private_encrypted_and_kept(parameters: dict[str, str]) -> None:
-    made = stack(**parameters)
-    buckets = made.of_type("AWS::S3::Bucket")
-    assert len(buckets) == 2
-    for bucket in buckets:
-        told = bucket.properties
-        assert list(told["PublicAccessBlockConfiguration"].values()) == [True] * 4
-        assert told["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
-        assert len(told["BucketEncryption"]["ServerSideEncryptionConfiguration"]) == 1
-        (rule,) = told["LifecycleConfiguration"]["Rules"]
-        assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
-        written = made.template["Resources"][bucket.id]
-        assert (written["DeletionPolicy"], written["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+def test_every_bucket_is_private_encrypted_and_kept() -> None:
+    for parameters in ALL:
+        made = stack(**parameters)
+        buckets = made.of_type("AWS::S3::Bucket")
+        assert len(buckets) == 2
+        for bucket in buckets:
+            told = bucket.properties
+            assert list(told["PublicAccessBlockConfiguration"].values()) == [True] * 4
+            assert told["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+            assert len(told["BucketEncryption"]["ServerSideEncryptionConfiguration"]) == 1
+            (rule,) = told["LifecycleConfiguration"]["Rules"]
+            assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 7}
+            written = made.template["Resources"][bucket.id]
+            assert (written["DeletionPolicy"], written["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
 
 
 def encryption(made: Stack, bucket: str) -> Any:
@@ -271,7 +270,7 @@ def test_buckets_are_encrypted_with_the_keys_given() -> None:
     assert encryption(stack(), "DestinationBucket") == {"SSEAlgorithm": "AES256"}
 
 
-def test_old_versions_are_kept_on_wish() -> None:
+def test_versioning_is_a_parameter() -> None:
     assert stack(SourceVersioning="true")["SourceBucketResource"]["VersioningConfiguration"] == {"Status": "Enabled"}
     assert "VersioningConfiguration" not in stack()["SourceBucketResource"]
 
@@ -285,7 +284,7 @@ def test_old_versions_are_kept_on_wish() -> None:
         ("thumbs", "thumbs"),
     ],
 )
-def test_the_destination_s_name_is_the_function_s_own_reading_of_it(destination: str, name: str) -> None:
+def test_template_and_function_resolve_the_destination_alike(destination: str, name: str) -> None:
     made = stack(Destination=destination)
     assert made["DestinationBucket"]["BucketName"] == name
     assert made.outputs["DestinationBucketName"] == name
@@ -313,28 +312,32 @@ def queue_policy(made: Stack, queue: str) -> dict[str, Any]:
     return document
 
 
-@every_variant
-def test_no_statement_is_about_everything(parameters: dict[str, str]) -> None:
-    """No resource `*`, no action `*`, no `NotAction`; a service's wildcard only to deny. There is no exception."""
-    documents = policies(stack(**parameters))
-    assert len(documents) == (6 if parameters["Trigger"] != "direct" else 5)  # trust, role, buckets, queues
-    for path, document in documents.items():
-        for statement in document["Statement"]:
-            assert not {"NotAction", "NotResource", "NotPrincipal"} & set(statement), path
-            assert "*" not in as_list(statement.get("Resource", [])), path
-            actions = as_list(statement["Action"])
-            assert "*" not in actions, path
-            if statement["Effect"] == "Allow":
-                assert not [action for action in actions if "*" in action], path
-                assert statement.get("Principal") != "*", path
+def test_no_statement_has_a_wildcard() -> None:
+    """No resource `*`, no action `*`, no `NotAction`; wildcards in actions only to deny."""
+    for parameters in ALL:
+        documents = policies(stack(**parameters))
+        assert len(documents) == (6 if parameters["Trigger"] != "direct" else 5)  # trust, role, buckets, queues
+        for path, document in documents.items():
+            for statement in document["Statement"]:
+                assert not {"NotAction", "NotResource", "NotPrincipal"} & set(statement), path
+                assert "*" not in as_list(statement.get("Resource", [])), path
+                actions = as_list(statement["Action"])
+                assert "*" not in actions, path
+                if statement["Effect"] == "Allow":
+                    assert not [action for action in actions if "*" in action], path
+                    assert statement.get("Principal") != "*", path
 
 
-@every_variant
-def test_the_role_uses_no_managed_policy_and_is_lambda_s_alone(parameters: dict[str, str]) -> None:
-    told = stack(**parameters)["Role"]
-    assert set(told) == {"AssumeRolePolicyDocument", "Policies"}
-    (trust,) = told["AssumeRolePolicyDocument"]["Statement"]
-    assert trust == {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+def test_the_role_has_no_managed_policy_and_only_lambda_may_assume_it() -> None:
+    for parameters in ALL:
+        told = stack(**parameters)["Role"]
+        assert set(told) == {"AssumeRolePolicyDocument", "Policies"}
+        (trust,) = told["AssumeRolePolicyDocument"]["Statement"]
+        assert trust == {
+            "Effect": "Allow",
+            "Principal": {"Service": "lambda.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
 
 
 PHOTO: Final = "arn:aws:s3:::photos/a/b.jpg"
@@ -366,7 +369,7 @@ RESOURCES: Final = {
 
 @pytest.mark.parametrize("trigger", TRIGGERS)
 @pytest.mark.parametrize("more", [{}, EVERYTHING], ids=["plain", "everything"])
-def test_the_role_can_do_what_the_function_does_and_nothing_else(trigger: str, more: Mapping[str, str]) -> None:
+def test_the_role_allows_what_the_function_does_and_nothing_else(trigger: str, more: Mapping[str, str]) -> None:
     """Every action tried on every resource."""
     document = role(stack(Trigger=trigger, **more))
     allowed = {one for one in product(ACTIONS, RESOURCES) if decision(document, Request(*one)) == "allow"}
@@ -374,7 +377,7 @@ def test_the_role_can_do_what_the_function_does_and_nothing_else(trigger: str, m
     assert allowed == MAY | by_trigger | (KMS_AND_LIST if more else set())
 
 
-def test_who_keeps_thumbnails_needs_no_permission_to_delete() -> None:
+def test_on_delete_keep_gives_no_permission_to_delete() -> None:
     delete = Request("s3:DeleteObject", THUMBNAIL)
     assert decision(role(stack(OnDelete="keep")), delete) == "nothing"
     assert decision(role(stack(OnDelete="delete")), delete) == "allow"
@@ -401,7 +404,7 @@ SENDERS: Final = {
 
 
 def senders(document: Mapping[str, Any], queue: str) -> set[str]:
-    """Whom the queue's own policy lets send."""
+    """The senders that the queue's policy allows."""
     return {
         who
         for who, (principal, context) in SENDERS.items()
@@ -410,8 +413,8 @@ def senders(document: Mapping[str, Any], queue: str) -> set[str]:
 
 
 @pytest.mark.parametrize("trigger", ["queue", "eventbridge"])
-def test_nobody_but_the_bucket_and_its_rule_may_send_to_the_queue(trigger: str) -> None:
-    """Both may, so that nothing is refused that is still on the way when `Trigger` is changed."""
+def test_only_the_bucket_and_its_rule_may_send_to_the_queue(trigger: str) -> None:
+    """Both may, so that events under way are accepted while `Trigger` changes."""
     made = stack(Trigger=trigger)
     assert senders(queue_policy(made, "Queue"), QUEUE) == {"the bucket", "the rule"}
     for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:SetQueueAttributes"):
@@ -420,32 +423,33 @@ def test_nobody_but_the_bucket_and_its_rule_may_send_to_the_queue(trigger: str) 
 
 
 @pytest.mark.parametrize(("trigger", "allowed"), [("queue", set()), ("direct", set()), ("eventbridge", {"the rule"})])
-def test_nobody_but_the_rule_may_send_to_the_dead_letter_queue(trigger: str, allowed: set[str]) -> None:
-    """The queue's redrive and the function's own role need no word in its policy."""
+def test_only_the_rule_may_send_to_the_dead_letter_queue(trigger: str, allowed: set[str]) -> None:
+    """The queue's redrive and the function's role need no statement in its policy."""
     assert senders(queue_policy(stack(Trigger=trigger), "DeadLetterQueue"), DEAD) == allowed
 
 
-@every_variant
-def test_everything_stored_is_reached_over_tls_only(parameters: dict[str, str]) -> None:
-    made = stack(**parameters)
-    anybody = ("AWS", f"arn:aws:iam::{ACCOUNT}:role/admin")
-    guarded = [
-        (one.properties["PolicyDocument"], one.properties["Bucket"]) for one in made.of_type("AWS::S3::BucketPolicy")
-    ]
-    assert len(guarded) == 2
-    for document, bucket in guarded:
-        for resource in (f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/a/b.jpg"):
+def test_buckets_and_queues_refuse_plain_http() -> None:
+    for parameters in ALL:
+        made = stack(**parameters)
+        anybody = ("AWS", f"arn:aws:iam::{ACCOUNT}:role/admin")
+        guarded = [
+            (one.properties["PolicyDocument"], one.properties["Bucket"])
+            for one in made.of_type("AWS::S3::BucketPolicy")
+        ]
+        assert len(guarded) == 2
+        for document, bucket in guarded:
+            for resource in (f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/a/b.jpg"):
+                for secure, expected in (("false", "deny"), ("true", "nothing")):
+                    request = Request("s3:GetObject", resource, anybody, {"aws:SecureTransport": secure})
+                    assert decision(document, request) == expected
+        for queue in made.of_type("AWS::SQS::Queue"):
+            document, arn = queue_policy(made, queue.id), made.attribute(queue.id, "Arn")
             for secure, expected in (("false", "deny"), ("true", "nothing")):
-                request = Request("s3:GetObject", resource, anybody, {"aws:SecureTransport": secure})
+                request = Request("sqs:ReceiveMessage", arn, anybody, {"aws:SecureTransport": secure})
                 assert decision(document, request) == expected
-    for queue in made.of_type("AWS::SQS::Queue"):
-        document, arn = queue_policy(made, queue.id), made.attribute(queue.id, "Arn")
-        for secure, expected in (("false", "deny"), ("true", "nothing")):
-            request = Request("sqs:ReceiveMessage", arn, anybody, {"aws:SecureTransport": secure})
-            assert decision(document, request) == expected
 
 
-def test_the_bucket_alone_may_invoke_the_function_directly() -> None:
+def test_only_the_bucket_may_invoke_the_function_directly() -> None:
     permission = stack(Trigger="direct")["InvokePermission"]
     assert permission == {
         "FunctionName": "thumbnailer-ImageFunction",
@@ -456,11 +460,11 @@ def test_the_bucket_alone_may_invoke_the_function_directly() -> None:
     }
 
 
-def test_the_rule_has_the_name_that_the_queues_policies_know_it_by() -> None:
+def test_the_rule_s_name_is_the_one_in_the_queue_policies() -> None:
     assert RULE.endswith(f":rule/{stack(Trigger='eventbridge')['Rule']['Name']}")
 
 
-def test_the_rule_hears_of_one_bucket_of_this_account() -> None:
+def test_the_rule_matches_one_bucket_of_this_account() -> None:
     made = stack(Trigger="eventbridge")
     pattern = made["Rule"]["EventPattern"]
     assert pattern["detail"] == {"bucket": {"name": ["photos"]}}
@@ -469,7 +473,7 @@ def test_the_rule_hears_of_one_bucket_of_this_account() -> None:
     assert (target["Arn"], target["DeadLetterConfig"]["Arn"]) == (QUEUE, DEAD)
 
 
-def test_the_rule_hears_of_all_that_thumbnailer_reads() -> None:
+def test_the_rule_matches_every_event_that_thumbnailer_reads() -> None:
     folder = Path(__file__).parents[1] / "events"
     events = [json.loads(path.read_bytes()) for path in sorted(folder.glob("eventbridge_*.json"))]
     assert len(events) == 3
@@ -481,15 +485,15 @@ def test_the_rule_hears_of_all_that_thumbnailer_reads() -> None:
 # --- alarms and dashboard -----------------------------------------------------------------------------------------
 
 
-@every_variant
-def test_there_are_five_alarms_and_silence_is_no_alarm(parameters: dict[str, str]) -> None:
-    alarms = stack(**parameters).of_type("AWS::CloudWatch::Alarm")
-    assert len(alarms) == 5
-    for alarm in alarms:
-        assert alarm.properties["TreatMissingData"] == "notBreaching"
-        topic = [parameters["AlarmTopicArn"]] if "AlarmTopicArn" in parameters else None
-        assert alarm.properties.get("AlarmActions") == alarm.properties.get("OKActions") == topic
-        assert len(alarm.properties["AlarmDescription"]) > 20
+def test_there_are_five_alarms_and_missing_data_is_no_alarm() -> None:
+    for parameters in ALL:
+        alarms = stack(**parameters).of_type("AWS::CloudWatch::Alarm")
+        assert len(alarms) == 5
+        for alarm in alarms:
+            assert alarm.properties["TreatMissingData"] == "notBreaching"
+            topic = [parameters["AlarmTopicArn"]] if "AlarmTopicArn" in parameters else None
+            assert alarm.properties.get("AlarmActions") == alarm.properties.get("OKActions") == topic
+            assert len(alarm.properties["AlarmDescription"]) > 20
 
 
 def metrics(alarm: Mapping[str, Any]) -> dict[str, tuple[str, str, str]]:
@@ -501,7 +505,7 @@ def metrics(alarm: Mapping[str, Any]) -> dict[str, tuple[str, str, str]]:
 
 
 def expression(alarm: Mapping[str, Any], **values: float) -> float:
-    """What CloudWatch would compute: its arithmetic is Python's, but for IF."""
+    """The value that CloudWatch computes; its arithmetic is Python's except for IF."""
     (written,) = [one["Expression"] for one in alarm["Metrics"] if one.get("ReturnData", True)]
     return float(eval(written, {"IF": lambda test, one, other: one if test else other}, values))
 
@@ -517,7 +521,7 @@ def test_a_single_dead_letter_is_an_alarm() -> None:
     )
 
 
-def test_the_error_rate_is_in_percent_of_the_invocations() -> None:
+def test_the_error_rate_is_a_percentage_of_the_invocations() -> None:
     alarm = stack(ErrorRateAlarmPercent="7")["ErrorRateAlarm"]
     assert metrics(alarm) == {
         "errors": ("AWS/Lambda", "Errors", "Sum"),
@@ -527,7 +531,7 @@ def test_the_error_rate_is_in_percent_of_the_invocations() -> None:
     assert alarm["Threshold"] == "7"
 
 
-def test_the_failed_records_are_in_percent_of_all() -> None:
+def test_the_failed_records_are_a_percentage_of_all_records() -> None:
     alarm = stack(ErrorRateAlarmPercent="7")["FailedRecordsAlarm"]
     assert metrics(alarm) == {
         "failed": (NAMESPACE, "thumbnailer_records_failed", "Sum"),
@@ -537,7 +541,7 @@ def test_the_failed_records_are_in_percent_of_all() -> None:
     assert alarm["Threshold"] == "7"
 
 
-def test_the_duration_is_in_percent_of_the_timeout() -> None:
+def test_the_duration_is_a_percentage_of_the_timeout() -> None:
     alarm = stack(Timeout="120", DurationAlarmPercent="80")["DurationAlarm"]
     assert metrics(alarm) == {"duration": ("AWS/Lambda", "Duration", "p99")}
     assert expression(alarm, duration=96_000) == 80
@@ -559,25 +563,25 @@ def test_the_age_of_the_oldest_event_is_in_seconds(trigger: str, metric: tuple[s
     assert alarm["Threshold"] == "1200"
 
 
-def test_by_default_the_age_alarm_is_not_late_and_not_for_one_retry() -> None:
+def test_the_default_age_alarm_waits_longer_than_one_retry() -> None:
     made = stack()
     assert int(made["Queue"]["VisibilityTimeout"]) < int(made["AgeAlarm"]["Threshold"])
 
 
-@every_variant
-def test_the_dashboard_is_laid_out_without_overlap_and_shows_all_alarms(parameters: dict[str, str]) -> None:
-    made = stack(**parameters)
-    widgets = dashboard(made)["widgets"]
-    cells = [
-        (x, y)
-        for one in widgets
-        for x in range(one["x"], one["x"] + one["width"])
-        for y in range(one["y"], one["y"] + one["height"])
-    ]
-    assert len(cells) == len(set(cells))
-    assert max(x for x, _ in cells) < 24
-    alarms = {made.attribute(alarm.id, "Arn") for alarm in made.of_type("AWS::CloudWatch::Alarm")}
-    assert set(widgets[0]["properties"]["alarms"]) == alarms
+def test_the_dashboard_s_widgets_do_not_overlap_and_show_all_alarms() -> None:
+    for parameters in ALL:
+        made = stack(**parameters)
+        widgets = dashboard(made)["widgets"]
+        cells = [
+            (x, y)
+            for one in widgets
+            for x in range(one["x"], one["x"] + one["width"])
+            for y in range(one["y"], one["y"] + one["height"])
+        ]
+        assert len(cells) == len(set(cells))
+        assert max(x for x, _ in cells) < 24
+        alarms = {made.attribute(alarm.id, "Arn") for alarm in made.of_type("AWS::CloudWatch::Alarm")}
+        assert set(widgets[0]["properties"]["alarms"]) == alarms
 
 
 @pytest.mark.parametrize("timeout", ["10", "900"])

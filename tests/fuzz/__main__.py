@@ -1,4 +1,4 @@
-"""python -m tests.fuzz: broken pictures through the whole path; exit code 1 if anything is wrong with how they end."""
+"""python -m tests.fuzz: processes broken pictures. Exit code 1 if there are findings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fuzz(
     replay: Annotated[int | None, typer.Option(help="This input alone, with all that is known of it.")] = None,
     keep_in: Annotated[Path | None, typer.Option("--keep", help="Write inputs of findings into this folder.")] = None,
 ) -> None:
-    """Breaks pictures in many ways and runs them through the whole pipeline, each in a process that may die."""
+    """Breaks pictures in many ways and runs each through the whole pipeline, in a process that may die."""
     numbers = range(first, first + inputs) if replay is None else [replay]
     results = _shown(verdicts(seed, numbers, workers), len(numbers))
     found = findings(results)
@@ -41,7 +41,7 @@ def fuzz(
 
 
 def _shown(results: Iterable[Verdict], total: int) -> list[Verdict]:
-    """All of them, with a bar that counts what is wrong as well."""
+    """All verdicts, with a progress bar that counts problems."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     done: list[Verdict] = []
     with Progress(*columns, TimeRemainingColumn(), console=console) as progress:

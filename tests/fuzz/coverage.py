@@ -17,7 +17,7 @@ with atheris.instrument_imports(include=["thumbnailer.formats", "thumbnailer.for
 
 
 def one_input(data: bytes) -> None:
-    """As the beginning of an object of which more may come, and as all of it."""
+    """Probes the bytes as a head and as a whole object."""
     for total in (None, len(data), 1 << 32):
         probed(data, total)
 

@@ -1,4 +1,4 @@
-"""The probe's side of the contract, to be held against any bytes."""
+"""Checks the contract of the probe for any bytes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from thumbnailer.model import Format, ImageInfo
 
 HEAD: Final = 4096
 MAY_BE_SIZELESS: Final = frozenset({Format.SVG})
-"""A drawing of no size of its own."""
+"""Drawings may have no size."""
 
 
 def probed(data: bytes, total: int | None) -> ImageInfo | None:
-    """What the probe says, None where that is one of its four errors. Anything else that it does is raised."""
+    """The result of the probe, or None for one of its four errors. Any other error is raised."""
     try:
         info = probe(data, total)
     except (NotAnImage, UnsupportedFormat, Corrupt):
         return None
     except NeedMoreBytes:
-        assert total is None or len(data) < total, "it asks for more than there is"
+        assert total is None or len(data) < total, "the probe asks for bytes beyond the end"
         return None
     assert 1 <= info.orientation <= 8
     assert info.frames >= 1

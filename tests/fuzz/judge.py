@@ -1,4 +1,4 @@
-"""What is wrong with how an input ended, as far as it is to be seen from outside."""
+"""The problems of an outcome that are visible from outside."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from PIL import ExifTags, Image
 
 from tests.fuzz.verdict import Problem
 from tests.support.pictures import opened
-from thumbnailer.errors import Reason
+from thumbnailer.errors import REASONS
 from thumbnailer.formats import probe
 from thumbnailer.model import Outcome, Output, Status
 
 MOST_CPU_SECONDS: Final = 10.0
 TAGS: Final = frozenset({"Artist", "Copyright"})
 SAID_OF_ANY: Final = frozenset({"Orientation", "XResolution", "YResolution", "ResolutionUnit", "ExifOffset"})
-"""What libvips writes beside them into every EXIF block; the orientation is 1."""
+"""Tags that libvips adds to every EXIF block; the orientation is 1."""
 PRIVATE: Final = frozenset({"xmp", "XML:com.adobe.xmp", "comment", "icc_profile", "photoshop"})
 NOTES: Final = "_failed/"
 
@@ -29,15 +29,15 @@ def ending(outcome: Outcome) -> str:
 
 
 def wrong_ending(outcome: Outcome) -> Iterator[Problem]:
-    """An input that is there, in a store that works, is stored or refused for good, with a reason and a word on it."""
+    """Yields a problem unless the input is stored, or rejected with a reason and a detail."""
     if outcome.status not in (Status.STORED, Status.REJECTED, Status.SKIPPED):
         yield Problem(ending(outcome), outcome.detail or "")
-    elif outcome.status is not Status.STORED and (outcome.reason not in set(Reason) or not outcome.detail):
+    elif outcome.status is not Status.STORED and (outcome.reason not in REASONS or not outcome.detail):
         yield Problem("no reason", f"{ending(outcome)}, {outcome.detail!r}")
 
 
 def wrong_objects(outcome: Outcome, written: Mapping[Key, bytes]) -> Iterator[Problem]:
-    """Thumbnails that are what the outcome says they are, or one note; nothing else is written."""
+    """Yields a problem unless exactly the thumbnails of the outcome, or one note, are written."""
     expected = {(output.bucket, output.key) for output in outcome.outputs}
     thumbnails = {key for key in written if not key[1].startswith(NOTES)}
     notes = len(written) - len(thumbnails)
@@ -49,7 +49,7 @@ def wrong_objects(outcome: Outcome, written: Mapping[Key, bytes]) -> Iterator[Pr
 
 
 def wrong_thumbnail(output: Output, data: bytes) -> Iterator[Problem]:
-    """One that does not decode, has another size or format than planned, or carries what it must not."""
+    """Yields a problem if a thumbnail does not decode, differs from its plan, or carries private metadata."""
     try:
         info, image = probe(data, len(data)), opened(data)
     except Exception as error:
@@ -63,7 +63,7 @@ def wrong_thumbnail(output: Output, data: bytes) -> Iterator[Problem]:
 
 
 def private(image: Image.Image) -> set[str]:
-    """The names of what a thumbnail carries beside pixels, timing, artist and copyright."""
+    """The names of metadata other than timing, artist and copyright."""
     tags = {str(ExifTags.TAGS.get(tag, tag)) for tag in image.getexif()}
     return tags - TAGS - SAID_OF_ANY | {name for name in PRIVATE if image.info.get(name)}
 

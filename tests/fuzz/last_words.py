@@ -1,4 +1,4 @@
-"""What a process was doing when it died, or had been doing for too long."""
+"""Records the stacks of a process that dies or hangs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 HANG_SECONDS: Final = 30.0
-"""Of the clock, and then the worker is killed: 10 s of a CPU that may be shared by three."""
+"""Wall time after which a worker is killed: 10 s of a CPU shared by three."""
 
 
 @contextmanager

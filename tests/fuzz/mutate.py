@@ -1,4 +1,4 @@
-"""Files broken on purpose. All that is left to chance is asked of the dice, so that the same dice break them alike."""
+"""Files broken on purpose. All random choices come from `dice`, so equal dice break files alike."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ EXTREMES: Final = {
     "I": (0, 1, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF, 0x40000000, 0x20000001),
 }
 Change = Callable[[Random, bytearray, int, bytes], None]
-"""dice, the bytes to change, where, and another file of the same kind."""
+"""Takes dice, the bytes to change, the offset, and another file of the same kind."""
 
 
 def broken_file(seed: int, number: int) -> tuple[Source, bytes]:
-    """The input of that number in the run of that seed, and what it was made of."""
+    """The input of that number in the run of that seed, and its source."""
     dice = _dice(seed, number)
     source = _picked(dice)
     return source, mutated(dice, source)
 
 
 def source_of(seed: int, number: int) -> Source:
-    """What that input is made of."""
+    """The source of that input."""
     return _picked(_dice(seed, number))
 
 
@@ -41,19 +41,19 @@ def _dice(seed: int, number: int) -> Random:
 
 
 def _picked(dice: Random) -> Source:
-    """Of two the smaller: in small files a change hits something more often, and they cost less."""
+    """The smaller of two sources: changes of small files hit more, at less cost."""
     files = by_kind()[dice.choice(_wheel())]
     return files[min(dice.randrange(len(files)), dice.randrange(len(files)))]
 
 
 @cache
 def _wheel() -> tuple[str, ...]:
-    """Every format that is read has the same chance, however many files there are of it."""
+    """Every format has the same probability, however many files it has."""
     return tuple(kind for kind in (*KINDS * 3, OTHER) if by_kind()[kind])
 
 
 def mutated(dice: Random, source: Source) -> bytes:
-    """One to eight changes: of the bytes as they lie, or of parts, with lengths and checksums put right after."""
+    """Makes one to eight changes of bytes, or of parts with corrected lengths and checksums."""
     other = dice.choice(by_kind()[source.kind])
     data, times = source.data, dice.choice((1, 1, 1, 2, 3, 8))
     parts = split(source.kind, data)
@@ -70,7 +70,7 @@ def mutated(dice: Random, source: Source) -> bytes:
 
 
 def hot_spots(source: Source) -> tuple[int, ...]:
-    """Where headers begin: at the start, and for a TIFF also where its first directory lies."""
+    """Offsets of headers: the start and, for a TIFF, its first directory."""
     if source.kind != "tiff" or len(source.data) < 16:
         return (0,)
     order = "<" if source.data[:2] == b"II" else ">"
@@ -83,7 +83,7 @@ def hot_spots(source: Source) -> tuple[int, ...]:
 
 
 def other_bytes(dice: Random, data: bytes, other: bytes, hot: Sequence[int] = (0,)) -> bytes:
-    """One change, every second time within a header."""
+    """Makes one change, half of the time within a header."""
     if not data:
         return data
     changed = bytearray(data)
@@ -129,7 +129,7 @@ def _move(dice: Random, data: bytearray, at: int, _: bytes) -> None:
 
 
 def _splice(dice: Random, data: bytearray, at: int, other: bytes) -> None:
-    """The rest from another file: from the same place, or from any."""
+    """Replaces the rest by that of another file, from the same offset or a random one."""
     start = at if dice.randrange(2) else dice.randrange(len(other) + 1)
     data[at:] = other[start:]
 
@@ -147,14 +147,14 @@ CHANGES: Final[tuple[Change, ...]] = (
     *(_flip, _set_byte, _set_number, _set_number) * 3,
     *(_cut, _remove, _double, _move, _splice, _paste),
 )
-"""Small changes come oftener than large ones: a file in pieces is refused at once."""
+"""Small changes are more frequent: the probe rejects a heavily broken file at once."""
 
 
 # --- parts --------------------------------------------------------------------------------------------------------
 
 
 def _other_parts(dice: Random, parts: list[Part], strangers: list[Part]) -> list[Part]:
-    """One part changed, removed, doubled, exchanged with another or taken from another file."""
+    """Changes, removes, doubles or swaps one part, or takes it from another file."""
     parts = list(parts)
     at, to = dice.randrange(len(parts)), dice.randrange(len(parts))
     match dice.randrange(8):
@@ -174,7 +174,7 @@ def _other_parts(dice: Random, parts: list[Part], strangers: list[Part]) -> list
 
 
 def _other_body(dice: Random, part: Part, stranger: Part) -> Part:
-    """Its bytes changed, or what it holds compressed."""
+    """Changes the bytes of a part, or its decompressed content."""
     content = unpacked(part) if dice.randrange(2) else None
     if content is not None:
         return packed(part, other_bytes(dice, content, stranger.body))

@@ -1,4 +1,4 @@
-"""A file taken apart as its format has it, and put together again with lengths and checksums that are right.
+"""Splits a file into the parts of its format and joins them with correct lengths and checksums.
 
 A decoder stops at the first wrong checksum, so a change that is to be seen by what comes behind it needs this.
 """
@@ -19,7 +19,7 @@ LONGEST_SEGMENT: Final = 65_533
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A chunk (PNG, WebP) or segment (JPEG): its name and what is in it, without length and checksum.
+    """A chunk (PNG, WebP) or segment (JPEG): name and content, without length and checksum.
 
     A part without a name is bytes that stay as they are.
     """
@@ -29,7 +29,7 @@ class Part:
 
 
 def split(kind: str, data: bytes) -> list[Part]:
-    """The parts of a file, or one part of all of it where the format has none that are known here."""
+    """The parts of a file; one part for a format that is not split here."""
     match kind:
         case "png" if data.startswith(PNG_SIGNATURE):
             return [Part(b"", PNG_SIGNATURE), *_png_chunks(data)]
@@ -50,7 +50,7 @@ def join(kind: str, parts: list[Part]) -> bytes:
 
 
 def unpacked(part: Part) -> bytes | None:
-    """What a PNG chunk holds compressed; None where that is nothing, or broken."""
+    """The decompressed content of a PNG chunk; None if it has none, or it is broken."""
     at = _compressed_at(part)
     if at is None:
         return None
@@ -61,7 +61,7 @@ def unpacked(part: Part) -> bytes | None:
 
 
 def packed(part: Part, content: bytes) -> Part:
-    """The same chunk with other content."""
+    """The chunk with other compressed content."""
     at = _compressed_at(part)
     return part if at is None else replace(part, body=part.body[:at] + zlib.compress(content, 1))
 
@@ -91,7 +91,7 @@ def _png_chunk(part: Part) -> bytes:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[Part]:
-    """The segments before the first scan; the rest is one part that stays as it is."""
+    """The segments before the first scan, and the rest as one part."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] not in (*STANDALONE, SOI, SOS, EOI, 0xFF, 0):
         end = at + 2 + struct.unpack_from(">H", data, at + 2)[0]

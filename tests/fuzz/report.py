@@ -1,4 +1,4 @@
-"""What a run found, as tables: how inputs ended, what was wrong, and the command that shows each again."""
+"""The tables of a run: outcomes, findings, and the command that replays each finding."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Problems that are likely one: the same kind of file, of problem and, but for numbers, of words."""
+    """Problems with a likely common cause: the same format, kind of problem and text but for numbers."""
 
     kind: str
     problem: str
@@ -42,14 +42,14 @@ def findings(verdicts: Sequence[Verdict]) -> list[Finding]:
 
 
 def _last_line(text: str) -> str:
-    """Of a stack as faulthandler writes it the innermost frame comes first, below its heading; else the last line."""
+    """The innermost frame of a faulthandler stack, which comes first; the last line of any other text."""
     lines = text.strip().splitlines() or [""]
     frames = [line.strip() for line in lines if line.startswith("  File")]
     return (frames[0] if frames else lines[-1])[:MOST_TEXT]
 
 
 def endings(verdicts: Sequence[Verdict]) -> Table:
-    """A row for each format, a column for each way to end."""
+    """One row per format, one column per outcome."""
     counts = Counter((verdict.kind, verdict.ended) for verdict in verdicts)
     columns = sorted({ended for _, ended in counts}, key=lambda ended: (ended != "stored", ended))
     table = Table("format", "inputs", *columns, title=f"{len(verdicts)} inputs")
@@ -62,7 +62,7 @@ def endings(verdicts: Sequence[Verdict]) -> Table:
 
 
 def extremes(verdicts: Sequence[Verdict]) -> Table:
-    """What came nearest to a limit: for people, to see what a limit is worth."""
+    """The inputs nearest to a limit, which show whether the limit is useful."""
     table = Table("", "number", "source", "ended", "CPU s", "grew by MB", "allowed MB", title="nearest to a limit")
     slowest = sorted(verdicts, key=lambda verdict: -verdict.cpu_seconds)[:EXAMPLES]
     largest = sorted(verdicts, key=lambda verdict: -verdict.grown)[:EXAMPLES]
@@ -90,7 +90,7 @@ def replay_command(seed: int, number: int) -> str:
 
 
 def keep(found: Sequence[Finding], seed: int, folder: Path) -> None:
-    """The bytes of some inputs of each finding, so that they can be had where the sources are others."""
+    """Writes some inputs of each finding, because other sources would give other inputs."""
     folder.mkdir(parents=True, exist_ok=True)
     for finding in found:
         for number in finding.numbers[:EXAMPLES]:

@@ -1,4 +1,4 @@
-"""Many inputs in processes that may die: a crash or a hang is the verdict on one input, and the next goes on."""
+"""Tries many inputs in processes that may die. A crash or hang is the verdict on one input only."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def verdicts(
     check: Check = worker.check,
     seconds: float = HANG_SECONDS,
 ) -> Iterator[Verdict]:
-    """One for each number, as they come. `start` and `check` run in the workers; another worker follows one that died.
+    """One verdict per number, in the order of completion. Leaving early stops the workers.
 
-    Leaving early stops the workers.
+    `start` and `check` run in the workers. A new worker replaces a dead one.
     """
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:
         folder = Path(name)

@@ -1,6 +1,6 @@
-"""The whole pictures that are broken: the demo's samples, the corpus where it is, and tiny ones made here.
+"""The pictures to break: the samples of the demo, the corpus if it is there, and tiny pictures made here.
 
-Tiny ones matter most: nearly every byte of them decides something.
+Tiny pictures matter most: nearly every byte matters.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import numpy as np
 from PIL import Image, ImageCms, features
 
 from tests.support.corpus import rows
+from tests.support.pictures import SAMPLES, saved
 from thumbnailer.errors import NeedMoreBytes, Rejected
 from thumbnailer.formats import probe
 
-SAMPLES: Final = Path(__file__).parents[2] / "handler" / "demo" / "samples"
 LARGEST: Final = 1 << 20
-"""Larger files have nothing that smaller ones have not, and take a second each."""
+"""Larger files cover nothing more and take a second each."""
 TINY: Final = (33, 21)
 OTHER: Final = "other"
-"""What is rejected by its kind, or is no picture."""
+"""Unsupported formats and other files."""
 KINDS: Final = ("jpeg", "png", "gif", "webp", "avif", "heic", "jxl", "tiff", "bmp", "ico", "svg")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file that some decoder reads, or that somebody once took for one."""
+    """A file to break."""
 
     name: str
     kind: str
@@ -41,7 +41,7 @@ class Source:
 
 @cache
 def sources() -> tuple[Source, ...]:
-    """All of them, in an order that depends on nothing but what is there."""
+    """All sources, in a fixed order."""
     return tuple(_source(name, data) for name, data in (*_samples(), *_corpus(), *_made()) if data)
 
 
@@ -53,17 +53,17 @@ def by_kind() -> dict[str, tuple[Source, ...]]:
 
 
 def whole() -> list[Source]:
-    """Those that every decoder reads without complaint: all but the corpus."""
+    """The sources that every decoder reads without a warning: all but the corpus."""
     return [_source(name, data) for name, data in (*_samples(), *_made())]
 
 
 def made() -> list[Source]:
-    """The tiny ones."""
+    """The tiny sources."""
     return [_source(name, data) for name, data in _made()]
 
 
 def _samples() -> Iterator[tuple[str, bytes]]:
-    for path in sorted(path for path in SAMPLES.iterdir() if path.suffix != ".md"):
+    for path in SAMPLES:
         yield path.name, path.read_bytes()
 
 
@@ -78,7 +78,7 @@ def _source(name: str, data: bytes) -> Source:
 
 
 def _kind(name: str, data: bytes) -> str:
-    """As the probe sees it; a file that the probe refuses counts by its name, for it is broken already."""
+    """The format that the probe finds; a file that the probe rejects counts by its suffix."""
     try:
         kind = str(probe(data, len(data)).format)
     except (Rejected, NeedMoreBytes):
@@ -122,7 +122,7 @@ def _stills() -> Iterator[tuple[str, bytes]]:
 
 
 def _of_other_encoders() -> Iterator[tuple[str, bytes]]:
-    """Those that not every installation has."""
+    """Formats whose encoder is optional."""
     if features.check("avif"):
         yield _saved("alpha.avif", "RGBA")
     if find_spec("pillow_heif"):
@@ -140,7 +140,7 @@ def _of_other_encoders() -> Iterator[tuple[str, bytes]]:
 
 
 def _drawings() -> Iterator[tuple[str, bytes]]:
-    """Of what a drawing can hold, that which costs most or refers to something."""
+    """Drawings with the elements that cost most or refer to something."""
     yield "made/shapes.svg", DRAWING.encode()
     yield "made/inside.svg", DRAWING.replace(PICTURE, _data_url()).encode()
     yield "made/sizeless.svg", DRAWING.replace('width="40" height="30" ', "").encode()
@@ -171,9 +171,9 @@ def _data_url() -> str:
 
 
 def _profiles() -> Iterator[tuple[str, bytes]]:
-    """Each with a profile that decoders hand on to the colour management."""
+    """Pictures with an embedded profile."""
     made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    srgb = made[:24] + bytes(12) + made[36:]  # without its date: the same seed makes the same files tomorrow
+    srgb = made[:24] + bytes(12) + made[36:]  # without the date, so a seed always makes the same files
     for name in ("profile.jpeg", "profile.png", "profile.webp", "profile.tiff"):
         yield _saved(name, "RGB", icc_profile=srgb)
 
@@ -196,13 +196,11 @@ def _tiffs() -> Iterator[tuple[str, bytes]]:
 
 
 def _saved(name: str, mode: str, **options: Any) -> tuple[str, bytes]:
-    out = BytesIO()
-    _pixels(mode).save(out, Path(name).suffix[1:].upper(), **options)
-    return f"made/{name}", out.getvalue()
+    return f"made/{name}", saved(_pixels(mode), Path(name).suffix[1:].upper(), **options)
 
 
 def _pixels(mode: str, turn: int = 0) -> Image.Image:
-    """A gradient in every channel, so that damage in any of them shows."""
+    """A gradient in every channel, which shows damage in any channel."""
     gradient = Image.linear_gradient("L").resize(TINY)
     turned = [gradient.rotate(turn + step) for step in (0, 90, 180)]
     colours = Image.merge("RGB", turned)

@@ -1,4 +1,4 @@
-"""In place of the pipeline, for tests of what watches it: inputs that end a worker, or never end."""
+"""Stand-ins for the pipeline: inputs that crash or hang a worker, for tests of its supervision."""
 
 from __future__ import annotations
 

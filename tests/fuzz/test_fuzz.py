@@ -1,4 +1,4 @@
-"""Broken pictures through the whole path; and that nothing which goes wrong with one is missed."""
+"""Broken pictures through the whole pipeline, and tests of the fuzzer itself."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from tests.fuzz.run import verdicts
 from tests.fuzz.sources import KINDS, by_kind, sources, whole
 from tests.fuzz.verdict import Problem, Verdict
 from tests.fuzz.worker import ENGINES, RENDITIONS, settings_of
+from tests.support.pictures import SAMPLE_FOLDER, saved
 from tests.support.processing import process
 from thumbnailer.model import EventKind, Format, ObjectEvent, Outcome, Output, Status
 
-SAMPLES = Path(__file__).parents[2] / "handler" / "demo" / "samples"
 EVENT = ObjectEvent(EventKind.CREATED, "photos", "x")
 
 
 @pytest.mark.matrix(50)
-def test_broken_pictures_are_stored_or_refused_for_good_and_nothing_else_happens() -> None:
-    """`make fuzz` does the same with thousands."""
+def test_broken_pictures_are_stored_or_rejected() -> None:
+    """`make fuzz` processes thousands."""
     results = list(verdicts(seed=50, numbers=range(300)))
     assert [f"{f.kind}: {f.problem}: {f.text}; {replay_command(50, f.numbers[0])}" for f in findings(results)] == []
     assert sorted(verdict.number for verdict in results) == list(range(300))
-    assert {verdict.kind for verdict in results} >= set(KINDS) - {"heic", "jxl"}  # which not all installations read
+    assert {verdict.kind for verdict in results} >= set(KINDS) - {"heic", "jxl"}  # optional formats
     assert {"stored", "rejected:corrupt"} <= {verdict.ended for verdict in results}
 
 
 # --- the processes ------------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_crashes_hangs_or_exits_costs_its_own_input_and_no_other() -> None:
+def test_a_worker_that_crashes_or_hangs_loses_one_input() -> None:
     results = {v.number: v for v in verdicts(1, range(16), 2, stand_ins.start, stand_ins.check, seconds=3)}
     assert {number for number, verdict in results.items() if verdict.problems} == stand_ins.MISBEHAVING
     assert sorted(results) == list(range(16))
@@ -56,7 +56,7 @@ def test_a_worker_that_crashes_hangs_or_exits_costs_its_own_input_and_no_other()
     assert "stand_ins.py" in crash.text
 
 
-def test_findings_are_grouped_by_format_problem_and_words_but_for_numbers() -> None:
+def test_findings_are_grouped_by_format_problem_and_text() -> None:
     def verdict(number: int, kind: str, text: str) -> Verdict:
         return Verdict(number, "a", kind, "failed", problems=(Problem("failed", text),))
 
@@ -72,7 +72,7 @@ def test_findings_are_grouped_by_format_problem_and_words_but_for_numbers() -> N
     assert found[1].text == "at 0x7a of 1500 bytes"
 
 
-def test_of_a_stack_the_innermost_frame_tells_findings_apart() -> None:
+def test_findings_with_a_stack_are_grouped_by_the_innermost_frame() -> None:
     stack = 'Fatal Python error: Segmentation fault\n\n  File "a.py", line 3 in inner\n  File "b.py", line 4 in outer\n'
     (found,) = findings([Verdict(1, "a", "png", "crash", problems=(Problem("crash", stack),))])
     assert found.text == 'File "a.py", line 3 in inner'
@@ -103,11 +103,11 @@ def kinds(problems: Sequence[Problem]) -> list[str]:
         (Outcome(EVENT, Status.DEFERRED, "out-of-time", "late"), ["deferred:out-of-time"]),
     ],
 )
-def test_an_input_must_be_stored_or_refused_with_a_reason(outcome: Outcome, expected: list[str]) -> None:
+def test_an_input_without_a_final_outcome_is_a_problem(outcome: Outcome, expected: list[str]) -> None:
     assert kinds(list(wrong_ending(outcome))) == expected
 
 
-def test_a_thumbnail_must_decode_and_be_what_was_planned(samples: dict[str, bytes]) -> None:
+def test_a_thumbnail_unlike_its_plan_is_a_problem(samples: dict[str, bytes]) -> None:
     made = process(samples["rocket.jpg"], RENDITIONS="64x64")
     (output,), (data,) = made.outcome.outputs, made.thumbnails
     assert not list(wrong_thumbnail(output, data))
@@ -124,13 +124,11 @@ def test_a_thumbnail_must_decode_and_be_what_was_planned(samples: dict[str, byte
 
 
 def again(data: bytes, **options: object) -> bytes:
-    """The same JPEG with more in it."""
-    out = BytesIO()
-    Image.open(BytesIO(data)).save(out, "JPEG", **options)
-    return out.getvalue()
+    """The same JPEG with more metadata."""
+    return saved(Image.open(BytesIO(data)), "JPEG", **options)
 
 
-def test_a_stored_picture_leaves_its_thumbnails_and_a_rejected_one_its_note() -> None:
+def test_objects_other_than_thumbnails_or_a_note_are_a_problem() -> None:
     output = Output("photos-resized", "x", "", 1, 1, Format.JPEG, 9)
     stored = Outcome(EVENT, Status.STORED, outputs=(output,))
     rejected = Outcome(EVENT, Status.REJECTED, "corrupt", "it ends early")
@@ -148,37 +146,37 @@ def test_more_cpu_or_memory_than_allowed_is_a_problem() -> None:
 # --- the inputs ---------------------------------------------------------------------------------------------------
 
 
-def test_the_same_seed_and_number_are_the_same_input_and_others_are_others() -> None:
+def test_a_seed_and_number_determine_an_input() -> None:
     inputs = [broken_file(1, number)[1] for number in range(200)]
     assert [broken_file(1, number)[1] for number in range(200)] == inputs
     assert len(set(inputs)) > 180
     assert sum(1 for number in range(200) if broken_file(2, number)[1] in set(inputs)) < 20
 
 
-def test_every_engine_meets_every_choice_of_renditions() -> None:
+def test_every_engine_is_tried_with_all_renditions() -> None:
     met = {(s.engine, s.renditions) for s in map(settings_of, range(len(ENGINES) * len(RENDITIONS)))}
     assert len(met) == len(ENGINES) * len(RENDITIONS)
 
 
-def test_there_are_sources_of_every_format_and_the_made_ones_are_whole() -> None:
-    assert {kind for kind, found in by_kind().items() if found} >= set(KINDS) - {"jxl"}  # needs its own encoder
+def test_sources_cover_every_format() -> None:
+    assert {kind for kind, found in by_kind().items() if found} >= set(KINDS) - {"jxl"}  # needs an optional encoder
     for source in whole():
         assert process(source.data, SVG="on").outcome.status is Status.STORED, source.name
 
 
-def test_a_file_taken_apart_and_put_together_is_the_same() -> None:
+def test_splitting_and_joining_a_file_changes_nothing() -> None:
     for source in whole():
         assert join(source.kind, split(source.kind, source.data)) == source.data, source.name
 
 
-def test_a_broken_file_put_together_has_the_same_parts() -> None:
+def test_splitting_a_joined_broken_file_gives_the_same_parts() -> None:
     for source in sources():
         parts = split(source.kind, source.data)
         assert split(source.kind, join(source.kind, parts)) == parts, source.name
 
 
-def test_a_changed_png_chunk_gets_its_checksum() -> None:
-    parts = split("png", (SAMPLES / "chelsea.png").read_bytes())
+def test_a_changed_png_chunk_gets_a_new_checksum() -> None:
+    parts = split("png", (SAMPLE_FOLDER / "chelsea.png").read_bytes())
     at = next(number for number, part in enumerate(parts) if part.name == b"IHDR")
     parts[at] = replace(parts[at], body=struct.pack(">I", 7) + parts[at].body[4:])
     data = join("png", parts)

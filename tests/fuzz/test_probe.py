@@ -1,4 +1,4 @@
-"""The probe with files that hypothesis breaks, and makes simple again where one of them shows a fault."""
+"""The probe with files that hypothesis breaks and, after a failure, shrinks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.fuzz.mutate import mutated
 from tests.fuzz.sources import Source, sources
 
 BOUND_SECONDS = 2.0
-"""Of CPU: MATRIX's "Bound"."""
+"""CPU time, the bound of MATRIX.md."""
 DICE = st.randoms(use_true_random=False)
 SOURCES = st.sampled_from(sorted(sources(), key=lambda source: len(source.data)))
 EXAMPLES = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -32,8 +32,8 @@ def test_a_broken_file_ends_in_a_value_or_one_of_four_errors_in_time(
 
 @given(SOURCES, DICE, st.integers(0, 1 << 16))
 @EXAMPLES
-def test_what_the_head_says_for_good_the_whole_file_does_not_take_back(source: Source, dice: Random, size: int) -> None:
-    """A plan is made from the head; of another format, size or number of frames the engine would be surprised."""
+def test_a_complete_head_agrees_with_the_whole_file(source: Source, dice: Random, size: int) -> None:
+    """The plan is made from the head, so the whole file must not contradict it."""
     data = mutated(dice, source)
     head, all_of_it = probed(data[:size], len(data)), probed(data, len(data))
     if head is None or all_of_it is None or not head.complete:

@@ -1,4 +1,4 @@
-"""What is said of one input."""
+"""The verdict on one input."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that must not be; `kind` is a word or two to group by."""
+    """One problem. Findings are grouped by `kind`, a word or two."""
 
     kind: str
     text: str
@@ -15,7 +15,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How one input ended. Sizes are bytes."""
+    """The result of one input. Sizes are in bytes."""
 
     number: int
     source: str

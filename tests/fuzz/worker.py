@@ -1,4 +1,4 @@
-"""The process that inputs are tried in: the real pipeline with a store in memory, watched from within.
+"""The process that tries inputs: the real pipeline with a store in memory, observed from within.
 
 It may die of an input. What it was doing then is in `stacks/{number}`, which faulthandler writes.
 """
@@ -41,9 +41,9 @@ from thumbnailer.store.memory import MemoryStore
 
 TIER: Final = tier_for(512)
 UNPLANNED: Final = 8 * MB
-"""What an input may make the process grow by of which no picture is decoded."""
+"""Allowed memory growth of an input without a decoded picture."""
 HEADROOM: Final = 64 * MB
-"""Stacks of threads, 8 MB each, and what malloc keeps: asked for, never touched."""
+"""Stacks of threads, 8 MB each, and reserves of malloc: allocated and never touched."""
 BUCKET: Final = "photos"
 ENGINES: Final = (EngineName.VIPS, EngineName.PILLOW)
 RENDITIONS: Final = (
@@ -56,7 +56,7 @@ RENDITIONS: Final = (
 
 
 def settings_of(number: int) -> Settings:
-    """Every number prefers the other engine than the one before; all combinations come in turn."""
+    """Settings that alternate between the engines and cycle through all combinations."""
     engine = ENGINES[number % len(ENGINES)]
     renditions = RENDITIONS[number // len(ENGINES) % len(RENDITIONS)]
     chosen = {"ENGINE": engine, "RENDITIONS": renditions, "SVG": "on", "THUMBHASH": "on" if has_thumbhash() else "off"}
@@ -74,8 +74,8 @@ _rig: Rig | None = None
 
 
 def start(folder: Path) -> None:
-    """Once a process: everything that is loaded at the first use is loaded here, and then memory is limited."""
-    global _rig  # noqa: PLW0603 (a process of the pool has no other place for it)
+    """Loads every lazy module once per process, then limits the memory."""
+    global _rig  # noqa: PLW0603 (process-wide state of a pool worker)
     _rig = Rig(folder)
 
 
@@ -106,7 +106,7 @@ class Rig:
         _limit_memory(TIER.memory_budget + HEADROOM)
 
     def run(self, number: int, source: Source, data: bytes) -> Verdict:
-        """One input, and all that is to be seen of it from outside."""
+        """Processes one input and returns its verdict."""
         self._log.last = None
         with last_words(self._stacks / str(number)):
             files, before = _open_files(), _start_watching()
@@ -128,7 +128,7 @@ class Rig:
         return self._runner.run(processed(settings_of(number), data))
 
     def _with_place(self, problems: Iterator[Problem]) -> Iterator[Problem]:
-        """With where it was raised, for what the pipeline itself had not foreseen."""
+        """The detail, with the traceback of an unexpected error."""
         for problem in problems:
             yield replace(problem, text=f"{problem.text} [{self._log.last}]") if self._log.last else problem
 
@@ -143,7 +143,7 @@ class Rig:
 
 
 async def processed(settings: Settings, data: bytes) -> tuple[Outcome, dict[Key, bytes], list[Plan]]:
-    """The outcome of an object with these bytes, what was written, and the plans that engines were given."""
+    """The outcome of an object, the written objects, and the plans passed to engines."""
     plans: list[Plan] = []
     store = MemoryStore(BUCKET, f"{BUCKET}-resized")
     await store.put(BUCKET, "x", data, PutHeaders("image/jpeg"))
@@ -163,7 +163,7 @@ async def _content(store: MemoryStore, bucket: str, key: str) -> bytes:
 
 
 class Watched:
-    """An engine that notes the plans it is given."""
+    """An engine that records its plans."""
 
     def __init__(self, engine: Engine, plans: list[Plan]) -> None:
         self._engine = engine
@@ -175,7 +175,7 @@ class Watched:
 
 
 class LastError(logging.Handler):
-    """Keeps where the last logged exception was raised."""
+    """Keeps the origin of the last logged exception."""
 
     last: str | None = None
 
@@ -197,7 +197,7 @@ def _limit_memory(more: int) -> None:
 
 
 def _start_watching() -> int:
-    """Gives back what malloc only keeps, starts the peak (VmHWM) anew and returns what is resident now."""
+    """Trims the heap, resets the peak (VmHWM) and returns the resident bytes."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")  # proc(5): resets the peak resident set size

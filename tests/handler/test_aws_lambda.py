@@ -1,4 +1,4 @@
-"""The Lambda door against a real S3 over HTTP: what comes in, what is stored, what is answered."""
+"""The Lambda handler against moto's S3 over HTTP: events, stored objects and answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from handler import aws_lambda
-from handler.partial import RecordsComeBack
+from handler.envelope import RecordsComeBack
 from tests.conftest import Context, scratch_files
 from tests.support.cloud import DESTINATION, SOURCE, Cloud, s3_event, s3_record, sqs_event
 from tests.support.pictures import opened
@@ -52,7 +52,7 @@ def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, a
 
 
 def records_logged(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, Any]]:
-    """The log lines of records, by key; every line there is must be JSON."""
+    """The log lines of records, by key. Every line must be JSON."""
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     return {line["key"]: line for line in lines if line.get("message") == "record"}
 
@@ -86,18 +86,14 @@ def test_every_sample_becomes_a_thumbnail(
     ],
     ids=["s3", "sns", "sqs or sns raw in sqs", "sns in sqs"],
 )
-def test_the_same_picture_is_stored_from_every_envelope(
-    aws: Cloud, samples: dict[str, bytes], context: Any, wrap: Any
-) -> None:
+def test_same_thumbnail_from_every_event_shape(aws: Cloud, samples: dict[str, bytes], context: Any, wrap: Any) -> None:
     answer = aws_lambda.handler(wrap(s3_event(aws.put("red flower.jpg", samples["rocket.jpg"]))), context)
     assert answer in ({"batchItemFailures": []}, {"records": 1, "outcomes": {"stored": 1}})
     assert aws.thumbnails() == ["red flower.jpg"]
 
 
 @pytest.mark.parametrize("in_queue", [False, True])
-def test_eventbridge_keys_are_taken_as_they_are(
-    aws: Cloud, samples: dict[str, bytes], context: Any, in_queue: bool
-) -> None:
+def test_eventbridge_keys_are_not_decoded(aws: Cloud, samples: dict[str, bytes], context: Any, in_queue: bool) -> None:
     key = "red+flower %41.jpg"
     aws.put(key, samples["rocket.jpg"])
     event = json.loads((EVENTS / "eventbridge_created.json").read_text())
@@ -110,14 +106,14 @@ def test_eventbridge_keys_are_taken_as_they_are(
 @pytest.mark.parametrize(
     "name", ["s3_test_event.json", "sqs_s3_test_event.json", "s3_empty_records.json", "sns_test_event.json"]
 )
-def test_a_test_event_is_a_success_and_nothing_else(aws: Cloud, context: Any, name: str) -> None:
+def test_s3_test_event_succeeds(aws: Cloud, context: Any, name: str) -> None:
     answer = aws_lambda.handler(json.loads((EVENTS / name).read_text()), context)
     assert answer in ({"batchItemFailures": []}, {"records": 0, "outcomes": {}})
 
 
 @pytest.mark.matrix(26)
 @pytest.mark.parametrize("event", [None, [], "text", {}, {"Records": [{}]}, {"Records": [{"s3": {}}]}])
-def test_what_is_no_event_is_refused_saying_what_was_expected(aws: Cloud, context: Any, event: object) -> None:
+def test_unknown_event_raises_and_names_the_expected_shapes(aws: Cloud, context: Any, event: object) -> None:
     with pytest.raises(EventError, match="expected an S3 notification"):
         aws_lambda.handler(event, context)
 
@@ -127,17 +123,17 @@ def test_what_is_no_event_is_refused_saying_what_was_expected(aws: Cloud, contex
 def test_a_key_may_hold_anything(
     aws: Cloud, transport: str, samples: dict[str, bytes], context: Any, key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Put and found again by a client of its own; what the log says of it is one line."""
+    """Another client stores the source and reads the thumbnail. The log has one line for it."""
     aws_lambda.handler(s3_event(aws.put(key, samples["rocket.jpg"])), context)
     assert aws.thumbnails() == [key]
     assert list(records_logged(capsys)) == [key]
 
 
 @pytest.mark.matrix(1)
-def test_a_line_break_in_a_key_breaks_neither_log_nor_batch(
+def test_line_break_in_a_key_breaks_neither_log_nor_batch(
     aws: Cloud, samples: dict[str, bytes], context: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """This S3 has no route for such keys, so the object is gone for it; the stores' own tests show them on the wire."""
+    """moto has no route for such keys, so the object is gone for it. The stores' tests show these keys on the wire."""
     event = s3_event(s3_record('a\nb\r\n{"level": "x"}.jpg', 5, "e"), aws.put("good.jpg", samples["rocket.jpg"]))
     aws_lambda.handler(event, context)
     logged = records_logged(capsys)
@@ -158,7 +154,7 @@ BAD = {
 
 
 @pytest.mark.matrix(2)
-def test_bad_records_end_with_their_reason_and_disturb_nothing(
+def test_bad_records_get_their_reason_and_good_ones_are_stored(
     aws: Cloud, engine: str, samples: dict[str, bytes], context: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = [aws.put(key, data) for key, (data, _, _) in BAD.items()]
@@ -179,7 +175,7 @@ def test_bad_records_end_with_their_reason_and_disturb_nothing(
 
 
 @pytest.mark.matrix(2)
-def test_not_more_than_64_kb_are_read_of_what_is_no_picture(
+def test_at_most_64_kb_of_a_non_picture_are_read(
     aws: Cloud, transport: str, context: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     aws_lambda.handler(s3_event(aws.put("long.jpg", b"no picture " * 1_000_000)), context)
@@ -190,7 +186,7 @@ def test_not_more_than_64_kb_are_read_of_what_is_no_picture(
 @pytest.mark.parametrize(
     ("key", "sample", "type_"), [("a.jpg", "chelsea.png", "image/png"), ("b", "rocket.jpg", "image/jpeg")]
 )
-def test_the_type_is_decided_by_the_bytes(
+def test_bytes_decide_the_format_not_the_name(
     aws: Cloud, samples: dict[str, bytes], context: Any, key: str, sample: str, type_: str
 ) -> None:
     aws_lambda.handler(s3_event(aws.put(key, samples[sample], ContentType="text/plain")), context)
@@ -199,7 +195,7 @@ def test_the_type_is_decided_by_the_bytes(
 
 @pytest.mark.matrix(19)
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 65_535), (65_535, 1), (100, 3)])
-def test_small_and_thin_pictures_are_stored_and_never_enlarged(
+def test_small_and_thin_pictures_are_never_enlarged(
     aws: Cloud, engine: str, context: Any, width: int, height: int
 ) -> None:
     picture = BytesIO()
@@ -210,7 +206,7 @@ def test_small_and_thin_pictures_are_stored_and_never_enlarged(
 
 
 @pytest.mark.matrix(22)
-def test_the_same_event_a_hundred_times_at_once_makes_one_and_the_same_thumbnail(
+def test_hundred_concurrent_copies_of_an_event_make_one_thumbnail(
     aws: Cloud, samples: dict[str, bytes], context: Any
 ) -> None:
     record = aws.put("rocket.jpg", samples["rocket.jpg"])
@@ -221,7 +217,7 @@ def test_the_same_event_a_hundred_times_at_once_makes_one_and_the_same_thumbnail
 
 
 @pytest.mark.matrix(27)
-def test_a_message_that_is_no_event_is_given_back_alone(aws: Cloud, samples: dict[str, bytes], context: Any) -> None:
+def test_only_the_unreadable_message_is_given_back(aws: Cloud, samples: dict[str, bytes], context: Any) -> None:
     good = s3_event(aws.put("rocket.jpg", samples["rocket.jpg"]))
     answer = aws_lambda.handler(sqs_event("not json", good, {"no": "event"}), context)
     assert [failure["itemIdentifier"] for failure in answer["batchItemFailures"]] == ["m0", "m2"]
@@ -229,7 +225,7 @@ def test_a_message_that_is_no_event_is_given_back_alone(aws: Cloud, samples: dic
 
 
 @pytest.mark.matrix(28)
-def test_a_bug_in_an_engine_gives_back_its_record_and_no_other(
+def test_bug_in_an_engine_gives_back_only_its_record(
     aws: Cloud, samples: dict[str, bytes], context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from thumbnailer.engine.vips import VipsEngine
@@ -249,16 +245,16 @@ def test_a_bug_in_an_engine_gives_back_its_record_and_no_other(
 
 
 @pytest.mark.matrix(29)
-def test_when_all_fail_all_are_given_back(aws: Cloud, samples: dict[str, bytes], context: Any) -> None:
+def test_all_messages_are_given_back_if_all_fail(aws: Cloud, samples: dict[str, bytes], context: Any) -> None:
     event = sqs_event(*(s3_event(aws.put(key, samples["rocket.jpg"])) for key in "abc"))
     aws.s3.delete_bucket(Bucket=DESTINATION)
     assert [f["itemIdentifier"] for f in aws_lambda.handler(event, context)["batchItemFailures"]] == ["m0", "m1", "m2"]
 
 
-def test_a_direct_invocation_with_a_failed_record_raises_after_all_were_tried(
+def test_direct_invocation_with_a_failed_record_raises_after_all_records(
     aws: Cloud, samples: dict[str, bytes], context: Any
 ) -> None:
-    """The destination of the second record's bucket is not there; the first is stored all the same."""
+    """The destination of the second record is missing. The first record is stored all the same."""
     aws.s3.create_bucket(Bucket="others")
     aws.s3.put_object(Bucket="others", Key="x.jpg", Body=samples["rocket.jpg"])
     event = s3_event(s3_record("x.jpg", 5, "e", bucket="others"), aws.put("rocket.jpg", samples["rocket.jpg"]))
@@ -268,7 +264,7 @@ def test_a_direct_invocation_with_a_failed_record_raises_after_all_were_tried(
 
 
 @pytest.mark.matrix(42)
-def test_what_lies_in_a_destination_or_was_made_by_us_is_skipped_so_no_loop_is_deeper_than_one(
+def test_own_output_is_skipped_so_no_loop_is_deeper_than_one(
     aws: Cloud, samples: dict[str, bytes], context: Any
 ) -> None:
     aws_lambda.handler(s3_event(aws.put("rocket.jpg", samples["rocket.jpg"])), context)
@@ -279,7 +275,7 @@ def test_what_lies_in_a_destination_or_was_made_by_us_is_skipped_so_no_loop_is_d
     assert aws.thumbnails() == ["rocket.jpg"]
 
 
-def test_a_removed_picture_loses_its_thumbnail_and_one_that_is_there_again_keeps_it(
+def test_removed_picture_loses_its_thumbnail_unless_it_is_back(
     aws: Cloud, samples: dict[str, bytes], context: Any
 ) -> None:
     aws_lambda.handler(s3_event(aws.put("rocket.jpg", samples["rocket.jpg"])), context)
@@ -292,7 +288,7 @@ def test_a_removed_picture_loses_its_thumbnail_and_one_that_is_there_again_keeps
 
 
 @pytest.mark.matrix(23)
-def test_what_is_read_is_what_is_there_whatever_version_the_event_tells_of(
+def test_current_version_is_read_whatever_version_the_event_names(
     aws: Cloud, transport: str, samples: dict[str, bytes], context: Any
 ) -> None:
     aws.s3.put_bucket_versioning(Bucket=SOURCE, VersioningConfiguration={"Status": "Enabled"})
@@ -316,7 +312,7 @@ def test_headers_and_metadata_of_the_source_are_carried_over(
     assert thumbnail["Metadata"] == {"album": "space", "source-etag": record["s3"]["object"]["eTag"]}
 
 
-def test_several_renditions_are_made_of_one_get(
+def test_several_renditions_need_one_get(
     aws: Cloud, engine: str, samples: dict[str, bytes], context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("THUMBNAILER_RENDITIONS", "64x64:cover,small=100x,big=300x300:inside:webp:q70")
@@ -329,7 +325,7 @@ def test_several_renditions_are_made_of_one_get(
     }
 
 
-def test_what_cannot_be_through_in_time_is_deferred_and_given_back(aws: Cloud, samples: dict[str, bytes]) -> None:
+def test_records_without_enough_time_are_deferred_and_given_back(aws: Cloud, samples: dict[str, bytes]) -> None:
     event = sqs_event(s3_event(aws.put("rocket.jpg", samples["rocket.jpg"])))
     assert aws_lambda.handler(event, Context(1000)) == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
     assert aws_lambda.handler(event, Context()) == {"batchItemFailures": []}
@@ -350,12 +346,12 @@ def test_what_cannot_be_through_in_time_is_deferred_and_given_back(aws: Cloud, s
 def test_each_answer_of_s3_to_a_get_has_its_outcome(
     aws: Cloud, transport: str, scripted: ScriptedServer, answer: Answer, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The note of a rejected record is answered 200 by the script's last answer."""
+    """The script's last answer, 200, is for the note of a rejected record."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
     monkeypatch.setenv("THUMBNAILER_FAILED_PREFIX", "")
     scripted.play(answer)
     event = s3_event(s3_record("x.jpg", 500, "e"))
-    context = Context(4_000 if end.startswith("deferred") else 30_000)  # the latter outlasts every retry
+    context = Context(4_000 if end.startswith("deferred") else 30_000)  # 30 s outlast every retry
     if end.startswith(("failed", "deferred")):
         with pytest.raises(RecordsComeBack, match=end):
             aws_lambda.handler(event, context)
@@ -363,7 +359,7 @@ def test_each_answer_of_s3_to_a_get_has_its_outcome(
         assert aws_lambda.handler(event, context)["outcomes"] == {end: 1}
 
 
-def test_a_record_costs_one_get_one_put_and_one_look(
+def test_stored_record_costs_one_get_one_put_and_one_head(
     aws: Cloud,
     transport: str,
     scripted: ScriptedServer,
@@ -377,7 +373,7 @@ def test_a_record_costs_one_get_one_put_and_one_look(
     assert scripted.methods == ["GET", "PUT", "HEAD"]
 
 
-def test_a_record_that_is_rejected_costs_one_get_the_delete_of_what_was_there_one_look_and_its_note(
+def test_rejected_record_costs_one_get_one_delete_one_head_and_its_note(
     aws: Cloud, transport: str, scripted: ScriptedServer, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
@@ -388,7 +384,7 @@ def test_a_record_that_is_rejected_costs_one_get_the_delete_of_what_was_there_on
 
 
 @pytest.mark.matrix(44)
-def test_an_event_of_a_bucket_that_is_no_source_is_rejected_before_any_request_and_without_a_note(
+def test_event_of_a_foreign_bucket_is_rejected_without_request_or_note(
     aws: Cloud, scripted: ScriptedServer, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
@@ -407,7 +403,7 @@ def test_an_event_of_a_bucket_that_is_no_source_is_rejected_before_any_request_a
 def test_a_bucket_of_another_account_is_denied(
     aws: Cloud, transport: str, scripted: ScriptedServer, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """S3 compares, and answers 403 where the bucket is another's."""
+    """S3 compares the expected owner and answers 403 for a foreign bucket."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
     monkeypatch.setenv("THUMBNAILER_EXPECTED_OWNER", "123456789012")
     monkeypatch.setenv("THUMBNAILER_FAILED_PREFIX", "")
@@ -418,7 +414,7 @@ def test_a_bucket_of_another_account_is_denied(
     assert seen.headers["x-amz-expected-bucket-owner"] == "123456789012"
 
 
-def test_one_connection_serves_one_invocation_after_the_other(
+def test_one_connection_serves_several_invocations(
     aws: Cloud,
     transport: str,
     scripted: ScriptedServer,
@@ -426,7 +422,7 @@ def test_one_connection_serves_one_invocation_after_the_other(
     context: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Source and destination are two pools in obstore, one in aioboto3; a second invocation opens no other."""
+    """obstore has a pool each for source and destination, aioboto3 one for both. A second invocation opens no other."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
     event = s3_event(s3_record("x.jpg", len(samples["rocket.jpg"]), "e1"))
     seen = []
@@ -438,12 +434,11 @@ def test_one_connection_serves_one_invocation_after_the_other(
     assert seen[1:] == [0, 0]
 
 
-def test_a_cancelled_record_leaves_no_file(
-    aws: Cloud, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cancelled_record_leaves_no_file(aws: Cloud, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     from thumbnailer.app import build, new_event_loop
     from thumbnailer.events import parse_event
-    from thumbnailer.settings import environment, load, machine
+    from thumbnailer.machine import machine
+    from thumbnailer.settings import environment, load
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
     scripted.play(Answer(200, {"ETag": '"e"'}, b"\xff\xd8\xff" + bytes(70_000), then="stall", length=500_000))
@@ -476,7 +471,7 @@ print(json.dumps({"answer": answer, "heavy": heavy}))
 """
 
 
-def test_a_whole_invocation_loads_no_boto3_and_the_process_ends_with_0(aws: Cloud, samples: dict[str, bytes]) -> None:
+def test_invocation_imports_no_boto3_and_the_process_exits_with_0(aws: Cloud, samples: dict[str, bytes]) -> None:
     event = s3_event(*(aws.put(key, data) for key, data in samples.items()))
     child = subprocess.run(
         [sys.executable, "-c", CHILD, json.dumps(event)], capture_output=True, text=True, timeout=60, check=False

@@ -1,14 +1,14 @@
-"""What is closed when the worker stops, and how long that may take."""
+"""Closing the worker's resources within the stop timeout."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
 
-from handler.worker.service import _closed
+from handler.worker.service import _close
 
 
-def test_what_does_not_close_in_time_keeps_nothing_else_from_being_closed_and_not_the_worker_from_ending() -> None:
+def test_resource_that_never_closes_blocks_neither_the_others_nor_the_worker() -> None:
     closed: list[str] = []
 
     async def never() -> None:
@@ -18,7 +18,7 @@ def test_what_does_not_close_in_time_keeps_nothing_else_from_being_closed_and_no
         async with AsyncExitStack() as stack:
             stack.callback(closed.append, "what was opened first")
             stack.push_async_callback(never)
-            await _closed(stack, asyncio.get_running_loop().time() + 0.01)
+            await _close(stack, asyncio.get_running_loop().time() + 0.01)
 
     asyncio.run(asyncio.wait_for(close(), 20))
     assert closed == ["what was opened first"]

@@ -1,9 +1,8 @@
-"""The worker's consumer over a queue in memory and records that wait until they are told."""
+"""The worker's consumer over a queue in memory and records that wait for a signal."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
@@ -14,45 +13,18 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from handler.worker import consumer as consumer_
+from handler.worker import heartbeat
 from handler.worker.consumer import FIRST_BACKOFF, GROWTH, LONGEST_BACKOFF, Consumer, Limits, backoff
 from handler.worker.sqs import CONNECTIONS
-from tests.support.queues import MemoryQueue
+from tests.support.queues import FlakyQueue, Records, body, shorten_waits, until
 from thumbnailer.app import new_event_loop
-from thumbnailer.model import ObjectEvent, Outcome, Status
 from thumbnailer.reporting.metrics import Prometheus
 
 
-def body(*keys: str) -> str:
-    objects = [{"bucket": {"name": "photos"}, "object": {"key": key}} for key in keys]
-    records = [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": object_} for object_ in objects]
-    return json.dumps({"Records": records})
-
-
-class Records:
-    """Ends each record as its key says; keys that begin with `wait` only after `go`; all fail while S3 is `away`."""
-
-    def __init__(self) -> None:
-        self.away = False
-        self.go = asyncio.Event()
-        self.processed: list[tuple[str, bool]] = []
-        self.at_once = self.most_at_once = 0
-
-    async def process(self, event: ObjectEvent, deadline: float | None = None, isolated: bool = False) -> Outcome:
-        assert deadline is not None
-        self.processed.append((event.key, isolated))
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        try:
-            await (self.go.wait() if event.key.startswith("wait") else asyncio.sleep(0))
-        finally:
-            self.at_once -= 1
-        return Outcome(event, Status.FAILED if self.away or "fail" in event.key else Status.STORED)
-
-
 class Bench:
-    """A consumer at work on a queue; `metrics` are read by name."""
+    """A running consumer and its queue."""
 
-    def __init__(self, queue: MemoryQueue, limits: Limits) -> None:
+    def __init__(self, queue: FlakyQueue, limits: Limits) -> None:
         self.queue, self.records, self.registry = queue, Records(), CollectorRegistry()
         self.busy: list[bool] = []
         self.running: asyncio.Future[None]
@@ -68,11 +40,11 @@ class Bench:
 
 def working(
     work: Callable[[Bench], Awaitable[None]],
-    queue: MemoryQueue,
+    queue: FlakyQueue,
     limits: Limits = Limits(in_flight=10, record_seconds=30, stop_seconds=20),  # noqa: B008
     visibility: int = 30,
 ) -> Bench:
-    """Runs `work` beside the consumer, then stops it."""
+    """Runs `work` concurrently with the consumer, then stops the consumer."""
 
     async def run() -> Bench:
         bench = Bench(queue, limits)
@@ -86,25 +58,17 @@ def working(
         return runner.run(asyncio.wait_for(run(), 60))
 
 
-async def until(condition: Callable[[], Any]) -> None:
-    while not condition():
-        await asyncio.sleep(0.005)
-
-
-def empty(queue: MemoryQueue) -> Callable[[Bench], Coroutine[Any, Any, None]]:
+def empty(queue: FlakyQueue) -> Callable[[Bench], Coroutine[Any, Any, None]]:
     return lambda _: until(lambda: not queue.messages)
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here waits for seconds that only people's networks need."""
-    monkeypatch.setattr(consumer_, "LAST_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(consumer_, "PAUSE_SECONDS", (0.01, 0.05))
-    monkeypatch.setattr(consumer_, "CLOSING_SECONDS", 0.5)
+    shorten_waits(monkeypatch)
 
 
-def test_what_is_done_is_deleted_ten_at_a_time() -> None:
-    queue = MemoryQueue()
+def test_finished_messages_are_deleted_in_batches_of_ten() -> None:
+    queue = FlakyQueue()
     for number in range(200):
         queue.send(body(f"{number}.jpg"))
     bench = working(empty(queue), queue)
@@ -116,8 +80,8 @@ def test_what_is_done_is_deleted_ten_at_a_time() -> None:
     assert bench.metric("thumbnailer_records_stored_total") is not None
 
 
-def test_no_more_is_worked_on_at_once_than_the_tier_takes_and_as_much_again_held() -> None:
-    queue = MemoryQueue()
+def test_in_flight_messages_are_processed_and_as_many_again_held() -> None:
+    queue = FlakyQueue()
     for number in range(100):
         queue.send(body(f"wait{number}"))
 
@@ -132,33 +96,33 @@ def test_no_more_is_worked_on_at_once_than_the_tier_takes_and_as_much_again_held
     assert working(work, queue).records.most_at_once == 10
 
 
-def test_what_failed_passingly_is_given_back_for_later_and_what_is_no_event_as_well() -> None:
-    queue = MemoryQueue()
+def test_failed_and_unreadable_messages_are_given_back_for_later() -> None:
+    queue = FlakyQueue()
     failed, unreadable, good = queue.send(body("fail.jpg")), queue.send("{"), queue.send(body("good.jpg"))
     working(lambda _: until(lambda: len(queue.hidden) == 2 and good not in queue.messages), queue)
     assert set(queue.messages) == {failed, unreadable}
     assert all(0 < seconds <= FIRST_BACKOFF for _, seconds in queue.hidden)
 
 
-def test_what_is_never_readable_ends_in_the_dead_letter_queue_by_the_queues_own_doing(
+def test_unreadable_message_ends_in_the_dead_letter_queue(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(consumer_, "UNREADABLE_SECONDS", 0)
-    queue = MemoryQueue(most_receives=3)
+    queue = FlakyQueue(most_receives=3)
     queue.send("no event")
     working(lambda _: until(lambda: queue.dead), queue)
     assert queue.dead == ["no event"]
 
 
-def test_a_message_with_one_failed_record_comes_back_whole() -> None:
-    queue = MemoryQueue()
+def test_message_with_one_failed_record_is_retried_whole() -> None:
+    queue = FlakyQueue()
     id_ = queue.send(body("good.jpg", "fail.jpg"))
     working(lambda _: until(lambda: queue.hidden), queue)
     assert set(queue.messages) == {id_}
 
 
-def test_a_second_delivery_is_isolated() -> None:
-    queue = MemoryQueue(visibility=0.05)
+def test_redelivered_message_is_isolated() -> None:
+    queue = FlakyQueue(visibility=0.05)
     queue.send(body("wait.jpg"))
 
     async def work(bench: Bench) -> None:
@@ -169,35 +133,35 @@ def test_a_second_delivery_is_isolated() -> None:
     assert bench.records.processed[:2] == [("wait.jpg", False), ("wait.jpg", True)]
 
 
-def test_what_is_held_is_kept_from_others_by_a_heartbeat_in_batches() -> None:
-    queue = MemoryQueue(visibility=1)
+def test_heartbeat_keeps_held_messages_invisible_in_batches() -> None:
+    queue = FlakyQueue(visibility=1)
     for number in range(15):
         queue.send(body(f"wait{number}"))
 
     async def work(bench: Bench) -> None:
         await until(lambda: len(bench.consumer.held) == 15)
-        await asyncio.sleep(2.5)
+        await asyncio.sleep(1.6)
         assert max(stored.receives for stored in queue.messages.values()) == 1
         bench.records.go.set()
         await until(lambda: not queue.messages)
 
     bench = working(work, queue, visibility=1)
     assert len(bench.records.processed) == 15
-    assert 10 <= queue.calls["hide"] <= 20  # 15 receipts are two requests, every third of a second
+    assert 6 <= queue.calls["hide"] <= 14  # 15 receipts need two requests every third of a second
 
 
 @pytest.mark.matrix(39)
-def test_where_the_queues_visibility_is_lowered_meanwhile_the_heartbeat_is_faster(
+def test_lowered_visibility_timeout_makes_the_heartbeat_faster(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(consumer_, "LOOK_SECONDS", 0.05)
-    queue = MemoryQueue(visibility=60)
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.05)
+    queue = FlakyQueue(visibility=60)
 
     async def work(bench: Bench) -> None:
         queue.visibility = 1
         await until(lambda: queue.calls["state"] >= 2)
         queue.send(body("wait.jpg"))
-        await until(lambda: queue.calls["hide"] >= 6 or len(bench.records.processed) > 1)
+        await until(lambda: queue.calls["hide"] >= 4 or len(bench.records.processed) > 1)
         assert bench.records.processed == [("wait.jpg", False)]
         bench.records.go.set()
         await until(lambda: not queue.messages)
@@ -206,9 +170,9 @@ def test_where_the_queues_visibility_is_lowered_meanwhile_the_heartbeat_is_faste
 
 
 @pytest.mark.matrix(39)
-def test_a_receipt_that_has_expired_does_no_harm() -> None:
-    """Another has the message by then; its work is the same."""
-    queue = MemoryQueue(visibility=0.05)
+def test_expired_receipt_is_no_error() -> None:
+    """By then another worker has the message and does the same work."""
+    queue = FlakyQueue(visibility=0.05)
     queue.send(body("wait.jpg"))
 
     async def work(bench: Bench) -> None:
@@ -221,8 +185,8 @@ def test_a_receipt_that_has_expired_does_no_harm() -> None:
 
 @pytest.mark.matrix(40)
 @pytest.mark.parametrize("operation", ["receive", "delete", "hide", "state"])
-def test_a_queue_that_fails_for_a_while_is_asked_again_and_nothing_is_lost(operation: str) -> None:
-    queue = MemoryQueue(visibility=0.2, broken={operation})
+def test_failing_queue_operation_is_retried_and_nothing_is_lost(operation: str) -> None:
+    queue = FlakyQueue(visibility=0.2, broken={operation})
     for number in range(30):
         queue.send(body(f"{number}.jpg" if operation != "hide" else f"fail{number}.jpg"))
 
@@ -239,8 +203,8 @@ def test_a_queue_that_fails_for_a_while_is_asked_again_and_nothing_is_lost(opera
 
 
 @pytest.mark.matrix(40)
-def test_a_queue_that_fails_is_not_hammered() -> None:
-    queue = MemoryQueue(broken={"receive"})
+def test_failing_queue_is_asked_with_pauses() -> None:
+    queue = FlakyQueue(broken={"receive"})
     working(lambda _: asyncio.sleep(1), queue)
     assert 5 <= queue.calls["receive"] <= 120
 
@@ -249,18 +213,18 @@ def test_a_queue_that_fails_is_not_hammered() -> None:
 
 
 @pytest.mark.matrix(31)
-def test_ten_minutes_in_which_everything_fails_bring_nothing_to_the_dead_letter_queue(
+def test_ten_minutes_of_failures_bring_nothing_to_the_dead_letter_queue(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Five minutes are a second here."""
-    monkeypatch.setattr(consumer_, "backoff", lambda count: backoff(count) / 300)
-    queue = MemoryQueue(most_receives=5)
+    """A second stands for ten minutes."""
+    monkeypatch.setattr(consumer_, "backoff", lambda count: backoff(count) / 600)
+    queue = FlakyQueue(most_receives=5)
     for number in range(40):
         queue.send(body(f"{number}.jpg"))
 
     async def work(bench: Bench) -> None:
         bench.records.away = True
-        await asyncio.sleep(2)
+        await asyncio.sleep(1)
         bench.records.away = False
         await until(lambda: not queue.messages)
 
@@ -270,11 +234,11 @@ def test_ten_minutes_in_which_everything_fails_bring_nothing_to_the_dead_letter_
 
 
 @pytest.mark.matrix(31)
-def test_while_nothing_succeeds_what_waits_is_left_in_the_queue_until_something_does(
+def test_backlog_stays_in_the_queue_while_every_record_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(consumer_, "backoff", lambda count: 0.2)
-    queue = MemoryQueue()
+    queue = FlakyQueue()
     for number in range(300):
         queue.send(body(f"{number}.jpg"))
 
@@ -289,25 +253,25 @@ def test_while_nothing_succeeds_what_waits_is_left_in_the_queue_until_something_
     working(work, queue)
 
 
-# --- what ends by itself ------------------------------------------------------------------------------------------
+# --- bugs ---------------------------------------------------------------------------------------------------------
 
 
-class BuggyQueue(MemoryQueue):
-    """The operation that is `bug[0]` raises what it must not, the time that is `bug[1]`."""
+class BuggyQueue(FlakyQueue):
+    """The operation `bug[0]` raises an unexpected error on its call number `bug[1]`."""
 
     bug = ("", 0)
 
-    def _called(self, operation: str) -> None:
-        super()._called(operation)
+    def called(self, operation: str) -> None:
+        super().called(operation)
         if (operation, self.calls[operation]) == self.bug:
             raise RuntimeError("a bug")
 
 
 @pytest.mark.parametrize("bug", [("receive", 2), ("hide", 1), ("state", 2)], ids=lambda bug: str(bug[0]))
-def test_a_bug_that_ends_a_receiver_or_the_heartbeat_ends_the_worker_and_all_is_given_back(
+def test_bug_in_receiver_or_heartbeat_stops_the_worker_and_gives_everything_back(
     bug: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer_, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.1)
     queue = BuggyQueue(visibility=1)
     queue.bug = bug
     for _ in range(3):
@@ -323,17 +287,17 @@ def test_a_bug_that_ends_a_receiver_or_the_heartbeat_ends_the_worker_and_all_is_
     assert len(queue.messages) == 3
 
 
-# --- the numbers --------------------------------------------------------------------------------------------------
+# --- metrics and limits -------------------------------------------------------------------------------------------
 
 
-class RefusingQueue(MemoryQueue):
-    """Does not delete the first of a batch."""
+class RefusingQueue(FlakyQueue):
+    """Refuses to delete the first message of a batch."""
 
     async def delete(self, receipts: Sequence[str]) -> list[str]:
         return [*await super().delete(receipts[1:]), "InternalError: try again"]
 
 
-def test_what_the_queue_refused_to_delete_is_not_counted_as_deleted() -> None:
+def test_refused_deletes_are_not_counted_as_deleted() -> None:
     queue = RefusingQueue()
     for number in range(10):
         queue.send(body(f"{number}.jpg"))
@@ -347,14 +311,14 @@ def test_receivers_leave_connections_for_deletes_and_heartbeats(in_flight: int) 
     assert 2 <= Limits(in_flight, record_seconds=30, stop_seconds=20).receivers <= CONNECTIONS // 2
 
 
-# --- the end ------------------------------------------------------------------------------------------------------
+# --- stopping -----------------------------------------------------------------------------------------------------
 
 
-class SlowQueue(MemoryQueue):
-    """Its first change of visibility is done once `go` is set, whether or not anybody waits for the answer by then."""
+class SlowQueue(FlakyQueue):
+    """Applies its first change of visibility when `go` is set, even if the caller no longer waits."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self, visibility: float) -> None:
+        super().__init__(visibility)
         self.go = asyncio.Event()
         self.late: list[asyncio.Task[list[str]]] = []
 
@@ -369,7 +333,7 @@ class SlowQueue(MemoryQueue):
         return await super().hide(receipts)
 
 
-def test_a_heartbeat_that_takes_long_does_not_hide_what_is_given_back_meanwhile() -> None:
+def test_slow_heartbeat_does_not_hide_messages_given_back_meanwhile() -> None:
     queue = SlowQueue(visibility=1)
     queue.send(body("wait.jpg"))
 
@@ -387,7 +351,7 @@ def test_a_heartbeat_that_takes_long_does_not_hide_what_is_given_back_meanwhile(
 
 
 @pytest.mark.parametrize("operation", ["delete", "hide"])
-def test_a_queue_that_does_not_answer_does_not_keep_the_worker_from_ending(
+def test_unresponsive_queue_does_not_keep_the_worker_from_ending(
     operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = asyncio.Event()
@@ -397,7 +361,7 @@ def test_a_queue_that_does_not_answer_does_not_keep_the_worker_from_ending(
         await asyncio.Event().wait()
         return []
 
-    queue = MemoryQueue()
+    queue = FlakyQueue()
     monkeypatch.setattr(queue, operation, never)
     queue.send(body("good.jpg" if operation == "delete" else "wait.jpg"))
 
@@ -411,8 +375,8 @@ def test_a_queue_that_does_not_answer_does_not_keep_the_worker_from_ending(
 
 
 @pytest.mark.matrix(37)
-def test_when_stopped_what_is_in_work_is_finished_and_the_rest_given_back_at_once() -> None:
-    queue = MemoryQueue()
+def test_stop_finishes_running_messages_and_gives_back_the_rest_at_once() -> None:
+    queue = FlakyQueue()
     for number in range(40):
         queue.send(body(f"wait{number}"))
 
@@ -431,8 +395,8 @@ def test_when_stopped_what_is_in_work_is_finished_and_the_rest_given_back_at_onc
 
 
 @pytest.mark.matrix(37)
-def test_what_is_not_finished_in_the_stop_timeout_is_given_back() -> None:
-    queue = MemoryQueue()
+def test_messages_unfinished_at_the_stop_timeout_are_given_back() -> None:
+    queue = FlakyQueue()
     for number in range(5):
         queue.send(body(f"wait{number}"))
 
@@ -445,8 +409,8 @@ def test_what_is_not_finished_in_the_stop_timeout_is_given_back() -> None:
     assert (len(queue.messages), bench.records.at_once) == (5, 0)
 
 
-def test_nothing_is_taken_after_the_stop() -> None:
-    queue = MemoryQueue()
+def test_stopped_consumer_receives_nothing() -> None:
+    queue = FlakyQueue()
 
     async def work(bench: Bench) -> None:
         await asyncio.sleep(0.05)
@@ -458,22 +422,22 @@ def test_nothing_is_taken_after_the_stop() -> None:
     assert (len(queue.messages), bench.records.processed) == (1, [])
 
 
-def test_it_says_when_there_is_work_in_hand_and_when_there_is_none() -> None:
-    queue = MemoryQueue()
+def test_busy_is_reported_with_and_without_work() -> None:
+    queue = FlakyQueue()
     queue.send(body("a.jpg"))
     bench = working(empty(queue), queue)
     assert (bench.busy[0], bench.busy[-1]) == (True, False)
 
 
 @given(st.integers(1, 1000), st.floats(0, 1))
-def test_a_message_is_hidden_longer_each_time_and_never_too_long(count: int, chance: float) -> None:
+def test_backoff_grows_up_to_its_limit(count: int, chance: float) -> None:
     seconds = backoff(count, lambda: chance)
     assert 0 < seconds <= LONGEST_BACKOFF
     assert seconds >= min(LONGEST_BACKOFF, FIRST_BACKOFF * GROWTH ** (min(count, 12) - 1)) * 2 / 3
     assert backoff(count + 1, lambda: 0.0) >= backoff(count, lambda: 0.0)
 
 
-def test_five_receives_outlast_a_quarter_of_an_hour_and_the_first_try_again_comes_within_a_minute() -> None:
+def test_five_receives_outlast_15_minutes_and_the_first_retry_comes_within_one() -> None:
     assert sum(backoff(count, lambda: 0.0) for count in range(1, 5)) >= 15 * 60
     assert sum(backoff(count, lambda: 1.0) for count in range(1, 5)) <= 30 * 60
     assert backoff(1, lambda: 1.0) <= 60

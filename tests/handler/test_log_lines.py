@@ -1,4 +1,4 @@
-"""What one invocation writes: a line a record, a line a batch, the metrics; all JSON, all with the request id."""
+"""The lines of one invocation: one a record, one a batch, and metrics. All are JSON and carry the request id."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ KEYS = st.lists(
     st.one_of(st.characters(codec="utf-8"), st.sampled_from(BREAKS), st.sampled_from(("%0A", "+", '"', "\\", FORGED))),
     max_size=40,
 ).map(lambda parts: f"{''.join(parts)}/")
-"""Keys of folders: their records end without a request."""
+"""Folder markers: their records need no request."""
 RAW_KEYS = st.text(st.one_of(st.characters(), st.sampled_from('%0AFE"\n\r')), min_size=1, max_size=40).map(
     lambda key: f"{key}/"
 )
-"""As no S3 would write them: halves of surrogate pairs, broken percent signs."""
+"""Keys that S3 would never send: halves of surrogate pairs, broken percent escapes."""
 RECORDS = st.lists(KEYS, max_size=8)
 many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -36,7 +36,7 @@ class OtherContext(Context):
 
 
 def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """All that was written, to either stream; each line must be one JSON object, in ASCII that moves no cursor."""
+    """All lines on both streams. Each must be one JSON object in printable ASCII."""
     out, err = capsys.readouterr()
     assert err == ""
     lines = out.split("\n")
@@ -51,7 +51,7 @@ def kinds(lines: list[dict[str, Any]]) -> Counter[str]:
 
 @many
 @given(RECORDS, st.booleans())
-def test_each_record_has_one_line_and_each_batch_one_whatever_the_keys_are(
+def test_each_record_and_each_batch_has_one_line_for_any_keys(
     aws: Cloud, capsys: pytest.CaptureFixture[str], keys: list[str], in_queue: bool
 ) -> None:
     events = [s3_event(s3_record(key, 0, "e")) for key in keys]
@@ -69,12 +69,12 @@ def test_each_record_has_one_line_and_each_batch_one_whatever_the_keys_are(
 
 @many
 @given(RAW_KEYS)
-def test_a_key_that_is_none_forges_nothing_either(aws: Cloud, capsys: pytest.CaptureFixture[str], raw: str) -> None:
+def test_invalid_key_forges_no_log_line(aws: Cloud, capsys: pytest.CaptureFixture[str], raw: str) -> None:
     record = s3_record("x", 0, "e")
     record["s3"]["object"]["key"] = raw
     answer = aws_lambda.handler(sqs_event(s3_event(record), FORGED + "\n" + raw), Context())
     lines = written(capsys)
-    unreadable = [line["message_id"] for line in lines if line.get("message") == "unreadable message"]
+    unreadable = [line["message_id"] for line in lines if line.get("message") == "unreadable-message"]
     assert unreadable == [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
     assert unreadable in (["m0", "m1"], ["m1"])
     assert kinds(lines)["record"] == 2 - len(unreadable)
@@ -82,14 +82,14 @@ def test_a_key_that_is_none_forges_nothing_either(aws: Cloud, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("mark", BREAKS, ids=ascii)
-def test_no_event_breaks_a_line_of_the_error_that_lambda_prints(aws: Cloud, mark: str) -> None:
+def test_event_error_is_one_printable_line(aws: Cloud, mark: str) -> None:
     record = s3_record("x/", 0, "e") | {"eventVersion": f"{mark}{FORGED}"}
     with pytest.raises(EventError) as raised:
         aws_lambda.handler(s3_event(record), Context())
     assert str(raised.value).isprintable()
 
 
-def test_a_bug_is_logged_with_its_request(
+def test_bug_is_logged_with_its_request(
     aws: Cloud, samples: dict[str, bytes], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from thumbnailer.engine.pillow import PillowEngine

@@ -1,4 +1,4 @@
-"""The consumer on the real SQS client, against a real SQS protocol server."""
+"""The consumer with the real SQS client, against moto's SQS."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from botocore.exceptions import EndpointConnectionError
 from prometheus_client import CollectorRegistry
 
 from handler.worker import consumer as consumer_
+from handler.worker import heartbeat
 from handler.worker.consumer import Consumer, Limits
 from handler.worker.sqs import Queue, QueueError, open_queue
-from tests.handler.test_consumer import Records, body, until
 from tests.support.cloud import Cloud
 from tests.support.faults import INTERNAL_ERROR, PASS, Fault, FaultProxy, Request, fault_proxy
+from tests.support.queues import Records, body, shorten_waits, until
 from thumbnailer.app import new_event_loop
 from thumbnailer.reporting.metrics import Prometheus
 
-VISIBILITY = 2
+VISIBILITY = 1
 FAILURES = 6
-"""So many that of two requests at a time, which botocore tries three times, one fails in the end at least."""
+"""botocore tries a request three times, so of two concurrent requests at least one fails for good."""
 
 
 class Asked:
-    """A rule for a proxy: counts the operations, and lets the first of those in `failing` fail."""
+    """A rule for the proxy: counts the operations and fails the first FAILURES of those in `failing`."""
 
     def __init__(self, *failing: str) -> None:
         self.count: Counter[str] = Counter()
@@ -39,7 +40,7 @@ class Asked:
 
 
 class Bench:
-    """A consumer at work on `url`, through a proxy with the rule `asked`."""
+    """A consumer on the queue `url`, through a proxy with the rule `asked`."""
 
     def __init__(self, aws: Cloud, url: str, asked: Asked) -> None:
         self.aws, self.url, self.asked = aws, url, asked
@@ -74,10 +75,9 @@ class Bench:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(consumer_, "LAST_POLL_SECONDS", 0.05)
-    monkeypatch.setattr(consumer_, "PAUSE_SECONDS", (0.01, 0.05))
+    shorten_waits(monkeypatch)
     monkeypatch.setattr(consumer_, "FIRST_BACKOFF", 1.0)
-    monkeypatch.setattr(consumer_, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(heartbeat, "LOOK_SECONDS", 0.5)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def working(
     monkeypatch: pytest.MonkeyPatch,
     *failing: str,
 ) -> Bench:
-    """Runs `work` beside the consumer, then stops that."""
+    """Runs `work` concurrently with the consumer, then stops the consumer."""
     bench = Bench(aws, url, Asked(*failing))
     with fault_proxy(aws.url, bench.asked) as proxy, asyncio.Runner(loop_factory=new_event_loop) as runner:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
@@ -103,7 +103,7 @@ def working(
 
 
 @pytest.mark.matrix(39)
-def test_work_that_takes_longer_than_the_visibility_is_not_handed_out_again(
+def test_work_beyond_the_visibility_timeout_is_not_redelivered(
     aws: Cloud, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(bench: Bench) -> None:
@@ -120,10 +120,8 @@ def test_work_that_takes_longer_than_the_visibility_is_not_handed_out_again(
 
 
 @pytest.mark.matrix(39)
-def test_what_is_no_longer_ours_when_it_is_kept_or_deleted_does_no_harm(
-    aws: Cloud, url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Somebody else has worked and deleted it by then."""
+def test_message_deleted_by_another_worker_is_no_error(aws: Cloud, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A purge stands for the other worker."""
 
     async def work(bench: Bench) -> None:
         bench.send("wait.jpg")
@@ -142,7 +140,7 @@ def test_what_is_no_longer_ours_when_it_is_kept_or_deleted_does_no_harm(
 
 
 @pytest.mark.matrix(40)
-def test_where_every_operation_fails_at_first_all_is_done_in_the_end(
+def test_all_work_is_done_although_every_operation_fails_at_first(
     aws: Cloud, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     operations = ("ReceiveMessage", "DeleteMessageBatch", "ChangeMessageVisibilityBatch", "GetQueueAttributes")
@@ -172,7 +170,7 @@ def test_where_every_operation_fails_at_first_all_is_done_in_the_end(
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_a_request_ends_with_is_an_error_of_the_queue(error: Exception) -> None:
+def test_any_exception_of_the_client_becomes_a_queue_error(error: Exception) -> None:
     class Client:
         def __getattr__(self, operation: str) -> Any:
             async def fail(**_: object) -> None:

@@ -1,7 +1,7 @@
-"""`python -m tests.image [ZIP ...]`: sizes, and what one picture takes under the limits of a Lambda of 512 MB.
+"""`python -m tests.image [ZIP ...]`: sizes, and time and memory of one picture in a Lambda of 512 MB.
 
-The image, and each zip by `make zip` that is named, take turns. For information: milliseconds of this machine, with
-everything in its page cache; and Lambda gives a cold start more CPU than the limit here.
+The image and each named zip (of `make zip`) alternate. The times are this machine's, with everything in its page cache;
+Lambda gives a cold start more CPU than the limit here.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from bench.rig.emulator import Emulator, Function
+from bench.rig.emulator import Function
 from tests.image.container import IMAGE, ROOT, engine, function_in_container
 from tests.image.managed import Managed, prepare
 from tests.support.cloud import Cloud, s3_event
+from tests.support.emulator import Emulator
 
 STARTS: Final = 7
 CALLS: Final = 10
@@ -33,8 +34,8 @@ STORED: Final = {"records": 1, "outcomes": {"stored": 1}}
 
 
 class Took(NamedTuple):
-    """Milliseconds of the runtime's start, of the call that waited for it, of later calls with the sample and with a
-    picture of 12 megapixels; bytes."""
+    """Milliseconds: the runtime's start, the call that waited for it, later calls with the sample and with 12 MP; and
+    bytes."""
 
     init: float
     cold: float
@@ -69,7 +70,7 @@ def _milliseconds(emulator: Emulator, event: object) -> float:
 
 
 def pictures() -> list[bytes]:
-    """The sample, and the sample of 12 megapixels."""
+    """The sample, and one of 12 megapixels."""
     out = BytesIO()
     with Image.open(SAMPLE) as image:
         image.resize(LARGE).save(out, "jpeg", quality=90)
@@ -77,7 +78,7 @@ def pictures() -> list[bytes]:
 
 
 def measured(subjects: Mapping[str, Managed | None]) -> dict[str, Took]:
-    """Medians, the subjects taking turns."""
+    """Medians; the subjects alternate."""
     rows: dict[str, list[Took]] = {name: [] for name in subjects}
     with Cloud() as cloud:
         cloud.reset()

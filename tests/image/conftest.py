@@ -1,4 +1,4 @@
-"""Without an image there is nothing to test here, and one line a file says so."""
+"""Skips these tests without an image."""
 
 from __future__ import annotations
 

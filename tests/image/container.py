@@ -1,4 +1,4 @@
-"""The built image, run with the very script that builds it (deploy/image)."""
+"""Runs the image with the script that builds it (deploy/image)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from bench.rig.emulator import Emulator, Function, find_binary
+from bench.rig.emulator import Function, find_binary
+from tests.support.emulator import Emulator
 
 ROOT: Final = Path(__file__).parents[2]
 SCRIPT: Final = str(ROOT / "deploy" / "image")
@@ -25,7 +26,7 @@ LAMBDA_512_MB: Final = (
     "--cpu-period=20000",
     f"--cpu-quota={20000 * 512 // 1769}",
 )
-"""A Lambda of 512 MB: 512/1769 of a core, handed out in slices of 20 ms, and no swap."""
+"""A Lambda of 512 MB: 512/1769 of a core, in slices of 20 ms, and no swap."""
 MEMORY_LIMIT: Final = ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max")
 MEMORY_PEAK: Final = ("/sys/fs/cgroup/memory/memory.max_usage_in_bytes", "/sys/fs/cgroup/memory.peak")
 """Inside a container; control groups of version 1 and of version 2."""
@@ -34,7 +35,7 @@ MOST_RESIDENT: Final = "grep -h VmHWM /proc/[0-9]*/status"
 
 
 def run(*command: str, options: Sequence[str] = (), fails: bool = False) -> subprocess.CompletedProcess[str]:
-    """A command in a container of its own. It must end with 0, unless it `fails`."""
+    """Runs a command in a new container. It must exit with 0, unless it `fails`."""
     started = [SCRIPT, "run", "--network=host", *options, IMAGE, *command]
     ended = subprocess.run(started, capture_output=True, text=True, timeout=110, check=False)
     assert fails or ended.returncode == 0, f"{command} ended with {ended.returncode}: {ended.stdout}{ended.stderr}"
@@ -42,7 +43,7 @@ def run(*command: str, options: Sequence[str] = (), fails: bool = False) -> subp
 
 
 def shell(script: str) -> str:
-    """What a shell in the image prints; as root, who may read everything."""
+    """The output of a shell in the image, as root, who may read everything."""
     return run("sh", "-c", script, options=["--user=0"]).stdout
 
 
@@ -57,7 +58,7 @@ def config() -> dict[str, Any]:
 
 
 def export(to: Path) -> None:
-    """The image's files as they lie in its layers, as a tar archive."""
+    """The files of the image's layers, as a tar archive."""
     container = engine("create", IMAGE).strip()
     try:
         engine("export", f"--output={to}", container)
@@ -66,18 +67,18 @@ def export(to: Path) -> None:
 
 
 class Running:
-    """A container with the emulator in it, which runs what the image starts by default."""
+    """A container in which the emulator runs the image's default command."""
 
     def __init__(self, name: str, emulator: Emulator) -> None:
         self._name = name
         self.emulator = emulator
 
     def number(self, *paths: str) -> int:
-        """The number in the first of these files that there is."""
+        """The number in the first of these files that exists."""
         return int(self._shell(" || ".join(f"cat {path} 2>/dev/null" for path in paths)).split()[0])
 
     def most_resident(self) -> int:
-        """The most bytes that the function's process had in memory: it is by far the largest in there."""
+        """The peak resident bytes of the function's process, by far the largest in the container."""
         return max(int(line.split()[1]) * 1024 for line in self._shell(MOST_RESIDENT).splitlines())
 
     def _shell(self, script: str) -> str:
@@ -88,7 +89,7 @@ class Running:
 def function_in_container(
     function: Function, folder: Path, options: Sequence[str] = (), command: Sequence[str] = ()
 ) -> Iterator[Running]:
-    """The image's default command, or another, under the emulator, limited as Lambda limits. Raises NoEmulator."""
+    """Runs the image's default command, or another, under the emulator with Lambda's limits. Raises NoEmulator."""
     container, inside = f"thumbnailer-test-{uuid4().hex[:8]}", "/usr/local/bin/aws-lambda-rie"
     # The image's own PATH holds inside; of the host's variables, those that podman and docker look at hold outside.
     inner = [f"--env={name}" for name in function.environment() if name not in ("PATH", "LAMBDA_TASK_ROOT")]

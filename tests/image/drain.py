@@ -22,14 +22,14 @@ from rich.progress import Progress
 
 from tests.image.container import IMAGE, MEMORY_PEAK, SCRIPT, engine
 from tests.tools.quality import SAMPLES
-from tests.worker.running import Cloud, cloud, event, until
+from tests.worker.running import Cloud, event, moto, until
 
 PHOTOS = ("rocket.jpg", "hubble-progressive.jpg", "china.webp", "chelsea.png")
 
 
 @dataclass(slots=True)
 class Worker:
-    """A container with the worker in it."""
+    """A container that runs the worker."""
 
     name: str
 
@@ -37,7 +37,7 @@ class Worker:
         return engine("logs", self.name)
 
     def peak_mb(self) -> float:
-        """Of the whole group, pages of files among it."""
+        """The control group's memory, page cache included."""
         script = " || ".join(f"cat {path} 2>/dev/null" for path in MEMORY_PEAK)
         return int(engine("exec", self.name, "sh", "-c", script).split()[0]) / (1 << 20)
 
@@ -46,7 +46,7 @@ class Worker:
         return max(int(line.split()[1]) for line in lines) / 1024
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """Sends SIGTERM and returns the exit code."""
         wait = [SCRIPT, "engine", "wait", self.name]  # a container that has ended is removed, and its code with it
         with subprocess.Popen(wait, stdout=subprocess.PIPE, text=True) as waiting:
             engine("stop", "--time=60", self.name)
@@ -71,7 +71,7 @@ def worker(aws: Cloud, options: Sequence[str]) -> Iterator[Worker]:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """How it went; `missing` are keys without a thumbnail, `other` thumbnails that are not those of their twins."""
+    """The result; `missing` are keys without a thumbnail, `other` thumbnails that differ from equal pictures' ones."""
 
     seconds: float
     peak_mb: float
@@ -83,9 +83,10 @@ class Drained:
 
 
 def drain(photos: int, options: Sequence[str], kill: bool = False, told: Callable[[int], None] = print) -> Drained:
-    """`kill`: SIGKILL to the container in mid-work, after which another one goes on."""
+    """`kill` sends SIGKILL to the container during the work; another container continues."""
     sources = [(SAMPLES / name).read_bytes() for name in PHOTOS]
-    with cloud(visibility=20, most_receives=10) as aws:
+    with moto() as url:
+        aws = Cloud(url, visibility=20, most_receives=10)
         keys = [f"{number}.jpg" for number in range(photos)]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda key: aws.put(key, sources[int(key[:-4]) % len(sources)]), keys))

@@ -1,4 +1,4 @@
-"""A zip as a managed runtime runs it: unzipped, with a Python and Lambda's runtime client where Lambda has them.
+"""Runs a zip as a managed runtime does: unzipped, with a Python and Lambda's runtime client in Lambda's folders.
 
 The system around it is the image's, not Amazon Linux, and the Python one of this machine.
 """
@@ -27,7 +27,7 @@ NAME: Final = re.compile(r"thumbnailer-python(3\.\d+)-(\w+)\.zip")
 
 @dataclass(frozen=True, slots=True)
 class Managed:
-    """`options` are the engine's, with the folders where they belong; `command` starts the function in there."""
+    """`options` of the engine mount the folders; `command` starts the function in the container."""
 
     options: tuple[str, ...]
     env: dict[str, str]
@@ -35,7 +35,7 @@ class Managed:
 
 
 def prepare(path: Path, folder: Path) -> Managed:
-    """Unzips into `folder`, which is empty. Raises SystemExit where this machine cannot run that zip."""
+    """Unzips into an empty folder. Raises SystemExit if this machine cannot run the zip."""
     target = _target(path)
     interpreter = find_interpreter(target.python)
     if interpreter is None or platform.machine() != target.machine:

@@ -1,4 +1,4 @@
-"""What the image runs beside the Lambda: any `thumbnailer ...`."""
+"""The image's other commands: any `thumbnailer ...`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ WIDE = "--env=COLUMNS=200"
 X86 = platform.machine() in ("x86_64", "AMD64")
 
 
-def test_doctor_finds_nothing_wrong_and_says_which_pillow_it_is() -> None:
+def test_doctor_finds_no_error_and_names_pillow() -> None:
     found = run("thumbnailer", "doctor", options=[WIDE]).stdout
     assert ("Pillow-SIMD" in found and "AVX2" in found) if X86 else "Pillow-SIMD" not in found
     for format_ in ("avif", "heic", "tiff", "webp", *(["jxl"] if X86 else [])):
         assert format_ in found
 
 
-def test_pil_has_every_library_that_it_is_to_read_with() -> None:
-    """It is compiled without those that are not found, and nobody is told."""
+def test_pil_has_every_library() -> None:
+    """PIL is compiled silently without libraries that are not found."""
     names = ("jpg", "libjpeg_turbo", "zlib", "libtiff", "littlecms2", "webp")
     script = f"from PIL import features; print(*[name for name in {names} if not features.check(name)])"
     assert run("python", "-c", script).stdout.strip() == ""
@@ -35,7 +35,7 @@ def test_doctor_sees_the_limits_of_its_container() -> None:
 
 @pytest.mark.parametrize("engine", ["auto", "vips", "pillow"])
 def test_it_resizes_a_mounted_folder(engine: str, tmp_path: Path) -> None:
-    """All demo samples, with nothing writable but /tmp and the folder for thumbnails."""
+    """All demo samples; only /tmp and the output folder are writable."""
     out = tmp_path / "out"
     out.mkdir()
     out.chmod(0o777)
@@ -52,7 +52,7 @@ def test_it_resizes_a_mounted_folder(engine: str, tmp_path: Path) -> None:
                 assert max(picture.size) == 128
 
 
-def test_a_mistake_in_the_settings_ends_it_with_2() -> None:
+def test_invalid_settings_exit_with_2() -> None:
     ended = run(
         "thumbnailer", "resize", "/etc/hostname", "-o", "/tmp", options=["--env=THUMBNAILER_RENDITIONS=x"], fails=True
     )
@@ -60,21 +60,21 @@ def test_a_mistake_in_the_settings_ends_it_with_2() -> None:
     assert "THUMBNAILER_RENDITIONS" in ended.stderr
 
 
-def test_the_lambda_says_that_it_needs_lambda() -> None:
+def test_the_lambda_outside_lambda_exits_with_an_explanation() -> None:
     ended = run(fails=True)
     assert (ended.returncode, "aws-lambda-rie" in ended.stderr) == (2, True)
 
 
 @pytest.mark.skipif(not X86, reason="AVX2 is x86's")
-def test_a_processor_without_avx2_is_told_so(tmp_path: Path) -> None:
+def test_a_processor_without_avx2_exits_with_an_explanation(tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(Path("/proc/cpuinfo").read_text().replace(" avx2", ""))
     ended = run("thumbnailer", "doctor", options=[f"--volume={cpuinfo}:/proc/cpuinfo:ro"], fails=True)
     assert (ended.returncode, "AVX2" in ended.stderr) == (1, True)
 
 
-def test_a_signal_to_stop_reaches_the_command() -> None:
-    """The entry is replaced by the command: as process 1 a shell would swallow SIGTERM."""
+def test_sigterm_reaches_the_command() -> None:
+    """The command replaces the entry: a shell as process 1 would ignore SIGTERM."""
     script = (
         "import os, signal; signal.signal(signal.SIGTERM, lambda *_: print('stopping')); os.kill(1, signal.SIGTERM)"
     )

@@ -1,4 +1,4 @@
-"""The image as a Lambda: AWS's emulator inside the container, real events, and the limits of 512 MB."""
+"""The image as a Lambda: AWS's emulator in the container, real events, and the limits of 512 MB."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MB = 1024 * 1024
 
 @pytest.fixture
 def start(cloud: Cloud, tmp_path: Path) -> Iterator[Start]:
-    """Starts the function; its log is shown where a test fails."""
+    """Starts the function; a failing test shows its log."""
     cloud.reset()
     with ExitStack() as stack:
 
@@ -29,7 +29,9 @@ def start(cloud: Cloud, tmp_path: Path) -> Iterator[Start]:
         yield begin
 
 
-def test_an_s3_event_and_an_sqs_event_are_worked_on(start: Start, cloud: Cloud, samples: dict[str, bytes]) -> None:
+def test_the_function_handles_an_s3_event_and_an_sqs_event(
+    start: Start, cloud: Cloud, samples: dict[str, bytes]
+) -> None:
     running = start()
     first = running.emulator.invoke(s3_event(cloud.put("rocket.jpg", samples["rocket.jpg"])))
     assert first.value == {"records": 1, "outcomes": {"stored": 1}}
@@ -39,8 +41,8 @@ def test_an_s3_event_and_an_sqs_event_are_worked_on(start: Start, cloud: Cloud, 
     assert running.emulator.starts == 1
 
 
-def test_the_limits_hold_and_are_never_reached(start: Start, cloud: Cloud, samples: dict[str, bytes]) -> None:
-    """Ten pictures at once, again and again: a real limit of memory, and no process that the kernel has ended."""
+def test_the_function_stays_within_the_limits(start: Start, cloud: Cloud, samples: dict[str, bytes]) -> None:
+    """Ten pictures at once, repeatedly, under a real memory limit: the kernel kills no process."""
     running = start()
     limit = running.number(*MEMORY_LIMIT)
     assert limit == 512 * MB
@@ -55,7 +57,7 @@ def test_the_limits_hold_and_are_never_reached(start: Start, cloud: Cloud, sampl
 
 @pytest.mark.parametrize("transport", ["obstore", "aioboto3"])
 @pytest.mark.parametrize("engine", ["vips", "pillow"])
-def test_both_clients_and_both_engines_work_in_it(
+def test_both_clients_and_both_engines_work(
     engine: str, transport: str, start: Start, cloud: Cloud, samples: dict[str, bytes]
 ) -> None:
     running = start(THUMBNAILER_ENGINE=engine, THUMBNAILER_TRANSPORT=transport)

@@ -1,66 +1,80 @@
-"""The thumbnails that the tests of quality look at; what each should look like is worked out once a session."""
+"""The renders of one picture by both engines, made once for all assertions about it."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 
-from tests.support.corpus import Row
-from tests.tools.quality import plan_for
+from tests.support.processing import planned
+from tests.support.rendering import render
 from tests.tools.scoring import Pixels, references
-from thumbnailer.engine import load_engine, render
+from thumbnailer.engine import load_engine
 from thumbnailer.errors import Rejected
 from thumbnailer.model import EngineName
-from thumbnailer.planning.plan import Plan, Target
+from thumbnailer.planning.targets import Target
 
 SIZES = ("128x128", "512x512", "64x64:cover")
-TWINS = re.compile(r"recurser-(Landscape|Portrait)_[2-8]\.jpg")
-"""Large photos of the corpus that differ from another one in their orientation alone."""
+Reason = str
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What became of one picture: as users get it, and the same without the loss of its encoder."""
+class Render:
+    """The thumbnails of one picture at one size by one engine."""
 
     engine: EngineName
     damaged: bool
     target: Target
     picture: bytes
+    """At full quality even if the source is smaller: encoders are compared without the byte limit."""
     exact: bytes
+    """The same without the loss of an encoder."""
+    stored: bytes
+    """As the pipeline stores it."""
+    jpeg: bytes
+
+    @property
+    def pictures(self) -> tuple[bytes, ...]:
+        return self.picture, self.exact, self.stored, self.jpeg
 
 
-def outcomes(row: Row, size: str) -> list[Made | str]:
-    """With each engine preferred, what the pipeline makes of a picture: the thumbnail, or the reason why none."""
-    made: dict[EngineName | None, Made | str] = {}
-    return [_outcome(row, engine, size, made) for engine in EngineName]
+@dataclass
+class Gallery:
+    """One picture. Renders and references are made at their first use."""
 
+    path: Path
+    _renders: dict[tuple[EngineName, str], Render | Reason] = field(default_factory=dict)
 
-def _outcome(row: Row, preferred: EngineName, size: str, known: dict[EngineName | None, Made | str]) -> Made | str:
-    """Where only one engine reads the format, both wishes are one plan: made once."""
-    try:
-        plan = _at_full_quality(plan_for(row.read(), preferred, f"shown={size},exact={size}:png"))
-        if plan.engine not in known:
-            made = render(load_engine, str(row.path), plan)
-            known[plan.engine] = Made(made.engine, bool(made.defect), plan.targets[0], *made.pictures)
-        return known[plan.engine]
-    except Rejected as error:
-        return error.reason
+    @cached_property
+    def data(self) -> bytes:
+        return self.path.read_bytes()
 
+    def by_each_engine(self, size: str) -> list[Render | Reason]:
+        """With each engine preferred: the render, or the reason of the rejection."""
+        return [self._by(engine, size) for engine in EngineName]
 
-def _at_full_quality(plan: Plan) -> Plan:
-    """Not less because its source fits already and must not grow: that is tested elsewhere (tests/test_options.py)."""
-    return replace(plan, targets=tuple(replace(target, most_bytes=None) for target in plan.targets))
+    def _by(self, preferred: EngineName, size: str) -> Render | Reason:
+        """Both preferences share a render if only one engine reads the format."""
+        try:
+            plan = planned(self.data, preferred, f"a={size},b={size}:png,c={size},d={size}:jpeg", SVG="on")
+        except Rejected as error:
+            return error.reason
+        key = plan.engine, size
+        if key not in self._renders:
+            free = tuple(replace(target, most_bytes=None) for target in plan.targets[:2])
+            plan = replace(plan, targets=(*free, *plan.targets[2:]))
+            try:
+                made = render(load_engine, str(self.path), plan)
+                self._renders[key] = Render(made.engine, bool(made.defect), plan.targets[0], *made.pictures)
+            except Rejected as error:
+                self._renders[key] = error.reason
+        return self._renders[key]
 
+    def reference(self, size: str) -> Pixels:
+        """The pixels that a thumbnail of this size should have."""
+        return self._references[size]
 
-class References:
-    """Worked out for all sizes of a picture at its first use: decoding is what costs."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, dict[str, Pixels]] = {}
-
-    def of(self, row: Row, size: str) -> Pixels:
-        if row.file not in self._known:
-            data = row.read()
-            targets = [plan_for(data, None, wanted).targets[0] for wanted in SIZES]
-            self._known[row.file] = dict(zip(SIZES, references(data, targets), strict=True))
-        return self._known[row.file][size]
+    @cached_property
+    def _references(self) -> dict[str, Pixels]:
+        targets = [planned(self.data, renditions=size).targets[0] for size in SIZES]
+        return dict(zip(SIZES, references(self.data, targets), strict=True))

@@ -1,4 +1,4 @@
-"""The commands that measure what was chosen print what they say."""
+"""The commands that measure the choices of encoders and shrink factors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def numbers(line: str) -> list[float]:
     return [float(number) for number in re.findall(r"\d+(?:\.\d+)?", line)]
 
 
-def test_more_quality_is_more_bytes_and_more_likeness(
+def test_higher_quality_means_more_bytes_and_likeness(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(choices, "QUALITIES", {Format.JPEG: (50, 95)})

@@ -1,4 +1,4 @@
-"""What makes pictures of both engines alike: shrinking while loading, colours, and the encoders' settings."""
+"""Shrink-on-load, colours and encoder settings, which make both engines render alike."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from tests.quality.test_scoring import encoded
+from tests.support.pictures import saved
 from tests.tools.quality import SAMPLES, plan_for
 from tests.tools.scoring import references, score, shown, shown_frames, ssim
 from thumbnailer.engine import load_engine
-from thumbnailer.engine.pillow import FULL_CHROMA
+from thumbnailer.engine.pillow_formats import FULL_CHROMA
 from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, Format
-from thumbnailer.planning.capabilities import MOST_SHRINK
-from thumbnailer.planning.plan import QUALITY
+from thumbnailer.planning.capabilities import MOST_SHRINK, OUTPUTS
 
 Make = Callable[[bytes, EngineName, str], bytes]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """data, engine, rendition -> its thumbnail by this engine alone."""
+    """data, engine, rendition -> the thumbnail by this engine only."""
 
     def made(data: bytes, engine: EngineName, rendition: str) -> bytes:
         path = tmp_path / "source"
@@ -37,11 +36,11 @@ def make(tmp_path: Path) -> Make:
     return made
 
 
-# --- shrinking while loading --------------------------------------------------------------------------------------
+# --- shrink-on-load -----------------------------------------------------------------------------------------------
 
 
 def widest(data: bytes, shrink: int) -> str:
-    """The largest rendition for which the decoder is asked to shrink by this much."""
+    """The largest rendition with this shrink factor."""
     width = probe(data, len(data)).upright[0]
     wishes = (f"{wish}x:png" for wish in range(width // (2 * shrink) + 1, 0, -1))
     return next(wish for wish in wishes if plan_for(data, None, wish).shrink == shrink)
@@ -49,8 +48,8 @@ def widest(data: bytes, shrink: int) -> str:
 
 @pytest.mark.parametrize("shrink", [2, 4, MOST_SHRINK])
 @pytest.mark.parametrize("name", ["hubble-progressive.jpg", "rocket.jpg", "china.webp"])
-def test_the_largest_thumbnail_of_every_shrink_is_as_good_as_a_whole_decode(make: Make, name: str, shrink: int) -> None:
-    """Just where a decoder's shrink by 2, 4 or 8 begins it leaves the fewest pixels to the resampler."""
+def test_shrink_on_load_is_as_good_as_a_whole_decode(make: Make, name: str, shrink: int) -> None:
+    """The largest thumbnail of a shrink factor leaves the fewest pixels to the resampler."""
     data = (SAMPLES / name).read_bytes()
     rendition = widest(data, shrink)
     reference = references(data, plan_for(data, None, rendition).targets)[0]
@@ -61,11 +60,11 @@ def test_the_largest_thumbnail_of_every_shrink_is_as_good_as_a_whole_decode(make
 
 @pytest.mark.parametrize("format_", ["JPEG", "WEBP"])
 @pytest.mark.parametrize("size", [(1001, 631), (1023, 769), (897, 1601)])
-def test_sides_that_a_shrink_does_not_divide_shift_nothing(make: Make, size: tuple[int, int], format_: str) -> None:
-    """A pixel of the last eighth taken for a whole one or left out is seen here as a mean of 3 to 11."""
+def test_shrink_on_load_of_odd_sides_shifts_nothing(make: Make, size: tuple[int, int], format_: str) -> None:
+    """Rounding the last partial pixel up or down shows here as a mean of 3 to 11."""
     noise = np.random.default_rng(1).integers(0, 256, (size[1] // 9, size[0] // 9), dtype=np.uint8)
     image = Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
-    data = encoded(image.convert("RGB"), format_, quality=95)
+    data = saved(image.convert("RGB"), format_, quality=95)
     for shrink in (2, MOST_SHRINK):
         rendition = widest(data, shrink)
         reference = references(data, plan_for(data, None, rendition).targets)[0]
@@ -77,17 +76,15 @@ def test_sides_that_a_shrink_does_not_divide_shift_nothing(make: Make, size: tup
 # --- colours ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", EngineName)
 @pytest.mark.parametrize("colour", [(100, 150, 200, 255), (9, 250, 3, 255), (1, 1, 1, 255)])
-def test_an_opaque_colour_beside_an_alpha_channel_stays_what_it_is(
+def test_an_alpha_channel_does_not_change_opaque_colours(
     make: Make, engine: EngineName, colour: tuple[int, ...]
 ) -> None:
-    made = make(encoded(Image.new("RGBA", (300, 300), colour)), engine, "64x64:png")
+    made = make(saved(Image.new("RGBA", (300, 300), colour)), engine, "64x64:png")
     assert np.unique(shown(made).reshape(-1, 3), axis=0).tolist() == [list(colour[:3])]
 
 
-@pytest.mark.parametrize("engine", EngineName)
-def test_a_thumbnail_has_8_bits_whatever_the_source_has(make: Make, engine: EngineName) -> None:
+def test_a_thumbnail_of_16_bits_has_8_bits(make: Make, engine: EngineName) -> None:
     with Image.open(SAMPLES / "rocket.jpg") as image:
         profile = image.info["icc_profile"]
     made = make(deep_tiff(profile), engine, "64x64:png")
@@ -95,7 +92,7 @@ def test_a_thumbnail_has_8_bits_whatever_the_source_has(make: Make, engine: Engi
 
 
 def deep_tiff(profile: bytes) -> bytes:
-    """16 bits a colour, which Pillow reads but does not write."""
+    """A TIFF of 16 bits per colour, which Pillow reads but does not write."""
     load_engine(EngineName.VIPS)
     import pyvips
 
@@ -105,20 +102,19 @@ def deep_tiff(profile: bytes) -> bytes:
     return bytes(image.tiffsave_buffer())
 
 
-def test_inks_become_the_same_colours_in_both_engines(make: Make) -> None:
+def test_both_engines_convert_inks_alike(make: Make) -> None:
     inks = Image.new("CMYK", (192, 64))
     for number, ink in enumerate(((0, 255, 255, 0), (255, 0, 255, 0), (255, 255, 0, 0), (0, 0, 0, 255))):
         inks.paste(ink, (48 * number, 0, 48 * (number + 1), 64))
-    vips, pillow = (shown(make(encoded(inks, "JPEG", quality=100), engine, "96x96:png")) for engine in EngineName)
+    vips, pillow = (shown(make(saved(inks, "JPEG", quality=100), engine, "96x96:png")) for engine in EngineName)
     assert score(vips, pillow).within(mean=0.6)
 
 
 # --- encoders -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("engine", EngineName)
 @pytest.mark.parametrize(("quality", "sampling"), [(FULL_CHROMA - 1, (2, 2)), (FULL_CHROMA, (1, 1))])
-def test_from_a_quality_of_90_on_a_jpeg_keeps_every_pixel_its_colour(
+def test_a_jpeg_of_quality_90_has_full_chroma(
     make: Make, engine: EngineName, quality: int, sampling: tuple[int, int]
 ) -> None:
     made = make((SAMPLES / "chelsea.png").read_bytes(), engine, f"64x64:jpeg:q{quality}")
@@ -127,31 +123,31 @@ def test_from_a_quality_of_90_on_a_jpeg_keeps_every_pixel_its_colour(
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
-def test_from_a_quality_of_90_on_an_avif_keeps_every_pixel_its_colour(make: Make) -> None:
-    """Red and blue pixels in turn: at half the resolution all are the same violet."""
+def test_an_avif_of_quality_90_has_full_chroma(make: Make) -> None:
+    """Alternating red and blue pixels are all violet at half the chroma resolution."""
     board = np.indices((64, 64)).sum(axis=0) % 2
-    source = encoded(Image.fromarray(np.stack([255 * board, 0 * board, 255 - 255 * board], axis=2).astype(np.uint8)))
+    source = saved(Image.fromarray(np.stack([255 * board, 0 * board, 255 - 255 * board], axis=2).astype(np.uint8)))
     for engine in EngineName:
         fine, coarse = (shown(make(source, engine, f"64x64:avif:q{q}")) for q in (FULL_CHROMA, FULL_CHROMA - 1))
         assert np.abs(fine - shown(source)).mean() < 20 < np.abs(coarse - shown(source)).mean()
 
 
 @pytest.mark.parametrize("name", ["rocket.jpg", "hubble-progressive.jpg", "chelsea.png", "china.webp"])
-def test_at_the_default_quality_a_jpeg_is_near_to_the_reference(make: Make, name: str) -> None:
-    """At 80, most are at 0.95 and less; rocket.jpg, of dark sky with fine noise, is the worst of the samples."""
+def test_a_jpeg_of_default_quality_is_near_the_reference(make: Make, name: str) -> None:
+    """At quality 80 most are below 0.95. rocket.jpg is the worst sample: dark sky with fine noise."""
     data = (SAMPLES / name).read_bytes()
     reference = references(data, plan_for(data, None, "128x128:jpeg").targets)[0]
     for engine in EngineName:
         assert ssim(shown(make(data, engine, "128x128:jpeg")), reference) >= 0.968
-    assert QUALITY[Format.JPEG] == 95
+    assert OUTPUTS[Format.JPEG].quality == 95
 
 
-def test_a_gif_has_the_same_soft_edges_from_both_engines(make: Make) -> None:
-    """What is less than half opaque becomes clear, the rest opaque."""
+def test_both_engines_cut_soft_edges_of_a_gif_alike(make: Make) -> None:
+    """Pixels below half opacity become clear, the others opaque."""
     y, x = np.mgrid[0:200, 0:200]
     alpha = np.clip(150 - np.hypot(x - 100, y - 100) * 1.5, 0, 150) * 255 / 150
     colours = np.stack([x, y, 255 - x, alpha], axis=2).astype(np.uint8)
-    vips, pillow = (make(encoded(Image.fromarray(colours)), engine, "100x100:gif") for engine in EngineName)
+    vips, pillow = (make(saved(Image.fromarray(colours)), engine, "100x100:gif") for engine in EngineName)
     with Image.open(BytesIO(vips)) as one, Image.open(BytesIO(pillow)) as other:
         clear = [np.asarray(image.convert("RGBA"))[..., 3] == 0 for image in (one, other)]
     assert np.mean(clear[0] != clear[1]) < 0.002
@@ -159,14 +155,13 @@ def test_a_gif_has_the_same_soft_edges_from_both_engines(make: Make) -> None:
     assert score(shown(vips), shown(pillow)).within(ssim=0.96)
 
 
-@pytest.mark.parametrize("engine", EngineName)
-def test_an_animation_costs_little_where_little_moves(make: Make, engine: EngineName) -> None:
+def test_an_animation_with_little_motion_is_small(make: Make, engine: EngineName) -> None:
     noise = Image.fromarray(np.random.default_rng(3).integers(0, 256, (96, 96, 3), dtype=np.uint8)).quantize(64)
     frames = [noise.convert("RGB") for _ in range(12)]
     for number, frame in enumerate(frames):
         frame.paste((255, 0, 0), (8 * number, 40, 8 * number + 8, 48))
-    source = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=80, loop=0)
-    moving, still = make(source, engine, "96x96:gif"), make(encoded(frames[0], "GIF"), engine, "96x96:gif")
+    source = saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=80, loop=0)
+    moving, still = make(source, engine, "96x96:gif"), make(saved(frames[0], "GIF"), engine, "96x96:gif")
     assert len(moving) < 2 * len(still)
     for ours, original in zip(shown_frames(moving), shown_frames(source), strict=True):
         assert score(ours, original).within()

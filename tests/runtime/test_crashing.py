@@ -1,4 +1,4 @@
-"""A picture that really kills the process, and one that hangs it, in the door as AWS runs it."""
+"""A picture that kills the process and one that hangs it, in the Lambda function under AWS's emulator."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Any
 
 import pytest
 
-from bench.rig.emulator import Emulator, Function, NoEmulator, find_binary, running
+from bench.rig.emulator import Function, NoEmulator, find_binary
 from tests.crashing import PYTHONPATH, children, eventually
 from tests.support.cloud import Cloud, s3_event, sqs_event
+from tests.support.emulator import Emulator, running
 from thumbnailer.execution.threads import STUCK_SECONDS
 
-TIMEOUT = 25
 ENDS = {"crash.jpg": "rejected:engine-crash", "loop.jpg": "rejected:engine-crash"}
 
 
 @pytest.fixture
-def function(cloud: Cloud, tmp_path: Path) -> Iterator[Emulator]:
-    """Of 1 worker; its engines do what keys say. The log is shown where a test fails."""
+def function(cloud: Cloud, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Emulator]:
+    """A function with one decoder, whose engines do what keys say. The parameter is its timeout in seconds."""
     try:
         find_binary()
     except NoEmulator as missing:
         pytest.skip(str(missing))
     cloud.reset()
     env = {**cloud.env, "TMPDIR": str(tmp_path), "PYTHONPATH": PYTHONPATH, "THUMBNAILER_WORKERS": "1"}
-    with running(Function(timeout=TIMEOUT, env=env), tmp_path / "log") as started:
+    with running(Function(timeout=request.param, env=env), tmp_path / "log") as started:
         yield started
         print(started.log)
 
@@ -43,18 +43,19 @@ def queued(cloud: Cloud, picture: bytes, keys: list[str], count: int) -> dict[st
 
 
 def dies() -> AbstractContextManager[object]:
-    """The emulator's answer where the runtime has died."""
+    """The emulator's answer after the runtime died."""
     return pytest.raises(urllib.error.HTTPError, match="502")
 
 
 def ends(function: Emulator) -> dict[str, str]:
-    """Of the records that were logged, the last time each."""
+    """The last logged outcome of each record."""
     records = [line for line in function.lines() if line.get("message") == "record"]
     return {line["key"]: ":".join(filter(None, (line["outcome"], line["reason"]))) for line in records}
 
 
 @pytest.mark.matrix(21)
-def test_what_kills_the_runtime_is_rejected_when_it_comes_again_and_all_others_are_stored(
+@pytest.mark.parametrize("function", [25], indirect=True)
+def test_picture_that_kills_the_runtime_is_rejected_on_redelivery_and_the_others_are_stored(
     function: Emulator, cloud: Cloud, samples: dict[str, bytes], tmp_path: Path
 ) -> None:
     good = [f"good-{number}.jpg" for number in range(4)]
@@ -62,7 +63,7 @@ def test_what_kills_the_runtime_is_rejected_when_it_comes_again_and_all_others_a
     with dies():
         function.invoke(queued(cloud, samples["rocket.jpg"], ["crash.jpg", *good], count=1))
     assert "signal: segmentation fault" in function.log
-    before_the_crash = set(cloud.thumbnails())  # how many depends on whose bytes come first
+    before_the_crash = set(cloud.thumbnails())  # their number depends on whose bytes arrive first
     assert before_the_crash <= set(good)
     again = function.invoke(queued(cloud, samples["rocket.jpg"], keys, count=2))
     assert again.value == {"batchItemFailures": []}
@@ -73,7 +74,8 @@ def test_what_kills_the_runtime_is_rejected_when_it_comes_again_and_all_others_a
 
 
 @pytest.mark.matrix(47)
-def test_a_runtime_whose_only_decoder_hangs_ends_before_the_next_event_and_a_new_one_takes_that(
+@pytest.mark.parametrize("function", [8], indirect=True)
+def test_runtime_with_a_stuck_decoder_exits_and_a_new_one_takes_the_event(
     function: Emulator, cloud: Cloud, samples: dict[str, bytes]
 ) -> None:
     hung = function.invoke(queued(cloud, samples["rocket.jpg"], ["wait.jpg"], count=1))
@@ -83,7 +85,7 @@ def test_a_runtime_whose_only_decoder_hangs_ends_before_the_next_event_and_a_new
     time.sleep(STUCK_SECONDS + 0.5)
     with dies():
         function.invoke(queued(cloud, samples["rocket.jpg"], ["good-2.jpg"], count=1))
-    assert [line["level"] for line in function.lines() if line.get("message") == "worn out"] == ["CRITICAL"]
+    assert [line["level"] for line in function.lines() if line.get("message") == "all-decoders-stuck"] == ["CRITICAL"]
     fresh = function.invoke(queued(cloud, samples["rocket.jpg"], ["good-2.jpg"], count=2))
     assert fresh.value == {"batchItemFailures": []}
     assert ends(function) == {"wait.jpg": "deferred:out-of-time", "good-1.jpg": "stored", "good-2.jpg": "stored"}

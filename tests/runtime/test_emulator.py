@@ -1,4 +1,4 @@
-"""The door under AWS's own runtime client and runtime interface emulator."""
+"""The Lambda handler under AWS's runtime client and runtime interface emulator."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from bench.rig.emulator import Emulator, Function, NoEmulator, find_binary, running
+from bench.rig.emulator import Function, NoEmulator, find_binary
 from tests.support.cloud import SOURCE, Cloud, s3_event, s3_record, sqs_event
+from tests.support.emulator import Emulator, running
 from tests.support.servers import Answer, ScriptedServer, whole
 
 Start = Callable[..., Emulator]
 FREEZE_SECONDS = float(os.environ.get("THUMBNAILER_TEST_FREEZE_SECONDS", "2"))
-"""An issue of AWS's own: connections that the other side has closed meanwhile. 60 in the release checks."""
+"""How long the environment is frozen. The release checks use 60."""
 
 
 @pytest.fixture
 def start(cloud: Cloud, tmp_path: Path) -> Iterator[Start]:
-    """Starts a function; its log is shown where a test fails."""
+    """Starts a function and prints its log for failed tests."""
     try:
         find_binary()
     except NoEmulator as error:
@@ -38,7 +39,7 @@ def start(cloud: Cloud, tmp_path: Path) -> Iterator[Start]:
         yield begin
 
 
-def test_a_cold_call_and_warm_ones_run_in_one_runtime(start: Start, cloud: Cloud, samples: dict[str, bytes]) -> None:
+def test_cold_and_warm_calls_run_in_one_runtime(start: Start, cloud: Cloud, samples: dict[str, bytes]) -> None:
     function = start()
     for key in ("rocket.jpg", "chelsea.png", "china.webp"):
         answer = function.invoke(s3_event(cloud.put(key, samples[key])))
@@ -47,14 +48,14 @@ def test_a_cold_call_and_warm_ones_run_in_one_runtime(start: Start, cloud: Cloud
     assert (function.starts, len(function.runtime_pids())) == (1, 1)
 
 
-def test_a_queue_gets_back_what_failed_alone(start: Start, cloud: Cloud, samples: dict[str, bytes]) -> None:
+def test_only_failed_messages_return_to_the_queue(start: Start, cloud: Cloud, samples: dict[str, bytes]) -> None:
     gone = s3_record("never-there.jpg", 5, "e")
     event = sqs_event(s3_event(cloud.put("rocket.jpg", samples["rocket.jpg"])), "no JSON at all", s3_event(gone))
     assert start().invoke(event).value == {"batchItemFailures": [{"itemIdentifier": "m1"}]}
     assert cloud.thumbnails() == ["rocket.jpg"]
 
 
-def test_an_error_is_answered_and_the_next_call_works(start: Start, cloud: Cloud, samples: dict[str, bytes]) -> None:
+def test_error_is_returned_and_the_next_call_works(start: Start, cloud: Cloud, samples: dict[str, bytes]) -> None:
     function = start()
     answer = function.invoke({"nothing": "known"})
     assert answer.error == "EventError"
@@ -64,7 +65,7 @@ def test_an_error_is_answered_and_the_next_call_works(start: Start, cloud: Cloud
     assert function.starts == 1
 
 
-def test_records_that_time_runs_out_for_come_back_and_the_next_call_works(
+def test_records_out_of_time_are_given_back_and_the_next_call_works(
     start: Start, scripted: ScriptedServer, samples: dict[str, bytes]
 ) -> None:
     data = samples["rocket.jpg"]
@@ -81,10 +82,8 @@ def test_records_that_time_runs_out_for_come_back_and_the_next_call_works(
     assert function.starts == 1
 
 
-def test_after_a_call_that_lambda_ended_the_next_one_works(
-    start: Start, cloud: Cloud, samples: dict[str, bytes]
-) -> None:
-    """Nothing of ours outlives its time, so a runtime is stopped that answers no more."""
+def test_call_after_a_lambda_timeout_works(start: Start, cloud: Cloud, samples: dict[str, bytes]) -> None:
+    """The test freezes the runtime, because the handler itself never exceeds its time limit."""
     function = start(timeout=3)
     event = s3_event(cloud.put("rocket.jpg", samples["rocket.jpg"]))
     assert function.invoke(event).error is None
@@ -94,10 +93,10 @@ def test_after_a_call_that_lambda_ended_the_next_one_works(
     assert function.starts == 2
 
 
-def test_a_frozen_environment_answers_although_its_connections_are_gone(
+def test_thawed_environment_works_although_its_connections_are_closed(
     start: Start, scripted: ScriptedServer, samples: dict[str, bytes]
 ) -> None:
-    """S3 closes idle connections while the process does not run to see it."""
+    """S3 closes idle connections while the process is frozen."""
     data = samples["rocket.jpg"]
     scripted.answer_by_method(GET=whole(data), HEAD=whole(data), PUT=Answer(headers={"ETag": '"t"'}))
     function = start(scripted.url)
@@ -124,7 +123,7 @@ def test_every_line_is_json_and_carries_the_request_id(start: Start, cloud: Clou
     assert sum("_aws" in line for line in lines) == 1
 
 
-def test_an_event_beyond_lambdas_six_megabytes_never_reaches_the_door(start: Start) -> None:
+def test_event_beyond_6_mb_never_reaches_the_handler(start: Start) -> None:
     function = start()
     assert function.invoke({"Records": ["x" * 7_000_000]}).error == "Runtime.UnmarshalError"
     assert function.invoke({"Event": "s3:TestEvent", "Service": "Amazon S3", "Bucket": SOURCE}).error is None

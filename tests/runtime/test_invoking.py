@@ -1,4 +1,4 @@
-"""`python -m bench lambda`, as a user starts it."""
+"""`python -m tests.tools lambda`, as a developer starts it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from bench.rig.emulator import NoEmulator, find_binary
 
 
-def test_the_answers_to_a_real_s3_and_a_real_sqs_event_are_printed() -> None:
+def test_answers_to_real_s3_and_sqs_events_are_printed() -> None:
     try:
         find_binary()
     except NoEmulator as error:
         pytest.skip(str(error))
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "lambda"], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-m", "tests.tools", "lambda"], capture_output=True, text=True, timeout=100, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert '{"records": 1, "outcomes": {"stored": 1}}' in done.stdout

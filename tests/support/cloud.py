@@ -1,4 +1,4 @@
-"""An S3 and SQS inside the test process (moto's server): real requests over HTTP, real event shapes."""
+"""moto's S3 and SQS in the test process, over HTTP, and events in AWS's shapes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOURCE, DESTINATION = "photos", "photos-resized"
 
 
 def _put_one_at_a_time() -> None:
-    """moto closes the bytes of an overwritten object while an earlier answer may yet be made of them."""
+    """Serialises PUTs: moto closes the bytes of an overwritten object although a response may still need them."""
     lock, put = threading.Lock(), S3Response.put_object
 
     def locked(self: S3Response) -> Any:
@@ -31,7 +31,7 @@ _put_one_at_a_time()
 
 
 class Cloud:
-    """`env` is what points a process here."""
+    """`env` points a process to this server."""
 
     def __enter__(self) -> Cloud:
         self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
@@ -63,19 +63,19 @@ class Cloud:
         )
 
     def reset(self) -> None:
-        """Empty buckets again."""
+        """Empties the server and creates both buckets."""
         request = urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")
         urllib.request.urlopen(request, timeout=10).close()
         for bucket in (SOURCE, DESTINATION):
             self.s3.create_bucket(Bucket=bucket)
 
     def put(self, key: str, data: bytes, **more: Any) -> dict[str, Any]:
-        """Stores an object in the source bucket; the answer is the S3 event record that AWS would send for it."""
+        """Stores an object in the source bucket. Returns the S3 event record that AWS would send."""
         answer = self.s3.put_object(Bucket=SOURCE, Key=key, Body=data, **more)
         return s3_record(key, len(data), answer["ETag"].strip('"'), answer.get("VersionId"))
 
     def thumbnail(self, key: str) -> Any:
-        """What `get_object` answers for a thumbnail, its body read."""
+        """The answer of `get_object` for a thumbnail, with its body as bytes."""
         answer = self.s3.get_object(Bucket=DESTINATION, Key=key)
         answer["Body"] = answer["Body"].read()
         return answer
@@ -88,7 +88,7 @@ class Cloud:
 def s3_record(
     key: str, size: int, etag: str, version: str | None = None, name: str = "ObjectCreated:Put", bucket: str = SOURCE
 ) -> dict[str, Any]:
-    """An S3 event record; keys are form-encoded with `/` left alone, as AWS does."""
+    """An S3 event record. Like AWS it form-encodes keys except for `/`."""
     item = {"key": quote_plus(key, safe="/"), "size": size, "eTag": etag, "sequencer": "0055AED6DCD90281E5"}
     if version:
         item["versionId"] = version
@@ -103,7 +103,7 @@ def s3_record(
 
 
 def sqs_event(*bodies: object) -> dict[str, Any]:
-    """One SQS record a body; bodies that are no text become JSON."""
+    """One SQS record a body. Bodies other than text become JSON."""
     return {
         "Records": [
             {

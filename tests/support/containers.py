@@ -1,22 +1,51 @@
-"""What a picture's file is made of: the kinds of its parts, and its EXIF block, read without any decoder's help."""
+"""The parts of an image file and its EXIF tags, read without a decoder."""
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 
 from thumbnailer.formats import probe
 from thumbnailer.formats.boxes import boxes, children
 from thumbnailer.formats.head import Head
-from thumbnailer.formats.places import item_extents
+from thumbnailer.formats.heif_items import item_extents
 from thumbnailer.model import Format
 
 EXIF = {Format.JPEG: "APP1", Format.PNG: "eXIf", Format.WEBP: "EXIF", Format.AVIF: "Exif"}
-"""The part that holds it."""
+"""The kind of the part that holds EXIF."""
+
+
+ALLOWED_PARTS = {
+    Format.JPEG: r"APP0|APP14|C0|C1|C2|C4|DB|DD|DA",
+    Format.PNG: r"IHDR|PLTE|tRNS|IDAT|IEND|pHYs|bKGD|sBIT",
+    Format.GIF: r"image|F9|FF",
+    Format.WEBP: r"VP8X|VP8 |VP8L|ALPH|ANIM|ANMF",
+    Format.AVIF: r"ftyp|meta|mdat|free|av01|ispe|pixi|av1C|auxC|colr|pasp|irot",
+}
+"""The parts that hold pixels or say how to decode them. EXIF is allowed if it holds artist or copyright."""
+ALLOWED_TAGS = {
+    0x013B,
+    0x8298,
+    0x011A,
+    0x011B,
+    0x0128,
+    0x8769,
+    0x9000,
+    0x9101,
+    0xA000,
+    0xA001,
+    0xA002,
+    0xA003,
+    0x0213,
+}
+"""The credit and the tags that libvips adds: resolution, the size of the thumbnail, versions."""
+MARKS = (b"adobe.com/xap", b"xmpmeta", b"8BIM", b"Photoshop", b"ICC_PROFILE", b"MPF\0", b"iTXt", b"tEXt", b"XMP ")
+"""Byte strings that start metadata."""
 
 
 def parts(data: bytes) -> list[tuple[str, bytes]]:
-    """Kind and content of every part, in order. Raises where a byte belongs to none."""
+    """Kind and content of every part, in order. Raises if a byte belongs to no part."""
     readers = {
         Format.JPEG: _jpeg,
         Format.PNG: _png,
@@ -28,11 +57,25 @@ def parts(data: bytes) -> list[tuple[str, bytes]]:
 
 
 def exif_tags(data: bytes) -> dict[int, int]:
-    """Tag and count of every entry of IFD0; what links to other directories is followed."""
+    """Tag and count of every entry of IFD0 and of the directories that it links to."""
     kind = EXIF.get(probe(data, len(data)).format)
     block = next((content for name, content in parts(data) if name == kind), b"")
     start = max(block.find(b"II*\0"), block.find(b"MM\0*"))
     return dict(_entries(block[start:])) if start >= 0 else {}
+
+
+def assert_only_pixels_and_credit(thumbnail: bytes) -> None:
+    format_ = probe(thumbnail, len(thumbnail)).format
+    kinds = {kind for kind, _ in parts(thumbnail)}
+    tags = exif_tags(thumbnail)
+    exif = {"APP1", "eXIf", "EXIF", "Exif"} if tags else set()
+    assert not [kind for kind in kinds - exif if not re.fullmatch(ALLOWED_PARTS[format_], kind)], kinds
+    assert tags.keys() <= ALLOWED_TAGS, [hex(tag) for tag in tags]
+    if format_ is Format.GIF:
+        assert all(content[:11] == b"NETSCAPE2.0" for kind, content in parts(thumbnail) if kind == "FF")
+    if format_ is Format.AVIF:
+        assert all(content.startswith(b"nclx") for kind, content in parts(thumbnail) if kind == "colr")
+    assert not [mark for mark in MARKS if mark in thumbnail]
 
 
 def _entries(tiff: bytes) -> Iterator[tuple[int, int]]:
@@ -104,7 +147,7 @@ def _webp(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _heif(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """The boxes of the file, the items' kinds, and the properties'."""
+    """The boxes of the file, the kinds of its items, and the kinds of its properties."""
     head = Head(memoryview(data), len(data))
     for box in boxes(head, 0, len(data)):
         yield box.kind.decode(), b""

@@ -1,4 +1,4 @@
-"""The development images of shared/corpus, where they are: their MANIFEST, row by row."""
+"""The rows of the MANIFEST of shared/corpus, a set of real and broken pictures; none if it is not there."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ import pytest
 CORPUS = Path(os.environ.get("THUMBNAILER_CORPUS") or Path(__file__).parents[3] / "shared" / "corpus")
 """THUMBNAILER_CORPUS may name another directory of the same layout."""
 
-needs_corpus = pytest.mark.skipif(not (CORPUS / "MANIFEST.csv").is_file(), reason="shared/corpus is not here")
+TWINS = re.compile(r"recurser-(Landscape|Portrait)_[2-8]\.jpg")
+"""Large photos that differ from another one in their orientation only."""
+
+needs_corpus = pytest.mark.skipif(not (CORPUS / "MANIFEST.csv").is_file(), reason="needs the corpus (../shared/corpus)")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One file and what is expected of it; README.md of the corpus says how that was found out."""
+    """One file and its expected outcome. README.md of the corpus says how the outcomes were determined."""
 
     file: str
     sha256: str
@@ -41,12 +44,12 @@ class Row:
 
     @property
     def frames(self) -> int | None:
-        """The frames or pages that the notes state."""
+        """The frames or pages in the notes."""
         return _noted(r"(\d+) frames or pages", self.notes)
 
     @property
     def orientation(self) -> int | None:
-        """The EXIF or TIFF orientation that the notes state."""
+        """The EXIF or TIFF orientation in the notes."""
         return _noted(r"(?:EXIF|TIFF) orientation (\d)", self.notes)
 
     def read(self) -> builtins.bytes:
@@ -54,7 +57,7 @@ class Row:
 
 
 def rows() -> list[Row]:
-    """All rows of the MANIFEST; none where there is no corpus."""
+    """All rows of the MANIFEST; none without the corpus."""
     manifest = CORPUS / "MANIFEST.csv"
     if not manifest.is_file():
         return []

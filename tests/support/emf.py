@@ -1,4 +1,4 @@
-"""CloudWatch's embedded metric format, as its specification has it: a JSON schema, and what a schema cannot say.
+"""CloudWatch's embedded metric format: the specification's JSON schema, and rules beyond a schema.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import jsonschema
 
 MOST_BYTES = 256 * 1024
-"""of a log event; newer versions of the specification allow 1 MB"""
+"""The limit of a log event. Newer versions of the specification allow 1 MB."""
 MOST_VALUES = 100
 _SCALES = ("", "Kilo", "Mega", "Giga", "Tera")
 _SIZES = [f"{scale}{unit}".capitalize() for unit in ("Bytes", "Bits") for scale in _SCALES]
@@ -32,7 +32,7 @@ def _text(longest: int) -> dict[str, Any]:
 
 
 def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Objects that the specification defines "MUST NOT contain any additional members"."""
+    """The specification: objects "MUST NOT contain any additional members"."""
     return {
         "type": "object",
         "required": list(required),
@@ -75,7 +75,7 @@ def _no_number(text: str) -> NoReturn:
 
 
 def check(line: str) -> dict[str, Any]:
-    """The document in `line`. Raises ValueError or jsonschema's ValidationError where CloudWatch would not take it."""
+    """The document in `line`. Raises ValueError or jsonschema's ValidationError if CloudWatch would reject it."""
     if len(line.encode()) > MOST_BYTES:
         raise ValueError(f"a log event of {len(line.encode())} bytes")
     document: dict[str, Any] = json.loads(line, parse_constant=_no_number)

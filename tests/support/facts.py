@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from thumbnailer.formats.bmff import HeifDetails
 from thumbnailer.formats.gif import GifDetails
+from thumbnailer.formats.heif import HeifDetails
 from thumbnailer.formats.jpeg import JpegDetails
 from thumbnailer.formats.jxl import JxlDetails
 from thumbnailer.formats.png import PngDetails

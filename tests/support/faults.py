@@ -1,11 +1,10 @@
-"""A proxy that stands before an HTTP server (any S3 or SQS) and does to its requests what networks and AWS do.
+"""The proxy of bench.rig in a thread of this process, with rules that say which requests go wrong.
 
     with fault_proxy(cloud.url, at_random(seed=1, share=0.2)) as proxy:
         ...  # clients go to proxy.url
-    proxy.counts[("GET", "503")]
+    proxy.requests["GET", "503"]
 
-Connections are kept alive on both sides, bodies are passed on in pieces, everything runs in one thread of its own.
-What a server of its own is to answer, without another behind it, is scripted with `tests.support.servers`.
+A server whose every response is scripted is in tests.support.servers.
 """
 
 from __future__ import annotations
@@ -19,54 +18,52 @@ import struct
 import termios
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Literal
-from urllib.parse import urlsplit
+from typing import Final, Literal
 
-from bench.rig.http1 import MOST_HEAD_BYTES, PIECE, has_no_body, is_chunked, parsed
-from bench.rig.http1 import head as http_head
+import aiohttp
+from aiohttp import web
+
+from bench.rig.processes import listen
+from bench.rig.proxy import Link, Proxy, accept_body
 from tests.support.servers import Answer, error
 
-HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "expect", "proxy-connection"}
 Do = Literal["pass", "answer", "reset", "stall", "lost", "close", "short", "break", "hang"]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as the rule sees it; `target` is not decoded, header names are lower-case.
-
-    `attempt`: how often this method and target have been asked for before.
-    """
+    """A request as a rule gets it: `target` as sent; `attempt` counts earlier requests of this method and target."""
 
     method: str
     target: str
     headers: Mapping[str, str]
-    body: bytes
     attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is done to one request.
+    """What the proxy does to one request.
 
-    pass    it is passed on, and so is its answer
-    answer  it gets `answer`; the server never sees it
-    reset   the connection is reset; the server never sees it
-    stall   no answer ever comes; the server never sees it
-    lost    the server does what it was asked; the connection is reset in place of its answer
-    close   passed on; the connection is closed after the answer, which does not say so
-    short   the first `byte` bytes of the answer's body come, then the connection is closed as if that were all
-    break   the first bytes come, then the connection is reset
-    hang    the first bytes come, then nothing more
+    pass    forwards request and response
+    answer  responds with `answer`; the server never gets the request
+    reset   resets the connection; the server never gets the request
+    stall   never responds; the server never gets the request
+    lost    forwards the request, then resets the connection in place of the response
+    close   forwards both, then closes the connection although the response did not announce it
+    short   forwards the first `byte` bytes of the response's body, then closes the connection
+    break   forwards the first bytes, then resets the connection
+    hang    forwards the first bytes, then sends nothing more
     """
 
     do: Do
     answer: Answer = field(default_factory=Answer)
     byte: int | None = None
-    """where the body breaks off; None: in the middle"""
+    """where the body is cut off; None: in the middle"""
     delay: float = 0.0
-    """seconds before anything is done; what is passed on after it is counted as late"""
+    """seconds before the proxy does anything; a delayed `pass` is counted as `late`"""
 
     @property
     def name(self) -> str:
@@ -74,20 +71,26 @@ class Fault:
             return str(self.answer.status)
         return "late" if self.do == "pass" and self.delay else self.do
 
+    def cut(self, headers: Mapping[str, str]) -> int | None:
+        """Bytes of the body that pass; None: all. A body without a length is cut at byte 0; an empty body passes."""
+        if self.do not in ("short", "break", "hang"):
+            return None
+        length = int(headers.get("Content-Length", "1"))
+        return None if length == 0 else min(length // 2 if self.byte is None else self.byte, length - 1)
 
+
+PASS: Final = Fault("pass")
 Rule = Callable[[Request], Fault]
-"""Called in the proxy's thread, for one request after the other; it may do things of its own meanwhile."""
-
-PASS = Fault("pass")
+"""Called in the proxy's loop before a request is forwarded. It may block, e.g. to change an object meanwhile."""
 SLOW_DOWN = Fault("answer", error(503, "SlowDown"))
 INTERNAL_ERROR = Fault("answer", error(500, "InternalError"))
-PASSING = (
+QUICK = (
     SLOW_DOWN,
     INTERNAL_ERROR,
     *(Fault(do) for do in ("reset", "lost", "close", "short", "break")),
     Fault("pass", delay=0.3),
 )
-"""What a client has to get over quickly; a stall costs it its time limit, so it is not among them."""
+"""Faults that a client recovers from quickly. A stall costs the client its time limit, so it is not among them."""
 
 
 def never(_: Request) -> Fault:
@@ -95,16 +98,15 @@ def never(_: Request) -> Fault:
 
 
 def script(*faults: Fault) -> Rule:
-    """These faults, one a request; all requests after them are passed on."""
+    """These faults, one a request; later requests pass."""
     rest = iter(faults)
     return lambda _: next(rest, PASS)
 
 
-def at_random(seed: int, share: float, faults: Sequence[Fault] = PASSING) -> Rule:
+def at_random(seed: int, share: float, faults: Sequence[Fault] = QUICK) -> Rule:
     """A `share` of the requests get one of `faults`.
 
-    Which ones depends on the seed, the request and its attempt alone: what is asked for at the same time, and in which
-    order, changes nothing.
+    The choice depends on seed, request and attempt alone, not on the order in which concurrent requests arrive.
     """
 
     def rule(request: Request) -> Fault:
@@ -117,330 +119,150 @@ def at_random(seed: int, share: float, faults: Sequence[Fault] = PASSING) -> Rul
     return rule
 
 
-class FaultProxy:
-    """Use `fault_proxy`. `rule` may be exchanged at any time."""
+# --- the proxy ----------------------------------------------------------------------------------------------------
+
+
+_current: ContextVar[tuple[Fault, web.BaseRequest]] = ContextVar("current")
+
+
+class FaultProxy(Proxy):
+    """Use `fault_proxy`. `rule` may change at any time."""
+
+    url = ""
 
     def __init__(self, target: str, rule: Rule) -> None:
-        parts = urlsplit(target)
-        if parts.scheme != "http" or parts.hostname is None:
-            raise ValueError(f"{target}: expected http://host:port")
-        self._target = (parts.hostname, parts.port or 80)
+        super().__init__(target)
         self.rule = rule
-        self.url = ""
         self.errors: list[Exception] = []
-        self.idle_seconds: float | None = None
-        """a connection on which nothing is asked for so long is closed"""
-        self._in_work = 0
+        """what the rule raised"""
+        self.connections = 0
         self.reset()
 
     def reset(self, rule: Rule | None = None) -> None:
-        """Counts from zero, with a new rule if one is given."""
+        """Counts requests and attempts from zero, with the new rule if one is given."""
         self.rule = rule or self.rule
-        self.counts: Counter[tuple[str, str]] = Counter()
-        """requests by method and what was done to them; ("GET", "unreachable") where the server did not answer"""
-        self.connections = 0
-        self.most_at_once = 0
-        """requests in work at the same time"""
+        self.requests: Counter[tuple[str, str]] = Counter()
+        """by method and fault name"""
+        self.at_once = self.most_at_once = 0
         self._attempts: Counter[tuple[str, str]] = Counter()
 
-    def count(self, method: str) -> int:
-        """All requests of a method."""
-        return sum(count for (asked, _), count in self.counts.items() if asked == method)
+    def of(self, method: str) -> int:
+        """All requests with this method."""
+        return sum(count for (asked, _), count in self.requests.items() if asked == method)
 
     @property
     def faults(self) -> int:
-        """Requests to which anything was done but to pass them on."""
-        return sum(count for (_, done), count in self.counts.items() if done != "pass")
+        """Requests that the proxy did not simply pass."""
+        return sum(count for (_, fault), count in self.requests.items() if fault != "pass")
 
-    def close_idle(self) -> None:
-        """Closes the clients' connections on which nothing is being asked."""
-        asyncio.run_coroutine_threadsafe(self._close_idle(), self._loop).result(10)
+    def connection(self) -> asyncio.Protocol:
+        self.connections += 1
+        return super().connection()
 
-    # --- the thread -----------------------------------------------------------------------------------------------
+    async def handle(self, link: Link, request: web.BaseRequest) -> web.StreamResponse:
+        fault = self._fault(request)
+        _current.set((fault, request))
+        self.requests[request.method, fault.name] += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await asyncio.sleep(fault.delay)
+            if fault.do in ("answer", "reset", "stall"):
+                return await self._refuse(fault, request)
+            return await super().handle(link, request)
+        finally:
+            self.at_once -= 1
 
-    def start(self) -> None:
-        ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), name="faults", daemon=True)
-        self._thread.start()
-        if not ready.wait(10):
-            raise TimeoutError("the proxy does not start")
+    def _fault(self, request: web.BaseRequest) -> Fault:
+        """The rule's decision. If the rule raises, the connection is reset."""
+        attempt = self._attempts[request.method, request.raw_path]
+        self._attempts[request.method, request.raw_path] += 1
+        try:
+            return self.rule(Request(request.method, request.raw_path, request.headers, attempt))
+        except Exception as error:
+            self.errors.append(error)
+            return Fault("reset")
 
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join(10)
-        if self.errors:
-            raise ExceptionGroup("the rule or the proxy failed", self.errors)
+    async def _refuse(self, fault: Fault, request: web.BaseRequest) -> web.StreamResponse:
+        accept_body(request)
+        await request.content.read()
+        if fault.do != "answer":
+            await break_off(fault, request)
+        return web.Response(status=fault.answer.status, headers=fault.answer.headers, body=fault.answer.body)
 
-    async def _serve(self, ready: threading.Event) -> None:
+    async def respond(self, link: Link, request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+        fault, _ = _current.get()
+        if fault.do == "lost":
+            await answer.read()
+            await break_off(fault, request)
+        response = await super().respond(link, request, answer)
+        if fault.do == "close":
+            response.force_close()
+        return response
+
+    async def body(self, link: Link, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        fault, request = _current.get()
+        left = fault.cut(answer.headers)
+        async for piece in super().body(link, answer):
+            yield piece[:left]
+            if left is not None and len(piece) > left:
+                await break_off(fault, request)
+                raise ConnectionResetError
+            left = None if left is None else left - len(piece)
+
+    def run(self, ready: threading.Event) -> None:
+        asyncio.run(self._run(ready))
+
+    async def _run(self, ready: threading.Event) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: set[asyncio.StreamWriter] = set()
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=MOST_HEAD_BYTES, backlog=1024)
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        server, self.url = await listen(self.connection)
         ready.set()
         await self._stopping.wait()
         server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # the loop lets go of closed connections in its next round
+        await self.client.close()
 
-    async def _close_idle(self) -> None:
-        for writer in self._waiting:
-            writer.close()
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        task = asyncio.create_task(self._connection(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.errors.append(error if isinstance(error, Exception) else RuntimeError(repr(error)))
-
-    # --- one connection -------------------------------------------------------------------------------------------
-
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server = _Server(self._target)
-        writer.transport.set_write_buffer_limits(0)  # what was drained has left us, so a reset does not take it along
-        try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):  # the client went away
-                while (request := await self._next(reader, writer)) is not None:
-                    if not await self._answered(request, reader, writer, server):
-                        return
-        finally:
-            server.close()
-            writer.close()
-
-    async def _next(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request | None:
-        """The next request; None where none comes."""
-        self._waiting.add(writer)
-        try:
-            async with asyncio.timeout(self.idle_seconds):
-                head = await reader.readuntil(b"\r\n\r\n")
-        except (TimeoutError, asyncio.IncompleteReadError):
-            return None
-        finally:
-            self._waiting.discard(writer)
-        (method, target, *_), headers = parsed(head)
-        if headers.get("expect", "").lower() == "100-continue":
-            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = await _whole_body(reader, headers)
-        attempt = self._attempts[method, target]
-        self._attempts[method, target] += 1
-        return Request(method, target, headers, body, attempt)
-
-    async def _answered(
-        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, server: _Server
-    ) -> bool:
-        """Does to the request what the rule says; True while the connection may be used again."""
-        fault = self.rule(request)
-        self.counts[request.method, fault.name] += 1
-        self._in_work += 1
-        self.most_at_once = max(self.most_at_once, self._in_work)
-        try:
-            await asyncio.sleep(fault.delay)
-            return await self._do(fault, request, reader, writer, server)
-        finally:
-            self._in_work -= 1
-
-    async def _do(
-        self,
-        fault: Fault,
-        request: Request,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        server: _Server,
-    ) -> bool:
-        if fault.do == "answer":
-            writer.write(_scripted(fault.answer, request.method))
-            await writer.drain()
-            return True
-        if fault.do == "stall":
-            return await _gone(reader)
-        if fault.do == "reset":
-            return _reset(writer)
-        try:
-            reply = await server.ask(request)
-        except (OSError, asyncio.IncompleteReadError):
-            self.counts[request.method, fault.name] -= 1
-            self.counts[request.method, "unreachable"] += 1
-            return _reset(writer)
-        if fault.do == "lost":
-            await reply.read()
-            return _reset(writer)
-        writer.write(reply.head)
-        if await _passed(reply, writer, _last_byte(fault, reply.length)):
-            return fault.do != "close"
-        await writer.drain()
-        if fault.do == "hang":
-            return await _gone(reader)
-        if fault.do == "break":
-            await _delivered(writer)
-            _reset(writer)
-        return False
+    def end(self) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
 
 
-def _last_byte(fault: Fault, length: int) -> int | None:
-    """After how many bytes the body breaks off; None: it does not. A body of nothing cannot."""
-    if fault.do not in ("short", "break", "hang") or length == 0:
-        return None
-    return min(length // 2 if fault.byte is None else fault.byte, length - 1)
+async def break_off(fault: Fault, request: web.BaseRequest) -> None:
+    """Ends the connection as the fault says; returns when it is gone."""
+    transport = request.transport
+    if fault.do not in ("stall", "hang") and transport is not None:
+        connection: socket.socket = transport.get_extra_info("socket")
+        await _delivered(transport, connection)
+        if fault.do != "short":
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.close()
+    while request.transport is not None:
+        await asyncio.sleep(0.01)
 
 
-async def _passed(reply: _Reply, writer: asyncio.StreamWriter, end: int | None) -> bool:
-    """Passes on the body, as far as `end`; True if all of it went."""
-    sent = 0
-    while piece := await reply.read_piece():
-        writer.write(piece if end is None else piece[: end - sent])
-        await writer.drain()
-        sent += len(piece)
-        if end is not None and sent > end:
-            return False
-    return True
-
-
-async def _gone(reader: asyncio.StreamReader) -> bool:
-    """Until the client gives up."""
-    while await reader.read(PIECE):
-        pass
-    return False
-
-
-async def _delivered(writer: asyncio.StreamWriter) -> None:
-    """Until the client's side has all that was sent: a reset drops what is still under way."""
-    connection: socket.socket = writer.get_extra_info("socket")
+async def _delivered(transport: asyncio.Transport, connection: socket.socket) -> None:
+    """Returns when the peer's kernel has every byte written so far: a reset drops bytes under way."""
     for _ in range(1000):
-        if writer.is_closing() or fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)) == bytes(4):
+        unsent = transport.get_write_buffer_size()
+        if transport.is_closing() or (not unsent and _unacknowledged(connection) == 0):
             return
         await asyncio.sleep(0.01)
 
 
-def _reset(writer: asyncio.StreamWriter) -> bool:
-    connection: socket.socket = writer.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-    return False
-
-
-# --- the server behind -------------------------------------------------------------------------------------------
-
-
-class _Reply:
-    """The server's answer: its head, as the client gets it, and its body, piece by piece."""
-
-    def __init__(self, head: bytes, length: int, reader: asyncio.StreamReader | None, body: bytes = b"") -> None:
-        self.head = head
-        self.length = length
-        self._left = length
-        self._reader = reader
-        self._body = body
-
-    async def read_piece(self) -> bytes:
-        if self._reader is None:
-            piece, self._body = self._body[:PIECE], self._body[PIECE:]
-            return piece
-        if self._left == 0:
-            return b""
-        piece = await self._reader.read(min(PIECE, self._left))
-        if not piece:
-            raise ConnectionError("the server's answer broke off")
-        self._left -= len(piece)
-        return piece
-
-    async def read(self) -> None:
-        while await self.read_piece():
-            pass
-
-
-class _Server:
-    """A connection to the server, kept while both sides like; opened anew where it was closed meanwhile."""
-
-    def __init__(self, address: tuple[str, int]) -> None:
-        self._address = address
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def ask(self, request: Request) -> _Reply:
-        if self._streams is not None:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                return await self._ask(request, *self._streams)
-            self.close()
-        self._streams = await asyncio.open_connection(*self._address, limit=MOST_HEAD_BYTES)
-        return await self._ask(request, *self._streams)
-
-    async def _ask(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Reply:
-        kept = {name: value for name, value in request.headers.items() if name not in HOP_BY_HOP}
-        if request.body or request.method in ("PUT", "POST"):
-            kept["content-length"] = str(len(request.body))
-        writer.write(http_head(f"{request.method} {request.target} HTTP/1.1", kept) + request.body)
-        await writer.drain()
-        (version, status, *_), headers = parsed(await reader.readuntil(b"\r\n\r\n"))
-        ends = version == "HTTP/1.0" or headers.get("connection", "").lower() == "close"
-        if ends:
-            self._streams = None
-        reply = await _reply(request.method, status, headers, reader, until_closed=ends)
-        if ends:
-            reply = _Reply(reply.head, reply.length, None, await _drained(reply))
-            writer.close()
-        return reply
-
-    def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
-
-
-async def _drained(reply: _Reply) -> bytes:
-    pieces = []
-    while piece := await reply.read_piece():
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-async def _reply(
-    method: str, status: str, headers: dict[str, str], reader: asyncio.StreamReader, *, until_closed: bool
-) -> _Reply:
-    kept = {name: value for name, value in headers.items() if name not in HOP_BY_HOP}
-    bare = has_no_body(method, status)
-    line = f"HTTP/1.1 {status} Passed"
-    if bare:
-        return _Reply(http_head(line, kept), 0, None)
-    if "content-length" in headers:
-        return _Reply(http_head(line, kept), int(headers["content-length"]), reader)
-    body = await reader.read() if until_closed and "transfer-encoding" not in headers else b""
-    body = body or await _whole_body(reader, headers)
-    return _Reply(http_head(line, kept | {"content-length": str(len(body))}), len(body), None, body)
-
-
-# --- HTTP ---------------------------------------------------------------------------------------------------------
-
-
-async def _whole_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bytes:
-    if not is_chunked(headers):
-        return await reader.readexactly(int(headers.get("content-length", "0")))
-    pieces = []
-    while size := int((await reader.readuntil(b"\r\n")).partition(b";")[0], 16):
-        pieces.append(await reader.readexactly(size))
-        await reader.readexactly(2)
-    while await reader.readuntil(b"\r\n") != b"\r\n":
-        pass
-    return b"".join(pieces)
-
-
-def _scripted(answer: Answer, method: str) -> bytes:
-    bare = answer.status == 204 or method == "HEAD"
-    length = {} if answer.status == 204 else {"Content-Length": str(len(answer.body))}
-    return http_head(f"HTTP/1.1 {answer.status} Fault", {**answer.headers, **length}) + (b"" if bare else answer.body)
+def _unacknowledged(connection: socket.socket) -> int:
+    return int.from_bytes(fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4)), "little")
 
 
 @contextlib.contextmanager
 def fault_proxy(target: str, rule: Rule = never) -> Iterator[FaultProxy]:
-    """A running proxy before the server at `target`."""
-    proxy = FaultProxy(target, rule)
-    proxy.start()
+    """A running proxy before the server at `target`. Raises ExceptionGroup at the end if the rule raised."""
+    proxy, ready = FaultProxy(target, rule), threading.Event()
+    thread = threading.Thread(target=proxy.run, args=(ready,), name="faults", daemon=True)
+    thread.start()
     try:
+        if not ready.wait(10):
+            raise TimeoutError("the proxy does not start")
         yield proxy
     finally:
-        proxy.stop()
+        proxy.end()
+        thread.join(10)
+    if proxy.errors:
+        raise ExceptionGroup("the rule failed", proxy.errors)

@@ -1,4 +1,4 @@
-"""GIFs written block by block, for what encoders do not write."""
+"""GIFs written block by block, with structures that encoders do not write."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from tests.bombs.gif import blocks, lzw_zeros
 
 Colour = tuple[int, int, int]
 SCREEN_COLOUR = (255, 0, 255)
-"""The first of the global colour table, and the one that the header calls the background."""
+"""The first colour of the global table and the background of the header."""
 
 
 @dataclass(frozen=True)
 class Painted:
-    """A frame of one colour. `transparent`: it names a transparent colour, which no pixel of it has."""
+    """A frame of one colour. `transparent` declares a transparent colour that no pixel has."""
 
     colour: Colour
     at: tuple[int, int]

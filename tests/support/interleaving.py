@@ -20,7 +20,8 @@ from thumbnailer.errors import ObjectMissing, StoreDenied
 from thumbnailer.execution.decoder import Decoder
 from thumbnailer.model import EventKind, ObjectEvent, Outcome
 from thumbnailer.pipeline import Pipeline
-from thumbnailer.planning.plan import SOURCE_ETAG, Plan
+from thumbnailer.planning.plan import Plan
+from thumbnailer.planning.targets import SOURCE_ETAG
 from thumbnailer.planning.tier import tier_for
 from thumbnailer.rendering import Renderer
 from thumbnailer.scratch import Scratch

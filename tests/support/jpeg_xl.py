@@ -1,4 +1,4 @@
-"""JPEG XL headers, bit by bit, before the frames that pylibjxl wrote: it writes sRGB alone, in one frame."""
+"""JPEG XL headers written bit by bit, before a frame from pylibjxl, which writes only sRGB."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SRGB: tuple[Field, ...] = ((1, 1),)
 
 
 def bits(*fields: Field) -> bytes:
-    """Packed as JPEG XL does, from behind the signature to the end of a byte."""
+    """The signature and the packed fields, padded to a byte."""
     value = position = 0
     for field, width in fields:
         value |= field << position
@@ -24,7 +24,7 @@ def bits(*fields: Field) -> bytes:
 
 
 def space(primaries: int, curve: int) -> tuple[Field, ...]:
-    """A colour encoding of D65, by the numbers of primaries and transfer function: RGB, relative intent."""
+    """An RGB encoding with white point D65 and relative intent, by the numbers of primaries and transfer function."""
     return ((0, 1), (0, 1), (0, 2), (1, 2), *enum(primaries), (0, 1), *enum(curve), (1, 2))
 
 
@@ -35,13 +35,13 @@ def enum(number: int) -> tuple[Field, ...]:
 
 
 def header(colours: tuple[Field, ...], xyb: bool = False) -> bytes:
-    """Of 8 bits and no more channels than colours."""
+    """A header of 8 bits without extra channels."""
     plain: tuple[Field, ...] = ((0, 1), (0, 1), (0, 1), (0, 2), (1, 1), (0, 2), (int(xyb), 1))
     return bits(*SIZE, *plain, *colours, (0, 2), (1, 1))
 
 
 def lossless(pixels: np.ndarray[Any, np.dtype[np.uint8]], colours: tuple[Field, ...] = SRGB) -> bytes:
-    """Pixels of WIDTH x HEIGHT, said to be of that colour space."""
+    """Pixels of WIDTH x HEIGHT with a header of that colour space."""
     import pylibjxl
 
     data = pylibjxl.encode(np.ascontiguousarray(pixels), lossless=True, effort=4)

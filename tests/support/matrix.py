@@ -1,32 +1,69 @@
-"""`pytest --matrix`: the rows of the bad-input matrix, with a mark for each that a test showed in this run."""
+"""The rows of the bad-input matrix (shared/MATRIX.md) that tests show.
+
+`pytest --matrix FILE` writes the rows of one run to FILE. `python -m tests.support.matrix FILE...` prints the union of
+several runs and exits with 1 if a row is not shown or a test of it failed.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
 ROWS = range(1, 51)
+ROW = "matrix-row"
+"""The user property that carries a row number from a pytest-xdist worker to the main process."""
+
+Shown = dict[int, dict[str, bool]]
+"""By row: the names of its tests, and whether all cases passed."""
 
 
 class Matrix:
-    def __init__(self) -> None:
-        self._shown: dict[int, list[tuple[str, str]]] = defaultdict(list)
-        self._rows: dict[str, list[int]] = {}
+    """A pytest plugin that collects the rows of a run."""
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        for item in items:
-            self._rows[item.nodeid] = [row for mark in item.iter_markers("matrix") for row in mark.args]
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._shown: Shown = defaultdict(dict)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "call" or report.failed:
-            for row in self._rows.get(report.nodeid, []):
-                self._shown[row].append((report.nodeid, report.outcome))
+        if report.skipped or (report.when != "call" and report.passed):
+            return
+        name = report.nodeid.rpartition("::")[2].partition("[")[0].partition("@")[0]
+        for row in (value for key, value in report.user_properties if key == ROW and isinstance(value, int)):
+            self._shown[row][name] = self._shown[row].get(name, True) and report.passed
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        terminalreporter.section("bad-input matrix")
-        for row in ROWS:
-            shown = self._shown[row]
-            mark = "·" if not shown else "✓" if all(outcome == "passed" for _, outcome in shown) else "✗"
-            names = ", ".join(sorted({name.rpartition("::")[2].partition("[")[0] for name, _ in shown}))
-            terminalreporter.write_line(f"{mark} {row:2} {names}")
+    def pytest_sessionfinish(self) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.write_text(json.dumps(self._shown))
+
+
+def union(runs: list[Shown]) -> Shown:
+    """The rows of all runs; a test failed if it failed in one of them."""
+    merged: Shown = {row: {} for row in ROWS}
+    for run in runs:
+        for row, tests in run.items():
+            for name, passed in tests.items():
+                merged[row][name] = merged[row].get(name, True) and passed
+    return merged
+
+
+def missing(shown: Shown) -> list[int]:
+    """Rows that no passing test shows."""
+    return [row for row, tests in shown.items() if not tests or not all(tests.values())]
+
+
+def main(files: list[str]) -> int:
+    runs = [json.loads(path.read_text()) for path in map(Path, files) if path.is_file()]
+    shown = union([{int(row): tests for row, tests in run.items()} for run in runs])
+    for row, tests in shown.items():
+        mark = "·" if not tests else "✓" if all(tests.values()) else "✗"
+        print(f"{mark} {row:2} {', '.join(sorted(tests))}")
+    print(f"bad-input matrix: {len(ROWS) - len(missing(shown))} of {len(ROWS)} rows shown")
+    return 1 if missing(shown) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

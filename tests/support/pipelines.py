@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 
 from thumbnailer.app import App, build, new_event_loop
 from thumbnailer.engine import Engine, Rendering, installed_engines, load_engine
+from thumbnailer.machine import Machine
 from thumbnailer.model import EngineName, EventKind, Format, ObjectEvent, Outcome
 from thumbnailer.pipeline import Pipeline
 from thumbnailer.planning.capabilities import Capability
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.tier import MB, Tier, tier_for
 from thumbnailer.rendering import Renderer
-from thumbnailer.settings import Machine, Settings, parse_settings
+from thumbnailer.settings import Settings, parse_settings
 from thumbnailer.store.base import ObjectStore, PutHeaders
 from thumbnailer.store.memory import MemoryStore
 

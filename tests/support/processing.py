@@ -1,4 +1,4 @@
-"""One object through the real pipeline, with a store in memory."""
+"""Plans one picture, or processes one object by the real pipeline with a store in memory."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from dataclasses import dataclass
 
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.engine import installed_engines
+from thumbnailer.formats import probe
+from thumbnailer.machine import Machine
 from thumbnailer.model import EngineName, EventKind, ObjectEvent, Outcome
 from thumbnailer.planning.capabilities import engines_for
-from thumbnailer.settings import Machine, parse_settings
+from thumbnailer.planning.plan import Plan, make_plan
+from thumbnailer.planning.tier import tier_for
+from thumbnailer.settings import parse_settings
 from thumbnailer.store.base import ObjectHeaders, PutHeaders
 from thumbnailer.store.memory import MemoryStore
 
@@ -24,8 +28,17 @@ class Processed:
     headers: tuple[ObjectHeaders, ...]
 
 
+def planned(data: bytes, engine: str = "auto", renditions: str = "128x128", **settings: str) -> Plan:
+    """The plan of a picture on a Lambda; settings without THUMBNAILER_. Raises as `probe` and `make_plan` do."""
+    values = {"ENGINE": engine, "RENDITIONS": renditions, **settings}
+    chosen = parse_settings({f"THUMBNAILER_{name}": value for name, value in values.items()})
+    headers = ObjectHeaders(len(data), "e", None, None, None, None, None, {})
+    event = ObjectEvent(EventKind.CREATED, "photos", "x")
+    return make_plan(event, probe(data, len(data)), headers, chosen, tier_for(LAMBDA_MB), installed_engines())
+
+
 def process(data: bytes, memory_mb: int = LAMBDA_MB, key: str = "x", **settings: str) -> Processed:
-    """What becomes of an object with these bytes on a Lambda of that size; settings without THUMBNAILER_."""
+    """The outcome of an object on a Lambda of that size; settings without THUMBNAILER_."""
 
     async def work() -> Processed:
         store = MemoryStore("photos", "photos-resized")
@@ -42,15 +55,13 @@ def process(data: bytes, memory_mb: int = LAMBDA_MB, key: str = "x", **settings:
 
 
 def process_by(engine: EngineName, data: bytes, key: str = "x", **settings: str) -> Processed:
-    """By this engine, or by the one that the plan takes in its place: what it gets wrong, the other one would make
-    right as well, and no test would see it.
-    """
+    """Processes with the engine that the plan names first. Fails if the other engine had to repair its result."""
     made = process(data, LAMBDA_MB, key, ENGINE=engine, **settings)
     info = made.outcome.info
     if info is not None and made.outcome.outputs:
         written = frozenset(output.format for output in made.outcome.outputs)
         planned = engines_for(info, 1, written, engine, installed_engines())[0]
-        assert made.outcome.engine is planned, f"{info.format} was read by {made.outcome.engine} in its place"
+        assert made.outcome.engine is planned, f"{info.format} was read by {made.outcome.engine}"
     return made
 
 

@@ -1,4 +1,4 @@
-"""Colour profiles, written here after ICC.1:2022, and what their colours are in sRGB, by the formulas alone."""
+"""Colour profiles written after ICC.1:2022, and the formulas that convert their colours to sRGB."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ SRGB_TO_XYZ = np.array(
     [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]]
 )
 D50 = np.array([0.9642, 1.0, 0.8249])
-"""All matrices are adapted to it, as ICC's connection space is (Lindbloom's tables)."""
+"""The white point of all matrices, as in ICC's connection space (Lindbloom's tables)."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """A matrix from linear values to XYZ, and the exponent of its curve; 0 stands for the curve of sRGB."""
+    """A matrix from linear values to XYZ, and the exponent of the curve; 0 means the curve of sRGB."""
 
     matrix: Array
     gamma: float
@@ -43,7 +43,7 @@ def linear(values: Array, gamma: float) -> Array:
 
 
 def srgb(colours: Array, space: Space) -> Array:
-    """0 to 1 in both; beyond that what sRGB cannot show."""
+    """Colours from 0 to 1 in sRGB; values beyond are outside of sRGB."""
     light = linear(colours, space.gamma) @ space.matrix.T @ np.linalg.inv(SRGB_TO_XYZ).T
     return encoded(light)
 

@@ -1,92 +1,109 @@
-"""A queue in memory that keeps SQS's promises: what is received is hidden for a while and comes back unless deleted."""
+"""The worker's consumer at work in a test: a queue that fails on demand, and records that end as their keys say."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import count
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
+import pytest
+
+from bench.rig.sqs import MemoryQueue, Stored
+from handler.worker import consumer, receiver
 from handler.worker.sqs import BATCH, QueueError, QueueState, Received
+from thumbnailer.model import ObjectEvent, Outcome, Status
 
 
-@dataclass(slots=True)
-class _Stored:
-    id: str
-    body: str
-    sent: float
-    visible_at: float
-    receives: int = 0
-    receipt: str = ""
+class FlakyQueue(MemoryQueue):
+    """Operations in `broken` fail. `hidden` are all requested visibility timeouts, in order.
 
+    A receive after `most_receives` moves the message to `dead`.
+    """
 
-@dataclass
-class MemoryQueue:
-    """`broken` holds the operations that fail; `calls` counts all; `hidden`: what was asked of visibility, in order."""
+    def __init__(self, visibility: float = 30, most_receives: int = 1000, broken: set[str] | None = None) -> None:
+        super().__init__(visibility)
+        self.calls: Counter[str] = Counter()
+        self.dead: list[str] = []
+        self._most_receives = most_receives
+        self.broken = broken or set()
+        self.hidden: list[tuple[str, int]] = []
 
-    visibility: float = 30
-    most_receives: int = 1000
-    broken: set[str] = field(default_factory=set)
-    calls: Counter[str] = field(default_factory=Counter)
-    hidden: list[tuple[str, int]] = field(default_factory=list)
-    dead: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.messages: dict[str, _Stored] = {}
-        self._numbers = count()
-
-    def send(self, body: str) -> str:
-        id_ = f"m{next(self._numbers)}"
-        self.messages[id_] = _Stored(id_, body, time.time(), time.monotonic())
-        return id_
-
-    async def receive(self, most: int, wait_seconds: int) -> list[Received]:
-        self._called("receive")
-        until = time.monotonic() + wait_seconds
-        while not (taken := self._take(most)) and time.monotonic() < until:
-            await asyncio.sleep(0.002)
-        return taken
-
-    def _take(self, most: int) -> list[Received]:
-        now, taken = time.monotonic(), []
-        for stored in [stored for stored in self.messages.values() if stored.visible_at <= now][:most]:
-            if stored.receives == self.most_receives:
-                self.dead.append(self.messages.pop(stored.id).body)
-                continue
-            stored.receives += 1
-            stored.visible_at, stored.receipt = now + self.visibility, f"{stored.id}.{stored.receives}"
-            attributes = {"ApproximateReceiveCount": str(stored.receives)}
-            taken.append(Received(stored.id, stored.receipt, stored.body, attributes, stored.sent))
-        return taken
-
-    async def delete(self, receipts: Sequence[str]) -> list[str]:
-        self._called("delete")
-        assert len(receipts) <= BATCH
-        for receipt in receipts:
-            if stored := self._held(receipt):
-                del self.messages[stored.id]
-        return []
-
-    async def hide(self, receipts: Mapping[str, int]) -> list[str]:
-        self._called("hide")
-        assert len(receipts) <= BATCH
-        for receipt, seconds in receipts.items():
-            self.hidden.append((receipt, seconds))
-            if stored := self._held(receipt):
-                stored.visible_at = time.monotonic() + seconds
-        return []
-
-    async def state(self) -> QueueState:
-        self._called("state")
-        waiting = sum(stored.visible_at <= time.monotonic() for stored in self.messages.values())
-        return QueueState(round(self.visibility), waiting, len(self.messages) - waiting)
-
-    def _held(self, receipt: str) -> _Stored | None:
-        return next((stored for stored in self.messages.values() if stored.receipt == receipt), None)
-
-    def _called(self, operation: str) -> None:
+    def called(self, operation: str) -> None:
+        """Runs at the start of each operation."""
         self.calls[operation] += 1
         if operation in self.broken:
             raise QueueError(f"{operation} is broken")
+
+    async def receive(self, most: int, wait_seconds: float) -> list[Received]:
+        self.called("receive")
+        return await super().receive(most, wait_seconds)
+
+    async def delete(self, receipts: Sequence[str]) -> list[str]:
+        self.called("delete")
+        assert len(receipts) <= BATCH
+        for receipt in receipts:
+            self.delete_one(receipt)
+        return []
+
+    async def hide(self, receipts: Mapping[str, int]) -> list[str]:
+        self.called("hide")
+        assert len(receipts) <= BATCH
+        for receipt, seconds in receipts.items():
+            self.hide_one(receipt, seconds)
+        self.hidden += receipts.items()
+        return []
+
+    async def state(self) -> QueueState:
+        self.called("state")
+        visible = len(list(self.visible()))
+        return QueueState(round(self.visibility), visible, len(self.messages) - visible)
+
+    def visible(self) -> Iterator[Stored]:
+        for stored in list(super().visible()):
+            if stored.receives < self._most_receives:
+                yield stored
+            else:
+                self.dead.append(self.messages.pop(stored.id).body)
+
+
+class Records:
+    """Stands for the pipeline. Keys that begin with `wait` wait for `go`; keys with `fail` fail; all fail if `away`."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.go = asyncio.Event()
+        self.processed: list[tuple[str, bool]] = []
+        """key, and whether the record was isolated"""
+        self.at_once = self.most_at_once = 0
+
+    async def process(self, event: ObjectEvent, deadline: float | None = None, isolated: bool = False) -> Outcome:
+        assert deadline is not None
+        self.processed.append((event.key, isolated))
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await (self.go.wait() if event.key.startswith("wait") else asyncio.sleep(0))
+        finally:
+            self.at_once -= 1
+        return Outcome(event, Status.FAILED if self.away or "fail" in event.key else Status.STORED)
+
+
+def body(*keys: str) -> str:
+    """A message's body as S3 sends it."""
+    objects = [{"bucket": {"name": "photos"}, "object": {"key": key}} for key in keys]
+    records = [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put", "s3": object_} for object_ in objects]
+    return json.dumps({"Records": records})
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    while not condition():
+        await asyncio.sleep(0.005)
+
+
+def shorten_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaces the consumer's waits for networks and people by milliseconds."""
+    monkeypatch.setattr(receiver, "LAST_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(receiver, "PAUSE_SECONDS", (0.01, 0.05))
+    monkeypatch.setattr(consumer, "CLOSING_SECONDS", 0.2)

@@ -1,6 +1,6 @@
-"""An S3 server on loopback that misbehaves on demand and counts (the one that keeps objects is in cloud.py).
+"""An S3 server on loopback with scripted answers. cloud.py has a server that stores objects.
 
-It runs in a thread of its own, so that what is under test has its event loop to itself.
+The server runs in its own thread, apart from the event loop under test.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PIECE = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One request as it came over the wire; `target` is not decoded, header names are lower-case."""
+    """One request: `target` as sent, header names in lower case."""
 
     method: str
     target: str
@@ -30,7 +30,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One scripted answer; `sent` bytes of the body go out (None: all of it), then `then` happens."""
+    """One scripted answer: `sent` bytes of the body (None: all), then the action `then`."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -47,12 +47,12 @@ def error(status: int, code: str) -> Answer:
 
 
 def whole(body: bytes, etag: str = "e1", **headers: str) -> Answer:
-    """An object, served whole."""
+    """A whole object."""
     return Answer(200, _object_headers(etag) | headers, body)
 
 
 def rest(body: bytes, offset: int, etag: str = "e1") -> Answer:
-    """An object from `offset` on, as a range request gets it."""
+    """The answer to a range request from `offset` on."""
     span = {"Content-Range": f"bytes {offset}-{len(body) - 1}/{len(body)}"}
     return Answer(206, _object_headers(etag) | span, body[offset:])
 
@@ -62,7 +62,7 @@ def _object_headers(etag: str) -> dict[str, str]:
 
 
 class ScriptedServer(socketserver.ThreadingTCPServer):
-    """Answers request n with the script's answer n, and with the last one from then on."""
+    """Answers request n with the script's answer n, and later requests with the last one."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -76,7 +76,7 @@ class ScriptedServer(socketserver.ThreadingTCPServer):
         self.play()
 
     def play(self, *script: Answer) -> None:
-        """Start over with a new script."""
+        """Starts a new script and resets the counts."""
         with self._lock:
             self.seen: list[Seen] = []
             self.connections = 0
@@ -88,11 +88,11 @@ class ScriptedServer(socketserver.ThreadingTCPServer):
             self._script = itertools.chain(script, itertools.repeat(script[-1])) if script else iter(())
 
     def answer_ranges(self, body: bytes) -> None:
-        """Answer range requests from `body`, whatever the script says."""
+        """Answers range requests from `body` instead of the script."""
         self._ranges = body
 
     def answer_by_method(self, **answers: Answer) -> None:
-        """Answer these methods alike for ever, whatever the script says."""
+        """Answers these methods with these answers instead of the script."""
         self._by_method = answers
 
     def connected(self, connection: socket.socket) -> None:
@@ -101,7 +101,7 @@ class ScriptedServer(socketserver.ThreadingTCPServer):
             self._open.append(connection)
 
     def close_connections(self) -> None:
-        """What a server does to connections that are idle for long."""
+        """Closes all connections, as servers do with idle ones."""
         with self._lock:
             for connection in self._open:
                 with contextlib.suppress(OSError):
@@ -122,7 +122,7 @@ class ScriptedServer(socketserver.ThreadingTCPServer):
         return [request.method for request in self.seen]
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is what half of these tests are about."""
+        """Stays silent: tests close connections on purpose."""
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -150,7 +150,7 @@ class _Handler(socketserver.StreamRequestHandler):
         return Seen(line[0], line[1], headers, body)
 
     def _write(self, answer: Answer, method: str) -> bool:
-        """Send `answer`; True while the connection may be used again."""
+        """Sends `answer`. Returns True while the connection may be used again."""
         bare = answer.status == 204 or method == "HEAD"
         length = len(answer.body) if answer.length is None else answer.length
         lines = [f"HTTP/1.1 {answer.status} Scripted", *(f"{k}: {v}" for k, v in answer.headers.items())]
@@ -179,7 +179,7 @@ class _Handler(socketserver.StreamRequestHandler):
 
 @contextlib.contextmanager
 def scripted_server() -> Iterator[ScriptedServer]:
-    """A running ScriptedServer; give it work with `play`."""
+    """A running ScriptedServer without a script."""
     with ScriptedServer() as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield server

@@ -1,4 +1,4 @@
-"""TIFFs of kinds that Pillow does not write: any numbers, planes, tiles. The directory comes first, the pixels last."""
+"""TIFFs that Pillow cannot write: any number type, planes, tiles. The directory comes first, the pixels last."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PLAIN, DEFLATED = 1, 8
 FORMATS = {"u": 1, "i": 2, "f": 3}
 Pixels = np.ndarray[Any, Any]
 Tag = tuple[int, int, Sequence[int]]
-"""Its number, type and values."""
+"""Tag number, type and values."""
 COMPRESSORS: dict[int, Callable[[bytes], bytes]] = {PLAIN: bytes, DEFLATED: zlib.compress}
 
 
@@ -59,7 +59,7 @@ def tiff(
 
 
 def _tiles(planes: Sequence[Pixels], side: int) -> list[Pixels]:
-    """From left to right, then down; the last ones reach beyond the picture."""
+    """Tiles by rows; the last ones reach beyond the picture."""
     height, width, _ = planes[0].shape
     padding = ((0, -height % side), (0, -width % side), (0, 0))
     padded = [np.pad(plane, padding, mode="edge") for plane in planes]

@@ -1,6 +1,6 @@
-"""`python -m bench imports`: what the Lambda door imports before its first event and during it, by `-X importtime`.
+"""Imports of the Lambda handler before its first event and during it, by `-X importtime`.
 
-Each run is a process of its own, against an S3 of a few lines in this one. Times are medians of the runs.
+Each run is a process of its own, against a minimal S3 in this process. Times are medians of the runs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,13 +27,9 @@ from rich.table import Table
 from thumbnailer.errors import ThumbnailerError
 
 ROOT: Final = Path(__file__).parents[2]
-TITLES: Final = (
-    "interpreter and runtime client",
-    "the door",
-    "the first event",
-)
+TITLES: Final = ("interpreter and runtime client", "the handler", "the first event")
 OURS: Final = ("thumbnailer", "handler")
-_LINE: Final = re.compile(r"import time: +(\d+) \| +(\d+) \| ( *)(\S+)$")
+_LINE: Final = re.compile(r"^import time: +(\d+) \| +\d+ \| +(\S+)$", re.MULTILINE)
 _STAGE: Final = "--- next stage"
 CHILD: Final = f"""
 import json, sys, time
@@ -62,87 +58,45 @@ print(json.dumps({{"seconds": [imported - begun, handled - imported], "modules":
 """
 
 
-class DoorFailed(ThumbnailerError):
-    """The door did not store the picture."""
-
-
-@dataclass(frozen=True, slots=True)
-class Module:
-    """One import, as `-X importtime` tells it; times are milliseconds, `outermost`: no module of its part led to it."""
-
-    name: str
-    self_ms: float
-    cumulative_ms: float
-    outermost: bool
-
-    @property
-    def part(self) -> str:
-        return part_of(self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A package (of ours: a module of the first level) with all that lies in it. Times are milliseconds."""
-
-    name: str
-    modules: int
-    self_ms: float
-    cumulative_ms: float
+class HandlerFailed(ThumbnailerError):
+    """The handler did not store the picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run: the imports of each stage, how long the door and the first event took, and all modules at the end."""
+    """One run: milliseconds of each module by stage, of the handler's import and of the first event; all modules."""
 
-    stages: tuple[tuple[Module, ...], ...]
-    door_ms: float
+    stages: tuple[Mapping[str, float], ...]
+    handler_ms: float
     event_ms: float
     modules: frozenset[str]
 
 
 def part_of(module: str) -> str:
+    """The package of a module; of our own packages, the first level."""
     names = module.split(".")
     return ".".join(names[:2] if names[0] in OURS else names[:1])
 
 
-def parse(log: str) -> list[Module]:
-    """Python prints a module after all that it imports, indented by depth: read backwards, parents come first."""
-    modules: list[Module] = []
-    above: list[str] = []
-    for match in reversed([match for line in log.splitlines() if (match := _LINE.match(line))]):
-        self_us, cumulative_us, indent, name = match.groups()
-        del above[len(indent) // 2 :]
-        outermost = part_of(name) not in above
-        above.append(part_of(name))
-        modules.append(Module(name, int(self_us) / 1000, int(cumulative_us) / 1000, outermost))
-    return modules[::-1]
+def parse(log: str) -> dict[str, float]:
+    """Milliseconds of each imported module, without the modules that it imports."""
+    return {name: int(us) / 1000 for us, name in _LINE.findall(log)}
 
 
-def parts(modules: Iterable[Module]) -> dict[str, Part]:
-    grouped = defaultdict(list)
-    for module in modules:
-        grouped[module.part].append(module)
-    return {
-        name: Part(name, len(of), sum(m.self_ms for m in of), sum(m.cumulative_ms for m in of if m.outermost))
-        for name, of in grouped.items()
-    }
-
-
-def medians(runs: Sequence[Mapping[str, Part]]) -> list[Part]:
-    """Part by part, largest first."""
-    by_name = defaultdict(list)
-    for run in runs:
-        for name, part in run.items():
-            by_name[name].append(part)
-    merged = [
-        Part(name, of[0].modules, median(p.self_ms for p in of), median(p.cumulative_ms for p in of))
-        for name, of in by_name.items()
-    ]
-    return sorted(merged, key=lambda part: -part.self_ms)
+def parts(runs: Sequence[Mapping[str, float]]) -> list[tuple[str, int, float]]:
+    """Name, number of modules and median milliseconds of each part, largest first."""
+    sums: list[dict[str, float]] = []
+    for run_ in runs:
+        sums.append({})
+        for module, ms in run_.items():
+            sums[-1][part_of(module)] = sums[-1].get(part_of(module), 0.0) + ms
+    modules = Counter(map(part_of, runs[0]))
+    found = [(name, count, median(each.get(name, 0.0) for each in sums)) for name, count in modules.items()]
+    return sorted(found, key=lambda part: -part[2])
 
 
 def measure(picture: Path, endpoint: str) -> Measured:
-    """One run in a process of its own. Raises DoorFailed."""
+    """One run in a process of its own. Raises HandlerFailed."""
     item = {"key": picture.name, "size": picture.stat().st_size, "eTag": "e"}
     record = {"eventVersion": "2.1", "eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": item}}
     with tempfile.TemporaryDirectory() as folder:
@@ -157,16 +111,16 @@ def measure(picture: Path, endpoint: str) -> Measured:
         command = [sys.executable, "-X", "importtime", "-c", CHILD, json.dumps({"Records": [record]})]
         child = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     if child.returncode:
-        raise DoorFailed(child.stderr[-1000:])
+        raise HandlerFailed(child.stderr[-1000:])
     said = json.loads(child.stdout.splitlines()[-1])
-    door, event = (seconds * 1000 for seconds in said["seconds"])
-    stages = tuple(tuple(parse(log)) for log in child.stderr.split(_STAGE))
-    return Measured(stages, door, event, frozenset(said["modules"]))
+    handler_ms, event_ms = (seconds * 1000 for seconds in said["seconds"])
+    stages = tuple(parse(log) for log in child.stderr.split(_STAGE))
+    return Measured(stages, handler_ms, event_ms, frozenset(said["modules"]))
 
 
 @contextmanager
 def one_picture(picture: Path) -> Iterator[str]:
-    """The URL of an S3 that answers every GET and HEAD with the picture, and takes every PUT."""
+    """The URL of an S3 that answers every GET and HEAD with the picture and accepts every PUT."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -190,7 +144,7 @@ def one_picture(picture: Path) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nothing: the table is what is to be seen."""
+            """Keeps standard error for the table."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
@@ -200,28 +154,26 @@ def one_picture(picture: Path) -> Iterator[str]:
 
 
 def run(picture: Path, runs: int, rows: int) -> None:
-    """Prints the tables."""
+    """Prints a table per stage."""
     with one_picture(picture) as endpoint:
-        measure(picture, endpoint)  # compiles what was not yet
+        measure(picture, endpoint)  # compiles bytecode
         measured = [measure(picture, endpoint) for _ in range(runs)]
     console = Console()
     for number, title in enumerate(TITLES):
-        console.print(_table(title, medians([parts(each.stages[number]) for each in measured]), rows))
-    door, event = median(each.door_ms for each in measured), median(each.event_ms for each in measured)
-    console.print(f"door {door:.0f} ms, first event ({picture.name}) {event:.0f} ms: medians of {runs} runs")
+        console.print(_table(title, parts([each.stages[number] for each in measured]), rows))
+    handler_ms, event_ms = median(each.handler_ms for each in measured), median(each.event_ms for each in measured)
+    console.print(
+        f"handler {handler_ms:.0f} ms, first event ({picture.name}) {event_ms:.0f} ms: medians of {runs} runs"
+    )
 
 
-def _table(title: str, found: Sequence[Part], rows: int) -> Table:
-    total = sum(part.self_ms for part in found)
+def _table(title: str, found: Sequence[tuple[str, int, float]], rows: int) -> Table:
+    total = sum(ms for _, _, ms in found)
     table = Table(title=f"{title}, {total:.0f} ms of imports", title_justify="left", show_edge=False)
-    for column in ("part", "modules", "self ms", "cumulative ms", "share"):
+    for column in ("part", "modules", "ms", "share"):
         table.add_column(column, justify="left" if column == "part" else "right")
-    for part in found[:rows]:
-        share = part.self_ms / total if total else 0.0
-        table.add_row(part.name, f"{part.modules}", f"{part.self_ms:.1f}", f"{part.cumulative_ms:.1f}", f"{share:.0%}")
     rest = found[rows:]
-    if rest:
-        self_ms = sum(part.self_ms for part in rest)
-        name, modules = f"{len(rest)} smaller ones", sum(part.modules for part in rest)
-        table.add_row(name, f"{modules}", f"{self_ms:.1f}", "", f"{self_ms / total:.0%}")
+    others = (f"{len(rest)} smaller ones", sum(count for _, count, _ in rest), sum(ms for _, _, ms in rest))
+    for name, count, ms in (*found[:rows], *([others] if rest else [])):
+        table.add_row(name, str(count), f"{ms:.1f}", f"{ms / total:.0%}" if total else "-")
     return table

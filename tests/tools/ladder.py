@@ -1,6 +1,6 @@
-"""Pictures of any size in every kind that is read, for measuring memory: formats, depths, channels, ways to be stored.
+"""Pictures of any size in every kind that the pipeline reads, for measuring memory: formats, depths, channels, layouts.
 
-Memory follows sizes and kinds, not what is shown; but what is shown should not be so plain that a codec has no work.
+Memory depends on size and kind, not on the content; noise keeps the codecs busy.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ import pillow_heif
 import pyvips
 from PIL import Image
 
-from tests.tools.engines import PHOTO
+from tests.tools.quality import SAMPLES
 
 TINY: Final = 0.02
-"""Megapixels of what an engine is warmed with: so many that every code path runs, so few that they cost nothing."""
+"""megapixels of a warm-up picture: runs every code path, costs nothing"""
 FRAME_SIDE: Final = 500
 WIDE_ROWS: Final = 300
 LARGEST_WEBP: Final = 16_383
 PNG_FAST: Final[Mapping[str, Any]] = {"compression": 1, "filter": "sub"}
 CJXL: Final = shutil.which("cjxl")
-"""The encoder of Debian's package libjxl-tools; without it, the kinds that it writes are left out."""
+"""the encoder of Debian's package libjxl-tools; without it, its kinds are left out"""
 Write = Callable[[Any, str], object]
-"""Writes a picture of three bands of a byte to a file."""
+"""writes an 8-bit RGB picture to a file"""
 
 
 def picture(megapixels: float) -> Any:
-    """A photo at that size, 4:3, with noise on it."""
+    """A photo at that size, 4:3, with noise."""
     width = round(math.sqrt(megapixels * 1e6 * 4 / 3))
     height = round(megapixels * 1e6 / width)
-    photo = pyvips.Image.new_from_file(str(PHOTO)).colourspace("srgb")
+    photo = pyvips.Image.new_from_file(str(SAMPLES / "hubble-progressive.jpg")).colourspace("srgb")
     scaled = photo.resize(width / photo.width, vscale=height / photo.height, kernel="linear")
     noisy = scaled + pyvips.Image.gaussnoise(width, height, sigma=6, seed=1)
     return noisy.cast("uchar").copy(interpretation="srgb").copy_memory()
@@ -49,7 +49,7 @@ def write(folder: Path, megapixels: float, kind: str, image: Any) -> Path:
 
 
 def fits(kind: str, megapixels: float) -> bool:
-    """Whether a picture of that size can be written in that kind, in reasonable time."""
+    """True if the kind can hold a picture of that size and its encoder takes reasonable time."""
     if kind.endswith((".heic", ".jxl")):
         return megapixels <= 24  # the encoders take minutes and gigabytes
     if "webp" in kind:
@@ -77,7 +77,7 @@ def _deep_grey(image: Any) -> Any:
 
 
 def _wide(image: Any) -> Any:
-    """A panorama: all of it is within the lines that a stream keeps."""
+    """A panorama of few rows: libvips keeps all of them while it streams."""
     rows = min(WIDE_ROWS, image.height)
     tall = image.crop(0, 0, image.width, image.height // rows * rows)
     return pyvips.Image.arrayjoin(
@@ -177,7 +177,7 @@ def _heic(mode: str = "RGB", **options: Any) -> Write:
 
 
 def _frames(format_: str, **options: Any) -> Write:
-    """An animation of as many pixels as the picture has, cut out of it."""
+    """An animation of crops, with as many pixels as the picture."""
 
     def save(image: Any, path: str) -> None:
         whole = Image.fromarray(image.numpy())
@@ -232,7 +232,7 @@ def _others() -> Iterator[tuple[str, Write]]:
 
 
 def _jxls() -> Iterator[tuple[str, Write]]:
-    """pylibjxl writes what costs little to read; cjxl, of libjxl's tools, writes what pictures are published as."""
+    """pylibjxl writes files that cost little to read; cjxl of libjxl's tools writes the kinds that people publish."""
     with suppress(ImportError):
         import pylibjxl  # noqa: F401
 

@@ -1,8 +1,8 @@
-"""The peak memory of one render, in its own process. `python -m tests.tools.peak` is the server that forks them.
+"""The peak memory of one render in a process of its own. `python -m tests.tools.peak` is the server that forks them.
 
-What is counted is resident memory (VmHWM of /proc) above the idle process: engine imported, warmed by a tiny picture of
-the same kind, what the warm-up left behind given back. Pages of a source that a decoder maps count too, though a
-control group could take those back. ru_maxrss is of no use here: a child inherits its parent's.
+The peak is resident memory (VmHWM of /proc) above the idle process: engine imported, warmed up by a tiny picture of the
+same kind, freed memory returned. Mapped pages of a source count too, although a control group could reclaim them.
+ru_maxrss does not work here: a child inherits its parent's.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RESET_PEAK: Final = "5"  # proc(5), clear_refs
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One picture in one engine; `warm` is a tiny one of the same kind; `damaged`: what shows of it, the last try."""
+    """One picture in one engine. `warm` is a tiny one of the same kind; `damaged` renders the readable part only."""
 
     path: str
     engine: str
@@ -48,7 +48,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """Bytes above the idle process, what was estimated, and how it ended: "ok", or why there is no picture."""
+    """Bytes above the idle process, the estimate, and the end: "ok" or the reason code of a refusal."""
 
     measured: int
     estimate: int
@@ -57,7 +57,7 @@ class Peak:
 
 
 def plan_for(path: str, engine: str, renditions: str) -> Plan:
-    """The plan as if this engine alone were installed, and all of the memory there is."""
+    """The plan with only this engine installed and unlimited memory."""
     data = Path(path).read_bytes()
     settings = parse_settings({"THUMBNAILER_RENDITIONS": renditions})
     headers = ObjectHeaders(len(data), "e", None, None, None, None, None, {})
@@ -68,7 +68,7 @@ def plan_for(path: str, engine: str, renditions: str) -> Plan:
 
 
 class PeakServer:
-    """Forks a process a job from one that has imported the library and no engine."""
+    """Forks a process per job from one that has imported the library and the engines."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "tests.tools.peak"]
@@ -108,7 +108,7 @@ def peak_server() -> Iterator[PeakServer]:
 
 def serve() -> None:
     tame_heap()
-    for name in installed_engines():  # imported once for all; that starts no thread, which a fork would lose
+    for name in installed_engines():  # the import starts no thread, which a fork would lose
         load_engine(name)
     for line in sys.stdin:
         job = Job(**json.loads(line))
@@ -138,11 +138,11 @@ def _measured(job: Job) -> Peak:
         plan = plan_for(job.path, job.engine, job.renditions)
     except Rejected as error:
         return Peak(0, 0, 0, error.reason)
-    with ThreadPoolExecutor(1) as decoder:  # as in the pipeline: a thread allocates from an arena of its own
+    with ThreadPoolExecutor(1) as decoder:  # as in the pipeline: each thread has an allocation arena
         if job.warm:
-            decoder.submit(_ended, render, job.warm, plan_for(job.warm, job.engine, job.renditions)).result()
+            decoder.submit(_render, render, job.warm, plan_for(job.warm, job.engine, job.renditions)).result()
         before = _idle()
-        ended = decoder.submit(_ended, render, job.path, plan).result()
+        ended = decoder.submit(_render, render, job.path, plan).result()
         peak = _status("VmHWM")
     megapixels = plan.info.pixels * plan.frames / 1e6
     estimate = plan.second_estimate if job.damaged else plan.memory_estimate
@@ -155,7 +155,7 @@ def _damaged(path: str, plan: Plan) -> Rendering:
     return render_damaged(path, plan)
 
 
-def _ended(render: Callable[[str, Plan], Rendering], path: str, plan: Plan) -> str:
+def _render(render: Callable[[str, Plan], Rendering], path: str, plan: Plan) -> str:
     try:
         render(path, plan)
     except Rejected as error:
@@ -164,9 +164,9 @@ def _ended(render: Callable[[str, Plan], Rendering], path: str, plan: Plan) -> s
 
 
 def _idle() -> int:
-    """Resident bytes now; the high-water mark begins here."""
+    """Resident bytes now; resets the high-water mark."""
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # else what the warm-up freed would hide as much of the render
+    ctypes.CDLL(None).malloc_trim(0)  # otherwise memory freed by the warm-up hides part of the render
     Path("/proc/self/clear_refs").write_text(RESET_PEAK)
     return _status("VmRSS")
 

@@ -1,4 +1,4 @@
-"""A page to look at: each picture, its thumbnail by both engines, what it should look like, and how near they are."""
+"""A page with each picture, its thumbnails by both engines, a reference, the differences and the scores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import Rejected
 from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, EventKind, ObjectEvent
-from thumbnailer.planning.plan import CONTENT_TYPES, Plan, Target, make_plan
+from thumbnailer.planning.capabilities import OUTPUTS
+from thumbnailer.planning.plan import Plan, make_plan
+from thumbnailer.planning.targets import Target
 from thumbnailer.planning.tier import tier_for
 from thumbnailer.settings import parse_settings
 from thumbnailer.store.base import ObjectHeaders
@@ -36,8 +38,8 @@ TITLES: Final = {EngineName.VIPS: "libvips", EngineName.PILLOW: "Pillow"}
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """One image of the page, inline, and what is written beneath it."""
+class Figure:
+    """One inline image of the page with its caption."""
 
     title: str
     uri: str
@@ -48,7 +50,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A line of scores. Against the reference only the structural similarity has a bound."""
+    """A line of scores. For the reference, only the structural similarity has a bound."""
 
     title: str
     score: Score
@@ -56,7 +58,7 @@ class Comparison:
 
     @property
     def used(self) -> float:
-        """How much of what is allowed is used up: above 1 it is a miss."""
+        """The share of the allowed difference; a miss is above 1."""
         ssim = (1 - self.score.ssim) / (1 - LEAST_SSIM)
         return ssim if self.of_reference else max(ssim, self.score.mean / MOST_MEAN)
 
@@ -67,7 +69,7 @@ class Card:
 
     name: str
     about: str
-    images: tuple[Shown, ...]
+    images: tuple[Figure, ...]
     comparisons: tuple[Comparison, ...]
     bytes: int
     """of the larger thumbnail"""
@@ -80,7 +82,7 @@ class Card:
 
 
 def plan_for(data: bytes, engine: EngineName | None, renditions: str) -> Plan:
-    """The plan of a picture as it would be made in a function of 10 GB. Raises as `probe` and `make_plan` do."""
+    """The plan of a picture in a function of 10 GB. Raises as `probe` and `make_plan` do."""
     settings = parse_settings({"THUMBNAILER_ENGINE": engine or "auto", "THUMBNAILER_RENDITIONS": renditions})
     headers = ObjectHeaders(len(data), "e", None, None, None, None, None, {})
     event = ObjectEvent(EventKind.CREATED, "bench", "picture")
@@ -92,7 +94,7 @@ def pictures_in(folder: Path) -> list[Path]:
 
 
 def run(images: Path, output: Path, rendition: str, expected: Path | None = None) -> None:
-    """Writes the page: one file, with every image in it. `expected` has thumbnails by another program."""
+    """Writes the self-contained page. `expected` is a folder with thumbnails by another program."""
     paths = pictures_in(images)
     cards: list[Card] = []
     refused: list[tuple[str, str]] = []
@@ -128,7 +130,7 @@ def _libvips() -> Iterator[str]:
 
 
 def _card(path: Path, rendition: str, expected: Path | None) -> Card:
-    """Raises Rejected where no engine makes a thumbnail of it."""
+    """Raises Rejected if no engine makes a thumbnail."""
     data = path.read_bytes()
     pictures: dict[EngineName, bytes] = {}
     for engine in EngineName:
@@ -153,9 +155,9 @@ def expected_thumbnail(folder: Path | None, name: str) -> bytes | None:
 
 
 def fitted(thumbnail: bytes, target: Target) -> Pixels:
-    """Another program's thumbnail as it is seen; where it rounds a side differently, stretched by that pixel.
+    """Another program's thumbnail, stretched by a pixel if that program rounds a side differently.
 
-    Raises ValueError where it is of another size altogether.
+    Raises ValueError for any other size.
     """
     pixels = shown(thumbnail)
     size = target.width, target.height
@@ -166,7 +168,7 @@ def fitted(thumbnail: bytes, target: Target) -> Pixels:
 
 
 def _standards(data: bytes, target: Target, expected: bytes | None) -> Iterator[tuple[str, Pixels]]:
-    """What the thumbnails should look like; nothing where no independent decoder reads the picture."""
+    """The references; none if no independent decoder reads the picture."""
     with suppress(Exception):  # whatever a decoder raises on a damaged file
         yield "reference", references(data, [target])[0]
     if expected is not None:
@@ -200,27 +202,27 @@ def _comparisons(made: dict[EngineName, Pixels], standards: dict[str, Pixels]) -
 # --- images -------------------------------------------------------------------------------------------------------
 
 
-def _original(data: bytes) -> Shown:
-    """Reduced: a page is to be looked at, not to be unpacked."""
+def _original(data: bytes) -> Figure:
+    """The original, reduced for the page."""
     image = Image.fromarray(_bytes(shown(data)))
     width, height = image.size
     image.thumbnail((ORIGINAL_SIDE, ORIGINAL_SIDE), Image.Resampling.LANCZOS)
-    return Shown("original", _webp(image, quality=80), *image.size, note=f"reduced from {width}x{height}")
+    return Figure("original", _webp(image, quality=80), *image.size, note=f"reduced from {width}x{height}")
 
 
-def _thumbnail(engine: EngineName, picture: bytes, target: Target) -> Shown:
-    """The very bytes that a user gets."""
-    uri = f"data:{CONTENT_TYPES[target.format]};base64,{base64.b64encode(picture).decode()}"
-    return Shown(TITLES[engine], uri, target.width, target.height, f"{len(picture):,} bytes")
+def _thumbnail(engine: EngineName, picture: bytes, target: Target) -> Figure:
+    """The stored bytes."""
+    uri = f"data:{OUTPUTS[target.format].content_type};base64,{base64.b64encode(picture).decode()}"
+    return Figure(TITLES[engine], uri, target.width, target.height, f"{len(picture):,} bytes")
 
 
-def _inline(title: str, pixels: Pixels, note: str) -> Shown:
+def _inline(title: str, pixels: Pixels, note: str) -> Figure:
     image = Image.fromarray(_bytes(pixels))
-    return Shown(title, _webp(image, lossless=True), *image.size, note=note)
+    return Figure(title, _webp(image, lossless=True), *image.size, note=note)
 
 
-def _differences(made: dict[EngineName, Pixels], standards: dict[str, Pixels]) -> Iterator[Shown]:
-    """Grey where both are alike."""
+def _differences(made: dict[EngineName, Pixels], standards: dict[str, Pixels]) -> Iterator[Figure]:
+    """Images of differences: grey is none."""
     pairs: list[tuple[str, Pixels, Pixels]] = []
     if len(made) == 2:
         pairs.append(("libvips - Pillow", made[EngineName.VIPS], made[EngineName.PILLOW]))
@@ -228,7 +230,7 @@ def _differences(made: dict[EngineName, Pixels], standards: dict[str, Pixels]) -
         pairs += [(f"{TITLES[engine]} - {title}", pixels, wanted) for engine, pixels in made.items()]
     for title, one, other in pairs:
         image = Image.fromarray(_bytes(128 + AMPLIFIED * (one - other)))
-        yield Shown(title, _webp(image, quality=75), *image.size, note=f"difference, times {AMPLIFIED}")
+        yield Figure(title, _webp(image, quality=75), *image.size, note=f"difference, times {AMPLIFIED}")
 
 
 def _bytes(pixels: Pixels) -> Pixels:

@@ -1,7 +1,7 @@
-"""`python -m bench scale-check`: a real worker under a real load, against what the simulation says of it.
+"""A real worker under a real load, compared with the simulation of `python -m bench scale`.
 
-The worker is measured full; from that alone the simulation is told what a task can. Then messages come to the same
-worker by chance at shares of its speed, and all at once, in as many seconds as the simulation is asked about.
+The worker first drains a full queue; only its speed goes into the simulation. Then messages arrive at random at shares
+of that speed, and all at once.
 """
 
 from __future__ import annotations
@@ -9,38 +9,40 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
 from rich.box import SIMPLE_HEAD
+from rich.progress import track
 from rich.table import Table
 
 from bench.cells.base import Effort
+from bench.cells.runs import Slot, result_of
+from bench.cells.testbed import Testbed
 from bench.cells.worker import WorkerCell
-from bench.money.prices import Prices
-from bench.result import Cell, CellKey, Result, percentile
-from bench.rig.testbed import Bed
-from bench.scale.model import Arrivals, Fleet
+from bench.measuring import Options, pictures_for, set_up, wide_console
+from bench.money.prices import Prices, load_prices
+from bench.questions import ours
+from bench.result import CellKey, percentile
+from bench.scale.model import Arrivals, Fleet, Outcome
 from bench.scale.service import fleet_from
 from bench.scale.simulation import simulate_fleet
 
 LOADS: Final = (0.3, 0.6, 0.8)
 BURST_SECONDS: Final = 10.0
-"""Of work, that comes at once."""
+"""work that arrives at once"""
 INSTANT: Final = 0.1
-"""Seconds of a burst in the simulation, which has no moment in which all come."""
+"""seconds of a burst in the simulation, which has no single moment of arrival"""
 PERCENTILES: Final = (("p50", 0.5), ("p95", 0.95))
 SEEDS: Final = range(1, 21)
-"""The simulation is one run of many, as the real one is: its median of so many is shown, and how far they go."""
+"""simulated runs: the table shows their median, minimum and maximum"""
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """Seconds: of a real run, and of the simulation: the median of its runs, the least, and the most.
-
-    `pictures`: how many there were in the real run.
-    """
+class Row:
+    """Seconds of the real run, and median, minimum and maximum of the simulated runs."""
 
     load: str
     what: str
@@ -51,34 +53,40 @@ class Compared:
     most: float
 
 
-def check(
-    bed: Bed, key: CellKey, effort: Effort, seconds: float, prices: Prices, tell: Callable[[str], None], result: Result
-) -> Iterator[Compared]:
-    """`result`: one without cells, that says where it was measured. Raises as a cell does."""
-    worker = WorkerCell(key, bed, effort)
-    try:
-        tell("the worker, full")
-        full = [worker.repeat() for _ in range(3)]
-        fleet = fleet_of(replace(result, cells=(Cell(key, tuple(full)),)))
+def run(options: Options, seconds: float) -> None:
+    """Prints the table. Raises as a cell does."""
+    prices, sets = load_prices(options.prices), pictures_for(options)
+    key = replace(ours(options.scope), platform="fargate", vcpus=1.0, memory_mb=2048, batch_size=10)
+    with set_up([Slot(key)], sets, options) as testbed:
+        rows = list(track(check(testbed, key, options.effort, seconds, prices), "measuring", transient=True))
+    console = wide_console()
+    console.print(table(rows))
+    console.print(
+        "Seconds from sending a message until its thumbnail was stored. "
+        f"Simulated: median, least and most of {len(SEEDS)} runs."
+    )
+
+
+def check(testbed: Testbed, key: CellKey, effort: Effort, seconds: float, prices: Prices) -> Iterator[Row]:
+    with ExitStack() as stack:
+        worker = WorkerCell(key, testbed, effort, stack)
+        slot = Slot(key, repetitions=[worker.repeat() for _ in range(3)])
+        fleet = fleet_from(result_of(testbed, [slot], prices, {}))
+        fleet = replace(fleet, least=1, most=1)
         for load in LOADS:
-            tell(f"{load:.0%} of its speed, {seconds:g} s")
             arrivals = Arrivals(load * fleet.images_per_second, seconds)
             real = _steady(worker, arrivals)
-            yield from _compared(f"{load:.0%} of its speed", real, fleet, arrivals, prices)
-        yield from _burst(worker, fleet, prices, tell)
-    finally:
-        worker.close()
+            simulated = _simulated(arrivals, fleet, prices)
+            yield from _percentile_rows(f"{load:.0%} of its speed", real, simulated, [1.0] * len(simulated))
+        yield from _burst_rows(worker, fleet, prices)
 
 
-def fleet_of(result: Result) -> Fleet:
-    """One task, as it was measured."""
-    fleet = fleet_from(result)
-    assert fleet is not None
-    return replace(fleet, least=1, most=1)
+def _simulated(arrivals: Arrivals, fleet: Fleet, prices: Prices) -> list[Outcome]:
+    return [simulate_fleet(arrivals, fleet, prices, seed=seed) for seed in SEEDS]
 
 
 def _steady(worker: WorkerCell, arrivals: Arrivals) -> list[float]:
-    """Sends by chance, as the simulation does, and says how long each picture took, in seconds."""
+    """Sends messages at random times, as the simulation does; returns the seconds that each picture took."""
     chance = random.Random(1)
     bodies = iter(worker.bodies(round(3 * arrivals.rate * arrivals.seconds)))
     sent: dict[str, float] = {}
@@ -86,32 +94,58 @@ def _steady(worker: WorkerCell, arrivals: Arrivals) -> list[float]:
         began, due = time.monotonic(), 0.0
         while (due := due + chance.expovariate(arrivals.rate)) < arrivals.seconds:
             time.sleep(max(0.0, began + due - time.monotonic()))
-            now = time.monotonic()
+            moment = time.monotonic()
             (id_,) = worker.queue.send([next(bodies)])
-            sent[id_] = now
+            sent[id_] = moment
         worker.wait_until_empty()
-    return [watch.seen[id_] - moment for id_, moment in sent.items()]
+    return [watch.done[id_] - moment for id_, moment in sent.items()]
+
+
+def _burst_rows(worker: WorkerCell, fleet: Fleet, prices: Prices) -> Iterator[Row]:
+    count = max(1, round(BURST_SECONDS * fleet.images_per_second))
+    bodies = worker.bodies(count)
+    with _Watch(worker) as watch:
+        began = time.monotonic()
+        ids = worker.queue.send(bodies)
+        worker.wait_until_empty()
+    real = [watch.done[id_] - began for id_ in ids]
+    simulated = _simulated(Arrivals(count / INSTANT, INSTANT), fleet, prices)
+    sizes = [count / outcome.arrived for outcome in simulated]  # the number of simulated arrivals is random
+    ends = [(outcome.drained or 0.0) * size for outcome, size in zip(simulated, sizes, strict=True)]
+    load = f"{count} at once"
+    yield _row(load, "all done after", count, max(real), ends)
+    yield from _percentile_rows(load, real, simulated, sizes)
+
+
+def _percentile_rows(load: str, real: list[float], simulated: list[Outcome], sizes: list[float]) -> Iterator[Row]:
+    for what, share in PERCENTILES:
+        values = [getattr(outcome, what) * size for outcome, size in zip(simulated, sizes, strict=True)]
+        yield _row(load, what, len(real), percentile(real, share), values)
+
+
+def _row(load: str, what: str, pictures: int, real: float, simulated: list[float]) -> Row:
+    return Row(load, what, pictures, real, percentile(simulated, 0.5), min(simulated), max(simulated))
 
 
 class _Watch:
-    """When the worker logged that a message's picture was done. A message is deleted later, with others."""
+    """Records when the worker logged each message; the worker deletes messages later, in batches."""
 
     def __init__(self, worker: WorkerCell) -> None:
         self._worker = worker
-        self.seen: dict[str, float] = {}
+        self.done: dict[str, float] = {}
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look)
+        self._thread = threading.Thread(target=self._watch)
 
-    def _look(self) -> None:
+    def _watch(self) -> None:
         while not self._over.wait(0.005):
             self._take()
 
     def _take(self) -> None:
         for line in self._worker.new_records():
-            self.seen[line["request_id"]] = time.monotonic()
+            self.done[line["request_id"]] = time.monotonic()
 
     def __enter__(self) -> _Watch:
-        self._take()  # what was before
+        self._take()  # earlier records
         self._thread.start()
         return self
 
@@ -121,42 +155,11 @@ class _Watch:
         self._take()
 
 
-def _compared(load: str, real: list[float], fleet: Fleet, arrivals: Arrivals, prices: Prices) -> Iterator[Compared]:
-    outcomes = [simulate_fleet(arrivals, fleet, prices, seed=seed) for seed in SEEDS]
-    for what, share in PERCENTILES:
-        simulated = [getattr(outcome, what) for outcome in outcomes]
-        yield _row(load, what, len(real), percentile(real, share), simulated)
-
-
-def _row(load: str, what: str, pictures: int, real: float, simulated: list[float]) -> Compared:
-    return Compared(load, what, pictures, real, percentile(simulated, 0.5), min(simulated), max(simulated))
-
-
-def _burst(worker: WorkerCell, fleet: Fleet, prices: Prices, tell: Callable[[str], None]) -> Iterator[Compared]:
-    count = max(1, round(BURST_SECONDS * fleet.images_per_second))
-    load = f"{count} at once"
-    tell(load)
-    bodies = worker.bodies(count)
-    with _Watch(worker) as watch:
-        began = time.monotonic()
-        ids = worker.queue.send(bodies)
-        worker.wait_until_empty()
-    real = [watch.seen[id_] - began for id_ in ids]
-    arrivals = Arrivals(count / INSTANT, INSTANT)
-    outcomes = [simulate_fleet(arrivals, fleet, prices, seed=seed) for seed in SEEDS]
-    sizes = [count / outcome.arrived for outcome in outcomes]  # by chance more come or fewer, and it takes as much more
-    ends = [(outcome.drained or 0.0) * size for outcome, size in zip(outcomes, sizes, strict=True)]
-    yield _row(load, "all done after", count, max(real), ends)
-    for what, share in PERCENTILES:
-        simulated = [getattr(outcome, what) * size for outcome, size in zip(outcomes, sizes, strict=True)]
-        yield _row(load, what, count, percentile(real, share), simulated)
-
-
-def table(rows: list[Compared]) -> Table:
-    shown = Table("load", "", "pictures", "real s", "simulated s", "from", "to", "simulated / real", box=SIMPLE_HEAD)
-    for column in shown.columns[2:]:
+def table(rows: list[Row]) -> Table:
+    made = Table("load", "", "pictures", "real s", "simulated s", "from", "to", "simulated / real", box=SIMPLE_HEAD)
+    for column in made.columns[2:]:
         column.justify = "right"
     for row in rows:
         numbers = (f"{value:.3f}" for value in (row.real, row.simulated, row.least, row.most))
-        shown.add_row(row.load, row.what, f"{row.pictures:,}", *numbers, f"{row.simulated / row.real:.2f}")
-    return shown
+        made.add_row(row.load, row.what, f"{row.pictures:,}", *numbers, f"{row.simulated / row.real:.2f}")
+    return made

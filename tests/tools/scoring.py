@@ -1,6 +1,6 @@
-"""How near one picture is to another, and what a thumbnail should look like: the scores and their reference.
+"""Scores of similarity between pictures, and the reference for a thumbnail.
 
-Pictures are compared as people see them: decoded, on white, RGB, as arrays of numbers from 0 to 255.
+The scores compare pictures as people see them: decoded, on white, RGB, as arrays of numbers from 0 to 255.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, ImageSequence
 
 from thumbnailer.formats import probe
-from thumbnailer.planning.plan import Target
+from thumbnailer.planning.targets import Target
 
 Pixels = NDArray[Any]
 
@@ -42,7 +42,7 @@ class Score:
 
 
 def score(one: Pixels, other: Pixels) -> Score:
-    """Of two pictures of one size. Raises ValueError where they differ in it."""
+    """The score of two pictures. Raises ValueError if their sizes differ."""
     if one.shape != other.shape:
         raise ValueError(f"{one.shape} and {other.shape} cannot be compared")
     if np.array_equal(one, other):
@@ -51,10 +51,10 @@ def score(one: Pixels, other: Pixels) -> Score:
 
 
 def ssim(one: Pixels, other: Pixels) -> float:
-    """Mean structural similarity over the channels, as scikit-image's `structural_similarity` has it by default.
+    """Mean structural similarity over the channels, equal to scikit-image's `structural_similarity` by default.
 
-    (scikit-image itself depends on Pillow by that name, and so would overwrite Pillow-SIMD.) Windows are 7x7. In a
-    side that is shorter they take all of it, so that every picture has a score.
+    (scikit-image depends on Pillow by name and would overwrite Pillow-SIMD.) Windows are 7x7; a shorter side has
+    windows of its whole length.
     """
     count = min(WINDOW, one.shape[0]) * min(WINDOW, one.shape[1])
     sample = count / max(1, count - 1)
@@ -69,7 +69,7 @@ def ssim(one: Pixels, other: Pixels) -> float:
 
 
 def _window_means(values: Pixels) -> Pixels:
-    """The mean of every window that lies wholly in the picture."""
+    """The mean of every window inside the picture."""
     for axis in (0, 1):
         lines = np.moveaxis(values, axis, 0)
         window = min(WINDOW, len(lines))
@@ -84,12 +84,12 @@ def _window_means(values: Pixels) -> Pixels:
 
 
 def shown(picture: bytes) -> Pixels:
-    """A picture as it is seen: upright, in sRGB, on white; the first frame of an animation."""
+    """The picture upright, in sRGB, on white; the first frame of an animation."""
     return _on_white(_upright_srgb(picture))
 
 
 def shown_frames(picture: bytes) -> list[Pixels]:
-    """The first, the middle and the last frame of an animation; of a still the only one."""
+    """The first, middle and last frame of an animation; the only frame of a still."""
     try:
         with Image.open(BytesIO(picture)) as image:
             frames = getattr(image, "n_frames", 1)
@@ -112,9 +112,9 @@ def frame_count(picture: bytes) -> int:
 
 
 def references(source: bytes, targets: Iterable[Target]) -> list[Pixels]:
-    """What each thumbnail should look like: all pixels decoded, turned upright, in sRGB, and then one Lanczos3.
+    """The reference for each thumbnail: all pixels decoded, upright, in sRGB, resampled once by Lanczos3.
 
-    Colours are premultiplied with their alpha for it, and all is done in floats.
+    It computes in floats, with colours premultiplied by alpha.
     """
     pixels = _upright_srgb(source)
     bands: list[Pixels] = [np.ascontiguousarray(pixels[..., band], np.float32) for band in range(pixels.shape[2])]
@@ -147,7 +147,7 @@ def _on_white(pixels: Pixels) -> Pixels:
 
 
 def _upright_srgb(data: bytes) -> Pixels:
-    """RGB or RGBA, by none of the engines' own code: by Pillow, and what it cannot read (CIELAB) by libvips."""
+    """RGB or RGBA without the engines' code: by Pillow, or by libvips for what Pillow cannot read (CIELAB)."""
     _register_heif()
     _register_jxl()
     try:
@@ -174,7 +174,7 @@ def _register_jxl() -> None:
 
 
 def _first_of_animated_jxl(data: bytes) -> Image.Image | None:
-    """pylibjxl's plugin for Pillow shows the last frame."""
+    """None unless animated; pylibjxl's plugin for Pillow decodes the last frame instead."""
     if not data[:12].endswith(b"JXL \r\n\x87\n") and not data.startswith(b"\xff\x0a"):
         return None
     import pylibjxl
@@ -210,9 +210,9 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _by_libvips(data: bytes) -> Pixels:
-    from thumbnailer.engine.vips import LOADERS  # importing it opens them
+    from thumbnailer.engine.vips_formats import LOADERS  # importing it opens them
 
-    loader = LOADERS[probe(data, len(data)).format][0]
+    loader = LOADERS[probe(data, len(data)).format].operation
     import pyvips
 
     image = getattr(pyvips.Image, f"{loader}_buffer")(data).autorot()

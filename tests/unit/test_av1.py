@@ -34,12 +34,12 @@ FULL = packed((0, 3), (0, 1), (0, 1), *TIMING[:4], (1, 1), *TIMING[5:], (1, 1), 
 
 @pytest.mark.parametrize("header", [REDUCED, NO_TIMING, FULL], ids=["reduced", "no timing", "timing and delays"])
 @pytest.mark.parametrize("extended", [False, True])
-def test_the_size_is_read_whatever_stands_before_it(header: bytes, extended: bool) -> None:
+def test_the_size_is_read_behind_any_other_unit(header: bytes, extended: bool) -> None:
     data = unit(TEMPORAL_DELIMITER) + unit(1, header, extended) + unit(FRAME, bytes(9))
     assert list(coded_sizes(data)) == [(640, 427)]
 
 
-def test_every_sequence_header_is_told_and_one_without_a_size_is_the_rest() -> None:
+def test_every_sequence_header_is_read() -> None:
     assert list(coded_sizes(unit(1, REDUCED) + unit(1, NO_TIMING))) == [(640, 427)] * 2
     assert list(coded_sizes(bytes((1 << 3,)) + REDUCED)) == [(640, 427)]
 

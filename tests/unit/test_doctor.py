@@ -39,7 +39,7 @@ def test_exactly_one_pillow_is_installed_here() -> None:
         (("Pillow 1",), True, "Pillow 1"),
     ],
 )
-def test_none_or_two_pillows_are_remarked_on(
+def test_no_pillow_or_two_pillows_are_findings(
     monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...], good: bool | None, says: str
 ) -> None:
     monkeypatch.setattr(doctor, "pillow_distribution", lambda: installed)
@@ -48,7 +48,7 @@ def test_none_or_two_pillows_are_remarked_on(
 
 
 @pytest.mark.parametrize("name", EngineName)
-def test_each_engine_says_what_it_reads_and_writes(name: EngineName) -> None:
+def test_each_engine_lists_its_formats(name: EngineName) -> None:
     finding = found(f"engine {name}")
     assert finding.good in (True, None)
     if finding.good:
@@ -56,7 +56,7 @@ def test_each_engine_says_what_it_reads_and_writes(name: EngineName) -> None:
         assert "jpeg" in finding.found
 
 
-def test_with_good_settings_nothing_is_bad_and_every_setting_is_shown() -> None:
+def test_good_settings_give_no_bad_finding_and_all_are_listed() -> None:
     findings = examine()
     assert all(finding.good is not False for finding in findings)
     assert {setting.variable for setting in SETTINGS} <= {finding.what for finding in findings}
@@ -93,7 +93,7 @@ def test_bad_settings_are_a_finding_and_no_exception(monkeypatch: pytest.MonkeyP
         ("THUMBNAILER_TRANSPORT", "aioboto3"),
     ],
 )
-def test_a_strange_environment_raises_nothing(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_unusual_environment_raises_nothing(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     assert examine()
 
@@ -108,7 +108,7 @@ def test_an_engine_that_cannot_be_imported_is_a_finding(monkeypatch: pytest.Monk
     assert all(finding.good is False and "libvips.so.42" in finding.found for finding in engines)
 
 
-def test_a_key_template_that_can_collide_deserves_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_template_that_can_collide_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found("thumbnail keys").good is True
     monkeypatch.setenv("THUMBNAILER_KEY", "{dir}/{stem}.{ext}")
     assert found("thumbnail keys").good is None
@@ -126,10 +126,10 @@ def test_a_key_template_that_can_collide_deserves_a_look(monkeypatch: pytest.Mon
         ("thumbs", "photos-resized", True, "go to thumbs"),
     ],
 )
-def test_a_source_bucket_that_is_taken_for_a_destination_is_warned_of(
+def test_source_bucket_that_is_a_destination_is_a_bad_finding(
     monkeypatch: pytest.MonkeyPatch, destination: str | None, source: str, good: bool, says: str
 ) -> None:
-    """The pipeline skips every record of such a bucket (own-output), so no thumbnail would ever be made."""
+    """The pipeline skips every record of such a bucket (own-output) and would make no thumbnail."""
     if destination:
         monkeypatch.setenv("THUMBNAILER_DESTINATION", destination)
     (finding,) = [finding for finding in examine(source) if finding.what == "source"]
@@ -137,7 +137,7 @@ def test_a_source_bucket_that_is_taken_for_a_destination_is_warned_of(
     assert says in finding.found
 
 
-def test_without_a_source_bucket_nothing_is_said_of_it() -> None:
+def test_no_finding_without_a_source_bucket() -> None:
     assert "source" not in {finding.what for finding in examine()}
 
 
@@ -155,11 +155,11 @@ def test_without_a_source_bucket_nothing_is_said_of_it() -> None:
     ],
     ids=["empty", "zeros", "7 times", "8 times", "another register", "128 bits", "another prefix", "SSE"],
 )
-def test_avx2_is_told_by_its_multiplications(library: bytes, expected: bool) -> None:
+def test_avx2_is_recognised_by_its_multiplications(library: bytes, expected: bool) -> None:
     assert doctor._uses_avx2(library) is expected
 
 
-def test_the_resampling_named_is_that_of_the_installed_pillow() -> None:
+def test_resampling_finding_matches_the_installed_pillow() -> None:
     try:
         version("Pillow-SIMD")
     except PackageNotFoundError:

@@ -42,12 +42,12 @@ def test_each_message_of_a_queue_has_its_id_receive_count_and_events(name: str) 
     assert [(m.id, m.receive_count, keys(m)) for m in delivery.messages] == QUEUED[name]
 
 
-def test_every_queue_delivery_there_is_a_file_of_is_tested_here() -> None:
+def test_every_recorded_queue_event_is_tested() -> None:
     assert {path.stem for path in EVENTS.glob("sqs_*.json")} == set(QUEUED)
 
 
 @pytest.mark.matrix(27)
-def test_messages_that_cannot_be_read_are_set_apart_with_what_is_wrong() -> None:
+def test_unreadable_messages_are_separated_with_their_error() -> None:
     not_json, no_event = open_envelope(load("sqs_broken")).broken
     assert not_json.id == "50518a24-c72b-4391-b7ff-05f2cceaa0c4"
     assert "not JSON" in not_json.error
@@ -61,7 +61,7 @@ def test_messages_that_cannot_be_read_are_set_apart_with_what_is_wrong() -> None
     [None, 3, {}, "", "null", "[" * 100_000, '{"Records": [{"eventSource": "aws:sqs", "body": "{}"}]}', '"' * 65_536],
     ids=lambda body: repr(body)[:30],
 )
-def test_a_strange_body_breaks_its_own_message_alone(body: object) -> None:
+def test_invalid_body_breaks_only_its_own_message(body: object) -> None:
     payload = load("sqs_s3")
     payload["Records"][0]["body"] = body
     delivery = open_envelope(payload)
@@ -78,7 +78,7 @@ def test_a_message_of_version_3_is_returned_with_a_clear_error() -> None:
 
 
 @pytest.mark.parametrize("id_", [None, 3, {}])
-def test_a_message_without_an_id_could_not_be_given_back_so_nothing_is_taken(id_: object) -> None:
+def test_message_without_an_id_raises(id_: object) -> None:
     payload = load("sqs_s3")
     payload["Records"][1]["messageId"] = id_
     with pytest.raises(EventError, match="messageId"):
@@ -86,7 +86,7 @@ def test_a_message_without_an_id_could_not_be_given_back_so_nothing_is_taken(id_
 
 
 @pytest.mark.parametrize("record", [None, "x", [], {}])
-def test_a_record_that_is_no_message_could_not_be_given_back_either(record: object) -> None:
+def test_record_that_is_no_message_raises(record: object) -> None:
     payload = load("sqs_s3")
     payload["Records"][1] = record
     with pytest.raises(EventError, match="messageId"):
@@ -98,7 +98,7 @@ def test_a_record_that_is_no_message_could_not_be_given_back_either(record: obje
     [None, {}, [], *({"ApproximateReceiveCount": count} for count in (None, 3, "", "many", "-1", "²"))],
     ids=repr,
 )
-def test_a_message_whose_receive_count_says_nothing_counts_as_received_once(attributes: object) -> None:
+def test_missing_or_invalid_receive_count_is_one(attributes: object) -> None:
     payload = load("sqs_sns_s3")
     payload["Records"][0]["attributes"] = attributes
     assert [message.receive_count for message in open_envelope(payload).messages] == [1]
@@ -117,7 +117,7 @@ def test_a_message_whose_receive_count_says_nothing_counts_as_received_once(attr
         ("sns_test_event", 0),
     ],
 )
-def test_a_direct_invocation_is_one_message_that_no_queue_takes_back(name: str, events: int) -> None:
+def test_direct_invocation_is_one_message_without_a_queue(name: str, events: int) -> None:
     delivery = open_envelope(load(name))
     assert not delivery.from_queue
     assert [len(message.events) for message in delivery.messages] == [events]
@@ -127,10 +127,10 @@ def test_a_direct_invocation_is_one_message_that_no_queue_takes_back(name: str, 
 @pytest.mark.parametrize(
     "payload", [None, [], "x", {}, 3, {"Records": [None]}, load("s3_put_v30")], ids=lambda p: repr(p)[:30]
 )
-def test_a_direct_invocation_that_is_no_event_raises(payload: object) -> None:
+def test_direct_invocation_without_an_event_raises(payload: object) -> None:
     with pytest.raises(EventError):
         open_envelope(payload)
 
 
-def test_an_empty_batch_is_nothing_to_do() -> None:
+def test_empty_batch_has_no_messages() -> None:
     assert open_envelope({"Records": []}) == Delivery((Message("", ()),))

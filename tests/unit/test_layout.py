@@ -1,4 +1,4 @@
-"""What a cold start must not pay for."""
+"""Modules and memory of a cold start."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ PURE = (
     "thumbnailer.store.base",
     "thumbnailer.planning.plan",
     "thumbnailer.reporting.notes",
+    "thumbnailer.machine",
     "thumbnailer.settings",
     "thumbnailer.reporting.metrics",
     "thumbnailer.reporting.logs",
     "handler.envelope",
-    "handler.partial",
 )
 
 
@@ -45,7 +45,7 @@ def imported_alone(module: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("module", ["handler.aws_lambda", *PURE])
-def test_importing_it_loads_nothing_that_is_not_used_at_every_start(module: str) -> None:
+def test_a_module_imports_nothing_that_only_some_starts_need(module: str) -> None:
     ended = imported_alone(module)
     assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, "", "")
 
@@ -63,8 +63,8 @@ print(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
 """
 
 
-def test_a_process_with_everything_loaded_holds_no_more_than_the_tier_sets_aside_for_it() -> None:
-    """In KiB, of this process alone: `ru_maxrss` would count its parent's, from before the exec."""
+def test_a_process_with_everything_loaded_fits_into_the_tier_s_reserve() -> None:
+    """In KiB, of this process only: `ru_maxrss` would include its parent before the exec."""
     child = subprocess.run([sys.executable, "-c", IDLE], capture_output=True, text=True, timeout=60, check=False)
     assert child.returncode == 0, child.stderr
     assert int(child.stdout) // 1024 <= IDLE_MB

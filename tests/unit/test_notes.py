@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Status
-from thumbnailer.planning.plan import SOURCE_ETAG
+from thumbnailer.planning.targets import SOURCE_ETAG
 from thumbnailer.renditions import MAX_KEY_BYTES
 from thumbnailer.reporting.notes import note_body, note_headers, note_key
 

@@ -48,23 +48,23 @@ def any_rendition(draw: st.DrawFn) -> Rendition:
 
 @st.composite
 def any_template(draw: st.DrawFn) -> str:
-    """Templates of every field with text between them, and known good ones often enough to be seen."""
+    """Templates of fields and text, and often a safe template."""
     part = st.sampled_from(
         ["/", ".", "-", "a", "{{", "}}", "jpg", "{key}", "{name}", *(f"{{{field}}}" for field in sorted(KEY_FIELDS))]
     )
     return draw(st.one_of(st.sampled_from(SAFE_FOR_SEVERAL), st.lists(part, min_size=1, max_size=6).map("".join)))
 
 
-# --- the wish -----------------------------------------------------------------------------------------------------
+# --- renditions ---------------------------------------------------------------------------------------------------
 
 
 @given(any_rendition())
-def test_a_printed_rendition_is_read_back_as_itself(rendition: Rendition) -> None:
+def test_str_and_parse_rendition_are_inverse(rendition: Rendition) -> None:
     assert parse_rendition(str(rendition)) == rendition
 
 
 @given(any_rendition())
-def test_the_printed_text_is_canonical(rendition: Rendition) -> None:
+def test_str_is_canonical(rendition: Rendition) -> None:
     assert str(parse_rendition(str(rendition))) == str(rendition)
 
 
@@ -86,7 +86,7 @@ def test_the_printed_text_is_canonical(rendition: Rendition) -> None:
         ("0128x128", Rendition("128x128", 128, 128)),
     ],
 )
-def test_a_rendition_is_read_as_written(text: str, expected: Rendition) -> None:
+def test_parse_rendition(text: str, expected: Rendition) -> None:
     assert parse_rendition(text) == expected
 
 
@@ -138,7 +138,7 @@ def test_a_bad_rendition_is_refused(text: str) -> None:
 
 @given(st.text(max_size=30))
 @example("128x128:q¹")
-def test_whatever_is_written_is_read_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
         rendition = parse_rendition(text)
     except ValueError:
@@ -158,7 +158,7 @@ def test_a_name_given_twice_is_refused(text: str) -> None:
         parse_renditions(text)
 
 
-def test_a_list_keeps_its_order_and_forgives_commas_and_blanks() -> None:
+def test_a_list_keeps_its_order_and_ignores_empty_parts_and_blanks() -> None:
     assert [r.name for r in parse_renditions(" b=1x1 ,, a=2x2, ")] == ["b", "a"]
 
 
@@ -166,7 +166,7 @@ def test_a_list_keeps_its_order_and_forgives_commas_and_blanks() -> None:
 
 
 def other_source(template: str, written: str, rendition: Rendition, format_: Format) -> str | None:
-    """The key whose thumbnail would be `written` as well, if there is one: the template read backwards."""
+    """The key whose thumbnail is `written` too, None if there is none: inverts the template."""
     before, after = (target_key(part, "", rendition, format_) for part in template.split("{key}"))
     key = written.removeprefix(before).removesuffix(after)
     return key if key and before + key + after == written else None
@@ -175,7 +175,7 @@ def other_source(template: str, written: str, rendition: Rendition, format_: For
 def collides(
     template: str, renditions: tuple[Rendition, ...], key: str, first: Rendition, formats: tuple[Format, Format]
 ) -> bool:
-    """Whether another source, or another rendition of this one, gives the key that `first` of `key` has."""
+    """Whether another source or another rendition has the same thumbnail key as `first` of `key`."""
     written = target_key(template, key, first, first.format or formats[0])
     others = [(r, other_source(template, written, r, r.format or formats[1])) for r in renditions]
     return any(other is not None and (other, r.name) != (key, first.name) for r, other in others)
@@ -183,7 +183,7 @@ def collides(
 
 @st.composite
 def likely_to_collide(draw: st.DrawFn) -> tuple[str, tuple[Rendition, ...], str, tuple[Format, Format]]:
-    """Short names that end or begin alike, and a key made of what templates put around keys."""
+    """Short names with common beginnings or ends, and a key made of a template's text."""
     names = draw(st.lists(st.text("ab-", min_size=1, max_size=3), min_size=1, max_size=3, unique=True))
     wanted = st.sampled_from([None, Format.JPEG])
     renditions = tuple(Rendition(name, 1, 1, Fit.INSIDE, draw(wanted)) for name in names)
@@ -196,7 +196,7 @@ def likely_to_collide(draw: st.DrawFn) -> tuple[str, tuple[Rendition, ...], str,
 @pytest.mark.matrix(1)
 @settings(max_examples=500)
 @given(likely_to_collide())
-def test_with_a_template_said_to_be_safe_no_two_thumbnails_share_a_key(
+def test_with_a_safe_template_no_two_thumbnails_have_the_same_key(
     case: tuple[str, tuple[Rendition, ...], str, tuple[Format, Format]],
 ) -> None:
     template, renditions, key, formats = case
@@ -211,7 +211,7 @@ def test_with_a_template_said_to_be_safe_no_two_thumbnails_share_a_key(
 @pytest.mark.parametrize(
     ("template", "key"), [("{key}-{name}", "x"), ("{name}{key}", "x"), ("{name}-{key}", "m-x"), ("{key}{name}", "x")]
 )
-def test_the_search_above_finds_collisions_where_there_are_some(template: str, key: str) -> None:
+def test_the_search_for_collisions_finds_them(template: str, key: str) -> None:
     renditions = parse_renditions("s=1x1,s-m=1x1,m=1x1,m-m=1x1,ss=1x1")
     assert any(collides(template, renditions, key, first, (Format.JPEG, Format.JPEG)) for first in renditions)
 
@@ -223,36 +223,36 @@ def test_the_default_template_is_safe(renditions: tuple[Rendition, ...]) -> None
     assert not can_collide(template, renditions)
 
 
-def test_by_default_the_thumbnail_of_a_picture_lies_under_its_own_key() -> None:
+def test_by_default_a_thumbnail_has_its_source_s_key() -> None:
     assert default_key_template(ONE) == "{key}"
     assert target_key("{key}", "a//b/../ü.PNG", ONE[0], Format.JPEG) == "a//b/../ü.PNG"
 
 
-def test_by_default_several_thumbnails_lie_below_the_key() -> None:
+def test_by_default_several_thumbnails_are_below_the_key() -> None:
     assert target_key(default_key_template(SEVERAL), "a/b.png", SEVERAL[0], Format.JPEG) == "a/b.png/s.jpg"
 
 
 @pytest.mark.parametrize("template", SAFE_FOR_SEVERAL)
-def test_templates_that_part_name_and_key_are_safe(template: str) -> None:
+def test_templates_that_separate_name_and_key_are_safe(template: str) -> None:
     assert not can_collide(template, SEVERAL)
 
 
 @pytest.mark.parametrize(
     "template", ["{key}-{name}", "{name}{key}", "{dir}/{stem}-{name}.{ext}", "{stem}/{name}", "{key}{key}/{name}"]
 )
-def test_templates_that_can_collide_are_said_so(template: str) -> None:
+def test_templates_that_can_collide(template: str) -> None:
     check_key_template(template, SEVERAL)
     assert can_collide(template, SEVERAL)
 
 
 @pytest.mark.parametrize("template", ["thumbnail.jpg", "{name}.{ext}", "{dir}/{name}", "", "{{key}}"])
-def test_a_template_under_which_every_source_writes_one_key_is_refused(template: str) -> None:
+def test_a_template_with_the_same_key_for_every_source_is_refused(template: str) -> None:
     with pytest.raises(ValueError, match="every source"):
         check_key_template(template, ONE)
 
 
 @pytest.mark.parametrize("template", ["{key}", "{key}.{ext}", "{dir}/{stem}.{ext}"])
-def test_a_template_under_which_renditions_overwrite_each_other_is_refused(template: str) -> None:
+def test_a_template_without_name_is_refused_for_several_renditions(template: str) -> None:
     check_key_template(template, ONE)
     with pytest.raises(ValueError, match="overwrite each other"):
         check_key_template(template, SEVERAL)
@@ -261,7 +261,7 @@ def test_a_template_under_which_renditions_overwrite_each_other_is_refused(templ
 @pytest.mark.parametrize(
     "template", ["{", "}", "{}", "{0}", "{key", "{size}", "{key!r}", "{key:>9}", "{key.real}", "{key[0]}", "{key!}"]
 )
-def test_what_is_no_plain_field_is_refused(template: str) -> None:
+def test_unknown_fields_and_formatted_fields_are_refused(template: str) -> None:
     with pytest.raises(ValueError, match=r"\S"):
         template_fields(template)
 
@@ -277,13 +277,13 @@ def test_what_is_no_plain_field_is_refused(template: str) -> None:
         ("{name}", "|{name}|jpg"),
     ],
 )
-def test_the_parts_of_a_key_are_found(key: str, expected: str) -> None:
+def test_dir_and_stem_of_a_key(key: str, expected: str) -> None:
     assert target_key("{dir}|{stem}|{ext}", key, ONE[0], Format.JPEG) == expected
 
 
 @pytest.mark.matrix(1)
 @pytest.mark.parametrize("key", ["k" * 1024, "я" * 512, "/" * 1024])
-def test_a_key_of_1024_bytes_fits_as_it_is_for_one_rendition_and_is_too_long_for_several(key: str) -> None:
+def test_a_key_of_1024_bytes_is_too_long_for_several_renditions(key: str) -> None:
     assert target_key(default_key_template(ONE), key, ONE[0], Format.JPEG) == key
     with pytest.raises(KeyTooLong):
         target_key(default_key_template(SEVERAL), key, SEVERAL[0], Format.JPEG)
@@ -298,14 +298,12 @@ def test_the_limit_is_counted_in_bytes() -> None:
 
 @given(KEYS, st.sampled_from(OUTPUT_FORMATS), st.sampled_from(SAFE_FOR_SEVERAL), st.sampled_from(SEVERAL))
 @example("k" * 1018, Format.JPEG, "{key}/{name}.{ext}", SEVERAL[0])
-def test_what_a_removal_deletes_contains_what_was_written(
-    key: str, format_: Format, template: str, rendition: Rendition
-) -> None:
+def test_a_removal_deletes_every_written_key(key: str, format_: Format, template: str, rendition: Rendition) -> None:
     written = target_key(template, key, rendition, rendition.format or format_)
     assert written in possible_target_keys(template, key, SEVERAL)
 
 
-def test_a_removal_names_each_key_once_and_none_that_is_too_long() -> None:
+def test_a_removal_has_each_key_once_and_none_that_is_too_long() -> None:
     assert possible_target_keys("{key}", "a.jpg", ONE) == ("a.jpg",)
     assert possible_target_keys("{key}/{name}.{ext}", "k" * 1024, SEVERAL) == ()
     keys = possible_target_keys("{key}/{name}.{ext}", "a", SEVERAL)

@@ -1,7 +1,4 @@
-"""`python -m tests.worker.hasty`: `thumbnailer worker`, whose backoff is seconds in place of minutes.
-
-What has failed then comes back while a test waits for it.
-"""
+"""`python -m tests.worker.hasty`: `thumbnailer worker` with a backoff of seconds in place of minutes."""
 
 from __future__ import annotations
 
@@ -11,6 +8,6 @@ from handler.cli import main
 from handler.worker import consumer
 
 if __name__ == "__main__":
-    vars(consumer).update(FIRST_BACKOFF=3.0, LONGEST_BACKOFF=10.0, UNREADABLE_SECONDS=2)
+    vars(consumer).update(FIRST_BACKOFF=1.0, LONGEST_BACKOFF=5.0, UNREADABLE_SECONDS=1)
     sys.argv[1:] = ["worker"]
     main()

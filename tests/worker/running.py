@@ -1,4 +1,4 @@
-"""A cloud in one process and workers in others: the buckets, the queue with its dead-letter queue, what is in them."""
+"""A cloud in one process and workers in others."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SOURCE, DESTINATION = "photos", "photos-resized"
 THUMBNAILER = str(Path(sys.executable).parent / "thumbnailer")
 AS_INSTALLED = (THUMBNAILER, "worker")
 HASTY = (sys.executable, "-m", "tests.worker.hasty")
-"""What failed comes back while a test waits for it."""
+"""Failed messages are retried within seconds."""
 HANG_SECONDS = 120.0
 
 
 def until(condition: Callable[[], Any], seconds: float = HANG_SECONDS) -> Any:
-    """What the condition gives, once it is true. Raises TimeoutError."""
+    """The condition's first true result. Raises TimeoutError."""
     end = time.monotonic() + seconds
     while not (result := condition()):
         if time.monotonic() > end:
@@ -41,7 +41,7 @@ def until(condition: Callable[[], Any], seconds: float = HANG_SECONDS) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """Messages that wait, that somebody holds, and that were given up."""
+    """Numbers of visible, held and dead-lettered messages."""
 
     visible: int
     held: int
@@ -49,10 +49,11 @@ class Depth:
 
 
 class Cloud:
-    """An S3 and SQS at `url`; `env` points a worker there."""
+    """An S3 and SQS at `url`, emptied first: two buckets, a queue and its dead-letter queue. `env` is for workers."""
 
-    def __init__(self, url: str, visibility: int, most_receives: int) -> None:
+    def __init__(self, url: str, visibility: int = 30, most_receives: int = 5) -> None:
         self.url = url
+        urllib.request.urlopen(f"{url}/moto-api/reset", data=b"", timeout=10).close()
         self.s3, self.sqs = self.client("s3"), self.client("sqs")
         for bucket in (SOURCE, DESTINATION):
             self.s3.create_bucket(Bucket=bucket)
@@ -87,7 +88,7 @@ class Cloud:
         )
 
     def notify(self) -> None:
-        """Events of the source bucket go to the queue, as in the template."""
+        """Sends the source bucket's events to the queue, as the template does."""
         configuration = {"QueueArn": self._arn(self.queue_url), "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}
         self.s3.put_bucket_notification_configuration(
             Bucket=SOURCE, NotificationConfiguration={"QueueConfigurations": [configuration]}
@@ -118,7 +119,7 @@ class Cloud:
         return {found["Key"] for page in pages for found in page.get("Contents", [])}
 
     def thumbnail(self, key: str) -> tuple[bytes, str]:
-        """Its bytes, and the ETag of what it was made from."""
+        """The thumbnail's bytes, and the ETag of its source."""
         answer = self.s3.get_object(Bucket=DESTINATION, Key=key)
         return answer["Body"].read(), answer["Metadata"]["source-etag"]
 
@@ -133,13 +134,14 @@ class Cloud:
 
 
 @contextmanager
-def cloud(visibility: int = 30, most_receives: int = 5) -> Iterator[Cloud]:
+def moto() -> Iterator[str]:
+    """The URL of moto's server, in a process of its own so that its work is not the test's."""
     command = [sys.executable, "-m", "tests.worker.server"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout
         assert server.stdin
         try:
-            yield Cloud(f"http://127.0.0.1:{int(server.stdout.readline())}", visibility, most_receives)
+            yield f"http://127.0.0.1:{int(server.stdout.readline())}"
         finally:
             server.stdin.close()
 
@@ -151,7 +153,7 @@ def event(key: str, name: str = "ObjectCreated:Put", **object_: object) -> str:
 
 
 class WorkerProcess:
-    """`thumbnailer worker`, as an operator starts it unless told otherwise. Its log goes to a file."""
+    """`thumbnailer worker`. Its log goes to a file."""
 
     def __init__(self, env: Mapping[str, str], log: Path, command: Sequence[str] = AS_INSTALLED) -> None:
         self.log = log
@@ -188,7 +190,7 @@ class WorkerProcess:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}(\{{| )", line))
 
     def terminate(self) -> int:
-        """SIGTERM, and its exit code."""
+        """Sends SIGTERM and returns the exit code."""
         self._process.send_signal(signal.SIGTERM)
         return self.wait()
 

@@ -1,4 +1,4 @@
-"""moto's server in a process of its own, so that its work is not the test's: `python -m tests.worker.server`.
+"""`python -m tests.worker.server`: moto's server.
 
 Prints its port, and serves until its standard input ends.
 """

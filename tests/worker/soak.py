@@ -1,10 +1,10 @@
-"""A long day in minutes: `python -m tests.worker.soak`. Exit code 1 if anything in the end is not as it must be.
+"""A long day in minutes: `python -m tests.worker.soak`. Exit code 1 if the end state is wrong.
 
-Workers take thousands of messages from a real SQS protocol server while a fault proxy breaks a share of their requests
-to S3 and workers are killed at random. Messages come twice and out of order, keys are overwritten and removed with
-their events in any order, some pictures are broken, some messages are no events. In the end every picture has the
-thumbnail of its newest version, every bad object its note, nothing that was removed has any, the queue is empty, the
-dead-letter queue holds what is no event and nothing else, and nothing is left in the workers' /tmp.
+Workers take thousands of messages from moto's SQS while a proxy breaks a share of their requests to S3 and SIGKILL ends
+workers at random. Messages arrive twice and out of order, keys are overwritten and removed with their events in any
+order, some pictures are broken, some messages are unreadable. In the end every picture has the thumbnail of its newest
+version, every bad object has its note, removed keys have nothing, the queue is empty, the dead-letter queue holds
+exactly the unreadable messages, and the workers' /tmp is empty.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ from rich.table import Table
 
 from tests.support.faults import at_random, fault_proxy
 from tests.tools.quality import SAMPLES
-from tests.worker.running import HASTY, Cloud, WorkerProcess, cloud, event
+from tests.worker.running import HASTY, Cloud, WorkerProcess, event, moto
 
-VISIBILITY = 10
 NOTES = "_failed/"
 OVERWRITTEN, REMOVED, BAD, TWICE, UNREADABLE = 0.03, 0.02, 0.05, 0.1, 0.002
 """Shares of the keys, or of the messages."""
@@ -39,7 +38,7 @@ BAD_OBJECTS = (b"no picture at all", b"\xff\xd8\xff\xe0 a JPEG that ends", b"\x8
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What is to happen. `kills` are SIGKILLs in all; `faults` is a share of the requests to S3."""
+    """The plan of a run. `kills` is the number of SIGKILLs, `faults` a share of the requests to S3."""
 
     messages: int
     workers: int
@@ -48,12 +47,15 @@ class Day:
     seed: int
     seconds: float = 3600.0
     most_receives: int = 12
-    """after so many the queue gives a message up"""
+    """receives before SQS moves a message to the dead-letter queue"""
+    visibility: int = 10
+    kill_pauses: tuple[float, float] = (1.0, 6.0)
+    """shortest and longest seconds between two kills"""
 
 
 @dataclass(slots=True)
 class World:
-    """What lies in the source bucket in the end, and the messages that say how it came there, in some order."""
+    """The source bucket's final content, and the messages about it, in some order."""
 
     pictures: dict[str, str] = field(default_factory=dict)
     """key -> ETag"""
@@ -65,7 +67,7 @@ class World:
 
 @dataclass(slots=True)
 class Report:
-    """How it went. `wrong` is empty if all is as it must be."""
+    """The result. `wrong` is empty if the end state is right."""
 
     wrong: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -78,7 +80,7 @@ def soak(day: Day, progress: Callable[[int], None] = lambda _: None) -> Report:
     chance = random.Random(day.seed)
     report = Report()
     with ExitStack() as stack:
-        aws = stack.enter_context(cloud(VISIBILITY, day.most_receives))
+        aws = Cloud(stack.enter_context(moto()), day.visibility, day.most_receives)
         world = _filled(aws, day, chance)
         proxy = stack.enter_context(fault_proxy(aws.url, at_random(day.seed, day.faults)))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
@@ -90,7 +92,7 @@ def soak(day: Day, progress: Callable[[int], None] = lambda _: None) -> Report:
             _send(aws, world, chance)
             _wait(aws, started + day.seconds, progress, report)
         report.seconds = time.monotonic() - started
-        report.faults = Counter({f"{method} {name}": number for (method, name), number in proxy.counts.items()})
+        report.faults = Counter({f"{method} {name}": number for (method, name), number in proxy.requests.items()})
         report.wrong += [*_wrong(aws, world), *(f"left in /tmp: {path.name}" for path in scratch.iterdir())]
     return report
 
@@ -115,7 +117,7 @@ def _filled(aws: Cloud, day: Day, chance: random.Random) -> World:
 def _written(
     aws: Cloud, world: World, pool: ThreadPoolExecutor, key: str, fate: float, two: Sequence[bytes], bad: bytes
 ) -> None:
-    """One key's life. The older version is never seen by a worker; its event is, before or after the newer one's."""
+    """Writes one key and its messages. Workers never see an older version, but they get its event."""
     world.messages.append(event(key, sequencer="01"))
     if fate < OVERWRITTEN:
         world.messages.append(event(key, sequencer="02"))
@@ -133,7 +135,7 @@ def _written(
 
 
 def _send(aws: Cloud, world: World, chance: random.Random) -> None:
-    """While it is worked on. Some keys are overwritten once more meanwhile, their events before or after that."""
+    """Sends the messages while the workers run, and overwrites some keys, with events before or after the write."""
     changing = chance.sample(sorted(world.pictures), max(1, int(len(world.pictures) * OVERWRITTEN)))
     step = max(10, len(world.messages) // (len(changing) + 1))
     data = (SAMPLES / "chelsea.png").read_bytes()
@@ -152,12 +154,12 @@ def _send(aws: Cloud, world: World, chance: random.Random) -> None:
 
 @contextmanager
 def _workers(day: Day, env: dict[str, str], folder: Path, chance: random.Random, report: Report) -> Iterator[None]:
-    """So many at a time; one that is killed is followed by another. In the end all are told to stop."""
+    """Keeps that many workers running and replaces killed ones. At the end all get SIGTERM."""
     done = threading.Event()
     running = [WorkerProcess(env, folder / f"worker{number}.log", HASTY) for number in range(day.workers)]
 
     def kill() -> None:
-        pauses = [chance.uniform(1.0, 6.0) for _ in range(day.kills)]
+        pauses = [chance.uniform(*day.kill_pauses) for _ in range(day.kills)]
         for pause in pauses:
             if done.wait(pause):
                 return
@@ -188,7 +190,7 @@ def _peak_rss_mb(process: WorkerProcess) -> float:
 
 
 def _wait(aws: Cloud, until: float, progress: Callable[[int], None], report: Report) -> None:
-    """Until nothing waits and nothing is held, three times in a row."""
+    """Returns when the queue was empty three times in a row."""
     quiet = 0
     while quiet < 3:
         depth = aws.depth()
@@ -208,9 +210,9 @@ def _wrong(aws: Cloud, world: World) -> Iterator[str]:
     notes = {key.removeprefix(NOTES).removesuffix(".json") for key in keys if key.startswith(NOTES)}
     thumbnails = {key for key in keys if not key.startswith(NOTES)}
     yield from (f"no thumbnail: {key}" for key in world.pictures.keys() - thumbnails)
-    yield from (f"a thumbnail of what is not there or no picture: {key}" for key in thumbnails - world.pictures.keys())
+    yield from (f"a thumbnail without a picture: {key}" for key in thumbnails - world.pictures.keys())
     yield from (f"no note: {key}" for key in world.bad - notes)
-    yield from (f"a note of what is no bad object: {key}" for key in notes - world.bad)
+    yield from (f"a note without a bad object: {key}" for key in notes - world.bad)
     yield from _wrong_thumbnails(aws, world, thumbnails)
     dead, unreadable = Counter(aws.dead_bodies()), Counter(world.unreadable)
     yield from (f"in the dead-letter queue: {body[:200]}" for body in (dead - unreadable).elements())
@@ -218,7 +220,7 @@ def _wrong(aws: Cloud, world: World) -> Iterator[str]:
 
 
 def _wrong_thumbnails(aws: Cloud, world: World, keys: set[str]) -> Iterator[str]:
-    """Of the newest version, and the same bytes for the same source."""
+    """Thumbnails of older versions, and thumbnails of one source that differ."""
     by_source: dict[str, bytes] = {}
     with ThreadPoolExecutor(8) as pool:
         for key, (data, etag) in zip(sorted(keys), pool.map(aws.thumbnail, sorted(keys)), strict=True):
@@ -226,7 +228,7 @@ def _wrong_thumbnails(aws: Cloud, world: World, keys: set[str]) -> Iterator[str]
             if wanted is not None and etag != wanted:
                 yield f"a thumbnail of an older version: {key}"
             if by_source.setdefault(etag, data) != data:
-                yield f"other bytes than its twin: {key}"
+                yield f"differs from another thumbnail of the same source: {key}"
 
 
 # --- the command --------------------------------------------------------------------------------------------------
@@ -239,7 +241,7 @@ def main(
     faults: Annotated[float, typer.Option(min=0, max=1, help="share of the requests to S3 that fail")] = 0.2,
     seed: Annotated[int, typer.Option(help="the same seed is the same day")] = 1,
 ) -> None:
-    """Thousands of messages, with everything going wrong that can."""
+    """Thousands of messages with faults, kills and duplicates."""
     console = Console()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:

@@ -1,73 +1,60 @@
-"""Pictures that end too early or break off, as a browser shows them: what was decoded, white where nothing was.
+"""Pictures that end too early or break off, as browsers show them: the decoded rows, and white for the others.
 
-Pillow's decoders write row by row into memory that this module has filled with noise beforehand: a row that still is
-that noise was not decoded. libwebp counts its rows itself. At least half of the rows must be there.
+Pillow's decoders write row by row into memory that this module has filled with noise: a row that still is noise was
+not decoded. libwebp counts its rows itself. At least half of the rows must be there.
 """
 
-from __future__ import annotations
-
-import ctypes
 import random
 import struct
-from collections.abc import Callable, Iterator
-from functools import cache
+import zlib
+from functools import partial
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from typing import Any, Final
 
 from PIL import Image
 
+from thumbnailer.engine import pillow_private
+from thumbnailer.engine.pillow_colours import on_white
 from thumbnailer.errors import Corrupt, CutShort
+from thumbnailer.formats import webp
+from thumbnailer.formats.head import Head, Piece, first
+from thumbnailer.formats.jpeg import scan_start
 from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import Format, ImageInfo
 
-LEAST_SHARE: Final = 0.5
-ROW_BY_ROW: Final = frozenset({Format.JPEG, Format.PNG, Format.GIF, Format.WEBP, Format.TIFF, Format.BMP, Format.ICO})
-"""Formats whose decoders hand out rows as they come; of the others (AVIF, HEIC, JPEG XL) it is all or nothing."""
-TAIL: Final = 128
-"""Pixels at a row's end that tell whether the row was finished: rows are written from left to right."""
-TAIL_OF_TILES: Final = 4
-"""Of tiles the last one may be no wider, and is there or is not."""
-MISSING_GREY: Final = (127, 128)
-"""What libjpeg makes of rows without data, as it is and inverted."""
-LAST_PIXELS: Final = 4
-"""As many of them, of full size, tell whether grey is looked into: they are of one block."""
+# The AVIF and HEIF plugins raise RuntimeError, the TIFF plugin raises TypeError for a page without a size. MemoryError
+# is a PNG chunk that claims gigabytes: memory for the picture itself was admitted before.
+DECODER_ERRORS: Final = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, RuntimeError, TypeError),
+    *(MemoryError, struct.error, zlib.error),
+)
+TAIL: Final = 128  # pixels at a row's end that tell whether it is complete: decoders write from left to right
+TAIL_OF_TILES: Final = 4  # the last tile may be no wider, and is there or not
+MISSING_GREY: Final = (127, 128)  # libjpeg's grey for rows without data, and the same inverted
+LAST_PIXELS: Final = 4  # of full size and in one block: if they are not grey, nothing is missing
 END_OF_IMAGE: Final = b"\xff\xd9"
 SEGMENTS_BETWEEN_SCANS: Final = (b"\xff\xc4", b"\xff\xda")
 NO_TELLING: Final = (b"\xff\xdd\0\4", b"\xff\xc9")
-"""Restart markers: a decoder skips what stands in front of the next one. Arithmetic coding leaves out last zeros."""
+"""Restart markers: a decoder skips data before the next one. Arithmetic coding omits trailing zeros."""
 MORE_DATA: Final = random.Random(2).randbytes(1 << 14).replace(b"\xff", b"\0")  # noqa: S311
-"""For a scan; no marker is in it."""
+"""Data for a scan, without any marker."""
 WHITE: Final[dict[str, Any]] = {
-    "CMYK": (0, 0, 0, 0),
-    "I": 65535,
-    "I;16": 65535,
-    "I;16B": 65535,
+    **dict.fromkeys(("I", "I;16", "I;16B"), 65535),
+    **dict.fromkeys(("CMYK", "RGBA"), (0, 0, 0, 0)),
+    **dict.fromkeys(("LAB", "YCbCr"), (255, 128, 128)),
     "LA": (255, 0),
-    "LAB": (255, 128, 128),
-    "RGBA": (0, 0, 0, 0),
-    "YCbCr": (255, 128, 128),
 }
-"""In modes where it is not the largest value of every band; with alpha: nothing at all."""
-
-
-def missing_from(info: ImageInfo) -> int | None:
-    """First row with missing bytes, where the header tells; None: there is none."""
-    return info.details.missing_from if isinstance(info.details, TiffDetails) else None
-
-
-def band(info: ImageInfo) -> int:
-    """Rows that are decoded together."""
-    return info.details.band if isinstance(info.details, TiffDetails) else 1
+"""White of modes in which it is not the largest value of every band; transparent with alpha."""
 
 
 def refuse_cut(image: Image.Image, info: ImageInfo) -> None:
-    """Raises Corrupt of a loaded JPEG that ends in the grey that libjpeg puts where data is missing, without saying so.
+    """Raises Corrupt if a loaded JPEG ends in the grey that libjpeg silently puts in place of missing data.
 
-    Of grey in its last pixels, which any picture may have, it makes sure by decoding it once more where that tells.
+    Any picture may have grey in its last pixels, so the file is decoded once more if that can tell.
     """
     across = max(1, LAST_PIXELS * image.width // info.width)
-    if info.format is not Format.JPEG or not _is_grey(_last_row(image, across)):
+    if not _is_grey(_last_row(image, across)):
         return
     runs_out = None if info.progressive else _runs_out(image.filename)  # type: ignore[attr-defined]
     if runs_out:
@@ -81,13 +68,10 @@ def _last_row(image: Image.Image, across: int) -> bytes:
 
 
 def _runs_out(path: str) -> bool | None:
-    """Whether more data in front of its end makes other pixels of a JPEG of one scan; None where that cannot be told.
+    """Whether more data before the end of a JPEG of one scan changes its pixels; None if that cannot be told.
 
-    It is decoded at an eighth of its size.
+    The JPEG is decoded at an eighth of its size.
     """
-    from thumbnailer.formats.head import Head  # not for a picture in a process of its own: few have any need of it
-    from thumbnailer.formats.jpeg import scan_start
-
     with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         with memoryview(data) as view:
             start = scan_start(Head(view, len(view)))
@@ -97,157 +81,98 @@ def _runs_out(path: str) -> bool | None:
     with Image.open(path, formats=["JPEG"]) as image:
         image.draft(None, (1, 1))
         more = iter([MORE_DATA] * (1 + image.width * image.height * 64 // len(MORE_DATA)))
-        scan: Any = image.fp
-
-        def read(size: int) -> bytes:
-            data: bytes = scan.read(min(size, end - scan.tell()))
-            return data or next(more, END_OF_IMAGE)
-
-        image.load_read = read  # type: ignore[attr-defined]
+        pillow_private.read_until(image, end, lambda: next(more, END_OF_IMAGE))
         image.load()
         return not _is_grey(_last_row(image, 1))
 
 
-def load(image: Image.Image, info: ImageInfo, errors: tuple[type[Exception], ...]) -> Image.Image:
-    """The opened picture's first frame, as far as it can be decoded. `errors` are what decoders raise.
-
-    Raises Corrupt where less than half of its rows can.
-    """
-    if info.format is Format.TIFF:
-        _lie_as_stored(image, info)
-    if not hasattr(image, "load_read"):  # else what is not compressed is mapped, and refused if the file is too short
-        image.load_read = image.fp.read  # type: ignore[attr-defined]
-    noise = _noise_row(image)
-    _prefill(image, noise)
-    surely = _ended_early(image, noise, info) if info.format is Format.JPEG else []
+def load(image: Image.Image, info: ImageInfo) -> Image.Image:
+    """The readable part of an opened picture's first frame. Raises Corrupt if that is less than half of its rows."""
+    pillow_private.read_unmapped(image)
+    pillow_private.fill_before_decoding(image, partial(_noise, image.width))
+    is_jpeg = info.format is Format.JPEG
+    surely = _end_early(image, info) if is_jpeg else []
     try:
         image.load()
-    except errors as error:
-        if image._im is None:
+    except DECODER_ERRORS as error:
+        if not pillow_private.end_decoding(image):
             raise Corrupt("nothing of it can be decoded") from error
-        image.tile = []  # type: ignore[attr-defined]  # what is there counts as all there is
-    return _completed(image, noise, sum(surely), info)
+    missing = _missing(image, sum(surely), info)
+    _refuse_too_little(image.height - len(missing), image.height)
+    return _painted(image, missing, repeats=info.progressive and not is_jpeg)
 
 
-def _lie_as_stored(image: Image.Image, info: ImageInfo) -> None:
-    """Pillow turns a TIFF upright once it is loaded; rows that are missing are rows of what is stored."""
-    image._size = (info.width, info.height)
-    image.load_end = lambda: None  # type: ignore[attr-defined]
+def _refuse_too_little(rows: int, height: int) -> None:
+    if 2 * rows < height:
+        raise Corrupt(f"of its {height} rows {rows} can be decoded; at least half are needed")
 
 
 # --- which rows were decoded --------------------------------------------------------------------------------------
 
 
-def _noise_row(image: Image.Image) -> Callable[[str], Image.Image]:
-    """A row that no picture holds, in whatever mode the decoder turns out to write; the same every time."""
-
-    @cache
-    def row(mode: str) -> Image.Image:
-        size = len(Image.new(mode, (image.width, 1)).tobytes())
-        return Image.frombytes(mode, (image.width, 1), random.Random(1).randbytes(size))  # noqa: S311
-
-    return row
+def _noise(width: int, mode: str) -> Image.Image:
+    """A row that no picture holds; the same every time."""
+    size = len(Image.new(mode, (width, 1)).tobytes())
+    return Image.frombytes(mode, (width, 1), random.Random(1).randbytes(size))  # noqa: S311
 
 
-def _prefill(image: Image.Image, noise: Callable[[str], Image.Image]) -> None:
-    """Noise in the memory that the decoder is about to write to."""
-    prepare = image.load_prepare  # type: ignore[attr-defined]
+def _end_early(image: Image.Image, info: ImageInfo) -> list[int]:
+    """Ends the JPEG where the file breaks off: libjpeg then shows the sum of its scans.
 
-    def prepare_with_noise() -> None:
-        prepare()
-        filled = noise(image.im.mode).resize(image.size, Image.Resampling.NEAREST)
-        image.im.paste(filled.im, (0, 0, *image.size))
-
-    image.load_prepare = prepare_with_noise  # type: ignore[attr-defined]
-
-
-def _ended_early(image: Image.Image, noise: Callable[[str], Image.Image], info: ImageInfo) -> list[int]:
-    """An end where the file breaks off: libjpeg then shows what the scans so far add up to, and the last row of blocks
-    as far as it has bits for it. With grey for the rest, so it is noted how many rows it had written until then.
+    libjpeg fills the last row of blocks with grey, so the list receives the number of rows written before the end.
     """
-    file = image.fp  # type: ignore[attr-defined]
-    end = _end_of_segments(image.filename)  # type: ignore[attr-defined]
     surely: list[int] = []
 
-    def read(size: int) -> bytes:
-        data: bytes = file.read(min(size, end - file.tell()))
-        if data or surely:
-            return data
-        surely.append(0 if info.progressive else _rows_written(image, noise))
-        return END_OF_IMAGE
+    def end() -> bytes:
+        if not surely:
+            written = min(_missing_rows(image, TAIL, image.height), default=image.height)
+            surely.append(0 if info.progressive else written)
+            return END_OF_IMAGE
+        return b""
 
-    image.load_read = read  # type: ignore[attr-defined]
+    pillow_private.read_until(image, _end_of_segments(image.filename), end)  # type: ignore[attr-defined]
     return surely
 
 
 def _end_of_segments(path: str) -> int:
-    """Where a table or a scan's header begins that the file breaks off within, else where the file ends: libjpeg would
-    take an end marker for a part of it, and refuse the whole.
-    """
+    """The end of the file, or the start of a cut table or scan header: libjpeg would refuse an end marker in it."""
     with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         last = max(data.rfind(marker) for marker in SEGMENTS_BETWEEN_SCANS)
         length = max(2, int.from_bytes(data[last + 2 : last + 4]))
         return last if last >= 0 and last + 2 + length > len(data) else len(data)
 
 
-def _rows_written(image: Image.Image, noise: Callable[[str], Image.Image]) -> int:
-    """How far from the top on there is no noise any more."""
-    written = Image.Image()._new(image.im)
-    missing = _missing_rows(_bytes(written), _bytes(noise(image.im.mode)), *image.size, TAIL, image.height)
-    return min(missing, default=image.height)
+def _missing(image: Image.Image, surely: int, info: ImageInfo) -> list[int]:
+    """Missing rows of a loaded picture; the first `surely` rows may be grey."""
+    details = info.details_of(TiffDetails)
+    missing = _missing_rows(image, TAIL_OF_TILES if details.band > 1 else TAIL, surely)
+    if details.missing_from is None:
+        return missing
+    return sorted({*missing, *range(details.missing_from, image.height)})
 
 
-def _completed(image: Image.Image, noise: Callable[[str], Image.Image], surely: int, info: ImageInfo) -> Image.Image:
-    """What was not decoded painted over, the first `surely` rows apart from grey that is taken for no data.
-
-    Raises Corrupt where that is more than half.
-    """
-    interlaced = info.progressive and info.format is not Format.JPEG
-    decoded_pixels = Image.Image()._new(image.im)
-    tail = TAIL_OF_TILES if info.format is Format.TIFF and band(info) > 1 else TAIL
-    missing = _missing_rows(_bytes(decoded_pixels), _bytes(noise(image.im.mode)), *image.size, tail, surely)
-    if (cut := missing_from(info)) is not None:
-        missing = sorted({*missing, *range(cut, image.height)})
-    decoded = image.height - len(missing)
-    if decoded < LEAST_SHARE * image.height:
-        raise Corrupt(f"of its {image.height} rows {decoded} can be decoded; at least half are needed")
-    kept: dict[str | tuple[int, int], Any] = {
-        name: image.info[name] for name in ("icc_profile", "transparency") if name in image.info
-    }
-    whole = image
-    if image.mode in ("P", "PA"):
-        whole = image.convert("RGBA" if image.mode == "PA" or "transparency" in kept else "RGB")
-        kept.pop("transparency", None)  # it is in the pixels now
-    for top in missing:
-        row = (0, top, whole.width, top + 1)
-        if interlaced and top:
-            whole.paste(whole.crop((0, top - 1, whole.width, top)), row)
-        else:
-            whole.paste(WHITE.get(whole.mode, "white"), row)
-    whole.info = kept
-    return whole
+def _missing_rows(image: Image.Image, tail: int, surely: int) -> list[int]:
+    """Rows that still are noise, and grey rows at the bottom that are not among the first `surely`."""
+    decoded = pillow_private.decoded_so_far(image)
+    pixels, noise_row = _bytes(decoded), _bytes(_noise(image.width, decoded.mode))
+    stride, height = len(noise_row), image.height
+    rows = [pixels[start : start + stride] for start in range(0, stride * height, stride)]
+    grey = next((number for number, row in enumerate(reversed(rows)) if not _is_grey(row)), height)
+    first_grey = max(surely, height - grey)
+    compared = _tail_of(image.width, stride, tail)
+    return [
+        number
+        for number, row in enumerate(rows)
+        if number >= first_grey or all(row[at] == noise_row[at] for at in compared)
+    ]
 
 
 def _bytes(image: Image.Image) -> bytes:
     return (image.convert("L") if image.mode == "1" else image).tobytes()
 
 
-def _missing_rows(pixels: bytes, noise: bytes, width: int, height: int, tail: int, surely: int) -> list[int]:
-    """Rows that still are noise, and from the bottom up those of grey, unless they are among the first `surely`."""
-    stride = len(noise)
-    rows = [pixels[start : start + stride] for start in range(0, stride * height, stride)]
-    grey = next((number for number, row in enumerate(reversed(rows)) if not _is_grey(row)), height)
-    first_grey = max(surely, height - grey)
-    looked_at = _tail_of(width, stride, tail)
-    return [
-        number
-        for number, row in enumerate(rows)
-        if number >= first_grey or all(row[at] == noise[at] for at in looked_at)
-    ]
-
-
 def _tail_of(width: int, stride: int, tail: int) -> list[int]:
-    """Bytes of a row's last odd columns: of an interlaced PNG's even rows those are the last that come."""
+    """Bytes of a row's last odd columns, which come last in the even rows of an interlaced PNG."""
     depth = stride // width
     columns = [column for column in range(max(0, width - tail), width) if column % 2] or [0]
     return [column * depth + band for column in columns for band in range(depth)]
@@ -257,85 +182,55 @@ def _is_grey(row: bytes) -> bool:
     return row[0] in MISSING_GREY and row == row[:1] * len(row)
 
 
-# --- WebP ---------------------------------------------------------------------------------------------------------
+def _painted(image: Image.Image, missing: list[int], repeats: bool) -> Image.Image:
+    """The picture with missing rows in white, or, if `repeats`, like the row above."""
+    kept: dict[str | tuple[int, int], Any] = {
+        name: image.info[name] for name in ("icc_profile", "transparency") if name in image.info
+    }
+    whole = image
+    if image.mode in ("P", "PA"):
+        whole = image.convert("RGBA" if image.mode == "PA" or "transparency" in kept else "RGB")
+        kept.pop("transparency", None)  # it is in the pixels now
+    for top in missing:
+        row = (0, top, whole.width, top + 1)
+        above = repeats and top
+        whole.paste(whole.crop((0, top - 1, whole.width, top)) if above else WHITE.get(whole.mode, "white"), row)
+    whole.info = kept
+    return whole
 
-RGBA: Final = 1  # MODE_RGBA of libwebp's decode.h
-MOST_CHUNKS: Final = 200_000
+
+# --- WebP ---------------------------------------------------------------------------------------------------------
 
 
 def load_webp(data: bytes, info: ImageInfo) -> Image.Image:
-    """A WebP that breaks off: its whole frames where it is animated, else the rows that libwebp can decode.
+    """The whole frames of a cut animation, or the rows of a cut still that libwebp can decode.
 
-    Raises Corrupt where no frame is whole, or less than half of the rows are there.
+    Raises Corrupt if no frame is whole, or less than half of the rows are there.
     """
-    chunks = list(_chunks(data))
-    icc = next((payload for kind, payload in chunks if kind == b"ICCP"), None)
+    found = webp.chunks(Head(memoryview(data), len(data), "WebP"))
+    chunks = [chunk for chunk in found if chunk.end <= len(data)]
     if info.frames > 1:
-        return _whole_frames(chunks)
+        return _whole_frames(data, chunks)
     image = _decoded_rows(data, info)
-    if icc:
-        image.info["icc_profile"] = icc
+    profile = first(chunks, b"ICCP")
+    if profile and profile.size:
+        image.info["icc_profile"] = data[profile.start : profile.end]
     return image
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and payload of each chunk that is whole (RFC 9649, section 2.3)."""
-    position = 12
-    for _ in range(MOST_CHUNKS):
-        if position + 8 > len(data):
-            return
-        kind, size = struct.unpack_from("<4sI", data, position)
-        if position + 8 + size > len(data):
-            return
-        yield kind, data[position + 8 : position + 8 + size]
-        position += 8 + size + size % 2
-
-
-def _whole_frames(chunks: list[tuple[bytes, bytes]]) -> Image.Image:
-    if not any(kind == b"ANMF" for kind, _ in chunks):
+def _whole_frames(data: bytes, chunks: list[Piece]) -> Image.Image:
+    if first(chunks, b"ANMF") is None:
         raise Corrupt("not one frame of the animation is whole")
-    body = b"".join(struct.pack("<4sI", kind, len(part)) + part + b"\0" * (len(part) % 2) for kind, part in chunks)
-    return Image.open(BytesIO(b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body), formats=["WEBP"])
+    end = chunks[-1].end
+    body = b"WEBP" + data[webp.FIRST_CHUNK : end] + bytes(end % 2)
+    return Image.open(BytesIO(b"RIFF" + struct.pack("<I", len(body)) + body), formats=["WEBP"])
 
 
 def _decoded_rows(data: bytes, info: ImageInfo) -> Image.Image:
-    stride = 4 * info.width
-    pixels = bytearray(stride * info.height)  # zeros: nothing at all
-    webp = _libwebp()
-    buffer = (ctypes.c_char * len(pixels)).from_buffer(pixels)
-    decoder = webp.WebPINewRGB(RGBA, buffer, len(pixels), stride)
-    if not decoder:
+    decoded = pillow_private.decode_webp_rows(data, info.width, info.height)
+    if decoded is None:
         raise Corrupt("libwebp cannot decode it")
-    try:
-        webp.WebPIUpdate(decoder, data, len(data))  # its verdict is known: the data ends too early, or is broken
-        rows = ctypes.c_int(0)
-        webp.WebPIDecGetRGB(decoder, ctypes.byref(rows), None, None, None)
-    finally:
-        webp.WebPIDelete(decoder)
-    if rows.value < LEAST_SHARE * info.height:
-        raise Corrupt(f"of its {info.height} rows {rows.value} can be decoded; at least half are needed")
+    pixels, rows = decoded
+    _refuse_too_little(rows, info.height)
     image = Image.frombuffer("RGBA", (info.width, info.height), pixels, "raw", "RGBA", 0, 1)
-    return image if info.has_alpha else _on_white(image)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    white = Image.new("RGB", image.size, "white")
-    white.paste(image, mask=image)
-    return white
-
-
-@cache
-def _libwebp() -> Any:
-    """The libwebp that Pillow itself uses; only its incremental decoder says how far it came (decode.h)."""
-    from PIL import _webp
-
-    library = ctypes.CDLL(_webp.__file__)
-    library.WebPINewRGB.restype = ctypes.c_void_p
-    library.WebPINewRGB.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
-    library.WebPIUpdate.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
-    pointer = ctypes.POINTER(ctypes.c_int)
-    library.WebPIDecGetRGB.restype = ctypes.c_void_p
-    library.WebPIDecGetRGB.argtypes = [ctypes.c_void_p, pointer, pointer, pointer, pointer]
-    library.WebPIDelete.restype = None
-    library.WebPIDelete.argtypes = [ctypes.c_void_p]
-    return library
+    return image if info.has_alpha else on_white(image)

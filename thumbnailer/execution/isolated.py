@@ -4,8 +4,6 @@ Pictures delivered before are decoded here. Each attempt starts a new child: a p
 locks, and Lambda has none.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import pickle
@@ -16,12 +14,12 @@ from contextlib import suppress
 from typing import Final
 
 from thumbnailer.engine import Rendering
-from thumbnailer.engine.byte_limit import LOWER
 from thumbnailer.errors import CrashesEngine, EngineCrash, RecordError
 from thumbnailer.execution.attempt import Attempt
 from thumbnailer.execution.child import BEGUN, Request
-from thumbnailer.planning.capabilities import pixels_of_work
-from thumbnailer.planning.plan import Plan, Target, keeps_animation
+from thumbnailer.planning.capabilities import OUTPUTS, pixels_of_work
+from thumbnailer.planning.plan import Plan
+from thumbnailer.planning.targets import Target, keeps_animation
 
 FIXED_SECONDS: Final = 5.0
 SECONDS_PER_PIXEL_READ: Final = 0.2e-6
@@ -44,7 +42,7 @@ def cpu_seconds(plan: Plan) -> int:
 def _pixels_written(plan: Plan, target: Target) -> int:
     """Pixels of all frames, times the encodes that a byte limit may need."""
     frames = plan.frames if keeps_animation(plan.info, target) else 1
-    tries = 1 if target.most_bytes is None else 1 + len(LOWER[target.format])
+    tries = 1 if target.most_bytes is None else 1 + len(OUTPUTS[target.format].lower)
     return target.scaled[0] * target.scaled[1] * frames * tries
 
 
@@ -56,7 +54,8 @@ async def render_isolated(attempt: Attempt) -> Rendering:
     """
     limit = cpu_seconds(attempt.plan)
     child = await _start_child()
-    talk = asyncio.create_task(child.communicate(pickle.dumps(Request(attempt, limit, os.getpid()))))
+    request: Request = (attempt, limit, os.getpid())
+    talk = asyncio.create_task(child.communicate(pickle.dumps(request)))
     try:
         finished, _ = await asyncio.wait({talk}, timeout=WALL_PER_CPU * limit)
     finally:

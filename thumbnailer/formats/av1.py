@@ -1,30 +1,28 @@
-"""The size that a piece of AV1 says of itself (AV1 specification, sections 5.3 and 5.5): what a decoder allocates.
+"""The size in AV1's own headers (AV1 specification, sections 5.3 and 5.5), which decoders allocate.
 
-AVIF repeats it in its own boxes, but nothing makes the two agree, and decoders decode first and compare afterwards.
+AVIF repeats the size in its own boxes, but the two may differ, and decoders compare them only after decoding.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator
 
 from thumbnailer.errors import Corrupt
+from thumbnailer.formats.bits import Bits
 
-MAX_UNITS = 1000
-"""Of one picture. Encoders write three, and one more for each tile group."""
-MAX_FRAMES = 16
-"""Of one picture: layers, and hidden frames that it is predicted from. dav1d and aom decode all that they are given."""
+MAX_UNITS = 1000  # of one picture. Encoders write three, and one more for each tile group.
+MAX_FRAMES = 16  # of one picture: layers, and hidden frames for prediction. dav1d and aom decode all of them.
+MAX_HEADER = 256  # bytes of a sequence header: 32 operating points need fewer
 SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6
 
 
 def coded_sizes(data: bytes) -> Iterator[tuple[int, int]]:
-    """Width and height of every sequence header within; a decoder goes by the one it met last."""
+    """Width and height of every sequence header. Raises Corrupt."""
     position = frames = 0
     for _ in range(MAX_UNITS):
         if position >= len(data):
             return
         kind, start, end = _unit(data, position)
         if kind == SEQUENCE_HEADER:
-            yield _size(_Bits(data[start:end]))
+            yield _size(Bits(data[start : min(end, start + MAX_HEADER)], "big", "AV1"))
         frames += kind in (FRAME_HEADER, FRAME)
         if frames > MAX_FRAMES:
             raise Corrupt(f"AV1 of more than {MAX_FRAMES} frames in one picture")
@@ -33,7 +31,7 @@ def coded_sizes(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _unit(data: bytes, position: int) -> tuple[int, int, int]:
-    """Type, start and end of a unit's payload; without a size of its own it is all the rest."""
+    """Type, start and end of a unit's payload; a unit without a size is the last one."""
     header = data[position]
     position += 2 if header & 4 else 1  # an extension of one byte
     if not header & 2:
@@ -52,58 +50,40 @@ def _leb128(data: bytes, position: int) -> tuple[int, int]:
     raise Corrupt("AV1 unit of no size")
 
 
-class _Bits:
-    """Reads bit fields, the highest bit first."""
-
-    def __init__(self, data: bytes) -> None:
-        self._value = int.from_bytes(data[:256], "big")  # 32 operating points are less
-        self._left = 8 * min(len(data), 256)
-
-    def take(self, count: int) -> int:
-        if count > self._left:
-            raise Corrupt("AV1 sequence header ends early")
-        self._left -= count
-        return self._value >> self._left & ((1 << count) - 1)
-
-
-def _size(bits: _Bits) -> tuple[int, int]:
-    bits.take(4)  # profile, still picture
-    if bits.take(1):  # reduced header
-        bits.take(5)  # level
+def _size(bits: Bits) -> tuple[int, int]:
+    bits.skip(4)  # profile, still picture
+    if bits.flag():  # reduced header
+        bits.skip(5)  # level
     else:
         _skip_operating_points(bits, delay_bits=_skip_timing(bits))
     width_bits, height_bits = bits.take(4) + 1, bits.take(4) + 1
     return bits.take(width_bits) + 1, bits.take(height_bits) + 1
 
 
-def _skip_timing(bits: _Bits) -> int:
-    """How many bits each operating point's decoder model gives to a delay, 0 where there is no such model."""
-    if not bits.take(1):
+def _skip_timing(bits: Bits) -> int:
+    """Bits of a delay in each operating point's decoder model; 0 if there is no such model."""
+    if not bits.flag():
         return 0
-    bits.take(64)  # units in a tick, time scale
-    if bits.take(1):
-        _skip_uvlc(bits)
-    if not bits.take(1):
+    bits.skip(64)  # units in a tick, time scale
+    if bits.flag():  # equal picture intervals; their length is an unsigned number of variable length
+        zeros = 0
+        while not bits.flag():
+            zeros += 1
+        bits.skip(min(zeros, 32))
+    if not bits.flag():
         return 0
     delay_bits = bits.take(5) + 1
-    bits.take(42)  # units in a decoding tick, two more lengths
+    bits.skip(42)  # units in a decoding tick, two more lengths
     return delay_bits
 
 
-def _skip_uvlc(bits: _Bits) -> None:
-    zeros = 0
-    while not bits.take(1):
-        zeros += 1
-    bits.take(min(zeros, 32))
-
-
-def _skip_operating_points(bits: _Bits, delay_bits: int) -> None:
-    has_display_delay = bits.take(1)
+def _skip_operating_points(bits: Bits, delay_bits: int) -> None:
+    has_display_delay = bits.flag()
     for _ in range(bits.take(5) + 1):
-        bits.take(12)  # layers
+        bits.skip(12)  # layers
         if bits.take(5) > 7:  # level
-            bits.take(1)  # tier
-        if delay_bits and bits.take(1):
-            bits.take(2 * delay_bits + 1)
-        if has_display_delay and bits.take(1):
-            bits.take(4)
+            bits.skip(1)  # tier
+        if delay_bits and bits.flag():
+            bits.skip(2 * delay_bits + 1)
+        if has_display_delay and bits.flag():
+            bits.skip(4)

@@ -1,53 +1,40 @@
 """The boxes of ISO base media files (ISO/IEC 14496-12 section 4.2), which JPEG 2000 and JPEG XL use too."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.head import Head
+from thumbnailer.formats.head import Head, Piece
 
-MAX_BOXES = 256
-"""Side by side at one level, where nothing says otherwise."""
+MAX_BOXES = 256  # side by side at one level, unless the caller says otherwise
 LARGE_SIZE, TO_THE_END = 1, 0
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
-    kind: bytes
-    start: int
-    """The first byte behind size and kind."""
-    end: int
-
-
-def boxes(head: Head, start: int, end: int, limit: int = MAX_BOXES) -> Iterator[Box]:
-    """The boxes between two positions. One that claims to go beyond its parent ends with it."""
+def boxes(head: Head, start: int, end: int, limit: int = MAX_BOXES) -> Iterator[Piece]:
+    """The boxes between two positions. A box that claims to go beyond its parent ends with its parent."""
     for _ in range(limit):
         if start + 8 > end:
             return
         yield (box := _box(head, start, end))
         start = box.end
-    raise Corrupt(f"{head.label} has more than {limit} boxes side by side")
+    head.allow(limit + 1, limit, "boxes side by side")
 
 
-def children(head: Head, box: Box, skip: int = 0) -> dict[bytes, Box]:
+def children(head: Head, box: Piece, skip: int = 0) -> dict[bytes, Piece]:
     """The first box of each kind within another; `skip` is the size of the parent's own fields."""
-    found: dict[bytes, Box] = {}
+    found: dict[bytes, Piece] = {}
     for child in boxes(head, box.start + skip, box.end):
         found.setdefault(child.kind, child)
     return found
 
 
-def _box(head: Head, start: int, end: int) -> Box:
-    (size,) = head.unpack(">I", start)
+def _box(head: Head, start: int, end: int) -> Piece:
+    size = head.number(start, 4)
     kind = head.read(start + 4, 4)
     header = 8
     if size == LARGE_SIZE:
-        (size,) = head.unpack(">Q", start + 8)
-        header = 16
+        size, header = head.number(start + 8, 8), 16
     if size == TO_THE_END:
         size = end - start
     if size < header:
         raise Corrupt(f"{head.label} has a box of impossible size")
-    return Box(kind, start + header, min(start + size, end))
+    return Piece(kind, start + header, min(start + size, end))

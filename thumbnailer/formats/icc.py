@@ -1,31 +1,28 @@
-"""Whether an embedded colour profile can be used at all (ICC.1:2022, sections 7 and 8).
+"""Whether an embedded colour profile can be used (ICC.1:2022, sections 7 and 8).
 
-libvips takes another profile in place of a broken one and says nothing, Pillow raises: so what counts as broken is
-decided here, for both. Curves and tables are not looked into.
+libvips silently replaces a broken profile, Pillow raises: this module decides for both. It ignores the contents of
+curves and tables.
 """
 
-from __future__ import annotations
-
 import struct
-from typing import Final
 
-RGB: Final = b"RGB "
-GREY: Final = b"GRAY"
-CMYK: Final = b"CMYK"
+RGB = b"RGB "
+GREY = b"GRAY"
+CMYK = b"CMYK"
 
-HEADER: Final = 128
-MOST_TAGS: Final = 100  # Little CMS takes no more
-CLASSES: Final = (b"mntr", b"scnr", b"prtr", b"spac")
-"""Display, input, output and colour space: links and named colours say nothing of pixels."""
-CONNECTION_SPACES: Final = (b"XYZ ", b"Lab ")
-TABLE: Final = ((b"A2B0",), (b"D2B0",))
-SUFFICIENT: Final = {
+HEADER = 128
+MOST_TAGS = 100  # Little CMS takes no more
+CLASSES = (b"mntr", b"scnr", b"prtr", b"spac")
+"""Display, input, output and colour space; links and named colours do not describe pixels."""
+CONNECTION_SPACES = (b"XYZ ", b"Lab ")
+TABLE = ((b"A2B0",), (b"D2B0",))
+SUFFICIENT = {
     RGB: (*TABLE, (b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC")),
     GREY: (*TABLE, (b"kTRC",)),
     CMYK: TABLE,
 }
-"""The tags of which one set must be there."""
-TYPES: Final = {
+"""Sets of tags; a profile needs one of them."""
+TYPES = {
     b"A2B0": (b"mft1", b"mft2", b"mAB "),
     b"D2B0": (b"mpet",),
     **dict.fromkeys((b"rXYZ", b"gXYZ", b"bXYZ"), (b"XYZ ",)),
@@ -34,7 +31,7 @@ TYPES: Final = {
 
 
 def is_usable(profile: bytes, space: bytes | None) -> bool:
-    """Whether this is a profile for pixels of that colour space, with all that a conversion needs."""
+    """Whether the profile is for pixels of that colour space and has all that a conversion needs."""
     if len(profile) < HEADER + 4 or profile[36:40] != b"acsp" or profile[12:16] not in CLASSES:
         return False
     if int.from_bytes(profile[:4]) > len(profile):  # a piece is missing, of a JPEG most likely one segment
@@ -46,7 +43,7 @@ def is_usable(profile: bytes, space: bytes | None) -> bool:
 
 
 def _tags(profile: bytes) -> dict[bytes, bytes]:
-    """Each tag that lies within the profile, and the type of its value."""
+    """Each tag within the profile, and the type of its value."""
     (count,) = struct.unpack_from(">I", profile, HEADER)
     table = profile[HEADER + 4 : HEADER + 4 + 12 * min(count, MOST_TAGS)]
     entries = struct.iter_unpack(">4sII", table[: len(table) // 12 * 12])

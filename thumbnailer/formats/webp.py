@@ -1,37 +1,29 @@
 """WebP (RFC 9649): the simple lossy and lossless layouts, and the extended one."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.exif import MAX_BLOCK, Ifd0, parse_ifd0
-from thumbnailer.formats.head import Head
+from thumbnailer.formats.exif import Ifd0, read_ifd0
+from thumbnailer.formats.head import Head, Piece
+from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, starts_with
 from thumbnailer.model import Details, Format, ImageInfo
 
-MAX_CHUNKS = 200_000
-"""Chunks walked of an extended file, a fraction of a second."""
+MAX_CHUNKS = 200_000  # chunks walked of an extended file, a fraction of a second
 MAX_OTHER_CHUNKS = 300
-"""Of those without pixels, in frames and beside them. Encoders write three; libwebp notes every one."""
-PIXELS = (b"ANMF", b"VP8 ", b"VP8L", b"ALPH", b"")
-"""The kinds that hold frames, and the one that says where the container ends."""
+"""Chunks without pixels, in frames and beside them. Encoders write three; libwebp notes every one."""
+PIXELS = frozenset({b"ANMF", b"VP8 ", b"VP8L", b"ALPH"})
 FRAME_HEADER = 16
 FIRST_CHUNK = 12
-HEADER = struct.Struct("<4sI")
-"""Kind and size of a chunk."""
-ICC, ALPHA, EXIF, ANIMATION = 0x20, 0x10, 0x08, 0x02
-"""Flags of the VP8X chunk (section 2.7.1)."""
+CHUNK = struct.Struct("<4sI")  # kind and size of a chunk
+ICC, ALPHA, EXIF, XMP, ANIMATION = 0x20, 0x10, 0x08, 0x04, 0x02  # flags of the VP8X chunk (section 2.7.1)
+LOSSY_SAMPLES, LOSSLESS_SAMPLES = 1.5, 4.0  # VP8 is always 4:2:0; a VP8L picture is decoded as ARGB
 
 
-LOSSY_SAMPLES, LOSSLESS_SAMPLES = 1.5, 4.0
-"""VP8 is 4:2:0 always; a VP8L picture is decoded as ARGB."""
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Walked:
-    """What the chunks behind VP8X hold."""
+    """The chunks behind VP8X; `ended` is False while some of them are beyond the bytes at hand."""
 
     frames: int = 0
     lossy: bool = False
@@ -41,7 +33,6 @@ class _Walked:
 
 
 def read_webp(head: Head) -> ImageInfo:
-    head = head.called("WebP")
     readers = {b"VP8 ": _lossy, b"VP8L": _lossless, b"VP8X": _extended}
     kind = head.read(FIRST_CHUNK, 4)
     if kind not in readers:
@@ -51,40 +42,27 @@ def read_webp(head: Head) -> ImageInfo:
 
 def _lossy(head: Head) -> ImageInfo:
     """A VP8 key frame (RFC 6386 section 9.1)."""
-    tag = head.byte(20)
-    start_code = head.read(23, 3)
-    width, height = (side & 0x3FFF for side in head.unpack("<HH", 26))
+    size, tag = head.unpack("<IB", FIRST_CHUNK + 4)
+    start_code, sides = head.read(23, 3), head.unpack("<HH", 26)
+    width, height = (side & 0x3FFF for side in sides)
     if tag & 1 or start_code != b"\x9d\x01\x2a" or not (width and height):
         raise Corrupt("WebP does not begin with a VP8 key frame")
-    return ImageInfo(
-        Format.WEBP, width, height, channels=3, details=Details(LOSSY_SAMPLES, held=_beside(head, _first_size(head)))
-    )
+    return ImageInfo(Format.WEBP, width, height, channels=3, details=_details(head, LOSSY_SAMPLES, size))
 
 
 def _lossless(head: Head) -> ImageInfo:
     """A VP8L header (RFC 9649 section 3.4): signature, 14 bits a side, alpha, version."""
-    signature, bits = head.unpack("<BI", 20)
-    if signature != 0x2F or bits >> 29:  # the signature byte
+    size, signature, bits = head.unpack("<IBI", FIRST_CHUNK + 4)
+    if signature != 0x2F or bits >> 29:
         raise Corrupt("WebP does not begin with a VP8L picture")
-    width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    has_alpha = bool(bits >> 28 & 1)
-    return ImageInfo(
-        Format.WEBP,
-        width,
-        height,
-        has_alpha=has_alpha,
-        channels=3 + has_alpha,
-        details=Details(LOSSLESS_SAMPLES, held=_beside(head, _first_size(head))),
-    )
+    width, height, has_alpha = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)
+    details = _details(head, LOSSLESS_SAMPLES, size)
+    return ImageInfo(Format.WEBP, width, height, has_alpha=has_alpha, channels=3 + has_alpha, details=details)
 
 
-def _first_size(head: Head) -> int:
-    return head.unpack("<I", FIRST_CHUNK + 4)[0]
-
-
-def _beside(head: Head, pixels: int) -> int:
-    """The bytes of the file that are no pixels."""
-    return max(0, (len(head) if head.total is None else head.total) - pixels)
+def _details(head: Head, samples: float, pixels: int) -> Details:
+    """`pixels` are the bytes of the file that hold pixels."""
+    return Details(samples, held=max(0, head.size - pixels))
 
 
 def _extended(head: Head) -> ImageInfo:
@@ -104,43 +82,79 @@ def _extended(head: Head) -> ImageInfo:
         channels=3 + has_alpha,
         credit=exif.credit,
         complete=walked.ended,
-        details=Details(
-            LOSSY_SAMPLES + has_alpha if walked.lossy else LOSSLESS_SAMPLES, held=_beside(head, walked.pixels)
-        ),
+        details=_details(head, LOSSY_SAMPLES + has_alpha if walked.lossy else LOSSLESS_SAMPLES, walked.pixels),
     )
 
 
 def _walk(head: Head, flags: int) -> _Walked:
-    """Count frames and find EXIF where the flags announce them; libwebp ignores them where they do not."""
-    frames, others, pixels, lossy, exif = 0, 0, 0, False, None
-    for kind, start, size in _chunks(head, FIRST_CHUNK, 8 + head.unpack("<I", 4)[0]):
-        if kind == b"ANMF" and flags & ANIMATION:
-            frames += 1
-            others += sum(inner not in PIXELS for inner, _, _ in _chunks(head, start + FRAME_HEADER, start + size))
-        lossy = lossy or kind == b"VP8 "
-        others += kind not in PIXELS
-        pixels += size if kind in PIXELS else 0
-        if others > MAX_OTHER_CHUNKS:
-            raise Corrupt(f"WebP with more than {MAX_OTHER_CHUNKS} chunks beside its pixels")
-        if kind == b"EXIF" and flags & EXIF and exif is None:
-            if not head.reaches(start + size) and not head.whole:
-                return _Walked(frames, lossy, pixels)
-            exif = parse_ifd0(head.up_to(start, min(size, MAX_BLOCK)))
-        if kind == b"":
-            return _Walked(frames, lossy, pixels, exif, ended=True)
-    return _Walked(frames, lossy, pixels, exif)
+    """Counts frames and finds EXIF if the flags announce them; libwebp ignores them otherwise."""
+    found, others = _Walked(), 0
+    chunk = Piece(b"", 0, FIRST_CHUNK)
+    for chunk in chunks(head):
+        found.lossy = found.lossy or chunk.kind == b"VP8 "
+        if chunk.kind in PIXELS:
+            found.pixels += chunk.size
+        others += chunk.kind not in PIXELS
+        if chunk.kind == b"ANMF" and flags & ANIMATION:
+            found.frames += 1
+            inner = chunks(head, chunk.start + FRAME_HEADER, min(chunk.end, head.end))
+            others += sum(piece.kind not in PIXELS for piece in inner)
+        head.allow(others, MAX_OTHER_CHUNKS, "chunks beside its pixels")
+        if chunk.kind == b"EXIF" and flags & EXIF and found.exif is None:
+            if not head.reaches(chunk.end) and not head.whole:
+                return found
+            found.exif = read_ifd0(head, chunk)
+    found.ended = head.whole or _next(chunk) + CHUNK.size > _end(head)
+    return found
 
 
-def _chunks(head: Head, position: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and size of each chunk; an empty kind says that the container's end was reached."""
-    end = min(end, head.end)
+def _next(chunk: Piece) -> int:
+    return chunk.end + chunk.size % 2
+
+
+def chunks(head: Head, start: int = FIRST_CHUNK, end: int | None = None) -> Iterator[Piece]:
+    """The chunks at hand, the last of which may be cut. Raises Corrupt for a flood of them."""
+    end = _end(head) if end is None else end
     for _ in range(MAX_CHUNKS):
-        if position + 8 > end or (head.whole and not head.reaches(position + 8)):
-            yield b"", position, 0
+        if start + CHUNK.size > end or not head.reaches(start + CHUNK.size):
             return
-        if not head.reaches(position + 8):
-            return
-        kind, size = HEADER.unpack_from(head.view, position)
-        yield kind, position + 8, size
-        position += 8 + size + size % 2
-    raise Corrupt(f"WebP of more than {MAX_CHUNKS} chunks")
+        kind, size = CHUNK.unpack_from(head.view, start)
+        yield (chunk := Piece(kind, start + CHUNK.size, start + CHUNK.size + size))
+        start = _next(chunk)
+    head.allow(MAX_CHUNKS + 1, MAX_CHUNKS, "chunks")
+
+
+def _end(head: Head) -> int:
+    """Where the container says that it ends, or where the file ends before that."""
+    return min(8 + head.unpack("<I", 4)[0], head.end)
+
+
+KEPT = PIXELS | {b"VP8X", b"ANIM"}
+
+
+def ending_defect(head: Head) -> str:
+    end = 8 + head.unpack("<I", 4)[0]
+    if end > len(head):
+        return NO_END
+    return "" if head.is_padding(end) else JUNK
+
+
+def strip(head: Head) -> Iterator[bytes]:
+    if ending_defect(head) == NO_END:
+        raise NotStrippable(NO_END)
+    pieces = b"".join(_kept(head))
+    yield b"RIFF" + struct.pack("<I", 4 + len(pieces)) + b"WEBP" + pieces
+
+
+def _kept(head: Head) -> Iterator[bytes]:
+    for chunk in chunks(head):
+        if chunk.kind == b"ICCP":
+            raise NotStrippable("a profile")
+        data = head.read(chunk.start - CHUNK.size, CHUNK.size + chunk.size)
+        if chunk.kind == b"VP8X":
+            data = data[:8] + bytes(flags & ~(EXIF | XMP) for flags in data[8:9]) + data[9:]
+        if chunk.kind in KEPT:
+            yield data + head.up_to(chunk.end, chunk.size % 2)
+
+
+FORMAT = FormatSpec("WebP", (Format.WEBP,), starts_with(b"WEBP", at=8), read_webp, ending_defect, strip)

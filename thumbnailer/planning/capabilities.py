@@ -1,9 +1,7 @@
-"""What each engine can read and write, and which is the faster for a format.
+"""Formats as data: one row per input format and one per output format, and the choice of engines made from them.
 
-The order of preference is a measured table: `python -m bench auto` prints it, `docs/why.md` keeps a run of it.
+`python -m tests.tools auto` measures the order of engines; docs/why.md keeps a run of it.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,34 +10,72 @@ from typing import Final
 from thumbnailer.formats.jpeg import JpegDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
 
-PREFERENCE: Final[Mapping[Format, tuple[EngineName, ...]]] = {
-    Format.JPEG: (EngineName.PILLOW, EngineName.VIPS),
-    Format.PNG: (EngineName.VIPS, EngineName.PILLOW),
-    Format.GIF: (EngineName.PILLOW, EngineName.VIPS),
-    Format.WEBP: (EngineName.PILLOW, EngineName.VIPS),
-    Format.AVIF: (EngineName.PILLOW, EngineName.VIPS),
-    Format.TIFF: (EngineName.VIPS, EngineName.PILLOW),
-    Format.HEIC: (EngineName.PILLOW,),
-    Format.BMP: (EngineName.PILLOW,),
-    Format.ICO: (EngineName.PILLOW,),
-    Format.JXL: (EngineName.PILLOW,),
-    Format.JP2: (EngineName.VIPS,),
-    Format.SVG: (EngineName.VIPS,),
-}
+PILLOW, VIPS = EngineName.PILLOW, EngineName.VIPS
+BOTH_ENGINES: Final = frozenset(EngineName)
+REDUCING_GAP: Final = 3.0
+"""Both engines shrink by a whole number to three times the wanted size, then resample by Lanczos."""
 MOST_SHRINK: Final = 8
-ORDINARY_SCANS: Final = 10
-"""Of a progressive JPEG, as encoders write it: 12 MP of it take four times what a baseline one takes."""
-FRAME_WEIGHT: Final = 2
-"""A pixel of an animation's frame is decoded, converted and composed: 23 ns where a still's is 11."""
-WEIGHTS: Final[Mapping[Format, int]] = {Format.JXL: 4}
-"""A lossless JPEG XL takes 45 ns a pixel, however few bytes it has."""
-ANIMATED: Final = frozenset({Format.GIF, Format.WEBP})
-"""Formats whose frames all become frames of the thumbnail, where that is one of these too."""
+ORDINARY_SCANS: Final = 10  # as encoders write them: a progressive JPEG of 12 MP takes four times as long as a baseline
+FRAME_WEIGHT: Final = 2  # decoding, converting and composing a frame takes 23 ns a pixel, decoding a still picture 11
+
+
+@dataclass(frozen=True, slots=True)
+class InputFormat:
+    """One format that thumbnails are made from."""
+
+    engines: tuple[EngineName, ...]  # engines that can read it, the faster first
+    shrinks: frozenset[EngineName] = frozenset()  # engines whose decoder shrinks while it loads
+    first_at_most_shrink: EngineName | None = None  # the faster engine at MOST_SHRINK
+    weight: int = 1  # time to decode a pixel, relative to other formats
+    animated: bool = False  # every frame becomes a frame of the thumbnail if the output format is animated too
+    module: str = ""  # module that Pillow needs for it
+    in_wheel: bool = True  # the libvips in pyvips' binary wheel reads it
+    opt_in: bool = False  # THUMBNAILER_SVG must allow it
+
+
+INPUTS: Final[dict[Format, InputFormat]] = {
+    Format.JPEG: InputFormat((PILLOW, VIPS), shrinks=BOTH_ENGINES),
+    Format.PNG: InputFormat((VIPS, PILLOW)),
+    Format.GIF: InputFormat((PILLOW, VIPS), animated=True),
+    # libvips' scaled decode is 1.75 times as fast as Pillow's full decode at 12 MP.
+    Format.WEBP: InputFormat((PILLOW, VIPS), frozenset({VIPS}), first_at_most_shrink=VIPS, animated=True),
+    Format.AVIF: InputFormat((PILLOW, VIPS), module="PIL._avif"),
+    Format.TIFF: InputFormat((VIPS, PILLOW)),
+    Format.HEIC: InputFormat((PILLOW,), module="pillow_heif"),
+    Format.BMP: InputFormat((PILLOW,)),
+    Format.ICO: InputFormat((PILLOW,)),
+    # A lossless JPEG XL takes 45 ns a pixel, however small the file is.
+    Format.JXL: InputFormat((PILLOW,), weight=4, module="pylibjxl"),
+    Format.JP2: InputFormat((VIPS,), in_wheel=False),
+    Format.SVG: InputFormat((VIPS,), opt_in=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFormat:
+    """One format that thumbnails are written in."""
+
+    content_type: str
+    quality: int
+    lower: tuple[int, ...]  # qualities to try for a smaller file; below 100 a PNG has a palette, a GIF fewer colours
+    lossless: bool = False  # only fewer colours make a smaller file, which shows
+    animated: bool = False
+    progressive: bool = False  # can be written in several scans
+
+
+_LOSSY: Final = (90, 85, 80, 75, 70, 60, 50, 40, 30)
+OUTPUTS: Final[Mapping[Format, OutputFormat]] = {
+    Format.JPEG: OutputFormat("image/jpeg", 95, _LOSSY, progressive=True),
+    Format.PNG: OutputFormat("image/png", 100, (99, 50, 25, 12, 11, 8, 6), lossless=True),
+    Format.WEBP: OutputFormat("image/webp", 95, _LOSSY, animated=True),
+    Format.AVIF: OutputFormat("image/avif", 90, (80, 70, 60, 50, 40, 30, 20)),
+    Format.GIF: OutputFormat("image/gif", 100, (75, 50, 25), lossless=True, animated=True),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """What one installed engine reads and writes."""
+    """Formats that one installed engine reads and writes."""
 
     reads: frozenset[Format]
     writes: frozenset[Format]
@@ -48,15 +84,21 @@ class Capability:
 Capabilities = Mapping[EngineName, Capability]
 
 
+def readable(engine: EngineName) -> Mapping[Format, InputFormat]:
+    """Rows of the formats that the engine reads when every optional module is installed."""
+    return {format_: row for format_, row in INPUTS.items() if engine in row.engines}
+
+
 def engines_for(
     info: ImageInfo, shrink: int, outputs: frozenset[Format], preferred: EngineName | None, installed: Capabilities
 ) -> tuple[EngineName, ...]:
     """The engines that read this picture and write these formats, the best first; empty if none does.
 
-    `preferred` comes before the others unless it gets this picture wrong.
+    `preferred` comes first unless it gets this picture wrong.
     """
-    first = info.details.first_engine
-    order = dict.fromkeys([*filter(None, (first, preferred)), *_faster_first(info, shrink)])
+    row = INPUTS[info.format]
+    fastest = row.first_at_most_shrink if shrink == MOST_SHRINK else None
+    order = dict.fromkeys(filter(None, (info.details.first_engine, preferred, fastest, *row.engines)))
     return tuple(
         name
         for name in order
@@ -65,28 +107,21 @@ def engines_for(
     )
 
 
-def _faster_first(info: ImageInfo, shrink: int) -> tuple[EngineName, ...]:
-    if info.format is Format.WEBP and shrink == MOST_SHRINK:
-        return EngineName.VIPS, EngineName.PILLOW  # its scaled decode pays from here on: 1.75 times as fast at 12 MP
-    return PREFERENCE.get(info.format, ())
-
-
 def shrink_on_load(info: ImageInfo, reduction: float) -> int:
-    """How far the decoder itself may shrink (1, 2, 4, 8): it leaves at least twice the pixels wanted.
-
-    JPEG's does it in both engines, WebP's in libvips alone.
-    """
-    if info.format not in (Format.JPEG, Format.WEBP) or info.frames > 1:
+    """The factor (1, 2, 4, 8) by which the decoder may shrink: at least twice the wanted size is left."""
+    if not INPUTS[info.format].shrinks or info.frames > 1:
         return 1
     return next((shrink for shrink in (MOST_SHRINK, 4, 2) if reduction >= 2 * shrink), 1)
 
 
+def decoder_shrink(engine: EngineName, format_: Format, shrink: int) -> int:
+    """The part of a plan's `shrink` that this engine's decoder does."""
+    return shrink if engine in INPUTS[format_].shrinks else 1
+
+
 def pixels_of_work(info: ImageInfo, frames: int) -> int:
-    """The pixels of a still picture that takes as long to decode: what a small file can ask for is frames and scans."""
+    """Pixels of an ordinary still picture that takes as long to decode: a small file can hold many frames and scans."""
     if frames > 1:
         return info.pixels * frames * FRAME_WEIGHT
-    return info.pixels * WEIGHTS.get(info.format, 1) * max(ORDINARY_SCANS, scans(info)) // ORDINARY_SCANS
-
-
-def scans(info: ImageInfo) -> int:
-    return info.details.scans if isinstance(info.details, JpegDetails) else 1
+    scans = max(ORDINARY_SCANS, info.details_of(JpegDetails).scans)
+    return info.pixels * INPUTS[info.format].weight * scans // ORDINARY_SCANS

@@ -1,68 +1,50 @@
-"""How much memory a picture takes while it is rendered, by what its header says: arithmetic, fitted to measurement.
+"""How much memory a picture takes while it is rendered: rows of data fitted to measurements, and their evaluation.
 
-Bytes above the idle process. An engine's peak is the larger of two: while it decodes and resamples, and while it
-encodes, when only the thumbnails are left. `python -m bench memory` prints estimate and measurement side by side,
-docs/memory.md keeps a run of it, tests/budgets holds both together.
+All amounts are bytes above the idle process. The peak of an engine is the larger of two: while it decodes and
+resamples, and while it encodes, when only the thumbnails are left. docs/memory.md compares estimates and measurements,
+tests/budgets keeps them close.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from typing import Final
 
 from thumbnailer.formats.gif import GifDetails
+from thumbnailer.formats.jpeg import JpegDetails
 from thumbnailer.formats.jxl import JxlDetails
 from thumbnailer.formats.png import PngDetails
 from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
-from thumbnailer.planning.capabilities import scans
+from thumbnailer.planning.capabilities import PILLOW, REDUCING_GAP, VIPS, decoder_shrink
 
 MB: Final = 1024 * 1024
-MARGIN: Final = 1.08
-"""Measurements of one cell differ by some percent; decoders of other versions, by some more."""
-FIXED: Final = 4 * MB
-"""Stacks, tables, what an allocator rounds up: nothing that grows with the picture."""
-CHILD: Final = 17 * MB
-"""What a child process takes beside its picture: an interpreter and an engine of its own, compiled anew where there is
-no bytecode of them."""
-CODEC_ITSELF: Final[Mapping[Format, int]] = {Format.HEIC: 4 * MB, Format.SVG: 8 * MB}
-"""What a codec takes for the smallest of pictures."""
-SMALL_JXL: Final = 2 * MB
-"""What libjxl holds for a picture of some tens of thousands of pixels already; and twice that for each plane, where
-they are whole."""
-CMYK_TABLES: Final = 5 * MB
-"""Of the transform that Little CMS makes from a profile of four inks."""
-COPIES_HELD: Final = 3
-"""Of what a decoder takes from the file as it is: read, parsed, handed on (measured: a TIFF of 100 MB of tags)."""
-REDUCING_GAP: Final = 3
-"""Both engines shrink by a whole number first, and leave three times the size wanted to the resampling proper."""
+MARGIN: Final = 1.08  # measurements of one picture differ by some percent, versions of decoders by some more
+FIXED: Final = 4 * MB  # stacks, tables and rounding of the allocator, for a picture of any size
+CHILD: Final = 17 * MB  # interpreter and engine of a child process, compiled anew if there is no bytecode
+CMYK_TABLES: Final = 5 * MB  # Little CMS's transform of a profile with four inks
+COPIES_HELD: Final = 3  # metadata is read, parsed and handed on (measured with a TIFF of 100 MB of tags)
+FRAME: Final = 150_000  # libvips' own structures for a frame of an animation
+ENCODED_FRAME: Final = 2.8  # bytes a pixel of a frame that is encoded or waits in another form
+SUMS: Final = 205  # libvips' sums for a column and channel: numbers of 16 bytes
+SOURCE_LINES: Final = 460
+CACHED_LINES: Final = 384  # most lines of a stream in one cache of libvips: three times 128
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One thumbnail as far as memory goes: its size after resampling, the picture lying as it is stored."""
+    """The size of one thumbnail after resampling, in the orientation of the stored picture."""
 
     width: int
     height: int
     format: Format
+    encoded: int  # pixels that the crop leaves
     frames: int = 1
-    kept: int | None = None
-    """pixels left when it is cropped; None: it is not"""
-
-    @property
-    def pixels(self) -> int:
-        return self.width * self.height
-
-    @property
-    def encoded(self) -> int:
-        return self.pixels if self.kept is None else self.kept
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be done. `shrink` is the decoder's own; `source_bytes` the size of the file."""
+    """One picture and its thumbnails. `shrink` is the plan's, `source_bytes` the size of the file."""
 
     info: ImageInfo
     shrink: int
@@ -73,397 +55,301 @@ class Work:
     def frames(self) -> int:
         return max(wanted.frames for wanted in self.wanted)
 
+    def size(self, engine: EngineName) -> tuple[int, int]:
+        """The sides of the picture that the engine's decoder returns."""
+        shrink = decoder_shrink(engine, self.info.format, self.shrink)
+        return ceil(self.info.width / shrink), ceil(self.info.height / shrink)
+
+
+# --- rows ---------------------------------------------------------------------------------------------------------
+
+Terms = Mapping[str, float]
+"""Factors of the quantities in `quantities`: the sum of the products is an amount of memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """What a decoder holds beside the picture it hands out, at its peak and while the picture is resampled."""
+
+    peak: Terms = field(default_factory=dict)
+    lasting: Terms = field(default_factory=dict)
+    when: str = "one"  # the row is for files with this quantity
+    codec: int = 0  # bytes for the smallest picture, without margin
+    pixel: int | None = None  # Pillow's bytes of a decoded pixel; None: by channels and depth
+    depth: int = 32  # most bits of a sample that Pillow gets
+    streams: bool = True  # libvips can keep only some lines of it
+    full_width: bool = False  # libvips works at the full width if a shrunken decode rounds the sides
+
+
+JXL: Final = 2 * MB  # for a picture of some 10,000 pixels, and twice that for each complete plane
+JXL_ALWAYS: Final[Terms] = {"saved frames": 1, "source": 1.3}
+JXL_PLANES: Final[Terms] = {**JXL_ALWAYS, "bytes": -1}
+"""The header does not say whether planes are squeezed: the rows assume the dearer case."""
+SCANS: Final[Terms] = {"coefficients": 1, "source": 1}
+ROLL: Final[Terms] = {"roll": 4, "source": 1}
+
+DECODERS: Final[dict[tuple[EngineName, Format], tuple[Decoder, ...]]] = {
+    (PILLOW, Format.JPEG): (Decoder({"coefficients": 1}),),
+    (PILLOW, Format.PNG): (Decoder({"hidden frame": 2}),),
+    (PILLOW, Format.GIF): (Decoder({"composed": 11}, {"composed": 11}),),
+    (PILLOW, Format.WEBP): (Decoder({"source": 2}, {"pixels": 12, "source": 1}, pixel=4),),
+    (PILLOW, Format.AVIF): (Decoder({"pixels": 4, "samples": 1.2, "source": 1}, {"widest samples": 1}, pixel=4),),
+    (PILLOW, Format.HEIC): (
+        Decoder({"pixels": 1.5, "source": 1}, when="grey", pixel=1, codec=4 * MB),
+        Decoder({"pixels": 3.5, "samples": 0.8, "source": 1}, pixel=4, codec=4 * MB),
+    ),
+    (PILLOW, Format.TIFF): (
+        Decoder({"source": 1, "raw block": 1}, when="raw block"),
+        Decoder({"raw tile": 1}, when="tile"),
+        Decoder({"unread strip": 1}),
+    ),
+    (PILLOW, Format.BMP): (Decoder(),),
+    (PILLOW, Format.ICO): (Decoder({"source": 1}, pixel=4),),
+    (PILLOW, Format.JXL): (
+        Decoder({"one": 2 * JXL, "pixels": 29, "plane pixels": 6, **JXL_PLANES}, when="some planes", depth=8),
+        Decoder({"planes": 2 * JXL, "pixels": 2.5, "plane pixels": 5.5, **JXL_PLANES}, when="planes", depth=8),
+        Decoder({"one": JXL, "pixels": 2.9, **JXL_ALWAYS}, when="one channel", depth=8),
+        Decoder({"one": JXL, "pixels": 3.4, **JXL_ALWAYS}, depth=8),
+    ),
+    (VIPS, Format.JPEG): (Decoder(SCANS, SCANS, full_width=True),),
+    (VIPS, Format.PNG): (Decoder({"decoded": 1}, {"decoded": 1}, "progressive", streams=False), Decoder()),
+    (VIPS, Format.GIF): (Decoder({"pixels": 4, "source": 1}, {"pixels": 4, "source": 1}),),
+    (VIPS, Format.WEBP): (
+        Decoder(ROLL, ROLL, "moves"),
+        Decoder({"shrunk": 1, "webp planes": 1, "source": 1}, {"shrunk": 2, "source": 1}),
+    ),
+    (VIPS, Format.AVIF): (
+        Decoder({"one": 12 * MB, "pixels": 11.9, "samples": 2, "source": 1}, {"decoded": 1, "source": 1}),
+    ),
+    (VIPS, Format.TIFF): (
+        Decoder({"decoded tile": 1}, {"decoded tile": 1}, "tile"),
+        Decoder({"packed block": 1}, {"packed block": 1}),
+    ),
+    (VIPS, Format.JP2): (Decoder(),),
+    (VIPS, Format.SVG): (Decoder(codec=8 * MB),),
+}
+GENERIC: Final = (Decoder({"roll": 48, "source": 2}, {"roll": 16, "source": 1}, codec=16 * MB, pixel=4, streams=False),)
+"""A format without rows is expected to take as much as the most expensive decoder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """Bytes a pixel that an encoder takes beside the picture: grey, colours, with alpha."""
+
+    grey: int
+    colours: int
+    alpha: int
+    codec: int = 0
+    copies_roll: bool = False  # all frames of an animation once more, joined
+
+
+ENCODERS: Final[Mapping[tuple[EngineName, Format], Encoder]] = {
+    (VIPS, Format.JPEG): Encoder(7, 15, 15),
+    (VIPS, Format.PNG): Encoder(4, 10, 12),
+    (VIPS, Format.WEBP): Encoder(15, 15, 52, copies_roll=True),
+    (VIPS, Format.GIF): Encoder(31, 31, 31),
+    (VIPS, Format.AVIF): Encoder(45, 50, 80),
+    (PILLOW, Format.JPEG): Encoder(3, 8, 12),
+    (PILLOW, Format.PNG): Encoder(3, 5, 5),
+    (PILLOW, Format.WEBP): Encoder(18, 15, 50),
+    (PILLOW, Format.GIF): Encoder(5, 20, 20),
+    # libaom takes 16 MB for a picture of any size that looks like a screen rather than a photo.
+    (PILLOW, Format.AVIF): Encoder(50, 55, 85, codec=16 * MB),
+}
+
+
+def quantities(work: Work) -> Mapping[str, float]:
+    """Everything that rows can refer to: pixels, bytes and conditions of one file."""
+    info, stored = work.info, work.info.details.samples
+    tiff, jxl = info.details_of(TiffDetails), info.details_of(JxlDetails)
+    samples = info.pixels * stored * _bytes_of(info.bit_depth)
+    raw, decoded = info.channels * _bytes_of(info.bit_depth), _vips_pixel(info)
+    scans = 2 if info.progressive else info.details_of(JpegDetails).scans
+    blocks = ceil(info.width / 16) * ceil(info.height / 16)
+    is_composed = work.frames > 1 or info.details_of(GifDetails).odd_frames
+    tile = min(tiff.band, info.width) * tiff.band if tiff.band > 1 else 0  # taken for a square
+    return {
+        "one": 1,
+        "source": work.source_bytes,
+        "pixels": info.pixels,
+        "roll": info.pixels * work.frames,
+        "moves": work.frames > 1,
+        "progressive": info.progressive,
+        "one channel": info.channels == 1,
+        "grey": stored == 1 and info.bit_depth <= 8,  # pillow-heif returns one channel
+        "samples": samples,
+        "widest samples": max(info.pixels * info.channels, 1.2 * samples),
+        "bytes": info.pixels * (1 if info.channels == 1 else 4),
+        "decoded": info.pixels * decoded,
+        "shrunk": info.pixels / work.shrink**2 * decoded,
+        "coefficients": 512 * blocks * stored if scans > 1 else 0,  # of a JPEG in several scans, 16 bits each
+        "hidden frame": info.pixels * raw if info.details_of(PngDetails).hidden_first else 0,
+        "composed": info.pixels if is_composed else 0,
+        "webp planes": info.pixels * (4 if stored == 4 else 2 * (stored - 1.5)),  # at full size, or only alpha's
+        "tile": tile,
+        "raw tile": tile * raw,
+        "decoded tile": tile * decoded,
+        "raw block": info.width * tiff.block_rows * raw,  # a strip or row of tiles after decompression
+        "packed block": work.source_bytes * tiff.block_rows / info.height,
+        "unread strip": _unread_strip(info, tiff.read_rows),
+        "planes": jxl.whole_planes,
+        "some planes": 0 < jxl.whole_planes < stored,
+        "plane pixels": info.pixels * jxl.whole_planes,
+        "saved frames": jxl.saved_frames * info.pixels * stored * 4,
+    }
+
+
+def _unread_strip(info: ImageInfo, rows: int) -> int:
+    """Pillow reads a strip whole, before its rows are in the picture; the last strip may be lower."""
+    last = (info.height - 1) % rows + 1 if rows else 0
+    strip = rows * info.channels * _bytes_of(info.bit_depth)
+    return info.width * max(0, strip - last * _pillow_pixel(info, Decoder()))
+
+
+# --- evaluation ---------------------------------------------------------------------------------------------------
+
 
 def memory_estimate(engine: EngineName, work: Work) -> int:
-    """The most bytes that the process grows by; not below what was measured, and near it for large pictures."""
-    decoding, encoding = _vips(work) if engine is EngineName.VIPS else _pillow(work)
-    return _fixed(work.info) + ceil(MARGIN * max(decoding, encoding))
-
-
-def _fixed(info: ImageInfo) -> int:
-    """What does not follow the picture's size, and what the file makes decoders copy."""
-    cmyk = CMYK_TABLES if info.channels == 4 and not info.has_alpha else 0
-    return FIXED + CODEC_ITSELF.get(info.format, 0) + cmyk + info.details.held * COPIES_HELD
+    """The most bytes that the process grows by: no less than measured, and close to it for large pictures."""
+    row, peak, lasting = _decoder(engine, work)
+    render = _vips if engine is VIPS else _pillow
+    return _fixed(work.info, row) + ceil(MARGIN * render(work, row, peak, lasting))
 
 
 def salvage_estimate(work: Work) -> int:
-    """The same for what shows of a damaged picture, which Pillow finds by looking at all its bytes."""
-    info = work.info
-    width, height = _pillow_size(work)
-    stored = info.channels if info.channels > 1 else _sample_bytes(info)
-    rows = width * height * (_pillow_pixel(info) + 2 * stored + _converted_pixel(info))
-    return _fixed(info) + ceil(MARGIN * max(*_pillow(work), rows))
+    """The same for the visible part of a damaged picture: Pillow compares all its bytes."""
+    info, (row, peak, lasting) = work.info, _decoder(PILLOW, work)
+    stored = info.channels if info.channels > 1 else _bytes_of(info.bit_depth)
+    width, height = work.size(PILLOW)
+    rows = width * height * (_pillow_pixel(info, row) + 2 * stored + _converted_pixel(info, row))
+    return _fixed(info, row) + ceil(MARGIN * max(_pillow(work, row, peak, lasting), rows))
 
 
-# --- Pillow -------------------------------------------------------------------------------------------------------
+def _decoder(engine: EngineName, work: Work) -> tuple[Decoder, float, float]:
+    """The row of a file, its peak and its lasting amount."""
+    known = quantities(work)
+    row = next(row for row in DECODERS.get((engine, work.info.format), GENERIC) if known[row.when])
+    peak, lasting = (sum(terms[name] * known[name] for name in terms) for terms in (row.peak, row.lasting))
+    return row, peak, lasting
 
 
-def _pillow(work: Work) -> tuple[float, float]:
-    """Pillow holds the whole picture, decoded, and whatever it is converted to before it is resampled."""
-    info = work.info
-    width, height = _pillow_size(work)
-    pixels = width * height
-    decoded = pixels * _pillow_pixel(info)
-    results = sum(wanted.pixels * wanted.frames for wanted in work.wanted) * _resampled_pixel(info)
-    resampling = pixels * _converted_pixel(info) + _pillow_resampling(work, width, height) + results
-    decoder, lasting = _pillow_decoder(work)
-    decoding = decoded + max(decoder, lasting + resampling)
-    return decoding, results + _encoder(EngineName.PILLOW, work)
+def _fixed(info: ImageInfo, row: Decoder) -> int:
+    """Bytes that do not depend on the picture's size, and copies of metadata."""
+    cmyk = CMYK_TABLES if info.channels == 4 and not info.has_alpha else 0
+    return FIXED + row.codec + cmyk + info.details.held * COPIES_HELD
 
 
-def _pillow_size(work: Work) -> tuple[int, int]:
-    """It has JPEG's decoder shrink, and no other."""
-    info = work.info
-    return _shrunk(info, work.shrink) if info.format is Format.JPEG else (info.width, info.height)
+def _pillow(work: Work, row: Decoder, peak: float, lasting: float) -> float:
+    """Pillow holds the whole decoded picture, and its conversion, before it resamples."""
+    info, (width, height) = work.info, work.size(PILLOW)
+    resampled = 1 if _is_grey(info) or row.pixel == 1 else 4
+    results = sum(wanted.width * wanted.height * wanted.frames for wanted in work.wanted) * resampled
+    passes = resampled * max(_resampling(wanted, width, height) for wanted in work.wanted)
+    converted = width * height * _converted_pixel(info, row)
+    decoding = width * height * _pillow_pixel(info, row) + max(peak, lasting + (converted + passes + results))
+    return max(decoding, results + _encoding(PILLOW, work))
 
 
-def _pillow_pixel(info: ImageInfo) -> int:
-    """Bytes of a decoded pixel: one channel has one, or its own two or four; all else has four."""
-    if _is_grey_heic(info):
-        return 1
-    if info.channels > 1 or info.format in (Format.WEBP, Format.AVIF, Format.HEIC, Format.ICO):
-        return 4
-    depth = _pillow_depth(info)
-    return 1 if depth <= 8 else 2 if depth <= 16 else 4
+def _pillow_pixel(info: ImageInfo, row: Decoder) -> int:
+    """Bytes of a decoded pixel: one channel has 1, 2 or 4 bytes, more channels have 4."""
+    return row.pixel or (4 if info.channels > 1 else _bytes_of(min(info.bit_depth, row.depth)))
 
 
-def _is_grey_heic(info: ImageInfo) -> bool:
-    """pillow-heif hands out grey where nothing else is stored; of an AVIF, Pillow does so from version 13 on."""
-    return info.format is Format.HEIC and info.details.samples == 1 and info.bit_depth <= 8
-
-
-def _pillow_depth(info: ImageInfo) -> int:
-    """libjxl is asked for bytes, whatever there is."""
-    return 8 if info.format is Format.JXL else info.bit_depth
-
-
-def _converted_pixel(info: ImageInfo) -> int:
-    """Bytes of a pixel of the copies made before resampling, which a palette, 16 bits of grey or alpha need."""
+def _converted_pixel(info: ImageInfo, row: Decoder) -> int:
+    """Bytes of a pixel of the copies made before resampling for a palette, 16 bits of grey, or alpha."""
     premultiplied = 4 if info.has_alpha else 0
     if info.details.palette or (info.has_alpha and info.channels in (1, 3)):  # with a transparent colour: RGBA first
         return 4 + premultiplied
-    if info.channels == 1 and _pillow_depth(info) > 8:
+    if info.channels == 1 and min(info.bit_depth, row.depth) > 8:
         return 8  # 32 bits, and 32 again for the division
-    if info.bit_depth == 1:
-        return 1
-    return premultiplied
+    return 1 if info.bit_depth == 1 else premultiplied
 
 
-def _resampled_pixel(info: ImageInfo) -> int:
-    one = info.channels == 1 and not info.details.palette and not info.has_alpha
-    return 1 if one or _is_grey_heic(info) else 4
+def _is_grey(info: ImageInfo) -> bool:
+    return info.channels == 1 and not info.details.palette and not info.has_alpha
 
 
-def _pillow_resampling(work: Work, width: int, height: int) -> float:
-    """The picture reduced by whole numbers, if it is, and what is between the pass across and the pass down."""
-    return _resampled_pixel(work.info) * max(
-        _reduced(wanted, width, height) + _between(wanted, height)
-        if (wanted.width, wanted.height) != (width, height)
-        else 0
-        for wanted in work.wanted
-    )
+def _resampling(wanted: Wanted, width: int, height: int) -> float:
+    """Pixels of the picture reduced by whole numbers, and of the horizontal pass."""
+    if (wanted.width, wanted.height) == (width, height):
+        return 0
+    down = _whole_factor(height, wanted.height)
+    factor = down * _whole_factor(width, wanted.width)
+    return (width * height / factor if factor > 1 else 0) + wanted.width * height / down
 
 
 def _whole_factor(size: int, wanted: int) -> int:
     return max(1, int(size / wanted / REDUCING_GAP))
 
 
-def _reduced(wanted: Wanted, width: int, height: int) -> float:
-    factor = _whole_factor(width, wanted.width) * _whole_factor(height, wanted.height)
-    return width * height / factor if factor > 1 else 0
-
-
-def _between(wanted: Wanted, height: int) -> float:
-    return wanted.width * height / _whole_factor(height, wanted.height)
-
-
-def _pillow_decoder(work: Work) -> tuple[float, float]:
-    """What the decoder holds beside the pixels it hands out: at its most, and while they are resampled."""
-    if work.info.format in (Format.AVIF, Format.HEIC, Format.JXL, Format.WEBP):
-        return _pillow_codec(work)
-    if work.info.format is Format.GIF and (work.frames > 1 or _has_odd_frames(work.info)):
-        return both(work.info.pixels * 11)  # the canvas, the one before, a frame
-    return _pillow_reader(work), 0
-
-
-def _pillow_codec(work: Work) -> tuple[float, float]:
-    """Of the codecs that decode the picture as a whole, each with its own idea of what to keep."""
-    info = work.info
-    sample = _sample_bytes(info) * info.details.samples
-    match info.format:
-        case Format.WEBP:
-            beside = info.pixels * 12  # a canvas, the one before, a copy as bytes
-            return max(beside, work.source_bytes) + work.source_bytes, beside + work.source_bytes
-        case Format.AVIF:
-            lasting = max(info.channels, 1.2 * sample)
-            return info.pixels * (4 + 1.2 * sample) + work.source_bytes, info.pixels * lasting
-        case Format.HEIC if _is_grey_heic(info):
-            return info.pixels * 1.5 + work.source_bytes, 0
-        case Format.HEIC:
-            return info.pixels * (3.5 + 0.8 * sample) + work.source_bytes, 0
-        case _:
-            return _jxl_decoder(info) + 1.3 * work.source_bytes, 0
-
-
-JXL_BY_GROUPS: Final[Mapping[int, float]] = {1: 2.9, 3: 3.4}
-"""Bytes a pixel, of grey and of colours, that libjxl or the copy of what it hands out take beside the picture, where
-all is decoded piece by piece."""
-
-
-def _jxl_decoder(info: ImageInfo) -> float:
-    """libjxl, beside the picture in Pillow's hands.
-
-    Planes of squeezed residuals are held as integers, once more while they are put together, and as the floats that
-    colours are made of; the colours of a picture whose alpha is such a plane wait for it as floats. Whether they are
-    squeezed stands where only a decoder comes to: the dearer counts.
-    """
-    saved = _jxl(info).saved_frames * info.pixels * info.details.samples * 4
-    if not _jxl(info).whole_planes:
-        return SMALL_JXL + info.pixels * JXL_BY_GROUPS[1 if info.channels == 1 else 3] + saved
-    if _jxl(info).whole_planes < info.details.samples:
-        at_most = 2.0 * SMALL_JXL + info.pixels * (29 + 6 * _jxl(info).whole_planes)
-    else:
-        at_most = 2.0 * SMALL_JXL * _jxl(info).whole_planes + info.pixels * (2.5 + 5.5 * _jxl(info).whole_planes)
-    return at_most + saved - info.pixels * _pillow_pixel(info)
-
-
-def _pillow_reader(work: Work) -> float:
-    """Of the formats that are read piece by piece."""
-    info = work.info
-    pixel = info.channels * _sample_bytes(info)
-    if info.format is Format.JPEG:
-        return _coefficients(info)
-    if _hides_first(info):
-        return 2 * info.pixels * pixel  # the picture before, twice
-    if info.format is Format.ICO:
-        return work.source_bytes
-    return _tiff_reader(work) if info.format is Format.TIFF else 0
-
-
-def _tiff_reader(work: Work) -> float:
-    """A compressed strip, a tile, or the last rows of what is not compressed."""
-    info = work.info
-    pixel = info.channels * _sample_bytes(info)
-    if _tiff(info).block_rows:
-        return work.source_bytes + info.width * _tiff(info).block_rows * pixel
-    if _tiff(info).band > 1:
-        return min(_tiff(info).band, info.width) * _tiff(info).band * pixel
-    if _tiff(info).read_rows:
-        last = (info.height - 1) % _tiff(info).read_rows + 1  # which is read bit by bit; its rows are not there before
-        return max(0, info.width * (_tiff(info).read_rows * pixel - last * _pillow_pixel(info)))
-    return 0
-
-
-# --- libvips ------------------------------------------------------------------------------------------------------
-
-
-def _vips(work: Work) -> tuple[float, float]:
-    """libvips keeps lines of a stream, or the whole picture where the format or several thumbnails make it."""
+def _vips(work: Work, row: Decoder, peak: float, lasting: float) -> float:
+    """libvips keeps lines of a stream, or the whole picture for some formats and for several thumbnails."""
     results = sum(wanted.encoded * wanted.frames for wanted in work.wanted) * _vips_pixel(work.info)
-    lines = max(_lines(work, wanted) for wanted in work.wanted)
-    # What was freed while decoding lies in small pieces between what is still in use, and is of little use to encoders.
-    encoding = results + lines / 2 + _encoder(EngineName.VIPS, work)
-    return _vips_decoding(work, results, lines), encoding
-
-
-def _vips_decoding(work: Work, results: float, lines: float) -> float:
-    decoder, lasting = _vips_decoder(work)
-    copy = _vips_copy(work)
+    lines = max(_lines(work, row, wanted) for wanted in work.wanted)
+    # Memory freed while decoding lies in small pieces between blocks in use: encoders can reuse little of it.
+    encoding = results + lines / 2 + _encoding(VIPS, work)
     if work.frames > 1:
-        return max(decoder, max(lasting, results) + copy + lines) + FRAME * work.frames
-    if not copy:
-        return max(decoder, lasting + lines + results)
-    # The loader is let go once all of the picture is there. Of what is no stream, libvips keeps fewer lines.
-    fewer = work.info.has_alpha or work.shrink > 1
-    source = _source(work, work.info.height) if fewer or _tiff(work.info).band > 1 else lines
-    return max(decoder, lasting + copy + source, copy + results + lines * (0.5 if fewer else 0.9))
+        copy = work.info.pixels * work.frames * 4
+        return max(encoding, max(peak, max(lasting, results) + copy + lines) + FRAME * work.frames)
+    if len(work.wanted) == 1:
+        return max(encoding, peak, lasting + lines + results)
+    return max(encoding, peak, _shared(work, lasting, results, lines))
 
 
-FRAME: Final = 150_000
-"""What each frame of an animation is as a picture of its own, whatever its size."""
+def _shared(work: Work, lasting: float, results: float, lines: float) -> float:
+    """Several thumbnails share a copy of the picture; its loader is freed, and libvips keeps fewer lines."""
+    info, (width, height) = work.info, work.size(VIPS)
+    copy = width * height * _vips_pixel(info)
+    fewer = info.has_alpha or work.shrink > 1
+    source = _source(work, info.height) if fewer or info.details_of(TiffDetails).band > 1 else lines
+    return max(lasting + copy + source, copy + results + lines * (0.5 if fewer else 0.9))
 
 
 def _bands(info: ImageInfo) -> int:
-    """Channels as libvips has them: palettes are resolved, a transparent colour is one of its own."""
+    """Channels in libvips: it resolves palettes and makes a transparent colour a channel."""
     colours = 3 if info.details.palette else info.channels
     return colours + (info.has_alpha and colours in (1, 3))
 
 
 def _vips_pixel(info: ImageInfo) -> int:
-    return _bands(info) * _sample_bytes(info)
+    return _bands(info) * _bytes_of(info.bit_depth)
 
 
-def _worked_pixel(info: ImageInfo) -> int:
-    """As it is resampled: premultiplied with alpha, each sample is a float of four bytes."""
-    return _bands(info) * 4 if info.has_alpha else _vips_pixel(info)
-
-
-def _vips_decoder(work: Work) -> tuple[float, float]:
-    """What the loader holds at its most, and what it goes on holding while the picture is resampled."""
-    if work.info.format in (Format.AVIF, Format.WEBP):
-        return _vips_codec(work)
-    return both(_vips_reader(work))
-
-
-def _vips_codec(work: Work) -> tuple[float, float]:
-    info = work.info
-    pixel = _vips_pixel(info)
-    if work.frames > 1:
-        return both(info.pixels * work.frames * 4 + work.source_bytes)
-    if info.format is Format.WEBP:
-        decoded = info.pixels / work.shrink**2 * pixel
-        planes = info.pixels * (
-            4 if info.details.samples == 4 else 2 * (info.details.samples - 1.5)
-        )  # at full size, or alpha's
-        return decoded + planes + work.source_bytes, 2 * decoded + work.source_bytes
-    at_most = 12 * MB + info.pixels * (11.9 + 2 * _sample_bytes(info) * info.details.samples)
-    return at_most + work.source_bytes, info.pixels * pixel + work.source_bytes
-
-
-def _vips_reader(work: Work) -> float:
-    info = work.info
-    pixel = _vips_pixel(info)
-    match info.format:
-        case Format.JPEG:
-            return _coefficients(info) + work.source_bytes
-        case Format.PNG:
-            return info.pixels * pixel if info.progressive else 0
-        case Format.GIF:
-            return info.pixels * 4 + work.source_bytes
-        case Format.TIFF if _tiff(info).band > 1:
-            return min(_tiff(info).band, info.width) * _tiff(info).band * pixel  # one tile, taken for a square
-        case Format.TIFF:
-            return work.source_bytes * _tiff(info).block_rows / info.height  # one strip, as it is in the file
-        case _:
-            return 0
-
-
-def both(amount: float) -> tuple[float, float]:
-    return amount, amount
-
-
-def _vips_copy(work: Work) -> float:
-    """The decoded picture in memory: an animation, and what several thumbnails are made from."""
-    if work.frames > 1:
-        return work.info.pixels * work.frames * 4
-    if len(work.wanted) > 1:
-        width, height = _shrunk(work.info, work.shrink)
-        return width * height * _vips_pixel(work.info)
-    return 0
-
-
-SUMS: Final = 205
-"""Bytes of each column and channel, as numbers of 16 bytes."""
-SOURCE_LINES: Final = 460
-CACHED_LINES: Final = 384
-"""What libvips keeps of a stream at most: 384 lines, three times 128, in each of its caches."""
-
-
-def _lines(work: Work, wanted: Wanted) -> float:
-    """Whole lines that are kept, of the source and behind each step: all is reduced in height first, then in width."""
-    info = work.info
-    width, height = _shrunk(info, work.shrink)
-    full = info.width if _is_extended(work) else width
+def _lines(work: Work, row: Decoder, wanted: Wanted) -> float:
+    """Whole lines of the source and of each step: libvips reduces the height first, then the width."""
+    info, (width, height) = work.info, work.size(VIPS)
+    worked = _bands(info) * 4 if info.has_alpha else _vips_pixel(info)  # floats if alpha is premultiplied
+    rounded = info.width % work.shrink or info.height % work.shrink
+    full = info.width if row.full_width and rounded else width
     factor = _whole_factor(height, wanted.height)
     left = max(1.0, height / factor / wanted.height)
     reach = min(16 * left + 3, height / factor)  # lines for the next ten of the result: Lanczos sees three on each side
     shrunk = min(height / factor, CACHED_LINES) if factor > 1 else 0
     cached = 1.6 * shrunk + 1.7 * min(wanted.height, CACHED_LINES)
-    source = _source(work, height) if _is_stream(work) else 0
+    source = _source(work, height) if row.streams and len(work.wanted) == 1 else 0
     if (wanted.width, wanted.height) == (info.width, info.height):
-        return source + full * (_bands(info) * SUMS / 2 + _worked_pixel(info) * 80)  # it is not resampled
-    sums = full * _bands(info) * SUMS
-    return source + sums + _worked_pixel(info) * (full * (cached + 80) + width * 5 * reach)
-
-
-def _is_extended(work: Work) -> bool:
-    """Whether a shrunken decode is worked on at the picture's full width, because its sides had to be rounded."""
-    info = work.info
-    return info.format is Format.JPEG and bool(info.width % work.shrink or info.height % work.shrink)
+        return source + full * (_bands(info) * SUMS / 2 + worked * 80)  # no resampling
+    return source + full * _bands(info) * SUMS + worked * (full * (cached + 80) + width * 5 * reach)
 
 
 def _source(work: Work, height: int) -> float:
-    """What is kept of a stream of that many lines; of tiles, two rows of them."""
-    info = work.info
-    tiles = _tiff(info).band if _tiff(info).band > 1 else 0
-    lines = max(min(height, SOURCE_LINES), tiles * min(2, ceil(height / max(1, tiles))))
-    return ceil(info.width / work.shrink) * lines * _vips_pixel(info)
+    """Lines of a stream that libvips keeps, or two rows of tiles."""
+    band = work.info.details_of(TiffDetails).band
+    tiles = band * min(2, ceil(height / band)) if band > 1 else 0
+    return work.size(VIPS)[0] * max(min(height, SOURCE_LINES), tiles) * _vips_pixel(work.info)
 
 
-def _is_stream(work: Work) -> bool:
-    return len(work.wanted) == 1 and not (work.info.format is Format.PNG and work.info.progressive)
+def _encoding(engine: EngineName, work: Work) -> float:
+    """The largest of the thumbnails: the engine encodes one after the other."""
+    return max(_encoded(ENCODERS[engine, wanted.format], work.info, wanted) for wanted in work.wanted)
 
 
-# --- both ---------------------------------------------------------------------------------------------------------
-
-ENCODER: Final[Mapping[EngineName, Mapping[Format, tuple[int, int, int]]]] = {
-    EngineName.VIPS: {
-        Format.JPEG: (7, 15, 15),
-        Format.PNG: (4, 10, 12),
-        Format.WEBP: (15, 15, 52),
-        Format.GIF: (31, 31, 31),
-        Format.AVIF: (45, 50, 80),
-    },
-    EngineName.PILLOW: {
-        Format.JPEG: (3, 8, 12),
-        Format.PNG: (3, 5, 5),
-        Format.WEBP: (18, 15, 50),
-        Format.GIF: (5, 20, 20),
-        Format.AVIF: (50, 55, 85),
-    },
-}
-"""Bytes a pixel that an encoder takes beside the picture: of grey, of colours, with alpha."""
-FEW_COLOURS: Final = 16 * MB
-"""What libaom takes beside, of whatever size, for a picture that looks like a screen rather than a photo."""
-ENCODED_FRAME: Final = 2.8
-"""Bytes a pixel of each frame of an animation: encoded, or waiting for it in another form."""
+def _encoded(row: Encoder, info: ImageInfo, wanted: Wanted) -> float:
+    pixel: float = row.alpha if info.has_alpha else row.grey if _is_grey(info) else row.colours
+    if wanted.frames > 1:
+        pixel += (_vips_pixel(info) + 1 if row.copies_roll else ENCODED_FRAME) * wanted.frames
+    return wanted.encoded * pixel + row.codec
 
 
-def _encoder(engine: EngineName, work: Work) -> float:
-    """The largest: they are encoded one after the other."""
-    return max(
-        wanted.encoded * _encoder_pixel(engine, work.info, wanted)
-        + (FEW_COLOURS if wanted.format is Format.AVIF and engine is EngineName.PILLOW else 0)
-        for wanted in work.wanted
-    )
-
-
-def _encoder_pixel(engine: EngineName, info: ImageInfo, wanted: Wanted) -> float:
-    kind = 2 if info.has_alpha else 0 if info.channels == 1 and not info.details.palette else 1
-    one = ENCODER[engine][wanted.format][kind]
-    if wanted.frames == 1:
-        return one
-    if engine is EngineName.VIPS and wanted.format is Format.WEBP:
-        return one + (_vips_pixel(info) + 1) * wanted.frames  # the roll once more
-    return one + ENCODED_FRAME * wanted.frames
-
-
-def _shrunk(info: ImageInfo, shrink: int) -> tuple[int, int]:
-    return ceil(info.width / shrink), ceil(info.height / shrink)
-
-
-def _sample_bytes(info: ImageInfo) -> int:
-    return 1 if info.bit_depth <= 8 else 2 if info.bit_depth <= 16 else 4
-
-
-def _coefficients(info: ImageInfo) -> float:
-    """Of a JPEG in several scans libjpeg keeps every coefficient, 16 bits each, in whole blocks."""
-    if not (info.progressive or scans(info) > 1):
-        return 0
-    return ceil(info.width / 16) * ceil(info.height / 16) * 256 * info.details.samples * 2
-
-
-def _tiff(info: ImageInfo) -> TiffDetails:
-    return info.details if isinstance(info.details, TiffDetails) else TiffDetails()
-
-
-def _jxl(info: ImageInfo) -> JxlDetails:
-    return info.details if isinstance(info.details, JxlDetails) else JxlDetails()
-
-
-def _has_odd_frames(info: ImageInfo) -> bool:
-    return isinstance(info.details, GifDetails) and info.details.odd_frames
-
-
-def _hides_first(info: ImageInfo) -> bool:
-    return isinstance(info.details, PngDetails) and info.details.hidden_first
+def _bytes_of(bits: int) -> int:
+    return 1 if bits <= 8 else 2 if bits <= 16 else 4

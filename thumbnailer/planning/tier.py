@@ -1,4 +1,4 @@
-"""Configured memory -> what may run at once. 1,769 MB of Lambda memory is one vCPU (AWS, "configure memory")."""
+"""Configured memory -> limits of the process. 1,769 MB of Lambda memory are one vCPU (AWS, "configure memory")."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Final
 MB: Final = 1024 * 1024
 MB_PER_VCPU: Final = 1769
 IDLE_MB: Final = 76
-"""What the process holds between pictures: interpreter, store, and both engines with every codec used."""
+"""The process between pictures: interpreter, store, and both engines after every codec was used."""
 KEPT_FREE: Final = 8
-"""One part in so many, beside the budget, is for what has been freed and not given back."""
+"""The allocator may keep an eighth of the budget as freed memory."""
 HARD_MAX_PIXELS: Final = 178_956_970  # where Pillow itself refuses: 2 x (1 GiB / 4 / 3) pixels
 PIXELS_PER_MB: Final = 400_000
-"""A backstop beside the plan's estimate in bytes: CPU grows with memory, and so does what is worth decoding."""
+"""A limit beside the plan's estimate in bytes: CPU grows with memory, and so does the largest reasonable picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tier:
-    """`memory_budget` is bytes for pictures in work, all together; `vcpus` is a share, not a count."""
+    """`memory_budget` is bytes for all pictures in work together; `vcpus` is a share, not a count."""
 
     memory_mb: int
     vcpus: float
@@ -33,16 +33,16 @@ class Tier:
 
     @property
     def most_kept_free(self) -> int:
-        """Bytes that earlier pictures may leave in the allocator's hands."""
+        """Bytes of earlier pictures that the allocator may keep."""
         return self.memory_budget // KEPT_FREE
 
     def with_changes(self, changes: Mapping[str, int]) -> Tier:
-        """The same tier with some fields set by hand."""
+        """The same tier with some fields replaced."""
         return replace(self, **changes)
 
 
 def tier_for(memory_mb: int, cpus: float | None = None) -> Tier:
-    """The tier of a Lambda of that size, or of a container whose CPU limit is `cpus` cores."""
+    """The tier of a Lambda of that size, or of a container with a CPU limit of `cpus` cores."""
     share = memory_mb / MB_PER_VCPU
     vcpus = share if cpus is None else cpus
     workers = max(1, math.ceil(vcpus - 0.05))

@@ -1,13 +1,11 @@
 """The JSON note in the destination bucket for each rejected object, so that an operator can find it."""
 
-from __future__ import annotations
-
 import json
 from hashlib import sha256
 from typing import Final
 
 from thumbnailer.model import Outcome
-from thumbnailer.planning.plan import SOURCE_ETAG
+from thumbnailer.planning.targets import SOURCE_ETAG
 from thumbnailer.renditions import MAX_KEY_BYTES
 from thumbnailer.store.base import PutHeaders
 

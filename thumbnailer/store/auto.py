@@ -1,6 +1,4 @@
-"""Which store: obstore where it can do what is asked, aioboto3 otherwise; decided once, and again for odd keys."""
-
-from __future__ import annotations
+"""The choice of the store: obstore where it supports configuration and key, aioboto3 otherwise."""
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -22,7 +20,7 @@ _ONLY_AIOBOTO3: Final = {
 
 
 class Choice(NamedTuple):
-    """Which store, and why, for `doctor` and the log."""
+    """The store and the reason, for `doctor` and the log."""
 
     transport: Literal["obstore", "aioboto3"]
     why: str
@@ -31,20 +29,20 @@ class Choice(NamedTuple):
 def choose_transport(
     config: StoreConfig, env: Mapping[str, str], exists: Callable[[str], bool] = os.path.exists
 ) -> Choice:
-    """The store for `config` in an environment like `env`; `exists` says whether a file is there."""
+    """The store for `config` in the environment `env`; `exists` tells whether a file exists."""
     if config.transport != "auto":
         return Choice(config.transport, "as configured")
     if config.region.startswith(_OTHER_PARTITIONS) and config.endpoint_url is None:
-        return Choice("aioboto3", f"obstore knows no endpoint for {config.region}")
+        return Choice("aioboto3", f"obstore has no endpoint for {config.region}")
     for variable, feature in _ONLY_AIOBOTO3.items():
         if env.get(variable, "").lower() not in ("", "false"):
             return Choice("aioboto3", f"{variable} asks for {feature}")
     source = _credentials_obstore_misses(env, exists)
-    return Choice("aioboto3", source) if source else Choice("obstore", "it can do all that is asked")
+    return Choice("aioboto3", source) if source else Choice("obstore", "it supports everything that is configured")
 
 
 def _credentials_obstore_misses(env: Mapping[str, str], exists: Callable[[str], bool]) -> str | None:
-    """Where botocore would find credentials and object_store not, in botocore's order; None if nowhere."""
+    """The source of credentials, in botocore's order, that botocore finds and object_store does not; None if none."""
     if env.get("AWS_ACCESS_KEY_ID"):
         return None
     if env.get("AWS_PROFILE") or env.get("AWS_DEFAULT_PROFILE"):
@@ -54,7 +52,7 @@ def _credentials_obstore_misses(env: Mapping[str, str], exists: Callable[[str], 
     for path in _profile_files(env):
         if exists(path):
             return f"credentials may come from {path}"
-    # measured: without a token *file* object_store passes this by and asks the instance; Lambda with SnapStart has it
+    # measured: without a token *file* object_store ignores it and asks the instance; Lambda with SnapStart sets it
     if env.get("AWS_CONTAINER_CREDENTIALS_FULL_URI") and not (
         env.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI") or env.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
     ):
@@ -71,10 +69,10 @@ def _profile_files(env: Mapping[str, str]) -> tuple[str, str]:
 
 
 def open_store(config: StoreConfig, env: Mapping[str, str]) -> ObjectStore:
-    """The store for `config`; call it inside the loop that will use it, and `aclose` it there.
+    """The store for `config`; make, use and close it in the same loop.
 
-    With transport `obstore`, too, the keys and buckets that obstore cannot express go through aioboto3: no upload is
-    lost for its name. What that costs, the import of aioboto3, is paid when the first such key comes.
+    Keys and buckets that obstore does not support go through aioboto3, with transport `obstore` too. The first such key
+    imports aioboto3.
     """
     if choose_transport(config, env).transport == "aioboto3":
         return _aioboto3(config)
@@ -92,7 +90,7 @@ def _aioboto3(config: StoreConfig) -> ObjectStore:
 
 
 class FallbackStore:
-    """obstore, and another store, made when it is first needed, for what obstore cannot."""
+    """obstore, and another store for what obstore does not support, made when it is first needed."""
 
     def __init__(self, obstore: ObjectStore, make_other: Callable[[], ObjectStore]) -> None:
         self._obstore = obstore

@@ -1,26 +1,31 @@
-"""What an object store is: the protocol, the values it takes and gives, and how it is configured.
+"""The protocol of object stores, its values and its configuration.
 
-Keys are decoded text, any of them: a key is never a path. Sizes are bytes, durations seconds.
+Keys are decoded text; a key is never a path. Sizes are bytes, durations seconds.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol, Self
 
 Transport = Literal["auto", "aioboto3", "obstore"]
 
+HEADERS: Final = {
+    "content_type": "Content-Type",
+    "cache_control": "Cache-Control",
+    "content_disposition": "Content-Disposition",
+    "content_language": "Content-Language",
+}
+"""The header of each field that ObjectHeaders and PutHeaders share. aioboto3 writes these names without a hyphen."""
 _SENDABLE_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 _SENDABLE_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 class ObjectVersion(NamedTuple):
-    """What tells one content of a key from another: equal exactly where nothing was written in between.
+    """The identity of a key's content: equal if nothing was written in between.
 
-    Two writes of the same bytes to a bucket that keeps no versions are one version here.
+    Two writes of the same bytes to a bucket without versioning give equal versions.
     """
 
     etag: str | None
@@ -29,9 +34,9 @@ class ObjectVersion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ObjectHeaders:
-    """What came with an object. `etag` has no quotes; names in `metadata` are lower-case, without `x-amz-meta-`.
+    """The headers of an object. `etag` has no quotes; names in `metadata` are lower-case, without `x-amz-meta-`.
 
-    Values are as S3 sent them: what is not ASCII comes RFC 2047-encoded and is passed through so.
+    Values are unchanged: S3 sends text that is not ASCII RFC 2047-encoded, and it stays so.
     """
 
     size: int
@@ -50,7 +55,7 @@ class ObjectHeaders:
 
 @dataclass(frozen=True, slots=True)
 class PutHeaders:
-    """What goes with an object. Values no header can carry are left out, see `sendable`."""
+    """The headers of a PUT. Stores leave out values that no header can carry, see `sendable`."""
 
     content_type: str
     cache_control: str | None = None
@@ -64,78 +69,75 @@ class PutHeaders:
 
 
 class ObjectBody(Protocol):
-    """An object that has begun to arrive."""
+    """An object whose headers have arrived."""
 
     @property
     def headers(self) -> ObjectHeaders: ...
 
     def chunks(self) -> AsyncIterator[bytes]:
-        """The bytes, once, in pieces of some 64 KiB; exactly `headers.size` of them, or it raises.
+        """The bytes, once, in pieces of about 64 KiB: exactly `headers.size` of them. Raises StoreError otherwise.
 
-        Whoever stops early drops the iterator and leaves the context it came from.
-
-        Raises:
-            StoreError: what was left could not be had; never a short body.
+        To stop early, drop the iterator and leave the context of `open`.
         """
         ...
 
 
 class ObjectStore(Protocol):
-    """The verbs the pipeline uses. One request each when nothing goes wrong.
+    """The operations that the pipeline uses: one request each if it succeeds at once.
 
-    Every one but `aclose` raises the StoreErrors: what is passing has been retried before it is raised.
+    All except `aclose` raise StoreErrors. Temporary errors are raised only after retries.
     """
 
     def open(self, bucket: str, key: str) -> AbstractAsyncContextManager[ObjectBody]:
-        """One GET of what is there now. Leaving the context early drops the connection and what was still to come."""
+        """One GET of the current object. Leaving the context early drops the connection and the rest of the body."""
         ...
 
     async def head(self, bucket: str, key: str) -> ObjectVersion | None:
-        """One HEAD: what is there now, None: nothing (the bucket may not be there either).
+        """One HEAD: the current version, None if the object or the bucket is missing.
 
-        The answer to a HEAD has no body, so an error has no code: StoreDenied may be any 403, and only a GET tells.
+        The answer to a HEAD has no body, so an error has no code: StoreDenied can be any 403.
         """
         ...
 
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
-        """Store `data` whole, or not at all. Repeating it is harmless."""
+        """Stores `data` completely or not at all. It may be repeated."""
         ...
 
     async def delete(self, bucket: str, key: str) -> None:
-        """Make the key go away; that it is not there is fine."""
+        """Deletes the key, if it exists."""
         ...
 
     async def aclose(self) -> None:
-        """Let go of connections; the store is of no use afterwards."""
+        """Closes all connections; the store cannot be used afterwards."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
-    """How to reach S3. One try and `retries` more, none begun later than `retry_timeout` after the first failure.
+    """How to reach S3: one try and up to `retries` more, within `retry_timeout` after the first failure.
 
-    The pauses between are random, up to `backoff`, 4 and 16 times that, at most `max_backoff`.
+    The pauses are random, up to `backoff`, then 4 and 16 times that, at most `max_backoff`.
     """
 
     transport: Transport = "auto"
     endpoint_url: str | None = None
     region: str = "us-east-1"
     ca_bundle: str | None = None
-    """a PEM file of certificates to trust, besides the system's or instead of them as the store can"""
+    """a PEM file of trusted certificates, in addition to the system's or instead of them, depending on the store"""
     connect_timeout: float = 2.0
     read_timeout: float = 5.0
-    """between two pieces of a body, and for an answer to begin"""
+    """for the start of an answer, and between two pieces of a body"""
     retries: int = 3
     retry_timeout: float = 10.0
     backoff: float = 0.1
     max_backoff: float = 2.0
     connections: int = 64
     expected_owner: str | None = None
-    """the AWS account that every bucket must belong to; S3 denies requests for another's"""
+    """the AWS account that all buckets must belong to; S3 denies requests to other accounts' buckets"""
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str], **changes: Any) -> StoreConfig:
-        """The endpoint, region and CA bundle that AWS's own variables ask for, and `changes` to any field."""
+    def from_env(cls, env: Mapping[str, str], **changes: Any) -> Self:
+        """Endpoint, region and CA bundle from AWS's variables, and `changes` to any field."""
         ignore = env.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true"
         endpoint = None if ignore else env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL")
         region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1"
@@ -143,29 +145,25 @@ class StoreConfig:
         return cls(**{"endpoint_url": endpoint or None, "region": region, "ca_bundle": bundle, **changes})
 
     def path_style(self, bucket: str) -> bool:
-        """Bucket in the path, not in the host name: with an endpoint, and where a dot would break the certificate."""
+        """Whether the path names the bucket: with an endpoint, or if a dot in the host would break the certificate."""
         return self.endpoint_url is not None or "." in bucket
 
 
 def sendable(headers: PutHeaders) -> PutHeaders:
-    """`headers` without what HTTP cannot carry as it is.
+    """`headers` without values that HTTP cannot carry.
 
-    Measured: obstore panics in Rust on a line break in a value or a space in a name, and aioboto3 refuses all of a
-    PUT for one non-ASCII value. Metadata comes from strangers' objects; a thumbnail without it beats none.
+    Measured: obstore panics in Rust on a line break in a value or a space in a name, and aioboto3 refuses a whole PUT
+    for one non-ASCII value. Metadata comes from strangers' objects; a thumbnail without it is better than none.
     """
 
     def value(text: str | None) -> str | None:
         return text if text is not None and _SENDABLE_VALUE.fullmatch(text) else None
 
-    return replace(
-        headers,
-        content_type=value(headers.content_type) or "application/octet-stream",
-        cache_control=value(headers.cache_control),
-        content_disposition=value(headers.content_disposition),
-        content_language=value(headers.content_language),
-        metadata={
-            name.lower(): text
-            for name, text in (headers.metadata or {}).items()
-            if _SENDABLE_NAME.fullmatch(name) and _SENDABLE_VALUE.fullmatch(text)
-        },
-    )
+    values: dict[str, Any] = {field: value(getattr(headers, field)) for field in HEADERS}
+    values["content_type"] = values["content_type"] or "application/octet-stream"
+    metadata = {
+        name.lower(): text
+        for name, text in (headers.metadata or {}).items()
+        if _SENDABLE_NAME.fullmatch(name) and _SENDABLE_VALUE.fullmatch(text)
+    }
+    return replace(headers, **values, metadata=metadata)

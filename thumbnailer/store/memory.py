@@ -1,6 +1,4 @@
-"""An object store that is a dict: for tests, the demo and whoever wants one; versions if asked for."""
-
-from __future__ import annotations
+"""An object store in memory, for tests, the demo and other programs; with versions on request."""
 
 import hashlib
 from collections.abc import AsyncIterator
@@ -8,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from thumbnailer.errors import BucketMissing, ObjectMissing
-from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, sendable
+from thumbnailer.store.base import HEADERS, ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, sendable
 
 
 class _Body(NamedTuple):
@@ -21,7 +19,7 @@ class _Body(NamedTuple):
 
 
 class MemoryStore:
-    """`buckets` exist from the start, no others ever do. Versions count "v1", "v2", ... when `versioned`."""
+    """`buckets` are the only buckets. Version ids are "v1", "v2", ... if `versioned`."""
 
     def __init__(self, *buckets: str, versioned: bool = False) -> None:
         self.puts: dict[tuple[str, str], PutHeaders] = {}
@@ -39,12 +37,13 @@ class MemoryStore:
         return body and body.headers.version
 
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
-        """`puts` keeps the headers, storage class and encryption too, of the last PUT of each bucket and key."""
+        """`puts` keeps the headers of the last PUT of each bucket and key."""
         versions, id_ = self._next(bucket, key)
         self.puts[bucket, key] = sent = sendable(headers)
-        said = sent.content_type, sent.cache_control, sent.content_disposition, sent.content_language
-        facts = len(data), hashlib.md5(data, usedforsecurity=False).hexdigest(), id_ if self._versioned else None
-        versions[id_] = _Body(ObjectHeaders(*facts, *said, metadata=sent.metadata or {}), bytes(data))
+        etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        said = {field: getattr(sent, field) for field in (*HEADERS, "metadata")}
+        headers_ = ObjectHeaders(len(data), etag, id_ if self._versioned else None, **said)
+        versions[id_] = _Body(headers_, bytes(data))
 
     async def delete(self, bucket: str, key: str) -> None:
         versions, id_ = self._next(bucket, key)

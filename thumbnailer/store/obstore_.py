@@ -1,26 +1,25 @@
-"""S3 through obstore, the Rust object_store: no boto3 to import, bodies copied once, TLS outside the GIL.
+"""S3 through obstore, the Rust object_store: imports no boto3, copies bodies once, and runs TLS outside the GIL.
 
-What it cannot do raises ObstoreCannot before anything is stored, and `auto` asks aioboto3. It reads the environment's
-credentials (keys, session token, web identity, container, instance) by itself; not profile files.
+It raises ObstoreCannot for what obstore does not support, before anything is stored; `auto` then uses aioboto3. obstore
+reads credentials from the environment (keys, session token, web identity, container, instance), not from profiles.
 """
 
 from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import S3Store
+from obstore.store import S3Store as RustStore
 
-from thumbnailer.errors import BucketMissing, ObjectMissing, StoreError, StoreRefused, StoreUnavailable
-from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
-from thumbnailer.store.s3 import BucketElsewhere, ObstoreCannot, Retry, S3Body, error_for
+from thumbnailer.errors import StoreError, StoreRefused, StoreUnavailable
+from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
+from thumbnailer.store.s3 import Answer, BucketElsewhere, ObstoreCannot, S3Store, Stream, error_for
 
 if TYPE_CHECKING:
     from obstore import Attributes, BytesStream, GetOptions, GetResult
@@ -29,116 +28,74 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LEAST_CHUNK: Final = 32 * 1024
-"""Measured: hyper reads 8, 16, 32, ... KB at a time, so the first piece is 56 KB: what is no picture costs no more."""
+"""Measured: hyper reads 8, 16, 32, ... KB at a time, so the first piece, enough to reject most objects, is 56 KB."""
 STORES: Final = 64
-_NAMED: Final = ("Content-Type", "Cache-Control", "Content-Disposition", "Content-Language", "Content-Encoding")
+_NOT_METADATA: Final = (*HEADERS.values(), "Content-Encoding")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-# Rust's pretty-printed error: strings in it are quoted and escaped, so no key or message can look like these lines
-_STATUS: Final = re.compile(r'^ +status: (\d{3}),\n +body: (?:None|Some\(\n +"(.*)",$)', re.MULTILINE)
-_CODE: Final = re.compile(r"<Code>([\w.]+)</Code>")
-_REDIRECT: Final = re.compile(r"^ +inner: BareRedirect,$", re.MULTILINE)
-_UNREADABLE: Final = re.compile(r"^    source: Invalid(Metadata|C[A-Za-z]+) \{$", re.MULTILINE)
 
 
 def expressible(key: str) -> bool:
     """Whether object_store sends `key` byte for byte.
 
     Measured on 0.14: it drops one leading and one trailing slash, and refuses empty, `.` and `..` segments and ASCII
-    control characters. All else arrives as it is: `%2e%2e`, `+`, `#`, `?`, quotes, any Unicode, 1,024 bytes.
+    control characters. It sends everything else unchanged: `%2e%2e`, `+`, `#`, `?`, quotes, any Unicode, 1,024 bytes.
     """
     return not _CONTROL.search(key) and not {"", ".", ".."}.intersection(key.split("/"))
 
 
-class ObstoreStore:
-    """An ObjectStore. Use it, and make it, inside a running uvloop; raises ObstoreCannot besides the StoreErrors."""
+class ObstoreStore(S3Store):
+    """An ObjectStore. Make and use it in a running uvloop; it raises ObstoreCannot besides the StoreErrors."""
 
     def __init__(self, config: StoreConfig) -> None:
-        self._config = config
-        self._stores: OrderedDict[tuple[str, str | None, str | None], S3Store] = OrderedDict()
-
-    @asynccontextmanager
-    async def open(self, bucket: str, key: str) -> AsyncIterator[ObjectBody]:
-        what = _what("GET", bucket, key)
-
-        async def first() -> GetResult:
-            return await _mapped(what, obstore.get_async(self._store(bucket), key))
-
-        async def rest(offset: int) -> _Stream:
-            # both: a store that does not know If-Match still must not hand out another object's end
-            options: GetOptions = {"range": {"offset": offset}, "if_match": result.meta["e_tag"]}
-            part = await _mapped(what, obstore.get_async(self._store(bucket), key, options=options))
-            if part.meta["e_tag"] != result.meta["e_tag"] or part.meta["size"] != result.meta["size"]:
-                raise StoreRefused(f"{what}: the object changed while it was read")
-            return _Stream(part, what)
-
-        _check(what, bucket, key)
-        retry = self._retry(bucket)
-        result = await retry.run(first)
-        body = S3Body(_headers(result), _Stream(result, what), rest, retry, what)
-        try:
-            yield body
-        finally:
-            body.close()
-
-    async def head(self, bucket: str, key: str) -> ObjectVersion | None:
-        what = _what("HEAD", bucket, key)
-        _check(what, bucket, key)
-
-        async def attempt() -> ObjectVersion | None:
-            try:
-                meta = await _mapped(what, obstore.head_async(self._store(bucket), key))
-            except (ObjectMissing, BucketMissing):
-                return None
-            return ObjectVersion(_bare(meta["e_tag"]), meta["version"])
-
-        return await self._retry(bucket).run(attempt)
-
-    async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
-        what = _what("PUT", bucket, key)
-        _check(what, bucket, key)
-        attributes = _attributes(headers)
-
-        async def attempt() -> None:
-            store = self._store(bucket, headers.sse, headers.kms_key_id)
-            await _mapped(what, obstore.put_async(store, key, data, attributes=attributes, use_multipart=False))
-
-        await self._retry(bucket).run(attempt)
-
-    async def delete(self, bucket: str, key: str) -> None:
-        what = _what("DELETE", bucket, key)
-        _check(what, bucket, key)
-
-        async def attempt() -> None:
-            try:
-                await _mapped(what, obstore.delete_async(self._store(bucket), key))
-            except ObjectMissing:
-                return
-
-        await self._retry(bucket).run(attempt)
+        super().__init__(config)
+        self._stores: OrderedDict[tuple[str, str | None, str | None], RustStore] = OrderedDict()
 
     async def aclose(self) -> None:
         self._stores.clear()
 
-    def _store(self, bucket: str, sse: str | None = None, kms_key_id: str | None = None) -> S3Store:
-        """The S3Store for a bucket and an encryption, which obstore takes per store and not per PUT.
+    async def _get(self, bucket: str, key: str) -> Answer:
+        what = _checked("GET", bucket, key)
+        result = await _mapped(what, obstore.get_async(self._store(bucket), key))
+        return Answer(_headers(result), _Stream(result, what), result.meta["e_tag"])
 
-        Measured: each has connections of its own, keeps them between requests, and costs 4 to 10 ms to make; one with
-        an encryption sends nothing of it on GET.
+    async def _get_rest(self, bucket: str, key: str, first: Answer, offset: int) -> Stream:
+        what = _checked("GET", bucket, key)
+        options: GetOptions = {"range": {"offset": offset}, "if_match": first.etag}
+        result = await _mapped(what, obstore.get_async(self._store(bucket), key, options=options))
+        # both: a store that ignores If-Match must not deliver the end of another object
+        if (result.meta["e_tag"], result.meta["size"]) != (first.etag, first.headers.size):
+            raise StoreRefused(f"{what}: the object changed while it was read")
+        return _Stream(result, what)
+
+    async def _head(self, bucket: str, key: str) -> ObjectVersion:
+        meta = await _mapped(_checked("HEAD", bucket, key), obstore.head_async(self._store(bucket), key))
+        return ObjectVersion(_bare(meta["e_tag"]), meta["version"])
+
+    async def _put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
+        what = _checked("PUT", bucket, key)
+        store, attributes = self._store(bucket, headers.sse, headers.kms_key_id), _attributes(headers)
+        await _mapped(what, obstore.put_async(store, key, data, attributes=attributes, use_multipart=False))
+
+    async def _delete(self, bucket: str, key: str) -> None:
+        await _mapped(_checked("DELETE", bucket, key), obstore.delete_async(self._store(bucket), key))
+
+    async def _renew(self, bucket: str) -> None:
+        for name in [name for name in self._stores if name[0] == bucket]:
+            del self._stores[name]
+
+    def _store(self, bucket: str, sse: str | None = None, kms_key_id: str | None = None) -> RustStore:
+        """The store for a bucket and an encryption, which obstore configures per store and not per PUT.
+
+        Measured: each keeps its own connections and takes 4 to 10 ms to make; one with an encryption sends no
+        encryption header on GET.
         """
         name = (bucket, sse, kms_key_id)
         if name not in self._stores:
-            self._stores[name] = _s3_store(self._config, bucket, sse, kms_key_id)
+            self._stores[name] = _rust_store(self._config, bucket, sse, kms_key_id)
             if len(self._stores) > STORES:
                 self._stores.popitem(last=False)
         self._stores.move_to_end(name)
         return self._stores[name]
-
-    def _retry(self, bucket: str) -> Retry:
-        async def refresh() -> None:
-            for name in [name for name in self._stores if name[0] == bucket]:
-                del self._stores[name]
-
-        return Retry(self._config, refresh)
 
 
 class _Stream:
@@ -156,12 +113,34 @@ class _Stream:
             return b""
 
     def close(self) -> None:
-        """Measured: of 50 MB, the first 64 KiB taken, the server had sent 4.2 MB (loopback's buffers), no more."""
+        """Measured: of 50 MB, after the first 64 KiB, the server had sent 4.2 MB (loopback's buffers)."""
         self._stream = None
 
 
+def _checked(verb: str, bucket: str, key: str) -> str:
+    """The operation's name in messages. Raises ObstoreCannot for buckets and keys that obstore does not support."""
+    what = f"{verb} {bucket}/{key!r}"
+    if bucket.startswith("arn:") or bucket.endswith("--x-s3"):
+        raise ObstoreCannot(f"{what}: not a general purpose bucket", bucket_too=True)
+    if not expressible(key):
+        raise ObstoreCannot(f"{what}: object_store would change this key")
+    return what
+
+
+# --- errors -------------------------------------------------------------------------------------------------------
+
+# obstore's exceptions have no field for status, code or body, and their classes do not tell a missing key from a
+# missing bucket, or denied from archived. So this section reads their text, Rust's pretty-printed error. Strings in it
+# are quoted and escaped: no key or message can look like these lines. pyproject.toml bounds obstore's version, and
+# test_obstore_s_error_text_has_not_changed fails if a new version changes the text.
+_STATUS: Final = re.compile(r'^ +status: (\d{3}),\n +body: (?:None|Some\(\n +"(.*)",$)', re.MULTILINE)
+_CODE: Final = re.compile(r"<Code>([\w.]+)</Code>")
+_REDIRECT: Final = re.compile(r"^ +inner: BareRedirect,$", re.MULTILINE)
+_UNREADABLE: Final = re.compile(r"^    source: Invalid(Metadata|C[A-Za-z]+) \{$", re.MULTILINE)
+
+
 async def _mapped(what: str, operation: Awaitable[T]) -> T:
-    """`operation`, its errors made ours."""
+    """The result of `operation`. Raises StoreErrors in place of the library's errors."""
     try:
         return await operation
     except StopAsyncIteration:
@@ -171,11 +150,6 @@ async def _mapped(what: str, operation: Awaitable[T]) -> T:
 
 
 def _error(what: str, text: str) -> StoreError:
-    """The one place that reads obstore's message: its exceptions carry no status, no code and no body but in there.
-
-    Measured: 404 is the builtin FileNotFoundError whether the key or the bucket is missing, 403 PermissionDeniedError
-    whether denied or archived, all else GenericError.
-    """
     if answer := _STATUS.search(text):
         code = _CODE.search(answer[2] or "")
         error = error_for(what, int(answer[1]), code and code[1])
@@ -185,17 +159,6 @@ def _error(what: str, text: str) -> StoreError:
     if _UNREADABLE.search(text):
         return ObstoreCannot(f"{what}: a header that is not ASCII")
     return StoreUnavailable(f"{what}: {text.partition(chr(10))[0]}")
-
-
-def _check(what: str, bucket: str, key: str) -> None:
-    if bucket.startswith("arn:") or bucket.endswith("--x-s3"):
-        raise ObstoreCannot(f"{what}: not a general purpose bucket", bucket_too=True)
-    if not expressible(key):
-        raise ObstoreCannot(f"{what}: object_store would not send this key as it is")
-
-
-def _what(verb: str, bucket: str, key: str) -> str:
-    return f"{verb} {bucket}/{key!r}"
 
 
 def _bare(etag: str | None) -> str | None:
@@ -208,43 +171,34 @@ def _headers(result: GetResult) -> ObjectHeaders:
         size=meta["size"],
         etag=_bare(meta["e_tag"]),
         version_id=meta["version"],
-        content_type=attributes.get("Content-Type"),
-        cache_control=attributes.get("Cache-Control"),
-        content_disposition=attributes.get("Content-Disposition"),
-        content_language=attributes.get("Content-Language"),
-        metadata={name.lower(): value for name, value in attributes.items() if name not in _NAMED},
+        **{field: attributes.get(name) for field, name in HEADERS.items()},
+        metadata={name.lower(): value for name, value in attributes.items() if name not in _NOT_METADATA},
     )
 
 
 def _attributes(headers: PutHeaders) -> Attributes:
     sent = sendable(headers)
-    named = {
-        "Content-Type": sent.content_type,
-        "Cache-Control": sent.cache_control,
-        "Content-Disposition": sent.content_disposition,
-        "Content-Language": sent.content_language,
-        "Storage-Class": sent.storage_class,
-    }
+    named = {name: getattr(sent, field) for field, name in HEADERS.items()} | {"Storage-Class": sent.storage_class}
     return {**(sent.metadata or {}), **{name: value for name, value in named.items() if value is not None}}
 
 
-def _s3_store(config: StoreConfig, bucket: str, sse: str | None, kms_key_id: str | None) -> S3Store:
+def _rust_store(config: StoreConfig, bucket: str, sse: str | None, kms_key_id: str | None) -> RustStore:
     virtual_host = not config.path_style(bucket)
     amazon = f"https://{bucket + '.' if virtual_host else ''}s3.{config.region}.amazonaws.com"
     options: S3Config = {
         "region": config.region,
-        # said even where it is the default: this goes before the four variables that obstore would read for it
+        # set even if it is the default, so that obstore does not read its four variables
         "aws_endpoint_url_s3": config.endpoint_url or amazon,
         "virtual_hosted_style_request": virtual_host,
-        "disable_bulk_delete": True,  # else DELETE is a POST ?delete that answers 200 to what was denied
+        "disable_bulk_delete": True,  # otherwise DELETE is a POST ?delete that answers 200 when denied
     }
     if sse:
         options["server_side_encryption"] = sse
     if kms_key_id:
         options["sse_kms_key_id"] = kms_key_id
-    # retries: see `s3`. Its own resume of a broken body (ranged, ETag compared) is off with them
+    # `s3.Retry` retries instead; this also switches off obstore's own resuming of bodies
     try:
-        return S3Store(bucket, config=options, client_options=_client(config), retry_config={"max_retries": 0})
+        return RustStore(bucket, config=options, client_options=_client(config), retry_config={"max_retries": 0})
     except (OSError, ValueError, BaseError) as error:
         raise StoreRefused(f"{bucket}: no client for this configuration: {error}") from error
 
@@ -253,12 +207,13 @@ def _client(config: StoreConfig) -> ClientConfig:
     options: ClientConfig = {
         "connect_timeout": timedelta(seconds=config.connect_timeout),
         "read_timeout": timedelta(seconds=config.read_timeout),
-        # of a whole request, reading the body included: 30 s by default, which a body that waits for admission passes
+        # for a request with its body; 30 s by default, too short for a body that waits for admission
         "timeout": timedelta(minutes=15),
         "pool_max_idle_per_host": str(config.connections),
     }
     if config.expected_owner:
-        options["default_headers"] = {"x-amz-expected-bucket-owner": config.expected_owner}  # measured: it is signed
+        # measured: obstore signs it
+        options["default_headers"] = {"x-amz-expected-bucket-owner": config.expected_owner}
     if (config.endpoint_url or "").startswith("http://"):
         options["allow_http"] = True
     elif config.ca_bundle:

@@ -1,97 +1,70 @@
-"""What both S3 stores have in common: what S3's answers mean, when to try again, and how a broken body goes on.
+"""The parts of both S3 stores that do not depend on the client: S3's answers, retries, and the resuming of bodies.
 
-Retrying is here and not in the libraries, so that both stores do the same. Their own are switched off: obstore's
-takes no 429, botocore's has no limit in time, and neither stops for a body that changed.
+Retries are here and not in the libraries, so that both stores behave alike. The libraries' own are off: obstore does
+not retry a 429, botocore has no limit in time, and neither stops for a body that has changed.
 """
-
-from __future__ import annotations
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final, Protocol, TypeVar
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Final, NamedTuple, Protocol, TypeVar
 
-from thumbnailer.errors import (
-    BucketMissing,
-    ObjectArchived,
-    ObjectMissing,
-    StoreDenied,
-    StoreError,
-    StoreRefused,
-    StoreThrottled,
-    StoreUnavailable,
-)
-from thumbnailer.store.base import ObjectHeaders, StoreConfig
+from thumbnailer import errors
+from thumbnailer.errors import BucketMissing, ObjectMissing, StoreError, StoreRefused, StoreThrottled, StoreUnavailable
+from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig
 
 T = TypeVar("T")
 
 CHUNK: Final = 64 * 1024
-_JITTER: Final = random.SystemRandom()  # the kernel's: a seeded one is the same in every environment SnapStart restores
+_JITTER: Final = random.SystemRandom()  # SnapStart would restore a seeded generator in the same state everywhere
+
+
+# --- S3's answers -------------------------------------------------------------------------------------------------
 
 
 class CredentialsExpired(StoreRefused):
-    """The token ran out under way; one new set of credentials is asked for, then this is raised."""
+    """The token has expired; the store renews its credentials once and then raises this."""
 
 
 class BucketElsewhere(StoreRefused):
-    """The bucket is in another region than the one configured."""
+    """The bucket is in another region than the configured one."""
 
 
 class ObstoreCannot(StoreRefused):
-    """obstore cannot do this, aioboto3 can; `bucket_too`: nor anything else in this bucket."""
+    """obstore does not support this, aioboto3 does; `bucket_too`: this applies to the whole bucket."""
 
     def __init__(self, why: str, *, bucket_too: bool = False) -> None:
         super().__init__(why)
         self.bucket_too = bucket_too
 
 
-_BY_CODE: Final[dict[str, type[StoreError]]] = {
-    "NoSuchKey": ObjectMissing,
-    "NoSuchVersion": ObjectMissing,
-    "NoSuchBucket": BucketMissing,
-    "InvalidObjectState": ObjectArchived,
-    **dict.fromkeys(("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"), CredentialsExpired),
-    **dict.fromkeys(
-        ("InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "RequestExpired"),
-        StoreRefused,
+_CODES: Final[dict[type[StoreError], str]] = {
+    ObjectMissing: "NoSuchKey NoSuchVersion",
+    BucketMissing: "NoSuchBucket",
+    errors.ObjectArchived: "InvalidObjectState",
+    CredentialsExpired: "ExpiredToken ExpiredTokenException TokenRefreshRequired",
+    StoreRefused: "InvalidAccessKeyId InvalidToken SignatureDoesNotMatch RequestTimeTooSkewed RequestExpired",
+    BucketElsewhere: (
+        "AuthorizationHeaderMalformed IllegalLocationConstraintException PermanentRedirect TemporaryRedirect"
     ),
-    **dict.fromkeys(
-        (
-            "AuthorizationHeaderMalformed",
-            "IllegalLocationConstraintException",
-            "PermanentRedirect",
-            "TemporaryRedirect",
-        ),
-        BucketElsewhere,
+    StoreThrottled: (
+        "KMS.ThrottlingException RequestLimitExceeded RequestThrottled SlowDown Throttling ThrottlingException "
+        "TooManyRequestsException"
     ),
-    **dict.fromkeys(
-        (
-            "KMS.ThrottlingException",
-            "RequestLimitExceeded",
-            "RequestThrottled",
-            "SlowDown",
-            "Throttling",
-            "ThrottlingException",
-            "TooManyRequestsException",
-        ),
-        StoreThrottled,
-    ),
-    "RequestTimeout": StoreUnavailable,
-    "InternalError": StoreUnavailable,
+    StoreUnavailable: "RequestTimeout InternalError",
 }
-# 405 is the answer to a GET of a version that is a delete marker; 503 is SlowDown where the code did not come along
+_BY_CODE: Final = {code: kind for kind, codes in _CODES.items() for code in codes.split()}
+# 405: GET of a version that is a delete marker; 503 without a code: SlowDown
 _BY_STATUS: Final[dict[int, type[StoreError]]] = {
-    301: BucketElsewhere,
-    307: BucketElsewhere,
+    **dict.fromkeys((301, 307), BucketElsewhere),
+    **dict.fromkeys((404, 405), ObjectMissing),
+    **dict.fromkeys((429, 503), StoreThrottled),
     401: StoreRefused,
-    403: StoreDenied,
-    404: ObjectMissing,
-    405: ObjectMissing,
-    429: StoreThrottled,
-    503: StoreThrottled,
+    403: errors.StoreDenied,
 }
-# what a HEAD is answered when the token has run out: without a body there is no code
-_WITHOUT_CODE: Final[dict[int, type[StoreError]]] = {400: CredentialsExpired}
 _HINTS: Final = {
     "RequestTimeTooSkewed": "; this machine's clock is more than 15 minutes off",
     "SignatureDoesNotMatch": "; the secret key does not belong to the key id",
@@ -99,26 +72,27 @@ _HINTS: Final = {
 
 
 def error_for(what: str, status: int, code: str | None) -> StoreError:
-    """The error an HTTP answer stands for; `what` names the operation and object, for people."""
-    kind = _BY_CODE[code] if code in _BY_CODE else _BY_STATUS.get(status)
-    if code is None:
-        kind = _WITHOUT_CODE.get(status, kind)
-    if kind is None:
-        kind = StoreUnavailable if status >= 500 else StoreRefused
+    """The error for an HTTP answer; `what` names the operation and the object in its message."""
+    kind = _BY_CODE.get(code or "") or _BY_STATUS.get(status) or (StoreUnavailable if status >= 500 else StoreRefused)
+    if code is None and status == 400:  # the answer to a HEAD with an expired token: it has no body, and so no code
+        kind = CredentialsExpired
     return kind(f"{what}: {status} {code or 'without a code'}{_HINTS.get(code or '', '')}")
 
 
-class Retry:
-    """The tries that one operation has, from its first request to the end of its body."""
+# --- retries ------------------------------------------------------------------------------------------------------
 
-    def __init__(self, config: StoreConfig, refresh: Callable[[], Awaitable[None]]) -> None:
+
+class Retry:
+    """The tries of one operation, from its first request to the end of its body."""
+
+    def __init__(self, config: StoreConfig, renew: Callable[[], Awaitable[None]]) -> None:
         self._config = config
-        self._refresh: Callable[[], Awaitable[None]] | None = refresh
+        self._renew: Callable[[], Awaitable[None]] | None = renew
         self._failures = 0
         self._deadline: float | None = None
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """What `attempt` gives, in the end. Raises the StoreError of the last one."""
+        """The result of the first successful attempt. Raises the StoreError of the last one."""
         while True:
             try:
                 return await attempt()
@@ -126,10 +100,10 @@ class Retry:
                 await self.wait_after(error)
 
     async def wait_after(self, error: StoreError) -> None:
-        """Return when it is time for another try; raise `error` if it is not worth one or none is left."""
-        if isinstance(error, CredentialsExpired) and self._refresh is not None:
-            refresh, self._refresh = self._refresh, None
-            await refresh()
+        """Returns when the next try may start. Raises `error` if no try is left or another one cannot help."""
+        if isinstance(error, CredentialsExpired) and self._renew is not None:
+            renew, self._renew = self._renew, None
+            await renew()
             return
         pause = self._pause()
         if not error.again or self._failures >= self._config.retries or self._too_late(pause):
@@ -138,7 +112,7 @@ class Retry:
         await asyncio.sleep(pause)
 
     def _pause(self) -> float:
-        """Full jitter: thousands of environments that were told to slow down must not come back in step."""
+        """Full jitter: thousands of environments that are throttled must not come back at the same time."""
         ceiling = min(self._config.max_backoff, self._config.backoff * 4**self._failures)
         return _JITTER.uniform(0, ceiling)
 
@@ -149,31 +123,44 @@ class Retry:
         return now + pause > self._deadline
 
 
+# --- bodies -------------------------------------------------------------------------------------------------------
+
+
 class Stream(Protocol):
-    """An answer's body, as an adapter gives it."""
+    """The body of one answer."""
 
     async def read(self) -> bytes:
         """The next piece; empty at the end. Raises StoreError."""
         ...
 
     def close(self) -> None:
-        """Drop the connection unless the body was read to its end."""
+        """Drops the connection unless the body was read to its end."""
         ...
 
 
-class S3Body:
-    """An ObjectBody that goes on where it broke off, if the object is still the same."""
+class Answer(NamedTuple):
+    """The answer to a GET; `etag` is as S3 sent it, in quotes."""
 
-    def __init__(
-        self, headers: ObjectHeaders, stream: Stream, rest: Callable[[int], Awaitable[Stream]], retry: Retry, what: str
-    ) -> None:
-        """`rest(offset)` asks for the bytes from `offset` on, under the condition that the ETag is unchanged."""
-        self.headers = headers
-        self._stream = stream
-        self._rest = rest
-        self._retry = retry
+    headers: ObjectHeaders
+    stream: Stream
+    etag: str | None
+
+
+GetRest = Callable[[Answer, int], Awaitable[Stream]]
+"""`S3Store._get_rest` of one object."""
+
+
+class S3Body:
+    """An ObjectBody that resumes where it broke off, if the object is still the same."""
+
+    def __init__(self, first: Answer, what: str, get_rest: GetRest, retry: Retry) -> None:
+        self.headers = first.headers
+        self._first = first
+        self._stream = first.stream
         self._what = what
-        self._got = 0
+        self._get_rest = get_rest
+        self._retry = retry
+        self._read_bytes = 0
 
     async def chunks(self) -> AsyncIterator[bytes]:
         while chunk := await self._next():
@@ -183,20 +170,20 @@ class S3Body:
         self._stream.close()
 
     async def _next(self) -> bytes:
-        """The next piece, empty at the end: read up to it, so that the connection can be used again."""
+        """The next piece, empty at the end. Reading up to the end lets the connection be used again."""
         while True:
             try:
                 return await self._read()
             except StoreError as error:
-                if self._got == self.headers.size:
+                if self._read_bytes == self.headers.size:
                     return b""
                 await self._resume(error)
 
     async def _read(self) -> bytes:
         chunk = await self._stream.read()
-        self._got += len(chunk)
-        if not chunk and self._got != self.headers.size:
-            raise StoreUnavailable(f"{self._what}: the body ended at byte {self._got} of {self.headers.size}")
+        self._read_bytes += len(chunk)
+        if not chunk and self._read_bytes != self.headers.size:
+            raise StoreUnavailable(f"{self._what}: the body ended at byte {self._read_bytes} of {self.headers.size}")
         return chunk
 
     async def _resume(self, error: StoreError) -> None:
@@ -204,4 +191,68 @@ class S3Body:
         if self.headers.etag is None:
             raise error
         await self._retry.wait_after(error)
-        self._stream = await self._retry.run(lambda: self._rest(self._got))
+        self._stream = await self._retry.run(lambda: self._get_rest(self._first, self._read_bytes))
+
+
+# --- the store ----------------------------------------------------------------------------------------------------
+
+
+class S3Store(ABC):
+    """An ObjectStore; a client implements the methods with an underscore: one request each, which raise StoreErrors."""
+
+    def __init__(self, config: StoreConfig) -> None:
+        self._config = config
+
+    @asynccontextmanager
+    async def open(self, bucket: str, key: str) -> AsyncIterator[ObjectBody]:
+        retry = self._retry(bucket)
+        first = await retry.run(lambda: self._get(bucket, key))
+        body = S3Body(first, f"GET {bucket}/{key!r}", partial(self._get_rest, bucket, key), retry)
+        try:
+            yield body
+        finally:
+            body.close()
+
+    async def head(self, bucket: str, key: str) -> ObjectVersion | None:
+        try:
+            return await self._retry(bucket).run(lambda: self._head(bucket, key))
+        except (ObjectMissing, BucketMissing):
+            return None
+
+    async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
+        await self._retry(bucket).run(lambda: self._put(bucket, key, data, headers))
+
+    async def delete(self, bucket: str, key: str) -> None:
+        try:
+            await self._retry(bucket).run(lambda: self._delete(bucket, key))
+        except ObjectMissing:
+            return
+
+    def _retry(self, bucket: str) -> Retry:
+        return Retry(self._config, lambda: self._renew(bucket))
+
+    @abstractmethod
+    async def aclose(self) -> None: ...
+
+    @abstractmethod
+    async def _get(self, bucket: str, key: str) -> Answer: ...
+
+    @abstractmethod
+    async def _get_rest(self, bucket: str, key: str, first: Answer, offset: int) -> Stream:
+        """Asks for the bytes from `offset` on, if the object still is that of the `first` answer.
+
+        Raises StoreRefused if the answer is another object's.
+        """
+
+    @abstractmethod
+    async def _head(self, bucket: str, key: str) -> ObjectVersion: ...
+
+    @abstractmethod
+    async def _put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None: ...
+
+    @abstractmethod
+    async def _delete(self, bucket: str, key: str) -> None: ...
+
+    @abstractmethod
+    async def _renew(self, bucket: str) -> None:
+        """Makes the next request look for credentials again."""

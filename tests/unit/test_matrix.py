@@ -1,0 +1,21 @@
+"""The union of the bad-input matrix over the runs of several tiers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.matrix import ROWS, main
+
+
+def test_the_union_of_two_runs_shows_every_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = tmp_path / "test.json", tmp_path / "test-all.json"
+    first.write_text(json.dumps({row: {"test_a": True} for row in ROWS if row != 7}))
+    assert main([str(first), str(second)]) == 1
+    assert "· " + " 7" in capsys.readouterr().out
+    second.write_text(json.dumps({7: {"test_b": True}}))
+    assert main([str(first), str(second)]) == 0
+    second.write_text(json.dumps({7: {"test_b": True, "test_c": False}}))
+    assert main([str(first), str(second)]) == 1

@@ -1,0 +1,256 @@
+"""HEIC and AVIF (ISO/IEC 23008-12), and the videos that share their container.
+
+The primary item's coding decides between HEIC and AVIF, not the brands: `mif1` alone says neither. Sizes are after
+`clap` and `irot`: decoders crop and turn the picture themselves, but libavif leaves the cropping to its caller
+(`crop`). An item's size is its `ispe`, as in libheif's own limits; AV1 must not be coded larger, because libavif
+compares the two only after it has decoded.
+"""
+
+import struct
+from dataclasses import dataclass
+from math import floor
+
+from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
+from thumbnailer.formats.av1 import coded_sizes
+from thumbnailer.formats.boxes import boxes, children
+from thumbnailer.formats.exif import Ifd0, read_ifd0
+from thumbnailer.formats.head import Head, Piece, first
+from thumbnailer.formats.heif_items import Items, Sequence, read_items, read_sequence
+from thumbnailer.formats.spec import FormatSpec, starts_with
+from thumbnailer.model import NO_CREDIT, Details, Format, ImageInfo
+
+MAX_BRANDS = 64
+MAX_HOPS = 8  # from a derived item (a grid of grids, an overlay) to the items that it is made of
+MAX_GROWTH = 2
+SMALL = 65_536
+"""Coded pixels may be this many times an item's pixels, or this many: encoders pad to their block size."""
+HELD_OF_CROPPED = 6  # bytes a pixel that is decoded and then cropped away, in the unit of `Details.held`
+SMALL_WHOLE = 4 << 20
+"""The decoded pixels may be this many times the picture's pixels, or this many: tiles reach beyond its edge."""
+
+STILL_BRANDS = frozenset(b"mif1 mif2 mif3 miaf heic heix heim heis avif MA1A MA1B".split())
+SEQUENCE_BRANDS = frozenset(b"msf1 hevc hevx hevm hevs avis".split())
+OTHER_PICTURES = {
+    **dict.fromkeys((b"avci", b"avcs"), "HEIF with AVC"),
+    **dict.fromkeys((b"jpeg", b"jpgs"), "HEIF with JPEG"),
+    **dict.fromkeys((b"j2ki", b"j2is"), "HEIF with JPEG 2000"),
+    **dict.fromkeys((b"vvic", b"vvis"), "HEIF with VVC"),
+    b"evbi": "HEIF with EVC",
+    b"crx ": "Canon CR3 raw",
+}
+OTHER_MEDIA = {b"qt  ": "a QuickTime movie"} | dict.fromkeys((b"M4A ", b"M4B ", b"M4P "), "MP4 audio")
+MOBILE_BRANDS = (b"3g", b"3G")
+
+CODINGS = {b"hvc1": Format.HEIC, b"av01": Format.AVIF}
+DERIVED = frozenset({b"grid", b"iden", b"iovl"})
+ALPHA_KINDS = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
+ICC_COLOURS = (b"prof", b"rICC")
+QUARTER_TURN = 1
+
+
+@dataclass(frozen=True, slots=True)
+class HeifDetails(Details):
+    premultiplied: bool = False  # the colours are stored multiplied by alpha
+    crop: tuple[int, int, int, int] | None = None
+    """of an AVIF: left, top, right and bottom of the visible part of the coded pixels, before the turn"""
+
+
+def read_heif(head: Head) -> ImageInfo:
+    brands = _brands(head)
+    _refuse_other(brands)
+    items = read_items(head, _meta(head))
+    coded = _coded_item(items)
+    format_ = _coding(items.kinds.get(coded, b""))
+    exif = _exif(items)
+    sequence = read_sequence(head) if brands[0] in SEQUENCE_BRANDS else Sequence()
+    width, height = _upright_size(items)
+    alphas = {number for number, box in enumerate(items.properties, 1) if _is_alpha(head, box)}
+    _refuse_hidden_pixels(items, width * height, alphas)
+    checked = format_ is Format.HEIC or _is_coded_size_checked(items, sequence)
+    properties = items.of(items.primary) + items.of(coded)
+    crop = _crop(items)
+    depth, samples = _depth_and_samples(head, properties)
+    return ImageInfo(
+        format_,
+        width,
+        height,
+        has_alpha=bool(alphas),
+        frames=sequence.frames,
+        bit_depth=depth,
+        icc=any(box.kind == b"colr" and head.read(box.start, 4) in ICC_COLOURS for box in properties),
+        channels=3 + bool(alphas),
+        credit=exif.credit if exif else NO_CREDIT,
+        complete=sequence.reached and checked and exif is not None,
+        details=HeifDetails(
+            samples=samples + bool(alphas),
+            held=head.size + HELD_OF_CROPPED * _cropped_pixels(items, crop),
+            premultiplied=items.premultiplied,
+            crop=crop if format_ is Format.AVIF else None,
+        ),
+    )
+
+
+def _brands(head: Head) -> list[bytes]:
+    """The major brand, then the compatible ones."""
+    ftyp = next(boxes(head, 0, head.end))
+    count = min(ftyp.size // 4, MAX_BRANDS)
+    if count < 1:
+        raise Corrupt("ISO media file without a brand")
+    listed = head.read(ftyp.start, 4 * count)
+    return [listed[:4], *(listed[at : at + 4] for at in range(8, len(listed), 4))]
+
+
+def _refuse_other(brands: list[bytes]) -> None:
+    """Raises, with its name, for a file without a known picture brand."""
+    if any(brand in STILL_BRANDS | SEQUENCE_BRANDS for brand in brands):
+        return
+    if picture := next((OTHER_PICTURES[brand] for brand in brands if brand in OTHER_PICTURES), None):
+        raise UnsupportedFormat(picture)
+    video = "a 3GP video" if brands[0].startswith(MOBILE_BRANDS) else "an MP4 video"
+    raise NotAnImage(OTHER_MEDIA.get(brands[0], video))
+
+
+def _meta(head: Head) -> dict[bytes, Piece]:
+    """The boxes within the meta box."""
+    meta = first(boxes(head, 0, head.end), b"meta")
+    if meta is None:
+        raise Corrupt("HEIF has no meta box")
+    head.need(meta.start + 4)
+    return children(head, meta, skip=4)
+
+
+def _coded_item(items: Items) -> int:
+    """The item with the coded pixels, or the first one of a derived primary item."""
+    item = items.primary
+    for _ in range(MAX_HOPS):
+        if items.kinds.get(item) not in DERIVED:
+            return item
+        item = next(iter(items.inputs.get(item, ())), 0)
+    raise Corrupt("HEIF items are made of one another")
+
+
+def _coding(kind: bytes) -> Format:
+    if not kind:
+        raise Corrupt("HEIF primary item does not exist")
+    if kind not in CODINGS:
+        raise UnsupportedFormat(f"HEIF with items of type {kind.decode('ascii', 'backslashreplace')!r}")
+    return CODINGS[kind]
+
+
+def _refuse_hidden_pixels(items: Items, pixels: int, alphas: set[int]) -> None:
+    """The plan counts the picture's pixels, but decoders also decode cropped parts, whole tiles and alpha."""
+    known: dict[int, int] = {}
+    with_alpha = [item for item, numbers in items.links.items() if not alphas.isdisjoint(numbers)]
+    for item in (items.primary, *with_alpha):
+        decoded = _decoded_pixels(items, item, known)
+        if decoded > MAX_GROWTH * pixels + SMALL_WHOLE:
+            raise Corrupt(f"HEIF of {pixels} pixels, for which {decoded} are decoded")
+
+
+def _decoded_pixels(items: Items, item: int, known: dict[int, int], hops: int = 0) -> int:
+    if hops > MAX_HOPS:
+        raise Corrupt("HEIF items are made of one another")
+    if item not in known:
+        inputs = items.inputs.get(item, ()) if items.kinds.get(item) in DERIVED else ()
+        width, height = items.size(item)
+        parts = sum(_decoded_pixels(items, part, known, hops + 1) for part in inputs)
+        known[item] = max(width * height, parts)
+    return known[item]
+
+
+def _is_alpha(head: Head, box: Piece) -> bool:
+    return box.kind == b"auxC" and head.read(box.start + 4, min(64, max(0, box.size - 4))).startswith(ALPHA_KINDS)
+
+
+def _exif(items: Items) -> Ifd0 | None:
+    """The EXIF item, of which only the credit counts; None if it lies beyond the bytes at hand."""
+    places = next((items.places.get(item, ()) for item, kind in items.kinds.items() if kind == b"Exif"), ())
+    if not places:
+        return Ifd0()
+    try:
+        items.head.need(places[0].end)
+        offset = items.head.number(places[0].start, 4)
+    except Corrupt:
+        return Ifd0()
+    except NeedMoreBytes:
+        return None
+    return read_ifd0(items.head, places[0], skip=4 + offset)
+
+
+def _upright_size(items: Items) -> tuple[int, int]:
+    """The primary item's size (of a grid: of all tiles together), cropped and turned in the order of the file."""
+    width, height = items.size(items.primary)
+    for box in items.of(items.primary):
+        if box.kind == b"clap":
+            left, top, right, bottom = _clean(items.head, box, width, height)
+            width, height = right - left, bottom - top
+        if box.kind == b"irot" and items.head.byte(box.start) & QUARTER_TURN:
+            width, height = height, width
+    if not (width > 0 and height > 0):
+        raise Corrupt(f"HEIF of {width} x {height} pixels")
+    return width, height
+
+
+def _crop(items: Items) -> tuple[int, int, int, int] | None:
+    """The primary item's clean aperture, which comes before its turn (ISO/IEC 23000-22, section 7.3.6.7)."""
+    clap = first(items.of(items.primary), b"clap")
+    return _clean(items.head, clap, *items.size(items.primary)) if clap else None
+
+
+def _cropped_pixels(items: Items, crop: tuple[int, int, int, int] | None) -> int:
+    width, height = items.size(items.primary)
+    return width * height - (crop[2] - crop[0]) * (crop[3] - crop[1]) if crop else 0
+
+
+def _clean(head: Head, clap: Piece, width: int, height: int) -> tuple[int, int, int, int]:
+    """A clean aperture: its sides, and how far its middle is from the picture's (ISO/IEC 14496-12 12.1.4)."""
+    fractions = struct.iter_unpack(">iI", head.read(clap.start, 32))
+    across, down, right, below = (top / max(1, bottom) for top, bottom in fractions)
+    (left, end), (top, bottom) = _kept(width, across, right), _kept(height, down, below)
+    return left, top, end, bottom
+
+
+def _kept(side: int, clean: float, offset: float) -> tuple[int, int]:
+    """Rounds halves as libheif does when it crops."""
+    start = floor(offset + (side - clean) / 2)
+    return max(0, start), min(side, start + floor(clean + 0.5))
+
+
+def _is_coded_size_checked(items: Items, sequence: Sequence) -> bool:
+    """Whether all coded pictures were at hand. Raises Corrupt for one that is larger than the boxes say."""
+    primary = items.size(items.primary)
+    pictures = [(primary, (sample,)) for sample in sequence.first] + [
+        (items.size(item, primary), place) for item, place in items.places.items() if items.kinds.get(item) == b"av01"
+    ]
+    return all(_is_checked(items.head, *picture) for picture in pictures)
+
+
+def _is_checked(head: Head, size: tuple[int, int], extents: tuple[Piece, ...]) -> bool:
+    if any(extent.end > head.end for extent in extents):
+        return True  # it is not in the file: no decoder will read it either
+    if not all(head.reaches(extent.end) for extent in extents):
+        return False
+    data = b"".join(head.view[extent.start : extent.end] for extent in extents)
+    for width, height in coded_sizes(data):
+        if width * height > MAX_GROWTH * size[0] * size[1] + SMALL:
+            raise Corrupt(f"AVIF item of {size[0]} x {size[1]} pixels, coded as {width} x {height}")
+    return True
+
+
+def _depth_and_samples(head: Head, properties: list[Piece]) -> tuple[int, float]:
+    """Bits, and samples a pixel: the pixels' own property counts before the decoder's configuration."""
+    depth, samples = 8, 3.0
+    if av1 := first(properties, b"av1C"):
+        flags = head.byte(av1.start + 2)  # AV1 in ISOBMFF, section 2.3.3
+        depth = (8, 8, 10, 12)[flags >> 5 & 3]  # high_bitdepth, twelve_bit
+        across, down = 1 + (flags >> 3 & 1), 1 + (flags >> 2 & 1)  # chroma_subsampling_x and _y
+        samples = 1.0 if flags & 0x10 else 1 + 2 / (across * down)  # monochrome
+    elif hevc := first(properties, b"hvcC"):  # ISO/IEC 14496-15 section 8.3.3.1.2
+        depth = 8 + (head.byte(hevc.start + 17) & 7)  # bitDepthLumaMinus8
+        samples = (1.0, 1.5, 2.0, 3.0)[head.byte(hevc.start + 16) & 3]  # none, 4:2:0, 4:2:2 or 4:4:4
+    if pixi := first(properties, b"pixi"):
+        depth = max(head.read(pixi.start + 5, head.byte(pixi.start + 4)), default=8)
+    return depth, samples
+
+
+FORMAT = FormatSpec("HEIF", (Format.HEIC, Format.AVIF), starts_with(b"ftyp", at=4), read_heif)

@@ -1,0 +1,121 @@
+"""Renditions -> targets: size, format, quality, key and headers of each thumbnail."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from thumbnailer.model import Fit, Format, ImageInfo, ObjectEvent
+from thumbnailer.planning.capabilities import INPUTS, OUTPUTS
+from thumbnailer.renditions import MAX_SIDE, Rendition, target_key
+from thumbnailer.settings import Settings
+from thumbnailer.store.base import ObjectHeaders, PutHeaders
+
+SOURCE_ETAG: Final = "source-etag"
+SOURCE_VERSION: Final = "source-version-id"
+PLACEHOLDER: Final = "thumbhash"
+MOST_METADATA: Final = 2048  # bytes of user metadata, names and values together: S3's limit
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A rendition resolved: the picture is resized to `scaled`, then cropped to `width` x `height`."""
+
+    bucket: str
+    key: str
+    name: str
+    width: int
+    height: int
+    scaled: tuple[int, int]
+    format: Format
+    quality: int
+    headers: PutHeaders
+    smart: bool = False  # cropped around the most striking part, not around the middle
+    progressive: bool = False
+    most_bytes: int | None = None  # limit for the encoded picture if a lower quality can meet it; None: no limit
+
+
+def resolve(
+    rendition: Rendition, event: ObjectEvent, info: ImageInfo, source: ObjectHeaders, settings: Settings
+) -> Target:
+    """Raises KeyTooLong."""
+    format_ = rendition.format or automatic_format(info)
+    output = OUTPUTS[format_]
+    scaled = scaled_size(rendition, *info.upright)
+    width, height = cropped_size(rendition, scaled)
+    # Only fewer colours make a PNG or GIF smaller than a file of another format.
+    may_shrink = scaled == info.upright and (format_ is info.format or not output.lossless)
+    return Target(
+        bucket=settings.destination_bucket(event.bucket),
+        key=target_key(settings.key, event.key, rendition, format_),
+        name=rendition.name,
+        width=width,
+        height=height,
+        scaled=scaled,
+        format=format_,
+        quality=rendition.quality or output.quality,
+        headers=target_headers(source, format_, settings),
+        smart=rendition.fit is Fit.SMART,
+        progressive=rendition.progressive and output.progressive,
+        most_bytes=source.size if may_shrink else None,
+    )
+
+
+def automatic_format(info: ImageInfo) -> Format:
+    """The source's own format if browsers show it; else JPEG, or PNG to keep alpha."""
+    if info.format in OUTPUTS:
+        return info.format
+    return Format.PNG if info.has_alpha else Format.JPEG
+
+
+def scaled_size(rendition: Rendition, width: int, height: int) -> tuple[int, int]:
+    """The size to resize to: within the wish (inside) or over it (cover), never enlarged, no side below 1.
+
+    A side without a wish is at most MAX_SIDE.
+    """
+    sides = ((rendition.width, width), (rendition.height, height))
+    ratios = [wish / side for wish, side in sides if wish is not None]
+    longest = [MAX_SIDE / side for wish, side in sides if wish is None]
+    scale = min(1.0, max(ratios) if rendition.fit.crops else min(ratios), *longest)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def cropped_size(rendition: Rendition, scaled: tuple[int, int]) -> tuple[int, int]:
+    return min(rendition.width or scaled[0], scaled[0]), min(rendition.height or scaled[1], scaled[1])
+
+
+def keeps_animation(info: ImageInfo, target: Target) -> bool:
+    """Whether this thumbnail is animated."""
+    return info.frames > 1 and INPUTS[info.format].animated and OUTPUTS[target.format].animated
+
+
+def target_headers(source: ObjectHeaders, format_: Format, settings: Settings) -> PutHeaders:
+    """The source's own headers and metadata, and the version that the thumbnail is made from."""
+    return PutHeaders(
+        content_type=OUTPUTS[format_].content_type,
+        cache_control=settings.cache_control or source.cache_control,
+        content_disposition=source.content_disposition,
+        content_language=source.content_language,
+        metadata=_metadata(source),
+        storage_class=settings.storage_class,
+        sse=settings.sse,
+        kms_key_id=settings.kms_key_id,
+    )
+
+
+def _metadata(source: ObjectHeaders) -> Mapping[str, str]:
+    """The product's entries, and the user's if S3 takes all of them."""
+    own = {SOURCE_ETAG: source.etag or ""}
+    if source.version_id:
+        own[SOURCE_VERSION] = source.version_id
+    every = {**source.metadata, **own}
+    return every if _size(every) <= MOST_METADATA else own
+
+
+def with_placeholder(headers: PutHeaders, placeholder: str) -> PutHeaders:
+    """Adds the ThumbHash to the metadata unless S3's limit is reached."""
+    metadata = {**(headers.metadata or {}), PLACEHOLDER: placeholder}
+    return replace(headers, metadata=metadata) if _size(metadata) <= MOST_METADATA else headers
+
+
+def _size(metadata: Mapping[str, str]) -> int:
+    return sum(len(name) + len(value) for name, value in metadata.items())
