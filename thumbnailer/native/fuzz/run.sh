@@ -8,4 +8,4 @@ export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 cargo +nightly build --release --target x86_64-unknown-linux-gnu
 mkdir -p corpus
 exec target/x86_64-unknown-linux-gnu/release/thumbnailer-jpeg-fuzz corpus "${2:-.}" \
-    -max_total_time="$1" -timeout=10 -rss_limit_mb=512 -max_len=20000
+    -max_total_time="$1" -timeout=10 -print_final_stats=1 -rss_limit_mb=512 -max_len=20000

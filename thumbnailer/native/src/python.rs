@@ -27,6 +27,9 @@ enum TargetTuple {
     Part((usize, usize, (f64, f64, f64, f64))),
 }
 
+/// Bytes.
+const DEFAULT_LIMIT: usize = 256 << 20;
+
 /// Width, height, channels and pixels.
 type PictureTuple = (usize, usize, usize, Py<PyBytes>);
 
@@ -105,7 +108,7 @@ fn info(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Info> {
 
 /// Plans a request without decoding. Raises TooLarge if the plan exceeds `max_bytes`.
 #[pyfunction]
-#[pyo3(signature = (data, targets, orientation=1, scale=None, max_bytes=usize::MAX))]
+#[pyo3(signature = (data, targets, orientation=1, scale=None, max_bytes=DEFAULT_LIMIT))]
 fn plan(
     py: Python<'_>, data: &Bound<'_, PyAny>, targets: Vec<TargetTuple>, orientation: u8, scale: Option<usize>,
     max_bytes: usize,
@@ -118,7 +121,7 @@ fn plan(
 
 /// Decodes a file and makes its targets: a list of (width, height, channels, pixels), and an Info.
 #[pyfunction]
-#[pyo3(signature = (data, targets, orientation=1, scale=None, max_bytes=usize::MAX))]
+#[pyo3(signature = (data, targets, orientation=1, scale=None, max_bytes=DEFAULT_LIMIT))]
 fn render(
     py: Python<'_>, data: &Bound<'_, PyAny>, targets: Vec<TargetTuple>, orientation: u8, scale: Option<usize>,
     max_bytes: usize,
