@@ -204,3 +204,77 @@ fn requests_are_checked() {
     assert!(render(&&file[..], &request(Some(7), 1)).is_err());
     assert!(render(&&file[..], &request(None, 9)).is_err());
 }
+
+/// Position of a marker.
+fn find(file: &[u8], marker: u8) -> usize {
+    file.windows(2).position(|w| w == [0xff, marker]).unwrap()
+}
+
+/// Copy of the segment of a marker.
+fn segment(file: &[u8], marker: u8) -> Vec<u8> {
+    let at = find(file, marker);
+    let length = usize::from(file[at + 2]) << 8 | usize::from(file[at + 3]);
+    file[at..at + 2 + length].to_vec()
+}
+
+fn with_inserted(file: &[u8], before: u8, bytes: &[u8]) -> Vec<u8> {
+    let at = find(file, before);
+    [&file[..at], bytes, &file[at..]].concat()
+}
+
+fn is_doubtful(file: &[u8]) -> bool {
+    matches!(render(&file, &request(None, 1)).err(), Some(Error::Doubtful(_)))
+}
+
+#[test]
+fn headers_out_of_place_are_doubtful() {
+    let file = Jpeg::new(64, 48, &ycc(), 1).bytes();
+    let frame = segment(&file, 0xc0);
+    assert!(is_doubtful(&with_inserted(&file, 0xc0, &frame)), "two frame headers");
+    assert!(is_doubtful(&with_inserted(&file, 0xd9, &frame)), "frame header behind the scan");
+    let scan_first = with_marker(&file, 0xc0, 0xfe);
+    assert!(is_doubtful(&scan_first), "scan without a frame header");
+    assert!(is_doubtful(&with_marker(&file, 0xdb, 0xfe)), "no quantisation table");
+    assert!(is_doubtful(&with_inserted(&file, 0xc0, &[0xff, 0xd0])), "restart marker between segments");
+    let zero_width = [&frame[..7], &[0, 0], &frame[9..]].concat();
+    assert!(is_doubtful(&with_inserted(&with_marker(&file, 0xc0, 0xfe), 0xda, &zero_width)), "width of 0");
+}
+
+#[test]
+fn missing_huffman_tables_and_dnl_are_unsupported() {
+    let file = Jpeg::new(64, 48, &ycc(), 1).bytes();
+    let unsupported = |file: &[u8]| matches!(render(&file, &request(None, 1)).err(), Some(Error::Unsupported(_)));
+    assert!(unsupported(&with_marker(&file, 0xc4, 0xfe)));
+    let mut no_height = file.clone();
+    let at = find(&file, 0xc0);
+    no_height[at + 5..at + 7].fill(0);
+    assert!(unsupported(&no_height));
+}
+
+#[test]
+fn harmless_segments_are_passed() {
+    let plain = Jpeg::new(64, 48, &ycc(), 1).bytes();
+    let expected = render(&&plain[..], &request(None, 1)).unwrap().pictures.remove(0).pixels;
+    let thumbnail = [&[0xff, 0xe1, 0xff, 0xff][..], &vec![0xd8; 65_533][..]].concat();
+    let fill = [0xff, 0xff, 0xff, 0xfe, 0, 5, 1, 2, 3];
+    for extra in [&thumbnail[..], &fill[..], &segment(&plain, 0xc4), &segment(&plain, 0xdb)] {
+        let file = with_inserted(&plain, 0xda, extra);
+        let rendered = render(&&file[..], &request(None, 1)).unwrap();
+        assert_eq!(rendered.pictures[0].pixels, expected);
+    }
+}
+
+/// JFIF says YCbCr, Adobe says RGB.
+#[test]
+fn colour_models_that_disagree_are_doubtful() {
+    let file = Jpeg::new(64, 48, &ycc(), 1).bytes();
+    let jfif = [&[0xff, 0xe0, 0, 16][..], b"JFIF\0\x01\x01", &[0, 0, 1, 0, 1, 0, 0]].concat();
+    let adobe = |transform| [&[0xff, 0xee, 0, 14][..], b"Adobe", &[0, 100, 0, 0, 0, 0, transform]].concat();
+    let with = |extra: &[u8]| with_inserted(&file, 0xdb, extra);
+    assert!(render(&&with(&[jfif.clone(), adobe(1)].concat())[..], &request(None, 1)).is_ok());
+    assert!(is_doubtful(&with(&[jfif.clone(), adobe(0)].concat())));
+    assert!(is_doubtful(&with(&adobe(2))));
+    let mut version = jfif;
+    version[9] = 3;
+    assert!(is_doubtful(&with(&version)));
+}
