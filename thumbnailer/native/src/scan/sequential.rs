@@ -42,11 +42,7 @@ pub struct BlockCoder {
     /// By zigzag index: position in the block | quantisation << 8.
     weights: [u32; 64],
     dc_weight: i32,
-    dc: Rc<DcTable>,
-    dc_code: Rc<Code>,
-    ac: Rc<AcTable>,
-    ac_code: Rc<Code>,
-    skip: Option<Rc<SkipTable>>,
+    tables: CoderTables,
 }
 
 /// Tables of a component for one scan.
@@ -72,11 +68,7 @@ impl BlockCoder {
             last: plane.last as u32,
             weights: std::array::from_fn(|k| u32::from(plane.positions[k]) | weight(k) << 8),
             dc_weight: weight(0) as i32,
-            dc: tables.dc,
-            dc_code: tables.dc_code,
-            ac: tables.ac,
-            ac_code: tables.ac_code,
-            skip: tables.skip,
+            tables,
         }
     }
 
@@ -87,7 +79,7 @@ impl BlockCoder {
 
     #[inline(always)]
     fn dc(&self, buffer: &Buffer, bits: &mut Bits, prediction: &mut i32, damage: &mut Damage) -> i32 {
-        let difference = dc_difference(buffer, bits, &self.dc, &self.dc_code, &mut damage.bad);
+        let difference = dc_difference(buffer, bits, &self.tables.dc, &self.tables.dc_code, &mut damage.bad);
         *prediction = prediction.wrapping_add(difference);
         let dc = prediction.wrapping_mul(self.dc_weight);
         damage.see(dc);
@@ -192,7 +184,7 @@ fn low_ac(
     let mut bits = bits;
     let (mut k, mut last) = (1, 0);
     let needed = coder.last;
-    let table = &*coder.ac;
+    let table = &*coder.tables.ac;
     loop {
         bits.refill(buffer);
         // Four short symbols take no more than 40 bits.
@@ -231,7 +223,7 @@ fn long_ac(buffer: &Buffer, bits: &mut Bits, coder: &BlockCoder, entry: u32, dam
     bits.refill(buffer);
     let (mut length, mut size, mut step) = (entry & 255, entry >> 16, entry >> 8 & 63);
     if length == 0 {
-        let Some(symbol) = coder.ac_code.symbol(bits.peek(16) as u32) else {
+        let Some(symbol) = coder.tables.ac_code.symbol(bits.peek(16) as u32) else {
             damage.bad = true;
             bits.consume(1);
             return None;
@@ -258,7 +250,7 @@ fn ends_block(k: u32) -> bool {
 #[inline(always)]
 fn skip_ac(buffer: &Buffer, bits: Bits, coder: &BlockCoder, k: u32, damage: &mut Damage) -> Bits {
     let (mut bits, mut k) = (bits, k);
-    let Some(table) = coder.skip.as_deref() else { return bits };
+    let Some(table) = coder.tables.skip.as_deref() else { return bits };
     bits.refill(buffer);
     loop {
         let entry = u32::from(table[bits.peek(SKIP_BITS)]);
@@ -293,7 +285,7 @@ fn skip_ac(buffer: &Buffer, bits: Bits, coder: &BlockCoder, k: u32, damage: &mut
 #[inline(always)]
 fn skip_one(buffer: &Buffer, bits: &mut Bits, coder: &BlockCoder, k: u32, damage: &mut Damage) -> Option<u32> {
     bits.refill(buffer);
-    let Some(symbol) = coder.ac_code.symbol(bits.peek(16) as u32) else {
+    let Some(symbol) = coder.tables.ac_code.symbol(bits.peek(16) as u32) else {
         damage.bad = true;
         bits.consume(1);
         return None;
