@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let request = Request {
         targets,
-        orientation: choice >> 3 & 7 | 1,
+        orientation: 1 + (choice >> 3 & 7),
         scale: SCALES[usize::from(choice & 7)],
         max_bytes: 32 << 20,
     };
