@@ -1,13 +1,11 @@
 """`python -m bench COMMAND`."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from bench import measuring
 from bench.cells import pictures as pictures_
@@ -19,7 +17,24 @@ from bench.scale import command as scale_
 from bench.scale.model import Arrivals
 from thumbnailer.errors import ThumbnailerError
 
-app = typer.Typer(no_args_is_help=True)
+
+class _Commands(TyperGroup):
+    """Prints the message of an error that the user can correct; exit code 2.
+
+    SIGTERM ends a command as Ctrl-C does, which works even if the shell ignores it (`&`).
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+        try:
+            return super().invoke(ctx)
+        except ThumbnailerError as error:
+            typer.echo(str(error), err=True)
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(no_args_is_help=True, cls=_Commands)
 
 Images = Annotated[Path | None, typer.Option(help="a folder with your own pictures in place of the reference set")]
 Latency = Annotated[str, typer.Option(help="distance to S3: loopback, near, near-tail, published")]
@@ -31,16 +46,6 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", dir_okay=False, h
 @app.callback()
 def bench() -> None:
     """Measures the pipeline from outside: what each MB of memory buys."""
-
-
-@contextmanager
-def _exit_on_error() -> Iterator[None]:
-    """Prints the message of an error that the user can correct; exit code 2."""
-    try:
-        yield
-    except ThumbnailerError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from error
 
 
 # --- questions ----------------------------------------------------------------------------------------------------
@@ -64,12 +69,11 @@ def _add_question(experiment: Experiment) -> None:
         output: Output = None,
         resume: Annotated[bool, typer.Option("--resume", help="continue with that file")] = False,
     ) -> None:
-        with _exit_on_error():
-            scope = Scope(quick, measuring.known_latency(latency), measuring.memories(memory))
-            path = output or Path(f"bench-{experiment.name}.json")
-            least = (0.4 if quick else 2.0) if seconds is None else seconds
-            options = Options(scope, path, images, resume, prices, repetitions, least, period, container)
-            raise typer.Exit(measuring.run(experiment, options))
+        scope = Scope(quick, measuring.known_latency(latency), measuring.memories(memory))
+        path = output or Path(f"bench-{experiment.name}.json")
+        least = (0.4 if quick else 2.0) if seconds is None else seconds
+        options = Options(scope, path, images, resume, prices, repetitions, least, period, container)
+        raise typer.Exit(measuring.run(experiment, options))
 
     app.command(experiment.name, help=experiment.question)(command)
 
@@ -94,10 +98,9 @@ def advise(
     cells: Annotated[Path, typer.Option(dir_okay=False, help="the file of results")] = Path("bench-advise.json"),
 ) -> None:
     """Recommends memory, batch size and platform for your pictures, with the price and the uncertainty."""
-    with _exit_on_error():
-        scope = Scope(latency=measuring.known_latency(latency))
-        options = Options(scope, cells, prices=prices, repetitions=repetitions, seconds=seconds)
-        raise typer.Exit(measuring.advise(images, rate, deadline, options, output))
+    scope = Scope(latency=measuring.known_latency(latency))
+    options = Options(scope, cells, prices=prices, repetitions=repetitions, seconds=seconds)
+    raise typer.Exit(measuring.advise(images, rate, deadline, options, output))
 
 
 @app.command()
@@ -112,10 +115,9 @@ def compare(
     ] = Path("bench-compare.json"),
 ) -> None:
     """Is NEW slower than BASE? Measures two trees in turns; exit code 1 for a regression."""
-    with _exit_on_error():
-        scope = Scope(quick=True, latency="loopback")
-        options = Options(scope, output, images, repetitions=repetitions, seconds=seconds)
-        raise typer.Exit(measuring.compare(base, new, options))
+    scope = Scope(quick=True, latency="loopback")
+    options = Options(scope, output, images, repetitions=repetitions, seconds=seconds)
+    raise typer.Exit(measuring.compare(base, new, options))
 
 
 @app.command()
@@ -137,10 +139,8 @@ def scale(
 ) -> None:
     """Simulates queue, Lambda and Fargate at a rate: backlog, latency, concurrency, price."""
     change = {"memory_mb": memory, "batch_size": batch_size, "window": window, "account": concurrency}
-    with _exit_on_error():
-        arrivals = Arrivals(scale_.parse_rate(rate), 60 * minutes)
-        measured = results or scale_.reference()
-        scale_.run(arrivals, measured, change, least_tasks, most_tasks, prices, seed, output)
+    arrivals = Arrivals(scale_.parse_rate(rate), 60 * minutes)
+    scale_.run(arrivals, results or scale_.REFERENCE, change, least_tasks, most_tasks, prices, seed, output)
 
 
 # --- documents ----------------------------------------------------------------------------------------------------
@@ -153,8 +153,7 @@ def report(
     prices: Prices = None,
 ) -> None:
     """Writes one self-contained page, and its charts as PNG."""
-    with _exit_on_error():
-        report_.run(results, output, prices)
+    report_.run(results, output, prices)
 
 
 @app.command()
@@ -162,8 +161,7 @@ def performance(
     results: Annotated[Path, typer.Argument(dir_okay=False, help="the file of a full run")],
 ) -> None:
     """Writes docs/performance.md and its charts."""
-    with _exit_on_error():
-        performance_.run(results)
+    performance_.run(results)
 
 
 @app.command()
@@ -172,8 +170,7 @@ def pictures(
     folder: Annotated[Path | None, typer.Option(file_okay=False, help="in place of ~/.cache")] = None,
 ) -> None:
     """Makes the reference set of pictures once, and prints its hash."""
-    with _exit_on_error():
-        pictures_.run(quick, folder)
+    pictures_.run(quick, folder)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,8 @@
 """The commands that measure: run the cells of a question with progress, write the file, print the tables."""
 
-from __future__ import annotations
-
 import os
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -114,7 +111,7 @@ def compare(base: str, new: str, options: Options) -> int:
     def measure_trees(trees: Mapping[str, Path]) -> Result:
         key = replace(ours(options.scope), batch_size=1)  # with one record, no stage overlaps another
         slots = [Slot(replace(key, handler=name), tree) for name, tree in trees.items()]
-        return _measure_or_exit(slots, pictures_for(options), options)
+        return measure_all(slots, pictures_for(options), options)
 
     return compare_command.run(base, new, measure_trees, wide_console())
 
@@ -124,7 +121,7 @@ def advise(images: str, rate: str | None, deadline: str | None, options: Options
 
     def measure_wanted(folder: Path, wanted: Sequence[Wanted]) -> Result:
         slots = [Slot(_key_of(one, options.scope)) for one in wanted]
-        return _measure_or_exit(slots, {"photos": folder_set(folder)}, options)
+        return measure_all(slots, {"photos": folder_set(folder)}, options)
 
     available = float(len(cores().cells))
     return advise_command.run(
@@ -137,7 +134,7 @@ def _key_of(wanted: Wanted, scope: Scope) -> CellKey:
     return replace(key, platform=wanted.platform, vcpus=wanted.vcpus)
 
 
-def _measure_or_exit(slots: list[Slot], sets: Mapping[str, Pictures], options: Options) -> Result:
+def measure_all(slots: list[Slot], sets: Mapping[str, Pictures], options: Options) -> Result:
     result, stopped = measure(slots, sets, options, load_prices(options.prices))
     if stopped:
         raise typer.Exit(STOPPED)
@@ -188,7 +185,8 @@ def wide_console() -> Console:
 def measure(slots: list[Slot], sets: Mapping[str, Pictures], options: Options, prices: Prices) -> tuple[Result, bool]:
     """Returns the result, and True if Ctrl-C has stopped the run. The file always has what is done."""
     assert_writable(options.output)
-    with _interruptible(), set_up(slots, sets, options) as testbed, progress_bar() as bar:
+    stderr = Console(stderr=True)
+    with set_up(slots, sets, options) as testbed, Progress(*COLUMNS, console=stderr, transient=True) as bar:
         made = _resume(slots, testbed, options, prices) or now()
         task = bar.add_task("starting", total=None)
 
@@ -213,12 +211,7 @@ def measure(slots: list[Slot], sets: Mapping[str, Pictures], options: Options, p
         return result(), stopped
 
 
-def progress_bar() -> Progress:
-    return Progress(*COLUMNS, console=Console(stderr=True), transient=True)
-
-
-@contextmanager
-def set_up(slots: Sequence[Slot], sets: Mapping[str, Pictures], options: Options) -> Iterator[Testbed]:
+def set_up(slots: Sequence[Slot], sets: Mapping[str, Pictures], options: Options) -> AbstractContextManager[Testbed]:
     """A testbed for these cells; installs the packages of the peers first."""
     keys = [slot.key for slot in slots]
     used = {name: sets[name] for name in dict.fromkeys(key.pictures for key in keys)}
@@ -227,8 +220,7 @@ def set_up(slots: Sequence[Slot], sets: Mapping[str, Pictures], options: Options
         if name in PEERS:
             PEERS[name].unavailable()
     copies = max(copies_needed(len(used[key.pictures].files), key.batch_size) for key in keys)
-    with set_up_testbed(used, handlers, find_enclosure(options.container), copies) as testbed:
-        yield testbed
+    return set_up_testbed(used, handlers, find_enclosure(options.container), copies)
 
 
 def assert_writable(path: Path) -> None:
@@ -246,13 +238,3 @@ def _resume(slots: list[Slot], testbed: Testbed, options: Options, prices: Price
         return None
     all_pictures = [Slot(slot.key, refused="-") for slot in slots]
     return resume(options.output, slots, result_of(testbed, all_pictures, prices, options.settings()))
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Makes Ctrl-C work if the shell ignores it (`&`)."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -4,8 +4,6 @@ Each cell of ours comes with the textbook handler and the floor in the same plac
 of a comparison. `all` asks all questions in one run and measures shared cells once.
 """
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace

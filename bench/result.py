@@ -7,10 +7,9 @@ takes about 200 KB. Medians, percentiles and ratios are computed from the repeti
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -105,18 +104,9 @@ class CellKey:
         ]
         return ", ".join(filter(None, parts))
 
-    def place(self) -> tuple[object, ...]:
-        """Everything but the handler and its engine: cells of one place can be compared."""
-        return (
-            self.platform,
-            self.memory_mb,
-            self.vcpus,
-            self.pictures,
-            self.batch_size,
-            self.architecture,
-            self.latency,
-            self.start,
-        )
+    def place(self) -> CellKey:
+        """The key without the handler and its settings: cells of one place can be compared."""
+        return replace(self, handler="any", engine="any", transport="any", in_flight=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +163,10 @@ METRICS: Final[Mapping[str, Metric]] = {
     "cpu_ms_per_image": lambda _, one: 1000 * one.cpu_seconds / one.records,
     "billed_ms_per_image": lambda _, one: one.billed_ms / one.records,
     "mb_seconds_per_image": lambda key, one: key.memory_mb * one.billed_ms / 1000 / one.records,
-    "images_per_second_per_mb": lambda key, one: one.records / one.wall_seconds / key.memory_mb,
     "images_per_gb_second": lambda key, one: one.records / (key.memory_mb / 1024 * one.billed_ms / 1000),
     "peak_rss_mb": lambda _, one: one.peak_rss_bytes / MB,
-    "oom_kills": lambda _, one: float(one.oom_kills),
     "cold_start_ms": lambda _, one: one.cold_start_ms,
     "p50_ms": lambda _, one: percentile(one.latencies_ms, 0.5),
-    "bytes_in_per_image": lambda _, one: one.bytes_in / one.records,
-    "bytes_out_per_image": lambda _, one: one.bytes_out / one.records,
 }
 """Values computed from each repetition."""
 
@@ -257,7 +243,7 @@ def write_result(result: Result, path: Path) -> None:
     decode(data, str(path))
     partial = path.with_name(path.name + ".part")
     partial.write_bytes(data)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def read_result(path: Path) -> Result:
@@ -270,7 +256,7 @@ def read_result(path: Path) -> Result:
 
 def encode(result: Result) -> bytes:
     values = msgspec.to_builtins(result)
-    cells = [msgspec.json.encode(_stored(cell)) for cell in values.pop("cells")]
+    cells = [msgspec.json.encode(_rounded(_stored(cell))) for cell in values.pop("cells")]
     head = msgspec.json.format(msgspec.json.encode({"format": FORMAT, "version": VERSION, **values}), indent=1)
     return head.removesuffix(b"\n}") + b',\n "cells": [\n' + b",\n".join(cells) + b"\n]}\n"
 
@@ -297,8 +283,7 @@ def decode(data: bytes, name: str = "result") -> Result:
 
 def _stored(cell: dict[str, Any]) -> dict[str, Any]:
     """The cell with its repetitions as columns."""
-    columns = _columns(cell["repetitions"])
-    return cell | {"repetitions": _rounded(columns), "usd_per_million": _rounded(cell["usd_per_million"])}
+    return cell | {"repetitions": _columns(cell["repetitions"])}
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

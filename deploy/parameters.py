@@ -4,8 +4,6 @@ Each file has regions between the lines `# settings: REGION` and `# end of REGIO
 differs from what this module makes.
 """
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Mapping
@@ -21,9 +19,6 @@ COMMAND: Final = "python -m deploy.parameters --write"
 ASCII: Final = "[ -~]{0,%d}"
 """Lambda counts the environment's 4 KB in bytes, so text is ASCII and its length is bounded."""
 MOST_TEXT: Final = 1024
-
-Properties = dict[str, str]
-"""A parameter's properties as YAML, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +68,15 @@ def parameter(setting: Setting) -> str:
     return "".join(word.capitalize() for word in setting.variable.removeprefix(PREFIX).split("_"))
 
 
-def properties(setting: Setting) -> Properties:
-    """A parameter that accepts what the setting accepts, or less (`_IN_A_STACK`)."""
+def properties(setting: Setting) -> dict[str, str]:
+    """The YAML of each property of a parameter that accepts what the setting accepts, or less (`_IN_A_STACK`)."""
     meaning = setting.meaning.replace("Unset:", "Empty:")
     common = {"Type": "String", "Description": _quoted(meaning), "Default": _quoted(setting.default or "")}
     here = _IN_A_STACK.get(setting.field, {})
     return common | ({} if "AllowedValues" in here else _checks(setting)) | here
 
 
-def _checks(setting: Setting) -> Properties:
+def _checks(setting: Setting) -> dict[str, str]:
     kind = setting.kind
     if isinstance(kind, Words):
         return {"AllowedValues": _list(kind.words if setting.default else ("", *kind.words))}
@@ -92,7 +87,7 @@ def _checks(setting: Setting) -> Properties:
     return {"Type": "Number", "MinValue": str(kind.least), "MaxValue": str(kind.most), "Default": setting.default}
 
 
-def _pattern(pattern: str, setting: Setting) -> Properties:
+def _pattern(pattern: str, setting: Setting) -> dict[str, str]:
     accepts = setting.kind.accepts
     if not setting.default:
         pattern, accepts = f"|{pattern}", f"{accepts}, or empty"
@@ -131,7 +126,7 @@ _RENDITION: Final = (
     f"({_SIDE}x{_SIDE}(:inside|:cover|:smart)?|(x{_SIDE}|{_SIDE}x)(:inside)?)"
     f"((:auto|:jpeg)?{_QUALITY}(:progressive)?|:(png|webp|avif|gif){_QUALITY})"
 )
-_IN_A_STACK: Final[Mapping[str, Properties]] = {
+_IN_A_STACK: Final[Mapping[str, dict[str, str]]] = {
     # without this pattern, a mistake would only show when the function starts
     "renditions": {"AllowedPattern": _quoted(f"^({_RENDITION}(, ?(?!$)|$))+$")},
     "key": {
@@ -165,7 +160,7 @@ _IN_A_STACK: Final[Mapping[str, Properties]] = {
     },
     "port": {"MinValue": "1024"},
 }
-"""Properties that differ in a stack, by setting: what a template checks more strictly, and what it adds."""
+"""dict[str, str] that differ in a stack, by setting: what a template checks more strictly, and what it adds."""
 
 
 # --- regions ------------------------------------------------------------------------------------------------------
@@ -227,9 +222,6 @@ def filled(text: str, made: Mapping[str, list[str]]) -> str:
         body = "".join(f"{line}\n" for line in lines)
         text = text[: region.start()] + region[1] + body + region[2] + text[region.end() :]
     return text
-
-
-# --- files --------------------------------------------------------------------------------------------------------
 
 
 def settings_page() -> str:

@@ -4,8 +4,6 @@ One Runner runs every invocation, so that loop, clients, engines and connections
 survive freeze and thaw.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
@@ -15,8 +13,7 @@ from functools import cache
 from time import perf_counter, time
 from typing import Any, Final, Protocol
 
-from handler.envelope import Delivery, open_envelope
-from handler.partial import answer
+from handler.envelope import Delivery, answer, open_envelope
 from thumbnailer import settings as settings_
 from thumbnailer.app import App, build, new_event_loop
 from thumbnailer.machine import machine

@@ -3,8 +3,6 @@
 Exit codes: 0 all well, 1 some records failed or were rejected, 2 usage or settings.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys
@@ -19,6 +17,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from handler import doctor as doctor_
+from handler.envelope import RecordsComeBack, answer, open_envelope
 from handler.tables import outcome_table
 from thumbnailer import settings as settings_
 from thumbnailer.app import build, new_event_loop
@@ -80,7 +79,9 @@ async def _resize(files: Sequence[Path], out: Path, settings: Settings) -> list[
     for outcome in outcomes:
         for output in outcome.outputs:
             async with store.open(output.bucket, output.key) as body:
-                _write(out / _file_name(output), b"".join([chunk async for chunk in body.chunks()]))
+                path = out / _file_name(output)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(b"".join([chunk async for chunk in body.chunks()]))
     await pipeline.aclose()
     return outcomes
 
@@ -98,13 +99,8 @@ def _keys(files: Sequence[Path]) -> dict[str, Path]:
 def _file_name(output: Output) -> str:
     """The thumbnail's key. Gets its format's suffix if it has another, because local programs rely on suffixes."""
     suffix = EXTENSIONS[output.format]
-    known = {"jpg": ("jpg", "jpeg")}.get(suffix, (suffix,))
+    known = ("jpg", "jpeg") if suffix == "jpg" else (suffix,)
     return output.key if output.key.rpartition(".")[2].lower() in known else f"{output.key}.{suffix}"
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
 
 
 @app.command()
@@ -112,9 +108,6 @@ def event(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="an event for Lambda, in JSON")],
 ) -> None:
     """Runs one event against the configured S3 and prints what the Lambda function would answer."""
-    from handler.envelope import open_envelope
-    from handler.partial import RecordsComeBack, answer
-
     settings = settings_.load()
     try:
         payload = json.loads(file.read_text())
@@ -142,18 +135,13 @@ async def _events(events: Sequence[ObjectEvent], settings: Settings) -> list[Out
 
 
 @app.command()
-def doctor(
-    source: Annotated[str | None, typer.Option(help="the source bucket")] = None,
-) -> None:
+def doctor(source: Annotated[str | None, typer.Option(help="the source bucket")] = None) -> None:
     """Checks the installation, the engines and the settings, for a source bucket if given."""
     findings = doctor_.examine(source)
     table = Table("", "what", "found", show_edge=False)
+    marks = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]![/]"}
     for finding in findings:
-        table.add_row(
-            {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]![/]"}[finding.good],
-            finding.what,
-            escape(finding.found),
-        )
+        table.add_row(marks[finding.good], finding.what, escape(finding.found))
     Console().print(table)
     raise typer.Exit(2 if any(finding.good is False for finding in findings) else 0)
 

@@ -1,7 +1,5 @@
 """Checks the installation, the engines and the settings."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections.abc import Iterator
@@ -62,15 +60,11 @@ def instruction_set() -> str:
         from PIL import features
     except ImportError as error:
         return f"cannot be imported: {error}"
-    turbo = features.version_feature("libjpeg_turbo") or "no"
-    return f"{_resampling()}, libjpeg-turbo {turbo}"
-
-
-def _resampling() -> str:
-    if _version("Pillow-SIMD") is None:
-        return "no SIMD in its resampling"
-    library = Path(str(sys.modules["PIL._imaging"].__file__)).read_bytes()
-    return "AVX2" if _uses_avx2(library) else "SSE4"
+    resampling = "no SIMD in its resampling"
+    if _version("Pillow-SIMD"):
+        library = Path(str(sys.modules["PIL._imaging"].__file__)).read_bytes()
+        resampling = "AVX2" if _uses_avx2(library) else "SSE4"
+    return f"{resampling}, libjpeg-turbo {features.version_feature('libjpeg_turbo') or 'no'}"
 
 
 def _uses_avx2(library: bytes) -> bool:
@@ -133,16 +127,12 @@ def _settings(source: str | None) -> Iterator[Finding]:
     choice = choose_transport(config, env)
     where = f"{config.endpoint_url or 'AWS'}, {config.region}"
     yield Finding(True, "transport", f"{choice.transport}: {choice.why}; {where}")
-    yield _key(settings)
+    collides = can_collide(settings.key, settings.renditions)
+    sources = "two sources can" if collides else "no two sources can"
+    yield Finding(None if collides else True, "thumbnail keys", f"{settings.key}: {sources} write the same key")
     if source is not None:
         yield _source(settings, source)
     yield from (Finding(True, s.variable, env.get(s.variable, s.default or "(automatic)")) for s in settings_.SETTINGS)
-
-
-def _key(settings: Settings) -> Finding:
-    if can_collide(settings.key, settings.renditions):
-        return Finding(None, "thumbnail keys", f"{settings.key}: two sources can write the same key")
-    return Finding(True, "thumbnail keys", f"{settings.key}: no two sources can write the same key")
 
 
 def _source(settings: Settings, bucket: str) -> Finding:

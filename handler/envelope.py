@@ -1,14 +1,14 @@
-"""Turns a Lambda payload into a Delivery: messages with their events, and unreadable messages. Pure."""
+"""Turns a Lambda payload into messages with their events, and outcomes into the answer to Lambda. Pure."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from thumbnailer.errors import EventError
+from thumbnailer.errors import EventError, ThumbnailerError
 from thumbnailer.events import parse_event, parse_text
-from thumbnailer.model import Message
+from thumbnailer.model import Message, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +69,36 @@ def receive_count(attributes: object) -> int:
     """How often the message was received, this time included. 1 if unknown."""
     text = attributes.get("ApproximateReceiveCount") if isinstance(attributes, Mapping) else None
     return int(text) if isinstance(text, str) and text.isdecimal() else 1
+
+
+class RecordsComeBack(ThumbnailerError):
+    """Ends a direct invocation, so that Lambda retries it and then sends it to its dead-letter target."""
+
+
+def answer(delivery: Delivery, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """A partial batch response for a queue, a summary for a direct invocation. `outcomes`: one an event, in order.
+
+    Raises RecordsComeBack if a record of a direct invocation failed or was deferred.
+    """
+    if delivery.from_queue:
+        return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in ids_to_give_back(delivery, outcomes)]}
+    summary = summarised(outcomes)
+    if any(outcome.status.comes_back for outcome in outcomes):
+        raise RecordsComeBack(f"some records failed or were deferred: {summary}")
+    return summary
+
+
+def ids_to_give_back(delivery: Delivery, outcomes: Sequence[Outcome]) -> list[str]:
+    """The unreadable messages, and those with a failed or deferred record."""
+    ids, ends = [message.id for message in delivery.broken], iter(outcomes)
+    for message in delivery.messages:
+        ended = list(islice(ends, len(message.events)))
+        if any(outcome.status.comes_back for outcome in ended):
+            ids.append(message.id)
+    return ids
+
+
+def summarised(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Counts by status and reason, e.g. {"records": 3, "outcomes": {"stored": 2, "rejected:corrupt": 1}}."""
+    ends = Counter(f"{o.status}:{o.reason}" if o.reason else str(o.status) for o in outcomes)
+    return {"records": len(outcomes), "outcomes": dict(ends)}

@@ -1,7 +1,5 @@
 """Outcomes as a table on the terminal."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Final

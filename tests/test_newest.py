@@ -12,9 +12,8 @@ from typing import Any, Final
 import pytest
 from PIL import Image
 
-from bench.rig.faults import Fault, Request
 from tests.support.cloud import DESTINATION, SOURCE, Cloud
-from tests.support.faults import fault_proxy
+from tests.support.faults import Fault, Request, fault_proxy
 from tests.support.interleaving import Change, Found, explore
 from tests.support.pipelines import HangingEngine, created, pipeline, run, settings
 from thumbnailer.app import build, sized_tier

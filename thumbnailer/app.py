@@ -1,12 +1,9 @@
 """The one place that picks implementations: from settings to store, engines and pipeline."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from typing import Final
 
 import uvloop
 
@@ -23,8 +20,6 @@ from thumbnailer.store.base import ObjectStore, StoreConfig
 
 new_event_loop = uvloop.new_event_loop
 """The loop of every door: obstore with asyncio's own loop aborted interpreters at exit."""
-OVERRIDES: Final = ("workers", "in_flight", "max_pixels", "max_bytes", "max_frames")
-"""Fields of the tier that a setting of the same name replaces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +33,10 @@ class App:
 
 
 def sized_tier(settings: Settings, machine: Machine) -> Tier:
-    """The machine's tier with the overrides of the settings."""
+    """The machine's tier. A setting with the name of a field replaces that field."""
     tier = tier_for(settings.memory_mb or machine.memory_mb, machine.cpus)
-    changes = {name: getattr(settings, name) for name in OVERRIDES}
-    return tier.with_changes({name: value for name, value in changes.items() if value is not None})
+    names = ("workers", "in_flight", "max_pixels", "max_bytes", "max_frames")
+    return tier.with_changes({name: value for name in names if (value := getattr(settings, name)) is not None})
 
 
 def check_extras(settings: Settings) -> None:

@@ -10,46 +10,24 @@
     │       └── StoreRefused        temporary, but a retry at once cannot help: credentials, clock, region
     └── RecordError                 ends one record; `status` and `reason` are on the class
         ├── Skipped                 OwnOutput, Filtered, FolderMarker, Gone
-        ├── Rejected                NotAnImage, UnsupportedFormat, Corrupt (CutShort), TooManyPixels, TooManyBytes,
-        │                           TooManyFrames, Archived, AccessDenied, KeyTooLong, BucketNotAllowed, CrashesEngine
+        ├── Rejected                NotAnImage, UnsupportedFormat, Corrupt (CutShort, DamagedPixels), TooManyPixels,
+        │                           TooManyBytes, TooManyFrames, Archived, AccessDenied, KeyTooLong, BucketNotAllowed,
+        │                           CrashesEngine
         ├── Failed                  SourceUnavailable, DestinationUnavailable, DestinationDenied, Throttled, EngineCrash
         └── Deferred                OutOfTime, NoSpace
 
-The adapter of a library maps its errors to these, once; no other code matches on message text.
+The adapter of a library maps its errors to these, once; no other code matches on message text. `store_errors` maps
+StoreErrors to RecordErrors.
 """
 
-from __future__ import annotations
-
-from enum import StrEnum
-from typing import ClassVar
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import ClassVar, Final
 
 from thumbnailer.model import Status
 
-
-class Reason(StrEnum):
-    """Why a record is not stored or deleted. The codes in logs, metrics and notes do not change."""
-
-    OWN_OUTPUT = "own-output"
-    FILTERED = "filtered"
-    FOLDER_MARKER = "folder-marker"
-    GONE = "gone"
-    NOT_AN_IMAGE = "not-an-image"
-    UNSUPPORTED_FORMAT = "unsupported-format"
-    CORRUPT = "corrupt"
-    TOO_MANY_PIXELS = "too-many-pixels"
-    TOO_MANY_BYTES = "too-many-bytes"
-    TOO_MANY_FRAMES = "too-many-frames"
-    ARCHIVED = "archived"
-    ACCESS_DENIED = "access-denied"
-    KEY_TOO_LONG = "key-too-long"
-    BUCKET_NOT_ALLOWED = "bucket-not-allowed"
-    SOURCE_UNAVAILABLE = "source-unavailable"
-    DESTINATION_UNAVAILABLE = "destination-unavailable"
-    DESTINATION_DENIED = "destination-denied"
-    THROTTLED = "throttled"
-    ENGINE_CRASH = "engine-crash"
-    OUT_OF_TIME = "out-of-time"
-    NO_SPACE = "no-space"
+REASONS: Final[set[str]] = set()
+"""Every reason why a record is not stored or deleted. The codes in logs, metrics and notes do not change."""
 
 
 class ThumbnailerError(Exception):
@@ -112,43 +90,41 @@ class RecordError(ThumbnailerError):
     """Ends one record. The message is for people; code uses `status` and `reason`."""
 
     status: ClassVar[Status]
-    reason: ClassVar[Reason]
+    reason: ClassVar[str]
+
+    def __init_subclass__(cls, reason: str = "") -> None:
+        if reason:
+            cls.reason = reason
+            REASONS.add(reason)
 
 
 class Skipped(RecordError):
     status = Status.SKIPPED
 
 
-class OwnOutput(Skipped):
-    reason = Reason.OWN_OUTPUT
+class OwnOutput(Skipped, reason="own-output"): ...
 
 
-class Filtered(Skipped):
-    reason = Reason.FILTERED
+class Filtered(Skipped, reason="filtered"): ...
 
 
-class FolderMarker(Skipped):
-    reason = Reason.FOLDER_MARKER
+class FolderMarker(Skipped, reason="folder-marker"): ...
 
 
-class Gone(Skipped):
-    reason = Reason.GONE
+class Gone(Skipped, reason="gone"): ...
 
 
 class Rejected(RecordError):
     status = Status.REJECTED
 
 
-class NotAnImage(Rejected):
-    reason = Reason.NOT_AN_IMAGE
+class NotAnImage(Rejected, reason="not-an-image"): ...
 
 
-class UnsupportedFormat(Rejected):
-    reason = Reason.UNSUPPORTED_FORMAT
+class UnsupportedFormat(Rejected, reason="unsupported-format"): ...
 
 
-class Corrupt(Rejected):
-    reason = Reason.CORRUPT
+class Corrupt(Rejected, reason="corrupt"): ...
 
 
 class CutShort(Corrupt):
@@ -161,73 +137,89 @@ class DamagedPixels(Corrupt):
     defect: ClassVar[str] = "libjpeg warns of damaged pixels"
 
 
-class TooManyPixels(Rejected):
-    reason = Reason.TOO_MANY_PIXELS
+class TooManyPixels(Rejected, reason="too-many-pixels"): ...
 
 
-class TooManyBytes(Rejected):
-    reason = Reason.TOO_MANY_BYTES
+class TooManyBytes(Rejected, reason="too-many-bytes"): ...
 
 
-class TooManyFrames(Rejected):
-    reason = Reason.TOO_MANY_FRAMES
+class TooManyFrames(Rejected, reason="too-many-frames"): ...
 
 
-class Archived(Rejected):
-    reason = Reason.ARCHIVED
+class Archived(Rejected, reason="archived"): ...
 
 
-class AccessDenied(Rejected):
-    reason = Reason.ACCESS_DENIED
+class AccessDenied(Rejected, reason="access-denied"): ...
 
 
-class KeyTooLong(Rejected):
-    reason = Reason.KEY_TOO_LONG
+class KeyTooLong(Rejected, reason="key-too-long"): ...
 
 
-class BucketNotAllowed(Rejected):
+class BucketNotAllowed(Rejected, reason="bucket-not-allowed"):
     """The event's bucket is not in THUMBNAILER_SOURCES. No note is written: a forged event would choose its place."""
 
-    reason = Reason.BUCKET_NOT_ALLOWED
 
-
-class CrashesEngine(Rejected):
+class CrashesEngine(Rejected, reason="engine-crash"):
     """The only picture in a process ended it, so it would again. With EngineCrash, another picture may be the cause."""
-
-    reason = Reason.ENGINE_CRASH
 
 
 class Failed(RecordError):
     status = Status.FAILED
 
 
-class SourceUnavailable(Failed):
-    reason = Reason.SOURCE_UNAVAILABLE
+class SourceUnavailable(Failed, reason="source-unavailable"): ...
 
 
-class DestinationUnavailable(Failed):
-    reason = Reason.DESTINATION_UNAVAILABLE
+class DestinationUnavailable(Failed, reason="destination-unavailable"): ...
 
 
-class DestinationDenied(Failed):
-    reason = Reason.DESTINATION_DENIED
+class DestinationDenied(Failed, reason="destination-denied"): ...
 
 
-class Throttled(Failed):
-    reason = Reason.THROTTLED
+class Throttled(Failed, reason="throttled"): ...
 
 
-class EngineCrash(Failed):
-    reason = Reason.ENGINE_CRASH
+class EngineCrash(Failed, reason="engine-crash"): ...
 
 
 class Deferred(RecordError):
     status = Status.DEFERRED
 
 
-class OutOfTime(Deferred):
-    reason = Reason.OUT_OF_TIME
+class OutOfTime(Deferred, reason="out-of-time"): ...
 
 
-class NoSpace(Deferred):
-    reason = Reason.NO_SPACE
+class NoSpace(Deferred, reason="no-space"): ...
+
+
+# --- from StoreErrors and bugs to RecordErrors ----------------------------------------------------------------------
+
+ErrorMap = Mapping[type[StoreError], type[RecordError]]
+OF_SOURCE: Final[ErrorMap] = {
+    ObjectMissing: Gone,
+    BucketMissing: Gone,
+    StoreDenied: AccessDenied,
+    ObjectArchived: Archived,
+    StoreThrottled: Throttled,
+    StoreError: SourceUnavailable,
+}
+OF_DESTINATION: Final[ErrorMap] = {  # all are retried: the operator can repair the destination
+    StoreDenied: DestinationDenied,
+    StoreThrottled: Throttled,
+    StoreError: DestinationUnavailable,
+}
+
+
+@contextmanager
+def store_errors(mapping: ErrorMap) -> Iterator[None]:
+    """Raises the RecordError for a StoreError of the block: the first entry whose class fits."""
+    try:
+        yield
+    except StoreError as error:
+        kind = next(kind for kind in mapping if isinstance(error, kind))
+        raise mapping[kind](str(error)) from error
+
+
+def internal_error(error: Exception) -> RecordError:
+    """For a bug in the product or in an engine: the record is retried, the others go on."""
+    return EngineCrash(f"internal error: {type(error).__name__}: {error}"[:300])

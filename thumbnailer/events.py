@@ -4,10 +4,9 @@ Sources: S3 "notification content structure" (2.1 to 2.6), EventBridge "Amazon S
 asks, every version 2.x is accepted and unknown fields are ignored.
 """
 
-from __future__ import annotations
-
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -20,6 +19,7 @@ EXPECTED: Final = (
 )
 _MOST_ENVELOPES: Final = 4  # S3 in SNS has one; no configuration has more than a few
 _S3_KINDS: Final = {
+    "ObjectRestore:Completed": EventKind.RESTORED,
     "ObjectCreated": EventKind.CREATED,
     "ObjectRemoved": EventKind.REMOVED,
     "LifecycleExpiration": EventKind.REMOVED,
@@ -66,53 +66,38 @@ def _s3(record: Mapping[str, Any]) -> ObjectEvent:
     version = str(record.get("eventVersion", "2.0"))
     if version.partition(".")[0] != "2":
         raise EventError(f"eventVersion {version!r} is not supported; expected 2.x")
-    item = _object(_object(record, "s3"), "object")
-    return ObjectEvent(
-        kind=_s3_kind(_text(record, "eventName").removeprefix("s3:")),
-        bucket=_text(_object(_object(record, "s3"), "bucket"), "name"),
-        key=_form_decoded(_text(item, "key")),
-        version_id=_optional_text(item, "versionId"),
-        etag=_optional_text(item, "eTag"),
-        size=_size(item),
-        sequencer=_optional_text(item, "sequencer"),
-        time=_optional_text(record, "eventTime"),
-    )
-
-
-def _s3_kind(name: str) -> EventKind:
-    if name == "ObjectRestore:Completed":
-        return EventKind.RESTORED
-    return _S3_KINDS.get(name.partition(":")[0], EventKind.OTHER)
+    name = _text(record, "eventName").removeprefix("s3:")
+    kind = _S3_KINDS.get(name) or _S3_KINDS.get(name.partition(":")[0], EventKind.OTHER)
+    return _event(kind, _object(record, "s3"), record.get("eventTime"), partial(unquote_plus, errors="strict"))
 
 
 def _eventbridge(payload: Mapping[str, Any]) -> ObjectEvent:
-    detail = _object(payload, "detail")
-    item = _object(detail, "object")
+    kind = _EVENTBRIDGE_KINDS.get(_text(payload, "detail-type"), EventKind.OTHER)
+    return _event(kind, _object(payload, "detail"), payload.get("time"), str)  # its keys are not form-encoded
+
+
+def _event(kind: EventKind, parent: Mapping[str, Any], time: object, decode: Callable[[str], str]) -> ObjectEvent:
+    """`parent` describes bucket and object; `decode` decodes the key."""
+    item = _object(parent, "object")
     return ObjectEvent(
-        kind=_EVENTBRIDGE_KINDS.get(_text(payload, "detail-type"), EventKind.OTHER),
-        bucket=_text(_object(detail, "bucket"), "name"),
-        key=_utf8(_text(item, "key")),  # EventBridge does not form-encode keys
-        version_id=_optional_text(item, "version-id"),
-        etag=_optional_text(item, "etag"),
+        kind=kind,
+        bucket=_text(_object(parent, "bucket"), "name"),
+        key=_key(_text(item, "key"), decode),
+        version_id=_optional_text(item.get("versionId", item.get("version-id"))),
+        etag=_optional_text(item.get("eTag", item.get("etag"))),
         size=_size(item),
-        sequencer=_optional_text(item, "sequencer"),
-        time=_optional_text(payload, "time"),
+        sequencer=_optional_text(item.get("sequencer")),
+        time=_optional_text(time),
     )
 
 
-def _form_decoded(key: str) -> str:
+def _key(text: str, decode: Callable[[str], str]) -> str:
+    """Raises EventError if the key is not UTF-8: JSON can contain half of a surrogate pair, a key cannot."""
     try:
-        return _utf8(unquote_plus(key, errors="strict"))
-    except UnicodeDecodeError as error:
-        raise EventError(f"the key {key!r} is not form-encoded UTF-8") from error
-
-
-def _utf8(key: str) -> str:
-    """The key. Raises EventError if it is not UTF-8: JSON can contain half of a surrogate pair, a key cannot."""
-    try:
+        key = decode(text)
         key.encode()
-    except UnicodeEncodeError as error:
-        raise EventError(f"the key {key!r} is not UTF-8") from error
+    except UnicodeError as error:
+        raise EventError(f"the key {text!r} is not UTF-8") from error
     return key
 
 
@@ -139,8 +124,7 @@ def _text(parent: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _optional_text(parent: Mapping[str, Any], name: str) -> str | None:
-    value = parent.get(name)
+def _optional_text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 

@@ -1,7 +1,5 @@
 """The size of the machine, of the container or of the Lambda environment that this process runs in."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass
 from pathlib import Path

@@ -202,7 +202,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one record ended. `timings` are (stage, seconds); `reason` is an errors.Reason, `detail` is for people."""
+    """How one record ended. `timings` are (stage, seconds); `reason`: see errors.REASONS; `detail` is for people."""
 
     event: ObjectEvent
     status: Status

@@ -10,8 +10,6 @@ the event's record fetches later and writes later: so the write was not the last
 look finds every earlier change of the source.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final

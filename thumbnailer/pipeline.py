@@ -1,15 +1,12 @@
 """The way of one record, and of a batch. The pipeline knows the store and the engines by their protocols only."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
-from thumbnailer.error_mapping import OF_DESTINATION, OF_SOURCE, store_errors
-from thumbnailer.errors import BucketMissing, Filtered, OutOfTime, Reason, StoreDenied
+from thumbnailer import errors
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Output, Status
 from thumbnailer.newest import Rounds
 from thumbnailer.planning.plan import refuse_event
@@ -107,44 +104,47 @@ class Pipeline:
     def _refuse(self, event: ObjectEvent) -> None:
         refuse_event(event, self._settings)
         if event.kind is EventKind.REMOVED and self._settings.on_delete == "keep":
-            raise Filtered("the source was removed; THUMBNAILER_ON_DELETE=keep leaves its thumbnails")
+            raise errors.Filtered("the source was removed; THUMBNAILER_ON_DELETE=keep leaves its thumbnails")
 
     async def _upload(self, rendered: Rendered) -> list[Output]:
         pairs = list(zip(_labelled_targets(rendered), rendered.rendering.pictures, strict=True))
-        with self.renderer.memory.counted(sum(len(data) for _, data in pairs)), store_errors(OF_DESTINATION):
+        with (
+            self.renderer.memory.counted(sum(len(data) for _, data in pairs)),
+            errors.store_errors(errors.OF_DESTINATION),
+        ):
             await _all(self._store.put(t.bucket, t.key, data, t.headers) for t, data in pairs)
-        return [_output(target, data) for target, data in pairs]
+        return [Output(t.bucket, t.key, t.name, t.width, t.height, t.format, len(data)) for t, data in pairs]
 
     async def _delete(self, event: ObjectEvent) -> list[Output]:
         bucket = self._settings.destination_bucket(event.bucket)
         keys = possible_target_keys(self._settings.key, event.key, self._settings.renditions)
-        with store_errors(OF_DESTINATION), suppress(BucketMissing):
+        with errors.store_errors(errors.OF_DESTINATION), suppress(errors.BucketMissing):
             await _all(self._store.delete(bucket, key) for key in keys)
         return []
 
     async def _is_current(self, event: ObjectEvent, version: ObjectVersion | None) -> bool:
         """Whether the source still is `version`. S3 answers 403 for a missing key without s3:ListBucket."""
-        with store_errors(OF_SOURCE):
+        with errors.store_errors(errors.OF_SOURCE):
             try:
                 return await self._store.head(event.bucket, event.key) == version
-            except StoreDenied:
+            except errors.StoreDenied:
                 return version is None
 
     def _needs_note(self, outcome: Outcome) -> bool:
         """Not for a bucket outside THUMBNAILER_SOURCES: a forged event must not choose where the note goes."""
-        allowed = outcome.reason != Reason.BUCKET_NOT_ALLOWED
-        return outcome.status is Status.REJECTED and bool(self._settings.failed_prefix) and allowed
+        rejected = outcome.status is Status.REJECTED and outcome.reason != errors.BucketNotAllowed.reason
+        return rejected and bool(self._settings.failed_prefix)
 
     async def _write_note(self, outcome: Outcome) -> None:
         bucket = self._settings.destination_bucket(outcome.event.bucket)
         key = note_key(self._settings.failed_prefix, outcome.event.key)
-        with store_errors(OF_DESTINATION):
+        with errors.store_errors(errors.OF_DESTINATION):
             await self._store.put(bucket, key, note_body(outcome), note_headers(outcome))
 
 
 def _require_time(deadline: float | None) -> None:
     if deadline is not None and deadline - asyncio.get_running_loop().time() < LEAST_SECONDS:
-        raise OutOfTime("too little time was left to begin")
+        raise errors.OutOfTime("too little time was left to begin")
 
 
 def _current(event: ObjectEvent) -> ObjectEvent:
@@ -159,10 +159,6 @@ def _labelled_targets(rendered: Rendered) -> list[Target]:
         return list(targets)
     pairs = zip(targets, placeholders, strict=True)
     return [replace(target, headers=with_placeholder(target.headers, text)) for target, text in pairs]
-
-
-def _output(target: Target, data: bytes) -> Output:
-    return Output(target.bucket, target.key, target.name, target.width, target.height, target.format, len(data))
 
 
 async def _all(writes: Iterable[Coroutine[Any, Any, None]]) -> None:

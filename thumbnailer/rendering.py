@@ -1,7 +1,5 @@
 """From a source to encoded pictures: fetch, plan, render. Sends one GET and writes nothing to any bucket."""
 
-from __future__ import annotations
-
 import mmap
 import os
 from collections.abc import AsyncIterator
@@ -12,12 +10,11 @@ from time import perf_counter
 from typing import Final
 
 from thumbnailer.engine import Load, Rendering
-from thumbnailer.error_mapping import OF_SOURCE, store_errors
-from thumbnailer.errors import Corrupt, NeedMoreBytes, Rejected, Skipped
+from thumbnailer.errors import OF_SOURCE, Corrupt, NeedMoreBytes, Rejected, Skipped, store_errors
 from thumbnailer.execution.budget import MemoryBudget
 from thumbnailer.execution.decoder import Decoder
 from thumbnailer.formats import ending_defect, probe
-from thumbnailer.model import Format, ImageInfo, ObjectEvent
+from thumbnailer.model import ImageInfo, ObjectEvent
 from thumbnailer.planning.capabilities import Capabilities
 from thumbnailer.planning.plan import Plan, make_plan, refuse_headers
 from thumbnailer.planning.tier import Tier
@@ -118,7 +115,8 @@ class Renderer:
             plan = plan_now()
         if plan is None:
             raise Corrupt("the file ends within its header")
-        trace.add_defects(_ending_defect(file, plan.info.format), plan.info.defect)
+        with _mapped(file) as data:
+            trace.add_defects(ending_defect(data, plan.info.format), plan.info.defect)
         return plan
 
     def _plan(
@@ -137,7 +135,7 @@ class Renderer:
 def _probe(file: Scratch, fetched: int, total: int) -> ImageInfo | None:
     """None while the header is incomplete. Raises Corrupt if it never ends."""
     try:
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with _mapped(file) as data:
             return probe(data, total)
     except NeedMoreBytes as error:
         if fetched > MOST_HEADER_BYTES and os.pread(file.fileno(), 4, 0) not in HEADER_AT_THE_END:
@@ -150,6 +148,5 @@ def _next_probe(fetched: int) -> int:
     return 2 * fetched if fetched > MOST_HEADER_BYTES else min(2 * fetched, MOST_HEADER_BYTES + 1)
 
 
-def _ending_defect(file: Scratch, format_: Format) -> str:
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return ending_defect(data, format_)
+def _mapped(file: Scratch) -> mmap.mmap:
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

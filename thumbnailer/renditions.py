@@ -4,8 +4,6 @@
 <Fit.COVER: 'cover'>
 """
 
-from __future__ import annotations
-
 import re
 import string
 from dataclasses import dataclass
@@ -112,9 +110,6 @@ def parse_renditions(text: str) -> tuple[Rendition, ...]:
 
 def _size_text(width: int | None, height: int | None) -> str:
     return f"{width or ''}x{height or ''}"
-
-
-# --- keys ---------------------------------------------------------------------------------------------------------
 
 
 def default_key_template(renditions: tuple[Rendition, ...]) -> str:

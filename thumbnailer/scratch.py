@@ -1,7 +1,5 @@
 """Holds a source while it is worked on: in a file in /tmp, or in memory if /tmp has no room."""
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile

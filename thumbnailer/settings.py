@@ -4,31 +4,24 @@
 templates follow from it (`python -m deploy.parameters --write`).
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any, Final, Literal
 
 from thumbnailer.errors import SettingsError
 from thumbnailer.model import EngineName
-from thumbnailer.renditions import ACCEPTS as RENDITIONS_ACCEPTED
-from thumbnailer.renditions import Rendition, check_key_template, default_key_template, parse_renditions
+from thumbnailer.renditions import ACCEPTS, Rendition, check_key_template, default_key_template, parse_renditions
 
 PREFIX: Final = "THUMBNAILER_"
 STORAGE_CLASSES: Final = (
-    "STANDARD",
-    "STANDARD_IA",
-    "ONEZONE_IA",
-    "INTELLIGENT_TIERING",
-    "GLACIER_IR",
-    "REDUCED_REDUNDANCY",
-    "EXPRESS_ONEZONE",
-)
+    "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR",
+    "REDUCED_REDUNDANCY", "EXPRESS_ONEZONE",
+)  # fmt: skip
 
 
 # --- kinds of values: `parse` raises ValueError, `accepts` says what it takes ---------------------------------------
@@ -101,12 +94,6 @@ _BUCKET: Final = Text(
 )
 _HEADER: Final = Text("printable ASCII", pattern=r"[ -~]{1,1024}")
 _KMS_KEY: Final = Text("a KMS key id or ARN", pattern=_HEADER.pattern)
-_RENDITIONS: Final = Text(RENDITIONS_ACCEPTED, convert=parse_renditions)
-_CLIENTS: Final = Words(("auto", "obstore", "aioboto3"))
-_SSE: Final = Words(("AES256", "aws:kms", "aws:kms:dsse"))
-
-
-# --- the settings -------------------------------------------------------------------------------------------------
 
 
 class Section(StrEnum):
@@ -139,114 +126,100 @@ def _setting(section: Section, default: str | None, kind: Kind, meaning: str) ->
     return field(metadata={"row": (section, default, kind, meaning)})
 
 
+_buckets = partial(_setting, Section.BUCKETS)
+_renditions = partial(_setting, Section.RENDITIONS)
+_headers = partial(_setting, Section.HEADERS)
+_limits = partial(_setting, Section.LIMITS)
+_worker = partial(_setting, Section.WORKER)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The user's settings. None means: follows from the tier (for a PUT's header: AWS's own default)."""
 
-    destination: str = _setting(Section.BUCKETS, "{bucket}-resized", _BUCKET, "The bucket that thumbnails go to.")
-    key: str = _setting(
-        Section.BUCKETS,
+    destination: str = _buckets("{bucket}-resized", _BUCKET, "The bucket that thumbnails go to.")
+    key: str = _buckets(
         None,
         Text("text with {key} or {stem}, also {name}, {ext}, {dir}; with several renditions it must contain {name}"),
         "The key of a thumbnail. Default: {key} for one rendition, {key}/{name}.{ext} for several.",
     )
-    sources: tuple[str, ...] = _setting(
-        Section.BUCKETS, "", _GLOBS, "Only events of these buckets. Empty: of any bucket."
-    )
-    include: tuple[str, ...] = _setting(
-        Section.BUCKETS, "", _GLOBS, "Only these keys; `*` matches `/` too. Empty: all keys."
-    )
-    exclude: tuple[str, ...] = _setting(Section.BUCKETS, "", _GLOBS, "Not these keys. Empty: none.")
-    expected_owner: str | None = _setting(
-        Section.BUCKETS,
+    sources: tuple[str, ...] = _buckets("", _GLOBS, "Only events of these buckets. Empty: of any bucket.")
+    include: tuple[str, ...] = _buckets("", _GLOBS, "Only these keys; `*` matches `/` too. Empty: all keys.")
+    exclude: tuple[str, ...] = _buckets("", _GLOBS, "Not these keys. Empty: none.")
+    expected_owner: str | None = _buckets(
         None,
         Text("an AWS account id of 12 digits", pattern="[0-9]{12}"),
         "The account that all buckets must belong to; S3 denies requests to other accounts' buckets.",
     )
-    on_delete: Literal["delete", "keep"] = _setting(
-        Section.BUCKETS, "delete", Words(("delete", "keep")), "What to do with thumbnails when their source is deleted."
+    on_delete: Literal["delete", "keep"] = _buckets(
+        "delete", Words(("delete", "keep")), "What to do with thumbnails when their source is deleted."
     )
-    failed_prefix: str = _setting(
-        Section.BUCKETS,
+    failed_prefix: str = _buckets(
         "_failed/",
         Text("text of at most 256 bytes", most_bytes=256),
         "Prefix in the destination for a JSON note about each rejected object. Empty: no notes.",
     )
-    renditions: tuple[Rendition, ...] = _setting(
-        Section.RENDITIONS, "128x128", _RENDITIONS, "The thumbnails to make of each picture; never enlarged."
+    renditions: tuple[Rendition, ...] = _renditions(
+        "128x128", Text(ACCEPTS, convert=parse_renditions), "The thumbnails to make of each picture; never enlarged."
     )
-    svg: bool = _setting(
-        Section.RENDITIONS, "off", _SWITCH, "Accept SVG drawings; they are drawn without network or file access."
-    )
-    thumbhash: bool = _setting(
-        Section.RENDITIONS,
+    svg: bool = _renditions("off", _SWITCH, "Accept SVG drawings; they are drawn without network or file access.")
+    thumbhash: bool = _renditions(
         "off",
         _SWITCH,
         "Put a ThumbHash (a placeholder of about 25 bytes, Base64) into each thumbnail's metadata `thumbhash`.",
     )
-    cache_control: str | None = _setting(
-        Section.HEADERS, None, _HEADER, "Cache-Control of every thumbnail. Unset: the source's own."
+    cache_control: str | None = _headers(None, _HEADER, "Cache-Control of every thumbnail. Unset: the source's own.")
+    storage_class: str | None = _headers(
+        None, Words(STORAGE_CLASSES), "Storage class of every thumbnail. Unset: STANDARD."
     )
-    storage_class: str | None = _setting(
-        Section.HEADERS, None, Words(STORAGE_CLASSES), "Storage class of every thumbnail. Unset: STANDARD."
+    sse: str | None = _headers(
+        None,
+        Words(("AES256", "aws:kms", "aws:kms:dsse")),
+        "Server-side encryption of every thumbnail. Unset: the bucket's own.",
     )
-    sse: str | None = _setting(
-        Section.HEADERS, None, _SSE, "Server-side encryption of every thumbnail. Unset: the bucket's own."
+    kms_key_id: str | None = _headers(
+        None, _KMS_KEY, "The KMS key for thumbnails; only with SSE aws:kms or aws:kms:dsse."
     )
-    kms_key_id: str | None = _setting(
-        Section.HEADERS, None, _KMS_KEY, "The KMS key for thumbnails; only with SSE aws:kms or aws:kms:dsse."
-    )
-    engine: EngineName | None = _setting(  # noqa: RUF009 - it returns a dataclass field
-        Section.LIMITS,
+    engine: EngineName | None = _limits(  # noqa: RUF009 - it returns a dataclass field
         "auto",
         _ENGINES,
         "The engine to prefer; auto is the faster one for the format. Falls back to the other if decoding fails.",
     )
-    transport: Literal["auto", "aioboto3", "obstore"] = _setting(
-        Section.LIMITS, "auto", _CLIENTS, "The S3 client; auto is obstore if it supports settings and credentials."
+    transport: Literal["auto", "aioboto3", "obstore"] = _limits(
+        "auto",
+        Words(("auto", "obstore", "aioboto3")),
+        "The S3 client; auto is obstore if it supports settings and credentials.",
     )
-    memory_mb: int | None = _setting(
-        Section.LIMITS,
+    memory_mb: int | None = _limits(
         None,
         Whole(64, 1_048_576),
         "Memory that sizes the tier. Unset: Lambda's memory size, the control group's limit, or the machine's memory.",
     )
-    max_pixels: int | None = _setting(
-        Section.LIMITS,
+    max_pixels: int | None = _limits(
         None,
         Whole(1, 10**10),
         "Refuse pictures with more pixels; an animation's frames count together, twice. Unset: from the tier.",
     )
-    max_bytes: int | None = _setting(
-        Section.LIMITS, None, Whole(1, 5 * 10**12), "Refuse objects with more bytes. Unset: from the tier."
+    max_bytes: int | None = _limits(None, Whole(1, 5 * 10**12), "Refuse objects with more bytes. Unset: from the tier.")
+    max_frames: int | None = _limits(
+        None, Whole(1, 100_000), "Refuse animations with more frames. Unset: from the tier."
     )
-    max_frames: int | None = _setting(
-        Section.LIMITS, None, Whole(1, 100_000), "Refuse animations with more frames. Unset: from the tier."
-    )
-    workers: int | None = _setting(Section.LIMITS, None, Whole(1, 256), "Decoding threads. Unset: from the tier.")
-    in_flight: int | None = _setting(
-        Section.LIMITS, None, Whole(1, 1000), "Records in work at once. Unset: from the tier."
-    )
-    log_level: str = _setting(
-        Section.LIMITS, "INFO", Words(("DEBUG", "INFO", "WARNING", "ERROR")), "The lowest level logged."
-    )
-    queue_url: str | None = _setting(
-        Section.WORKER,
+    workers: int | None = _limits(None, Whole(1, 256), "Decoding threads. Unset: from the tier.")
+    in_flight: int | None = _limits(None, Whole(1, 1000), "Records in work at once. Unset: from the tier.")
+    log_level: str = _limits("INFO", Words(("DEBUG", "INFO", "WARNING", "ERROR")), "The lowest level logged.")
+    queue_url: str | None = _worker(
         None,
         Text("a URL such as https://sqs.eu-west-1.amazonaws.com/123456789012/thumbnails", r"https?://[^\s/]+/\S+"),
         "The queue that `thumbnailer worker` receives its messages from.",
     )
-    stop_timeout: int = _setting(
-        Section.WORKER,
-        "25",
-        Whole(1, 120),
-        "Seconds from SIGTERM to the end; less than the platform waits for SIGKILL.",
+    stop_timeout: int = _worker(
+        "25", Whole(1, 120), "Seconds from SIGTERM to the end; less than the platform waits for SIGKILL."
     )
-    record_timeout: int = _setting(
-        Section.WORKER, "120", Whole(5, 43_200), "Seconds that a record may take before it returns to the queue."
+    record_timeout: int = _worker(
+        "120", Whole(5, 43_200), "Seconds that a record may take before it returns to the queue."
     )
-    port: int = _setting(
-        Section.WORKER, "8080", Whole(0, 65_535), "The port of /metrics, /healthz and /readyz. 0: any free one, logged."
+    port: int = _worker(
+        "8080", Whole(0, 65_535), "The port of /metrics, /healthz and /readyz. 0: any free one, logged."
     )
 
     def destination_bucket(self, bucket: str) -> str:
@@ -336,9 +309,6 @@ def _contradictions(values: dict[str, Any]) -> list[str]:
     return mistakes
 
 
-# --- documentation ------------------------------------------------------------------------------------------------
-
-
 def markdown_table(section: Section | None = None) -> str:
     """A Markdown table of the settings, of one section or of all."""
     rows = [
@@ -350,6 +320,4 @@ def markdown_table(section: Section | None = None) -> str:
 
 
 def _default_text(default: str | None) -> str:
-    if default is None:
-        return ""
-    return f"`{default}`" if default else "empty"
+    return "" if default is None else f"`{default}`" if default else "empty"

@@ -1,15 +1,12 @@
 """Timings and findings of one record, and how it ended: for its log line and metrics, never for a decision."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from time import perf_counter
 
 from thumbnailer.engine import Rendering
-from thumbnailer.error_mapping import internal_error
-from thumbnailer.errors import OutOfTime, RecordError
+from thumbnailer.errors import OutOfTime, RecordError, internal_error
 from thumbnailer.model import EngineName, ImageInfo, ObjectEvent, Outcome, Output, Status
 from thumbnailer.reporting.logs import LOGGER
 
@@ -17,12 +14,6 @@ from thumbnailer.reporting.logs import LOGGER
 class Trace:
     """Attributes describe the current round; timings add up over all rounds."""
 
-    bytes_in: int
-    info: ImageInfo | None
-    engine: EngineName | None
-    profile_ignored: bool
-    defects: tuple[str, ...]
-    """what is wrong with a picture that is stored all the same"""
     outcome: Outcome
 
     def __init__(self, event: ObjectEvent) -> None:
@@ -33,7 +24,11 @@ class Trace:
 
     def begin_round(self) -> None:
         """Forgets the source's previous content."""
-        self.bytes_in, self.info, self.engine, self.profile_ignored, self.defects = 0, None, None, False, ()
+        self.bytes_in = 0
+        self.info: ImageInfo | None = None
+        self.engine: EngineName | None = None
+        self.profile_ignored = False
+        self.defects: tuple[str, ...] = ()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -66,11 +61,11 @@ class Trace:
         except RecordError as error:
             self._fail(error)
         except Exception as error:
-            line = {"bucket": self._event.bucket, "key": self._event.key}
-            LOGGER.exception("internal-error", extra={"line": line})
+            LOGGER.exception("internal-error", extra={"line": {"bucket": self._event.bucket, "key": self._event.key}})
             self._fail(internal_error(error))
 
     def end(self, status: Status, outputs: Sequence[Output]) -> None:
+        """A picture with defects is stored all the same."""
         self._end(status, outputs, None, "; ".join(self.defects) or None)
 
     def _fail(self, error: RecordError) -> None:

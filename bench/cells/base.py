@@ -1,11 +1,11 @@
 """Parts of every cell: its effort and settings, the check of its thumbnails, and the recorder of its repetitions."""
 
-from __future__ import annotations
-
 import json
 import math
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from bench.cells.outputs import check_thumbnail
 from bench.cells.testbed import Testbed, bucket_of
 from bench.result import CellKey, Repetition
-from bench.rig.enclosures import Box
+from bench.rig.enclosures import Limit
 from bench.rig.limits import LAMBDA_PERIOD_US
 from bench.rig.network import Running as Proxy
 from bench.rig.s3 import answers
@@ -37,14 +37,8 @@ class S3Gone(ThumbnailerError):
 class RunningCell(Protocol):
     """A started cell."""
 
-    @property
-    def passes(self) -> int:
-        """Rounds through the pictures per repetition."""
-
     def repeat(self) -> Repetition:
         """Raises CellFailed, S3Gone."""
-
-    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +72,32 @@ def check_output(key: CellKey, testbed: Testbed, since: float, keys: Iterable[st
 
 
 class Recorder:
-    """Measures a repetition from outside: by the proxy, the control group and the log."""
+    """The enclosure of a cell, and its repetitions measured from outside: by the proxy, the control group and the log.
 
-    def __init__(self, box: Box, proxy: Proxy, log: Log) -> None:
-        self._box, self._proxy, self._log = box, proxy, log
+    `cores` is the number that the cell sees. With `free_init`, the CPU limit waits for `box.limit_cpu`. The stack ends
+    the cell.
+    """
+
+    def __init__(
+        self, key: CellKey, testbed: Testbed, period_us: int, cores: int, free_init: bool, stack: ExitStack
+    ) -> None:
+        limit = Limit(key.memory_mb, key.vcpus, period_us, testbed.cores.for_cell(key.vcpus, cores))
+        # The folder outlives the group, whose processes write there.
+        self.scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-cell-")))
+        self.box = testbed.enclosure.box(limit, stack, free_init)
+        self.log = Log(self.scratch / "log")
+        self._proxy, self._s3_url = testbed.proxy(key.latency), testbed.s3.url
         self._log_bytes = 0
 
     def begin(self) -> None:
         """Raises S3Gone."""
         proxy_report(self._proxy)
-        self._box.reset_meter()
-        self._log_bytes = self._log.own_bytes()
+        self.box.reset_meter()
+        self._log_bytes = self.log.own_bytes()
 
     def end(self, records: int, sqs_requests: float) -> tuple[dict[str, Any], Mapping[str, Any], list[dict[str, Any]]]:
         """Fields of the repetition, the proxy's report, and the log lines about records. Raises S3Gone."""
-        used, report, lines = self._box.usage(), proxy_report(self._proxy), self._log.new_records()
+        used, report, lines = self.box.usage(), proxy_report(self._proxy), self.log.new_records()
         fields = {
             "records": records,
             "cpu_seconds": used.cpu_seconds,
@@ -102,9 +107,16 @@ class Recorder:
             "requests": requests_of(report, records) | {"sqs": sqs_requests},
             "stages_ms": mean_stages(lines),
             "oom_kills": used.kills,
-            "log_bytes": self._log.own_bytes() - self._log_bytes,
+            "log_bytes": self.log.own_bytes() - self._log_bytes,
         }
         return fields, report, lines
+
+    def failure(self, what: str) -> CellFailed:
+        """The error of a cell that does not work. Raises S3Gone if the fault is not the cell's."""
+        assert_s3_answers(self._s3_url)
+        if kills := self.box.kills():
+            what = f"killed for lack of memory ({kills} times) within {self.box.limit.memory_mb} MB"
+        return CellFailed(f"{what}; it wrote: {self.log.tail()}")
 
 
 class Log:
@@ -171,7 +183,7 @@ def proxy_report(proxy: Proxy) -> dict[str, Any]:
         raise S3Gone(f"the proxy before S3 does not answer any more: {error}") from error
 
 
-def assert_s3_answers(testbed: Testbed) -> None:
-    """Raises S3Gone: then the failure is not the cell's."""
-    if not answers(testbed.s3.url):
-        raise S3Gone(f"the S3 at {testbed.s3.url} does not answer any more")
+def assert_s3_answers(url: str) -> None:
+    """Raises S3Gone."""
+    if not answers(url):
+        raise S3Gone(f"the S3 at {url} does not answer any more")

@@ -3,12 +3,9 @@
 As on Lambda, the init runs with all the CPU there is; the limit applies from the first invocation on.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import sys
-import tempfile
 import threading
 import time
 from bisect import bisect_right
@@ -25,9 +22,7 @@ from bench.cells.base import (
     TAIL,
     CellFailed,
     Effort,
-    Log,
     Recorder,
-    assert_s3_answers,
     check_output,
     outcomes_of,
     settings_of,
@@ -37,8 +32,7 @@ from bench.money.costing import billed_ms, sqs_requests
 from bench.peers import PEERS
 from bench.result import CellKey, Repetition
 from bench.rig.emulator import HANDLER, Emulator, Function, find_binary
-from bench.rig.enclosures import Box, Limit
-from thumbnailer.errors import ThumbnailerError
+from bench.rig.enclosures import Box
 
 TIMEOUT: Final = 900
 """seconds of an invocation: Lambda's maximum, so the slowest cell ends by itself"""
@@ -49,36 +43,25 @@ INIT_DONE: Final = re.compile(rb"INIT (?:RTDONE|REPORT)")
 
 
 class FunctionCell:
-    """One environment, from its cold start until it is closed."""
+    """One environment, from its cold start until the stack ends it."""
 
-    def __init__(self, key: CellKey, testbed: Testbed, effort: Effort, tree: Path) -> None:
-        self._stack = ExitStack()
-        self._events = events_of(key, testbed)
-        try:
-            self._environment = _Environment(key, testbed, effort, tree, self._stack)
-            began = time.time()
-            first = self._environment.invoke_first(self._events[0])
-            self._cold_start_ms = first.cold_start_ms
-            warm = self._environment.invoke_all(self._events)
-            check_output(key, testbed, began, keys_in(self._events))
-        except BaseException:
-            self._stack.close()
-            raise
-        self.passes = effort.passes(warm.wall_seconds)
+    def __init__(self, key: CellKey, testbed: Testbed, effort: Effort, tree: Path, stack: ExitStack) -> None:
+        self._environment = _Environment(key, testbed, effort, tree, stack)
+        events = events_of(key, testbed)
+        began = time.time()
+        self._cold_start_ms = self._environment.invoke_first(events[0]).cold_start_ms
+        warm = self._environment.invoke_all(events)
+        check_output(key, testbed, began, keys_in(events))
+        self._events = events * effort.passes(warm.wall_seconds)
 
     def repeat(self) -> Repetition:
         """The first repetition carries the cold start: there was one."""
         cold_start_ms, self._cold_start_ms = self._cold_start_ms, None
-        return replace(self._environment.invoke_all(self._events * self.passes), cold_start_ms=cold_start_ms)
-
-    def close(self) -> None:
-        self._stack.close()
+        return replace(self._environment.invoke_all(self._events), cold_start_ms=cold_start_ms)
 
 
 class ColdCell:
     """Each repetition is a new environment and its first invocation."""
-
-    passes = 1
 
     def __init__(self, key: CellKey, testbed: Testbed, effort: Effort, tree: Path) -> None:
         self._arguments = key, testbed, effort, tree
@@ -90,9 +73,6 @@ class ColdCell:
     def repeat(self) -> Repetition:
         with ExitStack() as stack:
             return _Environment(*self._arguments, stack).invoke_first(self._event)
-
-    def close(self) -> None:
-        """Does nothing: no environment is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,25 +98,22 @@ class _Environment:
     """A function under the emulator, in its enclosure."""
 
     def __init__(self, key: CellKey, testbed: Testbed, effort: Effort, tree: Path, stack: ExitStack) -> None:
-        self._key, self._testbed = key, testbed
-        cores = testbed.cores.for_cell(key.vcpus, visible_cores(key.memory_mb))
-        limit = Limit(key.memory_mb, key.vcpus, effort.period_us, cores)
-        self._box = testbed.enclosure.box(limit, stack, True)
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-cell-")))
-        function = function_of(key, testbed, tree, scratch)
-        command = self._box.command(function.command, [*function.environment(), "AWS_LAMBDA_RUNTIME_API"])
-        self._log = Log(scratch / "log")
-        self._recorder = Recorder(self._box, testbed.proxy(key.latency), self._log)
+        self._batch_size = key.batch_size
+        self._recorder = Recorder(key, testbed, effort.period_us, visible_cores(key.memory_mb), True, stack)
+        self._log = self._recorder.log
+        function = function_of(key, testbed, tree, self._recorder.scratch)
+        variables = [*function.environment(), "AWS_LAMBDA_RUNTIME_API"]
+        command = self._recorder.box.command(function.command, variables)
         self._emulator = Emulator(replace(function, command=command), find_binary(), self._log.path)
         stack.callback(self._emulator.close)
 
     def invoke_first(self, event: dict[str, Any]) -> Repetition:
         """The first invocation, which waits for the init. Raises CellFailed, S3Gone, NoLimits."""
-        with limit_after_init(self._log.path, self._box):
+        with limit_after_init(self._log.path, self._recorder.box):
             repetition = self.invoke_all([event])
         found = INIT.search(self._log.path.read_bytes())
         if found is None:
-            raise CellFailed(f"the emulator does not say how long the init took: {self._log.tail()}")
+            raise self._recorder.failure("the emulator does not say how long the init took")
         init_ms, total_ms = float(found[1]), repetition.wall_seconds * 1000
         billed = float(billed_ms([max(0.0, total_ms - init_ms)], init_ms))
         return replace(repetition, billed_ms=billed, latencies_ms=(round(total_ms, 1),), cold_start_ms=init_ms)
@@ -147,7 +124,7 @@ class _Environment:
         answers = [self._invoke(event) for event in events]
         took = [answer.ms for answer in answers]
         records = sum(len(event["Records"]) for event in events)
-        fields, report, _ = self._recorder.end(records, sqs_requests(self._key.batch_size))
+        fields, report, _ = self._recorder.end(records, sqs_requests(self._batch_size))
         return Repetition(
             **fields,
             invocations=len(events),
@@ -162,19 +139,13 @@ class _Environment:
         try:
             answer = self._emulator.invoke(event, PATIENCE)
         except OSError as error:
-            raise self._failure(f"no answer: {error}") from error
+            raise self._recorder.failure(f"no answer: {error}") from error
         if answer.error is not None:
-            raise self._failure(f"{answer.error}: {json.dumps(answer.value)[:TAIL]}")
+            raise self._recorder.failure(f"{answer.error}: {json.dumps(answer.value)[:TAIL]}")
         outcomes = outcomes_of(answer.value, len(event["Records"]))
         if set(outcomes) - {"stored", "done"}:
-            raise self._failure(f"not all became thumbnails: {dict(outcomes)}")
+            raise self._recorder.failure(f"not all became thumbnails: {dict(outcomes)}")
         return Answered(began, answer.seconds * 1000, outcomes)
-
-    def _failure(self, what: str) -> ThumbnailerError:
-        assert_s3_answers(self._testbed)
-        if kills := self._box.kills():
-            return CellFailed(f"killed for lack of memory ({kills} times) within {self._key.memory_mb} MB")
-        return CellFailed(f"{what}; it wrote: {self._log.tail()}")
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 """The machine and the software of a run."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import platform
@@ -9,7 +7,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Final
 
@@ -62,11 +60,8 @@ def _git(*arguments: str) -> str:
 
 
 def _package_versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+    installed = {each.name.lower(): each.version for each in distributions()}
+    return {name: installed[name] for name in PACKAGES if name in installed}
 
 
 def _emulator_version() -> dict[str, str]:

@@ -3,8 +3,7 @@
 Pillow reads the destination bucket as a folder; none of our own code judges our own thumbnails.
 """
 
-from __future__ import annotations
-
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -34,16 +33,19 @@ def check_thumbnail(thumbnail: Path, picture: Path, since: float, side: int = 12
             size, colours = image.size, image.convert("RGB").getcolors(maxcolors=1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise WrongOutput(f"{thumbnail}: cannot be decoded: {error}") from error
-    if not any(_fits(size, source, side) for source in sources):
-        wanted = " or ".join(_text(_wanted(source, side)) for source in sorted(sources))
-        raise WrongOutput(f"{thumbnail}: is {_text(size)}; expected {wanted}")
+    wanted = [_wanted(source, side) for source in sorted(sources)]
+    if not any(_fits(size, one) for one in wanted):
+        raise WrongOutput(f"{thumbnail}: is {_text(size)}; expected {' or '.join(map(_text, wanted))}")
     if colours is not None:  # None: more than one
         raise WrongOutput(f"{thumbnail}: has a single colour")
 
 
 def _source_sizes(picture: Path) -> frozenset[tuple[int, int]]:
     """The stored size, and the size after EXIF orientation: some handlers ignore it."""
-    _register_heif()
+    with suppress(ImportError):  # not installed with Pillow-SIMD
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener(thumbnails=False)
     try:
         with Image.open(picture) as image:
             width, height = image.size
@@ -53,23 +55,14 @@ def _source_sizes(picture: Path) -> frozenset[tuple[int, int]]:
     return frozenset({(width, height), (height, width)} if turned else {(width, height)})
 
 
-def _register_heif() -> None:
-    try:
-        import pillow_heif
-    except ImportError:  # not installed with Pillow-SIMD
-        return
-    pillow_heif.register_heif_opener(thumbnails=False)  # type: ignore[no-untyped-call,unused-ignore]
-
-
 def _wanted(source: tuple[int, int], side: int) -> tuple[float, float]:
     scale = min(1.0, side / max(source))
     return source[0] * scale, source[1] * scale
 
 
-def _fits(size: tuple[int, int], source: tuple[int, int], side: int) -> bool:
+def _fits(size: tuple[int, int], wanted: tuple[float, float]) -> bool:
     """The longer side must match exactly, the other within a pixel: libraries round differently."""
-    exact = max(size) == min(side, max(source))
-    return exact and all(abs(got - wanted) <= 1 for got, wanted in zip(size, _wanted(source, side), strict=True))
+    return max(size) == round(max(wanted)) and all(abs(a - b) <= 1 for a, b in zip(size, wanted, strict=True))
 
 
 def _text(size: tuple[float, float]) -> str:

@@ -5,14 +5,9 @@ are smoother than a camera's; added noise brings their bytes per pixel close to 
 same bytes: the hash of the set says whether two runs measured the same pictures.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,7 +18,7 @@ import pyvips
 from rich.console import Console
 
 from bench.result import PictureSet
-from bench.rig.processes import ROOT, cache
+from bench.rig.processes import ROOT, cache, made_once
 from thumbnailer.errors import ThumbnailerError
 
 SAMPLES: Final = ROOT / "handler" / "demo" / "samples"
@@ -37,7 +32,6 @@ KINDS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
 }
 NOISE: Final = 6.0
 """standard deviation, of 255: a JPEG of 12 MP then has about 3 MB"""
-COMPLETE: Final = "complete"
 VERSION: Final = 1
 """changes with the pictures that this module makes"""
 
@@ -81,7 +75,7 @@ def pictures_in(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise NoPictures(f"{folder}: is no folder")
     found = sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
-    pictures = [path for path in found if path.name != COMPLETE and not path.name.startswith(".")]
+    pictures = [path for path in found if not path.name.startswith(".")]
     if not pictures:
         raise NoPictures(f"{folder}: has no pictures in it")
     return pictures
@@ -138,21 +132,11 @@ def _photos(jpegs: Sequence[Path]) -> list[Path]:
 
 
 def reference_folder(quick: bool = False, folder: Path | None = None) -> Path:
-    """The folder of the set, which is made if it is missing, incomplete or made by other libraries."""
+    """The folder of the set, which is made if it is missing or made by other libraries."""
     name = "reference-quick" if quick else "reference"
     made_by = f"{VERSION}-vips{pyvips.version(0)}.{pyvips.version(1)}.{pyvips.version(2)}-{version('pyvips')}"
-    target = (folder or cache()) / f"{name}-{made_by}"
-    if (target / COMPLETE).exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(target, ignore_errors=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".making-") as scratch:
-        partial = Path(scratch) / target.name
-        partial.mkdir()
-        _make(reference_pictures(quick), partial)
-        (partial / COMPLETE).touch()
-        os.replace(partial, target)
-    return target
+    pictures = reference_pictures(quick)
+    return made_once((folder or cache()) / f"{name}-{made_by}", lambda target: _make(pictures, target))
 
 
 def _make(pictures: Iterable[Picture], folder: Path) -> None:

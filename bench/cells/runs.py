@@ -4,8 +4,6 @@ Turns go back and forth (A B B A ...): on a machine that slows down, no cell is 
 file of results after each round; a run that Ctrl-C or a failing S3 has stopped can resume from it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -91,12 +89,13 @@ class Run:
     def _start(self, slot: Slot, stack: ExitStack) -> RunningCell | None:
         self.show(f"starting {slot.key.title}", 1)
         try:
-            cell = start(slot.key, self.testbed, self.effort, slot.tree)
+            with ExitStack() as own:
+                cell = start(slot.key, self.testbed, self.effort, slot.tree, own)
+                stack.push(own.pop_all())
         except REFUSALS as error:
             slot.refused = str(error)
             self.show(f"refused {slot.key.title}", self.repetitions)
             return None
-        stack.callback(cell.close)
         return cell
 
     def _repeat(self, slot: Slot, cell: RunningCell) -> None:
@@ -109,13 +108,13 @@ class Run:
             slot.repetitions.clear()  # numbers of a broken cell mean nothing
 
 
-def start(key: CellKey, testbed: Testbed, effort: Effort, tree: Path = ROOT) -> RunningCell:
-    """A warm cell with checked thumbnails. Raises CellFailed, WrongOutput, NoLimits, S3Gone."""
+def start(key: CellKey, testbed: Testbed, effort: Effort, tree: Path, stack: ExitStack) -> RunningCell:
+    """A cell with checked thumbnails; the stack ends it. Raises CellFailed, WrongOutput, NoLimits, S3Gone."""
     if key.start == "cold":
         return ColdCell(key, testbed, effort, tree)
     if key.platform == "lambda":
-        return FunctionCell(key, testbed, effort, tree)
-    return WorkerCell(key, testbed, effort)
+        return FunctionCell(key, testbed, effort, tree, stack)
+    return WorkerCell(key, testbed, effort, stack)
 
 
 def in_blocks(slots: Sequence[Slot], machine_mb: int | None = None) -> Iterator[list[Slot]]:
@@ -124,7 +123,7 @@ def in_blocks(slots: Sequence[Slot], machine_mb: int | None = None) -> Iterator[
     Cells of one place stay in one block: they are compared with each other.
     """
     most = (machine_mb or memory_mb()) * 3 // 4 // MEMORY_PER_CELL_MB
-    places: dict[tuple[object, ...], list[Slot]] = {}
+    places: dict[CellKey, list[Slot]] = {}
     for slot in slots:
         places.setdefault(slot.key.place(), []).append(slot)
     block: list[Slot] = []

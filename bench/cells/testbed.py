@@ -4,8 +4,6 @@ S3, proxies, queue, emulator and this process keep to one core; the cells have t
 time from a cell, and their CPU time does not count as the cell's.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os
@@ -96,7 +94,8 @@ def set_up_testbed(
     found = cores()
     with ExitStack() as stack:
         buckets = [bucket_of(handler) for handler in handlers]
-        folder = Path(stack.enter_context(_scratch()))
+        cache().mkdir(parents=True, exist_ok=True)  # it has room for pictures; /tmp may be memory
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="s3-", dir=cache())))
         for bucket in buckets:
             _fill(folder / bucket, sets.values(), copies, folder / buckets[0])
         names = [name for bucket in buckets for name in (bucket, f"{bucket}-resized")]
@@ -107,27 +106,17 @@ def set_up_testbed(
         yield Testbed(s3, found, sets, enclosure, stack)
 
 
-@contextmanager
-def _scratch() -> Iterator[str]:
-    """A folder in the cache, which has room for pictures; /tmp may be memory."""
-    cache().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="s3-", dir=cache()) as folder:
-        yield folder
-
-
 def _fill(bucket: Path, sets: Iterable[Pictures], copies: int, first: Path) -> None:
     """Copies pictures into the first bucket, once; all further copies are links to those files."""
     for pictures in sets:
         for path, key in zip(pictures.files, pictures.keys, strict=True):
             for target in (bucket / f"{copy:02}" / key for copy in range(copies)):
-                if target.exists():
-                    continue
                 target.parent.mkdir(parents=True, exist_ok=True)
                 original = first / "00" / key
-                if original.exists():
-                    os.link(original, target)
-                else:
+                if not original.exists():
                     shutil.copyfile(path, target)
+                elif not target.exists():
+                    os.link(original, target)
 
 
 def bucket_of(handler: str) -> str:

@@ -1,23 +1,19 @@
 """A Fargate cell: `thumbnailer worker` on a queue, with the vCPUs and the memory of a task."""
 
-from __future__ import annotations
-
 import math
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from bench.cells.base import CellFailed, Effort, Log, Recorder, assert_s3_answers, check_output, settings_of
+from bench.cells.base import Effort, Recorder, check_output, settings_of
 from bench.cells.testbed import Testbed, bucket_of, keys_of_pass, message_body
 from bench.result import CellKey, Repetition
-from bench.rig.enclosures import Limit
 from bench.rig.limits import CONTAINER_PERIOD_US
 from bench.rig.processes import ROOT
 from bench.rig.sqs import SqsServer, sqs_server
@@ -25,57 +21,43 @@ from bench.rig.sqs import SqsServer, sqs_server
 PATIENCE: Final = 120.0
 """seconds without progress in the queue"""
 POLL: Final = 0.01
-OF_THE_BENCH: Final = ("SendMessageBatch", "GetQueueAttributes")
+OF_THE_BENCH: Final = ("SendMessageBatch", "GetQueueAttributes", "Requests")
 """operations on the queue that the worker does not call"""
 
 
 class WorkerCell:
     """A running worker and its queue."""
 
-    def __init__(self, key: CellKey, testbed: Testbed, effort: Effort) -> None:
-        self._key, self._testbed = key, testbed
+    def __init__(self, key: CellKey, testbed: Testbed, effort: Effort, stack: ExitStack) -> None:
+        self._bucket = bucket_of(key.handler)
         self._keys = keys_of_pass(testbed.sets[key.pictures], key.batch_size)
-        self._stack = ExitStack()
-        try:
-            self._start()
-            began = time.time()
-            self._measure(1)
-            check_output(key, testbed, began, self._keys)
-            self.passes = effort.passes(self._measure(1).wall_seconds)
-        except BaseException:
-            self._stack.close()
-            raise
+        self._recorder = Recorder(key, testbed, CONTAINER_PERIOD_US, math.ceil(key.vcpus), False, stack)
+        self.new_records = self._recorder.log.new_records
+        self.queue = stack.enter_context(sqs_server(core=testbed.cores.support))
+        env = worker_environment(key, testbed, self.queue, self._recorder.scratch)
+        self._process = self._start(env, testbed.enclosure.ours_only, stack)
+        began = time.time()
+        self._measure(1)
+        check_output(key, testbed, began, self._keys)
+        self._passes = effort.passes(self._measure(1).wall_seconds)
 
-    def _start(self) -> None:
-        key, testbed = self._key, self._testbed
-        cores = testbed.cores.for_cell(key.vcpus, math.ceil(key.vcpus))
-        limit = Limit(key.memory_mb, key.vcpus, CONTAINER_PERIOD_US, cores)
-        self._box = testbed.enclosure.box(limit, self._stack, False)
-        scratch = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-cell-")))
-        self._log = Log(scratch / "log")
-        self._recorder = Recorder(self._box, testbed.proxy(key.latency), self._log)
-        self.queue = self._stack.enter_context(sqs_server(core=testbed.cores.support))
-        env = worker_environment(key, testbed, self.queue, scratch)
-        program = [sys.executable, "-c", "from handler.cli import main; main()"]
-        command = [*(["thumbnailer"] if testbed.enclosure.ours_only else program), "worker"]
-        out = self._stack.enter_context(self._log.path.open("wb"))
-        self._process = subprocess.Popen(  # noqa: S603
-            self._box.command(command, env), cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT
+    def _start(self, env: Mapping[str, str], in_image: bool, stack: ExitStack) -> subprocess.Popen[bytes]:
+        program = ["thumbnailer"] if in_image else [sys.executable, "-c", "from handler.cli import main; main()"]
+        out = stack.enter_context(self._recorder.log.path.open("wb"))
+        process = subprocess.Popen(  # noqa: S603
+            self._recorder.box.command([*program, "worker"], env), cwd=ROOT, env=env, stdout=out, stderr=out
         )
-        self._stack.callback(self._process.wait)
-        self._stack.callback(self._process.kill)
-
-    def new_records(self) -> list[dict[str, Any]]:
-        """The worker's log lines about records since the last call."""
-        return self._log.new_records()
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        return process
 
     def bodies(self, count: int) -> list[str]:
         """Message bodies, in rounds through the pictures."""
         keys = self._keys * math.ceil(count / len(self._keys))
-        return [message_body(bucket_of(self._key.handler), each) for each in keys[:count]]
+        return [message_body(self._bucket, each) for each in keys[:count]]
 
     def repeat(self) -> Repetition:
-        return self._measure(self.passes)
+        return self._measure(self._passes)
 
     def _measure(self, passes: int) -> Repetition:
         """Measures from the first message sent until the last one deleted."""
@@ -90,7 +72,7 @@ class WorkerCell:
         fields, _, lines = self._recorder.end(len(bodies), requests)
         outcomes = Counter(str(line["outcome"]) for line in lines)
         if set(outcomes) != {"stored"}:
-            raise CellFailed(f"not all became thumbnails: {dict(outcomes)}; it wrote: {self._log.tail()}")
+            raise self._recorder.failure(f"not all became thumbnails: {dict(outcomes)}")
         return Repetition(
             **fields,
             invocations=0,
@@ -107,15 +89,10 @@ class WorkerCell:
             if now_left < left:
                 left, changed = now_left, time.monotonic()
             if self._process.poll() is not None:
-                killed = f", killed for lack of memory within {self._key.memory_mb} MB" if self._box.kills() else ""
-                raise CellFailed(f"the worker has ended ({self._process.returncode}{killed}): {self._log.tail()}")
+                raise self._recorder.failure(f"the worker has ended ({self._process.returncode})")
             if time.monotonic() - changed > PATIENCE:
-                assert_s3_answers(self._testbed)
-                raise CellFailed(f"{left} messages stay in the queue; the worker wrote: {self._log.tail()}")
+                raise self._recorder.failure(f"{left} messages stay in the queue")
             time.sleep(POLL)
-
-    def close(self) -> None:
-        self._stack.close()
 
 
 def worker_environment(key: CellKey, testbed: Testbed, queue: SqsServer, scratch: Path) -> dict[str, str]:

@@ -1,29 +1,18 @@
 """`python -m bench compare BASE NEW`: measures or reads both sides and prints tables and the verdict."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from bench.compare.trees import ROOT, ResultFile, Tree, checked_out, tree_of
-from bench.compare.verdicts import (
-    BASE,
-    NEW,
-    CompareError,
-    Comparison,
-    Row,
-    Verdict,
-    compare,
-    compare_results,
-    name_of,
-)
+from bench.compare.trees import ROOT, Side, checked_out, side_of
+from bench.compare.verdicts import BASE, NEW, CompareError, Comparison, Row, Verdict, compare
+from bench.pages.selection import OURS
 from bench.pages.tables import plain_table
-from bench.result import CellKey, Result, read_result
+from bench.result import Result, read_result
 
 COLUMNS = ("", BASE, NEW, "change", "between", "visible from", "used", "verdict")
 Measure = Callable[[Mapping[str, Path]], Result]
@@ -36,11 +25,12 @@ def run(base: str, new: str, measure: Measure, console: Console) -> int:
 
     Raises CompareError, TreeError, ResultError, and the errors of `measure`.
     """
-    sides = tree_of(base, ROOT), tree_of(new, ROOT)
+    sides = side_of(base, ROOT), side_of(new, ROOT)
     _say(console, f"{BASE}: {sides[0]}; {NEW}: {sides[1]}")
-    comparison = _compare(*sides, measure)
+    comparison = compare(*_results(*sides, measure), paired=not sides[0].is_file)
     for key in dict.fromkeys(row.key for row in comparison.rows):
-        console.print(_table(key, [row for row in comparison.rows if row.key == key]))
+        rows = [_texts(row) for row in comparison.rows if row.key == key]
+        console.print(plain_table(COLUMNS, rows, title=Text(key.title)))
     for line in (*comparison.notes, *comparison.uncompared, sentence(comparison)):
         _say(console, line)
     return comparison.exit_code
@@ -50,33 +40,35 @@ def _say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _compare(base: ResultFile | Tree, new: ResultFile | Tree, measure: Measure) -> Comparison:
-    if isinstance(base, ResultFile) and isinstance(new, ResultFile):
-        return compare_results(read_result(base.path), read_result(new.path))
-    if isinstance(base, ResultFile) or isinstance(new, ResultFile):
+def _results(base: Side, new: Side, measure: Measure) -> tuple[Result, Result]:
+    """The two files, or one run of both builds as two results."""
+    if base.is_file and new.is_file and base.path and new.path:
+        return read_result(base.path), read_result(new.path)
+    if base.is_file or new.is_file:
         raise CompareError(
             "one side is a file of results, the other a build to be measured now: give two files, or two folders or "
             "revisions, which are measured in turns"
         )
     with ExitStack() as stack:
-        trees = {side: stack.enter_context(checked_out(tree, ROOT)) for side, tree in ((BASE, base), (NEW, new))}
-        cells = measure(trees).cells
-    of_base, of_new = ([cell for cell in cells if cell.key.handler == side] for side in (BASE, NEW))
-    return compare(of_base, of_new, paired=True)
+        trees = {name: stack.enter_context(checked_out(side, ROOT)) for name, side in ((BASE, base), (NEW, new))}
+        result = measure(trees)
+    return _side_of(result, BASE), _side_of(result, NEW)
 
 
-def _table(key: CellKey, rows: Sequence[Row]) -> Table:
-    return plain_table(COLUMNS, map(_texts, rows), title=Text(name_of(key)))
+def _side_of(result: Result, handler: str) -> Result:
+    cells = (replace(cell, key=replace(cell.key, handler=OURS)) for cell in result.cells if cell.key.handler == handler)
+    return replace(result, cells=tuple(cells))
 
 
 def _texts(row: Row) -> list[str]:
-    known = row.lower > 0
+    interval = row.interval
+    known = interval.lower > 0
     return [
         row.metric,
         f"{row.base_median:,.4g}",
         f"{row.new_median:,.4g}",
-        _change(row.ratio),
-        f"{_change(row.lower)} and {_change(row.upper)}" if known else "-",
+        _change(interval.ratio),
+        f"{_change(interval.lower)} and {_change(interval.upper)}" if known else "-",
         f"{row.visible:.1%}" if known else "-",
         f"{row.used} of {row.measured}",
         row.verdict,
@@ -87,19 +79,14 @@ def _change(ratio: float) -> str:
     return f"{ratio - 1:+.1%}"
 
 
-def _by_cell(rows: Sequence[Row], say: Callable[[Row], str]) -> Iterator[str]:
-    for key in dict.fromkeys(row.key for row in rows):
-        yield ", ".join(say(row) for row in rows if row.key == key) + f" in {name_of(key)}"
-
-
 def sentence(comparison: Comparison) -> str:
     """Return the verdict and its reason."""
     found = comparison.verdict
     if found is Verdict.INCOMPARABLE:
         return f"{NEW} and {BASE} cannot be compared: see above."
     rows = [row for row in comparison.judged if row.verdict is found]
-    changes = "; ".join(_by_cell(rows, lambda row: f"{row.metric} {_change(row.ratio)}"))
-    noisy = "; ".join(_by_cell(rows, lambda row: row.metric))
+    changes = "; ".join(f"{row.metric} {_change(row.interval.ratio)} in {row.key.title}" for row in rows)
+    noisy = "; ".join(f"{row.metric} in {row.key.title}" for row in rows)
     visible = max(row.visible for row in rows)
     return {
         Verdict.REGRESSION: f"Regression: {NEW} takes more than {BASE}: {changes}.",

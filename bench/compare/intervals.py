@@ -2,11 +2,10 @@
 
 A benchmark has 5 to 20 repetitions, their noise multiplies, and some are far too slow because the machine was busy. So
 the interval takes logarithms, cuts off a fifth at each end, and averages the rest (trimmed mean; its error from the
-winsorized variance, Yuen 1974). The width in errors is simulated for the actual numbers of repetitions, because
-Student's t is only an approximation here.
+winsorized variance and Student's t, Yuen 1974).
 
-Rejected alternatives, with the noise of tests/bench/test_compare.py: the bootstrap of the median is too narrow for 5 to
-10 pairs (two to six times the promised false alarms); the sign test says nothing below 9 pairs; two disturbed
+Rejected alternatives, with the noise of tests/bench/test_comparing.py: the bootstrap of the median is too narrow for 5
+to 10 pairs (two to six times the promised false alarms); the sign test says nothing below 9 pairs; two disturbed
 repetitions of 12 hide a difference from the mean and the sign test, one from the signed-rank test.
 """
 
@@ -15,18 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
-
-Floats = npt.NDArray[np.float64]
+from scipy import stats
 
 TRIM: Final = 0.2
-DRAWS: Final = 20
-DRAW_SIZE: Final = 10_000
-SEED: Final = 1
 FURTHEST: Final = math.log(100)
 """An interval that reaches further is unbounded: its ends could overflow."""
 
@@ -51,43 +44,38 @@ def ratio_interval(over: Sequence[Sequence[float]], under: Sequence[Sequence[flo
     `risk`: probability that the lower end is above the truth, and that the upper end is below it. Pairs of neighbours
     in time are one sample in `over`, of their ratios.
     """
-    samples = [np.log(np.asarray(sample, np.float64)) for sample in (*over, *under)]
-    middles, variances = zip(*((float(each) for each in _middle(sample)) for sample in samples), strict=True)
-    centre = sum(middles[: len(over)]) - sum(middles[len(over) :])
-    error = math.sqrt(sum(variances))
-    sizes = [sample.size for sample in samples]
-    shares = [round(variance / error**2, 1) if error else 1.0 for variance in variances]
-    reach = _errors_wide(tuple(sorted(zip(sizes, shares, strict=True))), risk) * error if min(sizes) > 1 else math.inf
+    samples = [_Middle.of(sample) for sample in (*over, *under)]
+    centre = sum(each.mean for each in samples[: len(over)]) - sum(each.mean for each in samples[len(over) :])
+    reach = _reach(samples, risk)
     if reach > FURTHEST:
         return Interval(math.exp(centre), 0.0, math.inf)
     return Interval(math.exp(centre), math.exp(centre - reach), math.exp(centre + reach))
 
 
-def _middle(values: Floats) -> tuple[Floats, Floats]:
-    """The trimmed mean along the last axis, and its squared error."""
-    count = values.shape[-1]
-    cut = int(TRIM * count)
-    kept = count - 2 * cut
-    ordered = np.sort(values, axis=-1)
-    middle = ordered[..., cut : count - cut].mean(axis=-1)
-    winsorized = np.clip(ordered, ordered[..., cut, None], ordered[..., count - cut - 1, None])
-    return middle, winsorized.var(axis=-1) * count / max(1, kept * (kept - 1))
+@dataclass(frozen=True, slots=True)
+class _Middle:
+    """The trimmed mean of logarithms, its squared error, and the degrees of freedom of that."""
+
+    mean: float
+    variance: float
+    freedom: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> _Middle:
+        ordered = np.sort(np.log(values))
+        cut = int(TRIM * ordered.size)
+        kept = ordered[cut : ordered.size - cut]
+        winsorized = np.clip(ordered, kept[0], kept[-1])
+        variance = winsorized.var() * ordered.size / max(1, kept.size * (kept.size - 1))
+        return cls(float(kept.mean()), float(variance), kept.size - 1)
 
 
-@cache
-def _errors_wide(samples: tuple[tuple[int, float], ...], risk: float) -> float:
-    """The distance from the truth, in estimated errors, that normal noise exceeds with probability 2 x risk.
-
-    `samples`: size and share of the variance of each. If one sample has nearly all of the noise, the others do not help
-    to estimate it.
-    """
-    chance = np.random.default_rng(SEED)
-    found = np.concatenate([_distances(samples, chance) for _ in range(DRAWS)])
-    return float(np.quantile(found, 1 - 2 * risk))
-
-
-def _distances(samples: tuple[tuple[int, float], ...], chance: np.random.Generator) -> Floats:
-    drawn = [_middle(math.sqrt(size * share) * chance.standard_normal((DRAW_SIZE, size))) for size, share in samples]
-    centres, variances = (np.sum(each, axis=0) for each in zip(*drawn, strict=True))
-    distances: Floats = np.abs(centres) / np.sqrt(variances)
-    return distances
+def _reach(samples: Sequence[_Middle], risk: float) -> float:
+    """The half width; degrees of freedom by Welch and Satterthwaite."""
+    if min(each.freedom for each in samples) < 1:
+        return math.inf
+    variance = sum(each.variance for each in samples)
+    if variance == 0:
+        return 0.0
+    freedom = variance**2 / sum(each.variance**2 / each.freedom for each in samples)
+    return float(stats.t.ppf(1 - risk, freedom)) * math.sqrt(variance)

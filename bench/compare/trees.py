@@ -1,7 +1,5 @@
 """The sides of a comparison: a file of results, a folder with a checkout of this project, or a git revision of it."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import tempfile
@@ -23,63 +21,47 @@ class TreeError(ThumbnailerError):
 
 
 @dataclass(frozen=True, slots=True)
-class ResultFile:
-    path: Path
+class Side:
+    """A file of results or the folder of a checkout at `path`, or the revision of that `commit`."""
 
-    def __str__(self) -> str:
-        return str(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class Checkout:
-    folder: Path
-
-    def __str__(self) -> str:
-        return f"the checkout {self.folder}"
-
-
-@dataclass(frozen=True, slots=True)
-class Revision:
     name: str
-    commit: str
+    path: Path | None = None
+    commit: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.commit[:12]})"
+        return f"{self.name} ({self.commit[:12]})" if self.commit else self.name
+
+    @property
+    def is_file(self) -> bool:
+        return self.path is not None and self.path.is_file()
 
 
-Tree = Checkout | Revision
-
-
-def tree_of(argument: str, repository: Path = ROOT) -> ResultFile | Tree:
+def side_of(argument: str, repository: Path = ROOT) -> Side:
     """Return the file, else the checkout, else the revision of that name. Raises TreeError."""
     path = Path(argument)
-    if path.is_file():
-        return ResultFile(path)
-    if (path / PACKAGE).is_file():
-        return Checkout(path.resolve())
+    if path.is_file() or (path / PACKAGE).is_file():
+        return Side(argument, path.resolve())
     found = _git(repository, "rev-parse", "--verify", "--quiet", argument + "^{commit}")
     if found.returncode == 0:
-        return Revision(argument, found.stdout.strip())
-    if path.is_dir():
-        raise TreeError(f"{argument}: this folder is not a checkout of this project: it has no {PACKAGE}")
+        return Side(argument, commit=found.stdout.strip())
     raise TreeError(
-        f"{argument}: not a file of results, a folder or a revision of the repository {repository}; "
-        "`git log --oneline` lists its revisions, and `git fetch` gets those of others"
+        f"{argument}: not a file of results, a folder with a checkout of this project (with {PACKAGE}) or a revision "
+        f"of the repository {repository}; `git log --oneline` lists its revisions, and `git fetch` gets those of others"
     )
 
 
 @contextmanager
-def checked_out(tree: Tree, repository: Path = ROOT) -> Iterator[Path]:
+def checked_out(side: Side, repository: Path = ROOT) -> Iterator[Path]:
     """Yields the folder of a checkout; a revision gets a temporary worktree. Raises TreeError."""
-    if isinstance(tree, Checkout):
-        yield tree.folder
+    if side.path:
+        yield side.path
         return
     with tempfile.TemporaryDirectory(prefix="thumbnailer-compare-") as parent:
         folder = Path(parent) / "tree"
         try:
-            made = _git(repository, "worktree", "add", "--detach", "--quiet", str(folder), tree.commit)
+            made = _git(repository, "worktree", "add", "--detach", "--quiet", str(folder), side.commit)
             if made.returncode:
-                raise TreeError(f"{tree}: cannot be checked out: {made.stderr.strip()}")
+                raise TreeError(f"{side}: cannot be checked out: {made.stderr.strip()}")
             yield folder
         finally:
             _git(repository, "worktree", "remove", "--force", str(folder))  # measuring leaves bytecode there

@@ -9,12 +9,10 @@ change. The intervals are wide enough (Bonferroni) that at most one in a hundred
 regression in any cell or metric; the same holds for improvements.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -56,7 +54,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A metric of a cell. `ratio` is the interval's NEW / BASE, not the ratio of the medians.
+    """A metric of a cell. The interval is that of NEW / BASE, whose ratio is not the ratio of the medians.
 
     `used` of `measured` repetitions have the metric. `visible`: the smallest visible difference.
     """
@@ -65,9 +63,7 @@ class Row:
     metric: str
     base_median: float
     new_median: float
-    ratio: float
-    lower: float
-    upper: float
+    interval: Interval
     visible: float
     used: int
     measured: int
@@ -102,32 +98,29 @@ class Comparison:
         return {Verdict.REGRESSION: 1, Verdict.INCOMPARABLE: 2}.get(self.verdict, 0)
 
 
-def compare(base: Sequence[Cell], new: Sequence[Cell], paired: bool) -> Comparison:
-    """Compare cells with equal keys. Paired: whatever their handlers, and every cell must be on both sides."""
-    bases, news = _by_key(base, paired), _by_key(new, paired)
-    pairs = [_Pair(key, bases[key], news[key]) for key in bases if key in news]
-    if not pairs:
-        return Comparison((), (_nothing_in_common(bases, news),))
-    missing = (*_only_in(BASE, bases, news), *_only_in(NEW, news, bases))
-    refused = {pair.key: _obstacle(pair, paired) for pair in pairs}
-    rows = _rows([pair for pair in pairs if not refused[pair.key]], paired)
-    uncompared = tuple(filter(None, refused.values()))
-    return Comparison(rows, (*uncompared, *missing)) if paired else Comparison(rows, uncompared, missing)
+def compare(base: Result, new: Result, paired: bool) -> Comparison:
+    """Compare our cells of two runs, each relative to the baseline handler of its run if both have one.
 
-
-def compare_results(base: Result, new: Result) -> Comparison:
-    """Compare our cells of two runs, each relative to the baseline handler of its run."""
-    bases, news = _by_key(_ours(base), False), _by_key(_ours(new), False)
+    Paired: the runs took turns, and every cell must be on both sides. Raises CompareError.
+    """
+    bases, news = _by_key(base), _by_key(new)
     pairs = [
-        _Pair(key, bases[key], news[key], _yardsticks(base, new, key, bases, news)) for key in bases if key in news
+        _Pair(key, cell, news[key], _yardsticks(base, new, cell, news[key]))
+        for key, cell in bases.items()
+        if key in news
     ]
     if not pairs:
-        return Comparison((), (_nothing_in_common(bases, news),))
-    refused = {pair.key: _obstacle(pair, False) or _other_conditions(base, new, pair) for pair in pairs}
-    rows = _rows([pair for pair in pairs if not refused[pair.key]], False)
-    notes = [*_only_in(BASE, bases, news), *_only_in(NEW, news, bases), *_other_settings(base, new)]
-    notes += [f"{name_of(pair.key)}: compared without a baseline in both runs" for pair in pairs if not pair.yardsticks]
-    return Comparison(rows, tuple(filter(None, refused.values())), tuple(notes))
+        has = [", ".join(key.title for key in cells) or "none" for cells in (bases, news)]
+        return Comparison((), (f"no cell in common: {BASE} has {has[0]}; {NEW} has {has[1]}",))
+    refused = {pair.key: _obstacle(pair, paired) or _other_conditions(base, new, pair) for pair in pairs}
+    rows = _rows([pair for pair in pairs if not refused[pair.key]], paired)
+    uncompared = [reason for reason in refused.values() if reason]
+    missing = [f"{key.title}: only in {BASE}" for key in bases if key not in news]
+    missing += [f"{key.title}: only in {NEW}" for key in news if key not in bases]
+    if paired:
+        return Comparison(rows, (*uncompared, *missing))
+    alone = [f"{pair.key.title}: compared without a baseline in both runs" for pair in pairs if not pair.yardsticks]
+    return Comparison(rows, tuple(uncompared), (*missing, *_other_settings(base, new), *alone))
 
 
 # --- pairs --------------------------------------------------------------------------------------------------------
@@ -143,36 +136,18 @@ class _Pair:
     yardsticks: tuple[Cell, Cell] | None = None
 
 
-def _by_key(cells: Sequence[Cell], paired: bool) -> dict[CellKey, Cell]:
-    """The measured cells. Raises CompareError if two have the same key."""
-    keys = Counter(replace(cell.key, handler="") if paired else cell.key for cell in cells)
-    if double := next((key for key, count in keys.items() if count > 1), None):
-        raise CompareError(f"{name_of(double)}: is there twice: one cell of each kind is expected")
-    return {key: cell for key, cell in zip(keys, cells, strict=True) if cell.repetitions}
+def _by_key(result: Result) -> dict[CellKey, Cell]:
+    """Our measured cells. Raises CompareError if two have the same key."""
+    cells = [cell for cell in result.cells if cell.key.handler == OURS]
+    key, count = Counter(cell.key for cell in cells).most_common(1)[0] if cells else (None, 0)
+    if key and count > 1:
+        raise CompareError(f"{key.title}: is there twice: one cell of each kind is expected")
+    return {cell.key: cell for cell in cells if cell.repetitions}
 
 
-def _ours(result: Result) -> list[Cell]:
-    return [cell for cell in result.cells if cell.key.handler == OURS]
-
-
-def _yardsticks(
-    base: Result, new: Result, key: CellKey, bases: Mapping[CellKey, Cell], news: Mapping[CellKey, Cell]
-) -> tuple[Cell, Cell] | None:
-    one, other = base.baseline_of(bases[key]), new.baseline_of(news[key])
+def _yardsticks(base: Result, new: Result, base_cell: Cell, new_cell: Cell) -> tuple[Cell, Cell] | None:
+    one, other = base.baseline_of(base_cell), new.baseline_of(new_cell)
     return (one, other) if one and other and base.baseline == new.baseline else None
-
-
-def _only_in(side: str, cells: Mapping[CellKey, Cell], others: Mapping[CellKey, Cell]) -> list[str]:
-    return [f"{name_of(key)}: only in {side}" for key in cells if key not in others]
-
-
-def _nothing_in_common(bases: Mapping[CellKey, Cell], news: Mapping[CellKey, Cell]) -> str:
-    has = [", ".join(name_of(key) for key in cells) or "none" for cells in (bases, news)]
-    return f"no cell in common: {BASE} has {has[0]}; {NEW} has {has[1]}"
-
-
-def name_of(key: CellKey) -> str:
-    return key.title if key.handler else replace(key, handler=OURS).title
 
 
 # --- conditions ---------------------------------------------------------------------------------------------------
@@ -180,7 +155,7 @@ def name_of(key: CellKey) -> str:
 
 def _obstacle(pair: _Pair, paired: bool) -> str:
     """Why the pair cannot be compared, or ""."""
-    base, new, name = len(pair.base.repetitions), len(pair.new.repetitions), name_of(pair.key)
+    base, new, name = len(pair.base.repetitions), len(pair.new.repetitions), pair.key.title
     if paired and base != new:
         return f"{name}: {base} repetitions of {BASE} and {new} of {NEW}: builds that take turns have equally many"
     for metric in JUDGED:
@@ -207,10 +182,10 @@ def _shares(outcomes: Mapping[str, float]) -> str:
 def _other_conditions(base: Result, new: Result, pair: _Pair) -> str:
     hashes = [{each.name: each.hash for each in result.picture_sets} for result in (base, new)]
     if hashes[0].get(pair.key.pictures) != hashes[1].get(pair.key.pictures):
-        return f"{name_of(pair.key)}: the pictures differ: measure both with one set"
+        return f"{pair.key.title}: the pictures differ: measure both with one set"
     if pair.yardsticks is None and _speed_of(base.machine) != _speed_of(new.machine):
         machines = f"measured on {base.machine.cpu} and on {new.machine.cpu}, without a baseline in both"
-        return f"{name_of(pair.key)}: {machines}: measure both on one machine, or the baseline too"
+        return f"{pair.key.title}: {machines}: measure both on one machine, or the baseline too"
     return ""
 
 
@@ -276,9 +251,7 @@ def _row(pair: _Pair, metric: str, count: int, interval: Interval, least: float)
         metric=metric,
         base_median=statistics.median(base),
         new_median=statistics.median(new),
-        ratio=interval.ratio,
-        lower=interval.lower,
-        upper=interval.upper,
+        interval=interval,
         visible=max(least, interval.half_width),
         used=min(count, len(base)),
         measured=max(len(pair.base.repetitions), len(pair.new.repetitions)),

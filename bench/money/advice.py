@@ -1,7 +1,5 @@
 """From measured cells to a recommendation: the cells to measure, the best candidate, the confidence. Pure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -71,10 +69,6 @@ class Advice:
         """The candidates that are not refused, the cheapest first."""
         return sorted((each for each in self.candidates if not each.refused), key=lambda each: each.usd)
 
-    @property
-    def refused(self) -> list[Candidate]:
-        return [each for each in self.candidates if each.refused]
-
 
 def plan(cores_available: float) -> tuple[Wanted, ...]:
     """Return functions of three memory sizes, with and without batches, and a task. Raises AdviceError.
@@ -124,11 +118,9 @@ def advise(cells: Sequence[Cell], prices: Prices, question: Question, sample: Sa
 def _best(candidates: Sequence[Candidate]) -> Candidate | None:
     """The cheapest; among those that do not differ from it a function before a task, then the lowest p95."""
     possible = [each for each in candidates if not each.refused]
-    if not possible:
-        return None
-    cheapest = min(possible, key=lambda each: each.usd)
-    same = [each for each in possible if each is cheapest or not _differ(each, cheapest)]
-    return min(same, key=lambda each: (not each.is_function, each.p95, each.usd, each.batch_size))
+    cheapest = min(possible, key=lambda each: each.usd, default=None)
+    same = [each for each in possible if each is cheapest or (cheapest and not _differ(each, cheapest))]
+    return min(same, key=lambda each: (not each.is_function, each.p95, each.usd, each.batch_size), default=None)
 
 
 def _differ(one: Candidate, other: Candidate) -> bool:

@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bench.money.costing import Cost, LambdaCell, Task, cell_task, fargate_cost, lambda_cost, sqs_requests
+from bench.money.costing import (
+    Cost,
+    LambdaCell,
+    Task,
+    architecture_of,
+    cell_requests,
+    cell_task,
+    fargate_cost,
+    lambda_cost,
+    sqs_requests,
+)
 from bench.money.invocation_model import InvocationModel
 from bench.money.measured import Function, Known, Question, noise, p95_ms, p95_noise, same_records
 from bench.money.months import Load
@@ -134,10 +144,11 @@ def _function_candidate(memory: int, batch: int, known: Known) -> Candidate:
     window = _window(batch, _duration(memory, batch, known).p95_ms / 1000, known.question)
     records = float(batch) if rate is None else min(float(batch), 1 + rate * window)
     took = _duration(memory, records, known)
-    cold_ms, cold_share = known.cold_ms(memory), 0.0 if rate is None else math.exp(-rate / records * KEPT_SECONDS)
+    cold_ms, cold_share = known.cold_ms, 0.0 if rate is None else math.exp(-rate / records * KEPT_SECONDS)
     billed = took.ms + cold_share * cold_ms
-    requests = known.median_requests(sqs_requests(records))
-    cost = lambda_cost(LambdaCell(memory, billed, records, requests, known.functions[0].architecture), known.prices)
+    measured = known.functions[0].cell
+    requests = replace(cell_requests(measured), sqs=sqs_requests(records))
+    cost = lambda_cost(LambdaCell(memory, billed, records, requests, architecture_of(measured)), known.prices)
     fill = min(window, batch / rate) if rate else 0.0
     first = cold_ms / 1000 if cold_share > COLD_IN_P95 else 0.0
     found = Candidate(
@@ -177,18 +188,14 @@ def _duration(memory: int, records: float, known: Known) -> _Duration:
     ms = model.invocation_ms(memory / MB_PER_VCPU, records)
     beyond = not min(known.memories) <= memory <= max(known.memories)
     error = math.hypot(known.noise, known.model_error * (EXTRAPOLATED if beyond else 1.0))
-    near = _nearest_batches(memory, records, known)
-    ratio, p95_error = max(each.p95_ms / each.ms for each in near), max(each.p95_error for each in near)
-    return _Duration(ms, ms * ratio, error, math.hypot(error, p95_error), "extrapolated" if beyond else "fitted")
+    near = min(known.functions, key=lambda each: _distance(each, memory, records))
+    basis = "extrapolated" if beyond else "fitted"
+    return _Duration(ms, ms * near.p95_ms / near.ms, error, math.hypot(error, near.p95_error), basis)
 
 
-def _nearest_batches(memory: int, records: float, known: Known) -> list[Function]:
-    """At the nearest memory size, the next smaller batch and the next larger one."""
-    nearest = min(known.memories, key=lambda each: abs(math.log(each / memory)))
-    there = sorted((each for each in known.functions if each.memory_mb == nearest), key=lambda each: each.records)
-    below = [each for each in there if each.records <= records or same_records(each.records, records)]
-    above = [each for each in there if each.records >= records or same_records(each.records, records)]
-    return [*below[-1:], *above[:1]]
+def _distance(function: Function, memory: int, records: float) -> tuple[float, float]:
+    """The memory counts first, then the batch size."""
+    return abs(math.log(function.memory_mb / memory)), abs(math.log(function.records / records))
 
 
 def _function_refusals(found: Candidate, known: Known) -> Iterator[str]:
@@ -245,6 +252,8 @@ def _task_candidate(cell: Cell, platform: str, known: Known) -> Candidate:
     rate, sampling = known.question.rate, known.sample.error
     task = replace(cell_task(cell), spot=platform == "fargate-spot")
     own_error = noise(cell.values("images_per_second"))
+    cost = _task_cost(task, rate, known.prices) if rate else Cost()
+    exact = cost.total - cost.compute
     found = Candidate(
         platform=platform,
         memory_mb=cell.key.memory_mb,
@@ -253,24 +262,13 @@ def _task_candidate(cell: Cell, platform: str, known: Known) -> Candidate:
         window=0,
         records=1.0,
         basis="measured",
+        at_once=float(_task_count(task, rate)) if rate else None,
+        cost=cost if rate else None,
+        usd_per_million=CostInterval.around(cost.compute, math.hypot(own_error, sampling), exact) if rate else None,
         p95_seconds=CostInterval.around(p95_ms(cell) / 1000, math.hypot(p95_noise(cell), sampling)),
         own_error=own_error,
     )
-    if rate is not None:
-        found = replace(
-            found,
-            cost=_task_cost(task, rate, known.prices),
-            at_once=float(_task_count(task, rate)),
-            usd_per_million=_task_interval(task, rate, known.prices, math.hypot(own_error, sampling)),
-        )
     return replace(found, refused=next(_task_refusals(found, cell, known), ""))
-
-
-def _task_interval(task: Task, rate: float, prices: Prices, error: float) -> CostInterval:
-    """The prices of the whole numbers of tasks that faster and slower tasks would need."""
-    speeds = (task.images_per_second * factor for factor in (1, 1 + SURE * error, 1 / (1 + SURE * error)))
-    value, *ends = (_task_cost(replace(task, images_per_second=speed), rate, prices).total for speed in speeds)
-    return CostInterval(value, min(value, *ends), max(value, *ends))
 
 
 def _task_count(task: Task, rate: float) -> int:

@@ -3,15 +3,12 @@
 The caller passes the function that measures: it gets the folder with the sample and the wanted cells.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -21,10 +18,10 @@ from rich.console import Console
 
 from bench.money.advice import Advice, Wanted, advise, plan
 from bench.money.candidates import MODEL_LIMIT, Candidate, CostInterval
-from bench.money.formulas import FORMULAS
 from bench.money.measured import AdviceError, Question, Sample
+from bench.money.months import FORMULAS
 from bench.money.prices import load_prices
-from bench.money.sampling import SAMPLE, Survey, download, pick, sampling_error, survey
+from bench.money.sampling import SAMPLE, Header, Survey, download, pick, sampling_error, survey
 from bench.money.sources import source_of
 from bench.pages.rivals import PLATFORMS
 from bench.pages.tables import plain_table
@@ -36,11 +33,9 @@ Measure = Callable[[Path, Sequence[Wanted]], Result]
 SECONDS: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1.0, "min": 60.0}
 LONGEST_DEADLINE: Final = 3600.0
 FORMAT: Final = "thumbnailer-bench-advice"
-VERSION: Final = 2
+VERSION: Final = 3
 ENVIRONMENTS: Final = 1000
 """Default concurrency of an AWS account."""
-PRINTED: Final = ("model", "cost", "p95", "confidence", "break-even")
-"""The formulas below an advice."""
 
 
 class DeadlineError(ThumbnailerError):
@@ -86,7 +81,7 @@ def run(
     with tempfile.TemporaryDirectory(prefix="advise-") as scratch:
         download(source, picked, Path(scratch))
         result = measure(Path(scratch), wanted)
-    error = sampling_error(found, picked)
+    error = sampling_error(found, most)
     sample = Sample(len(picked), len(found.headers), error, found.complete, found.largest_megapixels)
     advice = advise(result.cells, charged, question, sample)
     text = answer(advice, result)
@@ -120,23 +115,19 @@ def _say(console: Console, text: str, style: str | None = None) -> None:
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_survey(console: Console, images: str, found: Survey, picked: Sequence[str]) -> None:
-    chosen = Counter(header.stratum for header in found.headers if header.key in set(picked))
+def _print_survey(console: Console, images: str, found: Survey, picked: Sequence[Header]) -> None:
+    surveyed, chosen = (Counter(header.kind for header in headers) for headers in (found.headers, picked))
     total = len(found.headers)
     rows = [
-        [
-            *(each.format, each.megapixels, str(each.count), f"{100 * each.count / total:.0f} %"),
-            *(f"{each.bytes / 1e6:.1f}", str(chosen[each.format, each.megapixels])),
-        ]
-        for each in found.strata
+        [*kind, str(count), f"{100 * count / total:.0f} %", str(chosen[kind])] for kind, count in surveyed.most_common()
     ]
-    console.print(plain_table(["format", "megapixels", "pictures", "share", "MB", "in the sample"], rows, left=2))
+    console.print(plain_table(["format", "megapixels", "pictures", "share", "in the sample"], rows, left=2))
     listed = f"{found.listed:,}{'' if found.complete else ' or more'}"
-    others = ", ".join(f"{count} x {reason}" for reason, count in sorted(found.others.items()))
+    others = "".join(f"; {count} x {reason}" for reason, count in sorted(found.others.items()))
     _say(
         console,
-        f"{images}: {total} pictures among {found.looked} surveyed files of {listed}"
-        f"{'; others: ' + others if others else ''}. {len(picked)} represent them.",
+        f"{images}: {total} pictures among {found.looked} surveyed files of {listed}{others}. "
+        f"{len(picked)} represent them.",
     )
 
 
@@ -146,17 +137,10 @@ def _print_advice(console: Console, advice: Advice, text: str) -> None:
         _say(console, line, "bold" if number == 0 else None)
     console.print()
     console.print(plain_table(["", "batch", "$ a million", "p95 s", "basis"], _rows(advice), left=1))
-    for reason, refused in groupby(sorted(advice.refused, key=_reason), key=_reason):
-        _say(
-            console, f"Not offered ({reason}): {'; '.join(f'{_size(one)}, batch {one.batch_size}' for one in refused)}."
-        )
-    for name in PRINTED:
-        _say(console, f"\n{name}", "bold")
-        _say(console, FORMULAS[name])
-
-
-def _reason(one: Candidate) -> str:
-    return one.refused
+    for reason in sorted({one.refused for one in advice.candidates if one.refused}):
+        refused = (f"{_size(one)}, batch {one.batch_size}" for one in advice.candidates if one.refused == reason)
+        _say(console, f"Not offered ({reason}): {'; '.join(refused)}.")
+    _say(console, f"Formulas: {os.path.relpath(FORMULAS)}")
 
 
 def _rows(advice: Advice) -> Iterator[list[str]]:
@@ -181,17 +165,15 @@ def _with_error(interval: CostInterval | None) -> str:
     return f"{interval.value:.2f} ±{error:.2f}" if math.isfinite(error) else f"{interval.value:.2f} ?"
 
 
-def _document(images: str, found: Survey, picked: Sequence[str], advice: Advice, text: str) -> bytes:
+def _document(images: str, found: Survey, picked: Sequence[Header], advice: Advice, text: str) -> bytes:
     """The advice as JSON, where null stands for an infinite number."""
-    survey_ = {name: getattr(found, name) for name in ("strata", "looked", "listed", "complete", "others")}
     document = {
         "format": FORMAT,
         "version": VERSION,
         "images": images,
-        "survey": survey_,
+        "survey": {name: getattr(found, name) for name in ("looked", "listed", "complete", "others")},
         "sample": picked,
         "text": text.splitlines(),
         "advice": advice,
-        "formulas": {name: FORMULAS[name] for name in PRINTED},
     }
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"

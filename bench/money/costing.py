@@ -152,6 +152,16 @@ def architecture_of(cell: Cell) -> Architecture:
     return "arm64" if cell.key.architecture == "arm64" else "x86"
 
 
+def records_of(cell: Cell) -> float:
+    """Return the records of one invocation."""
+    return median(one.records / max(1, one.invocations) for one in cell.repetitions)
+
+
+def invocation_ms(cell: Cell) -> float:
+    """Return the billed milliseconds of one invocation."""
+    return median(one.billed_ms / max(1, one.invocations) for one in cell.repetitions)
+
+
 def cell_requests(cell: Cell) -> Requests:
     """Return the median of each kind over the repetitions."""
     each = {
@@ -171,7 +181,7 @@ def cell_cost(cell: Cell, prices: Prices) -> Cost:
     """Return the cost from the medians of the repetitions. A Fargate task counts as always busy."""
     if cell.key.platform != "lambda":
         return fargate_cost(cell_task(cell), prices)
-    records = median(one.records / max(1, one.invocations) for one in cell.repetitions)
+    records = records_of(cell)
     billed = (cell.median("billed_ms_per_image") or 0.0) * records
     function = LambdaCell(cell.key.memory_mb, billed, records, cell_requests(cell), architecture_of(cell))
     return lambda_cost(function, prices)

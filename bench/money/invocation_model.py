@@ -6,16 +6,17 @@ Waits for S3 overlap within a batch, so most of the wait counts once a batch; th
 time adds up, and one picture keeps one core busy.
 """
 
-from __future__ import annotations
-
-import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import nnls
+
+from bench.money.costing import invocation_ms, records_of
+from bench.result import Cell
 
 FEWEST: Final = 5
 """Least number of cells that test the model: its four numbers fit any four cells exactly."""
@@ -48,6 +49,11 @@ class InvocationModel:
         return float(_row(vcpus, records) @ numbers)
 
 
+def fit_cells(cells: Iterable[Cell]) -> InvocationModel:
+    """Return the model of measured functions. Raises ValueError without cells."""
+    return fit([Point(cell.key.vcpus, records_of(cell), invocation_ms(cell)) for cell in cells])
+
+
 def fit(points: Sequence[Point]) -> InvocationModel:
     """Return the model with the least squared relative errors. Raises ValueError without points."""
     if not points:
@@ -72,17 +78,7 @@ def _error(numbers: _Array, point: Point) -> float:
 
 
 def _fitted(points: Sequence[Point]) -> _Array:
-    """Least squares without negative numbers: tries every subset of the four columns."""
+    """Least squares without negative numbers."""
     matrix = np.array([_row(point.vcpus, point.records) / point.ms for point in points])
-    columns = range(matrix.shape[1])
-    subsets = (subset for size in columns for subset in itertools.combinations(columns, size + 1))
-    solutions = [_least_squares(matrix, subset) for subset in subsets]
-    possible = (numbers for numbers in solutions if numbers.min() >= 0)
-    return min(possible, key=lambda numbers: float(np.sum((matrix @ numbers - 1) ** 2)))
-
-
-def _least_squares(matrix: _Array, subset: Sequence[int]) -> _Array:
-    """The best numbers for the columns of `subset`; 0 for the others."""
-    numbers = np.zeros(matrix.shape[1])
-    numbers[list(subset)] = np.linalg.lstsq(matrix[:, list(subset)], np.ones(len(matrix)), rcond=None)[0]
+    numbers: _Array = nnls(matrix, np.ones(len(matrix)))[0]
     return numbers

@@ -1,16 +1,14 @@
 """The input of an advice: the question, the sample, and the medians and noise of the measured cells."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from bench.money.costing import Requests, architecture_of, cell_requests
-from bench.money.invocation_model import InvocationModel, Point, fit
-from bench.money.prices import Architecture, Prices
+from bench.money.costing import invocation_ms, records_of
+from bench.money.invocation_model import InvocationModel, fit_cells
+from bench.money.prices import Prices
 from bench.result import Cell, Spread, percentile
 from bench.scale.model import INIT_SECONDS
 from thumbnailer.errors import ThumbnailerError
@@ -57,8 +55,8 @@ class Function:
     `error` and `p95_error` are standard errors, as shares. `cold_ms`: the init, if one was measured.
     """
 
+    cell: Cell
     memory_mb: int
-    vcpus: float
     batch_size: int
     records: float
     ms: float
@@ -68,15 +66,14 @@ class Function:
     peak_rss_mb: float
     killed: bool
     cold_ms: float | None
-    requests: Requests
-    architecture: Architecture
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Everything that candidates are calculated from."""
+    """Everything that candidates are calculated from. `alive`: functions that were not killed, all if every one was."""
 
     functions: tuple[Function, ...]
+    alive: tuple[Function, ...]
     tasks: tuple[Cell, ...]
     model: InvocationModel | None
     prices: Prices
@@ -96,20 +93,10 @@ class Known:
         return [each.memory_mb for each in self.functions]
 
     @property
-    def alive(self) -> Sequence[Function]:
-        """The functions that were not killed; all of them if every one was."""
-        return [each for each in self.functions if not each.killed] or self.functions
-
-    def cold_ms(self, memory_mb: int) -> float:
-        """Return the init of the nearest measured memory size."""
-        inits = [(abs(each.memory_mb - memory_mb), each.cold_ms) for each in self.functions if each.cold_ms is not None]
-        return min(inits)[1] if inits else 1000 * INIT_SECONDS
-
-    def median_requests(self, sqs: float) -> Requests:
-        """Return the median requests of the functions, with these to SQS."""
-        all_ = [each.requests for each in self.functions]
-        kinds = {kind: median(getattr(one, kind) for one in all_) for kind in ("get", "head", "put", "log_bytes")}
-        return Requests(**kinds, sqs=sqs)
+    def cold_ms(self) -> float:
+        """The median of the measured inits."""
+        inits = [each.cold_ms for each in self.functions if each.cold_ms is not None]
+        return median(inits) if inits else 1000 * INIT_SECONDS
 
 
 def known_from(cells: Sequence[Cell], prices: Prices, question: Question, sample: Sample) -> Known:
@@ -120,27 +107,24 @@ def known_from(cells: Sequence[Cell], prices: Prices, question: Question, sample
     if not functions and not tasks:
         refused = "; ".join(sorted({cell.refused for cell in cells if cell.refused}))
         raise AdviceError(f"nothing was measured{': ' + refused if refused else ''}")
-    known = Known(functions, tasks, None, prices, question, sample)
-    points = [Point(each.vcpus, each.records, each.ms) for each in known.alive]
-    return Known(functions, tasks, fit(points) if points else None, prices, question, sample)
+    alive = tuple(each for each in functions if not each.killed) or functions
+    model = fit_cells(each.cell for each in alive) if alive else None
+    return Known(functions, alive, tasks, model, prices, question, sample)
 
 
 def _function(cell: Cell) -> Function:
-    invocations = [max(1, one.invocations) for one in cell.repetitions]
     return Function(
+        cell=cell,
         memory_mb=cell.key.memory_mb,
-        vcpus=cell.key.vcpus,
         batch_size=cell.key.batch_size,
-        records=median(one.records / count for one, count in zip(cell.repetitions, invocations, strict=True)),
-        ms=median(one.billed_ms / count for one, count in zip(cell.repetitions, invocations, strict=True)),
+        records=records_of(cell),
+        ms=invocation_ms(cell),
         p95_ms=p95_ms(cell),
         error=noise(cell.values("billed_ms_per_image")),
         p95_error=p95_noise(cell),
         peak_rss_mb=max(cell.values("peak_rss_mb")),
         killed=any(one.oom_kills for one in cell.repetitions),
         cold_ms=cell.median("cold_start_ms"),
-        requests=cell_requests(cell),
-        architecture=architecture_of(cell),
     )
 
 

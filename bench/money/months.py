@@ -1,14 +1,15 @@
 """The bill of a month on Lambda and on Fargate, and the number of pictures from which Fargate is cheaper."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from bench.money.costing import MILLION, Cost, Task
 from bench.money.prices import Prices
 
+FORMULAS: Final = Path(__file__).with_name("formulas.toml")
+"""The formulas of an advice and of the pages, in words."""
 HOURS_A_MONTH: Final = 730.0
 SECONDS_A_MONTH: Final = HOURS_A_MONTH * 3600
 ENDPOINTS: Final = 8

@@ -1,7 +1,5 @@
 """AWS prices: the shipped prices.toml, each with date and source, and a user's own file over it."""
 
-from __future__ import annotations
-
 import datetime
 import difflib
 import math
@@ -25,14 +23,14 @@ class PricesError(ThumbnailerError):
     """The user's file of prices is not valid. The message lists every mistake."""
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """USD for one unit."""
+class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the file: `usd` for `per` units, normalised to one unit by `load_prices`."""
 
-    usd: float
+    usd: Annotated[float, Meta(ge=0)]
     unit: str
     date: datetime.date
-    source: str
+    source: Annotated[str, Meta(pattern=r"\S")]
+    per: Annotated[float, Meta(gt=0)] = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +51,6 @@ class Prices:
         """Return USD for an hour of a Fargate task, without its network."""
         kind = f"{'spot' if spot else 'fargate'}_{architecture}"
         return vcpus * self[f"{kind}_vcpu_hour"] + memory_gb * self[f"{kind}_gb_hour"]
-
-
-class _Table(msgspec.Struct, forbid_unknown_fields=True):
-    """A table of a file of prices: `usd` is for `per` units."""
-
-    usd: Annotated[float, Meta(ge=0)]
-    unit: str
-    date: datetime.date
-    source: Annotated[str, Meta(pattern=r"\S")]
-    per: Annotated[float, Meta(gt=0)] = 1.0
 
 
 def load_prices(own: Path | None = None) -> Prices:
@@ -108,9 +96,9 @@ def _price(name: str, table: object, shipped: Mapping[str, Price]) -> Price:
         near = difflib.get_close_matches(name, shipped, 1)
         raise PricesError(f"{name}: no such price" + (f"; did you mean {near[0]}?" if near else ""))
     try:
-        found = msgspec.convert(table, _Table)
+        found = msgspec.convert(table, Price)
     except msgspec.ValidationError as error:
         raise PricesError(f"{name}: {error}") from error
     if shipped and found.unit != shipped[name].unit:
         raise PricesError(f'{name}: expected the unit "{shipped[name].unit}", found "{found.unit}"')
-    return Price(found.usd / found.per, found.unit, found.date, found.source)
+    return msgspec.structs.replace(found, usd=found.usd / found.per, per=1.0)

@@ -1,17 +1,16 @@
-"""A stratified sample of the user's pictures, by format and megapixels, and its sampling error.
+"""A systematic sample of the user's pictures, by format and megapixels, and its sampling error.
 
-The survey reads headers only, by ranged GETs; only the sample is fetched whole. Strata and error use megapixels because
-the time of a picture roughly follows its pixels.
+The survey reads headers only, by ranged GETs; only the sample is fetched whole. The error is that of the megapixels,
+because the time of a picture roughly follows its pixels.
 """
-
-from __future__ import annotations
 
 import math
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -23,7 +22,7 @@ from bench.money.sources import CONNECTIONS, Source, SourceError
 from thumbnailer.engine import installed_engines
 from thumbnailer.errors import NeedMoreBytes, ObjectArchived, ObjectMissing, Rejected, StoreError
 from thumbnailer.formats import probe
-from thumbnailer.model import Format
+from thumbnailer.model import Format, ImageInfo
 
 MOST_HEADERS: Final = 200
 """Headers in a survey: a kind that makes up 5 % of the pictures is missed with probability 1/30,000."""
@@ -33,11 +32,7 @@ CLASSES: Final = (1, 4, 12, 24)
 """Upper ends of the megapixel classes; one more class is above them."""
 SAMPLE: Final = 12
 """Pictures that each cell renders."""
-COMMON_SHARE: Final = 0.02
-"""Each stratum with more than this share of the pictures has at least one picture in the sample."""
 NAME_LENGTH: Final = 100
-Kind = tuple[str, str]
-"""Format and megapixel class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +45,9 @@ class Header:
     megapixels: float
 
     @property
-    def stratum(self) -> Kind:
+    def kind(self) -> tuple[str, str]:
+        """Format and megapixel class."""
         return self.format, megapixel_class(self.megapixels)
-
-
-@dataclass(frozen=True, slots=True)
-class Stratum:
-    """The surveyed pictures of one format and megapixel class."""
-
-    format: str
-    megapixels: str
-    count: int
-    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +61,6 @@ class Survey:
     others: Mapping[str, int]
 
     @property
-    def strata(self) -> tuple[Stratum, ...]:
-        """The strata, the most frequent first."""
-        members = _by_stratum(self.headers)
-        order = sorted(members, key=lambda stratum: (-len(members[stratum]), stratum))
-        return tuple(Stratum(*each, len(members[each]), sum(one.size for one in members[each])) for each in order)
-
-    @property
     def largest_megapixels(self) -> float:
         return max(header.megapixels for header in self.headers)
 
@@ -89,13 +68,6 @@ class Survey:
 def megapixel_class(megapixels: float) -> str:
     """Return "<=1", "<=4", "<=12", "<=24" or ">24"."""
     return next((f"<={most}" for most in CLASSES if megapixels <= most), f">{CLASSES[-1]}")
-
-
-def _by_stratum(headers: Iterable[Header]) -> dict[Kind, list[Header]]:
-    members: dict[Kind, list[Header]] = {}
-    for header in headers:
-        members.setdefault(header.stratum, []).append(header)
-    return members
 
 
 # --- survey -------------------------------------------------------------------------------------------------------
@@ -124,27 +96,22 @@ def survey(source: Source, seed: int = 1, most: int = MOST_HEADERS) -> Survey:
 
 def _header_or_reason(source: Source, key: str, size: int) -> Header | str:
     try:
-        return _header(source, key, size)
+        for count in sorted({min(count, size) for count in HEADER_BYTES}):
+            with suppress(NeedMoreBytes):
+                return _header(key, size, probe(source.read(key, count), size))
     except Rejected as error:
-        return error.reason.value
-    except NeedMoreBytes:
-        return "its header does not end"
+        return error.reason
     except ObjectMissing:
         return "deleted during the survey"
     except ObjectArchived:
         return "archived"
+    return "its header does not end"
 
 
-def _header(source: Source, key: str, size: int) -> Header | str:
-    for count in sorted({min(count, size) for count in HEADER_BYTES}):
-        try:
-            info = probe(source.read(key, count), size)
-        except NeedMoreBytes:
-            continue
-        if info.format not in _readable_formats():
-            return f"{info.format} is not supported"
-        return Header(key, size, str(info.format), info.pixels / 1e6)
-    raise NeedMoreBytes(f"{key}: its header does not end within {HEADER_BYTES[-1]} bytes")
+def _header(key: str, size: int, info: ImageInfo) -> Header | str:
+    if info.format not in _readable_formats():
+        return f"{info.format} is not supported"
+    return Header(key, size, str(info.format), info.pixels / 1e6)
 
 
 def _readable_formats() -> frozenset[Format]:
@@ -156,69 +123,40 @@ def _readable_formats() -> frozenset[Format]:
 # --- sample -------------------------------------------------------------------------------------------------------
 
 
-def pick(found: Survey, most: int = SAMPLE, seed: int = 1) -> list[str]:
-    """Return keys in proportion to the strata, with at least one of each common stratum.
+def pick(found: Survey, most: int = SAMPLE, seed: int = 1) -> list[Header]:
+    """Return every n-th picture by format and megapixels, from a random start."""
+    return _systematic(_in_order(found), most, np.random.default_rng(seed).random())
 
-    Within a stratum, takes every n-th picture by megapixels from a random start, so small and large ones are included.
+
+def _in_order(found: Survey) -> list[Header]:
+    return sorted(found.headers, key=lambda header: (header.format, header.megapixels, header.size, header.key))
+
+
+def _systematic(headers: Sequence[Header], most: int, start: float) -> list[Header]:
+    """`start` is the place of the first one, as a share of the distance between two."""
+    count = min(most, len(headers))
+    return [headers[int((number + start) * len(headers) / count)] for number in range(count)]
+
+
+def sampling_error(found: Survey, most: int = SAMPLE) -> float:
+    """Return one standard error of a sample's mean megapixels, as a share of the survey's mean.
+
+    Combines the pictures that were not surveyed with the deviation of all samples that `pick` could return.
     """
-    chance = np.random.default_rng(seed)
-    members = _by_stratum(sorted(found.headers, key=lambda header: (header.megapixels, header.size, header.key)))
-    seats = _seats({stratum: len(headers) for stratum, headers in sorted(members.items())}, most)
-    return [header.key for stratum, count in seats.items() for header in _systematic(members[stratum], count, chance)]
-
-
-def _seats(counts: Mapping[Kind, int], most: int) -> dict[Kind, int]:
-    """Pictures of each stratum, by the largest remainder after one for each common stratum."""
-    total = sum(counts.values())
-    common = [stratum for stratum, count in counts.items() if count > COMMON_SHARE * total]
-    common.sort(key=lambda stratum: -counts[stratum])
-    seats = Counter(dict.fromkeys(common[:most], 1))
-    while seats.total() < min(most, total):
-        free = [stratum for stratum in counts if seats[stratum] < counts[stratum]]
-        seats[max(free, key=lambda stratum: counts[stratum] / total * most - seats[stratum])] += 1
-    return {stratum: seats[stratum] for stratum in counts if seats[stratum]}
-
-
-def _systematic(headers: Sequence[Header], count: int, chance: np.random.Generator) -> Iterator[Header]:
-    step = len(headers) / count
-    start = chance.random() * step
-    for number in range(count):
-        yield headers[min(len(headers) - 1, int(start + number * step))]
-
-
-def sampling_error(found: Survey, picked: Iterable[str]) -> float:
-    """Return one standard error of the mean megapixels, as a share of the mean.
-
-    Combines the pictures that were not surveyed, the variance within the strata, and the distance of the sample's mean
-    from the survey's mean.
-    """
-    chosen = set(picked)
-    sample = [header for header in found.headers if header.key in chosen]
     every = [header.megapixels for header in found.headers]
     mean = statistics.fmean(every)
-    offset = statistics.fmean(header.megapixels for header in sample) - mean
-    return math.hypot(_survey_error(found, every), _strata_error(found, sample), offset) / mean
-
-
-def _survey_error(found: Survey, every: Sequence[float]) -> float:
     left_out = 1 - found.looked / found.listed if found.complete else 1.0
     deviation = statistics.stdev(every) if len(every) > 1 else every[0]
-    return deviation * math.sqrt(max(0.0, left_out) / len(every))
+    headers = _in_order(found)
+    samples = (_systematic(headers, most, (number + 0.5) / len(every)) for number in range(len(every)))
+    means = [statistics.fmean(header.megapixels for header in sample) for sample in samples]
+    return math.hypot(deviation * math.sqrt(left_out / len(every)), statistics.pstdev(means, mean)) / mean
 
 
-def _strata_error(found: Survey, sample: Iterable[Header]) -> float:
-    variance, strata = 0.0, _by_stratum(found.headers)
-    for stratum, picked in _by_stratum(sample).items():
-        members = [header.megapixels for header in strata[stratum]]
-        share, left_out = len(members) / len(found.headers), 1 - len(picked) / len(members)
-        variance += share**2 * statistics.pvariance(members) * left_out / len(picked)
-    return math.sqrt(variance)
-
-
-def download(source: Source, keys: Iterable[str], folder: Path) -> None:
+def download(source: Source, picked: Iterable[Header], folder: Path) -> None:
     """Write the pictures as numbered files, because two keys may end alike. Raises SourceError."""
     folder.mkdir(parents=True, exist_ok=True)
-    for number, key in enumerate(keys):
+    for number, key in enumerate(header.key for header in picked):
         name = re.sub(r"[^\w.-]", "_", PurePosixPath(key).name, flags=re.ASCII)[-NAME_LENGTH:]
         try:
             (folder / f"{number:03}-{name}").write_bytes(source.read(key))

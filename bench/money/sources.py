@@ -1,7 +1,5 @@
 """Pictures by key, in a folder or in S3: keys with sizes, the first bytes of a picture, a whole picture."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import re
@@ -11,30 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from bench.cells.pictures import COMPLETE, NoPictures
-from thumbnailer.errors import (
-    BucketMissing,
-    ObjectArchived,
-    ObjectMissing,
-    StoreDenied,
-    StoreError,
-    StoreRefused,
-    ThumbnailerError,
-)
-from thumbnailer.store.s3 import BucketElsewhere, CredentialsExpired, error_for
+from bench.cells.pictures import NoPictures
+from thumbnailer.errors import ObjectArchived, ObjectMissing, ThumbnailerError
 
 MOST_KEYS: Final = 20_000
 """Keys listed at most: 20 requests to S3. Of a larger prefix these are the first by name, and the survey says so."""
 CONNECTIONS: Final = 8
 CONNECT_SECONDS: Final = 5
 READ_SECONDS: Final = 30
-HINTS: Final[tuple[tuple[type[StoreError], str], ...]] = (
-    (BucketMissing, "there is no such bucket: check its name, and AWS_ENDPOINT_URL if it is set"),
-    (StoreDenied, "allow these credentials s3:ListBucket on the bucket and s3:GetObject on its objects"),
-    (CredentialsExpired, "get new credentials"),
-    (BucketElsewhere, "set AWS_REGION to the bucket's region"),
-    (StoreRefused, "check the credentials, and this machine's clock"),
-    (StoreError, "try again later"),
+EXPECTED: Final = {"NoSuchKey": ObjectMissing, "InvalidObjectState": ObjectArchived}
+"""Errors of an object that changed or was archived."""
+HINT: Final = (
+    "check the bucket's name, the credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret) and that they allow "
+    "s3:ListBucket and s3:GetObject, AWS_REGION, and AWS_ENDPOINT_URL if it is set"
 )
 
 
@@ -84,7 +71,7 @@ class FolderSource:
         for path in self._folder.rglob("*"):
             key = path.relative_to(self._folder)
             hidden = any(part.startswith(".") for part in key.parts)
-            if path.is_file() and not hidden and path.name != COMPLETE and (size := path.stat().st_size):
+            if path.is_file() and not hidden and (size := path.stat().st_size):
                 yield key.as_posix(), size
 
     def read(self, key: str, count: int | None = None) -> bytes:
@@ -146,21 +133,14 @@ def _client(bucket: str) -> Any:
 @contextmanager
 def _source_errors(subject: str) -> Iterator[None]:
     """Turns the SDK's errors into SourceError with a hint; a missing or archived object stays a StoreError."""
-    from botocore import exceptions
+    from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
-    except exceptions.ClientError as error:
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        meant = error_for(subject, status, error.response.get("Error", {}).get("Code"))
-        if isinstance(meant, ObjectMissing | ObjectArchived):
-            raise meant from error
-        hint = next(hint for kind, hint in HINTS if isinstance(meant, kind))
-        raise SourceError(f"{meant}: {hint}") from error
-    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound) as error:
-        raise SourceError(f"{subject}: {error}: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and its secret") from error
-    except (exceptions.ConnectionError, exceptions.HTTPClientError) as error:
-        hint = "check the network, AWS_REGION, and AWS_ENDPOINT_URL if it is set"
-        raise SourceError(f"{subject}: cannot be reached: {error}: {hint}") from error
-    except (exceptions.BotoCoreError, ValueError) as error:  # ValueError: the endpoint is not a URL
-        raise SourceError(f"{subject}: {error}") from error
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code")
+        if code in EXPECTED:
+            raise EXPECTED[code](f"{subject}: {error}") from error
+        raise SourceError(f"{subject}: {error}: {HINT}") from error
+    except (BotoCoreError, ValueError) as error:  # ValueError: the endpoint is not a URL
+        raise SourceError(f"{subject}: {error}: {HINT}") from error

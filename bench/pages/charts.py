@@ -1,12 +1,10 @@
 """The charts of a result: what each one shows, from which cells, in words and numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from bench.money.costing import MILLION, cell_cost
+from bench.money.costing import MILLION, cell_cost, fargate_cost
 from bench.money.months import fargate_month, lambda_month
 from bench.money.prices import Prices
 from bench.pages.drawing import Chart, Mark, Panel, Series, number
@@ -18,6 +16,7 @@ CHARTS: Final = ("money", "tuning", "stages", "month", "busy")
 """Every chart, in the order of a page."""
 MONTHS: Final = [10 ** (5 + 5 * step / 240) for step in range(241)]
 """Pictures a month, from a hundred thousand to ten thousand million."""
+SHARES: Final = [step / 100 for step in range(5, 101)]
 
 
 def all_charts(result: Result, prices: Prices) -> Iterator[Chart]:
@@ -69,7 +68,7 @@ def _tuning(cells: Sequence[Cell], prices: Prices, note: str) -> Chart:
 
 def _lowest(series: Series, word: str) -> Mark:
     x, y = min(zip(series.xs, series.ys, strict=True), key=lambda point: point[1])
-    return Mark(x, y, f"{word}: {x:,.0f} MB, {number(y)}", "left" if x == max(series.xs) else "right")
+    return Mark(x, y, f"{word}: {x:,.0f} MB, {number(y)}", "right" if x == max(series.xs) else "left")
 
 
 def stages_of(cell: Cell) -> dict[str, float]:
@@ -94,7 +93,7 @@ def _stages(cells: Sequence[Cell], note: str) -> Chart:
 
 
 def _month(found: Comparison, prices: Prices) -> Chart:
-    shared = _shared_requests(found, prices)
+    shared = _shared_requests(found, prices) / MILLION
 
     def on_lambda(pictures: float) -> float:
         return lambda_month(found.cost, pictures) - shared * pictures
@@ -102,62 +101,58 @@ def _month(found: Comparison, prices: Prices) -> Chart:
     def on_fargate(rival: Rival, pictures: float) -> float:
         return fargate_month(rival.task, prices, ALL_MONTH, pictures) - shared * pictures
 
-    tasks = [_over(MONTHS, _label(rival), partial(on_fargate, rival)) for rival in found.rivals]
     points = {rival.platform: rival.even.for_good for rival in found.rivals}
-    marks = [Mark(x, on_lambda(x), number(x), "left") for x in points.values() if x and MONTHS[0] < x < MONTHS[-1]]
     notes = [f"{name} {'never' if x is None else f'from {number(x)}'}" for name, x in points.items()]
+    lines = _lines(found, MONTHS, on_lambda, on_fargate)
     panel = Panel(
         f"USD a month, without the {1e6 * shared:.2f} a million\nthat all pay for requests",
-        [_over(MONTHS, _function_label(found), on_lambda), *tasks],
+        lines,
         "pictures a month",
         "log",
         is_log=True,
-        bottom=min(each.ys[0] for each in tasks) / 10,
-        marks=marks,
+        bottom=min(each.ys[0] for each in lines[1:]) / 10,
+        marks=[Mark(x, on_lambda(x), number(x), "right") for x in points.values() if x and MONTHS[0] < x < MONTHS[-1]],
     )
     note = f"cheaper than Lambda for good: {', '.join(notes)}"
     return Chart("month", "USD a month against pictures a month", note, [panel])
 
 
-def _over(xs: Sequence[float], name: str, value: Callable[[float], float]) -> Series:
-    return Series(name, xs, [value(x) for x in xs])
-
-
-def _shared_requests(found: Comparison, prices: Prices) -> float:
-    """USD a picture that every platform pays for requests."""
-    return min(rival.task.requests.cost(prices).total for rival in found.rivals) / MILLION
-
-
-def _label(rival: Rival) -> str:
-    return rival.title.replace(", ", "\n", 1)
-
-
-def _function_label(found: Comparison) -> str:
-    return f"Lambda\n{found.function.key.memory_mb:,} MB"
-
-
 def _busy(found: Comparison, prices: Prices) -> Chart:
     """The price of a task that always runs, by the share of its time in which it has work."""
-    shared = MILLION * _shared_requests(found, prices)
+    shared = _shared_requests(found, prices)
+    on_lambda = found.cost.total - shared
 
     def on_fargate(rival: Rival, share: float) -> float:
-        full = MILLION * rival.task.hour(prices) / (3600 * rival.task.images_per_second)
-        return full / share + rival.task.requests.cost(prices).total - shared
+        return fargate_cost(rival.task, prices, share).total - shared
 
-    shares = [step / 100 for step in range(5, 101)]
-    function = _over(shares, _function_label(found), lambda _: found.cost.total - shared)
-    tasks = [_over(shares, _label(rival), partial(on_fargate, rival)) for rival in found.rivals]
-    points = [(rival, rival.even.busy_share) for rival in found.rivals]
-    marks = [Mark(x, on_fargate(rival, x), f"{x:.0%}") for rival, x in points if shares[0] <= x < 1]
-    notes = [f"{rival.platform} {f'above {x:.0%}' if x < 1 else 'never'}" for rival, x in points]
+    points = {rival.platform: rival.even.busy_share for rival in found.rivals}
+    notes = [f"{platform} {f'above {x:.0%}' if x < 1 else 'never'}" for platform, x in points.items()]
     panel = Panel(
         f"USD a million, without the {shared:.2f}\nthat all pay for requests",
-        [function, *tasks],
+        _lines(found, SHARES, lambda _: on_lambda, on_fargate),
         "share of its time in which a task has work",
         "percent",
         bottom=0,
-        top=4 * function.ys[0],
-        marks=marks,
+        top=4 * on_lambda,
+        marks=[Mark(x, on_lambda, f"{x:.0%}") for x in points.values() if SHARES[0] <= x < 1],
     )
     note = f"cheaper than Lambda: {', '.join(notes)}"
     return Chart("busy", "USD a million pictures against how busy a task is", note, [panel])
+
+
+def _shared_requests(found: Comparison, prices: Prices) -> float:
+    """USD a million pictures that every platform pays for requests."""
+    return min(rival.task.requests.cost(prices).total for rival in found.rivals)
+
+
+def _lines(
+    found: Comparison,
+    xs: Sequence[float],
+    on_lambda: Callable[[float], float],
+    on_fargate: Callable[[Rival, float], float],
+) -> list[Series]:
+    function = Series(f"Lambda\n{found.function.key.memory_mb:,} MB", xs, [on_lambda(x) for x in xs])
+    tasks = (
+        Series(rival.title.replace(", ", "\n", 1), xs, [on_fargate(rival, x) for x in xs]) for rival in found.rivals
+    )
+    return [function, *tasks]

@@ -1,8 +1,6 @@
 """One way to draw a chart: panels of named lines. Markers, dashes and names tell the lines apart without colour."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -26,8 +24,6 @@ COLOURS: Final = 64
 INK: Final = "#1d2126"
 SOFT: Final = "#6b7480"
 STYLE: Final = Path(__file__).with_name("chart.mplstyle")
-NAME_GAP: Final = 0.062
-"""Distance of names at the right edge, as a share of a single panel's height for each line of text."""
 WORDS_POINTS: Final = 7
 """Points of a line over many xs that the text alternative lists."""
 WHITE: Final = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
@@ -53,7 +49,7 @@ class Mark(NamedTuple):
     x: float
     y: float
     text: str
-    side: Literal["left", "right"] = "right"
+    align: Literal["left", "right"] = "left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +77,7 @@ class Chart:
 
     @property
     def words(self) -> str:
-        return ". ".join(panel_words(panel) for panel in self.panels)
+        return ". ".join(_panel_words(panel) for panel in self.panels)
 
     @property
     def alt(self) -> str:
@@ -101,8 +97,8 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def panel_words(panel: Panel) -> str:
-    """Return the numbers of some points of every line."""
+def _panel_words(panel: Panel) -> str:
+    """The numbers of some points of every line."""
     return f"{panel.ylabel}: " + "; ".join(f"{each.name}: {_points(each, panel)}" for each in panel.series)
 
 
@@ -131,32 +127,32 @@ def _png(figure: Figure) -> bytes:
 def _figure(chart: Chart) -> Figure:
     figure = Figure(figsize=(WIDTH, HEIGHT + SECOND_HEIGHT * (len(chart.panels) - 1)), layout="constrained")
     FigureCanvasAgg(figure)
+    figure.suptitle(chart.title, x=0.01, ha="left", fontsize=12, fontweight="bold")
     all_axes = figure.subplots(len(chart.panels), squeeze=False)[:, 0]
-    all_axes[0].set_title(chart.title, pad=26)
-    offset: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
-    all_axes[0].annotate(chart.note, (0, 1), (0, 9), fontsize=9.5, color=SOFT, **offset)
+    all_axes[0].set_title(chart.note, fontsize=9.5, fontweight="normal", color=SOFT)
     for axes, panel in zip(all_axes, chart.panels, strict=True):
-        _draw(axes, panel, NAME_GAP * len(chart.panels) ** 0.5)
+        _draw(axes, panel)
     return figure
 
 
-def _draw(axes: Axes, panel: Panel, name_gap: float) -> None:
+def _draw(axes: Axes, panel: Panel) -> None:
     for series, look in zip(panel.series, LOOKS, strict=False):
         _line(axes, series, look)
     _scale_x(axes, panel)
     if panel.bottom is not None or panel.top is not None:
         axes.set_ylim(panel.bottom, panel.top)
     if panel.is_log:
-        _scale_log(axes, "y")
+        axes.set_yscale("log")
+        _write_numbers(axes.yaxis)
     axes.set_xlabel(panel.xlabel)
     axes.set_ylabel(panel.ylabel)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9.5)
     for mark in panel.marks:
         _mark(axes, mark)
-    _names_at_right(axes, panel.series, name_gap)
 
 
 def _line(axes: Axes, series: Series, look: dict[str, Any]) -> None:
-    axes.plot(series.xs, series.ys, markevery=max(1, len(series.xs) // 9), **look)
+    axes.plot(series.xs, series.ys, label=series.name, markevery=max(1, len(series.xs) // 9), **look)
     if series.lower and series.upper:
         axes.fill_between(series.xs, series.lower, series.upper, color=look["color"], alpha=0.14, linewidth=0)
 
@@ -171,15 +167,14 @@ def _scale_x(axes: Axes, panel: Panel) -> None:
         return
     axes.set_xlim(xs[0], xs[-1])
     if panel.xscale == "log":
-        _scale_log(axes, "x")
+        axes.set_xscale("log")
+        _write_numbers(axes.xaxis)
     else:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
 
 
-def _scale_log(axes: Axes, which: Literal["x", "y"]) -> None:
-    """A logarithmic axis with numbers as people write them."""
-    axis: XAxis | YAxis = axes.xaxis if which == "x" else axes.yaxis
-    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+def _write_numbers(axis: XAxis | YAxis) -> None:
+    """The numbers of a logarithmic axis as people write them."""
     low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1000 else (1,)))
     axis.set_minor_locator(NullLocator())
@@ -188,41 +183,5 @@ def _scale_log(axes: Axes, which: Literal["x", "y"]) -> None:
 
 def _mark(axes: Axes, mark: Mark) -> None:
     axes.plot([mark.x], [mark.y], "o", color=INK, markerfacecolor=INK, zorder=4)
-    offset, align = ((2, 13), "left") if mark.side == "right" else ((-2, 13), "right")
-    place: dict[str, Any] = {"textcoords": "offset points", "ha": align}
-    axes.annotate(mark.text, (mark.x, mark.y), offset, fontweight="bold", fontsize=9.5, bbox=WHITE, **place)
-
-
-def _names_at_right(axes: Axes, all_: Sequence[Series], name_gap: float) -> None:
-    """The name of each line beside its last point, moved apart, with a thin line to the point."""
-    to_axes = axes.transData + axes.transAxes.inverted()
-    ends = [(float(to_axes.transform((each.xs[-1], each.ys[-1]))[1]), place) for place, each in enumerate(all_)]
-    ends.sort()
-    gap = name_gap * max(each.name.count("\n") + 1 for each in all_)
-    for height, (_, place) in zip(spread([end for end, _ in ends], gap), ends, strict=True):
-        series, colour = all_[place], LOOKS[place]["color"]
-        axes.annotate(
-            series.name,
-            (series.xs[-1], series.ys[-1]),
-            (1.035, height),
-            textcoords="axes fraction",
-            annotation_clip=False,
-            va="center",
-            color=colour,
-            fontweight="bold",
-            fontsize=9.5,
-            linespacing=1.0,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 4},
-        )
-
-
-def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Return the ascending heights, pushed up and then down until they are `gap` apart and within 0 to 1."""
-    up = list(_pushed(heights, 0.0, gap))
-    return [1 - height for height in _pushed([1 - height for height in reversed(up)], 0.0, gap)][::-1]
-
-
-def _pushed(heights: Sequence[float], least: float, gap: float) -> Iterator[float]:
-    for height in heights:
-        yield (least := max(least, height))
-        least += gap
+    style: dict[str, Any] = {"fontweight": "bold", "fontsize": 9.5, "bbox": WHITE, "ha": mark.align}
+    axes.annotate(mark.text, (mark.x, mark.y), (0, 13), textcoords="offset points", **style)

@@ -1,7 +1,5 @@
 """The numbers of docs/performance.md's summary; the sentences are in performance.md.j2."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Lambda against Fargate: the cheapest function and the cheapest task of each kind, from the cells of a result."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -11,7 +9,6 @@ from bench.money.months import BreakEven, Load, break_even, fargate_month, lambd
 from bench.money.prices import Prices
 from bench.pages.drawing import number
 from bench.pages.selection import ours_any_engine
-from bench.pages.tables import markdown_table
 from bench.result import Cell, Result
 
 PLATFORMS: Final = {"lambda": "Lambda", "fargate": "Fargate", "fargate-spot": "Fargate Spot"}
@@ -43,10 +40,6 @@ class Comparison:
     rivals: tuple[Rival, ...]
     is_spot_derived: bool
     """Spot was not measured: it is Fargate's task at Spot's price."""
-
-    @property
-    def function_name(self) -> str:
-        return self.function.key.title
 
 
 def compare_platforms(result: Result, prices: Prices, load: Load = ALL_MONTH) -> Comparison | None:
@@ -92,18 +85,8 @@ def break_even_rows(result: Result, prices: Prices) -> Iterator[list[str]]:
                 yield [rival.title, f"{duty:.0%}", f"{least}", *texts]
 
 
-def volume_table(result: Result, prices: Prices) -> str:
-    """Return a Markdown table of USD a month by pictures a month, all requests included; "" without a comparison."""
-    found = compare_platforms(result, prices)
-    if found is None:
-        return ""
-    header = [
-        "pictures a month",
-        f"Lambda, {found.function.key.memory_mb:,} MB",
-        *(each.title for each in found.rivals),
-    ]
-    body = []
+def volume_rows(found: Comparison, prices: Prices) -> Iterator[list[str]]:
+    """Yield USD a month by pictures a month, all requests included: of the function, then of each task."""
     for name, pictures in VOLUMES.items():
         tasks = (fargate_month(rival.task, prices, ALL_MONTH, pictures) for rival in found.rivals)
-        body.append([name, *(f"{usd:,.2f}" for usd in (lambda_month(found.cost, pictures), *tasks))])
-    return markdown_table(header, body)
+        yield [name, *(f"{usd:,.2f}" for usd in (lambda_month(found.cost, pictures), *tasks))]

@@ -1,7 +1,5 @@
 """The table of a question: a row a cell, with ratios to the textbook handler and to the floor; and Markdown tables."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -21,7 +19,7 @@ NAMES: Final[Mapping[str, Callable[[CellKey], str]]] = {
     "in flight": lambda key: f"{key.in_flight} at once" if key.in_flight else "",
     "latency": lambda key: key.latency,
     "platform": lambda key: f"{key.platform} {key.vcpus:.3g} vCPU",
-    "pictures": lambda key: FORMATS[key.pictures],
+    "pictures": lambda key: FORMATS.get(key.pictures, key.pictures),
 }
 """The parts of a row's name, by the words in `Experiment.by`."""
 COLUMNS: Final = (

@@ -5,8 +5,6 @@ only decodes. Each follows its tutorial and keeps the default quality of its lib
 in libvips, 80 in sharp. Each runs from its own folder or this one and imports nothing of the bench.
 """
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

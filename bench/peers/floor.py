@@ -4,8 +4,6 @@ The bytes come from a folder and stay in memory, so the memory of this handler m
 of the library's eighths that covers the thumbnail; DCT and chroma upsampling are the accurate defaults.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from functools import cache

@@ -1,18 +1,14 @@
 """Python modules, Node.js and npm packages that the peers need."""
 
-from __future__ import annotations
-
 import hashlib
-import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from bench.rig.processes import cache
+from bench.rig.processes import cache, made_once
 from thumbnailer.errors import ThumbnailerError
 
 NPM_INSTALL: Final = ("install", "--omit=dev", "--no-audit", "--no-fund", "--no-package-lock")
@@ -49,23 +45,14 @@ def node_packages(sources: Path, folder: Path | None = None) -> Path:
     """A copy of the sources with the packages of their package.json, installed once. Raises NotInstalled."""
     node, npm = program("node"), program("npm")
     files = sorted(path for path in sources.iterdir() if path.is_file())
-    target = (folder or cache()) / f"{sources.name}-{_hash(files)}"
-    if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".installing-") as scratch:
-        partial = Path(scratch) / target.name
-        partial.mkdir()
+
+    def install(target: Path) -> None:
         for path in files:
-            shutil.copy(path, partial)
-        _run("npm", [npm, *NPM_INSTALL], partial)
-        _run("node", [node, "--input-type=module", "--eval", IMPORT_ALL], partial)
-        try:
-            os.replace(partial, target)
-        except OSError:
-            if not target.exists():  # otherwise another process was faster
-                raise
-    return target
+            shutil.copy(path, target)
+        _run("npm", [npm, *NPM_INSTALL], target)
+        _run("node", [node, "--input-type=module", "--eval", IMPORT_ALL], target)
+
+    return made_once((folder or cache()) / f"{sources.name}-{_hash(files)}", install)
 
 
 def _hash(files: Sequence[Path]) -> str:

@@ -4,8 +4,6 @@ As in the tutorial, pictures pass through /tmp, `download_file` sends HEAD befor
 and Pillow's default quality, and EXIF orientation is ignored. Unlike there, temporary files are removed.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path

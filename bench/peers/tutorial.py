@@ -4,8 +4,6 @@ The handler gathers all records, but libvips works in the thread of the loop: it
 others download. Thumbnails follow EXIF orientation and have libvips' default quality.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from pathlib import PurePosixPath

@@ -4,36 +4,29 @@ The emulator is a binary inside the aws-sam-cli wheel; `make .venv/bin/aws-lambd
 memory or CPU, and its own REPORT lines measure nothing.
 """
 
-from __future__ import annotations
-
 import json
 import os
-import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.rig.processes import ROOT, free_port
+from bench.rig.processes import ROOT, background, free_port
 from thumbnailer.errors import ThumbnailerError
 
 HANDLER: Final = "handler.aws_lambda.handler"
 INVOCATIONS: Final = "/2015-03-31/functions/function/invocations"
-STARTED: Final = re.compile(rb"INIT START")
-START_SECONDS: Final = 10.0
-"""until the emulator listens; it starts the runtime with the first invocation"""
 
 
 class NoEmulator(ThumbnailerError):
-    """The emulator is not installed or does not start."""
+    """The emulator is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +82,18 @@ class Emulator:
     """A running function. It takes one invocation at a time, as a Lambda environment does."""
 
     def __init__(self, function: Function, binary: str, log: Path) -> None:
+        """Raises NotStarted."""
         self._log = log
         self._port = free_port()
         addresses = {"runtime-interface-emulator": self._port, "runtime-api": free_port()}
         options = [f"--{name}-address=127.0.0.1:{port}" for name, port in addresses.items()]
-        with log.open("wb") as out:
-            self._process = subprocess.Popen(  # noqa: S603
-                [binary, *options, *function.command],
-                env=function.environment(),
-                cwd=function.root,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        try:
-            self._wait_until_it_listens()
-        except BaseException:  # Ctrl-C too: the emulator has a session of its own and gets no signal
-            self._process.kill()
-            self._process.wait()
-            raise
+        command = [binary, *options, *function.command]
+        with ExitStack() as stack:
+            started = background("the emulator", command, None, function.environment(), function.root, log)
+            self._program = stack.enter_context(started)
+            stack.callback(self._kill_runtime)
+            self._program.wait_until(self._listens)
+            self._stack = stack.pop_all()
 
     def invoke(self, event: object, wait: float = 120.0) -> Answer:
         """Sends one event. Raises urllib.error.URLError without an answer within `wait` seconds."""
@@ -122,58 +108,24 @@ class Emulator:
         """The output of emulator and function."""
         return self._log.read_text(errors="replace")
 
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """The function's own lines: JSON objects."""
-        for line in self.log.splitlines():
-            if line.startswith("{"):
-                yield json.loads(line)
-
-    @property
-    def starts(self) -> int:
-        """Number of runtime starts: more than one if a runtime was killed."""
-        return len(STARTED.findall(self._log.read_bytes()))
-
     def runtime_pids(self) -> list[int]:
         """The processes of the function itself."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        tasks = Path(f"/proc/{self._process.pid}/task").glob("*/children")
-        return [int(pid) for path in ({children} | set(tasks)) for pid in path.read_text().split()]
-
-    def freeze(self) -> None:
-        """Stops the function, as Lambda does between invocations."""
-        for pid in self.runtime_pids():
-            os.kill(pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        for pid in self.runtime_pids():
-            os.kill(pid, signal.SIGCONT)
+        tasks = Path(f"/proc/{self._program.pid}/task").glob("*/children")
+        return [int(pid) for path in tasks for pid in path.read_text().split()]
 
     def close(self) -> None:
+        self._stack.close()
+
+    def _kill_runtime(self) -> None:
         for pid in self.runtime_pids():
             os.kill(pid, signal.SIGKILL)
-        self._process.kill()
-        self._process.wait()
 
-    def _wait_until_it_listens(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self._process.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
-            except OSError:
-                time.sleep(0.01)
-            else:
-                return
-        raise NoEmulator(f"the emulator does not start: {self.log[-1000:]}")
-
-
-@contextmanager
-def running(function: Function, log: Path) -> Iterator[Emulator]:
-    """A running function. Raises NoEmulator."""
-    emulator = Emulator(function, find_binary(), log)
-    try:
-        yield emulator
-    finally:
-        emulator.close()
+    def _listens(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
 
 def find_binary() -> str:

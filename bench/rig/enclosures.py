@@ -4,13 +4,10 @@ Containers are for machines where the user cannot make control groups but can ru
 shipped image, so they can measure our own handler only, and their limits also apply during the init.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -46,34 +43,37 @@ class Usage:
     kills: int
 
 
-class Box(ABC):
-    """The enclosure of one cell, and a meter of what its processes use."""
+class Box:
+    """The enclosure of one cell, and a meter of its processes: here a control group."""
 
-    def __init__(self, limit: Limit) -> None:
+    def __init__(self, limit: Limit, group: Group | None) -> None:
         self.limit = limit
+        self._group = group
         self._cpu, self._kills = 0.0, 0
 
-    @abstractmethod
-    def command(self, command: Sequence[str], variables: Iterable[str]) -> list[str]:
+    def command(self, command: Sequence[str], variables: Iterable[str]) -> list[str]:  # noqa: ARG002 (for containers)
         """The command line that starts the command inside, with these environment variables."""
+        return self.group().command(command, self.limit.cores)
 
-    @abstractmethod
     def group(self) -> Group:
-        """The control group of the processes; waits until the command has started. Raises NoLimits."""
+        """The control group of the processes. Raises NoLimits."""
+        if self._group is None:
+            self._group = self.find_group()
+        return self._group
 
-    def has_started(self) -> bool:
-        return True
+    def find_group(self) -> Group:
+        """The control group of a command that has started."""
+        raise NotImplementedError
 
-    @abstractmethod
     def limit_cpu(self) -> None:
         """Sets the CPU limit, if it does not apply yet. Raises NoLimits."""
+        self.group().limit_cpu(self.limit.vcpus, self.limit.period_us)
 
     def reset_meter(self) -> None:
         """Starts counting; without effect before a container starts, which counts from its start."""
-        if self.has_started():
-            group = self.group()
-            group.reset_peak_rss()
-            self._cpu, self._kills = group.cpu_seconds(), group.kills
+        if self._group is not None:
+            self._group.reset_peak_rss()
+            self._cpu, self._kills = self._group.cpu_seconds(), self._group.kills
 
     def usage(self) -> Usage:
         group = self.group()
@@ -112,36 +112,17 @@ def find_enclosure(image: str | None) -> Enclosure:
     return Enclosure(f"{Path(engine).name}, image {image}", partial(new_container, image, engine), ours_only=True)
 
 
-# --- control groups -----------------------------------------------------------------------------------------------
-
-
 def new_group(limit: Limit, stack: ExitStack, free_init: bool) -> Box:
-    box = GroupBox(limit, stack.enter_context(limited(limit.memory_mb * MB)))
+    box = Box(limit, stack.enter_context(limited(limit.memory_mb * MB)))
     if not free_init:
         box.limit_cpu()
     return box
-
-
-class GroupBox(Box):
-    def __init__(self, limit: Limit, group: Group) -> None:
-        super().__init__(limit)
-        self._group = group
-
-    def command(self, command: Sequence[str], variables: Iterable[str]) -> list[str]:  # noqa: ARG002 (inherited)
-        return self._group.command(command, self.limit.cores)
-
-    def group(self) -> Group:
-        return self._group
-
-    def limit_cpu(self) -> None:
-        self._group.limit_cpu(self.limit.vcpus, self.limit.period_us)
 
 
 # --- containers ---------------------------------------------------------------------------------------------------
 
 
 def new_container(image: str, engine: str, limit: Limit, stack: ExitStack, free_init: bool) -> Box:  # noqa: ARG001
-    """A container, whose limits always apply."""
     box = ContainerBox(limit, image, engine, f"thumbnailer-bench-{uuid4().hex[:8]}")
     remove = [engine, "rm", "--force", box.container]
     stack.callback(subprocess.run, remove, capture_output=True, timeout=60, check=False)
@@ -149,10 +130,11 @@ def new_container(image: str, engine: str, limit: Limit, stack: ExitStack, free_
 
 
 class ContainerBox(Box):
+    """A container waits for its group: it has none before its command starts. Its limits always apply."""
+
     def __init__(self, limit: Limit, image: str, engine: str, container: str) -> None:
-        super().__init__(limit)
+        super().__init__(limit, None)
         self.image, self.engine, self.container = image, engine, container
-        self._group: Group | None = None
 
     def command(self, command: Sequence[str], variables: Iterable[str]) -> list[str]:
         limit = self.limit
@@ -169,24 +151,16 @@ class ContainerBox(Box):
         outer = [f"{name}={os.environ[name]}" for name in PASSED_ON if name in os.environ]
         return ["env", *outer, self.engine, "run", "--rm", *options, self.image, *command]
 
-    def group(self) -> Group:
-        if self._group is None:
-            self._group = group_of(self._pid())
-        return self._group
-
-    def has_started(self) -> bool:
-        return self._group is not None
-
     def limit_cpu(self) -> None:
         """Does nothing: the limit applies from the start."""
 
-    def _pid(self) -> int:
+    def find_group(self) -> Group:
         deadline = time.monotonic() + START_SECONDS
         command = [self.engine, "inspect", "--format={{.State.Pid}}", self.container]
         while time.monotonic() < deadline:
             done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
             if done.returncode == 0 and done.stdout.strip() not in ("", "0"):
-                return int(done.stdout)
+                return group_of(int(done.stdout))
             time.sleep(0.02)
         raise NoLimits(f"{self.engine} does not start the container {self.container}")
 
@@ -201,5 +175,4 @@ def group_of(pid: int, root: Path = GROUPS) -> Group:
     paths = {part: path.lstrip("/") for _, parts, path in entries for part in parts.split(",")}
     if "memory" in paths:
         return Group(1, *(root / part / paths[part] for part in ("memory", "cpu", "cpuacct")))
-    folder = root / paths[""]
-    return Group(2, folder, folder, folder)
+    return Group(2, *3 * (root / paths[""],))

@@ -4,8 +4,6 @@ A Lambda function of N MB has N / 1,769 of a core in slices of 20 ms (AWS, "conf
 whose limits cannot be set is refused: nothing runs unlimited under a limited label.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import signal
@@ -83,14 +81,6 @@ class Group:
         """Processes that the kernel killed because the group ran out of memory."""
         name = "memory.events" if self.version == 2 else "memory.oom_control"
         return _fields(self.memory / name)["oom_kill"]
-
-    @property
-    def peak(self) -> int | None:
-        """The most bytes that the group ever held, page cache included; None if the kernel does not say."""
-        name = "memory.peak" if self.version == 2 else "memory.max_usage_in_bytes"
-        with suppress(OSError):
-            return int((self.memory / name).read_text())
-        return None
 
     def pids(self) -> list[int]:
         """Processes of this PID namespace; the kernel shows those of others as 0."""
@@ -172,8 +162,11 @@ def _new_group(root: Path) -> Group:
     name = f"thumbnailer-{os.getpid()}-{next(_numbers)}"
     if (root / "memory" / "memory.limit_in_bytes").exists():
         return Group(1, *(_hierarchy(root, part) / name for part in ("memory", "cpu", "cpuacct")))
-    folder = _parent(root) / name
-    return Group(2, folder, folder, folder)
+    controllers = root / "cgroup.subtree_control"
+    available = set(controllers.read_text().split()) if controllers.exists() else set()
+    if not {"memory", "cpu"} <= available:
+        raise NoLimits(f"no group with memory and CPU can be made in {root}: {ADVICE}")
+    return Group(2, *3 * (root / name,))
 
 
 def _hierarchy(root: Path, part: str) -> Path:
@@ -182,27 +175,6 @@ def _hierarchy(root: Path, part: str) -> Path:
         if (root / name / "cgroup.procs").exists():
             return (root / name).resolve()  # one of the two may be a link to the other
     raise NoLimits(f"control groups of version 1 without {part} in {root}: mount it there, or measure with --container")
-
-
-def _parent(root: Path) -> Path:
-    """Version 2: the root, or the group that systemd has delegated to this user."""
-    for parent in (root, *_own_groups(root)):
-        controllers = parent / "cgroup.subtree_control"
-        available = set(controllers.read_text().split()) if controllers.exists() else set()
-        if {"memory", "cpu"} <= available and os.access(parent, os.W_OK):
-            return parent
-    raise NoLimits(
-        f"no group with memory and CPU can be made in {root}: run as root, or inside "
-        "`systemd-run --user --scope -p Delegate=yes`, or with --container"
-    )
-
-
-def _own_groups(root: Path) -> Iterator[Path]:
-    """The parents of this process's own group."""
-    with suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            if line.startswith("0::"):
-                yield from (root / line[3:].strip().lstrip("/")).parents
 
 
 def _make(folder: Path) -> None:

@@ -1,19 +1,17 @@
 """The network between a cell and S3: time to the first byte and bandwidth, kept by a proxy in a process of its own."""
 
-from __future__ import annotations
-
 import contextlib
-import http.client
 import json
 import math
 import random
-import sys
+import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from bench.rig.processes import background
+import msgspec
+
+from bench.rig.processes import own_server
 
 P99: Final = 2.3263478740408408
 """Standard deviations between the median and the 99th percentile of a normal distribution."""
@@ -27,14 +25,10 @@ SLACK: Final = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Milliseconds to the first byte: constant, or with a p99 lognormal around the median. Raises ValueError."""
+    """Milliseconds to the first byte: constant, or with a p99 lognormal around the median."""
 
     median_ms: float = 0.0
     p99_ms: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.median_ms < 0 or (self.p99_ms is not None and not 0 < self.median_ms <= self.p99_ms):
-            raise ValueError(f"expected 0 < median <= p99, found {self.median_ms:g} and {self.p99_ms} ms")
 
     def draw(self, chance: random.Random) -> float:
         """Seconds."""
@@ -64,16 +58,6 @@ PRESETS: Final[Mapping[str, Distance]] = {
 }
 
 
-def with_tail(distance: Distance, get_p99_ms: float, put_p99_ms: float) -> Distance:
-    """The same medians with a lognormal tail. Raises ValueError."""
-    return replace(distance, get=Wait(distance.get.median_ms, get_p99_ms), put=Wait(distance.put.median_ms, put_p99_ms))
-
-
-def distance_from_json(text: str) -> Distance:
-    values = json.loads(text)
-    return Distance(**values | {"get": Wait(**values["get"]), "put": Wait(**values["put"])})
-
-
 class Pace:
     """When bytes are due at a rate. A late sender may catch up for a few milliseconds."""
 
@@ -95,19 +79,15 @@ class Running:
     url: str
 
     def report(self, reset: bool = False) -> dict[str, Any]:
-        """Requests, bytes, waits and the proxy's own CPU seconds since the last reset."""
-        parts = urlsplit(self.url)
-        with contextlib.closing(http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=10)) as connection:
-            connection.request("GET", REPORT + ("?reset" if reset else ""))
-            found: dict[str, Any] = json.loads(connection.getresponse().read())
+        """Requests by method, bytes up and down, and times of the stored objects, since the last reset."""
+        with urllib.request.urlopen(self.url + REPORT + ("?reset" if reset else ""), timeout=10) as answer:  # noqa: S310
+            found: dict[str, Any] = json.load(answer)
             return found
 
 
 @contextlib.contextmanager
 def latency_proxy(target: str, distance: Distance, seed: int = 0, core: int | None = None) -> Iterator[Running]:
     """A proxy in a process of its own, so that its CPU is not the cell's; on `core` if given. Raises NotStarted."""
-    model = json.dumps(asdict(distance))
-    command = [sys.executable, "-m", "bench.rig.proxy", "--target", target, "--model", model, "--seed", str(seed)]
-    with background("the latency proxy", command, core) as program:
-        program.wait_until(lambda: program.output().startswith('{"url"') and "\n" in program.output())
-        yield Running(json.loads(program.output().splitlines()[0])["url"])
+    model = msgspec.json.encode(distance).decode()
+    with own_server("the latency proxy", "bench.rig.proxy", core, target, model, str(seed)) as url:
+        yield Running(url)

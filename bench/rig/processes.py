@@ -1,7 +1,6 @@
 """Background programs of a measurement: each on its own core if possible, none outlives the measurement."""
 
-from __future__ import annotations
-
+import asyncio
 import os
 import socket
 import subprocess
@@ -18,16 +17,8 @@ from thumbnailer.errors import ThumbnailerError
 ROOT: Final = Path(__file__).parents[2]
 START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 5.0
-# Linux kills the program with the thread that started it, even if that thread is killed (PR_SET_PDEATHSIG, SIGKILL).
-LAUNCHER: Final = """
-import ctypes, os, sys
-core, *command = sys.argv[1:]
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
-if core and hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {int(core)})
-os.execv(command[0], command)
-"""
+ENDS_WITH_US: Final = ("setpriv", "--pdeathsig", "KILL")
+"""Linux kills the program with the thread that started it, even if that thread is killed (util-linux)."""
 
 
 class NotStarted(ThumbnailerError):
@@ -71,25 +62,56 @@ class Program:
 
 @contextmanager
 def background(
-    name: str, command: Sequence[str], core: int | None, env: Mapping[str, str] | None = None
+    name: str,
+    command: Sequence[str],
+    core: int | None,
+    env: Mapping[str, str] | None = None,
+    folder: Path = ROOT,
+    output: Path | None = None,
 ) -> Iterator[Program]:
-    """A running program that ends with the calling thread. Raises NotStarted for a core this process may not use."""
-    if core is not None and hasattr(os, "sched_getaffinity") and core not in os.sched_getaffinity(0):
+    """A running program that ends with the calling thread. Raises NotStarted for a core this process may not use.
+
+    The program has a session of its own: Ctrl-C does not end it before its user.
+    """
+    if core is not None and core not in os.sched_getaffinity(0):
         raise NotStarted(f"core {core} cannot be used; there are {sorted(os.sched_getaffinity(0))}")
-    with tempfile.TemporaryFile() as log:
+    pinned = [] if core is None else ["taskset", "-c", str(core)]
+    with output.open("w+b") if output else tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-c", LAUNCHER, "" if core is None else str(core), *command],
-            cwd=ROOT,
+            [*ENDS_WITH_US, *pinned, *command],
+            cwd=folder,
             env=dict(os.environ if env is None else env),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         program = Program(name, process, log)
         try:
             yield program
         finally:
             program.stop()
+
+
+@contextmanager
+def own_server(name: str, module: str, core: int | None, *arguments: str) -> Iterator[str]:
+    """The URL of a module of the bench that ends in `serve`, running in a process of its own. Raises NotStarted."""
+    with background(name, [sys.executable, "-m", module, *arguments], core) as program:
+        program.wait_until(lambda: program.output().startswith("http") and "\n" in program.output())
+        yield program.output().splitlines()[0]
+
+
+async def listen(connection: Callable[[], asyncio.Protocol]) -> tuple[asyncio.Server, str]:
+    """A server on a free port of loopback, and its URL."""
+    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0, backlog=1024)
+    return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+async def serve(connection: Callable[[], asyncio.Protocol]) -> None:
+    """Prints the URL and serves until the process ends."""
+    server, url = await listen(connection)
+    print(url, flush=True)  # noqa: T201
+    await server.serve_forever()
 
 
 def free_port() -> int:
@@ -102,3 +124,19 @@ def free_port() -> int:
 def cache() -> Path:
     """The folder for pictures and packages: in XDG_CACHE_HOME, or in ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thumbnailer-bench"
+
+
+def made_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """The folder, filled by `make` unless it exists; an interrupted `make` leaves nothing."""
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as scratch:
+            partial = Path(scratch) / folder.name
+            partial.mkdir()
+            make(partial)
+            try:
+                partial.rename(folder)
+            except OSError:
+                if not folder.exists():  # otherwise another process was faster
+                    raise
+    return folder

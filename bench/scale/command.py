@@ -1,7 +1,5 @@
 """`python -m bench scale`: simulates a load on a measured function and a measured task, and prints the outcomes."""
 
-from __future__ import annotations
-
 import math
 import os
 import re
@@ -17,18 +15,13 @@ from rich.table import Table
 from bench.money.prices import load_prices
 from bench.pages.tables import plain_table
 from bench.result import read_result
-from bench.scale.model import Arrivals, Fleet, Function, Outcome, Service
-from bench.scale.service import fleet_for, fleet_from, function_from
+from bench.scale.model import Arrivals, Fleet, Function, Outcome
+from bench.scale.service import fleet_from, function_from
 from bench.scale.simulation import simulate_fleet, simulate_lambda
 from thumbnailer.errors import ThumbnailerError
 
 REFERENCE: Final = Path(__file__).parents[1] / "results" / "reference.json"
 PER: Final = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
-ASSUMED_FUNCTION: Final = Function(Service(0.078, 0.022))
-"""A tenth of a second for one picture and 0.3 for ten, as in the deployment guide."""
-ASSUMED_FLEET: Final = fleet_for(Service(0.0, 0.2), 1, 2, 8)
-BARS: Final = " ▁▂▃▄▅▆▇█"
-BARS_WIDTH: Final = 60
 ROWS: Final[Mapping[str, Callable[[Outcome], str]]] = {
     "messages": lambda one: f"{one.arrived:,}",
     "done after": lambda one: "not within the hour" if one.drained is None else f"{one.drained:,.0f} s",
@@ -62,14 +55,9 @@ def parse_rate(text: str) -> float:
     return rate
 
 
-def reference() -> Path | None:
-    """Return the repository's own results; None in a copy without them."""
-    return REFERENCE if REFERENCE.exists() else None
-
-
 def run(
     arrivals: Arrivals,
-    results: Path | None,
+    results: Path,
     change: dict[str, float | None],
     least_tasks: int,
     most_tasks: int | None,
@@ -78,7 +66,10 @@ def run(
     output: Path | None,
 ) -> None:
     """Print the table; `change` has fields of Function. Raises ScaleError, ResultError, PricesError, NotMeasured."""
-    function, fleet = _measured(results, {name: value for name, value in change.items() if value is not None})
+    result = read_result(results)
+    given = {name: value for name, value in change.items() if value is not None}
+    function = replace(function_from(result, given.get("memory_mb"), given.get("batch_size")), **given)  # type: ignore[arg-type]
+    fleet = fleet_from(result)
     needed = math.ceil(arrivals.rate / fleet.images_per_second)
     fleet = replace(fleet, least=least_tasks, most=max(least_tasks, most_tasks or math.ceil(1.5 * needed)))
     charged = load_prices(prices)
@@ -91,26 +82,10 @@ def run(
         raise ScaleError(f"at {arrivals.rate:g}/s nothing arrived in {arrivals.seconds:g} s: take more minutes")
     console = Console()
     console.print(_table(outcomes))
-    for name in ("Lambda", "Fargate"):
-        outcome = outcomes[name]
-        console.print(f"backlog, {name}: {_bars(outcome)} to {outcome.peak_backlog:,}", soft_wrap=True)
     for line in (_source(results, function, fleet), _counted(function, fleet)):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     if output:
         output.write_bytes(msgspec.json.format(msgspec.json.encode(outcomes), indent=1))
-
-
-def _measured(results: Path | None, given: dict[str, float]) -> tuple[Function, Fleet]:
-    """The function with the given fields, and the fleet: as measured, or assumed without results."""
-    memory, batch_size = (int(given[name]) if name in given else None for name in ("memory_mb", "batch_size"))
-    if results is None:
-        if memory:
-            raise ScaleError("the speed of a function of another memory must be measured: --memory goes with --results")
-        function, fleet = ASSUMED_FUNCTION, None
-    else:
-        result = read_result(results)
-        function, fleet = function_from(result, memory, batch_size), fleet_from(result)
-    return replace(function, **given), fleet or ASSUMED_FLEET  # type: ignore[arg-type]
 
 
 def _table(outcomes: Mapping[str, Outcome]) -> Table:
@@ -118,22 +93,10 @@ def _table(outcomes: Mapping[str, Outcome]) -> Table:
     return plain_table(["", *outcomes], rows)
 
 
-def _bars(outcome: Outcome) -> str:
-    """The backlog over time."""
-    backlogs = [sample.backlog for sample in outcome.samples]
-    step = max(1, math.ceil(len(backlogs) / BARS_WIDTH))
-    highest = [max(backlogs[start : start + step]) for start in range(0, len(backlogs), step)]
-    top = max(1, outcome.peak_backlog)
-    return "".join(BARS[math.ceil(value / top * (len(BARS) - 1))] for value in highest)
-
-
-def _source(results: Path | None, function: Function, fleet: Fleet) -> str:
+def _source(results: Path, function: Function, fleet: Fleet) -> str:
     batch = f"{function.service.seconds(function.batch_size):.3f} s a batch of {function.batch_size}"
-    task = f"{fleet.images_per_second:.0f} images/s a task"
-    if results is None:
-        return f"service times are assumed; --results takes measured ones: {batch}, {task}"
     measured = f"{batch} at {function.memory_mb:,} MB ({function.service.source})"
-    return f"service times from {os.path.relpath(results)}: {measured}, {task}"
+    return f"service times from {os.path.relpath(results)}: {measured}, {fleet.images_per_second:.0f} images/s a task"
 
 
 def _counted(function: Function, fleet: Fleet) -> str:

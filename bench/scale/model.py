@@ -1,7 +1,5 @@
 """Input and output of the simulation: arrivals, service times, a function, a fleet of tasks, the outcome."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from typing import Final
@@ -57,7 +55,7 @@ class Function:
     """A function behind a queue, with AWS's defaults. `requests` are S3's a record.
 
     The mapping runs `first` batches at once and adds `per_minute` while more wait, up to `most` and `account` (the
-    account's concurrency). `new_environments` may start in ten seconds.
+    account's concurrency).
     """
 
     service: Service
@@ -68,7 +66,6 @@ class Function:
     per_minute: float = 300.0
     most: int = 1250
     account: int = 1000
-    new_environments: int = 1000
     init_seconds: float = INIT_SECONDS
     architecture: Architecture = "x86"
     requests: Requests = DEPLOYED
@@ -137,7 +134,6 @@ class Outcome:
     started: int
     invocations: int
     busy: float
-    mean_in_system: float
     seconds: float
     cost: Cost
     samples: tuple[Sample, ...] = field(repr=False)

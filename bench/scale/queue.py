@@ -4,8 +4,6 @@ Simplifications: batches are as full as the queue allows; messages of one moment
 one event, so that a high rate needs no more events than a low one. Failures, retries and duplicates are left out.
 """
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Generator
@@ -31,19 +29,26 @@ Group = tuple[float, int]
 class Queue:
     """A queue and servers, of which `slots()` may run at once. A subclass says how servers are added."""
 
-    def __init__(self, arrivals: Arrivals, service: Service, batch_size: int, window: float, seed: int) -> None:
+    def __init__(
+        self,
+        arrivals: Arrivals,
+        service: Service,
+        seed: int,
+        batch_size: int = 1,
+        window: float = 0.0,
+        init_seconds: float = 0.0,
+    ) -> None:
         self.env = simpy.Environment()
-        self.arrivals, self.service, self.batch_size, self.window = arrivals, service, batch_size, window
+        self.arrivals, self.service = arrivals, service
+        self.batch_size, self.window, self.init_seconds = batch_size, window, init_seconds
         self.coming = np.random.default_rng(seed)  # its own, so that every simulation gets the same messages
         self.chance = np.random.default_rng((seed, 1))
         self.queue: deque[Group] = deque()
         self.backlog = self.arrived = self.done = self.in_work = 0
-        self.running = self.peak_running = self.peak_backlog = 0
+        self.environments = self.running = self.peak_running = self.peak_backlog = 0
         self.invocations = self.receives = self.billed_ms = 0
         self.finished = self._closed = False
-        self.last_done = 0.0
-        self._waits_until = -1.0
-        self._in_system_area = self._busy_area = self._area_time = 0.0
+        self.last_done = self.busy_seconds = 0.0
         self._ended: list[Group] = []
         self.samples: list[Sample] = []
         self.env.process(self._arrive())
@@ -51,13 +56,6 @@ class Queue:
 
     def slots(self) -> int:
         raise NotImplementedError
-
-    def admit(self, batches: int) -> tuple[int, int]:
-        """Return how many batches may start now, and how many of them start cold."""
-        return batches, 0
-
-    def init_seconds(self) -> float:
-        return 0.0
 
     def capacity(self) -> int:
         return self.slots()
@@ -71,28 +69,26 @@ class Queue:
         while not self.finished and self.env.peek() <= end:
             self.env.step()
             self.finished = self.env.now >= self.arrivals.seconds and self.done == self.arrived and self._closed
-        self._add_areas()
 
     def _arrive(self) -> Generator[simpy.Event, None, None]:
         rate, end = self.arrivals.rate, self.arrivals.seconds
-        grouped = rate * TICK >= MANY
-        while True:
-            gap = TICK if grouped else float(self.coming.exponential(1 / rate))
-            if self.env.now + gap > end + 1e-9:
-                break
-            yield self.env.timeout(gap)
-            self._enqueue(int(self.coming.poisson(rate * TICK)) if grouped else 1)
+        times = np.sort(self.coming.uniform(0, end, self.coming.poisson(rate * end)))
+        if rate * TICK >= MANY:
+            times = np.ceil(times / TICK) * TICK
+        for time, count in zip(*np.unique(times, return_counts=True), strict=True):
+            yield self.env.timeout(max(0.0, float(time) - self.env.now))
+            self._enqueue(int(count))
         yield self.env.timeout(max(0.0, end - self.env.now))
         self._closed = True
 
     def _enqueue(self, count: int) -> None:
-        if count:
-            self._add_areas()
-            self.queue.append((self.env.now, count))
-            self.backlog += count
-            self.arrived += count
-            self.dispatch()
-            self.peak_backlog = max(self.peak_backlog, self.backlog)
+        self.queue.append((self.env.now, count))
+        self.backlog += count
+        self.arrived += count
+        self.dispatch()
+        if self.window:
+            self.dispatch_in(self.window)
+        self.peak_backlog = max(self.peak_backlog, self.backlog)
 
     def _sample(self) -> Generator[simpy.Event, None, None]:
         while True:
@@ -100,25 +96,16 @@ class Queue:
             yield self.env.timeout(SAMPLE_SECONDS)
 
     def dispatch(self) -> None:
-        """Start every batch that may start now."""
+        """Start every batch that may start now: full ones, and a partial one when its window is over."""
         while self.backlog and (free := self.slots() - self.running) > 0:
             full = self.backlog // self.batch_size
-            if full == 0 and not self._window_is_over():
+            if full == 0 and self.env.now < self.queue[0][0] + self.window - 1e-9:
                 return
-            batches, cold = self.admit(min(free, full) or 1)
-            if batches == 0:
-                return
+            batches = min(free, full) or 1
+            cold = max(0, batches - (self.environments - self.running))
+            self.environments += cold
             self._start(batches - cold, 0.0)
-            self._start(cold, self.init_seconds())
-
-    def _window_is_over(self) -> bool:
-        end = self.queue[0][0] + self.window
-        if self.env.now >= end - 1e-9:
-            return True
-        if self._waits_until < end:
-            self._waits_until = end
-            self.dispatch_in(end - self.env.now)
-        return False
+            self._start(cold, self.init_seconds)
 
     def dispatch_in(self, seconds: float) -> None:
         self.env.timeout(seconds).callbacks.append(lambda _: self.dispatch())
@@ -133,12 +120,12 @@ class Queue:
     def _start_group(self, batches: int, extra: float) -> None:
         groups = self._take(min(self.backlog, batches * self.batch_size))
         records = sum(count for _, count in groups)
-        self._add_areas()
         self.backlog -= records
         self.in_work += records
         self.running += batches
         self.peak_running = max(self.peak_running, self.running)
         took = extra + self.service_seconds(records / batches)
+        self.busy_seconds += batches * took
         self.invocations += batches
         self.billed_ms += batches * math.ceil(1000 * took - 1e-6)
         self.receives += batches * math.ceil(records / batches / MOST_MESSAGES_A_REQUEST)
@@ -157,20 +144,12 @@ class Queue:
         return taken
 
     def _end_group(self, batches: int, records: int, groups: list[Group]) -> None:
-        self._add_areas()
         self.last_done = self.env.now
         self._ended += [(self.env.now - time, count) for time, count in groups]
         self.running -= batches
         self.in_work -= records
         self.done += records
         self.dispatch()
-
-    def _add_areas(self) -> None:
-        """Integrate the messages in the system and the running batches up to now."""
-        passed = self.env.now - self._area_time
-        self._in_system_area += passed * (self.backlog + self.in_work)
-        self._busy_area += passed * self.running
-        self._area_time = self.env.now
 
     def sqs_requests(self) -> float:
         """Return simulated requests to SQS a message."""
@@ -187,8 +166,7 @@ class Queue:
             peak_running=self.peak_running,
             started=started,
             invocations=self.invocations,
-            busy=self._busy_area / seconds,
-            mean_in_system=self._in_system_area / seconds,
+            busy=self.busy_seconds / seconds,
             seconds=seconds,
             cost=cost,
             samples=tuple(self.samples),

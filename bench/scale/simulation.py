@@ -1,11 +1,9 @@
 """Lambda and Fargate as servers of a queue: growth, limits, cold starts, autoscaling, and the price.
 
-Lambda: batches, window and growth of the mapping, the account's limit, the start rate and the init of environments.
+Lambda: batches, window and growth of the mapping, the account's limit, and the init of environments.
 Fargate: autoscaling by backlog a task, the start time of a task, and the tasks that are still paid when the queue is
 empty. Left out: other functions of the account, and mappings and environments that shrink.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Generator
@@ -16,40 +14,18 @@ import simpy
 from bench.money.costing import MILLION, MOST_MESSAGES_A_REQUEST, Cost, LambdaCell, Task, lambda_cost
 from bench.money.prices import Prices
 from bench.scale.model import Arrivals, Fleet, Function, Outcome
-from bench.scale.queue import TICK, Queue
+from bench.scale.queue import Queue
 
 
 class _LambdaQueue(Queue):
     def __init__(self, arrivals: Arrivals, function: Function, seed: int) -> None:
-        super().__init__(arrivals, function.service, function.batch_size, function.window, seed)
+        super().__init__(arrivals, function.service, seed, function.batch_size, function.window, function.init_seconds)
         self.function = function
         self.mapped = float(function.first)
-        self.environments = 0
-        self._starts = float(function.new_environments)
-        self._starts_time = self._refilled = 0.0
         self.env.process(self._grow())
 
     def slots(self) -> int:
         return min(int(self.mapped), self.function.most, self.function.account)
-
-    def init_seconds(self) -> float:
-        return self.function.init_seconds
-
-    def admit(self, batches: int) -> tuple[int, int]:
-        """Idle environments first, then as many new ones as may start now."""
-        rate, now = self.function.new_environments / 10, self.env.now
-        self._starts = min(self.function.new_environments, self._starts + rate * (now - self._starts_time))
-        self._starts_time = now
-        idle = self.environments - self.running
-        cold = min(max(0, batches - idle), int(self._starts + 1e-9))
-        admitted = min(batches, idle + cold)
-        if admitted == 0 and now >= self._refilled:
-            wait = max(TICK, (1 - self._starts) / rate)
-            self._refilled = now + wait
-            self.dispatch_in(wait)
-        self._starts -= cold
-        self.environments += cold
-        return admitted, cold
 
     def _grow(self) -> Generator[simpy.Event, None, None]:
         while True:
@@ -61,7 +37,7 @@ class _LambdaQueue(Queue):
 
 class _FleetQueue(Queue):
     def __init__(self, arrivals: Arrivals, fleet: Fleet, seed: int) -> None:
-        super().__init__(arrivals, fleet.service, 1, 0.0, seed)
+        super().__init__(arrivals, fleet.service, seed)
         self.fleet = fleet
         self.asked_for: list[float] = [-fleet.start_seconds] * fleet.least  # a time for each task
         self.tasks = self.started = fleet.least

@@ -19,12 +19,12 @@ EVENTS: Final = ("s3:ObjectCreated:*", "s3:ObjectRemoved:*")
 def main() -> None:
     s3 = boto3.client("s3", config=Config(s3={"addressing_style": "path"}))  # no name resolves to bucket.emulator
     sqs = boto3.client("sqs")
-    queue = _queue(sqs, QUEUE, {"VisibilityTimeout": "360", "RedrivePolicy": _redrive(_queue(sqs, DEAD, {}))})
+    redrive = json.dumps({"deadLetterTargetArn": _queue(sqs, DEAD, {}), "maxReceiveCount": 5})
+    queue = _queue(sqs, QUEUE, {"VisibilityTimeout": "360", "RedrivePolicy": redrive})
     for bucket in (SOURCE, DESTINATION):
         s3.create_bucket(Bucket=bucket)
     s3.put_bucket_notification_configuration(
-        Bucket=SOURCE,
-        NotificationConfiguration={"QueueConfigurations": [{"QueueArn": queue, "Events": list(EVENTS)}]},
+        Bucket=SOURCE, NotificationConfiguration={"QueueConfigurations": [{"QueueArn": queue, "Events": list(EVENTS)}]}
     )
 
 
@@ -33,10 +33,6 @@ def _queue(sqs: Any, name: str, attributes: dict[str, str]) -> str:
     url = sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
     arn: str = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     return arn
-
-
-def _redrive(dead: str) -> str:
-    return json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 5})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """`python -m deploy.packing`."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +8,8 @@ from typing import Annotated, Final
 import typer
 
 from deploy.packing import PackingError
-from deploy.packing.archive import DIRECT_LIMIT, LAYERS, UNZIPPED_LIMIT, by_package, megabytes
-from deploy.packing.build import Artefact, Built, build, write
+from deploy.packing import build as zips
+from deploy.packing.build import LAYERS, UNZIPPED_LIMIT, Artefact, Built, by_package, megabytes
 from deploy.packing.install import ROOT
 from deploy.packing.target import MACHINES, RUNTIMES, target_for
 
@@ -31,31 +29,23 @@ def packing(
     """Builds the zip, and the same as layer and code, for one of Lambda's managed Python runtimes."""
     try:
         with tempfile.TemporaryDirectory() as folder:
-            built = build(target_for(python, architecture), extra or (), Path(folder))
-            typer.echo("\n".join(_report(built, write(built, out))))
+            built = zips.build(target_for(python, architecture), extra or (), Path(folder))
+            typer.echo("\n".join(_report(built, zips.write(built, out))))
     except PackingError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
 
 
 def _report(built: Built, artefacts: list[Artefact]) -> Iterator[str]:
-    sizes = list(by_package(built.files()).items())
-    rest = ("others", sum(size for _, size in sizes[SHOWN_PACKAGES:]))
-    yield from (f"{megabytes(size):>8} MB  {name}" for name, size in (*sizes[:SHOWN_PACKAGES], rest))
+    largest = list(by_package(built.files()).items())[:SHOWN_PACKAGES]
+    yield from (f"{megabytes(size):>8} MB  {name}" for name, size in largest)
     for artefact in artefacts:
-        upload = "direct upload" if artefact.zipped <= DIRECT_LIMIT else "upload through S3"
+        upload = "direct upload" if artefact.zipped <= zips.DIRECT_LIMIT else "upload through S3"
         size = f"{megabytes(artefact.zipped)} MB, {megabytes(artefact.unzipped)} MB unzipped"
         yield f"{artefact.path.name}: {size}, {upload}"
     yield f"Lambda's limit: {megabytes(UNZIPPED_LIMIT)} MB unzipped, the function and up to {LAYERS} layers together"
     yield "left out, in MB: " + ", ".join(f"{name} {megabytes(size)}" for name, size in built.stripped.items() if size)
-    newest, needed = built.target.system.newest, sorted(built.asked_for.items())
-    symbols = ", ".join(f"{family} {_dotted(version)} of {_dotted(newest[family])}" for family, version in needed)
-    yield f"{built.target.system.name}; newest symbols needed: {symbols}"
     yield f"bytecode compiled by {built.interpreter or 'nobody, so every cold start compiles all modules'}"
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
 
 
 if __name__ == "__main__":

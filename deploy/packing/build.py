@@ -1,28 +1,37 @@
-"""From a target to its zips."""
-
-from __future__ import annotations
+"""From a target to its reproducible zips, within Lambda's limits on their size."""
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from deploy.packing import PackingError
-from deploy.packing.archive import Files, check_size, files_below, write_zip
-from deploy.packing.elf import newest_asked_for, problems, shared_objects
+from deploy.packing.elf import problems, shared_objects
 from deploy.packing.install import ROOT, install
 from deploy.packing.strip import strip
-from deploy.packing.target import Target, Version
+from deploy.packing.target import Target
 
 OURS: Final = ("handler", "thumbnailer")
 NOT_OURS: Final = ("handler/demo/", "handler/cli.py")
 """People start these on their own machines; they need packages that are not in the zip."""
 LAYER_PREFIX: Final = "python/"
 """The folder of a layer's packages (docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html)."""
+
+
+UNZIPPED_LIMIT: Final = 250 * 1024 * 1024
+"""Function and layers together (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html): 262,144,000 bytes."""
+DIRECT_LIMIT: Final = 50 * 1024 * 1024
+"""The largest zip that Lambda takes directly; a larger one goes through S3. Same source."""
+LAYERS: Final = 5
+
+Files = Mapping[str, Path]
+"""The files of an archive by their names in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +44,6 @@ class Built:
     stripped: Mapping[str, int]
     interpreter: str | None
     """the Python that compiled the bytecode; None if this machine has no such Python"""
-    asked_for: Mapping[str, Version]
 
     def files(self) -> dict[str, Path]:
         return files_below(self.dependencies) | files_below(self.code)
@@ -54,14 +62,13 @@ def build(target: Target, extras: Sequence[str], folder: Path) -> Built:
     code, dependencies = folder / "code", folder / "dependencies"
     install(target, extras, dependencies)
     stripped = strip(dependencies, target.system)
-    objects = shared_objects(dependencies)
-    if wrong := problems(objects, target):
+    if wrong := problems(shared_objects(dependencies), target):
         raise PackingError(f"this would not load in {target.system.name}:\n" + "\n".join(f"  {p}" for p in wrong))
     copy_code(code)
     if interpreter := find_interpreter(target.python):
         compile_bytecode(interpreter, code)
         compile_bytecode(interpreter, dependencies)
-    built = Built(target, code, dependencies, stripped, interpreter, newest_asked_for(objects))
+    built = Built(target, code, dependencies, stripped, interpreter)
     check_size(built.files())
     return built
 
@@ -106,6 +113,47 @@ def compile_bytecode(interpreter: str, tree: Path) -> None:
     done = _run([interpreter, *arguments], env={"PYTHONHASHSEED": "0"})
     if done.returncode:
         raise PackingError(f"{interpreter} cannot compile everything:\n{done.stdout}{done.stderr}")
+
+
+def files_below(folder: Path, prefix: str = "") -> dict[str, Path]:
+    return {prefix + p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+
+
+def write_zip(out: Path, files: Files) -> int:
+    """Writes a sorted zip without times and owners, readable by all (Lambda's user is no owner); returns its bytes."""
+    with ZipFile(out, "w") as archive:
+        for name in sorted(files):
+            info = ZipInfo(name)
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            archive.writestr(info, files[name].read_bytes(), ZIP_DEFLATED)
+    return out.stat().st_size
+
+
+def by_package(files: Files) -> dict[str, int]:
+    """Bytes by top-level name, the largest first."""
+    sizes: dict[str, int] = {}
+    for name, path in files.items():
+        package = name.partition("/")[0]
+        sizes[package] = sizes.get(package, 0) + path.stat().st_size
+    return dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
+
+
+def check_size(files: Files) -> int:
+    """The unzipped bytes. Raises PackingError that names the largest packages."""
+    sizes = by_package(files)
+    total = sum(sizes.values())
+    if total > UNZIPPED_LIMIT:
+        largest = ", ".join(f"{name} {megabytes(size)}" for name, size in list(sizes.items())[:8])
+        raise PackingError(
+            f"{megabytes(total)} MB unzipped, and Lambda takes {megabytes(UNZIPPED_LIMIT)} MB, function and up to "
+            f"{LAYERS} layers together. The largest, in MB: {largest}. Leave out an extra, or deploy the image."
+        )
+    return total
+
+
+def megabytes(size: int) -> str:
+    """In Lambda's MB, which are MiB."""
+    return f"{size / (1024 * 1024):.1f}"
 
 
 def _run(command: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

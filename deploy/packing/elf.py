@@ -1,8 +1,6 @@
 """Whether the shared objects of a folder load in a runtime, by their headers and dynamic sections."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
@@ -34,17 +32,6 @@ def problems(objects: Sequence[SharedObject], target: Target) -> list[str]:
     """The reasons why objects do not load in the target's runtime; empty if all load."""
     inside = {object_.path.name for object_ in objects}
     return [f"{o.path.name} {problem}" for o in objects for problem in _problems(o, inside, target)]
-
-
-def newest_asked_for(objects: Iterable[SharedObject]) -> dict[str, Version]:
-    """The newest symbol version of each family that the objects need of the runtime's libraries."""
-    newest: dict[str, Version] = {}
-    for object_ in objects:
-        for library in LIBRARIES & object_.versions.keys():
-            for text in object_.versions[library]:
-                family, version = _parsed(text)
-                newest[family] = max(newest.get(family, ()), version)
-    return newest
 
 
 def unneeded(objects: Sequence[SharedObject]) -> set[Path]:

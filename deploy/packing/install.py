@@ -1,7 +1,5 @@
 """Installs wheels of another Python and platform into a folder, with uv. It compiles and runs nothing of them."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -4,8 +4,6 @@ The rules follow from the files that are opened when every sample goes through t
 S3 clients. `tests/deploy/test_zip.py` shows that everything still works, and how little remains that is not opened.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Lambda's managed Python runtimes, as far as wheels depend on them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final

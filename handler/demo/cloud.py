@@ -4,8 +4,6 @@ The demo never touches the user's own AWS: while the cloud runs, the environment
 credentials.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -22,10 +20,7 @@ from thumbnailer.settings import SETTINGS, Section
 
 PHOTOS: Final = "photos"
 RESIZED: Final = "photos-resized"
-QUEUE: Final = "thumbnails"
-DEAD_LETTERS: Final = "thumbnails-dead"
 REGION: Final = "us-east-1"
-MAX_RECEIVE_COUNT: Final = 5
 VISIBILITY_SECONDS: Final = 20
 
 _USERS_TO_KEEP: Final = frozenset(
@@ -50,14 +45,6 @@ class Cloud:
         return client
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """The queue that gets the notifications of bucket `photos`."""
-
-    url: str
-    arn: str
-
-
 @contextmanager
 def moto_cloud() -> Iterator[Cloud]:
     """An empty cloud on a free port. Blocks for some tenths of a second at both ends."""
@@ -71,25 +58,30 @@ def moto_cloud() -> Iterator[Cloud]:
         server.stop()
 
 
-async def furnish(cloud: Cloud) -> Queue:
-    """Makes the buckets, the queue with its dead-letter queue, and the notification, as deploy/ does in AWS."""
+async def furnish(cloud: Cloud) -> tuple[str, str]:
+    """Makes the buckets, the queue with its dead-letter queue, and the notification, as deploy/ does in AWS.
+
+    Returns the URL and the ARN of the queue.
+    """
     async with cloud.client("s3") as s3, cloud.client("sqs") as sqs:
         for bucket in (PHOTOS, RESIZED):
             await s3.create_bucket(Bucket=bucket)
-        dead = await _make_queue(sqs, DEAD_LETTERS, {})
-        redrive = json.dumps({"deadLetterTargetArn": dead.arn, "maxReceiveCount": MAX_RECEIVE_COUNT})
-        queue = await _make_queue(sqs, QUEUE, {"RedrivePolicy": redrive, "VisibilityTimeout": str(VISIBILITY_SECONDS)})
-        notify = {"Id": "thumbnails", "QueueArn": queue.arn, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}
+        _, dead = await _make_queue(sqs, "thumbnails-dead", {})
+        redrive = json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 5})
+        attributes = {"RedrivePolicy": redrive, "VisibilityTimeout": str(VISIBILITY_SECONDS)}
+        url, arn = await _make_queue(sqs, "thumbnails", attributes)
+        notify = {"Id": "thumbnails", "QueueArn": arn, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}
         await s3.put_bucket_notification_configuration(
             Bucket=PHOTOS, NotificationConfiguration={"QueueConfigurations": [notify]}
         )
-        return queue
+        return url, arn
 
 
-async def _make_queue(sqs: Any, name: str, attributes: Mapping[str, str]) -> Queue:
+async def _make_queue(sqs: Any, name: str, attributes: Mapping[str, str]) -> tuple[str, str]:
+    """The URL and the ARN of the new queue."""
     url = (await sqs.create_queue(QueueName=name, Attributes=attributes))["QueueUrl"]
     answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-    return Queue(url, answer["Attributes"]["QueueArn"])
+    return url, answer["Attributes"]["QueueArn"]
 
 
 @contextmanager

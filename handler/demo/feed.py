@@ -1,7 +1,5 @@
 """The outcomes of the demo, for all that follow them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 
@@ -10,16 +8,19 @@ from thumbnailer.model import ObjectEvent, Outcome
 
 
 class Feed:
-    """Every outcome so far, in order. Belongs to one loop."""
+    """The pipeline, with every outcome so far in order. Belongs to one loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, records: Records) -> None:
         self.outcomes: list[Outcome] = []
+        self._records = records
         self._more = asyncio.Event()
         self._closed = False
 
-    def add(self, outcome: Outcome) -> None:
+    async def process(self, event: ObjectEvent, deadline: float | None = None, isolated: bool = False) -> Outcome:
+        outcome = await self._records.process(event, deadline, isolated=isolated)
         self.outcomes.append(outcome)
         self._wake()
+        return outcome
 
     def close(self) -> None:
         """Ends every `follow`."""
@@ -43,16 +44,3 @@ class Feed:
         """Wakes current waiters. Later waiters wait for the next outcome."""
         self._more.set()
         self._more = asyncio.Event()
-
-
-class ObservedRecords:
-    """The pipeline, whose outcomes also go to a feed."""
-
-    def __init__(self, records: Records, feed: Feed) -> None:
-        self._records = records
-        self._feed = feed
-
-    async def process(self, event: ObjectEvent, deadline: float | None = None, isolated: bool = False) -> Outcome:
-        outcome = await self._records.process(event, deadline, isolated=isolated)
-        self._feed.add(outcome)
-        return outcome

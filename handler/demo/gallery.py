@@ -5,8 +5,6 @@ ours (no DNS rebinding), uploads need our own page as Origin, the page runs only
 are untrusted bytes, are served sandboxed and only as pictures.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import json
@@ -25,7 +23,7 @@ from botocore.exceptions import ClientError
 
 from handler.demo.cloud import PHOTOS, RESIZED
 from handler.demo.feed import Feed
-from thumbnailer.model import Outcome, Output
+from thumbnailer.model import Outcome
 
 MOST_UPLOAD_BYTES: Final = 100 * 1024 * 1024
 MOST_KEY_BYTES: Final = 1024
@@ -44,12 +42,8 @@ EVERYWHERE: Final = {
     "Cache-Control": "no-store",
 }
 SANDBOX: Final = {"Content-Security-Policy": "sandbox; default-src 'none'"}
-ICON: Final = (
-    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#4f5bd5"/>'
-    '<path d="M6 24l7-10 5 7 3-4 5 7z" fill="#fff"/><circle cx="21" cy="11" r="3" fill="#fff"/></svg>'
-)
 _PICTURE_TYPE: Final = re.compile(r"image/[a-z0-9][a-z0-9.+-]{0,60}")
-_OWN_FILES: Final = {"gallery.js": "text/javascript", "gallery.css": "text/css"}
+_OWN_FILES: Final = {"gallery.js": "text/javascript", "gallery.css": "text/css", "favicon.svg": "image/svg+xml"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -69,20 +63,17 @@ class Gallery:
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard])
         app.router.add_get("/", self._page)
-        app.router.add_get("/favicon.svg", self._icon)
         app.router.add_get("/events", self._events)
-        app.router.add_route("PUT", "/upload", self._upload)
-        app.router.add_route("POST", "/upload", self._upload)
+        app.router.add_put("/upload", self._upload)
+        app.router.add_post("/upload", self._upload)
         app.router.add_get("/object/{bucket}/{key:.*}", self._object)
-        app.router.add_get("/{file:gallery\\.(js|css)}", self._own_file)
+        app.router.add_get("/{file:gallery\\.(js|css)|favicon\\.svg}", self._own_file)
         return app
 
     def bound_to(self, port: int) -> str:
         """Accepts requests for this port. Returns the page's URL."""
         self._hosts = frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
         return f"http://127.0.0.1:{port}/"
-
-    # --- access ---------------------------------------------------------------------------------------------------
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -91,8 +82,6 @@ class Gallery:
         if request.method not in ("GET", "HEAD") and request.headers.get("Origin") != f"http://{request.host}":
             raise web.HTTPForbidden(text="only the gallery's own page may upload")
         return await handler(request)
-
-    # --- the page -------------------------------------------------------------------------------------------------
 
     async def _page(self, _: web.Request) -> web.Response:
         page = self._templates.get_template("gallery.html").render(
@@ -105,11 +94,6 @@ class Gallery:
         name = request.match_info["file"]
         text = (HERE / name).read_text(encoding="utf-8")
         return web.Response(text=text, content_type=_OWN_FILES[name], headers=EVERYWHERE)
-
-    async def _icon(self, _: web.Request) -> web.Response:
-        return web.Response(text=ICON, content_type="image/svg+xml", headers=EVERYWHERE)
-
-    # --- outcomes -------------------------------------------------------------------------------------------------
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: all outcomes so far, then new ones. A page that reconnects continues where it stopped."""
@@ -135,8 +119,6 @@ class Gallery:
                 return await asyncio.wait_for(self._feed.more_than(number), HEARTBEAT_SECONDS)
             except TimeoutError:
                 await stream.write(b": keep-alive\n\n")
-
-    # --- objects --------------------------------------------------------------------------------------------------
 
     async def _upload(self, request: web.Request) -> web.Response:
         """Stores the body in the bucket, through a temporary file: an aborted or too large body never gets there."""
@@ -219,19 +201,14 @@ def card_of(outcome: Outcome, number: int) -> dict[str, Any]:
             "height": height,
             "bytes": event.size or outcome.bytes_in,
         },
-        "outputs": [_output_card(output, number) for output in outcome.outputs],
+        "outputs": [
+            {
+                "url": object_url(output.bucket, output.key, number),
+                **{name: getattr(output, name) for name in ("name", "format", "width", "height", "bytes")},
+            }
+            for output in outcome.outputs
+        ],
         "ms": [[stage, round(seconds * 1000, 2)] for stage, seconds in outcome.timings],
-    }
-
-
-def _output_card(output: Output, number: int) -> dict[str, Any]:
-    return {
-        "url": object_url(output.bucket, output.key, number),
-        "name": output.name,
-        "format": output.format,
-        "width": output.width,
-        "height": output.height,
-        "bytes": output.bytes,
     }
 
 

@@ -1,7 +1,5 @@
 """`thumbnailer demo`: starts everything, uploads the samples, shows their outcomes and serves the gallery."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import mimetypes
@@ -18,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from handler.demo.cloud import PHOTOS, VISIBILITY_SECONDS, environment_for, furnish, moto_cloud
-from handler.demo.feed import Feed, ObservedRecords
+from handler.demo.feed import Feed
 from handler.demo.gallery import Gallery, serve
 from handler.tables import TIMES, outcome_table
 from handler.worker.consumer import Consumer, Limits
@@ -31,8 +29,7 @@ from thumbnailer.reporting.logs import LOGGER
 from thumbnailer.reporting.metrics import Prometheus
 from thumbnailer.settings import Settings
 
-DEFAULT_PORT: Final = 8080
-DEFAULT_RENDITIONS: Final = "320x320"
+RENDITIONS: Final = "320x320"
 PATIENCE_SECONDS: Final = 60.0
 RECORD_SECONDS: Final = 15.0
 STOP_SECONDS: Final = 5.0
@@ -43,7 +40,7 @@ mimetypes.add_type("image/avif", ".avif")
 mimetypes.add_type("image/webp", ".webp")
 
 
-async def demo(once: bool, port: int = DEFAULT_PORT, renditions: str = DEFAULT_RENDITIONS) -> int:
+async def demo(once: bool, port: int) -> int:
     """Runs the demo and returns the exit code. Raises SettingsError.
 
     With `once` the demo ends after the samples, with 0 if all were stored. Otherwise it serves the gallery on `port`
@@ -62,7 +59,7 @@ async def demo(once: bool, port: int = DEFAULT_PORT, renditions: str = DEFAULT_R
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, interrupt)
     try:
-        return await _demo(console, once, port, renditions)
+        return await _demo(console, once, port)
     except asyncio.CancelledError:
         if task is None or not interrupted.is_set():
             raise
@@ -70,12 +67,13 @@ async def demo(once: bool, port: int = DEFAULT_PORT, renditions: str = DEFAULT_R
         return 1 if once else 0
 
 
-async def _demo(console: Console, once: bool, port: int, renditions: str) -> int:
-    async with _stage(renditions) as stage, AsyncExitStack() as stack:
+async def _demo(console: Console, once: bool, port: int) -> int:
+    async with _stage() as stage, AsyncExitStack() as stack:
         url = None
         if not once:
             try:
-                url = await stack.enter_async_context(stage.gallery(port))
+                gallery = Gallery(stage.feed, stage.s3, stage.renditions)
+                url = await stack.enter_async_context(serve(gallery, port))
             except OSError as error:
                 console.print(f"[red]Port {port} cannot be used[/] ({error.strerror}); 0 takes any free one.")
                 return 1
@@ -93,9 +91,6 @@ async def _demo(console: Console, once: bool, port: int, renditions: str) -> int
         return 0
 
 
-# --- the parts ----------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Stage:
     """The running parts."""
@@ -104,42 +99,36 @@ class Stage:
     s3: Any
     renditions: str
 
-    def gallery(self, port: int) -> Any:
-        return serve(Gallery(self.feed, self.s3, self.renditions), port)
-
 
 @asynccontextmanager
-async def _stage(renditions: str) -> AsyncIterator[Stage]:
+async def _stage() -> AsyncIterator[Stage]:
     """The cloud, and a worker on its queue."""
-    with moto_cloud() as cloud, environment_for(cloud, renditions):
-        chosen, feed = settings.load(), Feed()
-        async with cloud.client("s3") as s3, _worker(chosen, (await furnish(cloud)).url, feed):
+    with moto_cloud() as cloud, environment_for(cloud, RENDITIONS):
+        chosen, (url, _) = settings.load(), await furnish(cloud)
+        async with cloud.client("s3") as s3, _worker(chosen, url) as feed:
             sizes = (f"{r.width or 'any'} {TIMES} {r.height or 'any'}" for r in chosen.renditions)
             yield Stage(feed, s3, ", ".join(sizes))
 
 
 @asynccontextmanager
-async def _worker(chosen: Settings, url: str, feed: Feed) -> AsyncIterator[None]:
+async def _worker(chosen: Settings, url: str) -> AsyncIterator[Feed]:
     """The consumer of `thumbnailer worker`, in this loop and without its log."""
     LOGGER.addHandler(logging.NullHandler())
     env = settings.environment()
     app = build(chosen, machine(), env)
+    feed = Feed(app.pipeline)
     try:
         async with open_queue(url, env) as queue:
             limits = Limits(app.tier.in_flight, RECORD_SECONDS, STOP_SECONDS)
-            records = ObservedRecords(app.pipeline, feed)
-            consumer = Consumer(queue, records, limits, Prometheus(CollectorRegistry()))
+            consumer = Consumer(queue, feed, limits, Prometheus(CollectorRegistry()))
             running = asyncio.create_task(consumer.run(VISIBILITY_SECONDS))
             try:
-                yield
+                yield feed
             finally:
                 consumer.stop()
                 await running
     finally:
         await app.pipeline.aclose()
-
-
-# --- the samples --------------------------------------------------------------------------------------------------
 
 
 def sample_keys() -> list[str]:

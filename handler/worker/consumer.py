@@ -5,8 +5,6 @@ given back for a later retry. If the worker is killed, the messages it held reap
 another worker writes the same thumbnails again.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 import random
@@ -17,12 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from handler.envelope import BrokenMessage, open_message, receive_count
-from handler.worker.batches import Batches
 from handler.worker.heartbeat import Heartbeat
-from handler.worker.queue import MessageQueue, ReportingQueue
-from handler.worker.receiver import MOST_RECEIVERS, Receiver, Room
-from handler.worker.sqs import BATCH, Received
-from handler.worker.stopping import StopSignal
+from handler.worker.receiver import MOST_RECEIVERS, Receiver, Room, StopSignal
+from handler.worker.sqs import BATCH, Batches, MessageQueue, Received, ReportingQueue
 from thumbnailer.model import Message, ObjectEvent, Outcome
 from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, log_record
 from thumbnailer.reporting.metrics import Prometheus
@@ -134,8 +129,6 @@ class Consumer:
         """Whether as many records in a row as the worker may hold had to be retried."""
         return self._failed_in_a_row >= self._limits.held
 
-    # --- one message ----------------------------------------------------------------------------------------------
-
     def _accept(self, received: Received) -> None:
         self._metrics.count("thumbnailer_messages_received")
         self._metrics.measure("thumbnailer_receive_count", receive_count(received.attributes))
@@ -203,8 +196,6 @@ class Consumer:
 
     async def _give_back(self, pairs: list[tuple[str, int]]) -> None:
         self._metrics.count("thumbnailer_messages_returned", await self._heartbeat.give_back(dict(pairs)))
-
-    # --- the end --------------------------------------------------------------------------------------------------
 
     async def _finish(self) -> None:
         """Gives running work its time, cancels the rest, which gives it back, and sends what the queue must know.

@@ -1,14 +1,11 @@
 """Keeps held messages invisible to other workers, and follows the queue's own visibility timeout."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from handler.worker.queue import ReportingQueue
-from handler.worker.sqs import BATCH
+from handler.worker.sqs import BATCH, ReportingQueue
 from thumbnailer.reporting.metrics import Prometheus
 
 LOOK_SECONDS: Final = 15

@@ -3,8 +3,6 @@
 AWS, "Amazon ECS task scale-in protection endpoint": PUT {ECS_AGENT_URI}/task-protection/v1/state.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from typing import Final
@@ -71,9 +69,7 @@ class Protection:
                 if answer.status >= 400 or "failure" in json.loads(text):
                     _report(text)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            LOGGER.warning(
-                "task-protection-failed", extra={"line": {"detail": f"{type(error).__name__}: {error}"[:500]}}
-            )
+            _report(f"{type(error).__name__}: {error}")
 
 
 def _report(detail: str) -> None:

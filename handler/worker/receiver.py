@@ -1,15 +1,14 @@
-"""Receives messages while there is room for them."""
-
-from __future__ import annotations
+"""Receives messages while there is room for them, until the worker is told to stop."""
 
 import asyncio
+import math
 import random
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
-from handler.worker.queue import ReportingQueue
-from handler.worker.sqs import BATCH, CONNECTIONS, Received
-from handler.worker.stopping import StopSignal
+from handler.worker.sqs import BATCH, CONNECTIONS, Received, ReportingQueue
+
+T = TypeVar("T")
 
 POLL_SECONDS: Final = 20
 """The longest wait that SQS allows for a receive."""
@@ -19,6 +18,37 @@ PAUSE_SECONDS: Final = (0.5, 30.0)
 """The shortest and the longest pause after a receive that failed, or while every record fails."""
 MOST_RECEIVERS: Final = CONNECTIONS // 2
 """The other connections are for requests that must not wait for a long poll: deletes, heartbeats, returns."""
+
+
+class StopSignal:
+    """Set once. `deadline` is loop time, infinite until then. Belongs to the running loop."""
+
+    def __init__(self, seconds: float) -> None:
+        self.deadline = math.inf
+        self._seconds = seconds
+        self._event = asyncio.Event()
+
+    @property
+    def is_set(self) -> bool:
+        return self._event.is_set()
+
+    def set(self) -> None:
+        if not self.is_set:
+            self.deadline = asyncio.get_running_loop().time() + self._seconds
+            self._event.set()
+
+    async def unless_set(self, awaitable: Awaitable[T], grace: float = 0) -> T | None:
+        """The result, or None if the signal is set and the result does not arrive within `grace` seconds of that."""
+        task = asyncio.ensure_future(awaitable)
+        stopping = asyncio.ensure_future(self._event.wait())
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            await asyncio.wait({task}, timeout=grace)
+        stopping.cancel()
+        if not task.done():
+            task.cancel()
+            return None
+        return task.result()
 
 
 class Room:

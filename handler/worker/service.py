@@ -1,7 +1,5 @@
 """The worker's door, `thumbnailer worker`: wires settings, queue, pipeline, consumer, health checks and metrics."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 from collections.abc import Mapping
@@ -39,7 +37,10 @@ def main() -> None:
 
 async def _work(settings: Settings, url: str, env: Mapping[str, str]) -> None:
     stop = _stop_event()
-    registry, metrics = _metrics()
+    registry = CollectorRegistry()
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    metrics = Prometheus(registry)
     async with AsyncExitStack() as stack:
         app = build(settings, machine(), env)
         stack.push_async_callback(app.pipeline.aclose)
@@ -56,7 +57,7 @@ async def _work(settings: Settings, url: str, env: Mapping[str, str]) -> None:
         limits = Limits(app.tier.in_flight, settings.record_timeout, settings.stop_timeout)
         consumer = Consumer(queue, app.pipeline, limits, metrics, protection.busy if protection else lambda _: None)
         LOGGER.info("working", extra={"line": {"queue": url, "in_flight": limits.in_flight}})
-        stopping = asyncio.ensure_future(stop.wait())
+        stopping = asyncio.create_task(stop.wait())
         stopping.add_done_callback(lambda _: consumer.stop())
         await consumer.run(state.visibility)
         await _close(stack, consumer.stopping.deadline)
@@ -76,14 +77,6 @@ def _stop_event() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop
-
-
-def _metrics() -> tuple[CollectorRegistry, Prometheus]:
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
-    GCCollector(registry=registry)
-    return registry, Prometheus(registry)
 
 
 async def _first_state(queue: Queue, stop: asyncio.Event) -> QueueState | None:

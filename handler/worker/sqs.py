@@ -1,12 +1,11 @@
-"""The SQS client: receive, delete and change visibility, each for up to ten messages."""
+"""The SQS queue: a client whose requests take up to ten messages, reports of its errors, and batches for it."""
 
-from __future__ import annotations
-
+import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import aioboto3
@@ -14,12 +13,17 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import ClientError
 
 from thumbnailer.errors import SettingsError, ThumbnailerError
+from thumbnailer.reporting.logs import LOGGER
+from thumbnailer.reporting.metrics import Prometheus
+
+T = TypeVar("T")
 
 BATCH: Final = 10
 """The most messages in one request (SQS quotas)."""
 LONGEST_INVISIBLE: Final = 43_200
 """Seconds: 12 hours (SQS quotas)."""
 CONNECTIONS: Final = 32
+LINGER_SECONDS: Final = 0.5
 GONE: Final = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 NOT_HELD: Final = ("ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue")
 """Error codes for a receipt whose message was deleted or received again."""
@@ -132,3 +136,87 @@ async def open_queue(url: str, env: Mapping[str, str]) -> AsyncIterator[Queue]:
     )
     async with aioboto3.Session().client("sqs", region_name=region, config=config) as client:
         yield Queue(client, url)
+
+
+class MessageQueue(Protocol):
+    """The methods of handler.worker.sqs.Queue. Each raises QueueError."""
+
+    async def receive(self, most: int, wait_seconds: int) -> list[Received]: ...
+    async def delete(self, receipts: Sequence[str]) -> list[str]: ...
+    async def hide(self, receipts: dict[str, int]) -> list[str]: ...
+    async def state(self) -> QueueState: ...
+
+
+class ReportingQueue:
+    """Logs and counts errors, never raises them. Entries that SQS refuses need no retry: their messages reappear."""
+
+    def __init__(self, queue: MessageQueue, metrics: Prometheus) -> None:
+        self._queue = queue
+        self._metrics = metrics
+
+    async def receive(self, most: int, wait_seconds: int) -> list[Received] | None:
+        """None if the request failed."""
+        return await self._tried(self._queue.receive(most, wait_seconds))
+
+    async def delete(self, receipts: Sequence[str]) -> int:
+        """The number of messages that the queue deleted."""
+        return self._accepted(len(receipts), await self._tried(self._queue.delete(receipts)))
+
+    async def hide(self, receipts: dict[str, int]) -> int:
+        """The number of messages whose visibility timeout the queue changed."""
+        return self._accepted(len(receipts), await self._tried(self._queue.hide(receipts)))
+
+    async def state(self) -> QueueState | None:
+        """None if the request failed."""
+        return await self._tried(self._queue.state())
+
+    async def _tried(self, request: Awaitable[T]) -> T | None:
+        try:
+            return await request
+        except QueueError as error:
+            self._report(str(error))
+            return None
+
+    def _accepted(self, entries: int, refused: list[str] | None) -> int:
+        if refused is None:
+            return 0
+        for entry in refused:
+            self._report(entry)
+        return entries - len(refused)
+
+    def _report(self, detail: str) -> None:
+        self._metrics.count("thumbnailer_queue_errors")
+        LOGGER.warning("queue-error", extra={"line": {"detail": detail[:500]}})
+
+
+class Batches(Generic[T]):
+    """Sends items when there are ten, or half a second after the first. `send` handles its own errors."""
+
+    def __init__(self, send: Callable[[list[T]], Awaitable[None]]) -> None:
+        self._send = send
+        self._waiting: list[T] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._sending: set[asyncio.Task[None]] = set()
+
+    def add(self, item: T) -> None:
+        self._waiting.append(item)
+        if len(self._waiting) == BATCH:
+            self._send_now()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LINGER_SECONDS, self._send_now)
+
+    async def flush(self) -> None:
+        """Sends the waiting items. Returns when every batch was sent."""
+        self._send_now()
+        if self._sending:
+            await asyncio.wait(self._sending)
+
+    def _send_now(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting:
+            batch, self._waiting = self._waiting, []
+            task = asyncio.ensure_future(self._send(batch))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)

@@ -1,7 +1,5 @@
 """The worker's HTTP port: /metrics, /healthz, /readyz."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager

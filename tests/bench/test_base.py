@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -21,7 +20,6 @@ from bench.cells.base import (
     proxy_report,
     requests_of,
 )
-from bench.cells.testbed import Testbed
 from bench.rig.network import Running
 from tests.support.servers import ScriptedServer, error
 
@@ -122,10 +120,7 @@ def test_a_dead_proxy_counts_as_a_dead_s3(nobody: str) -> None:
 
 
 def test_a_dead_s3_is_distinguished_from_a_living_one(nobody: str, scripted: ScriptedServer) -> None:
-    def testbed(url: str) -> Testbed:
-        return cast("Testbed", SimpleNamespace(s3=SimpleNamespace(url=url)))
-
     scripted.play(error(403, "AccessDenied"))
-    assert_s3_answers(testbed(scripted.url))
+    assert_s3_answers(scripted.url)
     with pytest.raises(S3Gone, match=f"the S3 at {nobody} does not answer any more"):
-        assert_s3_answers(testbed(nobody))
+        assert_s3_answers(nobody)

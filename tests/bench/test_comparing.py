@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bench.compare.command import run, sentence
 from bench.compare.intervals import ratio_interval
-from bench.compare.trees import Checkout, ResultFile, Revision, TreeError, checked_out, tree_of
+from bench.compare.trees import Side, TreeError, checked_out, side_of
 from bench.compare.verdicts import (
     JUDGED,
     LEAST_BETWEEN_RUNS,
@@ -26,9 +26,8 @@ from bench.compare.verdicts import (
     Comparison,
     Row,
     Verdict,
-    compare,
-    compare_results,
 )
+from bench.compare.verdicts import compare as compare_runs
 from bench.result import Cell, CellKey, Repetition, Result, write_result
 from tests.bench.results import synthetic_result
 
@@ -99,6 +98,19 @@ def one_pair(seed: int, more: tuple[float, float], pairs: int = PAIRS) -> Compar
     return compare([base], [new], paired=True)
 
 
+def compare(base: Sequence[Cell], new: Sequence[Cell], paired: bool) -> Comparison:
+    """The comparison of cells of one run."""
+    return compare_runs(_run_of(base), _run_of(new), paired)
+
+
+def _run_of(cells: Sequence[Cell]) -> Result:
+    return result(*(replace(cell, key=replace(cell.key, handler="ours")) for cell in cells), baseline="")
+
+
+def compare_results(base: Result, new: Result) -> Comparison:
+    return compare_runs(base, new, paired=False)
+
+
 def exact(times: float, count: int = 8, handler: str = "ours", key: CellKey = KEY) -> Cell:
     """No noise: every repetition takes so many times as long."""
     return Cell(replace(key, handler=handler), (repetition(25 * times, 12 * times, 250 * times),) * count)
@@ -140,7 +152,7 @@ def test_sleep_raises_billed_time_and_work_raises_cpu_too() -> None:
     assert row_of(sleep, "billed_ms_per_image").verdict is Verdict.REGRESSION
     assert row_of(sleep, "cpu_ms_per_image").verdict is Verdict.NO_DIFFERENCE
     assert row_of(work, "cpu_ms_per_image").verdict is Verdict.REGRESSION
-    assert row_of(work, "cpu_ms_per_image").ratio == pytest.approx(15 / 12, rel=0.05)
+    assert row_of(work, "cpu_ms_per_image").interval.ratio == pytest.approx(15 / 12, rel=0.05)
 
 
 def slowing_down(seed: int, by: float) -> tuple[Repetition, ...]:
@@ -184,8 +196,8 @@ def test_no_difference_reports_the_visible_difference() -> None:
     comparison = one_pair(5, SAME)
     assert comparison.verdict is Verdict.NO_DIFFERENCE
     for row in comparison.judged:
-        assert row.visible == pytest.approx(max(0.02, row.upper / row.ratio - 1))
-        assert row.lower < row.ratio < row.upper
+        assert row.visible == pytest.approx(max(0.02, row.interval.upper / row.interval.ratio - 1))
+        assert row.interval.lower < row.interval.ratio < row.interval.upper
     widest = max(row.visible for row in comparison.judged)
     assert f"a difference below {widest:.1%} would not be visible" in sentence(comparison)
 
@@ -196,7 +208,10 @@ def test_few_pairs_are_too_noisy() -> None:
         assert comparison.verdict is Verdict.TOO_NOISY
         assert comparison.exit_code == 0
         assert "more repetitions" in sentence(comparison)
-    assert (row_of(one_pair(2, WORK, 1), "p50_ms").lower, row_of(one_pair(2, WORK, 1), "p50_ms").upper) == (0, np.inf)
+    assert (
+        row_of(one_pair(2, WORK, 1), "p50_ms").interval.lower,
+        row_of(one_pair(2, WORK, 1), "p50_ms").interval.upper,
+    ) == (0, np.inf)
 
 
 def test_regression_counts_despite_an_improvement_elsewhere() -> None:
@@ -215,10 +230,10 @@ def test_memory_cold_starts_and_throughput_are_shown_and_not_judged() -> None:
     comparison = compare([Cell(KEY, cold)], [Cell(KEY, tuple(heavier))], paired=True)
     assert comparison.verdict is Verdict.NO_DIFFERENCE
     assert [row.metric for row in comparison.rows] == [*JUDGED, *SHOWN]
-    assert row_of(comparison, "peak_rss_mb").ratio == pytest.approx(2)
+    assert row_of(comparison, "peak_rss_mb").interval.ratio == pytest.approx(2)
     start = row_of(comparison, "cold_start_ms")
     assert (start.used, start.measured, start.verdict) == (1, 8, Verdict.NOT_JUDGED)
-    assert start.ratio == pytest.approx(3)
+    assert start.interval.ratio == pytest.approx(3)
 
 
 def test_unequal_repetitions_are_reported() -> None:
@@ -354,7 +369,7 @@ def test_files_need_a_larger_difference_than_turns() -> None:
     ):
         comparison = compare_results(base, result(exact(3 * times), exact(6, handler="textbook")))
         assert comparison.verdict is verdict
-        assert row_of(comparison, "p50_ms").ratio == pytest.approx(times)
+        assert row_of(comparison, "p50_ms").interval.ratio == pytest.approx(times)
         assert row_of(comparison, "p50_ms").visible == LEAST_BETWEEN_RUNS
 
 
@@ -364,7 +379,7 @@ def test_memory_is_not_divided_by_baselines() -> None:
         result(exact(1), exact(1, handler="textbook")),
         result(exact(1), Cell(replace(KEY, handler="textbook"), heavy)),
     )
-    assert row_of(comparison, "peak_rss_mb").ratio == pytest.approx(1)
+    assert row_of(comparison, "peak_rss_mb").interval.ratio == pytest.approx(1)
 
 
 def test_missing_baseline_allows_one_machine_only() -> None:
@@ -434,19 +449,19 @@ def worktrees(repository: Path) -> int:
 def test_argument_is_a_file_a_checkout_or_a_revision(repository: Path) -> None:
     file = repository / "result.json"
     file.write_text("{}")
-    assert tree_of(str(file), repository) == ResultFile(file)
-    assert tree_of(str(repository), repository) == Checkout(repository.resolve())
+    assert side_of(str(file), repository) == Side(str(file), file.resolve())
+    assert side_of(str(repository), repository) == Side(str(repository), repository.resolve())
     commit = git(repository, "rev-parse", "HEAD~1").strip()
     for name in ("old", "HEAD~1", commit, commit[:8]):
-        assert tree_of(name, repository) == Revision(name, commit)
+        assert side_of(name, repository) == Side(name, commit=commit)
 
 
 @pytest.mark.parametrize("name", ["none", "-h", "--since=2020-01-01", "", "none.json", "old:thumbnailer"])
 def test_other_arguments_are_refused(name: str, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (repository.parent / "elsewhere").mkdir()
     monkeypatch.chdir(repository.parent / "elsewhere")
-    with pytest.raises(TreeError, match=r"not a file of results|not a checkout of this project"):
-        tree_of(name, repository)
+    with pytest.raises(TreeError, match="not a file of results"):
+        side_of(name, repository)
 
 
 def test_other_folder_is_refused_unless_a_revision_has_its_name(
@@ -455,20 +470,20 @@ def test_other_folder_is_refused_unless_a_revision_has_its_name(
     monkeypatch.chdir(repository)
     (repository / "docs").mkdir()
     (repository / "old").mkdir()
-    with pytest.raises(TreeError, match="docs: this folder is not a checkout of this project"):
-        tree_of("docs", repository)
-    assert isinstance(tree_of("old", repository), Revision)
+    with pytest.raises(TreeError, match="docs: not a file of results, a folder with a checkout of this project"):
+        side_of("docs", repository)
+    assert side_of("old", repository).commit
 
 
 def test_revision_without_git_is_refused_with_a_hint(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(repository))
     with pytest.raises(TreeError, match="give folders of two checkouts"):
-        tree_of("old", repository)
+        side_of("old", repository)
 
 
 def test_revision_is_checked_out_temporarily(repository: Path) -> None:
     def measure_and_fail() -> None:
-        with checked_out(tree_of("old", repository), repository) as folder:  # type: ignore[arg-type]
+        with checked_out(side_of("old", repository), repository) as folder:
             seen.append(folder)
             assert (folder / "thumbnailer" / "__init__.py").read_text() == "old"
             (folder / "thumbnailer" / "left-behind.pyc").write_text("bytecode")
@@ -486,14 +501,14 @@ def test_revision_is_checked_out_temporarily(repository: Path) -> None:
 def test_failed_checkout_has_its_reason(repository: Path) -> None:
     with (
         pytest.raises(TreeError, match=r"gone \(000000000000\): cannot be checked out: .*0000"),
-        checked_out(Revision("gone", "0" * 40), repository),
+        checked_out(Side("gone", commit="0" * 40), repository),
     ):
         pytest.fail("there is nothing to measure")
     assert worktrees(repository) == 1
 
 
 def test_checkout_is_measured_in_place(repository: Path) -> None:
-    with checked_out(Checkout(repository), repository) as folder:
+    with checked_out(Side("here", repository), repository) as folder:
         assert folder == repository
         assert worktrees(repository) == 1
     assert (repository / "thumbnailer").is_dir()

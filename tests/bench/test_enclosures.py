@@ -14,8 +14,8 @@ import pytest
 
 from bench.rig import enclosures
 from bench.rig.enclosures import (
+    Box,
     ContainerBox,
-    GroupBox,
     Limit,
     find_enclosure,
     group_of,
@@ -66,13 +66,12 @@ def test_a_group_limits_memory_first_and_cpu_on_demand(made: list[int], tmp_path
         assert (tmp_path / "group" / "cpu.max").exists() is not free_init
         box.limit_cpu()
         assert (tmp_path / "group" / "cpu.max").read_text() == "5788 20000"
-        assert box.has_started()
         assert box.command(["x", "y"], ["ANY"]) == box.group().command(["x", "y"], (0, 1))
 
 
 def test_a_meter_counts_from_its_reset(tmp_path: Path) -> None:
     group = group_in(tmp_path)
-    meter = GroupBox(LIMIT, group)
+    meter = Box(LIMIT, group)
     assert (meter.usage().cpu_seconds, meter.kills()) == (1.5, 2)
     meter.reset_meter()
     (tmp_path / "cpu.stat").write_text("usage_usec 1750000\n")
@@ -83,7 +82,7 @@ def test_a_meter_counts_from_its_reset(tmp_path: Path) -> None:
 
 
 def test_a_removed_group_has_no_kills(tmp_path: Path) -> None:
-    meter = GroupBox(LIMIT, group_in(tmp_path))
+    meter = Box(LIMIT, group_in(tmp_path))
     meter.reset_meter()
     (tmp_path / "memory.events").unlink()
     assert meter.kills() == 0
@@ -92,7 +91,7 @@ def test_a_removed_group_has_no_kills(tmp_path: Path) -> None:
 def test_a_meter_reports_the_peak_of_its_processes(tmp_path: Path) -> None:
     group = group_in(tmp_path)
     (tmp_path / "cgroup.procs").write_text(f"{os.getpid()}\n")
-    assert GroupBox(LIMIT, group).usage().peak_rss > MB
+    assert Box(LIMIT, group).usage().peak_rss > MB
 
 
 # --- containers, as data ------------------------------------------------------------------------------------------
@@ -232,10 +231,8 @@ def test_a_container_is_awaited_and_removed(engine: Path, monkeypatch: pytest.Mo
     script = engine_that(engine, started)
     with ExitStack() as stack:
         box = new_container("thumbnailer", str(script), LIMIT, stack, True)
-        assert not box.has_started()
         box.reset_meter()  # there is nothing to be counted yet
         assert box.group() == group_of(os.getpid())
-        assert box.has_started()
     calls = (engine / "calls").read_text().splitlines()
     container = calls[0].split()[-1]
     assert container.startswith("thumbnailer-bench-")

@@ -1,4 +1,4 @@
-"""The latency proxy: no byte changes, waits and rates are kept, misbehaving peers do no harm."""
+"""The latency proxy: messages do not change, waits and rates are kept, misbehaving peers do no harm."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import random
 import socket
 import socketserver
 import statistics
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -20,7 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bench.rig.network import MB, PRESETS, REPORT, Distance, Pace, Running, Wait, latency_proxy, with_tail
+from bench.rig.network import MB, PRESETS, REPORT, Distance, Pace, Running, Wait, latency_proxy
 from bench.rig.processes import NotStarted
 from tests.support.servers import Answer, ScriptedServer, whole
 
@@ -46,25 +44,30 @@ def ask(connection: http.client.HTTPConnection, method: str, body: bytes | None 
     return time.perf_counter() - sent, answer.read()
 
 
-# --- unchanged bytes ----------------------------------------------------------------------------------------------
+# --- unchanged messages -------------------------------------------------------------------------------------------
 
-GET = b"GET /b/red+flower%2F1.jpg?x=1&y HTTP/1.1\r\nHost: s3.test\r\nX-Amz-Odd:  kept \r\n\r\n"
-PUT = b"PUT /b/k HTTP/1.1\r\nhost: s3.test\r\nContent-Length: 5\r\n\r\nhello"
-CHUNKED = b"PUT /b/k HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n"
-OK = b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 3\r\n\r\nabc'
-IN_CHUNKS = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+HEAD = b" /b/red+flower%2F1.jpg?x=1&y HTTP/1.1\r\nHost: s3.test\r\nX-Amz-Odd: kept\r\n"
+GET = b"GET" + HEAD + b"\r\n"
+PUT = b"PUT" + HEAD + b"Content-Length: 5\r\n\r\nhello"
+CHUNKED = b"PUT" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+EXPECTING = b"PUT" + HEAD + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\nhello"
+OK = b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Type: image/x\r\n'
+WITH_LENGTH = OK + b"Content-Length: 3\r\n\r\nabc"
+IN_CHUNKS = OK + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+GO_AHEAD = b"HTTP/1.1 100 Continue\r\n\r\n"
+NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
+NOT_MODIFIED = b"HTTP/1.1 304 Not Modified\r\nContent-Type: image/x\r\n\r\n"
 EXCHANGES = {
-    "a length": (GET, OK),
-    "a body": (PUT, OK),
-    "chunks both ways": (CHUNKED, IN_CHUNKS + b"3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n"),
-    "chunks with a trailer": (GET, IN_CHUNKS + b"1\r\na\r\n0\r\nX: y\r\nZ: 1\r\n\r\n"),
-    "no body after HEAD": (b"HEAD /b/k HTTP/1.1\r\nHost: h\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"),
-    "no content": (b"DELETE /b/k HTTP/1.1\r\nHost: h\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"),
-    "not modified": (GET, b"HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n"),
-    "an empty body": (GET, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
-    "a go-ahead": (PUT, b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
-    "until it closes": (GET, b"HTTP/1.0 200 OK\r\nServer: old\r\n\r\nall that comes"),
-}  # fmt: skip
+    "a length": (GET, GET, WITH_LENGTH, WITH_LENGTH),
+    "a body": (PUT, PUT, WITH_LENGTH, WITH_LENGTH),
+    "chunks both ways": (CHUNKED, CHUNKED, IN_CHUNKS, IN_CHUNKS),
+    "no body after HEAD": (b"HEAD" + HEAD + b"\r\n", b"HEAD" + HEAD + b"\r\n", WITH_LENGTH[:-3], WITH_LENGTH[:-3]),
+    "no content": (b"DELETE" + HEAD + b"\r\n", b"DELETE" + HEAD + b"Content-Length: 0\r\n\r\n", NO_CONTENT, NO_CONTENT),
+    "not modified": (GET, GET, NOT_MODIFIED, NOT_MODIFIED),
+    "a go-ahead": (EXPECTING, PUT, WITH_LENGTH, GO_AHEAD + WITH_LENGTH),
+    "until it closes": (GET, GET, OK.replace(b"1.1", b"1.0") + b"\r\nabc", IN_CHUNKS),
+}
+"""request of the client, request to the server, response of the server, response to the client"""
 
 
 class RawServer(socketserver.ThreadingTCPServer):
@@ -84,16 +87,24 @@ class RawServer(socketserver.ThreadingTCPServer):
 class RawHandler(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         assert isinstance(self.server, RawServer)
-        while request := self.request.recv(self.server.length, socket.MSG_WAITALL):
+        request = b""
+        while piece := self.request.recv(10_000):
+            request += piece
+            if len(request) < self.server.length:
+                continue
             self.server.seen.append(request)
+            request = b""
             self.request.sendall(self.server.answer)
             if self.server.answer.startswith(b"HTTP/1.0"):
                 return
 
 
-def received(client: socket.socket, count: int) -> bytes:
+def received(client: socket.socket, like: bytes) -> bytes:
+    """One message that ends with the same bytes."""
     data = b""
-    while len(data) < count and (piece := client.recv(count - len(data))):
+    while not (data.endswith(like[-4:]) and data.count(b"\r\n\r\n") == like.count(b"\r\n\r\n")):
+        piece = client.recv(1000)
+        assert piece, data
         data += piece
     return data
 
@@ -107,18 +118,22 @@ def raw() -> Iterator[tuple[RawServer, Running]]:
 
 
 @pytest.mark.parametrize("name", EXCHANGES)
-def test_every_byte_passes_unchanged_and_the_connection_is_kept(name: str, raw: tuple[RawServer, Running]) -> None:
+def test_messages_pass_unchanged_and_the_connection_is_kept(name: str, raw: tuple[RawServer, Running]) -> None:
     server, proxy = raw
-    request, answer = EXCHANGES[name]
-    server.length, server.answer, server.seen = len(request), answer, []
-    times = 1 if answer.startswith(b"HTTP/1.0") else 3
+    sent, request, server.answer, answer = EXCHANGES[name]
+    server.length, server.seen = len(request), []
     with socket.create_connection(("127.0.0.1", urlsplit(proxy.url).port), 10) as client:
-        for _ in range(times):
-            client.sendall(request)
-            assert received(client, len(answer)) == answer
-        client.shutdown(socket.SHUT_WR)
-        assert client.recv(1) == b""
-    assert server.seen == [request] * times
+        for _ in range(3):
+            client.sendall(sent)
+            assert message(received(client, answer)) == message(answer)
+    assert list(map(message, server.seen)) == [message(request)] * 3
+
+
+def message(data: bytes) -> tuple[bytes, set[bytes], bytes]:
+    """First line, headers in lower case without those that any server may add, and body."""
+    head, _, body = data.removeprefix(GO_AHEAD).partition(b"\r\n\r\n")
+    first, *headers = head.split(b"\r\n")
+    return first, {each.lower() for each in headers if not each.startswith((b"Date:", b"Server:"))}, body
 
 
 def test_large_bodies_pass_both_ways(scripted: ScriptedServer) -> None:
@@ -137,7 +152,6 @@ def test_large_bodies_pass_both_ways(scripted: ScriptedServer) -> None:
     assert [request.body for request in scripted.seen if request.method == "PUT"] == [BODY, BODY]
     assert report["bytes_up"] == report["bytes_down"] == 2 * len(BODY)
     assert report["requests"] == {"PUT": 2, "GET": 2}
-    assert report["statuses"] == {"200": 4}
     assert scripted.connections == 1
 
 
@@ -150,12 +164,9 @@ def test_the_first_byte_comes_no_earlier_than_asked(scripted: ScriptedServer) ->
         connection = connect(proxy)
         took = {m: min(ask(connection, m)[0] for _ in range(3)) for m in ("GET", "HEAD", "PUT", "DELETE")}
         connection.close()
-        report = proxy.report()
     assert min(took["GET"], took["HEAD"]) >= 0.039
     assert min(took["PUT"], took["DELETE"]) >= 0.119
     assert took["PUT"] > 1.5 * took["GET"]
-    assert report["asked_ms"]["get"]["p99"] == 40
-    assert report["first_byte_ms"]["put"]["p50"] >= 120
 
 
 def test_loopback_preset_adds_no_wait(scripted: ScriptedServer) -> None:
@@ -173,7 +184,6 @@ def test_waits_of_many_connections_overlap(scripted: ScriptedServer) -> None:
         started = time.perf_counter()
         list(pool.map(lambda _: ask_once(proxy, "GET"), range(20)))
         assert time.perf_counter() - started < 10  # in sequence they would take 20 s
-        assert proxy.report()["most_at_once"] > 10
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT"])
@@ -204,27 +214,18 @@ def test_pace_keeps_its_average_and_saves_nothing_up() -> None:
 
 def test_tail_has_the_given_median_and_p99() -> None:
     chance = random.Random(1)
-    draws = sorted(1000 * with_tail(PRESETS["near"], 120, 180).get.draw(chance) for _ in range(20_000))
+    draws = sorted(1000 * PRESETS["near-tail"].get.draw(chance) for _ in range(20_000))
     assert statistics.median(draws) == pytest.approx(20, rel=0.05)
     assert draws[19_800] == pytest.approx(120, rel=0.1)
-    assert with_tail(PRESETS["near"], 120, 180).put == Wait(30, 180)
 
 
-def test_tail_shows_in_the_drawn_waits(scripted: ScriptedServer) -> None:
+def test_tail_shows_in_the_waits(scripted: ScriptedServer) -> None:
     scripted.answer_by_method(GET=whole(b"x"))
     with latency_proxy(scripted.url, Distance(get=Wait(5, 60)), seed=3) as proxy:
         connection = connect(proxy)
-        for _ in range(60):
-            ask(connection, "GET")
+        took = sorted(ask(connection, "GET")[0] for _ in range(60))
         connection.close()
-        asked = proxy.report()["asked_ms"]["get"]
-    assert asked["p99"] > 2 * asked["p50"]
-
-
-@pytest.mark.parametrize("wrong", [lambda: Wait(-1), lambda: Wait(0, 10), lambda: Wait(20, 10)])
-def test_invalid_waits_are_refused(wrong: Callable[[], Wait]) -> None:
-    with pytest.raises(ValueError, match="expected 0 < median <= p99"):
-        wrong()
+    assert took[-1] > 2 * took[30]
 
 
 # --- peers that misbehave -----------------------------------------------------------------------------------------
@@ -244,9 +245,7 @@ def test_a_hundred_connections_are_served_and_kept(scripted: ScriptedServer) -> 
         assert all(pool.map(client, [proxy] * 100))
         report = proxy.report()
     assert report["requests"] == {"GET": 300, "PUT": 300}
-    assert report["connections"] == 101  # 100 clients and the report's
-    assert scripted.connections == 100
-    assert report["unreachable"] == report["broken"] == 0
+    assert scripted.connections <= 100
 
 
 def test_report_can_reset_the_counts(scripted: ScriptedServer) -> None:
@@ -262,14 +261,13 @@ def test_report_can_reset_the_counts(scripted: ScriptedServer) -> None:
     assert all(request.target != REPORT for request in scripted.seen)
 
 
-def test_missing_server_closes_the_connection_and_is_counted() -> None:
+def test_missing_server_closes_the_connection() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         with latency_proxy(f"http://127.0.0.1:{unused.getsockname()[1]}", LOOPBACK) as proxy:
             for _ in range(2):
                 with pytest.raises(http.client.RemoteDisconnected):
                     ask_once(proxy, "GET")
-            assert proxy.report()["unreachable"] == 2
 
 
 def test_truncated_response_stays_truncated(scripted: ScriptedServer) -> None:
@@ -278,7 +276,6 @@ def test_truncated_response_stays_truncated(scripted: ScriptedServer) -> None:
         with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
             ask_once(proxy, "GET")
         assert ask_once(proxy, "GET")[1] == b"x"
-        assert proxy.report()["broken"] == 1
 
 
 def test_connection_closed_by_the_server_is_reopened(scripted: ScriptedServer) -> None:
@@ -323,27 +320,11 @@ def test_proxy_runs_on_its_core_and_ends_with_its_context(scripted: ScriptedServ
     core = min(os.sched_getaffinity(0))
     with latency_proxy(scripted.url, LOOPBACK, core=core) as proxy:
         port = urlsplit(proxy.url).port
-        assert proxy.report()["connections"] == 1
+        assert proxy.report()["requests"] == {}
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 1)
     with pytest.raises(NotStarted, match="core 9999 cannot be used"), latency_proxy(scripted.url, LOOPBACK, core=9999):
         pass
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--target", "ftp://x"], "expected http://host:port"),
-        (["--target", "http://x", "--tail", "120"], "missing 1 required"),
-        (["--target", "http://x", "--tail", "1,2"], "expected 0 < median <= p99"),
-        (["--target", "http://x", "--preset", "moon"], "invalid choice"),
-    ],
-)
-def test_invalid_options_are_refused(options: list[str], said: str) -> None:
-    command = [sys.executable, "-m", "bench.rig.proxy", *options]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 2
-    assert said in ended.stderr
 
 
 def test_presets_are_ordered_by_distance() -> None:

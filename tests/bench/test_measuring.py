@@ -210,10 +210,12 @@ def test_ctrl_c_keeps_results_and_resume_continues(bench: Bench, pictures: Path)
     assert bench.result() == whole
 
 
-def test_ctrl_c_at_a_terminal_leaves_no_program(bench: Bench, pictures: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_programs_leaves_none(bench: Bench, pictures: Path, number: int) -> None:
+    """As Ctrl-C at a terminal does."""
     process = bench.start(*SMALL, "--repetitions", "1", "--images", str(pictures))
     bench.wait_for_cell(process)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     code, out, err = bench.ended(process)
     assert code == STOPPED, err
     assert out == "Stopped. Nothing is done yet.\n"

@@ -20,9 +20,10 @@ from bench.cells.outputs import check_thumbnail
 from bench.cells.pictures import SAMPLES
 from bench.peers import HERE, PEERS
 from bench.peers.installing import NotInstalled, node_packages, require_modules
-from bench.rig.emulator import Emulator, Function, NoEmulator, find_binary, running
+from bench.rig.emulator import Function, NoEmulator, find_binary
 from bench.rig.s3 import S3Server, s3_server
 from tests.support.cloud import s3_event, s3_record
+from tests.support.emulator import Emulator, running
 
 WRITING = [name for name in PEERS if name != "floor"]
 PYTHON = [name for name in PEERS if name != "sharp"]

@@ -52,7 +52,7 @@ def test_the_same_set_is_made_each_time(made: Path, tmp_path: Path, monkeypatch:
     assert [path.name for path in tmp_path.iterdir()] == [again.name]
 
 
-def test_only_an_incomplete_set_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Path] = []
 
     def make(_: object, folder: Path) -> None:
@@ -63,10 +63,6 @@ def test_only_an_incomplete_set_is_made_again(tmp_path: Path, monkeypatch: pytes
     first = reference_folder(folder=tmp_path)
     assert reference_folder(folder=tmp_path) == first
     assert len(calls) == 1
-    (first / pictures.COMPLETE).unlink()
-    (first / "left-over.jpg").touch()
-    assert reference_folder(folder=tmp_path) == first
-    assert len(calls) == 2
     assert [path.name for path in folder_set(first).files] == ["one.jpg"]
 
 

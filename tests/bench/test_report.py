@@ -12,21 +12,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
 from bench.__main__ import app
 from bench.money.costing import cell_cost, cell_task
-from bench.money.formulas import FORMULAS
-from bench.money.months import Load, break_even, fargate_month
+from bench.money.months import FORMULAS, Load, break_even, fargate_month
 from bench.money.prices import prices_of
 from bench.pages import charts as charts_
 from bench.pages.charts import all_charts, stages_of
-from bench.pages.drawing import LOOKS, number, spread
-from bench.pages.report import rows_of
-from bench.pages.rivals import Rival, break_even_rows, cheapest_function, compare_platforms, volume_table
+from bench.pages.drawing import LOOKS, number
+from bench.pages.rivals import Rival, break_even_rows, cheapest_function, compare_platforms, volume_rows
 from bench.pages.selection import lines_of
 from bench.result import Cell, Result, write_result
 from tests.bench.results import PRICES, result_of_all, synthetic_result
@@ -57,7 +53,8 @@ class Page(HTMLParser):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -86,7 +83,7 @@ def test_only_synthetic_results_have_a_warning(tmp_path: Path) -> None:
         write_result(replace(synthetic_result((512,)), synthetic=synthetic), tmp_path / "run.json")
         ended = CliRunner().invoke(app, ["report", str(tmp_path / "run.json"), "-o", str(tmp_path)])
         assert ended.exit_code == 0, ended.output
-        assert ("None was measured" in (tmp_path / "index.html").read_text()) is synthetic
+        assert ("none was measured" in (tmp_path / "index.html").read_text()) is synthetic
 
 
 def test_page_has_machine_versions_pictures_prices_and_refusals(written: Path) -> None:
@@ -98,9 +95,8 @@ def test_page_has_machine_versions_pictures_prices_and_refusals(written: Path) -
         RESULT.picture_sets[0].hash,
         "this machine has 2 cores",
         "period_ms",
-        "lambda_x86_gb_second 1.667e-05",
-        *FORMULAS["break-even"].splitlines(),
-        FORMULAS["busy"],
+        "1.667e-05",
+        *FORMULAS.read_text().partition('break-even = """\n')[2].partition('"""')[0].splitlines(),
     ]
     assert [each for each in wanted if each not in text] == []
 
@@ -196,17 +192,10 @@ def test_money_chart_has_every_handler_once_and_is_small() -> None:
     assert [series.name for series in chart.panels[0].series] == [*("ours", "textbook", "sharp", "tutorial", "floor")]
 
 
-def test_every_measured_cell_is_a_row_with_its_cost_and_ratios() -> None:
-    rows = list(rows_of(RESULT, PRICES))
-    assert len(rows) == sum(bool(cell.repetitions) for cell in RESULT.cells)
-    row = next(row for row in rows if row[0] == "Lambda 512 MB" and row[1] == "ours")
-    cell = next(cell for cell in lines_of(RESULT)["ours"] if cell.key.memory_mb == 512)
-    assert row[-3] == f"{cell_cost(cell, PRICES).total:.2f}"
-    baseline = RESULT.baseline_of(cell)
-    assert baseline
-    theirs, ours = (one.median("billed_ms_per_image") or 0.0 for one in (baseline, cell))
-    assert float(row[-2]) == pytest.approx(theirs / ours, abs=0.005)
-    assert float(row[-1]) == pytest.approx(5.0 / 2.6, abs=0.05)
+def test_cells_of_no_question_are_listed_too(written: Path) -> None:
+    text = (written / "index.html").read_text().partition("<h2>Other cells</h2>")[2].partition("<h2>")[0]
+    assert text.count("<tr>") == 1 + len(RESULT.cells)
+    assert "lambda 0.289 vCPU, 512 MB, vips, obstore, batch 10, loopback, reference" in text
 
 
 def rivals(result: Result) -> tuple[Rival, ...]:
@@ -216,19 +205,17 @@ def rivals(result: Result) -> tuple[Rival, ...]:
 
 def names_of_the_comparison(result: Result) -> str:
     found = compare_platforms(result, PRICES)
-    return found.function_name if found else ""
+    return found.function.key.title if found else ""
 
 
 def test_month_has_a_row_for_each_number_of_pictures() -> None:
-    function = cheapest_function(RESULT, PRICES)
-    assert function is not None
-    rows = [line.strip("| ").split(" | ") for line in volume_table(RESULT, PRICES).splitlines()]
-    assert rows[0][0] == "pictures a month"
-    assert [row[0] for row in rows[2:]] == ["10 thousand", "1 million", "10 million", "100 million"]
-    assert rows[3][1] == f"{cell_cost(function, PRICES).total:,.2f}"
-    for rival, usd in zip(rivals(RESULT), rows[4][2:], strict=True):
+    found = compare_platforms(RESULT, PRICES)
+    assert found is not None
+    rows = list(volume_rows(found, PRICES))
+    assert [row[0] for row in rows] == ["10 thousand", "1 million", "10 million", "100 million"]
+    assert rows[1][1] == f"{cell_cost(found.function, PRICES).total:,.2f}"
+    for rival, usd in zip(found.rivals, rows[2][2:], strict=True):
         assert usd == f"{fargate_month(rival.task, PRICES, Load(), 1e7):,.2f}"
-    assert volume_table(only("fargate"), PRICES) == ""
 
 
 def test_break_even_is_between_the_cheapest_of_each_kind() -> None:
@@ -275,7 +262,6 @@ def test_unmeasured_spot_is_derived_from_fargate() -> None:
     assert derived is not None
     assert measured is not None
     assert (derived.is_spot_derived, measured.is_spot_derived) == (True, False)
-    assert not [row for row in rows_of(unmeasured, PRICES) if "Spot" in row[0]]
 
 
 def test_results_prices_apply_unless_others_are_given(tmp_path: Path) -> None:
@@ -288,7 +274,8 @@ def test_results_prices_apply_unless_others_are_given(tmp_path: Path) -> None:
     write_result(dear, tmp_path / "run.json")
     ended = CliRunner().invoke(app, ["report", str(tmp_path / "run.json"), "-o", str(tmp_path), "--prices", str(own)])
     assert ended.exit_code == 0, ended.output
-    assert "s3_put 0.5 (2026-11-02, a test)" in Page((tmp_path / "index.html").read_text()).text
+    text = Page((tmp_path / "index.html").read_text()).text
+    assert re.search(r"s3_put\s+request\s+2026-11-02\s+a test\s+0.5\s", text)
 
 
 def only(keep: str) -> Result:
@@ -325,17 +312,3 @@ def test_invalid_result_file_is_refused_by_name(tmp_path: Path) -> None:
     assert ended.exit_code == 2
     assert "is not a file of results" in " ".join(ended.output.split())
     assert not (tmp_path / "out").exists()
-
-
-@given(st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=8).map(sorted), st.floats(0.01, 0.12))
-def test_spread_names_are_apart_ordered_and_inside(heights: list[float], gap: float) -> None:
-    placed = spread(heights, gap)
-    assert all(after - before >= gap - 1e-9 for before, after in itertools.pairwise(placed))
-    assert placed[0] >= -1e-9
-    assert placed[-1] <= 1 + 1e-9
-
-
-def test_spread_keeps_names_that_are_apart() -> None:
-    assert spread([0.1, 0.5, 0.9], 0.06) == pytest.approx([0.1, 0.5, 0.9])
-    assert spread([0.5, 0.5], 0.1) == pytest.approx([0.5, 0.6])
-    assert spread([0.98, 0.99], 0.1) == pytest.approx([0.9, 1.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from bench.cells.testbed import Testbed
 from bench.questions import EXPERIMENTS, FLOOR, TEXTBOOK, Scope, ours, peer
 from bench.result import CellKey, Repetition, Result, ResultError, read_result
 from bench.rig.limits import NoLimits
+from bench.rig.processes import ROOT
 from tests.bench.results import PRICES, lambda_cell
 
 SCOPE = Scope()
@@ -51,9 +53,10 @@ class Stage:
         self.steps: list[str] = []
         self.expected = 0
 
-    def start(self, key: CellKey, testbed: Testbed, effort: Effort, tree: Path) -> Actor:
+    def start(self, key: CellKey, testbed: Testbed, effort: Effort, tree: Path, stack: ExitStack) -> Actor:
         self.happened.append(f"start {key.handler}")
         self.maybe_fail(key, "start")
+        stack.callback(self.happened.append, f"close {key.handler}")
         return Actor(self, key)
 
     def maybe_fail(self, key: CellKey, when: int | str) -> None:
@@ -81,8 +84,6 @@ class Stage:
 
 
 class Actor:
-    passes = 1
-
     def __init__(self, stage: Stage, key: CellKey) -> None:
         self._stage, self._key = stage, key
         self._count = 0
@@ -92,9 +93,6 @@ class Actor:
         self._stage.happened.append(f"measure {self._key.handler}")
         self._stage.maybe_fail(self._key, self._count)
         return replace(NUMBERS, records=self._count)
-
-    def close(self) -> None:
-        self._stage.happened.append(f"close {self._key.handler}")
 
 
 @pytest.fixture
@@ -345,7 +343,7 @@ def test_the_key_decides_the_kind_of_cell(
 ) -> None:
     for name in ("FunctionCell", "ColdCell", "WorkerCell"):
         monkeypatch.setattr(runs, name, lambda *arguments, name=name: (name, arguments[0]))
-    started: Any = runs.start(key, testbed, Effort())
+    started: Any = runs.start(key, testbed, Effort(), ROOT, ExitStack())
     assert started == (kind, key)
 
 

@@ -80,19 +80,11 @@ def test_prices_include_requests_and_scale_in(tmp_path: Path) -> None:
     assert f"tasks paid until │ - │ {fargate['paid_until']:,.0f} s │ {spot['paid_until']:,.0f} s" in said
 
 
-def test_source_of_service_times_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_of_service_times_is_printed(tmp_path: Path) -> None:
     measured = tmp_path / "result.json"
     write_result(synthetic_result((1769,)), measured)
     said = told("--rate", "5/s", "--minutes", "0.5", "--results", str(measured))
     assert "a batch of 10 at 1,769 MB (others in proportion; they vary as batches of 10 at 1,769 MB" in said
-    monkeypatch.setattr("bench.scale.command.REFERENCE", Path("nowhere"))
-    assert "service times are assumed; --results takes measured ones" in told("--rate", "5/s", "--minutes", "0.5")
-
-
-def test_memory_size_needs_measured_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.scale.command.REFERENCE", Path("nowhere"))
-    ended = CliRunner().invoke(app, ["scale", "--memory", "512"])
-    assert (ended.exit_code, "--memory goes with --results" in " ".join(ended.output.split())) == (2, True)
 
 
 @pytest.mark.parametrize(

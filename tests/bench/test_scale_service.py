@@ -30,12 +30,12 @@ def test_service_times_come_from_measured_cells() -> None:
     assert function.memory_mb == 1769
     assert function.init_seconds == pytest.approx((cell.median("cold_start_ms") or 0) / 1000)
     fleet = fleet_from(result)
-    assert fleet is not None
     rates = [cell.median("images_per_second") for cell in result.cells if cell.key.platform == "fargate"]
     assert fleet.in_flight / fleet.service.seconds(1) in [pytest.approx(rate) for rate in rates]
     with pytest.raises(NotMeasured, match="no measured function of 333 MB"):
         function_from(result, 333)
-    assert fleet_from(replace(result, cells=())) is None
+    with pytest.raises(NotMeasured, match="no measured task"):
+        fleet_from(replace(result, cells=()))
 
 
 def test_two_batch_sizes_separate_fixed_and_per_record_time() -> None:
@@ -67,7 +67,7 @@ def test_enough_cells_use_the_invocation_model() -> None:
     assert function.service.seconds(10) == pytest.approx(0.07 + 0.2 / vcpus, rel=0.01)
 
 
-def test_measurements_take_precedence_over_the_model() -> None:
+def test_measured_batch_takes_precedence_over_the_model() -> None:
     """Ten took a fifth more at 1,024 MB than the model has from all others."""
     others = [_invocations(_ours(), memory, size) for memory, size in ((512, 10), *((1769, n) for n in (1, 2, 5, 10)))]
     service = _service((*others, _billed(_invocations(_ours(), 1024, 10), 1.2)), 1024)
@@ -86,17 +86,13 @@ def test_model_scales_the_measured_batch() -> None:
     assert service.seconds(1) / service.seconds(10) == pytest.approx(one / ten)
 
 
-def test_largest_and_smallest_batch_keep_measured_times() -> None:
-    """Though those between, and the model, would have it otherwise."""
-    odd = _billed(_invocations(_ours(), 1769, 5), 1.5)
-    cells = (
-        odd,
-        *(_invocations(_ours(), memory, size) for memory, size in ((512, 10), (1024, 10), (1769, 1), (1769, 10))),
-    )
+def test_two_batch_sizes_of_a_memory_take_precedence_over_other_memories() -> None:
+    other = _billed(_invocations(_ours(), 512, 10), 3)
+    cells = (other, *(_invocations(_ours(), memory, size) for memory, size in ((1024, 10), (1769, 1), (1769, 10))))
     service = _service(cells, 1769)
     assert service.seconds(1) == pytest.approx(0.09)
     assert service.seconds(10) == pytest.approx(0.27)
-    assert "batches of 1, measured" in service.source
+    assert "the batches of this memory" in service.source
 
 
 def test_single_batch_size_scales_in_proportion() -> None:
@@ -132,14 +128,14 @@ def test_times_vary_like_single_pictures_at_the_nearest_memory() -> None:
     )
     service = _service(cells, 512)
     assert service.sigma == sigma_of(cells[1]) > 0
-    assert "as single pictures at 1,769 MB" in service.source
+    assert "as batches of 1 at 1,769 MB" in service.source
 
 
 def test_times_vary_like_the_smallest_batches_without_single_pictures() -> None:
     cells = (_spread(_invocations(_ours(), 512, 10), 1.1), _spread(_invocations(_ours(), 1769, 5), 1.5))
     service = _service(cells, 512)
     assert service.sigma == sigma_of(cells[1]) > 0
-    assert "as batches of 5 at 1,769 MB, as no single pictures were measured" in service.source
+    assert "as batches of 5 at 1,769 MB" in service.source
 
 
 def test_requests_are_the_measured_ones() -> None:
@@ -148,7 +144,6 @@ def test_requests_are_the_measured_ones() -> None:
     cells = [_asking(cell, asked.get(cell.key.platform, {})) for cell in base.cells]
     result = replace(base, cells=tuple(cells))
     function, fleet = function_from(result), fleet_from(result)
-    assert fleet is not None
     for one, platform in ((function, "lambda"), (fleet, "fargate")):
         assert one.requests == cell_requests(next(cell for cell in cells if cell.key.platform == platform))
         assert (one.requests.get, one.requests.head, one.requests.put) == tuple(asked[platform].values())
@@ -158,7 +153,6 @@ def test_task_has_the_measured_architecture() -> None:
     base = synthetic_result((1769,))
     cells = (replace(cell, key=replace(cell.key, architecture="arm64")) for cell in base.cells)
     fleet = fleet_from(replace(base, cells=tuple(cells)))
-    assert fleet is not None
     assert fleet.architecture == "arm64"
 
 

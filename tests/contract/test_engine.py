@@ -23,7 +23,8 @@ from tests.support.pictures import (
     saved,
 )
 from tests.support.processing import planned
-from thumbnailer.engine import load_engine, render
+from tests.support.rendering import render
+from thumbnailer.engine import load_engine
 from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, Fit, Format
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.packing import IndexUnreachable, PackingError
-from deploy.packing.archive import UNZIPPED_LIMIT, check_size, files_below, write_zip
+from deploy.packing.build import UNZIPPED_LIMIT, check_size, files_below, write_zip
 from deploy.packing.install import ROOT, constrained, install
 from deploy.packing.strip import first_match
 from deploy.packing.target import target_for

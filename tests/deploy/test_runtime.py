@@ -16,13 +16,14 @@ from urllib.parse import unquote_plus
 
 import pytest
 
-from bench.rig.emulator import HANDLER, Emulator, Function, NoEmulator, find_binary
-from bench.rig.emulator import running as emulated
+from bench.rig.emulator import HANDLER, Function, NoEmulator, find_binary
 from tests.deploy.deploying import Deployed, deploy
 from tests.deploy.running import DEAD, EVENTS, NO_EVENT, Running, emptied
 from tests.deploy.stack import AS_ZIP, alarmed, shown, translated
 from tests.deploy.watching import emitted, ours
 from tests.support.cloud import DESTINATION, Cloud
+from tests.support.emulator import Emulator
+from tests.support.emulator import running as emulated
 from tests.support.mapping import InvocationFailed
 from tests.support.pictures import opened
 from thumbnailer.settings import PREFIX

@@ -17,15 +17,25 @@ from zlib import crc32
 import pytest
 from PIL import Image
 
-from bench.rig.emulator import HANDLER, Function, NoEmulator, find_binary, running
+from bench.rig.emulator import HANDLER, Function, NoEmulator, find_binary
 from deploy.packing import IndexUnreachable, PackingError
-from deploy.packing.archive import UNZIPPED_LIMIT, check_size, files_below, megabytes, write_zip
-from deploy.packing.build import Built, build, copy_code, find_interpreter
-from deploy.packing.elf import newest_asked_for, problems, shared_objects, unneeded
+from deploy.packing.build import (
+    UNZIPPED_LIMIT,
+    Built,
+    build,
+    check_size,
+    copy_code,
+    files_below,
+    find_interpreter,
+    megabytes,
+    write_zip,
+)
+from deploy.packing.elf import problems, shared_objects, unneeded
 from deploy.packing.install import ROOT, install
 from deploy.packing.strip import UNNEEDED, strip
 from deploy.packing.target import AMAZON_LINUX_2, AMAZON_LINUX_2023, MACHINES, RUNTIMES, System, Target, target_for
 from tests.support.cloud import Cloud, s3_event
+from tests.support.emulator import running
 
 T = TypeVar("T")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -362,7 +372,7 @@ def test_every_runtime_has_wheels_whose_shared_objects_load_there(
     objects = shared_objects(tmp_path)
     assert len(objects) > 30
     assert problems(objects, target) == []
-    assert newest_asked_for(objects)["GLIBC"] > (2, 17)
+    assert any("libc.so.6" in object_.versions for object_ in objects)
     shutil.rmtree(tmp_path)  # 130 MB each
 
 
@@ -452,4 +462,3 @@ def test_the_command_reports_sizes(own: Package, dist: Dist) -> None:
     for said in (dist.whole.name, megabytes(whole), megabytes(dist.layer.stat().st_size), "pillow_heif.libs"):
         assert said in dist.said
     assert "direct upload" in dist.said
-    assert "GLIBC 2." in dist.said

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image
 
 from tests.fuzz.verdict import Problem
 from tests.support.pictures import opened
-from thumbnailer.errors import Reason
+from thumbnailer.errors import REASONS
 from thumbnailer.formats import probe
 from thumbnailer.model import Outcome, Output, Status
 
@@ -32,7 +32,7 @@ def wrong_ending(outcome: Outcome) -> Iterator[Problem]:
     """Yields a problem unless the input is stored, or rejected with a reason and a detail."""
     if outcome.status not in (Status.STORED, Status.REJECTED, Status.SKIPPED):
         yield Problem(ending(outcome), outcome.detail or "")
-    elif outcome.status is not Status.STORED and (outcome.reason not in set(Reason) or not outcome.detail):
+    elif outcome.status is not Status.STORED and (outcome.reason not in REASONS or not outcome.detail):
         yield Problem("no reason", f"{ending(outcome)}, {outcome.detail!r}")
 
 

@@ -18,7 +18,8 @@ from PIL import Image, PngImagePlugin
 from tests.bombs.png import chunk
 from tests.support.pictures import SAMPLE_FOLDER, opened, saved
 from tests.support.processing import planned, process
-from thumbnailer.engine import Rendering, load_engine, render
+from tests.support.rendering import render
+from thumbnailer.engine import Rendering, load_engine
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, Status

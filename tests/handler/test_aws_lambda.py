@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from handler import aws_lambda
-from handler.partial import RecordsComeBack
+from handler.envelope import RecordsComeBack
 from tests.conftest import Context, scratch_files
 from tests.support.cloud import DESTINATION, SOURCE, Cloud, s3_event, s3_record, sqs_event
 from tests.support.pictures import opened

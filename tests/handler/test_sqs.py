@@ -11,13 +11,12 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 from prometheus_client import CollectorRegistry
 
-from bench.rig.faults import PASS, Fault, Request
 from handler.worker import consumer as consumer_
 from handler.worker import heartbeat
 from handler.worker.consumer import Consumer, Limits
 from handler.worker.sqs import Queue, QueueError, open_queue
 from tests.support.cloud import Cloud
-from tests.support.faults import INTERNAL_ERROR, FaultProxy, fault_proxy
+from tests.support.faults import INTERNAL_ERROR, PASS, Fault, FaultProxy, Request, fault_proxy
 from tests.support.queues import Records, body, shorten_waits, until
 from thumbnailer.app import new_event_loop
 from thumbnailer.reporting.metrics import Prometheus

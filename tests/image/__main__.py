@@ -20,10 +20,11 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from bench.rig.emulator import Emulator, Function
+from bench.rig.emulator import Function
 from tests.image.container import IMAGE, ROOT, engine, function_in_container
 from tests.image.managed import Managed, prepare
 from tests.support.cloud import Cloud, s3_event
+from tests.support.emulator import Emulator
 
 STARTS: Final = 7
 CALLS: Final = 10

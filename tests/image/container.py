@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from bench.rig.emulator import Emulator, Function, find_binary
+from bench.rig.emulator import Function, find_binary
+from tests.support.emulator import Emulator
 
 ROOT: Final = Path(__file__).parents[2]
 SCRIPT: Final = str(ROOT / "deploy" / "image")

@@ -7,8 +7,9 @@ from functools import cached_property
 from pathlib import Path
 
 from tests.support.processing import planned
+from tests.support.rendering import render
 from tests.tools.scoring import Pixels, references
-from thumbnailer.engine import load_engine, render
+from thumbnailer.engine import load_engine
 from thumbnailer.errors import Rejected
 from thumbnailer.model import EngineName
 from thumbnailer.planning.targets import Target

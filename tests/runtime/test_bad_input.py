@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from bench.rig.emulator import Answer, Emulator, Function, NoEmulator, find_binary, running
-from bench.rig.faults import PASS, Fault, Request, Rule
+from bench.rig.emulator import Answer, Function, NoEmulator, find_binary
 from handler.aws_lambda import RESERVE_SECONDS
 from tests.support import emf
 from tests.support.cloud import DESTINATION, SOURCE, Cloud, s3_event, s3_record, sqs_event
-from tests.support.faults import FaultProxy, at_random, fault_proxy, never
+from tests.support.emulator import Emulator, running
+from tests.support.faults import PASS, Fault, FaultProxy, Request, Rule, at_random, fault_proxy, never
 from tests.support.servers import error
 
 EVENTS = Path(__file__).parents[1] / "events"
@@ -289,7 +289,7 @@ def test_truncated_or_stalled_body_is_resumed_and_gives_the_same_thumbnail(
     call = door(queued({key: cloud.put(key, picture) for key in keys}))
     assert (call.returned, call.ends) == ([], dict.fromkeys(keys, "stored"))
     assert {cloud.thumbnail(key)["ETag"] for key in keys} == {cloud.thumbnail("whole.jpg")["ETag"]}
-    assert {count for (method, do), count in proxy.counts.requests.items() if do in ("break", "short")} == {len(places)}
+    assert {count for (method, do), count in proxy.requests.items() if do in ("break", "short")} == {len(places)}
 
 
 @pytest.mark.matrix(33)
@@ -343,7 +343,7 @@ def test_many_copies_of_an_event_over_a_bad_network_make_one_thumbnail(
         event = {"Records": [message for message in event["Records"] if message["messageId"] in messages]}
         if not messages:
             break
-    assert proxy.counts.faults > 0
+    assert proxy.faults > 0
     assert (messages, cloud.thumbnails(), cloud.thumbnail("x.jpg")["ETag"]) == ([], ["x.jpg"], first)
 
 
@@ -425,7 +425,7 @@ def test_records_of_other_buckets_and_regions_go_to_their_own_destinations(
     assert door(queued(records)).returned == []
     etags = {cloud.s3.head_object(Bucket=f"{bucket}-resized", Key="x.jpg")["ETag"] for bucket in records}
     assert len(etags) == 1
-    assert proxy.counts.requests["GET", "301"] >= 1
+    assert proxy.requests["GET", "301"] >= 1
 
 
 @pytest.mark.matrix(29)
@@ -483,7 +483,7 @@ def test_events_without_records_succeed(door: Door, proxy: FaultProxy) -> None:
     for name in ("s3_empty_records.json", "s3_test_event.json"):
         assert door(json.loads((EVENTS / name).read_text())).answer.value == {"records": 0, "outcomes": {}}
     assert door(sqs_event({"Records": []}, {"Event": "s3:TestEvent"})).returned == []
-    assert proxy.counts.requests == {}
+    assert proxy.requests == {}
 
 
 def from_nowhere() -> dict[str, Any]:
@@ -551,7 +551,7 @@ def test_lambda_rejects_events_beyond_6_mb_and_smaller_ones_are_processed(door: 
     assert [line["records"] for line in call.lines if line.get("message") == "batch"] == [10_000]
     beyond = door(s3_event(*records, *records[:2_000]))
     assert beyond.answer.error == "Runtime.UnmarshalError"
-    assert (beyond.lines, proxy.counts.requests) == ([], {})
+    assert (beyond.lines, proxy.requests) == ([], {})
 
 
 def test_concurrent_requests_stay_within_in_flight(door: Door, proxy: FaultProxy) -> None:
@@ -559,7 +559,7 @@ def test_concurrent_requests_stay_within_in_flight(door: Door, proxy: FaultProxy
     proxy.rule = lambda _: Fault("answer", gone.answer, delay=0.02)
     call = door(queued({f"{number}.jpg": s3_record(f"{number}.jpg", 5, "e") for number in range(200)}))
     assert (len(call.ends), set(call.ends.values())) == (200, {"skipped:gone"})
-    assert (proxy.counts.of("GET"), proxy.counts.most_at_once) == (200, IN_FLIGHT)
+    assert (proxy.of("GET"), proxy.most_at_once) == (200, IN_FLIGHT)
 
 
 # --- lines --------------------------------------------------------------------------------------------------------

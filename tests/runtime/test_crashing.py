@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from bench.rig.emulator import Emulator, Function, NoEmulator, find_binary, running
+from bench.rig.emulator import Function, NoEmulator, find_binary
 from tests.crashing import PYTHONPATH, children, eventually
 from tests.support.cloud import Cloud, s3_event, sqs_event
+from tests.support.emulator import Emulator, running
 from thumbnailer.execution.threads import STUCK_SECONDS
 
 ENDS = {"crash.jpg": "rejected:engine-crash", "loop.jpg": "rejected:engine-crash"}

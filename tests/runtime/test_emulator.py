@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.rig.emulator import Emulator, Function, NoEmulator, find_binary, running
+from bench.rig.emulator import Function, NoEmulator, find_binary
 from tests.support.cloud import SOURCE, Cloud, s3_event, s3_record, sqs_event
+from tests.support.emulator import Emulator, running
 from tests.support.servers import Answer, ScriptedServer, whole
 
 Start = Callable[..., Emulator]

@@ -4,34 +4,68 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from bench.rig.sqs import MemoryQueue
+from bench.rig.sqs import MemoryQueue, Stored
 from handler.worker import consumer, receiver
-from handler.worker.sqs import QueueError
+from handler.worker.sqs import BATCH, QueueError, QueueState, Received
 from thumbnailer.model import ObjectEvent, Outcome, Status
 
 
 class FlakyQueue(MemoryQueue):
-    """Operations in `broken` fail. `hidden` are all requested visibility timeouts, in order."""
+    """Operations in `broken` fail. `hidden` are all requested visibility timeouts, in order.
+
+    A receive after `most_receives` moves the message to `dead`.
+    """
 
     def __init__(self, visibility: float = 30, most_receives: int = 1000, broken: set[str] | None = None) -> None:
-        super().__init__(visibility, most_receives)
+        super().__init__(visibility)
+        self.calls: Counter[str] = Counter()
+        self.dead: list[str] = []
+        self._most_receives = most_receives
         self.broken = broken or set()
         self.hidden: list[tuple[str, int]] = []
 
     def called(self, operation: str) -> None:
-        super().called(operation)
+        """Runs at the start of each operation."""
+        self.calls[operation] += 1
         if operation in self.broken:
             raise QueueError(f"{operation} is broken")
 
+    async def receive(self, most: int, wait_seconds: float) -> list[Received]:
+        self.called("receive")
+        return await super().receive(most, wait_seconds)
+
+    async def delete(self, receipts: Sequence[str]) -> list[str]:
+        self.called("delete")
+        assert len(receipts) <= BATCH
+        for receipt in receipts:
+            self.delete_one(receipt)
+        return []
+
     async def hide(self, receipts: Mapping[str, int]) -> list[str]:
-        refused = await super().hide(receipts)
+        self.called("hide")
+        assert len(receipts) <= BATCH
+        for receipt, seconds in receipts.items():
+            self.hide_one(receipt, seconds)
         self.hidden += receipts.items()
-        return refused
+        return []
+
+    async def state(self) -> QueueState:
+        self.called("state")
+        visible = len(list(self.visible()))
+        return QueueState(round(self.visibility), visible, len(self.messages) - visible)
+
+    def visible(self) -> Iterator[Stored]:
+        for stored in list(super().visible()):
+            if stored.receives < self._most_receives:
+                yield stored
+            else:
+                self.dead.append(self.messages.pop(stored.id).body)
 
 
 class Records:

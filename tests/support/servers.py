@@ -12,10 +12,8 @@ import socketserver
 import struct
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
-
-from bench.rig import faults
 
 PIECE = 64 * 1024
 
@@ -31,9 +29,12 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(faults.Answer):
+class Answer:
     """One scripted answer: `sent` bytes of the body (None: all), then the action `then`."""
 
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
     length: int | None = None
     sent: int | None = None
     then: Literal["keep", "close", "reset", "stall"] = "keep"

@@ -12,9 +12,10 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.rig.emulator import Answer, Emulator, Function, running
-from handler.demo.cloud import PHOTOS, REGION, Cloud, Queue, furnish, moto_cloud
+from bench.rig.emulator import Answer, Function
+from handler.demo.cloud import PHOTOS, REGION, Cloud, furnish, moto_cloud
 from handler.demo.run import SAMPLES
+from tests.support.emulator import Emulator, running
 from tests.support.mapping import sqs_event
 
 MOST_POLLS: Final = 50
@@ -35,13 +36,13 @@ def run(memory_mb: int, timeout: int) -> int:
 
 
 async def _invoke(cloud: Cloud, function: Emulator) -> int:
-    queue = await furnish(cloud)
-    messages = await _upload(cloud, queue)
+    url, arn = await furnish(cloud)
+    messages = await _upload(cloud, url)
     first, rest = messages[0], messages[1:]
     events = {
         "S3, cold": json.loads(first["Body"]),
         "S3, warm": json.loads(first["Body"]),
-        f"SQS, {len(rest)} messages": sqs_event(rest, queue.arn),
+        f"SQS, {len(rest)} messages": sqs_event(rest, arn),
         "no event at all": {"hello": "world"},
     }
     answers = {name: await asyncio.to_thread(function.invoke, event) for name, event in events.items()}
@@ -50,7 +51,7 @@ async def _invoke(cloud: Cloud, function: Emulator) -> int:
     return 0 if len(lines) == len(messages) + 1 and all(line["outcome"] == "stored" for line in lines) else 1
 
 
-async def _upload(cloud: Cloud, queue: Queue) -> list[Mapping[str, Any]]:
+async def _upload(cloud: Cloud, url: str) -> list[Mapping[str, Any]]:
     """Uploads the samples; returns the queue's messages about them."""
     samples = sorted(path for path in SAMPLES.iterdir() if path.suffix != ".md")
     messages: list[Mapping[str, Any]] = []
@@ -58,7 +59,7 @@ async def _upload(cloud: Cloud, queue: Queue) -> list[Mapping[str, Any]]:
         for path in samples:
             await s3.put_object(Bucket=PHOTOS, Key=path.name, Body=path.read_bytes())
         for _ in range(MOST_POLLS):
-            answer = await sqs.receive_message(QueueUrl=queue.url, MaxNumberOfMessages=10, AttributeNames=["All"])
+            answer = await sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, AttributeNames=["All"])
             messages += [message for message in answer.get("Messages", []) if "s3:TestEvent" not in message["Body"]]
             if len(messages) >= len(samples):
                 break

@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -67,11 +68,10 @@ def run(options: Options, seconds: float) -> None:
 
 
 def check(testbed: Testbed, key: CellKey, effort: Effort, seconds: float, prices: Prices) -> Iterator[Row]:
-    worker = WorkerCell(key, testbed, effort)
-    try:
+    with ExitStack() as stack:
+        worker = WorkerCell(key, testbed, effort, stack)
         slot = Slot(key, repetitions=[worker.repeat() for _ in range(3)])
         fleet = fleet_from(result_of(testbed, [slot], prices, {}))
-        assert fleet is not None
         fleet = replace(fleet, least=1, most=1)
         for load in LOADS:
             arrivals = Arrivals(load * fleet.images_per_second, seconds)
@@ -79,8 +79,6 @@ def check(testbed: Testbed, key: CellKey, effort: Effort, seconds: float, prices
             simulated = _simulated(arrivals, fleet, prices)
             yield from _percentile_rows(f"{load:.0%} of its speed", real, simulated, [1.0] * len(simulated))
         yield from _burst_rows(worker, fleet, prices)
-    finally:
-        worker.close()
 
 
 def _simulated(arrivals: Arrivals, fleet: Fleet, prices: Prices) -> list[Outcome]:

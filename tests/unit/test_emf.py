@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jsonschema import ValidationError
 
 from tests.support import emf
-from thumbnailer.errors import Reason
+from thumbnailer.errors import REASONS
 from thumbnailer.model import EventKind, Format, ObjectEvent, Outcome, Output, Status
 from thumbnailer.reporting.metrics import METRICS, STAGES, emf_lines
 
@@ -21,7 +21,7 @@ OUTCOMES = st.builds(
     Outcome,
     event=st.builds(ObjectEvent, st.sampled_from(EventKind), st.text(min_size=1), st.text(min_size=1)),
     status=st.sampled_from(Status),
-    reason=st.none() | st.sampled_from(Reason),
+    reason=st.none() | st.sampled_from(sorted(REASONS)),
     detail=st.none() | st.text(),
     outputs=st.just(()) | st.just((Output("b", "k", "s", 128, 96, Format.JPEG, 4000),)),
     bytes_in=st.integers(0, 5 * 10**12),

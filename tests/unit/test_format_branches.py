@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("thumbnailer", "handler", "bench", "deploy")
-MOST = 10
+MOST = 4
 
 
 def branches(source: str) -> Iterator[str]:

@@ -36,7 +36,6 @@ PURE = (
     "thumbnailer.reporting.metrics",
     "thumbnailer.reporting.logs",
     "handler.envelope",
-    "handler.partial",
 )
 
 

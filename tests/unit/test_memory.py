@@ -24,7 +24,13 @@ from thumbnailer.planning.memory import (
 
 PILLOW, VIPS = EngineName.PILLOW, EngineName.VIPS
 JPEG = ImageInfo(Format.JPEG, 4000, 3000, channels=3, details=JpegDetails(3))
-SMALL = Wanted(128, 96, Format.JPEG)
+
+
+def uncropped(width: int, height: int, format_: Format, frames: int = 1) -> Wanted:
+    return Wanted(width, height, format_, width * height, frames)
+
+
+SMALL = uncropped(128, 96, Format.JPEG)
 
 infos = st.builds(
     ImageInfo,
@@ -46,10 +52,10 @@ def estimate(info: ImageInfo, engine: EngineName, shrink: int = 1, source_bytes:
 def test_more_work_needs_no_less_memory(
     info: ImageInfo, engine: EngineName, shrink: int, width: int, height: int
 ) -> None:
-    wanted = Wanted(min(width, info.width), min(height, info.height), Format.JPEG)
+    wanted = uncropped(min(width, info.width), min(height, info.height), Format.JPEG)
     work = Work(info, shrink, 1 << 20, (wanted,))
     least = memory_estimate(engine, work)
-    assert least >= wanted.pixels
+    assert least >= wanted.encoded
     assert memory_estimate(engine, replace(work, source_bytes=2 << 20)) >= least
     assert memory_estimate(engine, replace(work, info=replace(info, details=Details(held=MB)))) >= least + MB
     assert salvage_estimate(work) >= memory_estimate(PILLOW, work)
@@ -95,7 +101,7 @@ def test_16_bits_of_grey_need_more_than_8(engine: EngineName) -> None:
 @pytest.mark.parametrize("format_", sorted(format_ for format_, row in INPUTS.items() if row.animated))
 def test_libvips_holds_every_frame_of_an_animation(format_: Format) -> None:
     roll = ImageInfo(format_, 500, 500, frames=50)
-    assert estimate(roll, VIPS, 1, 0, Wanted(128, 128, format_, 50)) >= roll.pixels * 4 * 50
+    assert estimate(roll, VIPS, 1, 0, uncropped(128, 128, format_, 50)) >= roll.pixels * 4 * 50
 
 
 def test_tiles_strips_and_tags_are_in_the_estimate() -> None:
@@ -113,7 +119,7 @@ def test_tiles_strips_and_tags_are_in_the_estimate() -> None:
 @pytest.mark.parametrize("engine", EngineName)
 def test_the_encoder_of_a_large_thumbnail_is_in_the_estimate(engine: EngineName) -> None:
     png = ImageInfo(Format.PNG, 4000, 3000)
-    small, large = (estimate(png, engine, 1, 0, Wanted(side, side, Format.WEBP)) for side in (128, 3000))
+    small, large = (estimate(png, engine, 1, 0, uncropped(side, side, Format.WEBP)) for side in (128, 3000))
     assert large - small >= 3000 * 3000 * 10
 
 
@@ -148,8 +154,8 @@ def test_pillow_holds_an_uncompressed_strip_beside_its_rows() -> None:
 @pytest.mark.parametrize("engine", EngineName)
 def test_cropped_pixels_need_no_encoder(engine: EngineName) -> None:
     png = ImageInfo(Format.PNG, 4000, 3000, channels=3)
-    whole = Wanted(3000, 2250, Format.AVIF)
-    assert estimate(png, engine, 1, 0, replace(whole, kept=512 * 512)) < estimate(png, engine, 1, 0, whole)
+    whole = uncropped(3000, 2250, Format.AVIF)
+    assert estimate(png, engine, 1, 0, replace(whole, encoded=512 * 512)) < estimate(png, engine, 1, 0, whole)
 
 
 def test_every_engine_and_format_has_rows_and_the_last_row_is_for_every_file() -> None:

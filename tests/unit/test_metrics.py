@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from thumbnailer.errors import Reason
+from thumbnailer.errors import REASONS
 from thumbnailer.model import EngineName, EventKind, Format, ObjectEvent, Outcome, Output, Status
 from thumbnailer.reporting.metrics import (
     DIMENSION,
@@ -43,7 +43,7 @@ def outcome(status: Status = Status.STORED, reason: str | None = None) -> Outcom
 
 ALL = [
     *(outcome(status) for status in Status),
-    *(outcome(Status.REJECTED, reason) for reason in Reason),
+    *(outcome(Status.REJECTED, reason) for reason in REASONS),
     replace(outcome(), profile_ignored=True),
 ]
 
@@ -122,7 +122,7 @@ def test_no_label_holds_text_of_the_input(registry: CollectorRegistry) -> None:
     assert "forged" not in text
     labels = [label for family in registry.collect() for sample in family.samples for label in sample.labels.items()]
     assert {name for name, _ in labels} == {"reason", "le"}
-    assert {value for name, value in labels if name == "reason"} <= {"", *Reason}
+    assert {value for name, value in labels if name == "reason"} <= {"", *REASONS}
 
 
 def test_more_keys_and_buckets_add_no_series(registry: CollectorRegistry) -> None:

@@ -92,9 +92,7 @@ def soak(day: Day, progress: Callable[[int], None] = lambda _: None) -> Report:
             _send(aws, world, chance)
             _wait(aws, started + day.seconds, progress, report)
         report.seconds = time.monotonic() - started
-        report.faults = Counter(
-            {f"{method} {name}": number for (method, name), number in proxy.counts.requests.items()}
-        )
+        report.faults = Counter({f"{method} {name}": number for (method, name), number in proxy.requests.items()})
         report.wrong += [*_wrong(aws, world), *(f"left in /tmp: {path.name}" for path in scratch.iterdir())]
     return report
 

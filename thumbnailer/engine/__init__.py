@@ -1,7 +1,5 @@
 """Engines: the same plan in, the same picture out. Each engine is imported when it is first used."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -14,7 +12,7 @@ from thumbnailer.model import EngineName
 from thumbnailer.planning.capabilities import OUTPUTS, Capabilities, Capability, readable
 from thumbnailer.planning.plan import Plan
 
-__all__ = ["Engine", "Load", "Rendering", "installed_engines", "load_engine", "render", "render_first", "render_second"]
+__all__ = ["Engine", "Load", "Rendering", "installed_engines", "load_engine", "render_first", "render_second"]
 
 Load = Callable[[EngineName], Engine]
 
@@ -31,15 +29,10 @@ def installed_engines() -> Capabilities:
     return found
 
 
-def _is_libvips_bundled() -> bool:
-    """Whether pyvips finds the libvips of its binary wheel."""
-    binding = find_spec("_libvips")
-    return bool(binding and binding.origin and Path(binding.origin).with_name("pyvips_binary.libs").is_dir())
-
-
 def _capability_of_vips() -> Capability:
     """The libvips of pyvips' binary wheel is known; another one is asked, which imports it."""
-    if _is_libvips_bundled():
+    binding = find_spec("_libvips")
+    if binding and binding.origin and Path(binding.origin).with_name("pyvips_binary.libs").is_dir():
         reads = frozenset(format_ for format_, row in readable(EngineName.VIPS).items() if row.in_wheel)
         return Capability(reads, frozenset(OUTPUTS))
     from thumbnailer.engine.vips_formats import capability
@@ -56,17 +49,6 @@ def load_engine(name: EngineName) -> Engine:
     from thumbnailer.engine.pillow import PillowEngine
 
     return PillowEngine()
-
-
-def render(load: Load, path: str, plan: Plan) -> Rendering:
-    """Tries the plan's engine, then its fallback, then the readable part of a damaged picture.
-
-    Raises Corrupt if less than half of the picture is readable.
-    """
-    try:
-        return render_first(load, path, plan)
-    except Corrupt as error:
-        return render_second(load, path, plan, error)
 
 
 def render_first(load: Load, path: str, plan: Plan) -> Rendering:

@@ -1,7 +1,5 @@
 """Pillow, or Pillow-SIMD if that provides `PIL`."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -9,17 +7,14 @@ from io import BytesIO
 from itertools import islice
 from time import perf_counter
 
-from PIL import Image, ImageSequence
+from PIL import Image
 
-from thumbnailer.engine import crop, placeholder
-from thumbnailer.engine.base import Rendering, refuse_other_size
-from thumbnailer.engine.byte_limit import within_bytes
+from thumbnailer.engine.base import Rendering, crop_corner, refuse_other_size, thumbhash, within_bytes
 from thumbnailer.engine.pillow_colours import in_srgb, on_white, profile_of, resizable
 from thumbnailer.engine.pillow_formats import LOADERS, SAVERS, import_plugin, upright
 from thumbnailer.engine.salvage import DECODER_ERRORS
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.exif import build_credit
-from thumbnailer.formats.gif import GifDetails
 from thumbnailer.formats.heif import HeifDetails
 from thumbnailer.formats.png import PngDetails
 from thumbnailer.formats.tiff import TiffDetails
@@ -38,7 +33,7 @@ class PillowEngine:
     """The faster engine for JPEG: the decoder shrinks, SIMD resamples."""
 
     def render(self, path: str, plan: Plan) -> Rendering:
-        return _rendered(path, plan, damaged=False)
+        return _rendered(path, plan)
 
 
 def render_damaged(path: str, plan: Plan) -> Rendering:
@@ -48,7 +43,7 @@ def render_damaged(path: str, plan: Plan) -> Rendering:
     return _rendered(path, plan, damaged=True)
 
 
-def _rendered(path: str, plan: Plan, damaged: bool) -> Rendering:
+def _rendered(path: str, plan: Plan, damaged: bool = False) -> Rendering:
     started = perf_counter()
     resized, plays, profile_ignored = _decoded(path, plan, damaged)
     decoded = perf_counter()
@@ -60,9 +55,6 @@ def _rendered(path: str, plan: Plan, damaged: bool) -> Rendering:
     defect = "not all of it can be decoded" if damaged else ""
     seconds = decoded - started, perf_counter() - decoded
     return Rendering(EngineName.PILLOW, pictures, defect, *seconds, placeholders, profile_ignored)
-
-
-# --- decoding -----------------------------------------------------------------------------------------------------
 
 
 def _decoded(path: str, plan: Plan, damaged: bool) -> tuple[list[list[Frame]], int, bool]:
@@ -84,9 +76,11 @@ def _opened(path: str, plan: Plan, damaged: bool) -> Iterator[Image.Image]:
     opener = loader.open_damaged if damaged and loader.open_damaged else loader.open
     try:
         with opener(path, plan) as image:
-            most = 2 * info.pixels + (65_536 if _visible(info) is None else MOST_CROPPED)
-            refuse_other_size(image.size, info, most)
-            _shrink_on_load(image, plan)
+            slack = MOST_CROPPED if info.details_of(HeifDetails).crop else 65_536
+            refuse_other_size(image.size, info, 2 * info.pixels + slack)
+            shrink = _decoder_shrink(plan)
+            if shrink > 1:  # rounded down: Pillow takes the largest scale that leaves no side smaller than this
+                image.draft(None, (image.width // shrink, image.height // shrink))
             yield image
     except Image.DecompressionBombError as error:
         raise Corrupt(f"Pillow refuses its size: {error}") from error
@@ -94,43 +88,25 @@ def _opened(path: str, plan: Plan, damaged: bool) -> Iterator[Image.Image]:
         raise Corrupt(f"Pillow cannot read it: {str(error)[:200]}") from error
 
 
-def _shrink_on_load(image: Image.Image, plan: Plan) -> None:
-    shrink = decoder_shrink(EngineName.PILLOW, plan.info.format, plan.shrink)
-    if shrink > 1:
-        # Rounded down: Pillow takes the largest scale that leaves no side smaller than this.
-        image.draft(None, (image.width // shrink, image.height // shrink))
-
-
-def _visible(info: ImageInfo) -> tuple[int, int, int, int] | None:
-    """The part of the coded pixels that is shown; None: all of them."""
-    return info.details_of(HeifDetails).crop
+def _decoder_shrink(plan: Plan) -> int:
+    return decoder_shrink(EngineName.PILLOW, plan.info.format, plan.shrink)
 
 
 def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     """Every frame of the plan, decoded. Raises Corrupt if there are fewer."""
-    info, check = plan.info, LOADERS[plan.info.format].check
+    info, loader = plan.info, LOADERS[plan.info.format]
     if info.details_of(TiffDetails).missing_from is not None:
         raise Corrupt("not all of its bytes are there")
     if info.details_of(PngDetails).hidden_first:
         image.seek(1)
     number = 0
-    for number, frame in enumerate(_sequence(image, plan), 1):  # noqa: B007
+    for number, frame in enumerate(islice(loader.frames(image, plan), plan.frames), 1):  # noqa: B007
         frame.load()
-        if check is not None:
-            check(frame, info)
+        if loader.check is not None:
+            loader.check(frame, info)
         yield frame
     if number < plan.frames:
         raise Corrupt(f"{number} of its {plan.frames} frames can be decoded")
-
-
-def _sequence(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
-    if plan.info.details_of(GifDetails).odd_frames:
-        from thumbnailer.engine.canvas import composed
-
-        return islice(composed(image, plan.info), plan.frames)
-    if plan.frames > 1:
-        return islice(iter(ImageSequence.Iterator(image)), plan.frames)
-    return iter([image])  # as opened: of a HEIC with several pictures the primary one, not the first
 
 
 def _readable_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
@@ -146,14 +122,11 @@ def _readable_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
         yield image
 
 
-# --- resizing -----------------------------------------------------------------------------------------------------
-
-
 def _resized(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[Frame]]:
-    """The frames of each target."""
+    """The frames of each target, all cropped at the corner of the first one."""
     resized: list[list[Frame]] = [[] for _ in plan.targets]
-    corners: list[crop.Corner] = []
-    visible = _visible(plan.info)
+    corners: list[tuple[int, int]] = []
+    visible = plan.info.details_of(HeifDetails).crop
     for number, frame in enumerate(frames_in):
         pixels = resizable(frame if visible is None else frame.crop(visible), plan.info.bit_depth)
         for index, target in enumerate(plan.targets):
@@ -162,7 +135,10 @@ def _resized(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[Frame]]:
             whole = _thumbnail(pixels, plan, target)
             if number == 0:
                 corners.append(_corner(whole, target))
-            resized[index].append((_cropped(whole, corners[index], target), frame.info.get("duration", 100)))
+            left, top = corners[index]
+            if whole.size != (target.width, target.height):
+                whole = whole.crop((left, top, left + target.width, top + target.height))
+            resized[index].append((whole, frame.info.get("duration", 100)))
     return resized
 
 
@@ -177,37 +153,27 @@ def _thumbnail(image: Image.Image, plan: Plan, target: Target) -> Image.Image:
 
 def _decoded_box(image: Image.Image, plan: Plan) -> tuple[float, float, float, float]:
     """The part of the decoded pixels that is picture: a shrunken decode of 631 rows has 316, of which 315.5 are."""
-    shrink = decoder_shrink(EngineName.PILLOW, plan.info.format, plan.shrink)
+    shrink = _decoder_shrink(plan)
     width, height = (plan.info.width / shrink, plan.info.height / shrink) if shrink > 1 else image.size
     return 0, 0, min(width, image.width), min(height, image.height)
 
 
-def _corner(image: Image.Image, target: Target) -> crop.Corner:
-    if not target.smart:
-        return crop.middle(*image.size, target)
-    return crop.attention(*image.size, on_white(image).tobytes(), target)
-
-
-def _cropped(image: Image.Image, corner: crop.Corner, target: Target) -> Image.Image:
-    left, top = corner
-    if image.size == (target.width, target.height):
-        return image
-    return image.crop((left, top, left + target.width, top + target.height))
+def _corner(image: Image.Image, target: Target) -> tuple[int, int]:
+    return crop_corner(*image.size, target, lambda: on_white(image).tobytes())
 
 
 def _placeholder(image: Image.Image) -> str:
-    size = placeholder.size_for(*image.size)
-    return placeholder.thumbhash(*size, on_white(image).resize(size, Image.Resampling.BOX).tobytes())
+    def resized(width: int, height: int) -> bytes:
+        return on_white(image).resize((width, height), Image.Resampling.BOX).convert("RGBA").tobytes()
 
-
-# --- encoding -----------------------------------------------------------------------------------------------------
+    return thumbhash(*image.size, resized)
 
 
 def _encoded(frames: list[Frame], plays: int, info: ImageInfo, target: Target) -> bytes:
     frames[0][0].info.clear()  # nothing of the source's metadata but artist and copyright
     saver = SAVERS[target.format]
     pictures = [saver.mode(frame, target) for frame, _ in frames]
-    options = saver.options(target)
+    options = {"quality": target.quality, **saver.options(target)}
     credit = build_credit(info.credit)
     if credit and saver.credit:
         options["exif"] = credit

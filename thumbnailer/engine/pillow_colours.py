@@ -1,7 +1,5 @@
 """Modes and colours in Pillow: what can be resampled, what is sRGB, what a palette can hold."""
 
-from __future__ import annotations
-
 from functools import cache, lru_cache
 from io import BytesIO
 from typing import Any, Final
@@ -10,8 +8,6 @@ from PIL import Image, ImageCms
 
 from thumbnailer.formats import icc
 
-SPACES: Final = {"L": icc.GREY, "P": icc.RGB, "RGB": icc.RGB}
-"""By the base of a mode (`Image.getmodebase`): a palette is made of colours."""
 SRGB: Final = ImageCms.createProfile("sRGB")
 CONVERSION: Final[dict[str, Any]] = {  # as in libvips
     "renderingIntent": ImageCms.Intent.RELATIVE_COLORIMETRIC,
@@ -61,9 +57,8 @@ def profile_of(image: Image.Image) -> bytes | None:
 
 def _spaces(mode: str) -> tuple[bytes, ...]:
     """Pillow has no grey of 16 bits with alpha and makes it RGBA."""
-    if mode == "RGBA":
-        return icc.RGB, icc.GREY
-    return (icc.CMYK,) if mode == "CMYK" else (SPACES[Image.getmodebase(mode)],)
+    usual = icc.GREY if Image.getmodebase(mode) == "L" else icc.RGB
+    return {"CMYK": (icc.CMYK,), "RGBA": (icc.RGB, icc.GREY)}.get(mode, (usual,))
 
 
 def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
@@ -77,13 +72,11 @@ def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         colours = _transformed(colours, profile)
     if colours.mode == "CMYK":
         colours = _transformed(colours, _press_profile())
-    if colours.mode == "CMYK":  # there is no such profile
+    if colours.mode == "CMYK" or alpha:  # there is no such profile
         colours = colours.convert("RGB")
-    if alpha is None:
-        return colours
-    whole = colours.convert("RGB") if colours.mode == "L" else colours
-    whole.putalpha(alpha)
-    return whole
+    if alpha:
+        colours.putalpha(alpha)
+    return colours
 
 
 @cache
@@ -119,10 +112,10 @@ def in_palette(image: Image.Image, colours: int) -> Image.Image:
     original as libvips' quantiser.
     """
     clear = image.getchannel("A").point(lambda alpha: 255 * (alpha < 128)) if image.mode == "RGBA" else None
-    if clear is None or not clear.getbbox():
-        return image.convert("RGB").quantize(colours, Image.Quantize.MEDIANCUT, kmeans=1)
-    reduced = image.convert("RGB").quantize(colours - 1, Image.Quantize.MEDIANCUT, kmeans=1)
-    reduced.putpalette((reduced.getpalette() or [])[: 3 * (colours - 1)] + [0] * 3)
-    reduced.paste(colours - 1, mask=clear)
-    reduced.info["transparency"] = colours - 1
+    has_clear = clear is not None and clear.getbbox() is not None
+    reduced = image.convert("RGB").quantize(colours - has_clear, Image.Quantize.MEDIANCUT, kmeans=1)
+    if has_clear:
+        reduced.putpalette((reduced.getpalette() or [])[: 3 * (colours - 1)] + [0] * 3)
+        reduced.paste(colours - 1, mask=clear)
+        reduced.info["transparency"] = colours - 1
     return reduced

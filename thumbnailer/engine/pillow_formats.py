@@ -1,21 +1,20 @@
 """The formats of Pillow: loaders and savers as rows. Pillow is handed the formats of LOADERS and no others."""
 
-from __future__ import annotations
-
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Final
 
-import PIL
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, ImageSequence
 
 from thumbnailer.engine import pillow_private, salvage, versions
 from thumbnailer.engine.pillow_colours import in_palette, on_white
 from thumbnailer.errors import Corrupt, UnsupportedFormat
+from thumbnailer.formats.gif import TO_BACKGROUND, TO_PREVIOUS, Frame, GifDetails, gif_frames
 from thumbnailer.formats.ico import with_best_icon_alone
 from thumbnailer.formats.ifd import valid_orientation
 from thumbnailer.formats.jxl import JxlDetails
@@ -39,9 +38,8 @@ warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # about odd tags, which are not used
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 pillow_private.quiet_libtiff()
-versions.require("Pillow", PIL.__version__)
-if _webp := versions.bundled_libwebp():
-    versions.require("libwebp", _webp)
+versions.require("Pillow")
+versions.require("libwebp")
 
 
 # --- loaders ------------------------------------------------------------------------------------------------------
@@ -71,47 +69,40 @@ def _open_ico(path: str, _: Plan) -> Image.Image:
     return Image.open(BytesIO(with_best_icon_alone(Path(path).read_bytes())), formats=["ICO"])
 
 
-def _open_heic(path: str, plan: Plan) -> Image.Image:
+def _codec(name: str) -> Any:
     try:
-        import pillow_heif
+        return import_module(name)
     except ImportError as error:
-        raise UnsupportedFormat("heic: pillow-heif is not installed") from error
-    versions.require("libheif", pillow_heif.libheif_version())  # type: ignore[no-untyped-call,unused-ignore]
-    pillow_heif.register_heif_opener(thumbnails=False)  # type: ignore[no-untyped-call,unused-ignore]
+        raise UnsupportedFormat(f"{name} is not installed") from error
+
+
+def _open_heic(path: str, plan: Plan) -> Image.Image:
+    pillow_heif = _codec("pillow_heif")
+    versions.require("libheif")
+    pillow_heif.register_heif_opener(thumbnails=False)
     return _open(path, plan)
 
 
 def _decode_jxl(path: str, plan: Plan) -> Image.Image:
     """The first frame, by libjxl's own binding: it tells the size before it decodes, and uses one thread."""
-    try:
-        import pylibjxl
-    except ImportError as error:
-        raise UnsupportedFormat("jxl: pylibjxl is not installed") from error
-    info, data = plan.info, Path(path).read_bytes()
+    pylibjxl, info, data = _codec("pylibjxl"), plan.info, Path(path).read_bytes()
+    profile = info.details_of(JxlDetails).profile or (b"" if info.icc else None)  # an empty one counts as unusable
     try:
         header = pylibjxl.probe(data)
         if (header["width"], header["height"]) != (info.width, info.height):
             raise Corrupt(f"the header says {info.width}x{info.height}, libjxl {header['width']}x{header['height']}")
-        pixels, profile = _jxl_pixels(data, info)
+        with pylibjxl.JXL(threads=1) as codec:
+            if profile == b"" and info.frames == 1:  # asked for metadata, pylibjxl returns the last of all frames
+                pixels, metadata = codec.decode(data, metadata=True)
+                profile = metadata.get("icc")
+            else:
+                pixels = codec.decode(data)
     except RuntimeError as error:
         raise Corrupt(f"libjxl cannot read it: {error}") from error
     image = Image.fromarray(pixels)
     if profile is not None:
         image.info["icc_profile"] = profile
     return image
-
-
-def _jxl_pixels(data: bytes, info: ImageInfo) -> tuple[Any, bytes | None]:
-    """Pixels and profile. Asked for the file's own profile, pylibjxl decodes all frames and returns the last."""
-    import pylibjxl
-
-    made = info.details_of(JxlDetails).profile
-    with pylibjxl.JXL(threads=1) as codec:
-        if info.icc and not made and info.frames == 1:
-            pixels, metadata = codec.decode(data, metadata=True)
-            return pixels, metadata.get("icc")
-        pixels = codec.decode(data)
-    return pixels, made or (b"" if info.icc else None)  # an empty profile counts as one that cannot be used
 
 
 def _open_cut_webp(path: str, plan: Plan) -> Image.Image:
@@ -126,8 +117,44 @@ def _load_turned_rows(image: Image.Image, info: ImageInfo) -> Image.Image:
     return upright(salvage.load(image, info), info.orientation)
 
 
-def _as_opened(image: Image.Image, _: ImageInfo) -> Image.Image:
-    return image
+def _frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
+    """As opened, if there is one: of a HEIC with several pictures the primary one, not the first."""
+    return iter(ImageSequence.Iterator(image) if plan.frames > 1 else [image])
+
+
+def _gif_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
+    return _composed(image, plan.info) if plan.info.details_of(GifDetails).odd_frames else _frames(image, plan)
+
+
+def _composed(image: Image.Image, info: ImageInfo) -> Iterator[Image.Image]:
+    """Frames on the canvas of a GIF, as browsers compose them (formats/gif.py says where Pillow differs).
+
+    Pillow decodes each frame as a picture of its own. The canvas starts transparent and is cleared to transparent.
+    A frame is valid until the caller asks for the next one.
+    """
+    canvas = Image.new("RGBA", (info.width, info.height))
+    data = mmap(pillow_private.file_of(image).fileno(), 0, access=ACCESS_READ)
+    for frame in gif_frames(data):  # not closed: an error's traceback may still refer to it
+        before = canvas.copy() if frame.disposal in TO_PREVIOUS else canvas
+        _paint(canvas, frame)
+        shown = canvas if info.has_alpha else canvas.convert("RGB")
+        shown.info["duration"] = frame.milliseconds
+        yield shown
+        canvas = before
+        if frame.disposal == TO_BACKGROUND:
+            canvas.paste((0, 0, 0, 0), frame.box)
+
+
+def _paint(canvas: Image.Image, frame: Frame) -> None:
+    left, top, right, bottom = frame.box
+    if right == left or bottom == top:
+        return
+    with Image.open(BytesIO(frame.file), formats=["GIF"]) as image:
+        image.load()
+        if frame.transparent is not None:
+            image.info["transparency"] = frame.transparent
+        pixels = image.convert("RGBA")
+    canvas.paste(pixels, (left, top), pixels)
 
 
 TURNS: Final = {
@@ -146,21 +173,9 @@ def upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _orientation_of_header(_: Image.Image, info: ImageInfo) -> int:
-    return info.orientation
-
-
-def _orientation_of_exif(image: Image.Image, _: ImageInfo) -> int:
+def _exif_orientation(image: Image.Image, _: ImageInfo) -> int:
     """Pillow hands an AVIF's own turn on as an EXIF tag."""
     return valid_orientation(image.getexif().get(ExifTags.Base.Orientation, 1))
-
-
-def _upright_already(*_: object) -> int:
-    return 1
-
-
-def _plays(loop: int | None) -> int:
-    return loop or 0
 
 
 def _gif_plays(loop: int | None) -> int:
@@ -174,50 +189,36 @@ class Loader:
 
     name: str
     open: Callable[[str, Plan], Image.Image] = _open
-    # The turn that is left for a decoded picture.
-    orientation: Callable[[Image.Image, ImageInfo], int] = _orientation_of_header
-    # How often an animation is played, from Pillow's `loop`; 0: endlessly.
-    plays: Callable[[int | None], int] = _plays
-    # Raises Corrupt if a loaded picture is incomplete.
-    check: Callable[[Image.Image, ImageInfo], None] | None = None
+    frames: Callable[[Image.Image, Plan], Iterator[Image.Image]] = _frames
+    orientation: Callable[[Image.Image, ImageInfo], int] = lambda _, info: info.orientation  # the turn that is left
+    plays: Callable[[int | None], int] = lambda loop: loop or 0  # of an animation, by Pillow's `loop`; 0: endlessly
+    check: Callable[[Image.Image, ImageInfo], None] | None = None  # raises Corrupt if a loaded picture is incomplete
     # Loads the readable rows of an opened picture; None: the decoder returns all or nothing.
     salvage: Callable[[Image.Image, ImageInfo], Image.Image] | None = None
-    open_damaged: Callable[[str, Plan], Image.Image] | None = None
+    open_damaged: Callable[[str, Plan], Image.Image] | None = None  # None: as `open` does
 
 
 LOADERS: Final[dict[Format, Loader]] = {
     Format.JPEG: Loader("JPEG", check=salvage.refuse_cut, salvage=salvage.load),
     Format.PNG: Loader("PNG", salvage=salvage.load),
-    Format.GIF: Loader("GIF", plays=_gif_plays, salvage=salvage.load),
-    Format.WEBP: Loader("WEBP", salvage=_as_opened, open_damaged=_open_cut_webp),
-    Format.AVIF: Loader("AVIF", orientation=_orientation_of_exif),
-    Format.HEIC: Loader("HEIF", _open_heic, _upright_already),
-    Format.TIFF: Loader("TIFF", _open_tiff, _upright_already, salvage=_load_turned_rows),
+    Format.GIF: Loader("GIF", frames=_gif_frames, plays=_gif_plays, salvage=salvage.load),
+    Format.WEBP: Loader("WEBP", salvage=lambda image, _: image, open_damaged=_open_cut_webp),
+    Format.AVIF: Loader("AVIF", orientation=_exif_orientation),
+    Format.HEIC: Loader("HEIF", _open_heic, orientation=lambda *_: 1),
+    Format.TIFF: Loader("TIFF", _open_tiff, orientation=lambda *_: 1, salvage=_load_turned_rows),
     Format.BMP: Loader("BMP", salvage=salvage.load),
     Format.ICO: Loader("ICO", _open_ico, salvage=salvage.load),
-    Format.JXL: Loader("JXL", _decode_jxl, _upright_already),
+    Format.JXL: Loader("JXL", _decode_jxl, orientation=lambda *_: 1),
 }
 
 
 # --- savers -------------------------------------------------------------------------------------------------------
 
 
-def _loops(_: list[Image.Image], plays: int) -> dict[str, Any]:
-    return {"loop": min(plays, MOST_PLAYS)}
-
-
 def _gif_loops(frames: list[Image.Image], plays: int) -> dict[str, Any]:
     """Transparent pixels must be cleared for the next frame; of opaque frames only the changes are written."""
     disposal = 2 if any("transparency" in frame.info for frame in frames) else 1
     return {"disposal": disposal} | ({} if plays == 1 else {"loop": max(0, plays - 1)})
-
-
-def _every_mode(image: Image.Image, _: Target) -> Image.Image:
-    return image
-
-
-def _without_alpha(image: Image.Image, _: Target) -> Image.Image:
-    return on_white(image) if image.mode == "RGBA" else image
 
 
 def _colours(target: Target) -> int:
@@ -241,25 +242,20 @@ class Saver:
     """One format's name in Pillow, its options, modes and the options of an animation."""
 
     name: str
-    options: Callable[[Target], dict[str, Any]]
-    mode: Callable[[Image.Image, Target], Image.Image] = _every_mode
-    loops: Callable[[list[Image.Image], int], dict[str, Any]] = _loops
+    options: Callable[[Target], dict[str, Any]]  # beside the quality, which lossless formats ignore
+    mode: Callable[[Image.Image, Target], Image.Image] = lambda image, _: image
+    loops: Callable[[list[Image.Image], int], dict[str, Any]] = lambda _, plays: {"loop": min(plays, MOST_PLAYS)}
     credit: bool = True
 
 
 SAVERS: Final[dict[Format, Saver]] = {
     Format.JPEG: Saver(
         "JPEG",
-        lambda target: {
-            "quality": target.quality,
-            "optimize": True,
-            "subsampling": _chroma(target),
-            "progressive": target.progressive,
-        },
-        _without_alpha,
+        lambda target: {"optimize": True, "subsampling": _chroma(target), "progressive": target.progressive},
+        lambda image, _: on_white(image) if image.mode == "RGBA" else image,
     ),
     Format.PNG: Saver("PNG", lambda target: {"compress_level": 6 if target.quality == 100 else 9}, _png_mode),
-    Format.WEBP: Saver("WEBP", lambda target: {"quality": target.quality, "method": 4, "kmin": 0, "kmax": 0}),
-    Format.AVIF: Saver("AVIF", lambda target: {"quality": target.quality, "speed": 6, "subsampling": _chroma(target)}),
+    Format.WEBP: Saver("WEBP", lambda _: {"method": 4, "kmin": 0, "kmax": 0}),
+    Format.AVIF: Saver("AVIF", lambda target: {"speed": 6, "subsampling": _chroma(target)}),
     Format.GIF: Saver("GIF", lambda _: {}, _gif_mode, _gif_loops, credit=False),
 }

@@ -3,12 +3,9 @@
 Pillow-SIMD has the same parts.
 """
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Callable
-from functools import cache
-from typing import Any
+from typing import BinaryIO
 
 from PIL import Image, _imaging
 
@@ -48,15 +45,26 @@ def fill_before_decoding(image: Image.Image, row: Callable[[str], Image.Image]) 
     image.load_prepare = prepare_and_fill  # type: ignore[attr-defined]
 
 
-def read_through(image: Image.Image, read: Callable[[int], bytes]) -> None:
-    """Lets the decoder of an opened picture read its data by a function of the number of bytes."""
+def file_of(image: Image.Image) -> BinaryIO:
+    """The file of an opened picture."""
+    file: BinaryIO = image.fp  # type: ignore[attr-defined]
+    return file
+
+
+def read_until(image: Image.Image, end: int, then: Callable[[], bytes]) -> None:
+    """Lets the decoder of an opened picture read its file up to `end`, and `then` from there on."""
+    file = file_of(image)
+
+    def read(size: int) -> bytes:
+        return file.read(max(0, min(size, end - file.tell()))) or then()
+
     image.load_read = read  # type: ignore[attr-defined]
 
 
 def read_unmapped(image: Image.Image) -> None:
     """Reads uncompressed pixels; Pillow would map the file, and refuse one that is too short."""
     if not hasattr(image, "load_read"):
-        read_through(image, image.fp.read)  # type: ignore[attr-defined]
+        image.load_read = file_of(image).read  # type: ignore[attr-defined]
 
 
 def end_decoding(image: Image.Image) -> bool:
@@ -70,34 +78,22 @@ def decoded_so_far(image: Image.Image) -> Image.Image:
 
 
 def decode_webp_rows(data: bytes, width: int, height: int) -> tuple[bytearray, int] | None:
-    """RGBA pixels, and the number of rows that libwebp could decode; None if it refuses the file."""
-    pixels = bytearray(4 * width * height)
-    buffer = (ctypes.c_char * len(pixels)).from_buffer(pixels)
-    webp = _libwebp()
-    decoder = webp.WebPINewRGB(RGBA, buffer, len(pixels), 4 * width)
-    if not decoder:
-        return None
-    try:
-        webp.WebPIUpdate(decoder, data, len(data))  # its verdict is known: the data ends too early, or is broken
-        rows = ctypes.c_int(0)
-        webp.WebPIDecGetRGB(decoder, ctypes.byref(rows), None, None, None)
-    finally:
-        webp.WebPIDelete(decoder)
-    return pixels, rows.value
+    """RGBA pixels, and the number of rows that libwebp could decode; None if it refuses the file.
 
-
-@cache
-def _libwebp() -> Any:
-    """Pillow's own libwebp: only its incremental decoder tells the number of rows (decode.h)."""
+    It is Pillow's own libwebp: only its incremental decoder tells the number of rows (decode.h).
+    """
     from PIL import _webp
 
     library = ctypes.CDLL(_webp.__file__)
     library.WebPINewRGB.restype = ctypes.c_void_p
-    library.WebPINewRGB.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
-    library.WebPIUpdate.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
-    pointer = ctypes.POINTER(ctypes.c_int)
-    library.WebPIDecGetRGB.restype = ctypes.c_void_p
-    library.WebPIDecGetRGB.argtypes = [ctypes.c_void_p, pointer, pointer, pointer, pointer]
-    library.WebPIDelete.restype = None
-    library.WebPIDelete.argtypes = [ctypes.c_void_p]
-    return library
+    pixels, rows = bytearray(4 * width * height), ctypes.c_int(0)
+    buffer, size = (ctypes.c_char * len(pixels)).from_buffer(pixels), ctypes.c_size_t(len(pixels))
+    decoder = ctypes.c_void_p(library.WebPINewRGB(RGBA, buffer, size, 4 * width))
+    if not decoder:
+        return None
+    try:
+        library.WebPIUpdate(decoder, data, ctypes.c_size_t(len(data)))  # fails: the data ends too early, or is broken
+        library.WebPIDecGetRGB(decoder, ctypes.byref(rows), None, None, None)
+    finally:
+        library.WebPIDelete(decoder)
+    return pixels, rows.value

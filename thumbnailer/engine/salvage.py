@@ -4,13 +4,10 @@ Pillow's decoders write row by row into memory that this module has filled with 
 not decoded. libwebp counts its rows itself. At least half of the rows must be there.
 """
 
-from __future__ import annotations
-
 import random
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from functools import cache
+from functools import partial
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from typing import Any, Final
@@ -18,7 +15,11 @@ from typing import Any, Final
 from PIL import Image
 
 from thumbnailer.engine import pillow_private
+from thumbnailer.engine.pillow_colours import on_white
 from thumbnailer.errors import Corrupt, CutShort
+from thumbnailer.formats import webp
+from thumbnailer.formats.head import Head, Piece, first
+from thumbnailer.formats.jpeg import scan_start
 from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import Format, ImageInfo
 
@@ -28,7 +29,6 @@ DECODER_ERRORS: Final = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, RuntimeError, TypeError),
     *(MemoryError, struct.error, zlib.error),
 )
-LEAST_SHARE: Final = 0.5
 TAIL: Final = 128  # pixels at a row's end that tell whether it is complete: decoders write from left to right
 TAIL_OF_TILES: Final = 4  # the last tile may be no wider, and is there or not
 MISSING_GREY: Final = (127, 128)  # libjpeg's grey for rows without data, and the same inverted
@@ -46,7 +46,6 @@ WHITE: Final[dict[str, Any]] = {
     "LA": (255, 0),
 }
 """White of modes in which it is not the largest value of every band; transparent with alpha."""
-Row = Callable[[str], Image.Image]
 
 
 def refuse_cut(image: Image.Image, info: ImageInfo) -> None:
@@ -73,9 +72,6 @@ def _runs_out(path: str) -> bool | None:
 
     The JPEG is decoded at an eighth of its size.
     """
-    from thumbnailer.formats.head import Head  # few pictures need it, so a child process does not import it
-    from thumbnailer.formats.jpeg import scan_start
-
     with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         with memoryview(data) as view:
             start = scan_start(Head(view, len(view)))
@@ -85,59 +81,42 @@ def _runs_out(path: str) -> bool | None:
     with Image.open(path, formats=["JPEG"]) as image:
         image.draft(None, (1, 1))
         more = iter([MORE_DATA] * (1 + image.width * image.height * 64 // len(MORE_DATA)))
-        pillow_private.read_through(image, _until(image, end, lambda: next(more, END_OF_IMAGE)))
+        pillow_private.read_until(image, end, lambda: next(more, END_OF_IMAGE))
         image.load()
         return not _is_grey(_last_row(image, 1))
-
-
-def _until(image: Image.Image, end: int, then: Callable[[], bytes]) -> Callable[[int], bytes]:
-    """Reads an opened picture's file up to `end`, and `then` from there on."""
-    file = image.fp  # type: ignore[attr-defined]
-
-    def read(size: int) -> bytes:
-        data: bytes = file.read(min(size, end - file.tell()))
-        return data or then()
-
-    return read
 
 
 def load(image: Image.Image, info: ImageInfo) -> Image.Image:
     """The readable part of an opened picture's first frame. Raises Corrupt if that is less than half of its rows."""
     pillow_private.read_unmapped(image)
-    noise = _noise_row(image.width)
-    pillow_private.fill_before_decoding(image, noise)
+    pillow_private.fill_before_decoding(image, partial(_noise, image.width))
     is_jpeg = info.format is Format.JPEG
-    surely = _end_early(image, noise, info) if is_jpeg else []
+    surely = _end_early(image, info) if is_jpeg else []
     try:
         image.load()
     except DECODER_ERRORS as error:
         if not pillow_private.end_decoding(image):
             raise Corrupt("nothing of it can be decoded") from error
-    missing = _missing(image, noise, sum(surely), info)
-    if 2 * len(missing) > image.height:
-        raise _too_little(image.height - len(missing), image.height)
+    missing = _missing(image, sum(surely), info)
+    _refuse_too_little(image.height - len(missing), image.height)
     return _painted(image, missing, repeats=info.progressive and not is_jpeg)
 
 
-def _too_little(rows: int, height: int) -> Corrupt:
-    return Corrupt(f"of its {height} rows {rows} can be decoded; at least half are needed")
+def _refuse_too_little(rows: int, height: int) -> None:
+    if 2 * rows < height:
+        raise Corrupt(f"of its {height} rows {rows} can be decoded; at least half are needed")
 
 
 # --- which rows were decoded --------------------------------------------------------------------------------------
 
 
-def _noise_row(width: int) -> Row:
-    """A row that no picture holds, in the mode that the decoder turns out to write; the same every time."""
-
-    @cache
-    def row(mode: str) -> Image.Image:
-        size = len(Image.new(mode, (width, 1)).tobytes())
-        return Image.frombytes(mode, (width, 1), random.Random(1).randbytes(size))  # noqa: S311
-
-    return row
+def _noise(width: int, mode: str) -> Image.Image:
+    """A row that no picture holds; the same every time."""
+    size = len(Image.new(mode, (width, 1)).tobytes())
+    return Image.frombytes(mode, (width, 1), random.Random(1).randbytes(size))  # noqa: S311
 
 
-def _end_early(image: Image.Image, noise: Row, info: ImageInfo) -> list[int]:
+def _end_early(image: Image.Image, info: ImageInfo) -> list[int]:
     """Ends the JPEG where the file breaks off: libjpeg then shows the sum of its scans.
 
     libjpeg fills the last row of blocks with grey, so the list receives the number of rows written before the end.
@@ -146,12 +125,12 @@ def _end_early(image: Image.Image, noise: Row, info: ImageInfo) -> list[int]:
 
     def end() -> bytes:
         if not surely:
-            surely.append(0 if info.progressive else _rows_written(image, noise))
+            written = min(_missing_rows(image, TAIL, image.height), default=image.height)
+            surely.append(0 if info.progressive else written)
             return END_OF_IMAGE
         return b""
 
-    end_of_data = _end_of_segments(image.filename)  # type: ignore[attr-defined]
-    pillow_private.read_through(image, _until(image, end_of_data, end))
+    pillow_private.read_until(image, _end_of_segments(image.filename), end)  # type: ignore[attr-defined]
     return surely
 
 
@@ -163,24 +142,19 @@ def _end_of_segments(path: str) -> int:
         return last if last >= 0 and last + 2 + length > len(data) else len(data)
 
 
-def _rows_written(image: Image.Image, noise: Row) -> int:
-    """Rows from the top without noise."""
-    return min(_missing_rows(image, noise, TAIL, image.height), default=image.height)
-
-
-def _missing(image: Image.Image, noise: Row, surely: int, info: ImageInfo) -> list[int]:
+def _missing(image: Image.Image, surely: int, info: ImageInfo) -> list[int]:
     """Missing rows of a loaded picture; the first `surely` rows may be grey."""
     details = info.details_of(TiffDetails)
-    missing = _missing_rows(image, noise, TAIL_OF_TILES if details.band > 1 else TAIL, surely)
+    missing = _missing_rows(image, TAIL_OF_TILES if details.band > 1 else TAIL, surely)
     if details.missing_from is None:
         return missing
     return sorted({*missing, *range(details.missing_from, image.height)})
 
 
-def _missing_rows(image: Image.Image, noise: Row, tail: int, surely: int) -> list[int]:
+def _missing_rows(image: Image.Image, tail: int, surely: int) -> list[int]:
     """Rows that still are noise, and grey rows at the bottom that are not among the first `surely`."""
     decoded = pillow_private.decoded_so_far(image)
-    pixels, noise_row = _bytes(decoded), _bytes(noise(decoded.mode))
+    pixels, noise_row = _bytes(decoded), _bytes(_noise(image.width, decoded.mode))
     stride, height = len(noise_row), image.height
     rows = [pixels[start : start + stride] for start in range(0, stride * height, stride)]
     grey = next((number for number, row in enumerate(reversed(rows)) if not _is_grey(row)), height)
@@ -227,42 +201,29 @@ def _painted(image: Image.Image, missing: list[int], repeats: bool) -> Image.Ima
 
 # --- WebP ---------------------------------------------------------------------------------------------------------
 
-MOST_CHUNKS: Final = 200_000
-
 
 def load_webp(data: bytes, info: ImageInfo) -> Image.Image:
     """The whole frames of a cut animation, or the rows of a cut still that libwebp can decode.
 
     Raises Corrupt if no frame is whole, or less than half of the rows are there.
     """
-    chunks = list(_chunks(data))
+    found = webp.chunks(Head(memoryview(data), len(data), "WebP"))
+    chunks = [chunk for chunk in found if chunk.end <= len(data)]
     if info.frames > 1:
-        return _whole_frames(chunks)
+        return _whole_frames(data, chunks)
     image = _decoded_rows(data, info)
-    icc = next((payload for kind, payload in chunks if kind == b"ICCP"), None)
-    if icc:
-        image.info["icc_profile"] = icc
+    profile = first(chunks, b"ICCP")
+    if profile and profile.size:
+        image.info["icc_profile"] = data[profile.start : profile.end]
     return image
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and payload of each whole chunk (RFC 9649, section 2.3)."""
-    position = 12
-    for _ in range(MOST_CHUNKS):
-        if position + 8 > len(data):
-            return
-        kind, size = struct.unpack_from("<4sI", data, position)
-        if position + 8 + size > len(data):
-            return
-        yield kind, data[position + 8 : position + 8 + size]
-        position += 8 + size + size % 2
-
-
-def _whole_frames(chunks: list[tuple[bytes, bytes]]) -> Image.Image:
-    if not any(kind == b"ANMF" for kind, _ in chunks):
+def _whole_frames(data: bytes, chunks: list[Piece]) -> Image.Image:
+    if first(chunks, b"ANMF") is None:
         raise Corrupt("not one frame of the animation is whole")
-    body = b"".join(struct.pack("<4sI", kind, len(part)) + part + b"\0" * (len(part) % 2) for kind, part in chunks)
-    return Image.open(BytesIO(b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body), formats=["WEBP"])
+    end = chunks[-1].end
+    body = b"WEBP" + data[webp.FIRST_CHUNK : end] + bytes(end % 2)
+    return Image.open(BytesIO(b"RIFF" + struct.pack("<I", len(body)) + body), formats=["WEBP"])
 
 
 def _decoded_rows(data: bytes, info: ImageInfo) -> Image.Image:
@@ -270,11 +231,6 @@ def _decoded_rows(data: bytes, info: ImageInfo) -> Image.Image:
     if decoded is None:
         raise Corrupt("libwebp cannot decode it")
     pixels, rows = decoded
-    if rows < LEAST_SHARE * info.height:
-        raise _too_little(rows, info.height)
+    _refuse_too_little(rows, info.height)
     image = Image.frombuffer("RGBA", (info.width, info.height), pixels, "raw", "RGBA", 0, 1)
-    if info.has_alpha:
-        return image
-    white = Image.new("RGB", image.size, "white")
-    white.paste(image, mask=image)
-    return white
+    return image if info.has_alpha else on_white(image)

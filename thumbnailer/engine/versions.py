@@ -1,12 +1,11 @@
 """The oldest safe version of each library: older ones have a hole that an uploaded picture can reach."""
 
-from __future__ import annotations
-
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class OutdatedLibrary(ImportError):
@@ -32,11 +31,43 @@ samples a pixel (CVE-2026-69242).
 """
 
 
-def require(library: str, found: str) -> None:
+def _bundled_libwebp(pillow: Any) -> str | None:
+    """The libwebp inside Pillow's wheel; None for a distribution's, whose number stays when it is patched."""
+    if not Path(pillow.__file__).parents[1].joinpath("pillow.libs").is_dir():
+        return None
+    from PIL import features
+
+    return features.version("webp")
+
+
+BINDINGS: Final[Mapping[str, tuple[str, Callable[[Any], str | None]]]] = {
+    "libvips": ("pyvips", lambda pyvips: ".".join(str(pyvips.version(part)) for part in range(3))),
+    "Pillow": ("PIL", lambda pillow: str(pillow.__version__)),
+    "libwebp": ("PIL", _bundled_libwebp),
+    "libheif": ("pillow_heif", lambda pillow_heif: str(pillow_heif.libheif_version())),
+}
+"""The module that tells each library's version, and how."""
+
+
+def installed_version(library: str) -> str | None:
+    """None if the library is not installed. Imports it."""
+    module, tell = BINDINGS[library]
+    return tell(import_module(module)) if find_spec(module) else None
+
+
+def installed() -> Iterator[tuple[Minimum, str]]:
+    """The installed libraries with their versions. Imports them."""
+    for minimum in MINIMUMS:
+        if version := installed_version(minimum.library):
+            yield minimum, version
+
+
+def require(library: str) -> None:
     """Raises OutdatedLibrary."""
     minimum = next(minimum for minimum in MINIMUMS if minimum.library == library)
-    if not is_enough(minimum, found):
-        raise OutdatedLibrary(f"{library} {found} is older than {minimum.least} ({minimum.why})")
+    version = installed_version(library)
+    if version and not is_enough(minimum, version):
+        raise OutdatedLibrary(f"{library} {version} is older than {minimum.least} ({minimum.why})")
 
 
 def is_enough(minimum: Minimum, found: str) -> bool:
@@ -45,45 +76,3 @@ def is_enough(minimum: Minimum, found: str) -> bool:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
-
-
-def installed() -> Iterator[tuple[Minimum, str]]:
-    """The installed libraries with their versions. Imports them."""
-    versions = {"libvips": _libvips, "Pillow": _pillow, "libwebp": bundled_libwebp, "libheif": _libheif}
-    for minimum in MINIMUMS:
-        if version := versions[minimum.library]():
-            yield minimum, version
-
-
-def _libvips() -> str | None:
-    if not find_spec("pyvips"):
-        return None
-    import pyvips
-
-    return ".".join(str(pyvips.version(part)) for part in range(3))
-
-
-def _pillow() -> str | None:
-    if not find_spec("PIL"):
-        return None
-    import PIL
-
-    return PIL.__version__
-
-
-def bundled_libwebp() -> str | None:
-    """The libwebp inside Pillow's wheel; None for a distribution's, whose number stays when it is patched."""
-    pillow = find_spec("PIL")
-    if not pillow or not pillow.origin or not Path(pillow.origin).parents[1].joinpath("pillow.libs").is_dir():
-        return None
-    from PIL import features
-
-    return features.version("webp")
-
-
-def _libheif() -> str | None:
-    if not find_spec("pillow_heif"):
-        return None
-    import pillow_heif
-
-    return str(pillow_heif.libheif_version())

@@ -1,16 +1,12 @@
 """libvips through pyvips."""
 
-from __future__ import annotations
-
 from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
 import pyvips
 
-from thumbnailer.engine import crop, placeholder
-from thumbnailer.engine.base import Rendering
-from thumbnailer.engine.byte_limit import within_bytes
+from thumbnailer.engine.base import Rendering, crop_corner, thumbhash, within_bytes
 from thumbnailer.engine.vips_formats import LOADERS, SAVERS
 from thumbnailer.errors import Corrupt, DamagedPixels
 from thumbnailer.formats import icc
@@ -23,8 +19,10 @@ from thumbnailer.planning.targets import Target, keeps_animation
 PIXEL_WARNINGS: Final = ("premature end of data segment", "bad Huffman code")
 """libjpeg's warnings (jerror.h) that never concern the header, on which no pixel depends. libvips passes on nothing but
 their text, so the version of pyvips-binary is capped and tests/unit/test_private_uses.py checks the texts."""
-Timing = list[tuple[str, int, Any]]
-"""Name, type and value of the fields that hold an animation's pace."""
+STRUCTURE: Final = frozenset(
+    {"width", "height", "bands", "format", "coding", "interpretation", "xoffset", "yoffset", "xres", "yres", "filename"}
+)
+PACE: Final = frozenset({"delay", "loop"})  # of an animation
 WHITE: Final = [255, 255, 255]
 CONVERSION: Final = {"intent": "relative", "black_point_compensation": True, "depth": 8}
 """To sRGB. Unlike the perceptual intent, this one gives the same colours in every release of Little CMS."""
@@ -36,10 +34,10 @@ class VipsEngine:
     def render(self, path: str, plan: Plan) -> Rendering:
         started = perf_counter()
         try:
-            resized, timing, profile_ignored = _decoded(path, plan)
+            resized, profile_ignored = _decoded(path, plan)
             decoded = perf_counter()
             pictures = tuple(
-                within_bytes(target, partial(_encoded, frames, timing, plan), path, plan)
+                within_bytes(target, partial(_encoded, frames, plan.info), path, plan)
                 for frames, target in zip(resized, plan.targets, strict=True)
             )
         except (pyvips.Error, UnicodeDecodeError) as error:
@@ -60,14 +58,14 @@ def _as_corrupt(error: Exception) -> Corrupt:
     return (DamagedPixels if is_of_pixels else Corrupt)(f"libvips cannot read it: {reason[:200]}")
 
 
-def _decoded(path: str, plan: Plan) -> tuple[list[list[Any]], Timing, bool]:
-    """The frames of each target, their timing, and whether the file has a profile that cannot be used.
+def _decoded(path: str, plan: Plan) -> tuple[list[list[Any]], bool]:
+    """The frames of each target, and whether the file has a profile that cannot be used.
 
     The decoded picture is freed before any thumbnail is encoded.
     """
     frames = _frames(path, plan)
     resized = [_in_memory(_resized(frames, plan, target)) for target in plan.targets]
-    return resized, _timing(frames[0]), _ignores_profile(frames[0])
+    return resized, _ignores_profile(frames[0])
 
 
 def _frames(path: str, plan: Plan) -> list[Any]:
@@ -98,14 +96,8 @@ def _resized(frames: list[Any], plan: Plan, target: Target) -> list[Any]:
     whole = [_thumbnail(frame, plan, target) for frame in wanted]
     if target.smart:
         whole = _in_memory(whole)  # read twice: to find the corner, and to crop
-    left, top = _corner(whole[0], target)
+    left, top = crop_corner(whole[0].width, whole[0].height, target, lambda: _rgb(whole[0]).write_to_memory())
     return [frame.crop(left, top, target.width, target.height) for frame in whole]
-
-
-def _corner(image: Any, target: Target) -> crop.Corner:
-    if not target.smart:
-        return crop.middle(image.width, image.height, target)
-    return crop.attention(image.width, image.height, _rgb(image).write_to_memory(), target)
 
 
 def _on_white(image: Any) -> Any:
@@ -118,9 +110,11 @@ def _rgb(image: Any) -> Any:
 
 
 def _placeholder(image: Any) -> str:
-    width, height = placeholder.size_for(image.width, image.height)
-    small = _rgb(image).resize(width / image.width, vscale=height / image.height)
-    return placeholder.thumbhash(width, height, small.write_to_memory())
+    def resized(width: int, height: int) -> bytes:
+        small = _rgb(image).resize(width / image.width, vscale=height / image.height)
+        return bytes(small.bandjoin(255).write_to_memory())
+
+    return thumbhash(image.width, image.height, resized)
 
 
 def _thumbnail(image: Any, plan: Plan, target: Target) -> Any:
@@ -178,57 +172,31 @@ def _srgb(image: Any) -> Any:
     return image.colourspace("b-w" if grey else "srgb")
 
 
-TURNS: Final[dict[int, tuple[str, ...]]] = {
-    2: ("fliphor",),
-    3: ("rot180",),
-    4: ("flipver",),
-    5: ("rot90", "fliphor"),
-    6: ("rot90",),
-    7: ("rot270", "fliphor"),
-    8: ("rot270",),
-}
-"""Operations that turn a picture of this orientation upright (Exif 2.32, section 4.6.5.1.5)."""
-
-
 def _upright(image: Any, orientation: int) -> Any:
-    for turn in TURNS.get(orientation, ()):
-        image = getattr(image, turn)()
-    return image
+    tagged = image.copy()
+    tagged.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    return tagged.autorot()
 
 
-# --- encoding -----------------------------------------------------------------------------------------------------
-
-
-def _encoded(frames: list[Any], timing: Timing, plan: Plan, target: Target) -> bytes:
+def _encoded(frames: list[Any], info: ImageInfo, target: Target) -> bytes:
     saver = SAVERS[target.format]
     roll = frames[0] if len(frames) == 1 else pyvips.Image.arrayjoin(frames, across=1)
-    image = _with_metadata(roll if saver.alpha else _on_white(roll), len(frames), timing, plan.info)
+    image = _without_metadata(roll if saver.alpha else _on_white(roll), len(frames))
+    credit = build_credit(info.credit) if saver.credit else b""
+    if credit:
+        image.set_type(pyvips.GValue.blob_type, "exif-data", credit)
     # Without EXIF in the picture libvips would make up some.
-    keep = "exif" if saver.credit and image.get_typeof("exif-data") else "none"
-    data = bytes(getattr(image, f"{saver.operation}_buffer")(keep=keep, **saver.options(target)))
-    return without_orientation(data) if keep == "exif" else data
+    save = partial(getattr(image, f"{saver.operation}_buffer"), keep="exif" if credit else "none")
+    data = bytes(save(**saver.options(target)))
+    return without_orientation(data) if credit else data
 
 
-def _timing(source: Any) -> Timing:
-    return [(name, source.get_typeof(name), source.get(name)) for name in ("delay", "loop") if source.get_typeof(name)]
-
-
-def _with_metadata(roll: Any, frames: int, timing: Timing, info: ImageInfo) -> Any:
-    """Of the source's metadata only timing, artist and copyright."""
-    kept = roll.copy()
+def _without_metadata(roll: Any, frames: int) -> Any:
+    """A copy with nothing of the source's metadata but the pace of an animation."""
+    kept, structure = roll.copy(), STRUCTURE | PACE if frames > 1 else STRUCTURE
     for name in roll.get_fields():
-        if roll.get_typeof(name) and name not in _STRUCTURE:
+        if roll.get_typeof(name) and name not in structure:
             kept.remove(name)
     if frames > 1:
         kept.set_type(pyvips.GValue.gint_type, "page-height", roll.height // frames)
-        for name, type_, value in timing:
-            kept.set_type(type_, name, value)
-    credit = build_credit(info.credit)
-    if credit:
-        kept.set_type(pyvips.GValue.blob_type, "exif-data", credit)
     return kept
-
-
-_STRUCTURE: Final = frozenset(
-    {"width", "height", "bands", "format", "coding", "interpretation", "xoffset", "yoffset", "xres", "yres", "filename"}
-)

@@ -3,12 +3,10 @@
 Every loader is blocked except those of LOADERS.
 """
 
-from __future__ import annotations
-
 import logging
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,21 +26,13 @@ CSS_DPI: Final = 96
 DRAWN_LARGER: Final = 2  # a drawing is rasterised at twice the wanted size, which smooths librsvg's jagged edges
 
 
-def _load_file(path: str, plan: Plan, **options: Any) -> Any:
+def _load_file(path: str, plan: Plan) -> Any:
+    loader = LOADERS[plan.info.format]
     frames = {"n": plan.frames} if plan.frames > 1 else {}
-    operation = getattr(pyvips.Image, LOADERS[plan.info.format].operation)
-    image = operation(path, **{"access": "sequential", "fail_on": "error", **frames, **options})
+    options = {"access": "sequential", "fail_on": "error", **frames, **loader.options(plan)}
+    image = getattr(pyvips.Image, loader.operation)(path, **options)
     _refuse_other_size(image, plan)
     return image
-
-
-def _load_jpeg(path: str, plan: Plan) -> Any:
-    """libjpeg only warns of missing data, and shows grey in its place."""
-    return _load_file(path, plan, shrink=plan.shrink, fail_on="warning")
-
-
-def _load_webp(path: str, plan: Plan) -> Any:
-    return _load_file(path, plan, scale=1 / plan.shrink)
 
 
 def _load_avif(path: str, plan: Plan) -> Any:
@@ -53,12 +43,19 @@ def _load_avif(path: str, plan: Plan) -> Any:
 
 
 def _load_tiff(path: str, plan: Plan) -> Any:
-    """libtiff only warns of tiles that it cannot decode, and leaves them black."""
-    details = plan.info.details_of(TiffDetails)
-    if details.missing_from is not None:
+    if plan.info.details_of(TiffDetails).missing_from is not None:
         raise Corrupt("not all of its bytes are there")
-    image = _load_file(path, plan, fail_on="warning" if details.band > 1 else "error")
-    return _of_sixteen_bits(_without_unknown(image, plan.info))
+    return _of_sixteen_bits(_without_unknown(_load_file(path, plan), plan.info))
+
+
+def _jpeg_load_options(plan: Plan) -> dict[str, Any]:
+    """libjpeg only warns of missing data, and shows grey in its place."""
+    return {"shrink": plan.shrink, "fail_on": "warning"}
+
+
+def _tiff_load_options(plan: Plan) -> dict[str, Any]:
+    """libtiff only warns of tiles that it cannot decode, and leaves them black."""
+    return {"fail_on": "warning" if plan.info.details_of(TiffDetails).band > 1 else "error"}
 
 
 COLOURS: Final = {"b-w": 1, "grey16": 1, "cmyk": 4}
@@ -120,17 +117,18 @@ class Loader:
     operation: str
     kind: str
     load: Callable[[str, Plan], Any] = _load_file
+    options: Callable[[Plan], dict[str, Any]] = lambda _: {}
     streams: bool = True
     rounds_sides: bool = False  # a shrunken decode drops a fraction of a pixel
     turns: bool = False  # the decoder applies the orientation
 
 
 LOADERS: Final[dict[Format, Loader]] = {
-    Format.JPEG: Loader("jpegload", "VipsForeignLoadJpeg", _load_jpeg, rounds_sides=True),
+    Format.JPEG: Loader("jpegload", "VipsForeignLoadJpeg", options=_jpeg_load_options, rounds_sides=True),
     Format.PNG: Loader("pngload", "VipsForeignLoadPng"),
     Format.GIF: Loader("gifload", "VipsForeignLoadNsgif"),
-    Format.WEBP: Loader("webpload", "VipsForeignLoadWebp", _load_webp),
-    Format.TIFF: Loader("tiffload", "VipsForeignLoadTiff", _load_tiff),
+    Format.WEBP: Loader("webpload", "VipsForeignLoadWebp", options=lambda plan: {"scale": 1 / plan.shrink}),
+    Format.TIFF: Loader("tiffload", "VipsForeignLoadTiff", _load_tiff, options=_tiff_load_options),
     Format.AVIF: Loader("heifload", "VipsForeignLoadHeif", _load_avif, turns=True),
     Format.JP2: Loader("jp2kload", "VipsForeignLoadJp2k"),
     Format.SVG: Loader("svgload_buffer", "VipsForeignLoadSvgBuffer", _load_drawing, streams=False),
@@ -154,23 +152,21 @@ def _png_options(target: Target) -> dict[str, Any]:
     return {"compression": 9, "palette": True, "Q": target.quality, "effort": 10}
 
 
+def _jpeg_options(target: Target) -> dict[str, Any]:
+    return {"Q": target.quality, "optimize_coding": True, "interlace": target.progressive}
+
+
 SAVERS: Final[dict[Format, Saver]] = {
-    Format.JPEG: Saver(
-        "jpegsave",
-        lambda target: {"Q": target.quality, "optimize_coding": True, "interlace": target.progressive},
-        alpha=False,
-    ),
+    Format.JPEG: Saver("jpegsave", _jpeg_options, alpha=False),
     Format.PNG: Saver("pngsave", _png_options),
     Format.WEBP: Saver("webpsave", lambda target: {"Q": target.quality, "effort": 4}),
     Format.AVIF: Saver("heifsave", lambda target: {"Q": target.quality, "compression": "av1", "effort": 3}),
-    Format.GIF: Saver(
-        "gifsave", lambda target: {"bitdepth": max(1, math.ceil(8 * target.quality / 100))}, credit=False
-    ),
+    Format.GIF: Saver("gifsave", lambda target: {"bitdepth": max(1, ceil(8 * target.quality / 100))}, credit=False),
 }
 
 
 def _start() -> None:
-    versions.require("libvips", ".".join(str(pyvips.version(part)) for part in range(3)))
+    versions.require("libvips")
     logging.getLogger("pyvips").setLevel(logging.CRITICAL)  # the outcome's one log line says what is wrong
     # libvips' own list of untrusted loaders leaves some open (matrix, SVG): block all, then open these by name.
     pyvips.operation_block_set("VipsForeignLoad", True)

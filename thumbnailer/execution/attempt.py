@@ -1,7 +1,5 @@
 """One try to decode a picture: the value that threads and child processes run."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from thumbnailer.engine import Load, Rendering, render_first, render_second

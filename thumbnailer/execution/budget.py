@@ -1,7 +1,5 @@
 """The memory that pictures and sources in work may hold together."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager

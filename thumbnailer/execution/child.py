@@ -4,8 +4,6 @@
 child protects its parent from a crash, not from an attacker.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import pickle
@@ -13,14 +11,12 @@ import resource
 import signal
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from thumbnailer import engine
 from thumbnailer.engine import Rendering
-from thumbnailer.error_mapping import internal_error
-from thumbnailer.errors import RecordError
+from thumbnailer.errors import RecordError, internal_error
 from thumbnailer.execution.attempt import Attempt
 from thumbnailer.execution.malloc import tame_heap
 
@@ -29,23 +25,20 @@ BEGUN: Final = b"B"
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    attempt: Attempt
-    cpu_seconds: int
-    parent: int
-    """process id"""
+Request = tuple[Attempt, int, int]
+"""The attempt, its CPU seconds, and the parent's process id."""
 
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # decoders print to standard error instead of into the answer
     request: Request = pickle.load(sys.stdin.buffer)  # noqa: S301 (from our own parent)
-    _limit_this_process(request)
-    engine.load_engine(request.attempt.engine)
+    attempt, cpu_seconds, parent = request
+    _limit_this_process(cpu_seconds, parent)
+    engine.load_engine(attempt.engine)
     answers.write(BEGUN)
     answers.flush()
-    answers.write(pickle.dumps(_answer(request.attempt)))
+    answers.write(pickle.dumps(_answer(attempt)))
     answers.flush()
     os._exit(0)  # skips destructors: one in a damaged library could still crash after the complete answer
 
@@ -59,13 +52,13 @@ def _answer(attempt: Attempt) -> Rendering | RecordError:
         return internal_error(error)
 
 
-def _limit_this_process(request: Request) -> None:
+def _limit_this_process(cpu_seconds: int, parent: int) -> None:
     """Dies with its parent, is the kernel's first victim when memory runs out, has a CPU limit, leaves no core file."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != request.parent:
+    if os.getppid() != parent:
         os._exit(1)  # the parent died before the prctl call
     with suppress(OSError):  # if /proc is read-only, the kernel chooses its victim itself
         Path("/proc/self/oom_score_adj").write_text("1000")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (request.cpu_seconds, request.cpu_seconds + 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
     tame_heap()

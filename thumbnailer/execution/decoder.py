@@ -1,7 +1,5 @@
 """Decodes pictures: each one is admitted by memory, then by a free thread or child process."""
 
-from __future__ import annotations
-
 import asyncio
 from concurrent.futures import Future
 from functools import partial

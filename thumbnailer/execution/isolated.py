@@ -4,8 +4,6 @@ Pictures delivered before are decoded here. Each attempt starts a new child: a p
 locks, and Lambda has none.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import pickle
@@ -56,7 +54,8 @@ async def render_isolated(attempt: Attempt) -> Rendering:
     """
     limit = cpu_seconds(attempt.plan)
     child = await _start_child()
-    talk = asyncio.create_task(child.communicate(pickle.dumps(Request(attempt, limit, os.getpid()))))
+    request: Request = (attempt, limit, os.getpid())
+    talk = asyncio.create_task(child.communicate(pickle.dumps(request)))
     try:
         finished, _ = await asyncio.wait({talk}, timeout=WALL_PER_CPU * limit)
     finally:

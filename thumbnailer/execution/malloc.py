@@ -3,8 +3,6 @@
 Works with glibc and does nothing elsewhere. docs/memory.md has the measurements.
 """
 
-from __future__ import annotations
-
 import ctypes
 from typing import Any, Final
 

@@ -1,7 +1,5 @@
 """The threads that decode. Unlike those of ThreadPoolExecutor, they can be given up, and the process can exit first."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future

@@ -3,8 +3,6 @@
 AVIF repeats the size in its own boxes, but the two may differ, and decoders compare them only after decoding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from thumbnailer.errors import Corrupt

@@ -1,7 +1,5 @@
 """Bit fields: AV1 packs them from the highest bit of a byte down, JPEG XL from the lowest bit up."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from thumbnailer.errors import Corrupt

@@ -1,7 +1,5 @@
 """BMP (the Win32 reference and its OS/2 ancestor)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat

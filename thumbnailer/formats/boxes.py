@@ -1,7 +1,5 @@
 """The boxes of ISO base media files (ISO/IEC 14496-12 section 4.2), which JPEG 2000 and JPEG XL use too."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from thumbnailer.errors import Corrupt

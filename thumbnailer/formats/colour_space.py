@@ -4,8 +4,6 @@ PQ and HLG have room for light beyond the white of graphics; it is shown as that
 three quarters of HLG's signal).
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A TIFF structure (Exif 2.32 section 4.5.2): byte order, 42, offset of IFD0, entr
 break every part of it. Reading never raises: unreadable fields count as absent.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 import zlib

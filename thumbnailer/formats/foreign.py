@@ -3,8 +3,6 @@
 Signatures are from the formats' own documents and from file(1)'s magic.
 """
 
-from __future__ import annotations
-
 from thumbnailer.errors import NotAnImage, UnsupportedFormat
 
 OTHER_PICTURES: tuple[tuple[str, int, *tuple[bytes, ...]], ...] = (

@@ -1,7 +1,5 @@
 """The bytes at hand, read by position, with one rule for bytes that are missing."""
 
-from __future__ import annotations
-
 import re
 import struct
 from collections.abc import Iterable

@@ -6,8 +6,6 @@ The primary item's coding decides between HEIC and AVIF, not the brands: `mif1` 
 compares the two only after it has decoded.
 """
 
-from __future__ import annotations
-
 import struct
 from dataclasses import dataclass
 from math import floor

@@ -1,7 +1,5 @@
 """The items of a HEIF file and where their bytes lie (ISO/IEC 14496-12 and 23008-12), and the samples of its tracks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 

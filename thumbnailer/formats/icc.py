@@ -4,8 +4,6 @@ libvips silently replaces a broken profile, Pillow raises: this module decides f
 curves and tables.
 """
 
-from __future__ import annotations
-
 import struct
 
 RGB = b"RGB "

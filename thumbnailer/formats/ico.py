@@ -1,7 +1,5 @@
 """ICO (the Win32 reference): a directory of icons, each a PNG or a BMP without its first header."""
 
-from __future__ import annotations
-
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.bmp import read_dib
 from thumbnailer.formats.head import Head

@@ -3,8 +3,6 @@
 The size is the codestream's own, whatever the file format's `ihdr` says: decoders allocate it.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from thumbnailer.errors import Corrupt

@@ -4,8 +4,6 @@ Tolerance follows libjpeg's `next_marker`: junk and fill bytes between segments 
 is an error, and so is a reserved marker.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

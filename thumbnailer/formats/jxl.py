@@ -5,8 +5,6 @@ behind a codestream that goes on beyond the head. Decoders apply the codestream'
 size is therefore the size after the codestream's orientation.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes

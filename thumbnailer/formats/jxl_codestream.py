@@ -3,8 +3,6 @@
 A colour profile and a preview are entropy-coded and have no length: behind one of them, the first frame is unknown.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat

@@ -4,8 +4,6 @@ The reader walks all chunks: an eXIf chunk may stand behind the pixels, and a fl
 much as one before the pixels. `complete` is False until the reader reaches the end.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 import zlib

@@ -1,7 +1,5 @@
 """What the file of a format declares about it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

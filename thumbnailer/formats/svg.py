@@ -3,8 +3,6 @@
 XML is never parsed: the reader steps over the prologue and searches the root for a few attributes, within LIMIT.
 """
 
-from __future__ import annotations
-
 import re
 
 from thumbnailer.errors import NeedMoreBytes, NotAnImage, UnsupportedFormat

@@ -5,8 +5,6 @@ the values of their tags. The reader therefore walks the whole chain, and refuse
 Limits: pages are counted only as far as the bytes reach; sub-directories are ignored.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What the samples of a TIFF are, how they are stored, and which engines read them (TIFF 6.0, pages 30 to 96)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from thumbnailer.errors import UnsupportedFormat

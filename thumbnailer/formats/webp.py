@@ -1,7 +1,5 @@
 """WebP (RFC 9649): the simple lossy and lossless layouts, and the extended one."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass

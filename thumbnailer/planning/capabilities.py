@@ -3,8 +3,6 @@
 `python -m tests.tools auto` measures the order of engines; docs/why.md keeps a run of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -125,8 +123,5 @@ def pixels_of_work(info: ImageInfo, frames: int) -> int:
     """Pixels of an ordinary still picture that takes as long to decode: a small file can hold many frames and scans."""
     if frames > 1:
         return info.pixels * frames * FRAME_WEIGHT
-    return info.pixels * INPUTS[info.format].weight * max(ORDINARY_SCANS, scans(info)) // ORDINARY_SCANS
-
-
-def scans(info: ImageInfo) -> int:
-    return info.details.scans if isinstance(info.details, JpegDetails) else 1
+    scans = max(ORDINARY_SCANS, info.details_of(JpegDetails).scans)
+    return info.pixels * INPUTS[info.format].weight * scans // ORDINARY_SCANS

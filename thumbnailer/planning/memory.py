@@ -5,19 +5,18 @@ resamples, and while it encodes, when only the thumbnails are left. docs/memory.
 tests/budgets keeps them close.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Final
 
 from thumbnailer.formats.gif import GifDetails
+from thumbnailer.formats.jpeg import JpegDetails
 from thumbnailer.formats.jxl import JxlDetails
 from thumbnailer.formats.png import PngDetails
 from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
-from thumbnailer.planning.capabilities import PILLOW, REDUCING_GAP, VIPS, decoder_shrink, scans
+from thumbnailer.planning.capabilities import PILLOW, REDUCING_GAP, VIPS, decoder_shrink
 
 MB: Final = 1024 * 1024
 MARGIN: Final = 1.08  # measurements of one picture differ by some percent, versions of decoders by some more
@@ -39,22 +38,13 @@ class Wanted:
     width: int
     height: int
     format: Format
+    encoded: int  # pixels that the crop leaves
     frames: int = 1
-    kept: int | None = None
-    """pixels left after the crop; None: no crop"""
-
-    @property
-    def pixels(self) -> int:
-        return self.width * self.height
-
-    @property
-    def encoded(self) -> int:
-        return self.pixels if self.kept is None else self.kept
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One picture and its thumbnails. `shrink` is the decoder's, `source_bytes` the size of the file."""
+    """One picture and its thumbnails. `shrink` is the plan's, `source_bytes` the size of the file."""
 
     info: ImageInfo
     shrink: int
@@ -64,6 +54,11 @@ class Work:
     @property
     def frames(self) -> int:
         return max(wanted.frames for wanted in self.wanted)
+
+    def size(self, engine: EngineName) -> tuple[int, int]:
+        """The sides of the picture that the engine's decoder returns."""
+        shrink = decoder_shrink(engine, self.info.format, self.shrink)
+        return ceil(self.info.width / shrink), ceil(self.info.height / shrink)
 
 
 # --- rows ---------------------------------------------------------------------------------------------------------
@@ -86,24 +81,22 @@ class Decoder:
     full_width: bool = False  # libvips works at the full width if a shrunken decode rounds the sides
 
 
-HEIC: Final = 4 * MB
 JXL: Final = 2 * MB  # for a picture of some 10,000 pixels, and twice that for each complete plane
 JXL_ALWAYS: Final[Terms] = {"saved frames": 1, "source": 1.3}
 JXL_PLANES: Final[Terms] = {**JXL_ALWAYS, "bytes": -1}
 """The header does not say whether planes are squeezed: the rows assume the dearer case."""
 SCANS: Final[Terms] = {"coefficients": 1, "source": 1}
-CANVASES: Final[Terms] = {"pixels": 11}
 ROLL: Final[Terms] = {"roll": 4, "source": 1}
 
 DECODERS: Final[dict[tuple[EngineName, Format], tuple[Decoder, ...]]] = {
     (PILLOW, Format.JPEG): (Decoder({"coefficients": 1}),),
-    (PILLOW, Format.PNG): (Decoder({"raw": 2}, when="hidden first"), Decoder()),
-    (PILLOW, Format.GIF): (Decoder(CANVASES, CANVASES, "odd frames"), Decoder(CANVASES, CANVASES, "moves"), Decoder()),
+    (PILLOW, Format.PNG): (Decoder({"hidden frame": 2}),),
+    (PILLOW, Format.GIF): (Decoder({"composed": 11}, {"composed": 11}),),
     (PILLOW, Format.WEBP): (Decoder({"source": 2}, {"pixels": 12, "source": 1}, pixel=4),),
     (PILLOW, Format.AVIF): (Decoder({"pixels": 4, "samples": 1.2, "source": 1}, {"widest samples": 1}, pixel=4),),
     (PILLOW, Format.HEIC): (
-        Decoder({"pixels": 1.5, "source": 1}, when="grey", pixel=1, codec=HEIC),
-        Decoder({"pixels": 3.5, "samples": 0.8, "source": 1}, pixel=4, codec=HEIC),
+        Decoder({"pixels": 1.5, "source": 1}, when="grey", pixel=1, codec=4 * MB),
+        Decoder({"pixels": 3.5, "samples": 0.8, "source": 1}, pixel=4, codec=4 * MB),
     ),
     (PILLOW, Format.TIFF): (
         Decoder({"source": 1, "raw block": 1}, when="raw block"),
@@ -126,7 +119,6 @@ DECODERS: Final[dict[tuple[EngineName, Format], tuple[Decoder, ...]]] = {
         Decoder({"shrunk": 1, "webp planes": 1, "source": 1}, {"shrunk": 2, "source": 1}),
     ),
     (VIPS, Format.AVIF): (
-        Decoder(ROLL, ROLL, "moves"),
         Decoder({"one": 12 * MB, "pixels": 11.9, "samples": 2, "source": 1}, {"decoded": 1, "source": 1}),
     ),
     (VIPS, Format.TIFF): (
@@ -172,6 +164,9 @@ def quantities(work: Work) -> Mapping[str, float]:
     tiff, jxl = info.details_of(TiffDetails), info.details_of(JxlDetails)
     samples = info.pixels * stored * _bytes_of(info.bit_depth)
     raw, decoded = info.channels * _bytes_of(info.bit_depth), _vips_pixel(info)
+    scans = 2 if info.progressive else info.details_of(JpegDetails).scans
+    blocks = ceil(info.width / 16) * ceil(info.height / 16)
+    is_composed = work.frames > 1 or info.details_of(GifDetails).odd_frames
     tile = min(tiff.band, info.width) * tiff.band if tiff.band > 1 else 0  # taken for a square
     return {
         "one": 1,
@@ -184,13 +179,12 @@ def quantities(work: Work) -> Mapping[str, float]:
         "grey": stored == 1 and info.bit_depth <= 8,  # pillow-heif returns one channel
         "samples": samples,
         "widest samples": max(info.pixels * info.channels, 1.2 * samples),
-        "raw": info.pixels * raw,
         "bytes": info.pixels * (1 if info.channels == 1 else 4),
         "decoded": info.pixels * decoded,
         "shrunk": info.pixels / work.shrink**2 * decoded,
-        "coefficients": _coefficients(info),
-        "hidden first": info.details_of(PngDetails).hidden_first,
-        "odd frames": info.details_of(GifDetails).odd_frames,
+        "coefficients": 512 * blocks * stored if scans > 1 else 0,  # of a JPEG in several scans, 16 bits each
+        "hidden frame": info.pixels * raw if info.details_of(PngDetails).hidden_first else 0,
+        "composed": info.pixels if is_composed else 0,
         "webp planes": info.pixels * (4 if stored == 4 else 2 * (stored - 1.5)),  # at full size, or only alpha's
         "tile": tile,
         "raw tile": tile * raw,
@@ -205,19 +199,11 @@ def quantities(work: Work) -> Mapping[str, float]:
     }
 
 
-def _coefficients(info: ImageInfo) -> float:
-    """libjpeg keeps every coefficient of a JPEG in several scans: 16 bits each, in whole blocks."""
-    if not (info.progressive or scans(info) > 1):
-        return 0
-    return ceil(info.width / 16) * ceil(info.height / 16) * 256 * info.details.samples * 2
-
-
 def _unread_strip(info: ImageInfo, rows: int) -> int:
     """Pillow reads a strip whole, before its rows are in the picture; the last strip may be lower."""
     last = (info.height - 1) % rows + 1 if rows else 0
-    return max(
-        0, info.width * (rows * info.channels * _bytes_of(info.bit_depth) - last * _pillow_pixel(info, Decoder()))
-    )
+    strip = rows * info.channels * _bytes_of(info.bit_depth)
+    return info.width * max(0, strip - last * _pillow_pixel(info, Decoder()))
 
 
 # --- evaluation ---------------------------------------------------------------------------------------------------
@@ -234,7 +220,7 @@ def salvage_estimate(work: Work) -> int:
     """The same for the visible part of a damaged picture: Pillow compares all its bytes."""
     info, (row, peak, lasting) = work.info, _decoder(PILLOW, work)
     stored = info.channels if info.channels > 1 else _bytes_of(info.bit_depth)
-    width, height = _shrunk(info, decoder_shrink(PILLOW, info.format, work.shrink))
+    width, height = work.size(PILLOW)
     rows = width * height * (_pillow_pixel(info, row) + 2 * stored + _converted_pixel(info, row))
     return _fixed(info, row) + ceil(MARGIN * max(_pillow(work, row, peak, lasting), rows))
 
@@ -255,9 +241,9 @@ def _fixed(info: ImageInfo, row: Decoder) -> int:
 
 def _pillow(work: Work, row: Decoder, peak: float, lasting: float) -> float:
     """Pillow holds the whole decoded picture, and its conversion, before it resamples."""
-    info, (width, height) = work.info, _shrunk(work.info, decoder_shrink(PILLOW, work.info.format, work.shrink))
+    info, (width, height) = work.info, work.size(PILLOW)
     resampled = 1 if _is_grey(info) or row.pixel == 1 else 4
-    results = sum(wanted.pixels * wanted.frames for wanted in work.wanted) * resampled
+    results = sum(wanted.width * wanted.height * wanted.frames for wanted in work.wanted) * resampled
     passes = resampled * max(_resampling(wanted, width, height) for wanted in work.wanted)
     converted = width * height * _converted_pixel(info, row)
     decoding = width * height * _pillow_pixel(info, row) + max(peak, lasting + (converted + passes + results))
@@ -312,7 +298,7 @@ def _vips(work: Work, row: Decoder, peak: float, lasting: float) -> float:
 
 def _shared(work: Work, lasting: float, results: float, lines: float) -> float:
     """Several thumbnails share a copy of the picture; its loader is freed, and libvips keeps fewer lines."""
-    info, (width, height) = work.info, _shrunk(work.info, work.shrink)
+    info, (width, height) = work.info, work.size(VIPS)
     copy = width * height * _vips_pixel(info)
     fewer = info.has_alpha or work.shrink > 1
     source = _source(work, info.height) if fewer or info.details_of(TiffDetails).band > 1 else lines
@@ -331,7 +317,7 @@ def _vips_pixel(info: ImageInfo) -> int:
 
 def _lines(work: Work, row: Decoder, wanted: Wanted) -> float:
     """Whole lines of the source and of each step: libvips reduces the height first, then the width."""
-    info, (width, height) = work.info, _shrunk(work.info, work.shrink)
+    info, (width, height) = work.info, work.size(VIPS)
     worked = _bands(info) * 4 if info.has_alpha else _vips_pixel(info)  # floats if alpha is premultiplied
     rounded = info.width % work.shrink or info.height % work.shrink
     full = info.width if row.full_width and rounded else width
@@ -350,7 +336,7 @@ def _source(work: Work, height: int) -> float:
     """Lines of a stream that libvips keeps, or two rows of tiles."""
     band = work.info.details_of(TiffDetails).band
     tiles = band * min(2, ceil(height / band)) if band > 1 else 0
-    return ceil(work.info.width / work.shrink) * max(min(height, SOURCE_LINES), tiles) * _vips_pixel(work.info)
+    return work.size(VIPS)[0] * max(min(height, SOURCE_LINES), tiles) * _vips_pixel(work.info)
 
 
 def _encoding(engine: EngineName, work: Work) -> float:
@@ -363,10 +349,6 @@ def _encoded(row: Encoder, info: ImageInfo, wanted: Wanted) -> float:
     if wanted.frames > 1:
         pixel += (_vips_pixel(info) + 1 if row.copies_roll else ENCODED_FRAME) * wanted.frames
     return wanted.encoded * pixel + row.codec
-
-
-def _shrunk(info: ImageInfo, shrink: int) -> tuple[int, int]:
-    return ceil(info.width / shrink), ceil(info.height / shrink)
 
 
 def _bytes_of(bits: int) -> int:

@@ -1,7 +1,5 @@
 """Renditions -> targets: size, format, quality, key and headers of each thumbnail."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -31,11 +29,9 @@ class Target:
     format: Format
     quality: int
     headers: PutHeaders
-    smart: bool = False
-    """cropped around the most striking part, not around the middle"""
+    smart: bool = False  # cropped around the most striking part, not around the middle
     progressive: bool = False
-    most_bytes: int | None = None
-    """limit for the encoded picture if a lower quality can meet it; None: no limit"""
+    most_bytes: int | None = None  # limit for the encoded picture if a lower quality can meet it; None: no limit
 
 
 def resolve(

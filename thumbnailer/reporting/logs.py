@@ -1,7 +1,5 @@
 """One JSON line per record and one per batch. ASCII only, so that no key can forge or break a line."""
 
-from __future__ import annotations
-
 import json
 import logging
 import sys

@@ -45,12 +45,7 @@ METRICS: Final = (
 _AGE_BUCKETS: Final = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400)
 WORKER_METRICS: Final = (
     Metric("thumbnailer_in_flight", "gauge", "Count", "messages held by this worker"),
-    Metric(
-        "thumbnailer_memory_reserved_bytes",
-        "gauge",
-        "Bytes",
-        "memory reserved for the pictures in work",
-    ),
+    Metric("thumbnailer_memory_reserved_bytes", "gauge", "Bytes", "memory reserved for the pictures in work"),
     Metric("thumbnailer_queue_visible", "gauge", "Count", "messages that wait in the queue (approximate)"),
     Metric("thumbnailer_queue_invisible", "gauge", "Count", "messages held by consumers of the queue (approximate)"),
     Metric("thumbnailer_queue_lag_seconds", "histogram", "Seconds", "age of a message at its receipt", _AGE_BUCKETS),

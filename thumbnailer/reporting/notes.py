@@ -1,7 +1,5 @@
 """The JSON note in the destination bucket for each rejected object, so that an operator can find it."""
 
-from __future__ import annotations
-
 import json
 from hashlib import sha256
 from typing import Final

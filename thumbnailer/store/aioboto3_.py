@@ -1,7 +1,5 @@
 """S3 through aioboto3: supports every credential source, region and kind of bucket of AWS's SDK; slow to import."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
@@ -13,8 +11,8 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
 from thumbnailer.errors import StoreError, StoreRefused, StoreUnavailable
-from thumbnailer.store.base import ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
-from thumbnailer.store.s3 import CHUNK, Answer, Rest, S3Store, Stream, error_for
+from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
+from thumbnailer.store.s3 import CHUNK, Answer, S3Store, Stream, error_for
 
 T = TypeVar("T")
 
@@ -41,12 +39,12 @@ class Aioboto3Store(S3Store):
         response = await self._request("get_object", bucket, key)
         return Answer(_headers(response), _Stream(response, f"GET {bucket}/{key!r}"), response.get("ETag"))
 
-    async def _get_rest(self, bucket: str, key: str, rest: Rest) -> Stream:
-        etag, size = rest.first.etag, rest.first.headers.size
-        response = await self._request("get_object", bucket, key, Range=f"bytes={rest.offset}-", IfMatch=etag)
+    async def _get_rest(self, bucket: str, key: str, first: Answer, offset: int) -> Stream:
+        etag, size = first.etag, first.headers.size
+        response = await self._request("get_object", bucket, key, Range=f"bytes={offset}-", IfMatch=etag)
         stream = _Stream(response, f"GET {bucket}/{key!r}")
         # both: a store that ignores If-Match must not deliver the end of another object
-        expected = f"bytes {rest.offset}-{size - 1}/{size}", etag
+        expected = f"bytes {offset}-{size - 1}/{size}", etag
         if (response.get("ContentRange"), response["ETag"]) != expected:
             stream.close()
             raise StoreRefused(f"GET {bucket}/{key!r}: the object changed while it was read")
@@ -82,14 +80,11 @@ class Aioboto3Store(S3Store):
     async def _client(self) -> Any:
         async with self._making:
             if self._current is None:
-                session = aioboto3.Session(region_name=self._config.region)
-                context = session.client(
-                    "s3",
-                    endpoint_url=self._config.endpoint_url,
-                    verify=self._config.ca_bundle,
-                    config=_client_config(self._config),
+                config, session = self._config, aioboto3.Session(region_name=self._config.region)
+                client = session.client(
+                    "s3", endpoint_url=config.endpoint_url, verify=config.ca_bundle, config=_client_config(config)
                 )
-                self._current = await self._exit.enter_async_context(context)
+                self._current = await self._exit.enter_async_context(client)
             return self._current
 
 
@@ -137,21 +132,14 @@ def _headers(response: _Response) -> ObjectHeaders:
         size=response["ContentLength"],
         etag=version.etag,
         version_id=version.version_id,
-        content_type=response.get("ContentType"),
-        cache_control=response.get("CacheControl"),
-        content_disposition=response.get("ContentDisposition"),
-        content_language=response.get("ContentLanguage"),
+        **{field: response.get(name.replace("-", "")) for field, name in HEADERS.items()},
         metadata={name.lower(): value for name, value in response.get("Metadata", {}).items()},
     )
 
 
 def _arguments(headers: PutHeaders) -> dict[str, Any]:
     sent = sendable(headers)
-    arguments = {
-        "ContentType": sent.content_type,
-        "CacheControl": sent.cache_control,
-        "ContentDisposition": sent.content_disposition,
-        "ContentLanguage": sent.content_language,
+    arguments = {name.replace("-", ""): getattr(sent, field) for field, name in HEADERS.items()} | {
         "Metadata": sent.metadata,
         "StorageClass": sent.storage_class,
         "ServerSideEncryption": sent.sse,

@@ -1,7 +1,5 @@
 """The choice of the store: obstore where it supports configuration and key, aioboto3 otherwise."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -3,16 +3,21 @@
 Keys are decoded text; a key is never a path. Sizes are bytes, durations seconds.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol, Self
 
 Transport = Literal["auto", "aioboto3", "obstore"]
 
+HEADERS: Final = {
+    "content_type": "Content-Type",
+    "cache_control": "Cache-Control",
+    "content_disposition": "Content-Disposition",
+    "content_language": "Content-Language",
+}
+"""The header of each field that ObjectHeaders and PutHeaders share. aioboto3 writes these names without a hyphen."""
 _SENDABLE_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 _SENDABLE_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -131,7 +136,7 @@ class StoreConfig:
     """the AWS account that all buckets must belong to; S3 denies requests to other accounts' buckets"""
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str], **changes: Any) -> StoreConfig:
+    def from_env(cls, env: Mapping[str, str], **changes: Any) -> Self:
         """Endpoint, region and CA bundle from AWS's variables, and `changes` to any field."""
         ignore = env.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true"
         endpoint = None if ignore else env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL")
@@ -154,15 +159,11 @@ def sendable(headers: PutHeaders) -> PutHeaders:
     def value(text: str | None) -> str | None:
         return text if text is not None and _SENDABLE_VALUE.fullmatch(text) else None
 
-    return replace(
-        headers,
-        content_type=value(headers.content_type) or "application/octet-stream",
-        cache_control=value(headers.cache_control),
-        content_disposition=value(headers.content_disposition),
-        content_language=value(headers.content_language),
-        metadata={
-            name.lower(): text
-            for name, text in (headers.metadata or {}).items()
-            if _SENDABLE_NAME.fullmatch(name) and _SENDABLE_VALUE.fullmatch(text)
-        },
-    )
+    values: dict[str, Any] = {field: value(getattr(headers, field)) for field in HEADERS}
+    values["content_type"] = values["content_type"] or "application/octet-stream"
+    metadata = {
+        name.lower(): text
+        for name, text in (headers.metadata or {}).items()
+        if _SENDABLE_NAME.fullmatch(name) and _SENDABLE_VALUE.fullmatch(text)
+    }
+    return replace(headers, **values, metadata=metadata)

@@ -1,14 +1,12 @@
 """An object store in memory, for tests, the demo and other programs; with versions on request."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from thumbnailer.errors import BucketMissing, ObjectMissing
-from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, sendable
+from thumbnailer.store.base import HEADERS, ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, sendable
 
 
 class _Body(NamedTuple):
@@ -42,9 +40,10 @@ class MemoryStore:
         """`puts` keeps the headers of the last PUT of each bucket and key."""
         versions, id_ = self._next(bucket, key)
         self.puts[bucket, key] = sent = sendable(headers)
-        said = sent.content_type, sent.cache_control, sent.content_disposition, sent.content_language
-        facts = len(data), hashlib.md5(data, usedforsecurity=False).hexdigest(), id_ if self._versioned else None
-        versions[id_] = _Body(ObjectHeaders(*facts, *said, metadata=sent.metadata or {}), bytes(data))
+        etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        said = {field: getattr(sent, field) for field in (*HEADERS, "metadata")}
+        headers_ = ObjectHeaders(len(data), etag, id_ if self._versioned else None, **said)
+        versions[id_] = _Body(headers_, bytes(data))
 
     async def delete(self, bucket: str, key: str) -> None:
         versions, id_ = self._next(bucket, key)

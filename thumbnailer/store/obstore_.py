@@ -18,8 +18,8 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store as RustStore
 
 from thumbnailer.errors import StoreError, StoreRefused, StoreUnavailable
-from thumbnailer.store.base import ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
-from thumbnailer.store.s3 import Answer, BucketElsewhere, ObstoreCannot, Rest, S3Store, Stream, error_for
+from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
+from thumbnailer.store.s3 import Answer, BucketElsewhere, ObstoreCannot, S3Store, Stream, error_for
 
 if TYPE_CHECKING:
     from obstore import Attributes, BytesStream, GetOptions, GetResult
@@ -30,7 +30,7 @@ T = TypeVar("T")
 LEAST_CHUNK: Final = 32 * 1024
 """Measured: hyper reads 8, 16, 32, ... KB at a time, so the first piece, enough to reject most objects, is 56 KB."""
 STORES: Final = 64
-_NAMED: Final = ("Content-Type", "Cache-Control", "Content-Disposition", "Content-Language", "Content-Encoding")
+_NOT_METADATA: Final = (*HEADERS.values(), "Content-Encoding")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -58,12 +58,12 @@ class ObstoreStore(S3Store):
         result = await _mapped(what, obstore.get_async(self._store(bucket), key))
         return Answer(_headers(result), _Stream(result, what), result.meta["e_tag"])
 
-    async def _get_rest(self, bucket: str, key: str, rest: Rest) -> Stream:
+    async def _get_rest(self, bucket: str, key: str, first: Answer, offset: int) -> Stream:
         what = _checked("GET", bucket, key)
-        options: GetOptions = {"range": {"offset": rest.offset}, "if_match": rest.first.etag}
+        options: GetOptions = {"range": {"offset": offset}, "if_match": first.etag}
         result = await _mapped(what, obstore.get_async(self._store(bucket), key, options=options))
         # both: a store that ignores If-Match must not deliver the end of another object
-        if (result.meta["e_tag"], result.meta["size"]) != (rest.first.etag, rest.first.headers.size):
+        if (result.meta["e_tag"], result.meta["size"]) != (first.etag, first.headers.size):
             raise StoreRefused(f"{what}: the object changed while it was read")
         return _Stream(result, what)
 
@@ -161,9 +161,6 @@ def _error(what: str, text: str) -> StoreError:
     return StoreUnavailable(f"{what}: {text.partition(chr(10))[0]}")
 
 
-# --- values -------------------------------------------------------------------------------------------------------
-
-
 def _bare(etag: str | None) -> str | None:
     return etag and etag.strip('"')
 
@@ -174,23 +171,14 @@ def _headers(result: GetResult) -> ObjectHeaders:
         size=meta["size"],
         etag=_bare(meta["e_tag"]),
         version_id=meta["version"],
-        content_type=attributes.get("Content-Type"),
-        cache_control=attributes.get("Cache-Control"),
-        content_disposition=attributes.get("Content-Disposition"),
-        content_language=attributes.get("Content-Language"),
-        metadata={name.lower(): value for name, value in attributes.items() if name not in _NAMED},
+        **{field: attributes.get(name) for field, name in HEADERS.items()},
+        metadata={name.lower(): value for name, value in attributes.items() if name not in _NOT_METADATA},
     )
 
 
 def _attributes(headers: PutHeaders) -> Attributes:
     sent = sendable(headers)
-    named = {
-        "Content-Type": sent.content_type,
-        "Cache-Control": sent.cache_control,
-        "Content-Disposition": sent.content_disposition,
-        "Content-Language": sent.content_language,
-        "Storage-Class": sent.storage_class,
-    }
+    named = {name: getattr(sent, field) for field, name in HEADERS.items()} | {"Storage-Class": sent.storage_class}
     return {**(sent.metadata or {}), **{name: value for name, value in named.items() if value is not None}}
 
 
@@ -224,9 +212,8 @@ def _client(config: StoreConfig) -> ClientConfig:
         "pool_max_idle_per_host": str(config.connections),
     }
     if config.expected_owner:
-        options["default_headers"] = {
-            "x-amz-expected-bucket-owner": config.expected_owner
-        }  # measured: obstore signs it
+        # measured: obstore signs it
+        options["default_headers"] = {"x-amz-expected-bucket-owner": config.expected_owner}
     if (config.endpoint_url or "").startswith("http://"):
         options["allow_http"] = True
     elif config.ca_bundle:

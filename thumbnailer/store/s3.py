@@ -4,25 +4,16 @@ Retries are here and not in the libraries, so that both stores behave alike. The
 not retry a 429, botocore has no limit in time, and neither stops for a body that has changed.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, NamedTuple, Protocol, TypeVar
 
-from thumbnailer.errors import (
-    BucketMissing,
-    ObjectArchived,
-    ObjectMissing,
-    StoreDenied,
-    StoreError,
-    StoreRefused,
-    StoreThrottled,
-    StoreUnavailable,
-)
+from thumbnailer import errors
+from thumbnailer.errors import BucketMissing, ObjectMissing, StoreError, StoreRefused, StoreThrottled, StoreUnavailable
 from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig
 
 T = TypeVar("T")
@@ -53,7 +44,7 @@ class ObstoreCannot(StoreRefused):
 _CODES: Final[dict[type[StoreError], str]] = {
     ObjectMissing: "NoSuchKey NoSuchVersion",
     BucketMissing: "NoSuchBucket",
-    ObjectArchived: "InvalidObjectState",
+    errors.ObjectArchived: "InvalidObjectState",
     CredentialsExpired: "ExpiredToken ExpiredTokenException TokenRefreshRequired",
     StoreRefused: "InvalidAccessKeyId InvalidToken SignatureDoesNotMatch RequestTimeTooSkewed RequestExpired",
     BucketElsewhere: (
@@ -68,17 +59,12 @@ _CODES: Final[dict[type[StoreError], str]] = {
 _BY_CODE: Final = {code: kind for kind, codes in _CODES.items() for code in codes.split()}
 # 405: GET of a version that is a delete marker; 503 without a code: SlowDown
 _BY_STATUS: Final[dict[int, type[StoreError]]] = {
-    301: BucketElsewhere,
-    307: BucketElsewhere,
+    **dict.fromkeys((301, 307), BucketElsewhere),
+    **dict.fromkeys((404, 405), ObjectMissing),
+    **dict.fromkeys((429, 503), StoreThrottled),
     401: StoreRefused,
-    403: StoreDenied,
-    404: ObjectMissing,
-    405: ObjectMissing,
-    429: StoreThrottled,
-    503: StoreThrottled,
+    403: errors.StoreDenied,
 }
-# the answer to a HEAD with an expired token: it has no body, and so no code
-_WITHOUT_CODE: Final[dict[int, type[StoreError]]] = {400: CredentialsExpired}
 _HINTS: Final = {
     "RequestTimeTooSkewed": "; this machine's clock is more than 15 minutes off",
     "SignatureDoesNotMatch": "; the secret key does not belong to the key id",
@@ -87,11 +73,9 @@ _HINTS: Final = {
 
 def error_for(what: str, status: int, code: str | None) -> StoreError:
     """The error for an HTTP answer; `what` names the operation and the object in its message."""
-    kind = _BY_CODE[code] if code in _BY_CODE else _BY_STATUS.get(status)
-    if code is None:
-        kind = _WITHOUT_CODE.get(status, kind)
-    if kind is None:
-        kind = StoreUnavailable if status >= 500 else StoreRefused
+    kind = _BY_CODE.get(code or "") or _BY_STATUS.get(status) or (StoreUnavailable if status >= 500 else StoreRefused)
+    if code is None and status == 400:  # the answer to a HEAD with an expired token: it has no body, and so no code
+        kind = CredentialsExpired
     return kind(f"{what}: {status} {code or 'without a code'}{_HINTS.get(code or '', '')}")
 
 
@@ -162,17 +146,14 @@ class Answer(NamedTuple):
     etag: str | None
 
 
-class Rest(NamedTuple):
-    """The part of an object from byte `offset` on; `first` is the answer to the first request."""
-
-    offset: int
-    first: Answer
+GetRest = Callable[[Answer, int], Awaitable[Stream]]
+"""`S3Store._get_rest` of one object."""
 
 
 class S3Body:
     """An ObjectBody that resumes where it broke off, if the object is still the same."""
 
-    def __init__(self, first: Answer, what: str, get_rest: Callable[[Rest], Awaitable[Stream]], retry: Retry) -> None:
+    def __init__(self, first: Answer, what: str, get_rest: GetRest, retry: Retry) -> None:
         self.headers = first.headers
         self._first = first
         self._stream = first.stream
@@ -210,7 +191,7 @@ class S3Body:
         if self.headers.etag is None:
             raise error
         await self._retry.wait_after(error)
-        self._stream = await self._retry.run(lambda: self._get_rest(Rest(self._read_bytes, self._first)))
+        self._stream = await self._retry.run(lambda: self._get_rest(self._first, self._read_bytes))
 
 
 # --- the store ----------------------------------------------------------------------------------------------------
@@ -226,7 +207,7 @@ class S3Store(ABC):
     async def open(self, bucket: str, key: str) -> AsyncIterator[ObjectBody]:
         retry = self._retry(bucket)
         first = await retry.run(lambda: self._get(bucket, key))
-        body = S3Body(first, f"GET {bucket}/{key!r}", lambda rest: self._get_rest(bucket, key, rest), retry)
+        body = S3Body(first, f"GET {bucket}/{key!r}", partial(self._get_rest, bucket, key), retry)
         try:
             yield body
         finally:
@@ -257,8 +238,11 @@ class S3Store(ABC):
     async def _get(self, bucket: str, key: str) -> Answer: ...
 
     @abstractmethod
-    async def _get_rest(self, bucket: str, key: str, rest: Rest) -> Stream:
-        """Asks for the rest if the ETag is unchanged. Raises StoreRefused if the answer is another object's."""
+    async def _get_rest(self, bucket: str, key: str, first: Answer, offset: int) -> Stream:
+        """Asks for the bytes from `offset` on, if the object still is that of the `first` answer.
+
+        Raises StoreRefused if the answer is another object's.
+        """
 
     @abstractmethod
     async def _head(self, bucket: str, key: str) -> ObjectVersion: ...
