@@ -19,7 +19,7 @@ from msgspec import Meta
 from thumbnailer.errors import ThumbnailerError
 
 FORMAT: Final = "thumbnailer-bench-result"
-VERSION: Final = 3
+VERSION: Final = 4
 DIGITS: Final = 6
 """significant digits of stored measurements"""
 MB: Final = 1024 * 1024
@@ -283,16 +283,24 @@ def decode(data: bytes, name: str = "result") -> Result:
 
 def _stored(cell: dict[str, Any]) -> dict[str, Any]:
     """The cell with its repetitions as columns."""
-    return cell | {"repetitions": _columns(cell["repetitions"])}
+    rows = cell["repetitions"]
+    return cell | {"count": len(rows), "repetitions": _columns(rows)}
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One list per field; a mapping becomes one list per key. Mappings that are always empty are left out."""
+    """One list per field, or its value if it never changes; a mapping becomes one column per key.
+
+    Mappings that are always empty are left out.
+    """
     columns: dict[str, Any] = {}
     for name in dict.fromkeys(name for row in rows for name in row):
         values: list[Any] = [row.get(name) for row in rows]
-        column = _columns(values) if isinstance(values[0], dict) else values
-        if column:
+        if isinstance(values[0], dict):
+            column: Any = _columns(values)
+        else:
+            constant = not isinstance(values[0], list) and all(value == values[0] for value in values)
+            column = values[0] if constant else values
+        if column not in ({}, None):
             columns[name] = column
     return columns
 
@@ -312,13 +320,18 @@ def _rounded(value: Any) -> Any:
 def _loaded(cell: dict[str, Any], place: str) -> dict[str, Any]:
     """The cell with its columns as repetitions. Raises ResultError."""
     try:
-        return cell | {"repetitions": _rows(cell["repetitions"])}
+        return cell | {"repetitions": _rows(cell["repetitions"], cell["count"])}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ResultError(f"{place}.repetitions: expected columns of the same length") from error
 
 
-def _rows(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
-    lists = [_rows(column) if isinstance(column, dict) else column for column in columns.values()]
+def _rows(columns: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    if not columns:
+        return [{} for _ in range(count)]
+    lists = [
+        _rows(column, count) if isinstance(column, dict) else column if isinstance(column, list) else [column] * count
+        for column in columns.values()
+    ]
     return [
         {name: value for name, value in zip(columns, row, strict=True) if value is not None}
         for row in zip(*lists, strict=True)

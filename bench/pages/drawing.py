@@ -18,8 +18,8 @@ WIDTH: Final = 8.0
 HEIGHT: Final = 4.6
 SECOND_HEIGHT: Final = 3.0
 """Inches of the figure, and of each further panel."""
-DPI: Final = 130
-COLOURS: Final = 64
+DPI: Final = 110
+COLOURS: Final = 24
 """Palette of a chart: it looks the same and halves the bytes."""
 INK: Final = "#1d2126"
 SOFT: Final = "#6b7480"

@@ -105,7 +105,7 @@ def test_every_chart_is_a_picture_with_lines_on_it(written: Path) -> None:
     assert {path.stem for path in written.glob("*.png")} == CHARTS
     for path in written.glob("*.png"):
         with Image.open(path) as image:
-            assert image.width >= 1000
+            assert image.width >= 800  # the width at which README shows it
             grey = np.asarray(image.convert("L"))
         assert 0.005 < float((grey < 128).mean()) < 0.3
 

@@ -110,18 +110,14 @@ def _columns(document: dict[str, Any]) -> Any:
     return document["cells"][0]["repetitions"]
 
 
-def _set(column: list[object], value: object) -> None:
-    column[0] = value
-
-
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no machine": (lambda d: d.pop("machine"), "missing required field `machine`"),
     "no kernel": (lambda d: d["machine"].update(kernel=""), "$.machine.kernel"),
     "a malformed hash": (lambda d: d["picture_sets"][0].update(hash="x"), "$.picture_sets[0].hash"),
     "an unknown platform": (lambda d: d["cells"][0]["key"].update(platform="ec2"), "$.cells[0].key.platform"),
-    "zero records": (lambda d: _set(_columns(d)["records"], 0), "$.cells[0].repetitions[0].records"),
-    "text for a number": (lambda d: _set(_columns(d)["log_bytes"], "9"), "$.cells[0].repetitions[0].log_bytes"),
-    "a negative request": (lambda d: _set(_columns(d)["requests"]["get"], -1), "$.cells[0].repetitions[0].requests"),
+    "zero records": (lambda d: _columns(d).update(records=0), "$.cells[0].repetitions[0].records"),
+    "text for a number": (lambda d: _columns(d).update(log_bytes="9"), "$.cells[0].repetitions[0].log_bytes"),
+    "a negative request": (lambda d: _columns(d)["requests"].update(get=-1), "$.cells[0].repetitions[0].requests"),
     "a missing value": (lambda d: _columns(d)["wall_seconds"].pop(), "cells[0].repetitions: expected columns"),
     "no columns": (lambda d: d["cells"][0].update(repetitions=7), "cells[0].repetitions: expected columns"),
     "no repetitions": (lambda d: d["cells"][0].update(repetitions={}), "$.cells[0]"),

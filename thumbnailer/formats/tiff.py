@@ -52,7 +52,8 @@ def read_tiff(head: Head) -> ImageInfo:
     directory = read_directory(head, layout, offset + layout.count_size, count)
     if tags.DNG_VERSION in directory.entries:
         raise UnsupportedFormat("DNG raw")
-    width, height = directory.integer(tags.WIDTH, 0), directory.integer(tags.HEIGHT, 0)
+    width = directory.integer(tags.WIDTH, 0)
+    height = directory.integer(tags.HEIGHT, 0) if width else 0
     if not (width and height):
         raise Corrupt("TIFF without width or height")
     _refuse_large_pixels(directory, width * height)
