@@ -298,7 +298,7 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if isinstance(values[0], dict):
             column: Any = _columns(values)
         else:
-            constant = not isinstance(values[0], list) and all(value == values[0] for value in values)
+            constant = not isinstance(values[0], list | tuple) and all(value == values[0] for value in values)
             column = values[0] if constant else values
         if column not in ({}, None):
             columns[name] = column

@@ -499,7 +499,7 @@ def of_version(version: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     ("event", "says"),
     [
         (from_nowhere(), "got a record with 'eventSource', 'eventName', 'dynamodb'; expected an S3 notification"),
-        (s3_event(of_version("3.0")(s3_record("x.jpg", 5, "e"))), "eventVersion '3.0' is not known here; expected 2.x"),
+        (s3_event(of_version("3.0")(s3_record("x.jpg", 5, "e"))), "eventVersion '3.0' is not supported; expected 2.x"),
         ({"detail-type": "x", "source": "aws.ec2"}, "expected an S3 notification"),
         ([], "got list"),
         ("text", "got str"),
