@@ -256,7 +256,7 @@ def read_result(path: Path) -> Result:
 
 def encode(result: Result) -> bytes:
     values = msgspec.to_builtins(result)
-    cells = [msgspec.json.encode(_rounded(_stored(cell))) for cell in values.pop("cells")]
+    cells = [msgspec.json.encode(_round(_stored(cell))) for cell in values.pop("cells")]
     head = msgspec.json.format(msgspec.json.encode({"format": FORMAT, "version": VERSION, **values}), indent=1)
     return head.removesuffix(b"\n}") + b',\n "cells": [\n' + b",\n".join(cells) + b"\n]}\n"
 
@@ -274,7 +274,7 @@ def decode(data: bytes, name: str = "result") -> Result:
             f"{name}: has version {document.get('version')!r}; this bench reads version {VERSION}. Measure again, or "
             "read the file with the commit that it names"
         )
-    cells = [_loaded(cell, f"{name}: cells[{number}]") for number, cell in enumerate(document.get("cells", ()))]
+    cells = [_load(cell, f"{name}: cells[{number}]") for number, cell in enumerate(document.get("cells", ()))]
     try:
         return msgspec.convert(document | {"cells": cells}, Result)
     except msgspec.ValidationError as error:
@@ -305,19 +305,19 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return columns
 
 
-def _rounded(value: Any) -> Any:
+def _round(value: Any) -> Any:
     match value:
         case dict():
-            return {name: _rounded(each) for name, each in value.items()}
+            return {name: _round(each) for name, each in value.items()}
         case list() | tuple():
-            return [_rounded(each) for each in value]
+            return [_round(each) for each in value]
         case float():
             short = float(f"{value:.{DIGITS}g}")
             return int(short) if short.is_integer() else short
     return value
 
 
-def _loaded(cell: dict[str, Any], place: str) -> dict[str, Any]:
+def _load(cell: dict[str, Any], place: str) -> dict[str, Any]:
     """The cell with its columns as repetitions. Raises ResultError."""
     try:
         return cell | {"repetitions": _rows(cell["repetitions"], cell["count"])}

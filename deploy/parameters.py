@@ -71,7 +71,7 @@ def parameter(setting: Setting) -> str:
 def properties(setting: Setting) -> dict[str, str]:
     """The YAML of each property of a parameter that accepts what the setting accepts, or less (`_IN_A_STACK`)."""
     meaning = setting.meaning.replace("Unset:", "Empty:")
-    common = {"Type": "String", "Description": _quoted(meaning), "Default": _quoted(setting.default or "")}
+    common = {"Type": "String", "Description": _quote(meaning), "Default": _quote(setting.default or "")}
     here = _IN_A_STACK.get(setting.field, {})
     return common | ({} if "AllowedValues" in here else _checks(setting)) | here
 
@@ -91,7 +91,7 @@ def _pattern(pattern: str, setting: Setting) -> dict[str, str]:
     accepts = setting.kind.accepts
     if not setting.default:
         pattern, accepts = f"|{pattern}", f"{accepts}, or empty"
-    return {"AllowedPattern": _quoted(f"^({pattern})$"), "ConstraintDescription": _quoted(accepts)}
+    return {"AllowedPattern": _quote(f"^({pattern})$"), "ConstraintDescription": _quote(accepts)}
 
 
 def up_to(most: int) -> str:
@@ -111,10 +111,10 @@ def _digit(least: int, most: int) -> str:
 
 
 def _list(words: tuple[str, ...]) -> str:
-    return f"[{', '.join(_quoted(word) for word in words)}]"
+    return f"[{', '.join(_quote(word) for word in words)}]"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -128,31 +128,31 @@ _RENDITION: Final = (
 )
 _IN_A_STACK: Final[Mapping[str, dict[str, str]]] = {
     # without this pattern, a mistake would only show when the function starts
-    "renditions": {"AllowedPattern": _quoted(f"^({_RENDITION}(, ?(?!$)|$))+$")},
+    "renditions": {"AllowedPattern": _quote(f"^({_RENDITION}(, ?(?!$)|$))+$")},
     "key": {
-        "AllowedPattern": _quoted(r"^(|(?=.*\{(key|stem)\})([^{}]|\{(key|name|ext|dir|stem)\})*)$"),
+        "AllowedPattern": _quote(r"^(|(?=.*\{(key|stem)\})([^{}]|\{(key|name|ext|dir|stem)\})*)$"),
         "MaxLength": "512",
     },
     "destination": {"MaxLength": "70"},
-    "sources": {"Description": _quoted("Only events of these buckets, a comma list of globs. Empty: SourceBucket.")},
+    "sources": {"Description": _quote("Only events of these buckets, a comma list of globs. Empty: SourceBucket.")},
     "on_delete": {
-        "Description": _quoted(
+        "Description": _quote(
             "Whether thumbnails are deleted or kept when their source is deleted. With keep, the role may not delete."
         )
     },
     # only directory buckets have EXPRESS_ONEZONE
     "storage_class": {"AllowedValues": _list(("", *(word for word in STORAGE_CLASSES if word != "EXPRESS_ONEZONE")))},
     "kms_key_id": {
-        "Description": _quoted(
+        "Description": _quote(
             "The KMS key for thumbnails, and the default key of a destination bucket made here; needs Sse aws:kms or "
             "aws:kms:dsse. The key's policy must let the role use it."
         ),
         # the role's policy needs the key's ARN
-        "AllowedPattern": _quoted(r"^(|arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+)$"),
-        "ConstraintDescription": _quoted("the ARN of a KMS key (not an id or an alias), or empty"),
+        "AllowedPattern": _quote(r"^(|arn:[a-z-]+:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+)$"),
+        "ConstraintDescription": _quote("the ARN of a KMS key (not an id or an alias), or empty"),
     },
     "stop_timeout": {
-        "Description": _quoted(
+        "Description": _quote(
             "Seconds from SIGTERM to the worker's end; unfinished messages go back to the queue. ECS waits 10 s longer."
         ),
         # the keys of the mapping ContainerStopTimeout; ECS waits for at most 120 s
@@ -182,7 +182,7 @@ def _groups(template: Template) -> list[str]:
     for section in Section:
         names = [parameter(setting) for setting in template.settings() if setting.section is section]
         if names:
-            lines.append(f"      - Label: {{default: {_quoted(f'Settings: {section}')}}}")
+            lines.append(f"      - Label: {{default: {_quote(f'Settings: {section}')}}}")
             lines.append(f"        Parameters: [{', '.join(names)}]")
     return lines
 

@@ -77,7 +77,7 @@ class Renderer:
         version: ObjectVersion | None = None
         try:
             with closing(Scratch(self._tmp, self.memory)) as file:
-                async with self._opened(event, trace) as body:
+                async with self._open(event, trace) as body:
                     version = body.headers.version
                     refuse_headers(event, body.headers, self.tier)  # before any byte of the body
                     file.expect(body.headers.size)
@@ -91,7 +91,7 @@ class Renderer:
         return Rendered(body.headers, plan, rendering)
 
     @asynccontextmanager
-    async def _opened(self, event: ObjectEvent, trace: Trace) -> AsyncIterator[ObjectBody]:
+    async def _open(self, event: ObjectEvent, trace: Trace) -> AsyncIterator[ObjectBody]:
         with store_errors(OF_SOURCE):
             async with AsyncExitStack() as stack:
                 with trace.stage("open"):
@@ -115,7 +115,7 @@ class Renderer:
             plan = plan_now()
         if plan is None:
             raise Corrupt("the file ends within its header")
-        with _mapped(file) as data:
+        with _memory_map(file) as data:
             trace.add_defects(ending_defect(data, plan.info.format), plan.info.defect)
         return plan
 
@@ -135,7 +135,7 @@ class Renderer:
 def _probe(file: Scratch, fetched: int, total: int) -> ImageInfo | None:
     """None while the header is incomplete. Raises Corrupt if it never ends."""
     try:
-        with _mapped(file) as data:
+        with _memory_map(file) as data:
             return probe(data, total)
     except NeedMoreBytes as error:
         if fetched > MOST_HEADER_BYTES and os.pread(file.fileno(), 4, 0) not in HEADER_AT_THE_END:
@@ -148,5 +148,5 @@ def _next_probe(fetched: int) -> int:
     return 2 * fetched if fetched > MOST_HEADER_BYTES else min(2 * fetched, MOST_HEADER_BYTES + 1)
 
 
-def _mapped(file: Scratch) -> mmap.mmap:
+def _memory_map(file: Scratch) -> mmap.mmap:
     return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

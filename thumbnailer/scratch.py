@@ -31,14 +31,14 @@ class Scratch:
     @property
     def path(self) -> str:
         """Contains this process's id instead of `self`, which would be another file in a child."""
-        return f"/proc/{os.getpid()}/fd/{self.fileno()}" if LINUX else str(self._opened.name)
+        return f"/proc/{os.getpid()}/fd/{self.fileno()}" if LINUX else str(self._handle.name)
 
     @property
     def closed(self) -> bool:
         return self._file is None or self._file.closed
 
     def fileno(self) -> int:
-        return self._opened.fileno()
+        return self._handle.fileno()
 
     def expect(self, size: int) -> None:
         """Makes room for `size` bytes. Raises NoSpace if there is none."""
@@ -66,7 +66,7 @@ class Scratch:
         self._in_memory = 0
 
     @property
-    def _opened(self) -> IO[bytes]:
+    def _handle(self) -> IO[bytes]:
         assert self._file is not None, "expect() comes first"
         return self._file
 

@@ -58,12 +58,12 @@ def fit(points: Sequence[Point]) -> InvocationModel:
     """Return the model with the least squared relative errors. Raises ValueError without points."""
     if not points:
         raise ValueError("a model needs at least one point")
-    numbers = _fitted(points)
+    numbers = _fit(points)
     model = InvocationModel(*numbers.tolist())
     worst = max(_error(numbers, point) for point in points)
     if len(points) < FEWEST:
         return replace(model, worst_error=worst)
-    left_out = [_error(_fitted([other for other in points if other is not point]), point) for point in points]
+    left_out = [_error(_fit([other for other in points if other is not point]), point) for point in points]
     mean_square = sum(error**2 for error in left_out) / len(left_out)
     return replace(model, worst_error=worst, left_out_error=math.sqrt(mean_square))
 
@@ -77,7 +77,7 @@ def _error(numbers: _Array, point: Point) -> float:
     return abs(float(_row(point.vcpus, point.records) @ numbers) / point.ms - 1)
 
 
-def _fitted(points: Sequence[Point]) -> _Array:
+def _fit(points: Sequence[Point]) -> _Array:
     """Least squares without negative numbers."""
     matrix = np.array([_row(point.vcpus, point.records) / point.ms for point in points])
     numbers: _Array = nnls(matrix, np.ones(len(matrix)))[0]

@@ -48,7 +48,7 @@ def series_of(name: str, cells: Sequence[Cell], metric: str) -> Series:
     return Series(name, *zip(*columns, strict=True))
 
 
-def _calculated(name: str, cells: Sequence[Cell], value: Callable[[Cell], float]) -> Series:
+def _calculate(name: str, cells: Sequence[Cell], value: Callable[[Cell], float]) -> Series:
     return Series(name, [cell.key.memory_mb for cell in cells], [value(cell) for cell in cells])
 
 
@@ -58,7 +58,7 @@ def _tuning(cells: Sequence[Cell], prices: Prices, note: str) -> Chart:
         return cost.compute + cost.lambda_requests
 
     name = who(cells[0])
-    time, cost = series_of(name, cells, "billed_ms_per_image"), _calculated(name, cells, usd)
+    time, cost = series_of(name, cells, "billed_ms_per_image"), _calculate(name, cells, usd)
     panels = [
         Panel("billed ms an image", [time], bottom=0, marks=[_lowest(time, "fastest")]),
         Panel("USD a million,\nLambda's part", [cost], bottom=0, marks=[_lowest(cost, "cheapest")]),
@@ -84,7 +84,7 @@ def _stage_ms(name: str, cell: Cell) -> float:
 
 def _stages(cells: Sequence[Cell], note: str) -> Chart:
     names = dict.fromkeys(name for cell in cells for name in stages_of(cell))
-    series = [_calculated(name, cells, partial(_stage_ms, name)) for name in names]
+    series = [_calculate(name, cells, partial(_stage_ms, name)) for name in names]
     panel = Panel("ms of a record, waiting for its turn included", series, is_log=True)
     return Chart("stages", f"Stages of a record: {who(cells[0])}", note, [panel])
 

@@ -101,7 +101,7 @@ class Emulator:
         started = time.perf_counter()
         with urllib.request.urlopen(request, timeout=wait) as response:  # noqa: S310
             body = response.read()
-        return Answer(_decoded(body), time.perf_counter() - started)
+        return Answer(_decode(body), time.perf_counter() - started)
 
     @property
     def log(self) -> str:
@@ -136,7 +136,7 @@ def find_binary() -> str:
     return found
 
 
-def _decoded(body: bytes) -> Any:
+def _decode(body: bytes) -> Any:
     try:
         return json.loads(body)
     except ValueError:

@@ -112,7 +112,7 @@ class Proxy:
             nonlocal sent
             async for piece in request.content.iter_any():
                 self.counts.bytes_up += len(piece)
-                await _paced(len(piece), link.up)
+                await _pace(len(piece), link.up)
                 sent = now()
                 yield piece
 
@@ -141,7 +141,7 @@ class Proxy:
         """The pieces of the response's body, each when it is due."""
         async for piece in answer.content.iter_any():
             self.counts.bytes_down += len(piece)
-            await _paced(len(piece), link.down)
+            await _pace(len(piece), link.down)
             yield piece
 
     async def _wait(self, method: str, sent: float) -> None:
@@ -173,7 +173,7 @@ def of_message(headers: Mapping[str, str]) -> CIMultiDict[str]:
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in OF_ONE_HOP)
 
 
-async def _paced(count: int, paces: tuple[Pace, ...]) -> None:
+async def _pace(count: int, paces: tuple[Pace, ...]) -> None:
     began = now()
     early = max(pace.due(count, began) for pace in paces) - began
     if early > SLACK:

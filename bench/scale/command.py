@@ -82,7 +82,7 @@ def run(
         raise ScaleError(f"at {arrivals.rate:g}/s nothing arrived in {arrivals.seconds:g} s: take more minutes")
     console = Console()
     console.print(_table(outcomes))
-    for line in (_source(results, function, fleet), _counted(function, fleet)):
+    for line in (_source(results, function, fleet), _price_basis(function, fleet)):
         console.print(line, soft_wrap=True, markup=False, highlight=False)
     if output:
         output.write_bytes(msgspec.json.format(msgspec.json.encode(outcomes), indent=1))
@@ -99,7 +99,7 @@ def _source(results: Path, function: Function, fleet: Fleet) -> str:
     return f"service times from {os.path.relpath(results)}: {measured}, {fleet.images_per_second:.0f} images/s a task"
 
 
-def _counted(function: Function, fleet: Fleet) -> str:
+def _price_basis(function: Function, fleet: Fleet) -> str:
     """What the prices include."""
     pairs = {kind: (getattr(function.requests, kind), getattr(fleet.requests, kind)) for kind in ("get", "head", "put")}
     each = {kind: " or ".join(dict.fromkeys(f"{number:.3g}" for number in pair)) for kind, pair in pairs.items()}

@@ -57,14 +57,14 @@ def _problems(object_: SharedObject, inside: set[str], target: Target) -> Iterat
             yield f"needs {library}, which is neither inside nor in {target.system.name}"
     for library in LIBRARIES & object_.versions.keys():
         for text in object_.versions[library]:
-            family, version = _parsed(text)
+            family, version = _parse(text)
             newest = target.system.newest.get(family, ())
             if not version or version > newest:
                 has = f"{family}_{'.'.join(map(str, newest))}" if newest else "none such"
                 yield f"needs {text} of {library}; {target.system.name} has {has}"
 
 
-def _parsed(text: str) -> tuple[str, Version]:
+def _parse(text: str) -> tuple[str, Version]:
     """("GLIBC", (2, 34)) for GLIBC_2.34; an empty version for names such as GLIBC_PRIVATE."""
     family, _, version = text.partition("_")
     numbers = version.split(".")

@@ -156,21 +156,21 @@ class ReportingQueue:
 
     async def receive(self, most: int, wait_seconds: int) -> list[Received] | None:
         """None if the request failed."""
-        return await self._tried(self._queue.receive(most, wait_seconds))
+        return await self._try(self._queue.receive(most, wait_seconds))
 
     async def delete(self, receipts: Sequence[str]) -> int:
         """The number of messages that the queue deleted."""
-        return self._accepted(len(receipts), await self._tried(self._queue.delete(receipts)))
+        return self._accepted(len(receipts), await self._try(self._queue.delete(receipts)))
 
     async def hide(self, receipts: dict[str, int]) -> int:
         """The number of messages whose visibility timeout the queue changed."""
-        return self._accepted(len(receipts), await self._tried(self._queue.hide(receipts)))
+        return self._accepted(len(receipts), await self._try(self._queue.hide(receipts)))
 
     async def state(self) -> QueueState | None:
         """None if the request failed."""
-        return await self._tried(self._queue.state())
+        return await self._try(self._queue.state())
 
-    async def _tried(self, request: Awaitable[T]) -> T | None:
+    async def _try(self, request: Awaitable[T]) -> T | None:
         try:
             return await request
         except QueueError as error:

@@ -63,8 +63,8 @@ async def serve_status(port: int, registry: CollectorRegistry, health: Health) -
     """Serves on `port`, or on a free one for 0. Yields the port."""
     app = web.Application()
     app.router.add_get("/metrics", lambda request: _metrics(request, registry))
-    app.router.add_get("/healthz", lambda _: _checked(health.live()))
-    app.router.add_get("/readyz", lambda _: _checked(health.ready()))
+    app.router.add_get("/healthz", lambda _: _check(health.live()))
+    app.router.add_get("/readyz", lambda _: _check(health.ready()))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
@@ -80,6 +80,6 @@ async def _metrics(request: web.Request, registry: CollectorRegistry) -> web.Res
     return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 
 
-async def _checked(check: Awaitable[str | None]) -> web.Response:
+async def _check(check: Awaitable[str | None]) -> web.Response:
     problem = await check
     return web.Response(text=problem or "ok\n", status=503 if problem else 200)

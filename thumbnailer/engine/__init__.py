@@ -53,7 +53,7 @@ def load_engine(name: EngineName) -> Engine:
 
 def render_first(load: Load, path: str, plan: Plan) -> Rendering:
     """Uses the plan's engine and takes its `memory_estimate`. Raises Corrupt if the engine cannot read the file."""
-    return _rendered(load, plan.engine, path, plan)
+    return _render(load, plan.engine, path, plan)
 
 
 def render_second(load: Load, path: str, plan: Plan, error: Corrupt) -> Rendering:
@@ -62,7 +62,7 @@ def render_second(load: Load, path: str, plan: Plan, error: Corrupt) -> Renderin
         # Pillow has the same libjpeg as libvips, and no way to see its warnings.
         defect = error.defect if isinstance(error, DamagedPixels) else ""
         with suppress(Corrupt):
-            return replace(_rendered(load, plan.fallback, path, plan), defect=defect)
+            return replace(_render(load, plan.fallback, path, plan), defect=defect)
     if plan.salvage:
         from thumbnailer.engine.pillow import render_damaged
 
@@ -70,7 +70,7 @@ def render_second(load: Load, path: str, plan: Plan, error: Corrupt) -> Renderin
     raise error
 
 
-def _rendered(load: Load, name: EngineName, path: str, plan: Plan) -> Rendering:
+def _render(load: Load, name: EngineName, path: str, plan: Plan) -> Rendering:
     try:
         return load(name).render(path, plan)
     except Corrupt as error:

@@ -33,23 +33,23 @@ class PillowEngine:
     """The faster engine for JPEG: the decoder shrinks, SIMD resamples."""
 
     def render(self, path: str, plan: Plan) -> Rendering:
-        return _rendered(path, plan)
+        return _render(path, plan)
 
 
 def render_damaged(path: str, plan: Plan) -> Rendering:
     """The readable part of a damaged picture. Raises Corrupt if that is less than half of its rows."""
     if LOADERS[plan.info.format].salvage is None:
         raise Corrupt(f"{plan.info.format}: it is damaged, and only all of it could be shown")
-    return _rendered(path, plan, damaged=True)
+    return _render(path, plan, damaged=True)
 
 
-def _rendered(path: str, plan: Plan, damaged: bool = False) -> Rendering:
+def _render(path: str, plan: Plan, damaged: bool = False) -> Rendering:
     started = perf_counter()
-    resized, plays, profile_ignored = _decoded(path, plan, damaged)
+    resized, plays, profile_ignored = _decode(path, plan, damaged)
     decoded = perf_counter()
     placeholders = tuple(_placeholder(frames[0][0]) for frames in resized) if plan.thumbhash else ()
     pictures = tuple(
-        within_bytes(target, partial(_encoded, frames, plays, plan.info), path, plan, whole=not damaged)
+        within_bytes(target, partial(_encode, frames, plays, plan.info), path, plan, whole=not damaged)
         for frames, target in zip(resized, plan.targets, strict=True)
     )
     defect = "not all of it can be decoded" if damaged else ""
@@ -57,20 +57,20 @@ def _rendered(path: str, plan: Plan, damaged: bool = False) -> Rendering:
     return Rendering(EngineName.PILLOW, pictures, defect, *seconds, placeholders, profile_ignored)
 
 
-def _decoded(path: str, plan: Plan, damaged: bool) -> tuple[list[list[Frame]], int, bool]:
+def _decode(path: str, plan: Plan, damaged: bool) -> tuple[list[list[Frame]], int, bool]:
     """The frames of each target, how often they are played, and whether there is a profile that cannot be used.
 
     The decoded picture is freed before any thumbnail is encoded.
     """
-    with _opened(path, plan, damaged) as image:
+    with _open(path, plan, damaged) as image:
         plays = LOADERS[plan.info.format].plays(image.info.get("loop"))
         profile_ignored = "icc_profile" in image.info and profile_of(image) is None
         frames = _readable_frames if damaged else _all_frames
-        return _resized(frames(image, plan), plan), plays, profile_ignored
+        return _resize(frames(image, plan), plan), plays, profile_ignored
 
 
 @contextmanager
-def _opened(path: str, plan: Plan, damaged: bool) -> Iterator[Image.Image]:
+def _open(path: str, plan: Plan, damaged: bool) -> Iterator[Image.Image]:
     """The file, opened as the format that was probed. Raises Corrupt for every error of a decoder."""
     loader, info = LOADERS[plan.info.format], plan.info
     opener = loader.open_damaged if damaged and loader.open_damaged else loader.open
@@ -122,7 +122,7 @@ def _readable_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
         yield image
 
 
-def _resized(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[Frame]]:
+def _resize(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[Frame]]:
     """The frames of each target, all cropped at the corner of the first one."""
     resized: list[list[Frame]] = [[] for _ in plan.targets]
     corners: list[tuple[int, int]] = []
@@ -169,7 +169,7 @@ def _placeholder(image: Image.Image) -> str:
     return thumbhash(*image.size, resized)
 
 
-def _encoded(frames: list[Frame], plays: int, info: ImageInfo, target: Target) -> bytes:
+def _encode(frames: list[Frame], plays: int, info: ImageInfo, target: Target) -> bytes:
     frames[0][0].info.clear()  # nothing of the source's metadata but artist and copyright
     saver = SAVERS[target.format]
     pictures = [saver.mode(frame, target) for frame, _ in frames]

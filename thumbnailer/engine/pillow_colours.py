@@ -69,9 +69,9 @@ def in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     if colours.mode not in ("L", "RGB", "CMYK"):
         colours = colours.convert("RGB")
     if profile:
-        colours = _transformed(colours, profile)
+        colours = _apply_transform(colours, profile)
     if colours.mode == "CMYK":
-        colours = _transformed(colours, _press_profile())
+        colours = _apply_transform(colours, _press_profile())
     if colours.mode == "CMYK" or alpha:  # there is no such profile
         colours = colours.convert("RGB")
     if alpha:
@@ -89,7 +89,7 @@ def _press_profile() -> bytes:
     return bytes(pyvips.Operation.call("profile_load", "cmyk"))
 
 
-def _transformed(image: Image.Image, profile: bytes) -> Image.Image:
+def _apply_transform(image: Image.Image, profile: bytes) -> Image.Image:
     """Through a profile; the picture itself if Little CMS cannot use the profile: its pixels are still right."""
     transform = _transform(profile, image.mode)
     return image if transform is None else ImageCms.applyTransform(image, transform) or image

@@ -123,10 +123,10 @@ def _frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
 
 
 def _gif_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
-    return _composed(image, plan.info) if plan.info.details_of(GifDetails).odd_frames else _frames(image, plan)
+    return _compose(image, plan.info) if plan.info.details_of(GifDetails).odd_frames else _frames(image, plan)
 
 
-def _composed(image: Image.Image, info: ImageInfo) -> Iterator[Image.Image]:
+def _compose(image: Image.Image, info: ImageInfo) -> Iterator[Image.Image]:
     """Frames on the canvas of a GIF, as browsers compose them (formats/gif.py says where Pillow differs).
 
     Pillow decodes each frame as a picture of its own. The canvas starts transparent and is cleared to transparent.

@@ -99,7 +99,7 @@ def load(image: Image.Image, info: ImageInfo) -> Image.Image:
             raise Corrupt("nothing of it can be decoded") from error
     missing = _missing(image, sum(surely), info)
     _refuse_too_little(image.height - len(missing), image.height)
-    return _painted(image, missing, repeats=info.progressive and not is_jpeg)
+    return _paint(image, missing, repeats=info.progressive and not is_jpeg)
 
 
 def _refuse_too_little(rows: int, height: int) -> None:
@@ -182,7 +182,7 @@ def _is_grey(row: bytes) -> bool:
     return row[0] in MISSING_GREY and row == row[:1] * len(row)
 
 
-def _painted(image: Image.Image, missing: list[int], repeats: bool) -> Image.Image:
+def _paint(image: Image.Image, missing: list[int], repeats: bool) -> Image.Image:
     """The picture with missing rows in white, or, if `repeats`, like the row above."""
     kept: dict[str | tuple[int, int], Any] = {
         name: image.info[name] for name in ("icc_profile", "transparency") if name in image.info

@@ -34,10 +34,10 @@ class VipsEngine:
     def render(self, path: str, plan: Plan) -> Rendering:
         started = perf_counter()
         try:
-            resized, profile_ignored = _decoded(path, plan)
+            resized, profile_ignored = _decode(path, plan)
             decoded = perf_counter()
             pictures = tuple(
-                within_bytes(target, partial(_encoded, frames, plan.info), path, plan)
+                within_bytes(target, partial(_encode, frames, plan.info), path, plan)
                 for frames, target in zip(resized, plan.targets, strict=True)
             )
         except (pyvips.Error, UnicodeDecodeError) as error:
@@ -58,13 +58,13 @@ def _as_corrupt(error: Exception) -> Corrupt:
     return (DamagedPixels if is_of_pixels else Corrupt)(f"libvips cannot read it: {reason[:200]}")
 
 
-def _decoded(path: str, plan: Plan) -> tuple[list[list[Any]], bool]:
+def _decode(path: str, plan: Plan) -> tuple[list[list[Any]], bool]:
     """The frames of each target, and whether the file has a profile that cannot be used.
 
     The decoded picture is freed before any thumbnail is encoded.
     """
     frames = _frames(path, plan)
-    resized = [_in_memory(_resized(frames, plan, target)) for target in plan.targets]
+    resized = [_in_memory(_resize_frames(frames, plan, target)) for target in plan.targets]
     return resized, _ignores_profile(frames[0])
 
 
@@ -91,7 +91,7 @@ def _in_memory(frames: list[Any]) -> list[Any]:
     return [frame.copy_memory() for frame in frames]
 
 
-def _resized(frames: list[Any], plan: Plan, target: Target) -> list[Any]:
+def _resize_frames(frames: list[Any], plan: Plan, target: Target) -> list[Any]:
     wanted = frames if keeps_animation(plan.info, target) else frames[:1]
     whole = [_thumbnail(frame, plan, target) for frame in wanted]
     if target.smart:
@@ -178,7 +178,7 @@ def _upright(image: Any, orientation: int) -> Any:
     return tagged.autorot()
 
 
-def _encoded(frames: list[Any], info: ImageInfo, target: Target) -> bytes:
+def _encode(frames: list[Any], info: ImageInfo, target: Target) -> bytes:
     saver = SAVERS[target.format]
     roll = frames[0] if len(frames) == 1 else pyvips.Image.arrayjoin(frames, across=1)
     image = _without_metadata(roll if saver.alpha else _on_white(roll), len(frames))

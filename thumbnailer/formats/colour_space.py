@@ -75,7 +75,7 @@ SRGB = ColourSpace()
 
 def profile_for(space: ColourSpace) -> bytes:
     """The ICC profile of `space`. Raises ValueError for primaries that span no colours."""
-    curve = _sampled(space.curve) if callable(space.curve) else _parametric(space.curve)
+    curve = _sample(space.curve) if callable(space.curve) else _parametric(space.curve)
     white = (b"wtpt", _xyz(D50))
     if space.primaries is None:
         return _profile(GREY, [white, (b"kTRC", curve)])
@@ -93,7 +93,7 @@ def _columns(white: Point, primaries: Sequence[Point]) -> list[Vector]:
         raise ValueError("a white that cones do not see")
     gains = [_dot(row, D50) / cone for row, cone in zip(BRADFORD, cones, strict=True)]
     scaled = ([part * share for part in light] for light, share in zip(lights, shares, strict=True))
-    return [_adapted(colour, gains) for colour in scaled]
+    return [_adapt(colour, gains) for colour in scaled]
 
 
 def _light(point: Point) -> Vector:
@@ -104,7 +104,7 @@ def _light(point: Point) -> Vector:
     return x / y, 1.0, (1 - x - y) / y
 
 
-def _adapted(colour: Vector, gains: Vector) -> Vector:
+def _adapt(colour: Vector, gains: Vector) -> Vector:
     """Multiplies the response of each of Bradford's cones."""
     responses = [_dot(row, colour) * gain for row, gain in zip(BRADFORD, gains, strict=True)]
     return _solve(list(zip(*BRADFORD, strict=True)), responses)
@@ -128,17 +128,17 @@ def _cross(a: Vector, b: Vector) -> Vector:
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
-def _sampled(light: Callable[[float], float]) -> bytes:
+def _sample(light: Callable[[float], float]) -> bytes:
     values = (min(1.0, light(step / (CURVE_POINTS - 1))) for step in range(CURVE_POINTS))
     return struct.pack(f">4s4xI{CURVE_POINTS}H", b"curv", CURVE_POINTS, *(round(65535 * value) for value in values))
 
 
 def _parametric(parameters: tuple[float, ...]) -> bytes:
     kind = 3 if len(parameters) == 5 else 0
-    return struct.pack(f">4s4xHxx{len(parameters)}i", b"para", kind, *map(_fixed, parameters))
+    return struct.pack(f">4s4xHxx{len(parameters)}i", b"para", kind, *map(_to_s15_fixed, parameters))
 
 
-def _fixed(value: float) -> int:
+def _to_s15_fixed(value: float) -> int:
     """s15Fixed16Number."""
     scaled = round(value * 65536)
     if not -(1 << 31) <= scaled < 1 << 31:
@@ -147,7 +147,7 @@ def _fixed(value: float) -> int:
 
 
 def _xyz(colour: Vector) -> bytes:
-    return struct.pack(">4s4x3i", b"XYZ ", *map(_fixed, colour))
+    return struct.pack(">4s4x3i", b"XYZ ", *map(_to_s15_fixed, colour))
 
 
 def _profile(space: bytes, tags: Sequence[tuple[bytes, bytes]]) -> bytes:
@@ -156,6 +156,6 @@ def _profile(space: bytes, tags: Sequence[tuple[bytes, bytes]]) -> bytes:
     for name, value in tags:
         table += struct.pack(">4sII", name, start + len(values), len(value))
         values += value + bytes(-len(value) % 4)
-    version, white, count = 0x04300000, map(_fixed, D50), struct.pack(">I", len(tags))
+    version, white, count = 0x04300000, map(_to_s15_fixed, D50), struct.pack(">I", len(tags))
     fields = (start + len(values), version, b"mntr", space, b"XYZ ", b"acsp", *white)
     return struct.pack(">I4xI4s4s4s12x4s28x3i48x", *fields) + count + table + values

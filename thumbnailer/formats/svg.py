@@ -45,7 +45,7 @@ PIXELS = {b"": 1, b"px": 1, b"pt": 4 / 3, b"pc": 16, b"in": 96, b"cm": 96 / 2.54
 
 def read_text(head: Head) -> ImageInfo:
     """The size of an SVG. Raises NotAnImage or UnsupportedFormat for everything else."""
-    text = _decoded(head.up_to(0, LIMIT))
+    text = _decode(head.up_to(0, LIMIT))
     if NOT_TEXT.search(text[:SAMPLE]):
         raise NotAnImage("unknown content")
     text = text.lstrip(SPACE)
@@ -56,7 +56,7 @@ def read_text(head: Head) -> ImageInfo:
     return _read_markup(text, cut_short=len(head) < LIMIT and not head.whole)
 
 
-def _decoded(data: bytes) -> bytes:
+def _decode(data: bytes) -> bytes:
     """As UTF-8 without a byte order mark; text without a known start stays unchanged."""
     for start, mark_size, encoding in ENCODINGS:
         if data.startswith(start):

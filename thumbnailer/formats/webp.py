@@ -33,7 +33,7 @@ class _Walked:
 
 
 def read_webp(head: Head) -> ImageInfo:
-    readers = {b"VP8 ": _lossy, b"VP8L": _lossless, b"VP8X": _extended}
+    readers = {b"VP8 ": _lossy, b"VP8L": _lossless, b"VP8X": _read_extended}
     kind = head.read(FIRST_CHUNK, 4)
     if kind not in readers:
         raise Corrupt("WebP does not begin with a picture chunk")
@@ -65,7 +65,7 @@ def _details(head: Head, samples: float, pixels: int) -> Details:
     return Details(samples, held=max(0, head.size - pixels))
 
 
-def _extended(head: Head) -> ImageInfo:
+def _read_extended(head: Head) -> ImageInfo:
     flags = head.byte(20)
     width, height = (1 + int.from_bytes(head.read(at, 3), "little") for at in (24, 27))
     walked = _walk(head, flags)

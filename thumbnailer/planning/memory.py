@@ -213,7 +213,7 @@ def memory_estimate(engine: EngineName, work: Work) -> int:
     """The most bytes that the process grows by: no less than measured, and close to it for large pictures."""
     row, peak, lasting = _decoder(engine, work)
     render = _vips if engine is VIPS else _pillow
-    return _fixed(work.info, row) + ceil(MARGIN * render(work, row, peak, lasting))
+    return _fixed_bytes(work.info, row) + ceil(MARGIN * render(work, row, peak, lasting))
 
 
 def salvage_estimate(work: Work) -> int:
@@ -222,7 +222,7 @@ def salvage_estimate(work: Work) -> int:
     stored = info.channels if info.channels > 1 else _bytes_of(info.bit_depth)
     width, height = work.size(PILLOW)
     rows = width * height * (_pillow_pixel(info, row) + 2 * stored + _converted_pixel(info, row))
-    return _fixed(info, row) + ceil(MARGIN * max(_pillow(work, row, peak, lasting), rows))
+    return _fixed_bytes(info, row) + ceil(MARGIN * max(_pillow(work, row, peak, lasting), rows))
 
 
 def _decoder(engine: EngineName, work: Work) -> tuple[Decoder, float, float]:
@@ -233,7 +233,7 @@ def _decoder(engine: EngineName, work: Work) -> tuple[Decoder, float, float]:
     return row, peak, lasting
 
 
-def _fixed(info: ImageInfo, row: Decoder) -> int:
+def _fixed_bytes(info: ImageInfo, row: Decoder) -> int:
     """Bytes that do not depend on the picture's size, and copies of metadata."""
     cmyk = CMYK_TABLES if info.channels == 4 and not info.has_alpha else 0
     return FIXED + row.codec + cmyk + info.details.held * COPIES_HELD
@@ -341,10 +341,10 @@ def _source(work: Work, height: int) -> float:
 
 def _encoding(engine: EngineName, work: Work) -> float:
     """The largest of the thumbnails: the engine encodes one after the other."""
-    return max(_encoded(ENCODERS[engine, wanted.format], work.info, wanted) for wanted in work.wanted)
+    return max(_encoder_bytes(ENCODERS[engine, wanted.format], work.info, wanted) for wanted in work.wanted)
 
 
-def _encoded(row: Encoder, info: ImageInfo, wanted: Wanted) -> float:
+def _encoder_bytes(row: Encoder, info: ImageInfo, wanted: Wanted) -> float:
     pixel: float = row.alpha if info.has_alpha else row.grey if _is_grey(info) else row.colours
     if wanted.frames > 1:
         pixel += (_vips_pixel(info) + 1 if row.copies_roll else ENCODED_FRAME) * wanted.frames

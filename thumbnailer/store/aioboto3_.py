@@ -74,7 +74,7 @@ class Aioboto3Store(S3Store):
         arguments = {"Bucket": bucket, "Key": key} | ({"ExpectedBucketOwner": owner} if owner else {}) | more
         client = await self._client()
         what = f"{operation.partition('_')[0].upper()} {bucket}/{key!r}"
-        response: _Response = await _mapped(what, getattr(client, operation)(**arguments))
+        response: _Response = await _map_errors(what, getattr(client, operation)(**arguments))
         return response
 
     async def _client(self) -> Any:
@@ -94,7 +94,7 @@ class _Stream:
         self._what = what
 
     async def read(self) -> bytes:
-        chunk: bytes = await _mapped(self._what, self._body.read(CHUNK))
+        chunk: bytes = await _map_errors(self._what, self._body.read(CHUNK))
         return chunk
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ class _Stream:
         self._body.close()
 
 
-async def _mapped(what: str, operation: Awaitable[T]) -> T:
+async def _map_errors(what: str, operation: Awaitable[T]) -> T:
     """The result of `operation`. Raises StoreErrors in place of the library's errors."""
     try:
         return await operation

@@ -54,30 +54,30 @@ class ObstoreStore(S3Store):
         self._stores.clear()
 
     async def _get(self, bucket: str, key: str) -> Answer:
-        what = _checked("GET", bucket, key)
-        result = await _mapped(what, obstore.get_async(self._store(bucket), key))
+        what = _check("GET", bucket, key)
+        result = await _map_errors(what, obstore.get_async(self._store(bucket), key))
         return Answer(_headers(result), _Stream(result, what), result.meta["e_tag"])
 
     async def _get_rest(self, bucket: str, key: str, first: Answer, offset: int) -> Stream:
-        what = _checked("GET", bucket, key)
+        what = _check("GET", bucket, key)
         options: GetOptions = {"range": {"offset": offset}, "if_match": first.etag}
-        result = await _mapped(what, obstore.get_async(self._store(bucket), key, options=options))
+        result = await _map_errors(what, obstore.get_async(self._store(bucket), key, options=options))
         # both: a store that ignores If-Match must not deliver the end of another object
         if (result.meta["e_tag"], result.meta["size"]) != (first.etag, first.headers.size):
             raise StoreRefused(f"{what}: the object changed while it was read")
         return _Stream(result, what)
 
     async def _head(self, bucket: str, key: str) -> ObjectVersion:
-        meta = await _mapped(_checked("HEAD", bucket, key), obstore.head_async(self._store(bucket), key))
+        meta = await _map_errors(_check("HEAD", bucket, key), obstore.head_async(self._store(bucket), key))
         return ObjectVersion(_bare(meta["e_tag"]), meta["version"])
 
     async def _put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
-        what = _checked("PUT", bucket, key)
+        what = _check("PUT", bucket, key)
         store, attributes = self._store(bucket, headers.sse, headers.kms_key_id), _attributes(headers)
-        await _mapped(what, obstore.put_async(store, key, data, attributes=attributes, use_multipart=False))
+        await _map_errors(what, obstore.put_async(store, key, data, attributes=attributes, use_multipart=False))
 
     async def _delete(self, bucket: str, key: str) -> None:
-        await _mapped(_checked("DELETE", bucket, key), obstore.delete_async(self._store(bucket), key))
+        await _map_errors(_check("DELETE", bucket, key), obstore.delete_async(self._store(bucket), key))
 
     async def _renew(self, bucket: str) -> None:
         for name in [name for name in self._stores if name[0] == bucket]:
@@ -108,7 +108,7 @@ class _Stream:
             raise StoreRefused(f"{self._what}: read after its context was left")
         try:
             # not `async for`: a suspended loop would hold the stream, and with it the connection
-            return await _mapped(self._what, anext(self._stream))
+            return await _map_errors(self._what, anext(self._stream))
         except StopAsyncIteration:
             return b""
 
@@ -117,7 +117,7 @@ class _Stream:
         self._stream = None
 
 
-def _checked(verb: str, bucket: str, key: str) -> str:
+def _check(verb: str, bucket: str, key: str) -> str:
     """The operation's name in messages. Raises ObstoreCannot for buckets and keys that obstore does not support."""
     what = f"{verb} {bucket}/{key!r}"
     if bucket.startswith("arn:") or bucket.endswith("--x-s3"):
@@ -139,7 +139,7 @@ _REDIRECT: Final = re.compile(r"^ +inner: BareRedirect,$", re.MULTILINE)
 _UNREADABLE: Final = re.compile(r"^    source: Invalid(Metadata|C[A-Za-z]+) \{$", re.MULTILINE)
 
 
-async def _mapped(what: str, operation: Awaitable[T]) -> T:
+async def _map_errors(what: str, operation: Awaitable[T]) -> T:
     """The result of `operation`. Raises StoreErrors in place of the library's errors."""
     try:
         return await operation
