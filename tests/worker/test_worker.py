@@ -131,6 +131,7 @@ def test_sigterm_gives_back_work_that_hangs_in_a_thread_or_in_a_child_process(
 
 
 @pytest.mark.matrix(36)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("number", "kill_after"), [(16, (4,)), pytest.param(100, (10, 40), marks=pytest.mark.slow)], ids=["short", "long"]
 )
@@ -145,10 +146,10 @@ def test_sigkill_loses_nothing(
     """Messages held by a killed worker reappear after the visibility timeout."""
     keys = filled(aws, samples["rocket.jpg"], number)
     for done in kill_after:
-        with worker(env, log) as process:
+        with worker(env, log, HASTY) as process:
             until(partial(has_thumbnails, aws, done))
             process.kill()
-    with worker(env, log) as process:
+    with worker(env, log, HASTY) as process:
         until(lambda: aws.keys() == set(keys) and drained(aws))
         assert process.terminate() == 0
     assert aws.depth().dead == 0
