@@ -46,14 +46,14 @@ quick: lint types layers
 	$(PYTEST) -m 'not slow and not lab' tests/unit $(ARGS)
 
 test: .venv/.dev test-tools $(BIN)/aws-lambda-rie
-	$(PYTEST) -m 'not slow and not lab' --matrix .matrix/test.json $(ARGS)
+	$(PYTEST) -m 'not slow and not lab' --matrix=.matrix/test.json $(ARGS)
 
 test-all: .venv/.dev test-tools $(BIN)/aws-lambda-rie
-	$(PYTEST) -m 'slow and not lab' --matrix .matrix/test-all.json $(ARGS)
+	$(PYTEST) -m 'slow and not lab' --matrix=.matrix/test-all.json $(ARGS)
 	@if command -v podman >/dev/null; then $(MAKE) test-image ARGS=; else echo 'no podman: the image is not tested'; fi
 
 lab: .venv/.dev test-tools
-	$(BIN)/pytest -m lab --matrix .matrix/lab.json $(ARGS)
+	$(BIN)/pytest -m lab --matrix=.matrix/lab.json $(ARGS)
 
 check: lint types layers test
 
