@@ -10,9 +10,9 @@
     │       └── StoreRefused        temporary, but a retry at once cannot help: credentials, clock, region
     └── RecordError                 ends one record; `status` and `reason` are on the class
         ├── Skipped                 OwnOutput, Filtered, FolderMarker, Gone
-        ├── Rejected                NotAnImage, UnsupportedFormat, Corrupt (CutShort, DamagedPixels), TooManyPixels,
-        │                           TooManyBytes, TooManyFrames, Archived, AccessDenied, KeyTooLong, BucketNotAllowed,
-        │                           CrashesEngine
+        ├── Rejected                NotAnImage, UnsupportedFormat, Corrupt (CutShort, DamagedPixels), TooMuchWork,
+        │                           TooManyPixels, TooManyBytes, TooManyFrames, Archived, AccessDenied, KeyTooLong,
+        │                           BucketNotAllowed, CrashesEngine
         ├── Failed                  SourceUnavailable, DestinationUnavailable, DestinationDenied, Throttled, EngineCrash
         └── Deferred                OutOfTime, NoSpace
 
@@ -135,6 +135,10 @@ class DamagedPixels(Corrupt):
     """libjpeg warns of the pixels. If another decoder shows the picture all the same, its outcome names `defect`."""
 
     defect: ClassVar[str] = "libjpeg warns of damaged pixels"
+
+
+class TooMuchWork(Rejected, reason="corrupt"):
+    """The file has more parts than any honest file of its size. No Corrupt, which readers may catch and read on."""
 
 
 class TooManyPixels(Rejected, reason="too-many-pixels"): ...

@@ -17,6 +17,7 @@ from thumbnailer.model import NO_CREDIT, Credit
 PREFIX = b"Exif\0\0"
 MAX_BLOCK = 1 << 20
 """Bytes read. PNG and WebP hold more, but IFD0 is at the start of every block found so far."""
+MAX_ENTRIES = 1024  # read of IFD0; honest ones have some 20, sorted, and the fields of interest come first
 LAYOUTS = {b"II*\0": ifd.Layout("<"), b"MM\0*": ifd.Layout(">")}
 ASCII, ORIENTATION_TYPES = 2, (3, 4)  # SHORT, and LONG: against the specification, but some cameras write it
 ENTRY, LINK = 12, 4  # bytes of an entry, and of the offset of the next directory behind the last entry
@@ -37,13 +38,8 @@ def read_ifd0(head: Head, block: Piece | None, skip: int = 0) -> Ifd0:
     """Orientation and credit of an EXIF block, as far as its bytes are at hand; it begins `skip` bytes into a piece."""
     if block is None:
         return Ifd0()
-    return parse_ifd0(head.up_to(block.start + skip, max(0, min(block.size - skip, MAX_BLOCK))))
-
-
-def parse_ifd0(block: bytes) -> Ifd0:
-    """Orientation and credit of an EXIF block, with or without its leading `Exif\\0\\0`."""
-    data = block[:MAX_BLOCK].removeprefix(PREFIX)
-    head, layout = Head(memoryview(data), len(data)), LAYOUTS.get(data[:4])
+    data = head.up_to(block.start + skip, max(0, min(block.size - skip, MAX_BLOCK))).removeprefix(PREFIX)
+    head, layout = head.within(data, "EXIF"), LAYOUTS.get(data[:4])
     if layout is None:
         return Ifd0()
     try:
@@ -51,7 +47,7 @@ def parse_ifd0(block: bytes) -> Ifd0:
         (count,) = head.unpack(layout.order + "H", start)
     except Corrupt:
         return Ifd0()
-    directory = ifd.read_directory(head, layout, start + layout.count_size, count)
+    directory = ifd.read_directory(head, layout, start + layout.count_size, min(count, MAX_ENTRIES))
     return Ifd0(_orientation(directory), directory.credit())
 
 

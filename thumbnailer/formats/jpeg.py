@@ -7,11 +7,10 @@ is an error, and so is a reserved marker.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats.exif import read_ifd0
-from thumbnailer.formats.head import Head, Piece, first
+from thumbnailer.formats.head import NO_PADDING, Head, Piece, first
 from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, starts_with
 from thumbnailer.model import Details, Format, ImageInfo
 
@@ -184,8 +183,11 @@ def _samples(head: Head, frame: Piece, components: int) -> float:
 
 def _scans(head: Head) -> int:
     """Counts the marker: scan data escapes every other 0xFF. The scans of an embedded thumbnail count too."""
-    scans = sum(1 for _ in islice(SCAN.finditer(head.view), MAX_SCANS + 1))
-    head.allow(scans, MAX_SCANS, "scans")
+    scans, position = 0, head.search(SCAN, 0)
+    while position is not None:
+        scans += 1
+        head.allow(scans, MAX_SCANS, "scans")
+        position = head.search(SCAN, position)
     return max(1, scans)
 
 
@@ -212,7 +214,9 @@ def ending_defect(head: Head) -> str:
         return NO_END
     if end is None:
         return NO_END
-    return "" if APPENDED.match(head.view, end) or head.is_padding(end) else JUNK
+    behind = head.search(NO_PADDING, end)
+    # The size before `ftyp` has four bytes, which may begin with zeros.
+    return "" if behind is None or APPENDED.match(head.up_to(max(end, behind - 5), 16)) else JUNK
 
 
 KEPT = frozenset({0xC0, 0xC1, 0xC2, 0xC4, SOS, 0xDB, 0xDD})

@@ -5,6 +5,7 @@ the values of their tags. The reader therefore walks the whole chain, and refuse
 Limits: pages are counted only as far as the bytes reach; sub-directories are ignored.
 """
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -110,7 +111,7 @@ def _extent(head: Head, layout: Layout, offset: int) -> tuple[int, int]:
     (count,) = head.unpack(layout.order + layout.count, offset)
     if not 0 < count <= MAX_ENTRIES:
         raise Corrupt(f"TIFF directory of {count} entries")
-    end = offset + layout.count_size + count * layout.entry.size
+    end = offset + layout.count_size + count * struct.calcsize(layout.entry)
     head.need(end)
     # Some writers leave out the last link; libtiff takes that for the end of the chain.
     return count, head.unpack(layout.order + layout.offset, end)[0] if head.reaches(end + layout.inline) else 0
@@ -139,9 +140,12 @@ def _chain(head: Head, layout: Layout, offset: int) -> tuple[int, int, bool]:
 
 def _bytes_of_values(head: Head, layout: Layout, offset: int, count: int) -> int:
     """Of values outside the directory, and within the file: other offsets point at nothing."""
-    entries = layout.entry.iter_unpack(head.read(offset + layout.count_size, count * layout.entry.size))
-    sizes = (values * VALUE_SIZES.get(kind, 1) for _, kind, values in entries)
-    return sum(size for size in sizes if layout.inline < size <= head.end)
+    total, most = 0, head.end
+    for _, kind, values in head.records(layout.entry, offset + layout.count_size, count):
+        size = values * VALUE_SIZES.get(kind, 1)
+        if layout.inline < size <= most:
+            total += size
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +202,10 @@ def _missing_rows(directory: Directory, grid: _Grid, samples: Samples, pieces: i
     end = directory.head.end
     row_bytes = -(-grid.piece_width * samples.bits * (1 if samples.planar else samples.count) // 8)
     most = row_bytes * grid.piece_height if samples.is_plain else end  # some writers count more bytes than there are
-    offsets, sizes = (directory.integers(tag, pieces) for tag in grid.tags)
-    for index, (start, size) in enumerate(zip(offsets, sizes, strict=False)):
-        if start + min(size, most) > end:
+    offsets, sizes = (directory.records(tag, pieces) for tag in grid.tags)
+    for index, ((start,), (size,)) in enumerate(zip(offsets, sizes, strict=False)):
+        if start + (size if size < most else most) > end:
+            directory.head.spend(1)
             # An uncompressed strip shows rows as far as its bytes go.
             whole = max(0, end - start) // row_bytes if samples.is_plain and not samples.tiled else 0
             # Pieces go from left to right, then down, then on to the next plane.
