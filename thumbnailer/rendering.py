@@ -13,7 +13,7 @@ from thumbnailer.engine import Load, Rendering
 from thumbnailer.errors import OF_SOURCE, Corrupt, NeedMoreBytes, Rejected, Skipped, TooMuchWork, store_errors
 from thumbnailer.execution.budget import MemoryBudget
 from thumbnailer.execution.decoder import Decoder
-from thumbnailer.formats import ending_defect, probe
+from thumbnailer.formats import ending_defect, hidden, probe
 from thumbnailer.model import ObjectEvent
 from thumbnailer.planning.capabilities import Capabilities
 from thumbnailer.planning.plan import Plan, make_plan, refuse_headers
@@ -123,6 +123,8 @@ class Renderer:
         info = plan.info
         defect = await self._read(file, lambda data, most: ending_defect(data, info.format, most))
         trace.add_defects(defect, info.defect)
+        for at, patch in await self._read(file, lambda data, most: hidden(data, info.format, most)):
+            os.pwrite(file.fileno(), patch, at)
         return plan
 
     async def _plan(

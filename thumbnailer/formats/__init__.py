@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from thumbnailer.errors import NeedMoreBytes, NotAnImage, Rejected, TooMuchWork
 from thumbnailer.formats import bmp, foreign, gif, heif, ico, jp2, jpeg, jxl, png, svg, tiff, webp
 from thumbnailer.formats.head import Budget, Head
-from thumbnailer.formats.spec import FormatSpec, NotStrippable
+from thumbnailer.formats.spec import FormatSpec, NotStrippable, Patch
 from thumbnailer.model import Format, ImageInfo
 
 if TYPE_CHECKING:
     from mmap import mmap
 
-__all__ = ["FORMATS", "FormatSpec", "ending_defect", "probe", "stripped"]
+__all__ = ["FORMATS", "FormatSpec", "ending_defect", "hidden", "probe", "stripped"]
 
 DECISIVE = 32  # bytes from which on an unknown head stays unknown
 SIGNATURE_BYTES = 512  # as far as any signature reaches
@@ -63,6 +63,15 @@ def ending_defect(data: bytes | mmap, format_: Format, most: int | None = None) 
         return ""
     with memoryview(data) as view:
         return spec.ending(Head(view, len(view), spec.label, _small_budget(most)))
+
+
+def hidden(data: bytes | mmap, format_: Format, most: int | None = None) -> list[Patch]:
+    """The changes to a whole file that make decoders skip metadata. Raises TooMuchWork; `most` as in `probe`."""
+    spec = _spec(format_)
+    if spec.hide is None:
+        return []
+    with memoryview(data) as view:
+        return list(spec.hide(Head(view, len(view), spec.label, _small_budget(most))))
 
 
 def stripped(data: bytes, format_: Format) -> bytes | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.head import Head
-from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, starts_with
+from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, Patch, starts_with
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
 
 if TYPE_CHECKING:
@@ -225,6 +225,7 @@ def _frame(head: Head, block: Block, control: bytes) -> Frame:
     )
 
 
+MAX_COMMENTS = 256 << 10  # bytes of all comments that decoders see
 LAST = 64 << 10  # bytes at the end of a file in which zeros are padding
 LONGEST_LOOPING = 20  # bytes, one more than the extension has
 LOOPING = re.compile(rb"!\xff\x0b(NETSCAPE2\.0|ANIMEXTS1\.0)\x03\x01..\0", re.DOTALL)
@@ -258,4 +259,13 @@ def _is_kept(head: Head, block: Block) -> bool:
     return LOOPING.fullmatch(head.up_to(block.start, min(LONGEST_LOOPING, block.end - block.start))) is not None
 
 
-FORMAT = FormatSpec("GIF", (Format.GIF,), starts_with(b"GIF8"), read_gif, ending_defect, strip)
+def hide(head: Head) -> Iterator[Patch]:
+    """Makes comments application extensions, if there are many: Pillow 12 joins their blocks in quadratic time."""
+    comments = (
+        [b for b in blocks(head) if b.label == COMMENT and b.fields[2:3] != b"\0"] if head.size > MAX_COMMENTS else []
+    )
+    if sum(comment.end - comment.start for comment in comments) > MAX_COMMENTS:
+        yield from ((comment.start + 1, bytes((APPLICATION,))) for comment in comments)
+
+
+FORMAT = FormatSpec("GIF", (Format.GIF,), starts_with(b"GIF8"), read_gif, ending_defect, strip, hide)

@@ -104,7 +104,7 @@ class Head:
         """The same bytes and budget."""
         return Head(self._view, self.total, label, self.budget)
 
-    def within(self, data: bytes | memoryview, label: str) -> Head:
+    def within(self, data: bytes, label: str) -> Head:
         """A file within this one, whole. It has the same budget."""
         return Head(memoryview(data), len(data), label, self.budget)
 
@@ -116,7 +116,7 @@ class Head:
         else:
             view = memoryview(b"".join(self.up_to(piece.start, piece.size) for piece in pieces))
         with view:
-            yield self.within(view, label)
+            yield Head(view, len(view), label, self.budget)
 
     def reaches(self, end: int) -> bool:
         return end <= len(self._view)

@@ -7,17 +7,17 @@ compares the two only after it has decoded.
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import floor
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
 from thumbnailer.formats.av1 import coded_sizes
 from thumbnailer.formats.boxes import boxes, children
-from thumbnailer.formats.exif import Ifd0, read_ifd0
+from thumbnailer.formats.exif import Ifd0, is_costly, read_ifd0
 from thumbnailer.formats.head import Head, Piece, first
-from thumbnailer.formats.heif_items import Items, Sequence, read_items, read_sequence
-from thumbnailer.formats.spec import FormatSpec, starts_with
+from thumbnailer.formats.heif_items import Items, Sequence, item_extents, item_kinds, read_items, read_sequence
+from thumbnailer.formats.spec import FormatSpec, Patch, starts_with
 from thumbnailer.model import NO_CREDIT, Details, Format, ImageInfo
 
 MAX_BRANDS = 64
@@ -260,4 +260,19 @@ def _depth_and_samples(head: Head, properties: list[Piece]) -> tuple[int, float]
     return depth, samples
 
 
-FORMAT = FormatSpec("HEIF", (Format.HEIC, Format.AVIF), starts_with(b"ftyp", at=4), read_heif)
+def hide(head: Head) -> Iterator[Patch]:
+    """Gives costly EXIF items a type that decoders do not know."""
+    meta = _meta(head)
+    places = dict(item_extents(head, meta))
+    for item, kind, at in item_kinds(head, meta[b"iinf"]):
+        if kind == b"Exif" and _is_costly(head, places.get(item, ())):
+            yield at, b"skip"
+
+
+def _is_costly(head: Head, extents: tuple[Piece, ...]) -> bool:
+    if len(extents) != 1 or not head.reaches(extents[0].start + 4):
+        return True
+    return is_costly(head, extents[0], skip=4 + head.number(extents[0].start, 4))
+
+
+FORMAT = FormatSpec("HEIF", (Format.HEIC, Format.AVIF), starts_with(b"ftyp", at=4), read_heif, hide=hide)

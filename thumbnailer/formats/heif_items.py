@@ -1,5 +1,6 @@
 """The items of a HEIF file and where their bytes lie (ISO/IEC 14496-12 and 23008-12), and the samples of its tracks."""
 
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -48,7 +49,7 @@ def read_items(head: Head, meta: dict[bytes, Piece]) -> Items:
     return Items(
         head,
         primary=head.number(meta[b"pitm"].start + 4, 2 if head.byte(meta[b"pitm"].start) == 0 else 4),
-        kinds=dict(_kinds(head, meta[b"iinf"])),
+        kinds={item: kind for item, kind, _ in item_kinds(head, meta[b"iinf"])},
         inputs=_inputs(head, references) if references else {},
         properties=tuple(boxes(head, properties.start, properties.end, MAX_ITEMS)) if properties else (),
         links=dict(_links(head, meta[b"iprp"])),
@@ -57,15 +58,18 @@ def read_items(head: Head, meta: dict[bytes, Piece]) -> Items:
     )
 
 
-def _kinds(head: Head, iinf: Piece) -> Iterator[tuple[int, bytes]]:
-    """Number and type of each item (ISO/IEC 14496-12 section 8.11.6); before version 2 there was no type."""
+def item_kinds(head: Head, iinf: Piece) -> Iterator[tuple[int, bytes, int]]:
+    """Number and type of each item, and where the type is (ISO/IEC 14496-12 section 8.11.6).
+
+    Before version 2 there was no type.
+    """
     start = iinf.start + (6 if head.byte(iinf.start) == 0 else 8)
     for infe in boxes(head, start, iinf.end, MAX_ITEMS):
         if infe.kind == b"infe":
             version = head.byte(infe.start)
             fields = ">H" if version < 2 else ">H2x4s" if version == 2 else ">I2x4s"
             item, *kind = head.unpack(fields, infe.start + 4)
-            yield item, kind[0] if kind else b""
+            yield item, kind[0] if kind else b"", infe.start + struct.calcsize(fields)
 
 
 def _inputs(head: Head, iref: Piece) -> dict[int, tuple[int, ...]]:

@@ -14,6 +14,8 @@ MAX_CREDIT = 256  # bytes kept of each credit field; longer ones are prose, or a
 MAX_VALUES = 256  # values read of one tag: all tags of interest have one value for each channel
 
 INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # BYTE, SHORT, LONG and BigTIFF's LONG8
+VALUE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes of a value of each type; other types have one byte (TIFF 6.0, page 15; BigTIFF adds 16 to 18)."""
 TEXT_TYPES = (1, 2, 7, 129)  # BYTE, ASCII, UNDEFINED and UTF-8 (Exif 3.0): each has one byte a character
 
 
@@ -98,6 +100,16 @@ def read_directory(head: Head, layout: Layout, start: int, count: int) -> Direct
             (start,) = head.unpack(layout.order + layout.offset, inline)
         entries.setdefault(tag, Entry(kind, values, inline, start, size))
     return Directory(head, layout, entries)
+
+
+def bytes_of_values(head: Head, layout: Layout, offset: int, count: int, most: int) -> int:
+    """Of the values outside the directory at `offset`; a value of more than `most` bytes is none."""
+    total = 0
+    for _, kind, values in head.records(layout.entry, offset + layout.count_size, count):
+        size = values * VALUE_SIZES.get(kind, 1)
+        if layout.inline < size <= most:
+            total += size
+    return total
 
 
 def valid_orientation(value: int) -> int:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
-from thumbnailer.formats.exif import read_ifd0
+from thumbnailer.formats.exif import is_costly, read_ifd0
 from thumbnailer.formats.head import NO_PADDING, Head, Piece, first
-from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, starts_with
+from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, Patch, starts_with
 from thumbnailer.model import Details, Format, ImageInfo
 
 MAX_HEADER = 8 << 20
@@ -219,6 +219,18 @@ def ending_defect(head: Head) -> str:
     return "" if behind is None or APPENDED.match(head.up_to(max(end, behind - 5), 16)) else JUNK
 
 
+DIRECTORIES = {(APP1, b"Exif"): 0, (APP2, b"MPF\0"): 4}
+"""Bytes of a segment before its directory of tags. EXIF may have a prefix."""
+SKIPPED = b"\xef"  # a marker that no decoder looks at
+
+
+def hide(head: Head) -> Iterator[Patch]:
+    for segment in _header(head)[0]:
+        skip = DIRECTORIES.get((segment.kind[0], head.up_to(segment.start, 4)))
+        if skip is not None and is_costly(head, segment, skip):
+            yield segment.start - 3, SKIPPED
+
+
 KEPT = frozenset({0xC0, 0xC1, 0xC2, 0xC4, SOS, 0xDB, 0xDD})
 """Frames that all browsers show (baseline, extended, progressive), tables, scans, restart intervals."""
 
@@ -247,4 +259,4 @@ def _tells_colours(marker: int, body: bytes) -> bool:
     return jfif or (marker == ADOBE and len(body) == 14 and body[2:7] == b"Adobe")
 
 
-FORMAT = FormatSpec("JPEG", (Format.JPEG,), starts_with(b"\xff\xd8"), read_jpeg, ending_defect, strip)
+FORMAT = FormatSpec("JPEG", (Format.JPEG,), starts_with(b"\xff\xd8"), read_jpeg, ending_defect, strip, hide)

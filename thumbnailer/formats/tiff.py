@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats import tiff_samples as tags
 from thumbnailer.formats.head import Head
-from thumbnailer.formats.ifd import ARTIST, COPYRIGHT, Directory, Layout, read_directory
+from thumbnailer.formats.ifd import ARTIST, COPYRIGHT, Directory, Layout, bytes_of_values, read_directory
 from thumbnailer.formats.spec import FormatSpec, starts_with
 from thumbnailer.formats.tiff_samples import MAX_SAMPLES, Samples, misread_by, read_samples, refuse_unread
 from thumbnailer.model import Details, Format, ImageInfo
@@ -41,8 +41,6 @@ MAX_TILE = 4 << 20  # pixels of a tile that is larger than the picture: decoders
 MAX_PIECES = 1 << 20  # tiles or strips to check: a million of the smallest tiles are 268 million pixels
 FAR_TAGS = (tags.BITS, tags.EXTRA_SAMPLES, tags.SAMPLE_FORMAT, ARTIST, COPYRIGHT)
 """Tags with several values, or a text, which may be far from the directory."""
-VALUE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-"""Bytes of a value of each type; other types have one byte (TIFF 6.0, page 15; BigTIFF adds 16 to 18)."""
 
 
 def read_tiff(head: Head) -> ImageInfo:
@@ -130,22 +128,12 @@ def _chain(head: Head, layout: Layout, offset: int) -> tuple[int, int, bool]:
             break
         visited.add(offset)
         lookups += count**2
-        own = _bytes_of_values(head, layout, offset, count)
+        own = bytes_of_values(head, layout, offset, count, head.end)
         held, values = max(held, own), values + own
         if len(visited) > MAX_PAGES or lookups > MAX_LOOKUPS or values > head.end + SHARED:
             raise Corrupt(f"TIFF with more tags than are of use: {values} bytes in {len(visited)} pages")
         offset = after
     return max(1, len(visited)), held, reached
-
-
-def _bytes_of_values(head: Head, layout: Layout, offset: int, count: int) -> int:
-    """Of values outside the directory, and within the file: other offsets point at nothing."""
-    total, most = 0, head.end
-    for _, kind, values in head.records(layout.entry, offset + layout.count_size, count):
-        size = values * VALUE_SIZES.get(kind, 1)
-        if layout.inline < size <= most:
-            total += size
-    return total
 
 
 @dataclass(frozen=True, slots=True)
