@@ -11,6 +11,7 @@ from itertools import cycle, islice
 
 from tests.bombs import gif, icons, jpeg, png, tiff, webp
 from tests.bombs.heif import box, full_box
+from tests.support.pictures import gradient, saved
 
 Maker = Callable[[int], bytes]
 
@@ -295,3 +296,35 @@ FLOODS: dict[str, Maker] = {
     for name, makers in (("JPEG", JPEG), ("PNG", PNG), ("GIF", GIF), ("WebP", WEBP), ("TIFF", TIFF), ("AVIF", HEIF))
     for part, maker in makers.items()
 } | OTHERS
+
+# --- metadata that decoders copy or join --------------------------------------------------------------------------
+
+
+def jpeg_with_directory(size: int, marker: int, prefix: bytes) -> bytes:
+    """Each tag of the first segment refers to a quarter of all segments, which Pillow joins."""
+    first = jpeg.segment(marker, prefix + exif(65_000, value=size // 4))
+    others = jpeg.segment(marker, prefix + bytes(65_000))
+    ordinary = saved(gradient(), "JPEG")
+    return ordinary[:2] + first + others * (size // len(others) - 1) + ordinary[2:]
+
+
+def avif_with_exif(size: int) -> bytes:
+    """The block is put into the place of a harmless one."""
+    harmless = b"Exif\0\0II*\0\x08\0\0\0" + tiff.directory([(1, tiff.UNDEFINED, size - 8, 26)]) + bytes(size)
+    ordinary = saved(gradient(), "AVIF", exif=harmless)
+    at = ordinary.rindex(b"II*\0\x08\0\0\0")
+    block = exif(size, value=size // 4)
+    return ordinary[:at] + block + ordinary[at + len(block) :]
+
+
+METADATA: dict[str, Maker] = {
+    "JPEG: EXIF tags": lambda size: jpeg_with_directory(size, 0xE1, b"Exif\0\0"),
+    "JPEG: tags of more pictures": lambda size: jpeg_with_directory(size, 0xE2, b"MPF\0"),
+    "AVIF: EXIF tags": avif_with_exif,
+    "GIF: comment": lambda size: gif.header(64, 64) + gif_comment(size) + GIF_FRAME + b";",
+    "GIF: comments": lambda size: gif.header(64, 64) + gif_comment(1000) * (size // 1026) + GIF_FRAME + b";",
+    "PNG: XMP": lambda size: png.with_chunks([png.chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + b"<" * size)]),
+    "WebP: EXIF tags": lambda size: saved(gradient(), "WEBP", exif=exif(size)),
+    "WebP: XMP": lambda size: saved(gradient(), "WEBP", xmp=b"<" * size),
+}
+"""Makers of ordinary pictures with that many bytes of metadata."""

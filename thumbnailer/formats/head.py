@@ -22,6 +22,7 @@ UNITS_PER_KB, LEAST_UNITS, MOST_UNITS = 32, 32_768, 327_680
 So a reader takes up to 50 ms for a MB, a smaller file no less, and half a second in all."""
 BYTES_PER_UNIT = 2048  # copied or searched
 WINDOW = 1 << 20  # bytes searched at once: no other thread of Python runs meanwhile
+BLOCK_WINDOW = 1 << 15  # bytes of data blocks between two charges
 
 
 class Piece(NamedTuple):
@@ -173,12 +174,12 @@ class Head:
         """The end of data blocks of GIF, each behind its size, up to the empty block or to the end of the bytes."""
         view, end, position = self._view, len(self._view), start
         while position < end:
-            stop = min(end, position + WINDOW)
+            stop = min(end, position + BLOCK_WINDOW)
             blocks = 0
             while position < stop and (size := view[position]):
                 position += size + 1
                 blocks += 1
-            self.spend(blocks // 8)
+            self.spend(blocks // 16)
             if position < stop:
                 return position + 1
         return position

@@ -264,7 +264,7 @@ def hide(head: Head) -> Iterator[Patch]:
     """Gives costly EXIF items a type that decoders do not know."""
     meta = _meta(head)
     places = dict(item_extents(head, meta))
-    for item, kind, at in item_kinds(head, meta[b"iinf"]):
+    for item, kind, at in item_kinds(head, meta[b"iinf"]) if b"iinf" in meta else ():
         if kind == b"Exif" and _is_costly(head, places.get(item, ())):
             yield at, b"skip"
 

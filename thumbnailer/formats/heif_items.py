@@ -119,10 +119,10 @@ def item_extents(head: Head, meta: dict[bytes, Piece]) -> Iterator[tuple[int, tu
     position = iloc.start + 6 + id_size
     for _ in range(min(head.number(iloc.start + 6, id_size), MAX_ITEMS)):
         fields = head.read(position, size)
-        head.spend(1)
         base, count = int.from_bytes(fields[base_at:-2]), int.from_bytes(fields[-2:])
         if version and fields[id_size + 1] & 15 == IN_IDAT and b"idat" in meta:
             base += meta[b"idat"].start
+        head.spend(1 + count)
         if count > MAX_EXTENTS:
             raise Corrupt(f"HEIF item of {count} pieces")
         sizes_of_extent = index_size, offset_size, length_size
