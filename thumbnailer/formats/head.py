@@ -17,9 +17,9 @@ from thumbnailer.errors import Corrupt, NeedMoreBytes, TooMuchWork
 
 UNKNOWN_END = 1 << 62  # the end of an object whose size is not known
 
-UNITS_PER_KB, LEAST_UNITS, MOST_UNITS = 32, 32_768, 327_680
-"""A unit is one read, or one turn of a loop: a microsecond or a little more on the slowest core measured (docs/why.md).
-So a reader takes up to 50 ms for a MB, a smaller file no less, and half a second in all."""
+UNITS_PER_KB, LEAST_UNITS, MOST_UNITS = 24, 24_576, 245_760
+"""A unit is one read, or one turn of a loop: at most two microseconds (docs/why.md). So a reader takes up to 50 ms for
+a MB, a smaller file no less, and half a second in all."""
 BYTES_PER_UNIT = 2048  # copied or searched
 WINDOW = 1 << 20  # bytes searched at once: no other thread of Python runs meanwhile
 BLOCK_WINDOW = 1 << 15  # bytes of data blocks between two charges
