@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, TooMuchWork
@@ -108,16 +107,6 @@ class Head:
     def within(self, data: bytes, label: str) -> Head:
         """A file within this one, whole. It has the same budget."""
         return Head(memoryview(data), len(data), label, self.budget)
-
-    @contextmanager
-    def joined(self, pieces: Sequence[Piece], label: str) -> Iterator[Head]:
-        """The bytes of pieces as one file; of a single piece they are not copied."""
-        if len(pieces) == 1:
-            view = self._view[pieces[0].start : pieces[0].end]
-        else:
-            view = memoryview(b"".join(self.up_to(piece.start, piece.size) for piece in pieces))
-        with view:
-            yield Head(view, len(view), label, self.budget)
 
     def reaches(self, end: int) -> bool:
         return end <= len(self._view)
