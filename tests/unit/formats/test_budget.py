@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.bombs import MB
-from tests.bombs.floods import FLOODS
+from tests.bombs.floods import FLOODS, METADATA
+from tests.support.headers import needs_avif
 from tests.support.reading import readings, too_slow
 from thumbnailer import formats
 from thumbnailer.errors import NeedMoreBytes, TooMuchWork
-from thumbnailer.formats import FORMATS, probe
+from thumbnailer.formats import FORMATS, hidden, probe
 from thumbnailer.formats.head import LEAST_UNITS, MOST_UNITS, Head, units_for
+from thumbnailer.model import Format
 
 FOLDER = Path(formats.__file__).parent
 LARGEST_CHARGE = 20_000
@@ -60,6 +64,36 @@ def test_a_file_within_a_file_has_the_same_budget() -> None:
     head.labelled("other").byte(0)
     head.bits(0, 4, "big").flag()
     assert LEAST_UNITS - head.budget.left == 4
+
+
+@pytest.mark.parametrize("name", ["JPEG: EXIF tags", "JPEG: tags of more pictures", "GIF: comment", "GIF: comments"])
+def test_costly_metadata_is_hidden_from_decoders(name: str) -> None:
+    """Of any version of Pillow; tests/test_bounds.py has the cost with the installed one."""
+    data = METADATA[name](MB)
+    format_ = probe(data, len(data)).format
+    patches = hidden(data, format_)
+    changed = bytearray(data)
+    for at, patch in patches:
+        changed[at : at + len(patch)] = patch
+    image = Image.open(BytesIO(changed))
+    assert patches
+    assert image.info.keys().isdisjoint({"exif", "mp", "comment"})
+    assert image.format == format_.upper()
+    image.load()
+
+
+@needs_avif
+def test_a_costly_exif_item_gets_another_type() -> None:
+    data = METADATA["AVIF: EXIF tags"](MB)
+    ((at, patch),) = hidden(data, Format.AVIF)
+    changed = data[:at] + patch + data[at + 4 :]
+    assert data[at : at + 4] == b"Exif"
+    assert "exif" not in Image.open(BytesIO(changed)).info
+
+
+def test_nothing_of_an_ordinary_picture_is_hidden(samples: dict[str, bytes]) -> None:
+    kinds = {name: probe(data, len(data)).format for name, data in samples.items()}
+    assert {name: found for name, kind in kinds.items() if (found := hidden(samples[name], kind))} == {}
 
 
 def test_readers_get_bytes_from_a_head_alone() -> None:
