@@ -15,6 +15,16 @@ pub enum Error {
     TooLarge(usize),
 }
 
+/// Fails with `Doubtful` unless the condition holds.
+pub fn ensure(valid: bool, reason: &'static str) -> Result<()> {
+    valid.then_some(()).ok_or(Error::Doubtful(reason))
+}
+
+/// Fails with `Unsupported` unless the condition holds.
+pub fn require(supported: bool, reason: &'static str) -> Result<()> {
+    supported.then_some(()).ok_or(Error::Unsupported(reason))
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,27 +1,20 @@
-//! The only module with `unsafe`. Three uses, each sound by a check in the same function:
+//! The only module with `unsafe`. Three uses, each sound by a check in the same function or file:
 //!
-//! * calls of functions with a target feature: SSE2 belongs to x86-64, AVX2 is detected at run time;
-//! * transmutes between arrays and vectors of one size (`vectors`);
+//! * calls of functions with a target feature: AVX2 is detected at run time, NEON belongs to AArch64;
+//! * transmutes between arrays and vectors of one size (`words`);
 //! * reads of memory that others may change, by atomic loads (`shared`).
 //!
-//! The kernels themselves (`idct`, `rows`) are safe code. Each gives the same bits as the plain code, which
-//! serves all other processors.
+//! The kernels themselves are safe code over `words::Words`, written once for all processors.
 #![allow(unsafe_code)]
 
-#[cfg(target_arch = "x86_64")]
-mod idct;
-#[cfg(target_arch = "x86_64")]
-mod rows;
 pub mod shared;
-#[cfg(target_arch = "x86_64")]
-mod vectors;
+pub mod words;
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::colour;
-use crate::idct::{portable, Kernel};
+use crate::picture::{idct, Kernel};
 use crate::resize::axis::Axis;
-use crate::resize::rows::{self as plain, Ring};
+use crate::resize::rows::{self, Ring};
 
 static PORTABLE: AtomicBool = AtomicBool::new(false);
 
@@ -30,59 +23,68 @@ pub fn force_portable(portable: bool) {
     PORTABLE.store(portable, Relaxed);
 }
 
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && !PORTABLE.load(Relaxed)
+/// Instruction sets in use: "avx2", "neon" or "portable".
+pub fn simd() -> &'static str {
+    if has_vectors() {
+        if cfg!(target_arch = "x86_64") {
+            "avx2"
+        } else {
+            "neon"
+        }
+    } else {
+        "portable"
+    }
 }
 
-/// Instruction sets in use: "avx2", "sse2" or "portable".
-pub fn simd() -> &'static str {
+#[inline]
+fn has_vectors() -> bool {
     #[cfg(target_arch = "x86_64")]
-    return match (has_avx2(), PORTABLE.load(Relaxed)) {
-        (true, _) => "avx2",
-        (_, false) => "sse2",
-        _ => "portable",
-    };
+    let detected = is_x86_feature_detected!("avx2");
     #[cfg(not(target_arch = "x86_64"))]
-    "portable"
+    let detected = cfg!(target_arch = "aarch64");
+    detected && !PORTABLE.load(Relaxed)
+}
+
+/// Defines functions that run a kernel with vectors where they exist, else in plain code.
+macro_rules! dispatch {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $kind:ty),*);)*) => {$(
+        $(#[$doc])*
+        #[inline]
+        pub fn $name($($arg: $kind),*) {
+            #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2"))]
+            fn vectors($($arg: $kind),*) {
+                rows::$name::<words::Vector>($($arg),*);
+            }
+            if has_vectors() {
+                // SAFETY: `has_vectors` has detected AVX2. Other processors enable no feature here.
+                #[allow(unused_unsafe)]
+                return unsafe { vectors($($arg),*) };
+            }
+            rows::$name::<words::Plain>($($arg),*);
+        }
+    )*};
+}
+
+dispatch! {
+    vertical(ring: Ring, first: usize, weights: &[i16], out: &mut [i16]);
+    horizontal(columns: &[i16], axis: &Axis, out: &mut [i16]);
+    ycbcr_rows(ycbcr: [&[u8]; 3], rgb: [&mut [i16]; 3]);
+    pack_row(rows: &[&[i16]], pixels: &mut [u8]);
+    /// Rows must be a multiple of 8, columns of 16.
+    transpose(samples: &[i16], stride: usize, out: &mut [i16], out_stride: usize, size: (usize, usize));
+}
+
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2"))]
+fn transform<const W: usize, const H: usize>(values: &[i16], pixels: &mut [u8], stride: usize) {
+    idct::transform::<words::Vector, W, H>(values, pixels, stride);
 }
 
 /// The kernel for W x H pixels.
 pub fn idct_kernel<const W: usize, const H: usize>() -> Kernel {
-    #[cfg(target_arch = "x86_64")]
-    if !PORTABLE.load(Relaxed) {
-        return |block, last, out, stride| {
-            // SAFETY: SSE2 belongs to x86-64.
-            unsafe { idct::block::<W, H>(block, last, out, stride) }
-        };
+    if !has_vectors() {
+        return idct::transform::<words::Plain, W, H>;
     }
-    portable::block::<W, H>
+    // SAFETY: `has_vectors` has detected AVX2. Other processors enable no feature here.
+    #[allow(unused_unsafe)]
+    |values, pixels, stride| unsafe { transform::<W, H>(values, pixels, stride) }
 }
-
-/// Defines a function that calls its AVX2 version where there is one, else the plain one.
-macro_rules! dispatch {
-    ($(#[$doc:meta])* $name:ident, $plain:path, ($($arg:ident: $kind:ty),*)) => {
-        $(#[$doc])*
-        #[inline]
-        pub fn $name($($arg: $kind),*) {
-            #[cfg(target_arch = "x86_64")]
-            if has_avx2() {
-                // SAFETY: AVX2 was detected.
-                return unsafe { rows::$name($($arg),*) };
-            }
-            $plain($($arg),*)
-        }
-    };
-}
-
-dispatch!(vertical, plain::vertical, (ring: Ring, first: usize, weights: &[i16], out: &mut [i16]));
-dispatch!(horizontal, plain::horizontal, (columns: &[i16], axis: &Axis, out: &mut [i16]));
-dispatch!(ycbcr_rows, colour::ycbcr_rows, (ycbcr: [&[u8]; 3], rgb: [&mut [i16]; 3]));
-dispatch!(pack_row, colour::pack_row, (rows: [&[i16]; 3], pixels: &mut [u8]));
-dispatch!(
-    /// Rows and columns must be multiples of 8.
-    transpose,
-    plain::transpose,
-    (samples: &[i16], stride: usize, out: &mut [i16], out_stride: usize, size: (usize, usize))
-);

@@ -3,7 +3,7 @@
 use std::slice;
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering::Relaxed};
 
-use crate::source::Source;
+use crate::file::source::Source;
 
 /// Bytes behind a pointer, read by relaxed atomic loads only: a change in between gives old or new bytes and
 /// is not undefined behaviour. A mapped file that is cut short still raises SIGBUS, as for every reader.
@@ -25,7 +25,7 @@ impl SharedBytes {
 }
 
 impl Source for SharedBytes {
-    fn len(&self) -> usize {
+    fn size(&self) -> usize {
         self.bytes.len()
     }
 
@@ -80,8 +80,8 @@ impl Buffer {
 
 #[cfg(feature = "python")]
 impl Source for Buffer {
-    fn len(&self) -> usize {
-        self.bytes.len()
+    fn size(&self) -> usize {
+        self.bytes.size()
     }
 
     fn chunk<'a>(&'a self, position: usize, max: usize, scratch: &'a mut [u8]) -> &'a [u8] {

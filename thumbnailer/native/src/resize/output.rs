@@ -1,7 +1,7 @@
 //! The pixels of a target, turned upright while they are written.
-#![forbid(unsafe_code)]
 
-use crate::{audited, colour};
+use crate::audited;
+use crate::memory::Memory;
 
 pub struct Output {
     /// Size in the file's orientation.
@@ -15,20 +15,9 @@ pub struct Output {
 }
 
 impl Output {
-    pub fn new(width: usize, height: usize, channels: usize, orientation: u8) -> Output {
-        Output {
-            width,
-            height,
-            channels,
-            orientation,
-            next: 0,
-            line: vec![0; width * channels],
-            pixels: vec![0; width * height * channels],
-        }
-    }
-
-    pub fn bytes(width: usize, height: usize, channels: usize) -> usize {
-        width * channels * (height + 1)
+    pub fn new(width: usize, height: usize, channels: usize, orientation: u8, memory: &mut Memory) -> Output {
+        let (line, pixels) = (memory.buffer(width * channels), memory.buffer(width * height * channels));
+        Output { width, height, channels, orientation, next: 0, line, pixels }
     }
 
     /// Size of the upright picture.
@@ -49,11 +38,7 @@ impl Output {
         if self.next >= self.height {
             return;
         }
-        match *rows {
-            [a, b, c] => audited::pack_row([a, b, c], &mut self.line),
-            [grey] => colour::narrow_row(grey, &mut self.line),
-            _ => {}
-        }
+        audited::pack_row(rows, &mut self.line);
         self.place(self.next);
         self.next += 1;
     }

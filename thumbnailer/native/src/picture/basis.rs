@@ -1,5 +1,4 @@
 //! Basis functions of the N-point transforms, computed by the compiler.
-#![forbid(unsafe_code)]
 
 use std::f64::consts::{PI, SQRT_2};
 

@@ -1,7 +1,6 @@
 //! Sizes of a picture decoded at N/8: what each component contributes to a row of MCUs.
-#![forbid(unsafe_code)]
 
-use crate::frame::{Component, Frame};
+use crate::file::frame::{Component, Frame};
 
 /// Scales N of N/8. 7 gains little over 8 and is left out.
 pub const SCALES: [usize; 7] = [1, 2, 3, 4, 5, 6, 8];
@@ -16,21 +15,6 @@ pub const ZIGZAG: [u8; 64] = [
 /// Position of a coefficient that the scale does not need.
 pub const UNUSED: u8 = 64;
 
-/// How the samples of a component become a row of full width.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stretch {
-    None,
-    Repeat {
-        h: usize,
-        v: usize,
-    },
-    /// libjpeg's triangle filter, by 2 in one or both directions.
-    Triangle {
-        h: bool,
-        v: bool,
-    },
-}
-
 /// A component at the scale.
 #[derive(Debug, Clone)]
 pub struct Plane {
@@ -43,7 +27,10 @@ pub struct Plane {
     /// Pixels of a block.
     pub across: usize,
     pub down: usize,
-    pub stretch: Stretch,
+    /// How many times a sample is repeated in a row, and a row.
+    pub stretch: (usize, usize),
+    /// The stretching is libjpeg's triangle filter instead.
+    pub smooth: bool,
     /// Samples of the component that belong to the picture.
     pub width: usize,
     pub height: usize,
@@ -51,8 +38,6 @@ pub struct Plane {
     pub positions: [u8; 64],
     /// The last zigzag index that is needed.
     pub last: usize,
-    /// Bit k: zigzag index k is needed.
-    pub needed: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -61,7 +46,6 @@ pub struct Layout {
     /// Samples of the decoded picture.
     pub width: usize,
     pub height: usize,
-    pub mcus_wide: usize,
     pub mcus_high: usize,
     /// Rows of the decoded picture in a row of MCUs.
     pub rows: usize,
@@ -75,14 +59,6 @@ fn block_size(scale: usize, ratio: usize) -> (usize, usize) {
         (8, _) => (8, ratio),
         (_, 2 | 4) => (2 * scale, ratio / 2),
         _ => (scale, ratio),
-    }
-}
-
-fn stretch(scale: usize, h: usize, v: usize, width: usize) -> Stretch {
-    match (scale, h, v) {
-        (_, 1, 1) => Stretch::None,
-        (8, 1 | 2, 1 | 2) if h == 1 || width > 2 => Stretch::Triangle { h: h == 2, v: v == 2 },
-        _ => Stretch::Repeat { h, v },
     }
 }
 
@@ -100,12 +76,12 @@ impl Plane {
             blocks_high: mcus_high * component.v,
             across,
             down,
-            stretch: stretch(scale, left_h, left_v, width),
+            stretch: (left_h, left_v),
+            smooth: scale == 8 && left_h <= 2 && left_v <= 2 && (left_h == 1 || width > 2),
             width,
             height,
             positions: [UNUSED; 64],
             last: 0,
-            needed: 0,
         };
         plane.select_coefficients();
         plane
@@ -118,7 +94,6 @@ impl Plane {
             if u < wide && v < high {
                 self.positions[k] = (v * wide + u) as u8;
                 self.last = k;
-                self.needed |= 1 << k;
             }
         }
     }
@@ -126,6 +101,11 @@ impl Plane {
     /// Coefficients kept of a block.
     pub fn coefficients(&self) -> usize {
         self.across.min(8) * self.down.min(8)
+    }
+
+    /// Whether the scale needs the coefficient of a zigzag index.
+    pub fn needs(&self, k: usize) -> bool {
+        self.positions[k] != UNUSED
     }
 
     pub fn blocks(&self) -> usize {
@@ -140,12 +120,11 @@ impl Plane {
 
 impl Layout {
     pub fn new(frame: &Frame, scale: usize) -> Layout {
-        let (mcus_wide, mcus_high) = frame.mcus();
+        let (_, mcus_high) = frame.mcus();
         Layout {
             scale,
             width: (frame.width * scale).div_ceil(8),
             height: (frame.height * scale).div_ceil(8),
-            mcus_wide,
             mcus_high,
             rows: frame.v_max * scale,
             planes: frame.components.iter().map(|c| Plane::new(frame, c, scale)).collect(),

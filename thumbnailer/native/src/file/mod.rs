@@ -1,10 +1,13 @@
 //! Walks the markers of a file (B.1.1.3) and keeps the tables that they define.
 #![forbid(unsafe_code)]
 
-use crate::error::{Error::Doubtful, Error::Unsupported, Result};
-use crate::frame::{colour_model, ColourModel, Frame, ScanHeader};
-use crate::huffman::{Code, Huffman};
-use crate::source::Source;
+pub mod frame;
+pub mod source;
+
+use self::frame::{colour_model, word, ColourModel, Frame, ScanHeader};
+use self::source::Source;
+use crate::entropy::huffman::Huffman;
+use crate::error::{ensure, Error::Doubtful, Error::Unsupported, Result};
 
 pub type QuantTable = [u16; 64];
 
@@ -20,21 +23,16 @@ const DRI: u8 = 0xdd;
 const APP0: u8 = 0xe0;
 const APP14: u8 = 0xee;
 
-#[derive(Clone, Default)]
-pub struct Tables {
-    /// In zigzag order, as in the file.
-    pub quant: [Option<QuantTable>; 4],
-    pub dc: [Option<Huffman>; 4],
-    pub ac: [Option<Huffman>; 4],
-    /// MCUs between restart markers; 0 = none.
-    pub restart: usize,
-}
-
 pub struct Walker<'a> {
     source: &'a dyn Source,
     pub position: usize,
-    pub tables: Tables,
-    pub frame: Option<Frame>,
+    /// Quantisation tables in zigzag order, as in the file.
+    pub quant: [Option<QuantTable>; 4],
+    /// Huffman tables by class (DC, AC) and number.
+    huffman: [[Option<Huffman>; 4]; 2],
+    /// MCUs between restart markers; 0 = none.
+    pub restart: usize,
+    frame: Option<Frame>,
     jfif: bool,
     adobe: Option<u8>,
     segments: usize,
@@ -45,7 +43,9 @@ impl<'a> Walker<'a> {
         let mut walker = Walker {
             source,
             position: 0,
-            tables: Tables::default(),
+            quant: [None; 4],
+            huffman: Default::default(),
+            restart: 0,
             frame: None,
             jfif: false,
             adobe: None,
@@ -55,6 +55,19 @@ impl<'a> Walker<'a> {
             [0xff, SOI] => Ok(walker),
             _ => Err(Unsupported("not a JPEG")),
         }
+    }
+
+    pub fn frame(&self) -> Result<&Frame> {
+        self.frame.as_ref().ok_or(Doubtful("scan before the frame header"))
+    }
+
+    pub fn colour_model(&self) -> Result<ColourModel> {
+        colour_model(self.frame()?, self.jfif, self.adobe)
+    }
+
+    /// A Huffman table. `class`: 0 for DC, 1 for AC.
+    pub fn huffman(&self, class: usize, index: usize) -> Result<&Huffman> {
+        self.huffman[class][index].as_ref().ok_or(Unsupported("missing Huffman table"))
     }
 
     /// Copies up to `count` bytes.
@@ -72,8 +85,7 @@ impl<'a> Walker<'a> {
                 EOI => return Ok(None),
                 SOS => {
                     let payload = self.payload()?;
-                    let frame = self.frame.as_ref().ok_or(Doubtful("scan before the frame header"))?;
-                    return ScanHeader::parse(&payload, frame).map(Some);
+                    return ScanHeader::parse(&payload, self.frame()?).map(Some);
                 }
                 marker => self.segment(marker)?,
             }
@@ -83,11 +95,8 @@ impl<'a> Walker<'a> {
     /// Reads a marker and any fill bytes before it.
     fn marker(&mut self) -> Result<u8> {
         self.segments += 1;
-        if self.segments > MAX_SEGMENTS {
-            return Err(Doubtful("too many segments"));
-        }
-        let start = self.bytes(2);
-        let &[0xff, mut marker] = &start[..] else {
+        ensure(self.segments <= MAX_SEGMENTS, "too many segments")?;
+        let &[0xff, mut marker] = &self.bytes(2)[..] else {
             return Err(Doubtful("no marker where one must be"));
         };
         while marker == 0xff {
@@ -101,34 +110,28 @@ impl<'a> Walker<'a> {
         let &[high, low] = &self.bytes(2)[..] else {
             return Err(Doubtful("file ends in a segment"));
         };
-        let length = usize::from(high) << 8 | usize::from(low);
-        length.checked_sub(2).ok_or(Doubtful("length of a segment"))
-    }
-
-    fn skip_payload(&mut self) -> Result<()> {
-        self.position += self.length()?;
-        Ok(())
+        word(high, low).checked_sub(2).ok_or(Doubtful("length of a segment"))
     }
 
     fn payload(&mut self) -> Result<Vec<u8>> {
         let length = self.length()?;
         let payload = self.bytes(length);
-        if payload.len() < length {
-            return Err(Doubtful("file ends in a segment"));
-        }
+        ensure(payload.len() == length, "file ends in a segment")?;
         Ok(payload)
     }
 
     fn segment(&mut self, marker: u8) -> Result<()> {
         match marker {
             0xc0..=0xc2 => self.start_of_frame(marker == 0xc2),
-            DHT => define_huffman(&self.payload()?, &mut self.tables),
-            DQT => define_quant(&self.payload()?, &mut self.tables),
-            0xcc => Err(Unsupported("arithmetic coding")),
+            DHT => self.define_huffman(),
+            DQT => self.define_quant(),
             0xc3 | 0xc5..=0xcf => Err(Unsupported("lossless, hierarchical or arithmetic frame")),
             DRI => self.restart_interval(),
             APP0 | APP14 => self.application(marker),
-            0xe1..=0xef | 0xfe => self.skip_payload(),
+            0xe1..=0xef | 0xfe => {
+                self.position += self.length()?;
+                Ok(())
+            }
             0xdc | 0xde | 0xdf => Err(Unsupported("DNL or hierarchical segment")),
             _ => Err(Doubtful("marker out of place")),
         }
@@ -136,9 +139,7 @@ impl<'a> Walker<'a> {
 
     fn start_of_frame(&mut self, progressive: bool) -> Result<()> {
         let payload = self.payload()?;
-        if self.frame.is_some() {
-            return Err(Doubtful("two frame headers"));
-        }
+        ensure(self.frame.is_none(), "two frame headers")?;
         self.frame = Some(Frame::parse(progressive, &payload)?);
         Ok(())
     }
@@ -147,7 +148,7 @@ impl<'a> Walker<'a> {
         let &[high, low] = &self.payload()?[..] else {
             return Err(Doubtful("length of DRI"));
         };
-        self.tables.restart = usize::from(high) << 8 | usize::from(low);
+        self.restart = word(high, low);
         Ok(())
     }
 
@@ -155,9 +156,7 @@ impl<'a> Walker<'a> {
         let payload = self.payload()?;
         if marker == APP0 && payload.starts_with(b"JFIF\0") && payload.len() >= 14 {
             self.jfif = true;
-            if payload[5] != 1 {
-                return Err(Doubtful("version of JFIF"));
-            }
+            ensure(payload[5] == 1, "version of JFIF")?;
         }
         if marker == APP14 && payload.starts_with(b"Adobe") && payload.len() >= 12 {
             self.adobe = Some(payload[11]);
@@ -165,54 +164,39 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
-    pub fn colour_model(&self, frame: &Frame) -> Result<ColourModel> {
-        colour_model(frame, self.jfif, self.adobe)
+    /// DQT (B.2.4.1).
+    fn define_quant(&mut self) -> Result<()> {
+        let payload = self.payload()?;
+        let mut rest = &payload[..];
+        while let [head, values @ ..] = rest {
+            let (wide, index) = (usize::from(head >> 4), usize::from(head & 15));
+            let size = 64 + 64 * wide;
+            ensure(wide <= 1 && index <= 3 && values.len() >= size, "quantisation table")?;
+            let table = std::array::from_fn(|k| match wide {
+                0 => values[k].into(),
+                _ => u16::from_be_bytes([values[2 * k], values[2 * k + 1]]),
+            });
+            ensure(!table.contains(&0), "quantisation by 0")?;
+            self.quant[index] = Some(table);
+            rest = &values[size..];
+        }
+        Ok(())
     }
-}
 
-/// DQT (B.2.4.1).
-fn define_quant(payload: &[u8], tables: &mut Tables) -> Result<()> {
-    let mut rest = payload;
-    while let [head, values @ ..] = rest {
-        let (wide, index) = (head >> 4, usize::from(head & 15));
-        let size = if wide == 0 { 64 } else { 128 };
-        if wide > 1 || index > 3 || values.len() < size {
-            return Err(Doubtful("quantisation table"));
+    /// DHT (B.2.4.2).
+    fn define_huffman(&mut self) -> Result<()> {
+        let payload = self.payload()?;
+        let mut rest = &payload[..];
+        while let [head, tail @ ..] = rest {
+            let (class, index) = (usize::from(head >> 4), usize::from(head & 15));
+            let counts = tail.first_chunk::<16>().ok_or(Doubtful("length of DHT"))?;
+            let total: usize = counts.iter().map(|n| usize::from(*n)).sum();
+            let values = tail.get(16..16 + total).ok_or(Doubtful("length of DHT"))?;
+            ensure(class <= 1 && index <= 3, "number of a Huffman table")?;
+            ensure(class == 1 || values.iter().all(|size| *size <= 15), "size of a DC difference")?;
+            self.huffman[class][index] = Some(Huffman::new(class == 0, counts, values)?);
+            rest = &tail[16 + total..];
         }
-        let table = std::array::from_fn(|k| match wide {
-            0 => values[k].into(),
-            _ => u16::from_be_bytes([values[2 * k], values[2 * k + 1]]),
-        });
-        if table.contains(&0) {
-            return Err(Doubtful("quantisation by 0"));
-        }
-        tables.quant[index] = Some(table);
-        rest = &values[size..];
+        Ok(())
     }
-    Ok(())
-}
-
-/// DHT (B.2.4.2).
-fn define_huffman(payload: &[u8], tables: &mut Tables) -> Result<()> {
-    let mut rest = payload;
-    while let [head, tail @ ..] = rest {
-        let (class, index) = (head >> 4, usize::from(head & 15));
-        let counts = tail.first_chunk::<16>().ok_or(Doubtful("length of DHT"))?;
-        let total: usize = counts.iter().map(|n| usize::from(*n)).sum();
-        let values = tail.get(16..16 + total).ok_or(Doubtful("length of DHT"))?;
-        if class > 1 || index > 3 {
-            return Err(Doubtful("number of a Huffman table"));
-        }
-        let table = Some(Huffman::new(Code::new(counts, values)?));
-        if class == 0 {
-            if values.iter().any(|size| *size > 15) {
-                return Err(Doubtful("size of a DC difference"));
-            }
-            tables.dc[index] = table;
-        } else {
-            tables.ac[index] = table;
-        }
-        rest = &tail[16 + total..];
-    }
-    Ok(())
 }
