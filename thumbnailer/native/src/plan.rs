@@ -1,8 +1,9 @@
 //! What a picture will cost, from its header alone.
 #![forbid(unsafe_code)]
 
+use crate::audited::simd;
 use crate::entropy::reader::READER_BYTES;
-use crate::error::{ensure, Error, Result};
+use crate::error::{ensure, require, Error, Result};
 use crate::file::frame::{ColourModel, Frame, ScanHeader};
 use crate::memory::Memory;
 use crate::picture::bands::Bands;
@@ -40,6 +41,7 @@ impl Plan {
     pub fn new(
         frame: &Frame, scan: &ScanHeader, size: usize, request: &Request, colour: ColourModel,
     ) -> Result<Plan> {
+        require(simd() != "none", "processor")?;
         let targets = request.stored(frame.width, frame.height)?;
         let scale = request.choose_scale(&targets)?;
         let layout = Layout::new(frame, scale);
@@ -70,10 +72,9 @@ impl Plan {
 
     /// Makes the stores of all components and the way from there to the targets.
     pub fn build(&self, memory: &mut Memory) -> (Vec<Store>, Bands) {
-        let rows = |plane: &Plane| if self.buffered { plane.blocks_high } else { plane.v };
         let history = self.progressive && self.scale > 1;
         let planes = &self.layout.planes;
-        let stores = planes.iter().map(|plane| Store::new(plane, rows(plane), history, memory)).collect();
+        let stores = planes.iter().map(|plane| Store::new(plane, self.buffered, history, memory)).collect();
         let resizer = Resizer::new(&self.steps, &self.input, self.orientation, memory);
         (stores, Bands::new(&self.layout, self.colour, resizer, memory))
     }

@@ -4,7 +4,7 @@
 use crate::entropy::blocks::Coder;
 use crate::entropy::progress::Progress;
 use crate::entropy::reader::Reader;
-use crate::entropy::{Extent, Input, Scan};
+use crate::entropy::{Input, Scan};
 use crate::error::{ensure, Error::Doubtful, Result};
 use crate::file::frame::{ColourModel, Frame, ScanComponent, ScanHeader};
 use crate::file::source::Source;
@@ -103,7 +103,10 @@ impl Decoder<'_> {
         }
         progress.check()?;
         if self.plan.buffered {
-            (0..self.plan.layout.mcus_high).for_each(|row| self.bands.push(&self.stores, row));
+            for row in 0..self.plan.layout.mcus_high {
+                self.bands.fill(&self.stores, row, 0, self.plan.layout.mcus_wide);
+                self.bands.finish_row();
+            }
         }
         Ok(())
     }
@@ -121,20 +124,28 @@ impl Decoder<'_> {
     fn scan(&mut self, scan: &ScanHeader) -> Result<usize> {
         let coder = |c| coder(&self.walker, self.plan, &self.quant, scan, c);
         let coders = scan.components.iter().map(coder).collect::<Result<Vec<_>>>()?;
-        let grid = scan.grid(self.frame);
-        let extent = Extent { position: self.walker.position, grid, restart: self.walker.restart };
+        let (grid, bands) = (scan.grid(self.frame), &mut self.bands);
+        let flush = |stores: &mut [Store], left, count| {
+            bands.fill(stores, 0, left, count);
+            stores.iter_mut().for_each(Store::clear);
+            if left + count == grid.0 {
+                bands.finish_row();
+            }
+        };
         macro_rules! decode {
             ($block:ident) => {
                 Scan {
                     reader: &mut self.reader,
                     coders: &coders,
                     stores: &mut self.stores,
+                    grid,
+                    restart: self.walker.restart,
                     decode: |coder: &Coder, input: &mut Input, dc: &mut i32, store: &mut Store, index: usize| {
                         coder.$block(input, dc, store, index)
                     },
-                    end_row: |stores: &mut [Store], row| end_row(stores, row, self.plan.buffered, &mut self.bands),
+                    flush: (!self.plan.buffered).then_some(flush),
                 }
-                .run(self.source, &extent)
+                .run(self.source, self.walker.position)
             };
         }
         match (self.frame.progressive, scan.first, scan.high) {
@@ -160,14 +171,4 @@ fn coder<'a>(
         (_, 0, _) => coder,
         _ => coder.with_ac(ac?),
     })
-}
-
-/// Behind a row of MCUs. Returns the number of the next row in the stores.
-fn end_row(stores: &mut [Store], row: usize, buffered: bool, bands: &mut Bands) -> usize {
-    if buffered {
-        return row + 1;
-    }
-    bands.push(stores, 0);
-    stores.iter_mut().for_each(Store::clear);
-    0
 }

@@ -10,57 +10,34 @@
 pub mod shared;
 pub mod words;
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
+use self::words::Vector;
 use crate::picture::{idct, Kernel};
 use crate::resize::axis::Axis;
 use crate::resize::rows::{self, Ring};
 
-static PORTABLE: AtomicBool = AtomicBool::new(false);
-
-/// Switches the vector code off or on for the whole process: for tests.
-pub fn force_portable(portable: bool) {
-    PORTABLE.store(portable, Relaxed);
-}
-
-/// Instruction sets in use: "avx2", "neon" or "portable".
-pub fn simd() -> &'static str {
-    if has_vectors() {
-        if cfg!(target_arch = "x86_64") {
-            "avx2"
-        } else {
-            "neon"
-        }
-    } else {
-        "portable"
-    }
-}
-
+/// The instruction set of the kernels, "avx2" or "neon"; "none" if the processor lacks it.
 #[inline]
-fn has_vectors() -> bool {
+pub fn simd() -> &'static str {
     #[cfg(target_arch = "x86_64")]
-    let detected = is_x86_feature_detected!("avx2");
-    #[cfg(not(target_arch = "x86_64"))]
-    let detected = cfg!(target_arch = "aarch64");
-    detected && !PORTABLE.load(Relaxed)
+    return if is_x86_feature_detected!("avx2") { "avx2" } else { "none" };
+    #[cfg(target_arch = "aarch64")]
+    "neon"
 }
 
-/// Defines functions that run a kernel with vectors where they exist, else in plain code.
+/// Defines functions that run a kernel with vectors. `Plan` refuses processors without them.
 macro_rules! dispatch {
     ($($(#[$doc:meta])* $name:ident($($arg:ident: $kind:ty),*);)*) => {$(
         $(#[$doc])*
-        #[inline]
         pub fn $name($($arg: $kind),*) {
             #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2"))]
             fn vectors($($arg: $kind),*) {
-                rows::$name::<words::Vector>($($arg),*);
+                rows::$name::<Vector>($($arg),*);
             }
-            if has_vectors() {
-                // SAFETY: `has_vectors` has detected AVX2. Other processors enable no feature here.
+            if simd() != "none" {
+                // SAFETY: AVX2 was detected. Other processors enable no feature here.
                 #[allow(unused_unsafe)]
-                return unsafe { vectors($($arg),*) };
+                unsafe { vectors($($arg),*) }
             }
-            rows::$name::<words::Plain>($($arg),*);
         }
     )*};
 }
@@ -68,23 +45,28 @@ macro_rules! dispatch {
 dispatch! {
     vertical(ring: Ring, first: usize, weights: &[i16], out: &mut [i16]);
     horizontal(columns: &[i16], axis: &Axis, out: &mut [i16]);
-    ycbcr_rows(ycbcr: [&[u8]; 3], rgb: [&mut [i16]; 3]);
-    pack_row(rows: &[&[i16]], pixels: &mut [u8]);
     /// Rows must be a multiple of 8, columns of 16.
     transpose(samples: &[i16], stride: usize, out: &mut [i16], out_stride: usize, size: (usize, usize));
+    /// Rows must have multiples of 16 pixels, as for the next two.
+    ycbcr_rows(ycbcr: [&[u8]; 3], rgb: [&mut [i16]; 3]);
+    pack_grey(row: &[i16], pixels: &mut [u8]);
+    pack_rgb(rows: [&[i16]; 3], pixels: &mut [u8]);
 }
 
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2"))]
 fn transform<const W: usize, const H: usize>(values: &[i16], pixels: &mut [u8], stride: usize) {
-    idct::transform::<words::Vector, W, H>(values, pixels, stride);
+    idct::transform::<Vector, W, H>(values, pixels, stride);
 }
 
 /// The kernel for W x H pixels.
 pub fn idct_kernel<const W: usize, const H: usize>() -> Kernel {
-    if !has_vectors() {
-        return idct::transform::<words::Plain, W, H>;
+    |values, pixels, stride| {
+        if simd() != "none" {
+            // SAFETY: AVX2 was detected. Other processors enable no feature here.
+            #[allow(unused_unsafe)]
+            unsafe {
+                transform::<W, H>(values, pixels, stride)
+            }
+        }
     }
-    // SAFETY: `has_vectors` has detected AVX2. Other processors enable no feature here.
-    #[allow(unused_unsafe)]
-    |values, pixels, stride| unsafe { transform::<W, H>(values, pixels, stride) }
 }

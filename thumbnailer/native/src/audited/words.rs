@@ -2,7 +2,7 @@
 //!
 //! Conversions are transmutes between types of one size, of which every bit pattern is valid.
 
-use std::array::from_fn;
+use std::mem::transmute;
 
 /// Operations named `..32` see 8 signed values of 32 bits instead. A zip takes from the low or high part of
 /// each half in turn; the number is that of the bits that stay together.
@@ -54,107 +54,30 @@ macro_rules! methods {
         #[inline(always)]
         #[allow(unused_unsafe)]
         fn $name$(<const $n: i32>)?($($arg$(: $kind)?),*) -> $out {
-            // SAFETY: `super` makes vectors only where the processor has the instructions. Transmutes are
+            // SAFETY: `super` uses vectors only where the processor has the instructions. Transmutes are
             // between types of one size without invalid bit patterns.
             unsafe { $body }
         }
     )*};
 }
 
-/// Methods of two vectors as a table: macro that applies an operation, name and operation.
+/// Methods of two vectors as a table: operands, name and operation on each part of the vectors.
 macro_rules! binary {
-    ($apply:ident: $($name:ident = $op:path;)*) => {$(
+    (|$a:ident, $b:ident| $($part:tt)|+; $($name:ident = $body:expr;)*) => {
+        binary! { @ $a, $b, ($($part),+), $($name = $body;)* }
+    };
+    (@ $a:ident, $b:ident, $parts:tt, $($name:ident = $body:expr;)*) => {$(
         #[inline(always)]
         #[allow(unused_unsafe)]
         fn $name(self, other: Self) -> Self {
-            // SAFETY: as for `methods`.
-            unsafe { $apply!($op, self, other) }
+            binary! { each self, other, $parts, $a, $b, $body }
         }
     )*};
-}
-
-/// Plain code, for processors without other vectors and as the measure of those.
-#[derive(Clone, Copy)]
-pub struct Plain([i16; 16]);
-
-impl Plain {
-    fn values(self) -> [i32; 8] {
-        from_fn(|i| i32::from(self.0[2 * i + 1]) << 16 | i32::from(self.0[2 * i] as u16))
-    }
-
-    fn from_values(values: [i32; 8]) -> Plain {
-        Plain(from_fn(|i| (values[i / 2] >> (16 * (i % 2))) as i16))
-    }
-
-    /// `size`: words that stay together. `from`: 0 for the low part of each half, 4 for the high part.
-    fn zip(a: [i16; 16], b: [i16; 16], size: usize, from: usize) -> Plain {
-        Plain(from_fn(|i| {
-            let (half, i) = (i / 8 * 8, i % 8);
-            let source = if i / size % 2 == 0 { a } else { b };
-            source[half + from + i / size / 2 * size + i % size]
-        }))
-    }
-}
-
-/// Methods of two plain vectors as a table: name and operation on words, or on values of 32 bits.
-macro_rules! plain {
-    ($($name:ident = $words:expr;)* 32: $($name32:ident = $values:expr;)*) => {
-        $(fn $name(self, other: Self) -> Self {
-            let operation: fn(i16, i16) -> i16 = $words;
-            Plain(from_fn(|i| operation(self.0[i], other.0[i])))
-        })*
-        $(fn $name32(self, other: Self) -> Self {
-            let (a, b) = (self.values(), other.values());
-            let operation: fn(i32, i32) -> i32 = $values;
-            Plain::from_values(from_fn(|i| operation(a[i], b[i])))
-        })*
+    (each $self:ident, $other:ident, ($($part:tt),+), $a:ident, $b:ident, $body:expr) => {
+        // SAFETY: as for `methods`.
+        unsafe { Vector($({ let ($a, $b) = ($self.$part, $other.$part); $body }),+) }
     };
 }
-
-impl Words for Plain {
-    methods! {
-        load(words: &[i16; 16]) -> Self = Plain(*words);
-        store(self) -> [i16; 16] = self.0;
-        halves(first: &[i16; 8], second: &[i16; 8]) -> Self = Plain(from_fn(|i| [first, second][i / 8][i % 8]));
-        widen(bytes: &[u8; 16]) -> Self = Plain(bytes.map(i16::from));
-        to_bytes(self) -> [u8; 16] = self.0.map(|word| word.clamp(0, 255) as u8);
-        splat(word: i16) -> Self = Plain([word; 16]);
-        splat32(value: i32) -> Self = Plain::from_values([value; 8]);
-        is_zero(self) -> bool = self.0 == [0; 16];
-        shift_left<N>(self) -> Self = Plain(self.0.map(|word| word << N));
-        shift_right<N>(self) -> Self = Plain(self.0.map(|word| word >> N));
-        shift_right32<N>(self) -> Self = Plain::from_values(self.values().map(|value| value >> N));
-        zip_low16(self, other: Self) -> Self = Plain::zip(self.0, other.0, 1, 0);
-        zip_high16(self, other: Self) -> Self = Plain::zip(self.0, other.0, 1, 4);
-        zip_low32(self, other: Self) -> Self = Plain::zip(self.0, other.0, 2, 0);
-        zip_high32(self, other: Self) -> Self = Plain::zip(self.0, other.0, 2, 4);
-        zip_low64(self, other: Self) -> Self = Plain::zip(self.0, other.0, 4, 0);
-        zip_high64(self, other: Self) -> Self = Plain::zip(self.0, other.0, 4, 4);
-        pack32(self, other: Self) -> Self = {
-            let source = [self.values(), other.values()];
-            Plain(from_fn(|i| source[i / 4 % 2][i / 8 * 4 + i % 4].clamp(i16::MIN.into(), i16::MAX.into()) as i16))
-        };
-        madd(self, other: Self) -> Self = {
-            let product = |i: usize| i32::from(self.0[i]) * i32::from(other.0[i]);
-            Plain::from_values(from_fn(|i| product(2 * i).wrapping_add(product(2 * i + 1))))
-        };
-    }
-    plain! {
-        and = |a, b| a & b;
-        or = |a, b| a | b;
-        adds = i16::saturating_add;
-        subs = i16::saturating_sub;
-        scale = |a, b| ((((i32::from(a) * i32::from(b)) >> 14) + 1) >> 1) as i16;
-        min = Ord::min;
-        max = Ord::max;
-        32:
-        add32 = i32::wrapping_add;
-        sub32 = i32::wrapping_sub;
-    }
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub use Plain as Vector;
 
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Vector;
@@ -162,18 +85,11 @@ pub use avx2::Vector;
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::*;
-    use std::mem::transmute;
 
     use super::*;
 
     #[derive(Clone, Copy)]
     pub struct Vector(__m256i);
-
-    macro_rules! apply {
-        ($operation:path, $a:expr, $b:expr) => {
-            Vector($operation($a.0, $b.0))
-        };
-    }
 
     impl Words for Vector {
         methods! {
@@ -194,24 +110,24 @@ mod avx2 {
             shift_right<N>(self) -> Self = Vector(_mm256_srai_epi16::<N>(self.0));
             shift_right32<N>(self) -> Self = Vector(_mm256_srai_epi32::<N>(self.0));
         }
-        binary! { apply:
-            and = _mm256_and_si256;
-            or = _mm256_or_si256;
-            adds = _mm256_adds_epi16;
-            subs = _mm256_subs_epi16;
-            scale = _mm256_mulhrs_epi16;
-            min = _mm256_min_epi16;
-            max = _mm256_max_epi16;
-            madd = _mm256_madd_epi16;
-            add32 = _mm256_add_epi32;
-            sub32 = _mm256_sub_epi32;
-            pack32 = _mm256_packs_epi32;
-            zip_low16 = _mm256_unpacklo_epi16;
-            zip_high16 = _mm256_unpackhi_epi16;
-            zip_low32 = _mm256_unpacklo_epi32;
-            zip_high32 = _mm256_unpackhi_epi32;
-            zip_low64 = _mm256_unpacklo_epi64;
-            zip_high64 = _mm256_unpackhi_epi64;
+        binary! { |a, b| 0;
+            and = _mm256_and_si256(a, b);
+            or = _mm256_or_si256(a, b);
+            adds = _mm256_adds_epi16(a, b);
+            subs = _mm256_subs_epi16(a, b);
+            scale = _mm256_mulhrs_epi16(a, b);
+            min = _mm256_min_epi16(a, b);
+            max = _mm256_max_epi16(a, b);
+            madd = _mm256_madd_epi16(a, b);
+            add32 = _mm256_add_epi32(a, b);
+            sub32 = _mm256_sub_epi32(a, b);
+            pack32 = _mm256_packs_epi32(a, b);
+            zip_low16 = _mm256_unpacklo_epi16(a, b);
+            zip_high16 = _mm256_unpackhi_epi16(a, b);
+            zip_low32 = _mm256_unpacklo_epi32(a, b);
+            zip_high32 = _mm256_unpackhi_epi32(a, b);
+            zip_low64 = _mm256_unpacklo_epi64(a, b);
+            zip_high64 = _mm256_unpackhi_epi64(a, b);
         }
     }
 }
@@ -221,8 +137,7 @@ pub use neon::Vector;
 
 #[cfg(target_arch = "aarch64")]
 mod neon {
-    use std::arch::aarch64::*;
-    use std::mem::transmute;
+    use std::arch::aarch64::{vreinterpretq_s16_s32 as words, vreinterpretq_s32_s16 as values, *};
 
     use super::*;
 
@@ -231,82 +146,45 @@ mod neon {
     #[repr(C)]
     pub struct Vector(int16x8_t, int16x8_t);
 
-    macro_rules! apply {
-        ($operation:path, $a:expr, $b:expr) => {
-            Vector($operation($a.0, $b.0), $operation($a.1, $b.1))
-        };
-    }
-
-    /// Applies a function to both halves.
-    #[inline(always)]
-    fn each(vector: Vector, function: impl Fn(int16x8_t) -> int16x8_t) -> Vector {
-        Vector(function(vector.0), function(vector.1))
-    }
-
-    /// Applies an operation on values of 32 bits to both halves.
-    #[inline(always)]
-    fn each32(a: Vector, b: Vector, operation: impl Fn(int32x4_t, int32x4_t) -> int32x4_t) -> Vector {
-        // SAFETY: NEON belongs to AArch64.
-        #[allow(unused_unsafe)]
-        let half =
-            |a, b| unsafe { vreinterpretq_s16_s32(operation(vreinterpretq_s32_s16(a), vreinterpretq_s32_s16(b))) };
-        Vector(half(a.0, b.0), half(a.1, b.1))
-    }
-
     impl Words for Vector {
         methods! {
             load(words: &[i16; 16]) -> Self = transmute::<[i16; 16], Vector>(*words);
             store(self) -> [i16; 16] = transmute::<Vector, [i16; 16]>(self);
-            halves(first: &[i16; 8], second: &[i16; 8]) -> Self = transmute::<[[i16; 8]; 2], Vector>([*first, *second]);
+            halves(first: &[i16; 8], second: &[i16; 8]) -> Self =
+                transmute::<[[i16; 8]; 2], Vector>([*first, *second]);
             widen(bytes: &[u8; 16]) -> Self = {
                 let bytes = transmute::<[u8; 16], uint8x16_t>(*bytes);
-                let words = [vmovl_u8(vget_low_u8(bytes)), vmovl_high_u8(bytes)];
-                Vector(vreinterpretq_s16_u16(words[0]), vreinterpretq_s16_u16(words[1]))
+                let (low, high) = (vmovl_u8(vget_low_u8(bytes)), vmovl_high_u8(bytes));
+                Vector(vreinterpretq_s16_u16(low), vreinterpretq_s16_u16(high))
             };
             to_bytes(self) -> [u8; 16] =
                 transmute::<uint8x16_t, [u8; 16]>(vqmovun_high_s16(vqmovun_s16(self.0), self.1));
             splat(word: i16) -> Self = Vector(vdupq_n_s16(word), vdupq_n_s16(word));
-            splat32(value: i32) -> Self = each(Vector::splat(0), |_| vreinterpretq_s16_s32(vdupq_n_s32(value)));
+            splat32(value: i32) -> Self = Vector(words(vdupq_n_s32(value)), words(vdupq_n_s32(value)));
             is_zero(self) -> bool = vmaxvq_u16(vreinterpretq_u16_s16(vorrq_s16(self.0, self.1))) == 0;
-            shift_left<N>(self) -> Self = each(self, |half| vshlq_n_s16::<N>(half));
-            shift_right<N>(self) -> Self = each(self, |half| vshrq_n_s16::<N>(half));
-            shift_right32<N>(self) -> Self = each32(self, self, |half, _| vshrq_n_s32::<N>(half));
-            madd(self, other: Self) -> Self = {
-                let half = |a, b| {
-                    let low = vmull_s16(vget_low_s16(a), vget_low_s16(b));
-                    vreinterpretq_s16_s32(vpaddq_s32(low, vmull_high_s16(a, b)))
-                };
-                Vector(half(self.0, other.0), half(self.1, other.1))
-            };
-            add32(self, other: Self) -> Self = each32(self, other, |a, b| vaddq_s32(a, b));
-            sub32(self, other: Self) -> Self = each32(self, other, |a, b| vsubq_s32(a, b));
-            pack32(self, other: Self) -> Self = {
-                let half = |a, b| {
-                    vqmovn_high_s32(vqmovn_s32(vreinterpretq_s32_s16(a)), vreinterpretq_s32_s16(b))
-                };
-                Vector(half(self.0, other.0), half(self.1, other.1))
-            };
-            zip_low32(self, other: Self) -> Self = each32(self, other, |a, b| vzip1q_s32(a, b));
-            zip_high32(self, other: Self) -> Self = each32(self, other, |a, b| vzip2q_s32(a, b));
-            zip_low64(self, other: Self) -> Self = transmute::<[int64x2_t; 2], Vector>([
-                vzip1q_s64(vreinterpretq_s64_s16(self.0), vreinterpretq_s64_s16(other.0)),
-                vzip1q_s64(vreinterpretq_s64_s16(self.1), vreinterpretq_s64_s16(other.1)),
-            ]);
-            zip_high64(self, other: Self) -> Self = transmute::<[int64x2_t; 2], Vector>([
-                vzip2q_s64(vreinterpretq_s64_s16(self.0), vreinterpretq_s64_s16(other.0)),
-                vzip2q_s64(vreinterpretq_s64_s16(self.1), vreinterpretq_s64_s16(other.1)),
-            ]);
+            shift_left<N>(self) -> Self = Vector(vshlq_n_s16::<N>(self.0), vshlq_n_s16::<N>(self.1));
+            shift_right<N>(self) -> Self = Vector(vshrq_n_s16::<N>(self.0), vshrq_n_s16::<N>(self.1));
+            shift_right32<N>(self) -> Self =
+                Vector(words(vshrq_n_s32::<N>(values(self.0))), words(vshrq_n_s32::<N>(values(self.1))));
         }
-        binary! { apply:
-            and = vandq_s16;
-            or = vorrq_s16;
-            adds = vqaddq_s16;
-            subs = vqsubq_s16;
-            scale = vqrdmulhq_s16;
-            min = vminq_s16;
-            max = vmaxq_s16;
-            zip_low16 = vzip1q_s16;
-            zip_high16 = vzip2q_s16;
+        binary! { |a, b| 0 | 1;
+            and = vandq_s16(a, b);
+            or = vorrq_s16(a, b);
+            adds = vqaddq_s16(a, b);
+            subs = vqsubq_s16(a, b);
+            scale = vqrdmulhq_s16(a, b);
+            min = vminq_s16(a, b);
+            max = vmaxq_s16(a, b);
+            madd = words(vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b)));
+            add32 = words(vaddq_s32(values(a), values(b)));
+            sub32 = words(vsubq_s32(values(a), values(b)));
+            pack32 = vqmovn_high_s32(vqmovn_s32(values(a)), values(b));
+            zip_low16 = vzip1q_s16(a, b);
+            zip_high16 = vzip2q_s16(a, b);
+            zip_low32 = words(vzip1q_s32(values(a), values(b)));
+            zip_high32 = words(vzip2q_s32(values(a), values(b)));
+            zip_low64 = vreinterpretq_s16_s64(vzip1q_s64(vreinterpretq_s64_s16(a), vreinterpretq_s64_s16(b)));
+            zip_high64 = vreinterpretq_s16_s64(vzip2q_s64(vreinterpretq_s64_s16(a), vreinterpretq_s64_s16(b)));
         }
     }
 }

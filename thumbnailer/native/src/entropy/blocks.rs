@@ -6,7 +6,7 @@ use super::Input;
 use crate::file::frame::ScanHeader;
 use crate::file::QuantTable;
 use crate::picture::layout::Plane;
-use crate::picture::store::Store;
+use crate::picture::store::{Block, Store};
 
 /// A code and its table of short symbols.
 #[derive(Clone, Copy)]
@@ -78,19 +78,19 @@ impl<'a> Coder<'a> {
     }
 
     fn position(&self, k: u32) -> usize {
-        self.weights[k as usize & 63] as usize & 255
+        self.weights[k as usize & 63] as usize & 63
     }
 
     /// A whole block of a sequential scan.
     #[inline(always)]
     pub fn sequential(&self, input: &mut Input, prediction: &mut i32, store: &mut Store, index: usize) {
-        let Some(values) = store.block(index) else { return };
-        values[0] = self.difference(input, prediction);
-        let Some(codes) = self.ac else { return };
+        let (Some(values), Some(codes)) = (store.block(index), self.ac) else { return };
+        let dc = self.difference(input, prediction);
         let next = if self.last == 0 { 1 } else { self.coefficients::<false>(input, codes, values, &mut 0) };
         if next < 64 {
             self.skip(input, codes, next);
         }
+        values[0] = dc;
     }
 
     /// DC of a first scan.
@@ -149,7 +149,7 @@ impl<'a> Coder<'a> {
 
     #[inline(always)]
     fn set<const PROGRESSIVE: bool>(
-        &self, input: &mut Input, k: u32, value: i32, values: &mut [i16], history: &mut u64,
+        &self, input: &mut Input, k: u32, value: i32, values: &mut Block, history: &mut u64,
     ) {
         let mut full = value * self.weight(k);
         if PROGRESSIVE {
@@ -157,8 +157,9 @@ impl<'a> Coder<'a> {
             *history |= u64::from(value != 0) << (k & 63);
         }
         input.state.see(full);
-        if let Some(place) = values.get_mut(self.position(k)) {
-            *place = full as i16;
+        let position = self.position(k);
+        if !PROGRESSIVE || position > 0 {
+            values[position] = full as i16;
         }
     }
 
@@ -166,7 +167,7 @@ impl<'a> Coder<'a> {
     /// of the block.
     #[inline(always)]
     fn coefficients<const PROGRESSIVE: bool>(
-        &self, input: &mut Input, codes: Codes, values: &mut [i16], history: &mut u64,
+        &self, input: &mut Input, codes: Codes, values: &mut Block, history: &mut u64,
     ) -> u32 {
         let (mut k, last) = (self.first, self.last);
         loop {
@@ -271,7 +272,7 @@ impl<'a> Coder<'a> {
 
     /// Reads a correction bit for each coefficient of a set.
     #[inline(always)]
-    fn correct(&self, input: &mut Input, mut set: u64, values: &mut [i16]) {
+    fn correct(&self, input: &mut Input, mut set: u64, values: &mut Block) {
         while set != 0 {
             // At most 48 bits at a time; the first one at bit 62.
             let part = if set.count_ones() > 48 { set & 0xffff_ffff } else { set };
@@ -283,7 +284,7 @@ impl<'a> Coder<'a> {
                 let k = wanted.trailing_zeros();
                 let rank = (part & ((1 << k) - 1)).count_ones();
                 wanted &= wanted - 1;
-                let Some(place) = values.get_mut(self.position(k)) else { continue };
+                let place = &mut values[self.position(k)];
                 if word << rank >> 62 & 1 != 0 {
                     let value = i32::from(*place) + i32::from(place.signum()) * self.weight(k);
                     input.state.see(value);

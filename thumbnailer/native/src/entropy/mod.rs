@@ -12,15 +12,8 @@ use self::blocks::Coder;
 use self::reader::Reader;
 use crate::error::{ensure, Result};
 use crate::file::source::Source;
-use crate::picture::store::Store;
+use crate::picture::store::{Store, STRIP};
 use crate::picture::MAX_COEFFICIENT;
-
-/// Where a scan lies: position of its data, MCUs in a row and rows, MCUs between restart markers or 0.
-pub struct Extent {
-    pub position: usize,
-    pub grid: (usize, usize),
-    pub restart: usize,
-}
 
 /// What the blocks of an MCU read from, and what an interval carries from block to block.
 pub struct Input<'a> {
@@ -53,29 +46,31 @@ impl State {
 }
 
 /// Decodes the MCUs of one scan.
-pub struct Scan<'a, 'b, D, R> {
+pub struct Scan<'a, 'b, D, F> {
     pub reader: &'b mut Reader<'a>,
     pub coders: &'b [Coder<'b>],
     pub stores: &'b mut [Store],
+    /// MCUs in a row and rows; MCUs between restart markers or 0.
+    pub grid: (usize, usize),
+    pub restart: usize,
     /// Decodes a block: coder and last DC value of the component, store and index in the store.
     pub decode: D,
-    /// Called behind each row of MCUs with the number of the row. Returns the number of the next row.
-    pub end_row: R,
+    /// Called if the stores hold one strip only, behind each strip: stores, column and number of its MCUs.
+    pub flush: Option<F>,
 }
 
-impl<'b, D, R> Scan<'_, 'b, D, R>
+impl<'b, D, F> Scan<'_, 'b, D, F>
 where
     D: Fn(&Coder<'b>, &mut Input, &mut i32, &mut Store, usize),
-    R: FnMut(&mut [Store], usize) -> usize,
+    F: FnMut(&mut [Store], usize, usize),
 {
     /// Returns the position of the marker behind the scan.
-    pub fn run(&mut self, source: &dyn Source, extent: &Extent) -> Result<usize> {
-        let (wide, high) = extent.grid;
-        let (mut left, mut place, mut position) = (wide * high, (0, 0), extent.position);
-        let step = if extent.restart == 0 { left } else { extent.restart };
+    pub fn run(&mut self, source: &dyn Source, mut position: usize) -> Result<usize> {
+        let (mut left, mut place) = (self.grid.0 * self.grid.1, (0, 0, 0));
+        let step = if self.restart == 0 { left } else { self.restart };
         for number in 0.. {
             let bits = self.reader.start(position)?;
-            let bits = self.interval(bits, step.min(left), wide, &mut place)?;
+            let bits = self.interval(bits, step.min(left), &mut place)?;
             position = self.reader.finish(bits)?;
             left -= step.min(left);
             if left == 0 {
@@ -87,10 +82,11 @@ where
         Ok(position)
     }
 
-    /// Decodes the MCUs between two restart markers. `place`: column and row of the next MCU.
-    fn interval(&mut self, mut bits: Bits, count: usize, wide: usize, place: &mut (usize, usize)) -> Result<Bits> {
+    /// Decodes the MCUs between two restart markers. `place`: column and row of the next MCU, first column in
+    /// the stores.
+    fn interval(&mut self, mut bits: Bits, count: usize, place: &mut (usize, usize, usize)) -> Result<Bits> {
         let (mut state, mut predictions) = (State::default(), [0; 4]);
-        let (mut x, mut y) = *place;
+        let (mut x, mut y, mut first) = *place;
         for _ in 0..count {
             if self.reader.is_low(&bits) {
                 bits = self.reader.more(bits)?;
@@ -99,20 +95,27 @@ where
             for (coder, prediction) in self.coders.iter().zip(&mut predictions) {
                 let store = &mut self.stores[coder.plane];
                 for row in 0..coder.v {
-                    let first = (y * coder.v + row) * store.blocks_wide + x * coder.h;
-                    for index in first..first + coder.h {
+                    let start = (y * coder.v + row) * store.blocks_wide + (x - first) * coder.h;
+                    for index in start..start + coder.h {
                         (self.decode)(coder, &mut input, prediction, store, index);
                     }
                 }
             }
             (bits, state) = (input.bits, input.state);
             x += 1;
-            if x == wide {
+            if x == self.grid.0 || x - first == STRIP {
                 state.check()?;
-                (x, y) = (0, (self.end_row)(self.stores, y));
+                if let Some(flush) = &mut self.flush {
+                    flush(self.stores, first, x - first);
+                    first = x;
+                }
+            }
+            if x == self.grid.0 {
+                (x, first) = (0, 0);
+                y += usize::from(self.flush.is_none());
             }
         }
-        *place = (x, y);
+        *place = (x, y, first);
         ensure(state.end_run == 0, "run of blocks beyond the interval")?;
         state.check()?;
         Ok(bits)

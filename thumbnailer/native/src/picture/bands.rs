@@ -1,68 +1,48 @@
 //! The pixels of one row of MCUs, and their way to the resizer.
 
 use super::layout::{Layout, Plane};
-use super::store::{Store, SURPLUS};
+use super::store::Store;
 use super::upsample::Upsampler;
 use super::{kernel, Kernel};
 use crate::file::frame::ColourModel;
 use crate::memory::Memory;
 use crate::resize::Resizer;
 
+/// Kernels write up to 8 bytes beyond a block.
+const SURPLUS: usize = 8;
+
 /// Samples of one component: a row of MCUs below the last row of the MCUs before it.
 struct Band {
-    /// Rows of blocks and rows of samples in a row of MCUs, rows of a block.
-    v: usize,
-    rows: usize,
-    down: usize,
+    plane: Plane,
     stride: usize,
     kernel: Kernel,
     pixels: Vec<u8>,
     /// Row of the component at the top of the row of MCUs.
     top: usize,
-    /// Rows and columns that belong to the picture.
-    height: usize,
-    width: usize,
     upsampler: Upsampler,
 }
 
 impl Band {
     fn new(plane: &Plane, memory: &mut Memory) -> Band {
-        let (rows, stride) = (plane.v * plane.down, plane.blocks_wide * plane.across + SURPLUS);
-        Band {
-            v: plane.v,
-            rows,
-            down: plane.down,
-            stride,
-            kernel: kernel(plane.across, plane.down),
-            pixels: memory.buffer(stride * (rows + 1) + SURPLUS),
-            top: 0,
-            height: plane.height,
-            width: plane.width,
-            upsampler: Upsampler::new(plane, memory),
-        }
+        let stride = plane.blocks_wide * plane.across + SURPLUS;
+        let pixels = memory.buffer(stride * (plane.rows() + 1) + SURPLUS + 16);
+        let (kernel, upsampler) = (kernel(plane.across, plane.down), Upsampler::new(plane, memory));
+        Band { plane: plane.clone(), stride, kernel, pixels, top: 0, upsampler }
     }
 
-    /// Transforms the blocks of a row of MCUs.
-    fn fill(&mut self, store: &Store, mcu_row: usize) {
-        for row in 0..self.v {
-            let start = (row * self.down + 1) * self.stride;
-            (self.kernel)(store.row(mcu_row * self.v + row), &mut self.pixels[start..], self.stride);
-        }
-    }
-
-    /// Row `y` of the picture: at the picture's width or a little more.
+    /// Row `y` of the picture, padded to 16 pixels.
     fn row(&mut self, y: usize) -> &[u8] {
         let row = |y: usize| {
-            let start = (y.min(self.height - 1) + 1 - self.top) * self.stride;
-            &self.pixels[start..start + self.width]
+            let start = (y.min(self.plane.height - 1) + 1 - self.top) * self.stride;
+            &self.pixels[start..start + self.plane.width.next_multiple_of(16)]
         };
         self.upsampler.row(row, y)
     }
 
     fn keep_last_row(&mut self) {
-        let last = self.rows * self.stride;
+        let last = self.plane.rows() * self.stride;
         self.pixels.copy_within(last..last + self.stride, 0);
-        self.top += self.rows;
+        self.top += self.plane.rows();
     }
 }
 
@@ -94,12 +74,21 @@ impl Bands {
         }
     }
 
-    /// Transforms a row of MCUs and hands its rows to the resizer. The last row waits for the next row of
-    /// MCUs if the upsampling needs the row below.
-    pub fn push(&mut self, stores: &[Store], mcu_row: usize) {
+    /// Transforms MCUs: `count` from column `left` on, which lie in row `row` of the stores.
+    pub fn fill(&mut self, stores: &[Store], row: usize, left: usize, count: usize) {
         for (band, store) in self.bands.iter_mut().zip(stores) {
-            band.fill(store, mcu_row);
+            let plane = &band.plane;
+            for y in 0..plane.v {
+                let start = (y * plane.down + 1) * band.stride + left * plane.h * plane.across;
+                let blocks = store.row(row * plane.v + y, count * plane.h);
+                (band.kernel)(blocks, &mut band.pixels[start..], band.stride);
+            }
         }
+    }
+
+    /// Hands the rows of a complete row of MCUs to the resizer. The last row waits for the next row of MCUs
+    /// if the upsampling needs the row below.
+    pub fn finish_row(&mut self) {
         self.complete = (self.complete + self.rows).min(self.height);
         let end = self.complete - usize::from(self.looks_ahead && self.complete < self.height);
         for y in self.next..end {

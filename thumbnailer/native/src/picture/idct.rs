@@ -127,13 +127,19 @@ fn flat<const W: usize, const H: usize>(dc: [i16; 2], place: &mut Place) {
 #[inline(always)]
 fn pair<V: Words, const W: usize, const H: usize, const LOW: bool>(rows: &[V; 8], place: &mut Place) {
     let lines = pass::<V, H, LOW, DROP_1>(rows, W > 4 && !LOW, ROUND_1);
-    for group in 0..H.div_ceil(8) {
-        let count = (H - 8 * group).min(8);
-        let points = pass::<V, W, LOW, DROP_2>(&transpose(&lines, 8 * group), count > 4, ROUND_2);
-        let parts = [transpose(&points, 0), transpose(&points, if W > 8 { 8 } else { 0 })];
-        for i in 0..count {
-            place.write::<W>(8 * group + i, [parts[0][i].to_bytes(), parts[1][i].to_bytes()]);
-        }
+    horizontal::<V, W, LOW>(&transpose(&lines, 0), 0, H.min(8), place);
+    if H > 8 {
+        horizontal::<V, W, LOW>(&transpose(&lines, 8), 8, H - 8, place);
+    }
+}
+
+/// Writes up to eight lines, given by columns.
+#[inline(always)]
+fn horizontal<V: Words, const W: usize, const LOW: bool>(x: &[V; 8], top: usize, count: usize, place: &mut Place) {
+    let points = pass::<V, W, LOW, DROP_2>(x, count > 4, ROUND_2);
+    let (left, right) = (transpose(&points, 0), transpose(&points, if W > 8 { 8 } else { 0 }));
+    for i in 0..count {
+        place.write::<W>(top + i, [left[i].to_bytes(), right[i].to_bytes()]);
     }
 }
 
@@ -154,7 +160,11 @@ fn pass<V: Words, const N: usize, const LOW: bool, const DROP: i32>(
 
 #[inline(always)]
 fn zip<V: Words, const HIGH: bool>(a: V, b: V) -> V {
-    if HIGH { a.zip_high16(b) } else { a.zip_low16(b) }
+    if HIGH {
+        a.zip_high16(b)
+    } else {
+        a.zip_low16(b)
+    }
 }
 
 /// N points of the left or right columns, in 32 bits.

@@ -12,8 +12,8 @@ pub const ZIGZAG: [u8; 64] = [
     61, 54, 47, 55, 62, 63,
 ];
 
-/// Position of a coefficient that the scale does not need.
-pub const UNUSED: u8 = 64;
+/// Position of a coefficient that the scale does not need: the place of DC, which is written last.
+pub const UNUSED: u8 = 0;
 
 /// A component at the scale.
 #[derive(Debug, Clone)]
@@ -46,6 +46,7 @@ pub struct Layout {
     /// Samples of the decoded picture.
     pub width: usize,
     pub height: usize,
+    pub mcus_wide: usize,
     pub mcus_high: usize,
     /// Rows of the decoded picture in a row of MCUs.
     pub rows: usize,
@@ -105,7 +106,7 @@ impl Plane {
 
     /// Whether the scale needs the coefficient of a zigzag index.
     pub fn needs(&self, k: usize) -> bool {
-        self.positions[k] != UNUSED
+        k == 0 || self.positions[k] != UNUSED
     }
 
     pub fn blocks(&self) -> usize {
@@ -120,11 +121,12 @@ impl Plane {
 
 impl Layout {
     pub fn new(frame: &Frame, scale: usize) -> Layout {
-        let (_, mcus_high) = frame.mcus();
+        let (mcus_wide, mcus_high) = frame.mcus();
         Layout {
             scale,
             width: (frame.width * scale).div_ceil(8),
             height: (frame.height * scale).div_ceil(8),
+            mcus_wide,
             mcus_high,
             rows: frame.v_max * scale,
             planes: frame.components.iter().map(|c| Plane::new(frame, c, scale)).collect(),

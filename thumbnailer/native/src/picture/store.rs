@@ -1,10 +1,16 @@
-//! Coefficients of a row of MCUs, or of a whole picture if its scans do not hold complete blocks.
+//! Coefficients of a strip of MCUs, or of a whole picture if its scans do not hold complete blocks.
 
 use super::layout::Plane;
 use crate::memory::Memory;
 
-/// Kernels read up to 8 coefficients beyond a block.
-pub const SURPLUS: usize = 8;
+/// Coefficients behind the last block: kernels read up to 8 of them, `Block` shows up to 63.
+pub const SURPLUS: usize = 64;
+
+/// MCUs that are decoded before they are transformed: their coefficients stay in the first cache.
+pub const STRIP: usize = 16;
+
+/// A block and what lies behind it. Positions are masked, so that no access needs a bounds check.
+pub type Block = [i16; 64];
 
 /// Dequantised coefficients of one component: those that the scale needs, block by block.
 pub struct Store {
@@ -17,11 +23,13 @@ pub struct Store {
 }
 
 impl Store {
-    /// `rows`: rows of blocks.
-    pub fn new(plane: &Plane, rows: usize, history: bool, memory: &mut Memory) -> Store {
-        let (blocks, per_block) = (rows * plane.blocks_wide, plane.coefficients());
+    /// `whole`: for the whole picture, not for a strip.
+    pub fn new(plane: &Plane, whole: bool, history: bool, memory: &mut Memory) -> Store {
+        let strip = (STRIP * plane.h, plane.v);
+        let (blocks_wide, rows) = if whole { (plane.blocks_wide, plane.blocks_high) } else { strip };
+        let (blocks, per_block) = (rows * blocks_wide, plane.coefficients());
         Store {
-            blocks_wide: plane.blocks_wide,
+            blocks_wide,
             per_block,
             values: memory.buffer(blocks * per_block + SURPLUS),
             history: memory.buffer(if history { blocks } else { 0 }),
@@ -29,25 +37,23 @@ impl Store {
     }
 
     #[inline(always)]
-    pub fn block(&mut self, index: usize) -> Option<&mut [i16]> {
-        let start = index * self.per_block;
-        self.values.get_mut(start..start + self.per_block)
+    pub fn block(&mut self, index: usize) -> Option<&mut Block> {
+        self.values.get_mut(index * self.per_block..)?.first_chunk_mut()
     }
 
     /// A block and its non-zero coefficients.
     #[inline(always)]
     pub fn block_with_history<'a>(
         &'a mut self, index: usize, none: &'a mut u64,
-    ) -> Option<(&'a mut [i16], &'a mut u64)> {
-        let start = index * self.per_block;
-        let values = self.values.get_mut(start..start + self.per_block)?;
+    ) -> Option<(&'a mut Block, &'a mut u64)> {
+        let values = self.values.get_mut(index * self.per_block..)?.first_chunk_mut()?;
         Some((values, self.history.get_mut(index).unwrap_or(none)))
     }
 
-    /// A row of blocks and `SURPLUS` coefficients more.
-    pub fn row(&self, row: usize) -> &[i16] {
-        let length = self.blocks_wide * self.per_block;
-        &self.values[row * length..(row + 1) * length + SURPLUS]
+    /// The first blocks of a row, and `SURPLUS` coefficients more.
+    pub fn row(&self, row: usize, blocks: usize) -> &[i16] {
+        let start = row * self.blocks_wide * self.per_block;
+        &self.values[start..start + blocks * self.per_block + SURPLUS]
     }
 
     pub fn clear(&mut self) {

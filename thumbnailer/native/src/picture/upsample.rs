@@ -16,7 +16,7 @@ impl Upsampler {
         let (h, v) = plane.stretch;
         let width = if h * v == 1 { 0 } else { plane.width };
         let sums = memory.buffer(if plane.smooth { width } else { 0 });
-        Upsampler { h, v, smooth: plane.smooth, row: memory.buffer(h * width), sums }
+        Upsampler { h, v, smooth: plane.smooth, row: memory.buffer(h * width + 16), sums }
     }
 
     /// Row `y` of the picture. `samples`: the rows of the component.
@@ -43,11 +43,12 @@ impl Upsampler {
         for ((sum, near), far) in self.sums.iter_mut().zip(near).zip(far) {
             *sum = if self.v == 2 { 3 * i16::from(*near) + i16::from(*far) } else { i16::from(*near) };
         }
+        let row = &mut self.row[..self.h * self.sums.len()];
         match (self.h, self.v) {
-            (2, 2) => widen_row::<4>(&self.sums, [8, 7], [8, 7], &mut self.row),
-            (2, _) => widen_row::<2>(&self.sums, [0, 0], [1, 2], &mut self.row),
+            (2, 2) => widen_row::<4>(&self.sums, [8, 7], [8, 7], row),
+            (2, _) => widen_row::<2>(&self.sums, [0, 0], [1, 2], row),
             _ => {
-                for (pixel, sum) in self.row.iter_mut().zip(&self.sums) {
+                for (pixel, sum) in row.iter_mut().zip(&self.sums) {
                     *pixel = ((sum + 1 + odd) >> 2) as u8;
                 }
             }

@@ -116,7 +116,7 @@ impl Resizer {
 
     /// Takes the next row of the decoded picture, given by components.
     pub fn push(&mut self, rows: &[&[u8]], model: ColourModel) {
-        let width = self.root.width;
+        let width = self.root.width.next_multiple_of(16);
         match (model, rows) {
             (ColourModel::YCbCr, [y, cb, cr]) => {
                 let rgb = self.root.three_slots();
@@ -149,7 +149,7 @@ impl Node {
     /// Place of the next row of a channel.
     fn slot(&mut self, channel: usize) -> &mut [i16] {
         let start = (channel * self.capacity + self.rows % self.capacity) * self.stride;
-        &mut self.samples[start..start + self.width]
+        &mut self.samples[start..start + self.width.next_multiple_of(16)]
     }
 
     fn three_slots(&mut self) -> [&mut [i16]; 3] {
@@ -157,7 +157,7 @@ impl Node {
         let channel = self.capacity * self.stride;
         let (first, rest) = self.samples.split_at_mut(channel);
         let (second, third) = rest.split_at_mut(channel);
-        [first, second, third].map(|ring| &mut ring[start..start + self.width])
+        [first, second, third].map(|ring| &mut ring[start..start + self.width.next_multiple_of(16)])
     }
 
     /// Counts the row whose slots were filled and makes the output rows that it completes.
@@ -209,12 +209,11 @@ impl Branch {
         for channel in 0..channels {
             self.horizontal_pass(width, stride, channel);
         }
-        let out = self.horizontal.outputs();
-        let padded = out.next_multiple_of(16);
+        let padded = self.horizontal.outputs().next_multiple_of(16);
         for row in 0..(self.next - 1) % GROUP + 1 {
             let rows = [0, 1, 2].map(|channel| {
                 let start = (channel.min(channels - 1) * GROUP + row) * padded;
-                &self.rows[start..start + out]
+                &self.rows[start..start + padded]
             });
             outputs[self.target].push(&rows[..channels]);
             if let Some(child) = &mut self.child {

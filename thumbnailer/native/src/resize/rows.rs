@@ -101,17 +101,6 @@ pub fn transpose<V: Words>(
     }
 }
 
-/// Splits rows into chunks of 16; the last chunk is a copy, filled up with zeros.
-#[inline(always)]
-fn chunk<T: Copy + Default>(row: &[T], at: usize) -> [T; 16] {
-    let rest = row.get(at..).unwrap_or_default();
-    rest.first_chunk().copied().unwrap_or_else(|| {
-        let mut chunk = [T::default(); 16];
-        chunk[..rest.len()].copy_from_slice(rest);
-        chunk
-    })
-}
-
 /// Rounds values with 6 fraction bits.
 #[inline(always)]
 fn round<V: Words>(values: V) -> V {
@@ -131,42 +120,44 @@ fn times<V: Words>(values: V, weight: i16) -> V {
 
 /// 16 bytes with 6 fraction bits and 128 subtracted.
 #[inline(always)]
-fn centred<V: Words>(row: &[u8], at: usize) -> V {
-    V::widen(&chunk(row, at)).subs(V::splat(128)).shift_left::<6>()
+fn centred<V: Words>(bytes: &[u8; 16]) -> V {
+    V::widen(bytes).subs(V::splat(128)).shift_left::<6>()
 }
 
 /// Three rows of YCbCr to rows of red, green and blue, each pixel rounded to 8 bits.
 #[inline(always)]
 pub fn ycbcr_rows<V: Words>([y, cb, cr]: [&[u8]; 3], [red, green, blue]: [&mut [i16]; 3]) {
-    let places = red.chunks_mut(16).zip(green.chunks_mut(16)).zip(blue.chunks_mut(16));
-    for (step, ((red, green), blue)) in places.enumerate() {
-        let at = 16 * step;
-        let (y, cb, cr) = (centred::<V>(y, at), centred::<V>(cb, at), centred::<V>(cr, at));
+    let bytes = y.as_chunks().0.iter().zip(cb.as_chunks().0).zip(cr.as_chunks().0);
+    let places = red.as_chunks_mut().0.iter_mut().zip(green.as_chunks_mut().0).zip(blue.as_chunks_mut().0);
+    for (((y, cb), cr), ((red, green), blue)) in bytes.zip(places) {
+        let (y, cb, cr) = (centred::<V>(y), centred::<V>(cb), centred::<V>(cr));
         let less = times(cb, GREEN_CB).adds(times(cr, GREEN_CR));
-        copy(sample(y.adds(cr).adds(times(cr, RED_CR))), red);
-        copy(sample(y.subs(less)), green);
-        copy(sample(y.adds(cb.adds(cb)).subs(times(cb, BLUE_CB))), blue);
+        *red = sample(y.adds(cr).adds(times(cr, RED_CR)));
+        *green = sample(y.subs(less));
+        *blue = sample(y.adds(cb.adds(cb)).subs(times(cb, BLUE_CB)));
+    }
+}
+
+/// 16 values with 6 fraction bits to bytes.
+#[inline(always)]
+fn bytes<V: Words>(values: &[i16; 16]) -> [u8; 16] {
+    round(V::load(values)).adds(V::splat(128)).to_bytes()
+}
+
+#[inline(always)]
+pub fn pack_grey<V: Words>(row: &[i16], pixels: &mut [u8]) {
+    for (pixels, values) in pixels.as_chunks_mut().0.iter_mut().zip(row.as_chunks().0) {
+        *pixels = bytes::<V>(values);
     }
 }
 
 #[inline(always)]
-fn copy<T: Copy>(chunk: [T; 16], to: &mut [T]) {
-    match to.first_chunk_mut() {
-        Some(place) => *place = chunk,
-        None => to.copy_from_slice(&chunk[..to.len()]),
-    }
-}
-
-/// Rows of values with 6 fraction bits to a row of pixels of as many channels.
-#[inline(always)]
-pub fn pack_row<V: Words>(rows: &[&[i16]], pixels: &mut [u8]) {
-    let channels = rows.len();
-    for (step, pixels) in pixels.chunks_mut(16 * channels).enumerate() {
-        for (channel, row) in rows.iter().enumerate() {
-            let bytes = round(V::load(&chunk(row, 16 * step))).adds(V::splat(128)).to_bytes();
-            for (pixel, byte) in pixels.chunks_mut(channels).zip(bytes) {
-                pixel[channel] = byte;
-            }
+pub fn pack_rgb<V: Words>([red, green, blue]: [&[i16]; 3], pixels: &mut [u8]) {
+    let values = red.as_chunks().0.iter().zip(green.as_chunks().0).zip(blue.as_chunks().0);
+    for (pixels, ((red, green), blue)) in pixels.as_chunks_mut::<48>().0.iter_mut().zip(values) {
+        let (red, green, blue) = (bytes::<V>(red), bytes::<V>(green), bytes::<V>(blue));
+        for i in 0..16 {
+            (pixels[3 * i], pixels[3 * i + 1], pixels[3 * i + 2]) = (red[i], green[i], blue[i]);
         }
     }
 }
