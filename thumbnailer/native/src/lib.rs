@@ -7,7 +7,7 @@ pub mod audited;
 mod entropy;
 mod error;
 mod file;
-mod memory;
+pub mod memory;
 pub mod picture;
 mod plan;
 #[cfg(feature = "python")]

@@ -9,7 +9,7 @@ use crate::memory::Memory;
 use crate::picture::bands::Bands;
 use crate::picture::layout::{Layout, Plane};
 use crate::picture::store::Store;
-use crate::resize::request::{Request, Stored};
+use crate::resize::request::{Request, Stored, GRAPHIC_RATIO, MIN_RATIO};
 use crate::resize::{self, Input, Resizer, Step};
 
 /// Huffman tables of four numbers and two classes, the tables that build them, and segments.
@@ -21,8 +21,9 @@ const BLOCK_SLACK: usize = 4096;
 
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// N of N/8.
+    /// N of N/8, and the same if the picture turns out to be text or a drawing.
     pub scale: usize,
+    pub graphic_scale: usize,
     /// Bytes that are allocated at any time at most, the pixels of the targets included.
     pub bytes: usize,
     pub layout: Layout,
@@ -43,7 +44,7 @@ impl Plan {
     ) -> Result<Plan> {
         require(simd() != "none", "processor")?;
         let targets = request.stored(frame.width, frame.height)?;
-        let scale = request.choose_scale(&targets)?;
+        let scale = request.choose_scale(&targets, MIN_RATIO)?;
         let layout = Layout::new(frame, scale);
         let blocks: usize = layout.planes.iter().map(Plane::blocks).sum();
         ensure(blocks / MAX_BLOCKS_PER_BYTE <= size + BLOCK_SLACK, "more blocks than the file can hold")?;
@@ -52,9 +53,25 @@ impl Plan {
         let steps = resize::steps(&targets, &input, (frame.width, frame.height));
         let (progressive, orientation) = (frame.progressive, request.orientation);
         let buffered = progressive || scan.components.len() < frame.components.len();
-        let mut plan =
-            Plan { scale, bytes: 0, layout, targets, input, buffered, steps, orientation, progressive, colour };
+        let mut plan = Plan {
+            scale,
+            graphic_scale: scale,
+            bytes: 0,
+            layout,
+            targets,
+            input,
+            buffered,
+            steps,
+            orientation,
+            progressive,
+            colour,
+        };
         plan.bytes = plan.count_bytes();
+        plan.graphic_scale = request.choose_scale(&plan.targets, GRAPHIC_RATIO).unwrap_or(scale);
+        if plan.graphic_scale > scale && !buffered {
+            let request = Request { scale: Some(plan.graphic_scale), ..request.clone() };
+            plan.bytes = plan.bytes.max(Plan::new(frame, scan, size, &request, colour)?.bytes);
+        }
         if plan.bytes > request.max_bytes {
             return Err(Error::TooLarge(plan.bytes));
         }

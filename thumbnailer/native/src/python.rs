@@ -8,7 +8,7 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::audited::{self, shared::Buffer};
+use crate::audited::shared::{Buffer, SharedBytes};
 use crate::{Area, ColourModel, Error, Frame, Plan, Request, Target};
 
 create_exception!(thumbnailer_jpeg, Fallback, PyException, "Another decoder must take the file.");
@@ -61,9 +61,11 @@ impl Info {
 }
 
 /// Runs work on a buffer without the GIL. A panic becomes `Internal`.
-fn guarded<T: Send>(data: &Bound<'_, PyAny>, work: impl FnOnce(&Buffer) -> crate::Result<T> + Send) -> PyResult<T> {
+fn guarded<T: Send>(
+    data: &Bound<'_, PyAny>, work: impl FnOnce(&SharedBytes) -> crate::Result<T> + Send,
+) -> PyResult<T> {
     let buffer = Buffer::new(data)?;
-    match data.py().detach(|| catch_unwind(AssertUnwindSafe(|| work(&buffer)))) {
+    match data.py().detach(|| catch_unwind(AssertUnwindSafe(|| work(&buffer.bytes)))) {
         Ok(Ok(result)) => Ok(result),
         Ok(Err(Error::Unsupported(reason))) => Err(Unsupported::new_err(reason)),
         Ok(Err(Error::Doubtful(reason))) => Err(Doubtful::new_err(reason)),
@@ -106,7 +108,7 @@ mod module {
         data: &Bound<'_, PyAny>, targets: Vec<TargetTuple>, orientation: u8, scale: Option<usize>, max_bytes: usize,
     ) -> PyResult<Info> {
         let request = request(targets, orientation, scale, max_bytes);
-        let work = |buffer: &Buffer| Ok((crate::info(buffer)?, crate::plan(buffer, &request)?));
+        let work = |buffer: &SharedBytes| Ok((crate::info(buffer)?, crate::plan(buffer, &request)?));
         let ((frame, colour), plan) = guarded(data, work)?;
         Ok(Info::new(&frame, colour, Some(&plan)))
     }
@@ -135,6 +137,6 @@ mod module {
     /// Instruction set in use: "avx2" or "neon"; "none" if every file is `Unsupported` on this processor.
     #[pyfunction]
     fn simd() -> &'static str {
-        audited::simd()
+        crate::audited::simd()
     }
 }

@@ -30,42 +30,39 @@ pub struct Rendered {
     pub colour: ColourModel,
 }
 
-/// What the header of a file says.
-struct Opened<'a> {
-    walker: Walker<'a>,
-    scan: ScanHeader,
-    frame: Frame,
-    colour: ColourModel,
-}
-
-fn open(source: &dyn Source) -> Result<Opened<'_>> {
+/// Reads up to the first scan.
+fn open(source: &dyn Source) -> Result<(Walker<'_>, ScanHeader, Frame, ColourModel)> {
     let mut walker = Walker::new(source)?;
     let scan = walker.next_scan()?.ok_or(Doubtful("no scan"))?;
     let (frame, colour) = (walker.frame()?.clone(), walker.colour_model()?);
-    Ok(Opened { walker, scan, frame, colour })
+    Ok((walker, scan, frame, colour))
 }
 
 /// Reads the header.
 pub fn info(source: &dyn Source) -> Result<(Frame, ColourModel)> {
-    let opened = open(source)?;
-    Ok((opened.frame, opened.colour))
+    open(source).map(|(_, _, frame, colour)| (frame, colour))
 }
 
 /// Plans a request without decoding. Fails with `TooLarge` if the plan exceeds the limit of memory.
 pub fn plan(source: &dyn Source, request: &Request) -> Result<Plan> {
-    let opened = open(source)?;
-    Plan::new(&opened.frame, &opened.scan, source.size(), request, opened.colour)
+    let (_, scan, frame, colour) = open(source)?;
+    Plan::new(&frame, &scan, source.size(), request, colour)
 }
 
-/// Decodes a file and makes its targets. Every failure means that another decoder must take the file.
+/// Decodes a file and makes its targets; text and drawings a second time at a larger scale. Every failure means that another decoder must take the file.
 pub fn render(source: &dyn Source, request: &Request) -> Result<Rendered> {
-    let Opened { walker, scan, frame, colour } = open(source)?;
+    let (walker, scan, frame, colour) = open(source)?;
     let plan = Plan::new(&frame, &scan, source.size(), request, colour)?;
     let (stores, bands) = plan.build(&mut Memory::default());
     let quant = vec![None; frame.components.len()];
     let reader = Reader::new(source);
-    let mut decoder = Decoder { source, reader, walker, frame: &frame, plan: &plan, stores, bands, quant };
+    let graphic = false;
+    let mut decoder = Decoder { source, reader, walker, frame: &frame, plan: &plan, stores, bands, quant, graphic };
     decoder.run(scan)?;
+    if decoder.graphic && plan.graphic_scale > plan.scale {
+        drop(decoder);
+        return render(source, &Request { scale: Some(plan.graphic_scale), ..request.clone() });
+    }
     let resizer = decoder.bands.resizer;
     ensure(resizer.is_complete(), "missing rows")?;
     let pictures = resizer.outputs.into_iter().map(|output| {
@@ -85,6 +82,8 @@ struct Decoder<'a> {
     bands: Bands,
     /// The table of each component as its first scan found it (libjpeg latches it there).
     quant: Vec<Option<QuantTable>>,
+    /// The picture is text or a drawing: known of sequential files alone.
+    graphic: bool,
 }
 
 impl Decoder<'_> {
@@ -140,6 +139,7 @@ impl Decoder<'_> {
                     stores: &mut self.stores,
                     grid,
                     restart: self.walker.restart,
+                    number: 0,
                     decode: |coder: &Coder, input: &mut Input, dc: &mut i32, store: &mut Store, index: usize| {
                         coder.$block(input, dc, store, index)
                     },
@@ -148,13 +148,15 @@ impl Decoder<'_> {
                 .run(self.source, self.walker.position)
             };
         }
-        match (self.frame.progressive, scan.first, scan.high) {
+        let position = match (self.frame.progressive, scan.first, scan.high) {
             (false, _, _) => decode!(sequential),
             (_, 0, 0) => decode!(dc_first),
             (_, 0, _) => decode!(dc_refine),
             (_, _, 0) => decode!(ac_first),
             (_, _, _) => decode!(ac_refine),
-        }
+        };
+        self.graphic = !self.plan.buffered && coders[0].is_graphic();
+        position
     }
 }
 
@@ -166,9 +168,9 @@ fn coder<'a>(
     let coder = Coder::new(c.index, plane, scan, quant, scan.first == 0 || plan.scale > 1);
     let (dc, ac) = (walker.huffman(0, c.dc), walker.huffman(1, c.ac));
     Ok(match (walker.frame()?.progressive, scan.first, scan.high) {
-        (false, _, _) => coder.with_dc(dc?).with_low_ac(ac?, plane.last),
+        (false, _, _) => coder.with_dc(dc?).with_ac(ac?, false, plane.last),
         (_, 0, 0) => coder.with_dc(dc?),
         (_, 0, _) => coder,
-        _ => coder.with_ac(ac?),
+        _ => coder.with_ac(ac?, true, plane.last),
     })
 }

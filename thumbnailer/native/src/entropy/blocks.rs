@@ -1,12 +1,17 @@
 //! Decodes single blocks: sequential (F.2) and progressive (G.1, G.2). Coefficients that the scale needs are
 //! dequantised into the store, the rest is skipped by table.
 
+use std::cell::Cell;
+
 use super::huffman::{Huffman, SkipTable, SymbolTable, END, PARTIAL, SKIP_BITS, SYMBOL_BITS};
 use super::Input;
 use crate::file::frame::ScanHeader;
 use crate::file::QuantTable;
-use crate::picture::layout::Plane;
+use crate::picture::layout::{Plane, ZIGZAG};
 use crate::picture::store::{Block, Store};
+
+/// Levels of sharp detail.
+const GRAPHIC_LEVELS: u64 = 12;
 
 /// A code and its table of short symbols.
 #[derive(Clone, Copy)]
@@ -33,6 +38,8 @@ pub struct Coder<'a> {
     dc: Option<Codes<'a>>,
     ac: Option<Codes<'a>>,
     skip: Option<&'a SkipTable>,
+    /// Sum of the squares of sharp coefficients, and blocks, of the sample.
+    detail: Cell<(u64, u64)>,
 }
 
 impl<'a> Coder<'a> {
@@ -54,6 +61,7 @@ impl<'a> Coder<'a> {
             dc: None,
             ac: None,
             skip: None,
+            detail: Cell::default(),
         }
     }
 
@@ -61,16 +69,12 @@ impl<'a> Coder<'a> {
         Coder { dc: Some(Codes { huffman, symbols: huffman.symbols(false) }), ..self }
     }
 
-    /// AC of a progressive scan.
-    pub fn with_ac(self, huffman: &'a Huffman) -> Coder<'a> {
-        Coder { ac: Some(Codes { huffman, symbols: huffman.symbols(true) }), ..self }
-    }
-
-    /// AC of a sequential scan: frequencies above `last` are skipped.
-    pub fn with_low_ac(self, huffman: &'a Huffman, last: usize) -> Coder<'a> {
-        let skip = (last < 63).then(|| huffman.skip());
-        let ac = Some(Codes { huffman, symbols: huffman.symbols(false) });
-        Coder { ac, skip, last: last as u32, ..self }
+    /// `needed`: the last frequency that the scale needs. A sequential scan skips the ones above.
+    pub fn with_ac(self, huffman: &'a Huffman, progressive: bool, needed: usize) -> Coder<'a> {
+        let ac = Some(Codes { huffman, symbols: huffman.symbols(progressive) });
+        let last = if progressive { self.last } else { needed as u32 };
+        let skip = (!progressive && needed < 63).then(|| huffman.skip());
+        Coder { ac, skip, last, ..self }
     }
 
     fn weight(&self, k: u32) -> i32 {
@@ -86,11 +90,34 @@ impl<'a> Coder<'a> {
     pub fn sequential(&self, input: &mut Input, prediction: &mut i32, store: &mut Store, index: usize) {
         let (Some(values), Some(codes)) = (store.block(index), self.ac) else { return };
         let dc = self.difference(input, prediction);
-        let next = if self.last == 0 { 1 } else { self.coefficients::<false>(input, codes, values, &mut 0) };
-        if next < 64 {
-            self.skip(input, codes, next);
+        if input.state.sampled && self.plane == 0 {
+            *input = self.measure(*input, codes, values);
+        } else if self.last == 0 {
+            self.skip(input, codes, 1);
+        } else {
+            let next = self.coefficients::<false, false>(input, codes, values, &mut 0);
+            if next < 64 {
+                self.skip(input, codes, next);
+            }
         }
         values[0] = dc;
+    }
+
+    /// AC of a block of the sample.
+    #[cold]
+    #[inline(never)]
+    fn measure<'i>(&self, mut input: Input<'i>, codes: Codes, values: &mut Block) -> Input<'i> {
+        self.coefficients::<false, true>(&mut input, codes, values, &mut 0);
+        let (energy, blocks) = self.detail.get();
+        self.detail.set((energy, blocks + 1));
+        input
+    }
+
+    /// True if the sample has the sharp detail of text and drawings. Screenshots have 15 to 40 levels (root mean
+    /// square of the upper three quarters of the frequencies), photos at most 9.
+    pub fn is_graphic(&self) -> bool {
+        let (energy, blocks) = self.detail.get();
+        energy > GRAPHIC_LEVELS * GRAPHIC_LEVELS * 64 * blocks
     }
 
     /// DC of a first scan.
@@ -124,7 +151,7 @@ impl<'a> Coder<'a> {
         let mut none = 0;
         let Some((values, history)) = store.block_with_history(index, &mut none) else { return };
         let Some(codes) = self.ac else { return };
-        self.coefficients::<true>(input, codes, values, history);
+        self.coefficients::<true, false>(input, codes, values, history);
     }
 
     /// DC, dequantised (F.2.2.1).
@@ -148,13 +175,17 @@ impl<'a> Coder<'a> {
     }
 
     #[inline(always)]
-    fn set<const PROGRESSIVE: bool>(
+    fn set<const PROGRESSIVE: bool, const MEASURE: bool>(
         &self, input: &mut Input, k: u32, value: i32, values: &mut Block, history: &mut u64,
     ) {
         let mut full = value * self.weight(k);
         if PROGRESSIVE {
             full += value.signum() * self.middles[k as usize & 63];
             *history |= u64::from(value != 0) << (k & 63);
+        }
+        if MEASURE && is_sharp(k) {
+            let (energy, blocks) = self.detail.get();
+            self.detail.set((energy.wrapping_add(full.unsigned_abs().wrapping_pow(2).into()), blocks));
         }
         input.state.see(full);
         let position = self.position(k);
@@ -166,20 +197,15 @@ impl<'a> Coder<'a> {
     /// AC coefficients up to the last needed one (F.2.2.2). Returns the next zigzag index, or 64 at the end
     /// of the block.
     #[inline(always)]
-    fn coefficients<const PROGRESSIVE: bool>(
+    fn coefficients<const PROGRESSIVE: bool, const MEASURE: bool>(
         &self, input: &mut Input, codes: Codes, values: &mut Block, history: &mut u64,
     ) -> u32 {
-        let (mut k, last) = (self.first, self.last);
+        let (mut k, last) = (self.first, if MEASURE { 63 } else { self.last });
         loop {
             input.bits.refill(input.buffer);
             // Four short symbols take no more than 40 bits.
             for _ in 0..4 {
-                let mut entry = codes.symbols[input.bits.peek(SYMBOL_BITS)];
-                if entry & PARTIAL == 0 {
-                    input.bits.consume(entry & 255);
-                } else {
-                    entry = long_symbol::<PROGRESSIVE>(input, codes, entry);
-                }
+                let entry = next_symbol::<PROGRESSIVE>(input, codes);
                 if entry & END != 0 {
                     if PROGRESSIVE {
                         input.state.end_run = entry >> 16;
@@ -189,12 +215,12 @@ impl<'a> Coder<'a> {
                 k += entry >> 8 & 255;
                 if k > last {
                     if k == last + 1 {
-                        self.set::<PROGRESSIVE>(input, last, entry as i32 >> 16, values, history);
+                        self.set::<PROGRESSIVE, MEASURE>(input, last, entry as i32 >> 16, values, history);
                     }
                     input.state.bad |= k > if PROGRESSIVE { last + 1 } else { 64 };
                     return k;
                 }
-                self.set::<PROGRESSIVE>(input, k - 1, entry as i32 >> 16, values, history);
+                self.set::<PROGRESSIVE, MEASURE>(input, k - 1, entry as i32 >> 16, values, history);
             }
         }
     }
@@ -238,12 +264,7 @@ impl<'a> Coder<'a> {
         let (mut k, mut left) = (self.first, band & u64::MAX << self.first);
         while input.state.end_run == 0 && k <= self.last {
             input.bits.refill(input.buffer);
-            let mut entry = codes.symbols[input.bits.peek(SYMBOL_BITS)];
-            if entry & PARTIAL == 0 {
-                input.bits.consume(entry & 255);
-            } else {
-                entry = long_symbol::<true>(input, codes, entry);
-            }
+            let entry = next_symbol::<true>(input, codes);
             if entry & END != 0 {
                 input.state.end_run = (entry >> 16) + 1;
                 break;
@@ -259,7 +280,7 @@ impl<'a> Coder<'a> {
             let value = entry as i32 >> 16;
             if value != 0 {
                 input.state.bad |= value.abs() > 1 || k > self.last;
-                self.set::<true>(input, k, value, values, history);
+                self.set::<true, false>(input, k, value, values, history);
             }
             left = behind & behind.wrapping_sub(1);
             k += 1;
@@ -296,6 +317,17 @@ impl<'a> Coder<'a> {
     }
 }
 
+/// The next symbol as a table entry without `PARTIAL`. The bits must be refilled before.
+#[inline(always)]
+fn next_symbol<const PROGRESSIVE: bool>(input: &mut Input, codes: Codes) -> u32 {
+    let entry = codes.symbols[input.bits.peek(SYMBOL_BITS)];
+    if entry & PARTIAL != 0 {
+        return long_symbol::<PROGRESSIVE>(input, codes, entry);
+    }
+    input.bits.consume(entry & 255);
+    entry
+}
+
 /// A symbol whose code or value does not fit into the table's window, as a table entry. Refills the bits.
 #[inline(always)]
 fn long_symbol<const PROGRESSIVE: bool>(input: &mut Input, codes: Codes, entry: u32) -> u32 {
@@ -318,6 +350,11 @@ fn long_symbol<const PROGRESSIVE: bool>(input: &mut Input, codes: Codes, entry: 
     let value = input.bits.take_value(size);
     input.bits.refill(input.buffer);
     (value as u32) << 16 | step << 8
+}
+
+/// True for the upper half of the frequencies in a direction.
+fn is_sharp(k: u32) -> bool {
+    ZIGZAG[k as usize & 63] & 0b100_100 != 0
 }
 
 /// True if a step of the skip table ends the block exactly: at the last coefficient or by end of block.

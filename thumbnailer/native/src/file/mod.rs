@@ -14,12 +14,8 @@ pub type QuantTable = [u16; 64];
 /// Segments before which a file must show its scan data; real files have a few dozen.
 const MAX_SEGMENTS: usize = 10_000;
 
-const SOI: u8 = 0xd8;
 const EOI: u8 = 0xd9;
 const SOS: u8 = 0xda;
-const DQT: u8 = 0xdb;
-const DHT: u8 = 0xc4;
-const DRI: u8 = 0xdd;
 const APP0: u8 = 0xe0;
 const APP14: u8 = 0xee;
 
@@ -52,7 +48,7 @@ impl<'a> Walker<'a> {
             segments: 0,
         };
         match walker.bytes(2)[..] {
-            [0xff, SOI] => Ok(walker),
+            [0xff, 0xd8] => Ok(walker),
             _ => Err(Unsupported("not a JPEG")),
         }
     }
@@ -123,10 +119,10 @@ impl<'a> Walker<'a> {
     fn segment(&mut self, marker: u8) -> Result<()> {
         match marker {
             0xc0..=0xc2 => self.start_of_frame(marker == 0xc2),
-            DHT => self.define_huffman(),
-            DQT => self.define_quant(),
+            0xc4 => self.define_huffman(),
+            0xdb => self.define_quant(),
             0xc3 | 0xc5..=0xcf => Err(Unsupported("lossless, hierarchical or arithmetic frame")),
-            DRI => self.restart_interval(),
+            0xdd => self.restart_interval(),
             APP0 | APP14 => self.application(marker),
             0xe1..=0xef | 0xfe => {
                 self.position += self.length()?;
@@ -144,6 +140,7 @@ impl<'a> Walker<'a> {
         Ok(())
     }
 
+    /// DRI (B.2.4.4).
     fn restart_interval(&mut self) -> Result<()> {
         let &[high, low] = &self.payload()?[..] else {
             return Err(Doubtful("length of DRI"));
