@@ -6,12 +6,13 @@ use std::array::from_fn;
 use std::f64::consts::{PI, SQRT_2};
 
 use support::Random;
-use thumbnailer_jpeg::audited;
+use thumbnailer_jpeg::audited::{self, shared::SharedBytes};
 use thumbnailer_jpeg::memory::Memory;
 use thumbnailer_jpeg::picture::basis::BASIS;
 use thumbnailer_jpeg::picture::{kernel, store::SURPLUS};
 use thumbnailer_jpeg::resize::axis::{Axis, Span};
 use thumbnailer_jpeg::resize::rows::{Ring, GROUP};
+use thumbnailer_jpeg::Source;
 
 const SIZES: [(usize, usize); 21] = [
     (1, 1),
@@ -36,6 +37,9 @@ const SIZES: [(usize, usize); 21] = [
     (12, 12),
     (8, 8),
 ];
+
+/// Miri is slow.
+const ROUNDS: usize = if cfg!(miri) { 1 } else { 60 };
 
 #[test]
 #[allow(clippy::needless_range_loop)] // The formula names the indices.
@@ -71,7 +75,7 @@ fn transforms_equal_plain_code() {
     let mut random = Random(7);
     for (w, h) in SIZES {
         let size = w.min(8) * h.min(8);
-        for round in 0..60 {
+        for round in 0..ROUNDS {
             let blocks = 1 + random.below(7);
             let mut values = vec![0i16; blocks * size + SURPLUS];
             for block in values[..blocks * size].chunks_mut(size) {
@@ -109,7 +113,7 @@ fn words(random: &mut Random, count: usize) -> Vec<i16> {
 #[test]
 fn passes_of_the_resize_equal_plain_code() {
     let mut random = Random(11);
-    for _ in 0..50 {
+    for _ in 0..ROUNDS {
         let (stride, capacity, taps) = (64 * (1 + random.below(3)) + 32, 9, 1 + random.below(9));
         let (samples, weights) = (words(&mut random, stride * capacity), words(&mut random, taps));
         let (first, mut out) = (random.below(30), vec![0; stride]);
@@ -144,7 +148,7 @@ fn to_byte(value: i16) -> u8 {
 #[test]
 fn colours_pixels_and_transposes_equal_plain_code() {
     let mut random = Random(13);
-    for _ in 0..100 {
+    for _ in 0..ROUNDS {
         let bytes: [[u8; 32]; 3] = from_fn(|_| from_fn(|_| random.next() as u8));
         let mut rgb = [[0i16; 32]; 3];
         let [red, green, blue] = &mut rgb;
@@ -172,5 +176,18 @@ fn colours_pixels_and_transposes_equal_plain_code() {
         for (i, value) in out.iter().enumerate() {
             assert_eq!(*value, samples[i % 24 * 50 + i / 24]);
         }
+    }
+}
+
+#[test]
+fn shared_bytes_are_read_at_every_alignment() {
+    let bytes: Vec<u8> = (0..100).collect();
+    for (start, length) in (0..9).flat_map(|start| [0, 1, 7, 8, 9, 40].map(|length| (start, length))) {
+        // SAFETY: `bytes` outlives the view.
+        let shared = unsafe { SharedBytes::new(bytes.as_ptr().wrapping_add(start), 80) };
+        let mut scratch = [0; 64];
+        assert_eq!(shared.chunk(3, length, &mut scratch), &bytes[start + 3..start + 3 + length]);
+        assert_eq!(shared.chunk(79, length, &mut [0; 9]).len(), length.min(1));
+        assert_eq!((shared.size(), shared.chunk(81, 5, &mut [0; 9]).len()), (80, 0));
     }
 }

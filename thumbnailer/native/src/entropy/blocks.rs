@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 
-use super::huffman::{Huffman, SkipTable, SymbolTable, END, PARTIAL, SKIP_BITS, SYMBOL_BITS};
+use super::huffman::{Huffman, SkipTable, SymbolTable, DC_BITS, END, PARTIAL, SKIP_BITS, SYMBOL_BITS};
 use super::Input;
 use crate::file::frame::ScanHeader;
 use crate::file::QuantTable;
@@ -159,7 +159,7 @@ impl<'a> Coder<'a> {
     fn difference(&self, input: &mut Input, prediction: &mut i32) -> i16 {
         let Some(codes) = self.dc else { return 0 };
         input.bits.refill(input.buffer);
-        let entry = codes.symbols[input.bits.peek(SYMBOL_BITS)];
+        let entry = codes.symbols[input.bits.peek(DC_BITS)];
         let (mut length, mut size) = (entry & 255, entry >> 16);
         if length == 0 {
             let symbol = codes.huffman.symbol(input.bits.peek(16) as u32);
@@ -168,8 +168,7 @@ impl<'a> Coder<'a> {
         }
         input.bits.consume(length);
         *prediction = prediction.wrapping_add(input.bits.take_value(size));
-        let (quantised, value) = (*prediction, prediction.wrapping_mul(self.weight(0)));
-        input.state.see(quantised);
+        let value = prediction.wrapping_mul(self.weight(0));
         input.state.see(value);
         value as i16
     }
@@ -180,7 +179,7 @@ impl<'a> Coder<'a> {
     ) {
         let mut full = value * self.weight(k);
         if PROGRESSIVE {
-            full += value.signum() * self.middles[k as usize & 63];
+            full = full.wrapping_add(value.signum() * self.middles[k as usize & 63]);
             *history |= u64::from(value != 0) << (k & 63);
         }
         if MEASURE && is_sharp(k) {
@@ -232,25 +231,21 @@ impl<'a> Coder<'a> {
         input.bits.refill(input.buffer);
         loop {
             // Two steps take no more than 56 bits.
-            for _ in 0..2 {
-                let entry = u32::from(table[input.bits.peek(SKIP_BITS)]);
-                let next = k + (entry >> 8);
-                if next < 64 {
-                    input.bits.consume(entry & 255);
-                    k = next;
-                } else if ends_block(next) {
-                    return input.bits.consume(entry & 255);
-                } else {
-                    // A long code, or more symbols than the block holds.
-                    let entry = long_symbol::<false>(input, codes, PARTIAL);
-                    k += entry >> 8 & 255;
-                    if k >= 64 {
-                        input.state.bad |= k > 64 && entry & END == 0;
-                        return;
-                    }
-                }
+            if skip_step(input, table, &mut k) && skip_step(input, table, &mut k) {
+                input.bits.refill(input.buffer);
+                continue;
             }
-            input.bits.refill(input.buffer);
+            let entry = u32::from(table[input.bits.peek(SKIP_BITS)]);
+            if ends_block(k + (entry >> 8)) {
+                return input.bits.consume(entry & 255);
+            }
+            // A long code, or more symbols than the block holds.
+            let entry = long_symbol::<false>(input, codes, PARTIAL);
+            k += entry >> 8 & 255;
+            if k >= 64 {
+                input.state.bad |= k > 64 && entry & END == 0;
+                return;
+            }
         }
     }
 
@@ -355,6 +350,18 @@ fn long_symbol<const PROGRESSIVE: bool>(input: &mut Input, codes: Codes, entry: 
 /// True for the upper half of the frequencies in a direction.
 fn is_sharp(k: u32) -> bool {
     ZIGZAG[k as usize & 63] & 0b100_100 != 0
+}
+
+/// Passes symbols that end before the end of the block. Returns false if there are none.
+#[inline(always)]
+fn skip_step(input: &mut Input, table: &SkipTable, k: &mut u32) -> bool {
+    let entry = u32::from(table[input.bits.peek(SKIP_BITS)]);
+    let next = *k + (entry >> 8);
+    if next < 64 {
+        input.bits.consume(entry & 255);
+        *k = next;
+    }
+    next < 64
 }
 
 /// True if a step of the skip table ends the block exactly: at the last coefficient or by end of block.

@@ -5,6 +5,8 @@ use std::cell::OnceCell;
 use crate::error::{ensure, Result};
 
 pub const SYMBOL_BITS: u32 = 10;
+/// Differences of DC use the first half of their table.
+pub const DC_BITS: u32 = 9;
 pub const SKIP_BITS: u32 = 13;
 /// Bits that one step of the skip table may consume at most, so that two steps fit between two refills.
 const SKIP_MAX: usize = 28;
@@ -83,7 +85,7 @@ impl Huffman {
     pub fn symbols(&self, progressive: bool) -> &SymbolTable {
         self.symbols.get_or_init(|| {
             let mut table = Box::new([PARTIAL; 1 << SYMBOL_BITS]);
-            self.each(SYMBOL_BITS, |at, span, length, symbol| {
+            self.each(if self.dc { DC_BITS } else { SYMBOL_BITS }, |at, span, length, symbol| {
                 self.fill_symbol(&mut table[at..at + span], length, symbol, progressive);
             });
             table
