@@ -100,7 +100,7 @@ where
                 bits = self.reader.more(bits)?;
             }
             self.number += 1;
-            state.sampled = self.number % SAMPLE == 0;
+            state.sampled = self.number.is_multiple_of(SAMPLE);
             let mut input = Input { buffer: self.reader.buffer(), bits, state };
             for (coder, prediction) in self.coders.iter().zip(&mut predictions) {
                 let store = &mut self.stores[coder.plane];

@@ -60,12 +60,12 @@ pub fn transform<V: Words, const W: usize, const H: usize>(values: &[i16], pixel
         let second = (x + 1).min(blocks - 1);
         let mut rows = [V::splat(0); 8];
         let (mut upper, mut lower) = (V::splat(0), V::splat(0));
-        for v in 0..high {
-            rows[v] = load(values, x * size + v * wide, second * size + v * wide);
+        for (v, row) in rows.iter_mut().enumerate().take(high) {
+            *row = load(values, x * size + v * wide, second * size + v * wide);
             match v {
                 0 => {}
-                1..4 => upper = upper.or(rows[v]),
-                _ => lower = lower.or(rows[v]),
+                1..4 => upper = upper.or(*row),
+                _ => lower = lower.or(*row),
             }
         }
         let mut place = Place { pixels, stride, left: x * W, both: x + 1 < blocks };
