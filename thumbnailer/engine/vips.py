@@ -16,9 +16,6 @@ from thumbnailer.planning.capabilities import REDUCING_GAP
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.targets import Target, keeps_animation
 
-PIXEL_WARNINGS: Final = ("premature end of data segment", "bad Huffman code")
-"""libjpeg's warnings (jerror.h) that never concern the header, on which no pixel depends. libvips passes on nothing but
-their text, so the version of pyvips-binary is capped and tests/unit/test_private_uses.py checks the texts."""
 STRUCTURE: Final = frozenset(
     {"width", "height", "bands", "format", "coding", "interpretation", "xoffset", "yoffset", "xres", "yres", "filename"}
 )
@@ -44,18 +41,17 @@ class VipsEngine:
             # A message that quotes the file is not always UTF-8. pyvips fails to decode it and leaves it in libvips'
             # buffer, where it would break every later message as well.
             pyvips.vips_lib.vips_error_clear()
-            raise _as_corrupt(error) from error
+            raise _as_corrupt(error, plan.info) from error
         placeholders = tuple(_placeholder(frames[0]) for frames in resized) if plan.thumbhash else ()
         seconds = decoded - started, perf_counter() - decoded
         return Rendering(EngineName.VIPS, pictures, "", *seconds, placeholders, profile_ignored)
 
 
-def _as_corrupt(error: Exception) -> Corrupt:
+def _as_corrupt(error: Exception, info: ImageInfo) -> Corrupt:
     text = getattr(error, "detail", None) or str(error)
     lines = dict.fromkeys(line.strip() for line in text.splitlines())
     reason = "; ".join(filter(None, lines)) or "no reason given"
-    is_of_pixels = any(warning in reason for warning in PIXEL_WARNINGS)
-    return (DamagedPixels if is_of_pixels else Corrupt)(f"libvips cannot read it: {reason[:200]}")
+    return (DamagedPixels if info.details.clean_header else Corrupt)(f"libvips cannot read it: {reason[:200]}")
 
 
 def _decode(path: str, plan: Plan) -> tuple[list[list[Any]], bool]:
