@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import botocore.loaders
+import botocore.session
 import hypothesis
 import pytest
 
@@ -27,6 +29,8 @@ from thumbnailer.scratch import Scratch
 TESTS = Path(__file__).parent
 hypothesis.settings.register_profile("busy", deadline=None)  # tests must pass on a busy machine
 hypothesis.settings.load_profile("busy")
+# One loader for all sessions: each would parse the same megabytes of JSON again.
+botocore.session.create_loader = cache(botocore.loaders.create_loader)
 GROUPS = {
     "limits": ("budgets/*", "bench/test_limits.py", "bench/test_enclosures.py"),
     "zip": ("deploy/test_zip.py",),
