@@ -213,7 +213,7 @@ def _environment(template: Template) -> list[str]:
     return lines
 
 
-def filled(text: str, made: Mapping[str, list[str]]) -> str:
+def fill(text: str, made: Mapping[str, list[str]]) -> str:
     """`text` with its regions replaced. Raises ValueError if a region is missing."""
     for name, lines in made.items():
         region = re.search(rf"^( *# settings: {name}\b.*\n)(?:.*\n)*?( *# end of {name}\n)", text, re.MULTILINE)
@@ -242,11 +242,11 @@ mistake and what its variable accepts. The templates have a parameter for each s
 
 def made_files() -> dict[Path, str]:
     """The text that each file should have."""
-    made = {template.path: filled(template.path.read_text(), regions(template)) for template in TEMPLATES}
+    made = {template.path: fill(template.path.read_text(), regions(template)) for template in TEMPLATES}
     return made | {ROOT / "docs" / "settings.md": settings_page()}
 
 
-def outdated() -> list[Path]:
+def find_outdated() -> list[Path]:
     """The files that differ from what this module makes."""
     return [path for path, text in made_files().items() if not path.exists() or path.read_text() != text]
 
@@ -257,9 +257,9 @@ def main(arguments: list[str]) -> int:
             path.write_text(text)
         return 0
     if arguments == ["--check"]:
-        for path in outdated():
+        for path in find_outdated():
             print(f"{path.relative_to(ROOT)} differs from the settings: run `{COMMAND}`")  # noqa: T201
-        return 1 if outdated() else 0
+        return 1 if find_outdated() else 0
     print("usage: python -m deploy.parameters --write | --check")  # noqa: T201
     return 2
 

@@ -34,7 +34,7 @@ def problems(objects: Sequence[SharedObject], target: Target) -> list[str]:
     return [f"{o.path.name} {problem}" for o in objects for problem in _problems(o, inside, target)]
 
 
-def unneeded(objects: Sequence[SharedObject]) -> set[Path]:
+def find_unneeded(objects: Sequence[SharedObject]) -> set[Path]:
     """The libraries in wheels (`name.libs/`) that no extension module needs, directly or through other libraries.
 
     The search starts at the modules, because libraries can need each other in a ring.

@@ -30,7 +30,7 @@ NO_SOLUTION: Final = 1
 def install(target: Target, extras: Sequence[str], folder: Path) -> None:
     """Installs the project's dependencies, in the versions of constraints.txt. Raises PackingError."""
     with NamedTemporaryFile("w", prefix="constraints-", suffix=".txt") as constraints:
-        constraints.write(constrained((ROOT / "constraints.txt").read_text(), target))
+        constraints.write(constrain((ROOT / "constraints.txt").read_text(), target))
         constraints.flush()
         chosen = f"--constraint={constraints.name}"
         older = [f"{package}=={version}" for package, version in target.system.instead.items()]
@@ -42,7 +42,7 @@ def install(target: Target, extras: Sequence[str], folder: Path) -> None:
         )
 
 
-def constrained(constraints: str, target: Target) -> str:
+def constrain(constraints: str, target: Target) -> str:
     """`constraints` with the versions that run on the target's system."""
     for package, version in target.system.instead.items():
         constraints = re.sub(rf"^{re.escape(package)}==\S+", f"{package}=={version}", constraints, flags=re.MULTILINE)

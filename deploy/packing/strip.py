@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from deploy.packing.elf import shared_objects, unneeded
+from deploy.packing.elf import find_unneeded, shared_objects
 from deploy.packing.target import System
 
 
@@ -69,7 +69,7 @@ def strip(tree: Path, system: System) -> dict[str, int]:
     for path in [path for path in tree.rglob("*") if path.is_file()]:
         if rule := first_match(path.relative_to(tree).as_posix(), rules):
             deleted[rule.name] += _delete(path)
-    deleted[UNNEEDED] = sum(_delete(path) for path in unneeded(shared_objects(tree)))
+    deleted[UNNEEDED] = sum(_delete(path) for path in find_unneeded(shared_objects(tree)))
     return deleted
 
 

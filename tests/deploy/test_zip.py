@@ -30,7 +30,7 @@ from deploy.packing.build import (
     megabytes,
     write_zip,
 )
-from deploy.packing.elf import problems, shared_objects, unneeded
+from deploy.packing.elf import find_unneeded, problems, shared_objects
 from deploy.packing.install import ROOT, install
 from deploy.packing.strip import UNNEEDED, strip
 from deploy.packing.target import AMAZON_LINUX_2, AMAZON_LINUX_2023, MACHINES, RUNTIMES, System, Target, target_for
@@ -413,9 +413,9 @@ def test_unknown_symbol_versions_are_a_problem(wheels: Path) -> None:
 def test_libraries_in_a_ring_that_no_module_needs_are_deleted(wheels: Path) -> None:
     """FreeType and HarfBuzz need each other; both are for text only."""
     objects = shared_objects(wheels)
-    assert unneeded(objects) == set()
+    assert find_unneeded(objects) == set()
     silent = [o for o in objects if "_imagingft" not in o.path.name]
-    gone = {path.name.partition("-")[0] for path in unneeded(silent)}
+    gone = {path.name.partition("-")[0] for path in find_unneeded(silent)}
     assert {"libfreetype", "libharfbuzz"} <= gone
     assert not gone & {"libjpeg", "libtiff", "liblzma", "libwebp", "libavif", "libheif", "libvips"}
 

@@ -69,13 +69,13 @@ def _frames(path: str, plan: Plan) -> list[Any]:
     loader = LOADERS[plan.info.format]
     roll = loader.load(path, plan)
     if plan.frames == 1:
-        return [_held(roll) if len(plan.targets) > 1 and loader.streams else roll]
-    roll = _held(roll)
+        return [_hold(roll) if len(plan.targets) > 1 and loader.streams else roll]
+    roll = _hold(roll)
     height = roll.get("page-height")
     return [roll.crop(0, top, roll.width, height) for top in range(0, roll.height, height)]
 
 
-def _held(image: Any) -> Any:
+def _hold(image: Any) -> Any:
     """Decoded into memory, and not marked as a stream: libvips would keep lines of it in caches."""
     held = image.copy_memory()
     held.remove("vips-sequential")
@@ -117,12 +117,12 @@ def _thumbnail(image: Any, plan: Plan, target: Target) -> Any:
     """Resized, in sRGB and upright: colours and turns come after the resize, on fewer pixels."""
     orientation = 1 if LOADERS[plan.info.format].turns else plan.info.orientation
     width, height = reversed(target.scaled) if orientation >= 5 else target.scaled
-    source, times = _unrounded(image, plan)
+    source, times = _extend_rounded(image, plan)
     small = _resize(source, width * times, height * times)
-    return _upright(_srgb(small.crop(0, 0, width, height)), orientation)
+    return _turn_upright(_srgb(small.crop(0, 0, width, height)), orientation)
 
 
-def _unrounded(image: Any, plan: Plan) -> tuple[Any, int]:
+def _extend_rounded(image: Any, plan: Plan) -> tuple[Any, int]:
     """A shrunken decode that lost a fraction of a pixel, extended to `shrink` times its true size; and that factor.
 
     Of 631 rows halved there are 315.5, and libvips keeps 315: scaling those would shift the picture. The extension
@@ -168,7 +168,7 @@ def _srgb(image: Any) -> Any:
     return image.colourspace("b-w" if grey else "srgb")
 
 
-def _upright(image: Any, orientation: int) -> Any:
+def _turn_upright(image: Any, orientation: int) -> Any:
     tagged = image.copy()
     tagged.set_type(pyvips.GValue.gint_type, "orientation", orientation)
     return tagged.autorot()
