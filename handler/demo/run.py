@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import mimetypes
-import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -44,30 +43,11 @@ async def demo(once: bool, port: int) -> int:
     """Runs the demo and returns the exit code. Raises SettingsError.
 
     With `once` the demo ends after the samples, with 0 if all were stored. Otherwise it serves the gallery on `port`
-    (0: any free one) until Ctrl-C or SIGTERM.
+    (0: any free one) until it is cancelled.
     """
     console = Console()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    task, interrupted = asyncio.current_task(), asyncio.Event()
-
-    def interrupt() -> None:
-        if task is not None and not interrupted.is_set():  # a second Ctrl-C must not disturb the closing
-            interrupted.set()
-            task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, interrupt)
-    try:
-        return await _demo(console, once, port)
-    except asyncio.CancelledError:
-        if task is None or not interrupted.is_set():
-            raise
-        task.uncancel()
-        return 1 if once else 0
-
-
-async def _demo(console: Console, once: bool, port: int) -> int:
     async with _stage() as stage, AsyncExitStack() as stack:
         url = None
         if not once:
