@@ -44,7 +44,7 @@ pytest-xdist runs the tests of one group in one process, one after the other.
 
 
 class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """xdist's own groups (`--dist loadgroup`) do nothing with pytest 9.2: it ignores the names that xdist gives tests."""
+    """xdist's own groups (`--dist loadgroup`) do nothing: pytest 9.2 ignores the names that xdist gives to tests."""
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(TESTS.parent / nodeid.partition("::")[0]) or nodeid
