@@ -361,4 +361,5 @@ def test_the_peak_of_memory_can_be_reset(real: Callable[..., Group]) -> None:
 
 
 def test_the_kind_of_limits_is_named(real: Callable[..., Group]) -> None:
-    assert kind_of_limits() == f"cgroup v{real(64 * MB).version}"
+    version = real(64 * MB).version
+    assert kind_of_limits() == f"cgroup v{version}"
