@@ -43,14 +43,6 @@ class Built(NamedTuple):
         return files_below(self.dependencies) | files_below(self.code)
 
 
-class Artefact(NamedTuple):
-    """A written zip; sizes in bytes."""
-
-    path: Path
-    zipped: int
-    unzipped: int
-
-
 def build(target: Target, extras: Sequence[str], folder: Path) -> Built:
     """Installs, strips and compiles in an empty folder. Raises PackingError."""
     code, dependencies = folder / "code", folder / "dependencies"
@@ -65,8 +57,11 @@ def build(target: Target, extras: Sequence[str], folder: Path) -> Built:
     return built
 
 
-def write(built: Built, out: Path) -> list[Artefact]:
-    """Writes the complete zip, and the same files as a layer of dependencies and a zip of code."""
+def write(built: Built, out: Path) -> list[tuple[Path, int, int]]:
+    """Writes the complete zip, and the same files as a layer of dependencies and a zip of code.
+
+    Returns the path of each, and its bytes zipped and unzipped.
+    """
     out.mkdir(parents=True, exist_ok=True)
     zips = {
         "": built.files(),
@@ -74,7 +69,7 @@ def write(built: Built, out: Path) -> list[Artefact]:
         "-code": files_below(built.code),
     }
     paths = {out / f"{built.target.name}{suffix}.zip": files for suffix, files in zips.items()}
-    return [Artefact(path, write_zip(path, files), check_size(files)) for path, files in paths.items()]
+    return [(path, write_zip(path, files), check_size(files)) for path, files in paths.items()]
 
 
 def copy_code(folder: Path) -> None:
