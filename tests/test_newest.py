@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.support.cloud import DESTINATION, SOURCE, Cloud
 from tests.support.faults import Fault, Request, fault_proxy
-from tests.support.interleaving import Change, Found, explore
+from tests.support.interleaving import Change, Forged, Found, explore, upload_headers
 from tests.support.pipelines import HangingEngine, created, pipeline, run, settings
 from thumbnailer.app import build, sized_tier
 from thumbnailer.errors import ObjectMissing, StoreDenied
@@ -38,6 +38,7 @@ def png(side: int) -> bytes:
 OLD, NEW, NEWEST = png(8), png(9), png(10)
 GONE: Final = None
 TEXT: Final = b"only text, no picture"
+FORGED: Final = Forged(png(11))
 ONE = settings(FAILED_PREFIX="")
 TWO = settings(FAILED_PREFIX="", RENDITIONS="a=4x4:png,b=5x5:png")
 
@@ -62,6 +63,9 @@ def explored(changes: Sequence[Change], chosen: Settings = ONE, **options: Any) 
         pytest.param([OLD, GONE, NEW], False, 2_000_000, id="removed and uploaded again, 403"),
         pytest.param([OLD, NEW, GONE], True, 2_000_000, id="overwritten and removed, 404"),
         pytest.param([OLD, NEW, GONE], False, 2_000_000, id="overwritten and removed, 403"),
+        pytest.param([OLD, FORGED], True, 100, id="replaced by a forged one", marks=pytest.mark.matrix(53)),
+        pytest.param([OLD, FORGED, NEW], True, 2_000_000, id="forged and overwritten", marks=pytest.mark.matrix(53)),
+        pytest.param([OLD, FORGED, GONE], False, 2_000_000, id="forged and removed, 403", marks=pytest.mark.matrix(53)),
     ],
 )
 def test_every_order_ends_with_the_newest_source(changes: Sequence[Change], lists: bool, orders: int) -> None:
@@ -78,7 +82,7 @@ def test_every_order_ends_with_two_renditions_of_the_newest_source(changes: Sequ
     assert found.orders > 5_000
 
 
-@pytest.mark.parametrize("changes", [[OLD, NEW], [OLD, GONE]], ids=["overwritten", "removed"])
+@pytest.mark.parametrize("changes", [[OLD, NEW], [OLD, GONE], [OLD, FORGED]], ids=["overwritten", "removed", "forged"])
 def test_a_record_may_be_killed_before_any_of_its_requests(changes: Sequence[Change]) -> None:
     found = explored(changes, kills=1)
     assert found.wrong == ()
@@ -154,7 +158,7 @@ class WatchedStore(MemoryStore):
 
     async def _change(self, change: Change | type[Exception]) -> None:
         if isinstance(change, bytes):
-            await super().put("photos", "x", change, PutHeaders("image/png"))
+            await super().put("photos", "x", change, upload_headers(change))
         elif change is GONE:
             await super().delete("photos", "x")
         else:
@@ -166,7 +170,7 @@ def processed(store: WatchedStore, source: Change, event: ObjectEvent | None = N
 
     async def work() -> Outcome:
         if source is not None:
-            await MemoryStore.put(store, "photos", "x", source, PutHeaders("image/png"))
+            await MemoryStore.put(store, "photos", "x", source, upload_headers(source))
         pipe = pipeline(store, HangingEngine(), sized_tier(settings(**env), Machine(512, None)), **env)
         outcome = await pipe.process(event or created("x"))
         await pipe.aclose()
@@ -260,6 +264,34 @@ def test_a_rejected_source_deletes_the_thumbnail_of_an_older_version(source: byt
     assert ended(store, source, FAILED_PREFIX="", MAX_BYTES="4999").startswith("rejected")
     assert store.requests == ["GET", "DELETE", "HEAD"]
     assert not has_thumbnail(store)
+
+
+@pytest.mark.matrix(42)
+@pytest.mark.matrix(53)
+def test_a_source_that_forges_the_mark_of_a_thumbnail_loses_the_thumbnail_it_had() -> None:
+    store = WatchedStore()
+    assert ended(store, OLD) == "stored"
+    store.requests.clear()
+    assert ended(store, FORGED) == "skipped:own-output"
+    assert store.requests == ["GET", "DELETE", "HEAD"]
+    assert not has_thumbnail(store)
+
+
+def test_an_empty_object_in_place_of_a_folder_s_picture_deletes_its_thumbnail() -> None:
+    store = WatchedStore()
+    event = ObjectEvent(EventKind.CREATED, "photos", "x/")
+
+    async def work() -> list[str]:
+        pipe = pipeline(store, HangingEngine(), sized_tier(settings(), Machine(512, None)))
+        outcomes = []
+        for content in (OLD, b""):
+            await MemoryStore.put(store, "photos", "x/", content, PutHeaders("image/png"))
+            outcomes.append(await pipe.process(event))
+        await pipe.aclose()
+        return [f"{outcome.status} {outcome.reason}" for outcome in outcomes]
+
+    assert run(work()) == ["stored None", "skipped folder-marker"]
+    assert run(store.head("photos-resized", "x/")) is None
 
 
 @pytest.mark.parametrize("size", [0, 10**13])

@@ -28,14 +28,20 @@ from thumbnailer.model import Status
 
 REASONS: Final[set[str]] = set()
 """Every reason why a record is not stored or deleted. The codes in logs, metrics and notes do not change."""
+MOST_DETAIL: Final = 500  # characters
 
 
 class ThumbnailerError(Exception):
-    """The root of the tree above."""
+    """The root of the tree above. Texts of strangers in a message cannot make logs and notes large."""
+
+    def __str__(self) -> str:
+        return super().__str__()[:MOST_DETAIL]
 
 
 class SettingsError(ThumbnailerError):
-    """Invalid settings; the message names each variable and what it accepts."""
+    """Invalid settings; the message names each variable and what it accepts, however long that is."""
+
+    __str__ = Exception.__str__
 
 
 class EventError(ThumbnailerError):
@@ -91,6 +97,8 @@ class RecordError(ThumbnailerError):
 
     status: ClassVar[Status]
     reason: ClassVar[str]
+    withdraws: ClassVar[bool] = False
+    """Whether the key's content can have no thumbnail, so that an older version's must be deleted."""
 
     def __init_subclass__(cls, reason: str = "") -> None:
         if reason:
@@ -102,20 +110,28 @@ class Skipped(RecordError):
     status = Status.SKIPPED
 
 
-class OwnOutput(Skipped, reason="own-output"): ...
+class OwnOutput(Skipped, reason="own-output"):
+    """Anybody who may upload can forge the mark, so a marked source is refused as one without a picture is."""
+
+    withdraws = True
 
 
 class Filtered(Skipped, reason="filtered"): ...
 
 
-class FolderMarker(Skipped, reason="folder-marker"): ...
+class FolderMarker(Skipped, reason="folder-marker"):
+    withdraws = True
 
 
-class Gone(Skipped, reason="gone"): ...
+class Gone(Skipped, reason="gone"):
+    """An earlier try of the record may have died between its write and its look."""
+
+    withdraws = True
 
 
 class Rejected(RecordError):
     status = Status.REJECTED
+    withdraws = True
 
 
 class NotAnImage(Rejected, reason="not-an-image"): ...
@@ -146,10 +162,16 @@ class TooManyBytes(Rejected, reason="too-many-bytes"): ...
 class TooManyFrames(Rejected, reason="too-many-frames"): ...
 
 
-class Archived(Rejected, reason="archived"): ...
+class Archived(Rejected, reason="archived"):
+    """The thumbnail may be of this content: lifecycle rules archive what has one."""
+
+    withdraws = False
 
 
-class AccessDenied(Rejected, reason="access-denied"): ...
+class AccessDenied(Rejected, reason="access-denied"):
+    """A missing permission must not delete every thumbnail."""
+
+    withdraws = False
 
 
 class KeyTooLong(Rejected, reason="key-too-long"): ...
@@ -222,4 +244,4 @@ def store_errors(mapping: ErrorMap) -> Iterator[None]:
 
 def internal_error(error: Exception) -> RecordError:
     """For a bug in the product or in an engine: the record is retried, the others go on."""
-    return EngineCrash(f"internal error: {type(error).__name__}: {error}"[:300])
+    return EngineCrash(f"internal error: {type(error).__name__}: {error}")
