@@ -78,12 +78,19 @@ class Decoder:
         thread = self._threads.submit(partial(self._render, attempt))
         task = asyncio.create_task(self._release_after(thread, attempt.memory))
         self._in_threads.add(task)
-        task.add_done_callback(self._in_threads.discard)
+        task.add_done_callback(self._forget)
         try:
-            return await asyncio.shield(task)
+            await asyncio.wait({task})  # it leaves the task alone if this record is cancelled
         except asyncio.CancelledError:
             self._threads.give_up(thread)
             raise
+        return task.result()
+
+    def _forget(self, task: asyncio.Task[Rendering]) -> None:
+        """Takes the error of a decode whose record has ended: asyncio would print it."""
+        self._in_threads.discard(task)
+        if not task.cancelled():
+            task.exception()
 
     async def _release_after(self, thread: Future[Rendering], memory: int) -> Rendering:
         """Keeps the memory reserved until the thread ends, even if its record was given up before."""
