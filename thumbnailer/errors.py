@@ -2,19 +2,20 @@
 
     ThumbnailerError
     ├── SettingsError               the settings are invalid; the process exits with 2
-    ├── EventError                  the payload is not an event; the message goes back to its queue
     ├── NeedMoreBytes               the header is longer than the probed bytes; the caller reads on
-    ├── StoreError                  an object store failed; `again`: whether to retry at once
-    │   ├── ObjectMissing, BucketMissing, StoreDenied, ObjectArchived   permanent
-    │   └── StoreThrottled, StoreUnavailable                            temporary
-    │       └── StoreRefused        temporary, but a retry at once cannot help: credentials, clock, region
-    └── RecordError                 ends one record; `status` and `reason` are on the class
-        ├── Skipped                 OwnOutput, Filtered, FolderMarker, Gone
-        ├── Rejected                NotAnImage, UnsupportedFormat, Corrupt (CutShort, DamagedPixels), TooManyPixels,
-        │                           TooManyBytes, TooManyFrames, Archived, AccessDenied, KeyTooLong, BucketNotAllowed,
-        │                           CrashesEngine
-        ├── Failed                  SourceUnavailable, DestinationUnavailable, DestinationDenied, Throttled, EngineCrash
-        └── Deferred                OutOfTime, NoSpace
+    └── DetailError                 its message has at most 500 characters
+        ├── EventError              the payload is not an event; the message goes back to its queue
+        ├── StoreError              an object store failed; `again`: whether to retry at once
+        │   ├── ObjectMissing, BucketMissing, StoreDenied, ObjectArchived   permanent
+        │   └── StoreThrottled, StoreUnavailable                            temporary
+        │       └── StoreRefused    temporary, but a retry at once cannot help: credentials, clock, region
+        └── RecordError             ends one record; `status`, `reason` and `withdraws` are on the class
+            ├── Skipped             OwnOutput, Filtered, FolderMarker, Gone
+            ├── Rejected            NotAnImage, UnsupportedFormat, Corrupt (CutShort, DamagedPixels), TooManyPixels,
+            │                       TooManyBytes, TooManyFrames, Archived, AccessDenied, KeyTooLong,
+            │                       BucketNotAllowed, CrashesEngine
+            ├── Failed              SourceUnavailable, DestinationUnavailable, DestinationDenied, Throttled, EngineCrash
+            └── Deferred            OutOfTime, NoSpace
 
 The adapter of a library maps its errors to these, once; no other code matches on message text. `store_errors` maps
 StoreErrors to RecordErrors.
@@ -32,19 +33,21 @@ MOST_DETAIL: Final = 500  # characters
 
 
 class ThumbnailerError(Exception):
-    """The root of the tree above. Texts of strangers in a message cannot make logs and notes large."""
+    """The root of the tree above."""
+
+
+class SettingsError(ThumbnailerError):
+    """Invalid settings; the message names each variable and what it accepts."""
+
+
+class DetailError(ThumbnailerError):
+    """The message may quote strangers and gets into logs and notes, so it is cut."""
 
     def __str__(self) -> str:
         return super().__str__()[:MOST_DETAIL]
 
 
-class SettingsError(ThumbnailerError):
-    """Invalid settings; the message names each variable and what it accepts, however long that is."""
-
-    __str__ = Exception.__str__
-
-
-class EventError(ThumbnailerError):
+class EventError(DetailError):
     """The payload is not an event; the message says what was expected."""
 
 
@@ -52,7 +55,7 @@ class NeedMoreBytes(ThumbnailerError):
     """The header is longer than the given bytes; read on and probe again."""
 
 
-class StoreError(ThumbnailerError):
+class StoreError(DetailError):
     """An object store failed. The pipeline knows whether it was a GET or a PUT, and maps it to a RecordError."""
 
     again: ClassVar[bool] = False
@@ -92,7 +95,7 @@ class StoreRefused(StoreUnavailable):
     again = False
 
 
-class RecordError(ThumbnailerError):
+class RecordError(DetailError):
     """Ends one record. The message is for people; code uses `status` and `reason`."""
 
     status: ClassVar[Status]

@@ -12,9 +12,11 @@ from prometheus_client.exposition import choose_encoder
 from handler.worker.sqs import Queue, QueueError
 from thumbnailer.app import App
 from thumbnailer.errors import ObjectMissing, StoreDenied, StoreError
+from thumbnailer.reporting.logs import LOGGER
 from thumbnailer.settings import Settings
 
 HOST: Final = "0.0.0.0"  # noqa: S104  # a container is scraped from outside; the port serves nothing but numbers
+READY_SECONDS: Final = 5.0
 PROBE_KEY: Final = ".thumbnailer-ready"
 """This object need not exist: the probe asks whether S3 answers for the bucket."""
 
@@ -25,6 +27,9 @@ class Health:
     def __init__(self, app: App, queue: Queue) -> None:
         self._app = app
         self._queue = queue
+        self._probing = asyncio.Lock()
+        self._problem: str | None = None
+        self._probe_at = 0.0
 
     async def live(self) -> str | None:
         """Any answer shows that the loop runs, but the loop cannot see stuck decoder threads."""
@@ -32,7 +37,21 @@ class Health:
         return f"{stuck} decoders are stuck" if stuck >= self._app.tier.workers else None
 
     async def ready(self) -> str | None:
-        """The queue must answer, and so must the buckets in THUMBNAILER_SOURCES and their destinations."""
+        """The queue must answer, and so must the buckets in THUMBNAILER_SOURCES and their destinations.
+
+        The answer may be READY_SECONDS old, because each probe costs requests. The log has the details, which are not
+        for everybody who reaches the port.
+        """
+        clock = asyncio.get_running_loop().time
+        async with self._probing:
+            if clock() >= self._probe_at:
+                self._problem = await self._find_problem()
+                self._probe_at = clock() + READY_SECONDS
+                if self._problem:
+                    LOGGER.warning("not-ready", extra={"line": {"detail": self._problem}})
+        return "the queue or a bucket does not answer; see the log" if self._problem else None
+
+    async def _find_problem(self) -> str | None:
         try:
             await self._queue.state()
         except QueueError as error:
