@@ -101,7 +101,9 @@ def _event(kind: EventKind, parent: Mapping[str, Any], time: object, decode: Cal
 def _bucket(name: str) -> str:
     """Raises EventError if no bucket can have this name: `a@localhost:1/` in a URL would be another host."""
     if not _BUCKET.fullmatch(name):
-        raise EventError(f"{name[:80]!r} is no bucket name; expected 3 to 255 of A-Z, a-z, 0-9, dot, hyphen, underscore")
+        raise EventError(
+            f"{name[:80]!r} is no bucket name; expected 3 to 255 of A-Z, a-z, 0-9, dot, hyphen, underscore"
+        )
     return name
 
 
