@@ -1,8 +1,8 @@
 """Parses AWS's events into ObjectEvents: S3 notifications, also in SNS envelopes, EventBridge events, S3's test event.
 
 Sources: S3 "notification content structure" (2.1 to 2.6), EventBridge "Amazon S3 events", SNS HTTP/SQS envelope. As AWS
-asks, every version 2.x is accepted and unknown fields are ignored. Whoever can write to the queue can forge an event, so
-each field has the form that S3 gives it before it can reach a URL, a header or a log.
+asks, every version 2.x is accepted and unknown fields are ignored. Somebody may forge events. So a field that reaches a
+URL, a header or a log has the form that S3 gives it.
 """
 
 import json
@@ -21,7 +21,7 @@ EXPECTED: Final = (
     "an EventBridge event ({'source': 'aws.s3', 'detail': ...}), or s3:TestEvent"
 )
 _BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{3,255}")
-"""S3's rule for buckets of us-east-1 made before March 2018, which contains today's. It has no ARN of an access point."""
+"""S3's rule for buckets of us-east-1 made before March 2018, which includes today's. No event names an access point."""
 _LABEL: Final = re.compile(r"[ -~]{1,1024}")
 """An ETag, version id, sequencer or time."""
 _MOST_ENVELOPES: Final = 4  # S3 in SNS has one; no configuration has more than a few
@@ -101,9 +101,7 @@ def _event(kind: EventKind, parent: Mapping[str, Any], time: object, decode: Cal
 def _bucket(name: str) -> str:
     """Raises EventError if no bucket can have this name: `a@localhost:1/` in a URL would be another host."""
     if not _BUCKET.fullmatch(name):
-        raise EventError(
-            f"{name[:80]!r} is no bucket name; expected 3 to 255 of A-Z, a-z, 0-9, dot, hyphen, underscore"
-        )
+        raise EventError(f"{name[:80]!r} is no bucket name; expected 3 to 255 of A-Z, a-z, 0-9, '.', '-', '_'")
     return name
 
 

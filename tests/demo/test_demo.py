@@ -177,7 +177,7 @@ class TestWhoMayAskTheCloud:
 
     def test_a_client_is_answered(self, cloud: Demo) -> None:
         for host in ("127.0.0.1", "localhost"):
-            assert ask(cloud, "PUT", "/photos/x", {"Host": f"{host}:{urlsplit(cloud.url).port}"}, b"x")[0] == 200
+            assert ask(cloud, "PUT", f"/photos/{host}", {"Host": f"{host}:{urlsplit(cloud.url).port}"}, b"x")[0] == 200
 
     @pytest.mark.parametrize(
         "headers",
