@@ -323,6 +323,62 @@ def test_no_put_runs_on_after_its_record_has_ended() -> None:
     assert store.requests == ["GET", "PUT"]
 
 
+# --- loops --------------------------------------------------------------------------------------------------------
+
+
+class EchoingStore(MemoryStore):
+    """Like a bucket notification: each change of an object is an event."""
+
+    def __init__(self, *buckets: str) -> None:
+        super().__init__(*buckets)
+        self.events: list[ObjectEvent] = []
+
+    async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
+        await super().put(bucket, key, data, headers)
+        self.events.append(ObjectEvent(EventKind.CREATED, bucket, key))
+
+    async def delete(self, bucket: str, key: str) -> None:
+        if await self.head(bucket, key) is not None:
+            self.events.append(ObjectEvent(EventKind.REMOVED, bucket, key))
+        await super().delete(bucket, key)
+
+
+@pytest.mark.matrix(42)
+@pytest.mark.matrix(53)
+@pytest.mark.parametrize(
+    ("destinations", "written"),
+    [
+        (["{bucket}-resized"], ["photos-resized"]),
+        (["photos"], []),  # every bucket feeds the function
+        (["photos-resized", "photos"], ["photos-resized"]),  # two stacks in a circle
+        (["photos-resized", "small", "photos"], ["photos-resized", "small"]),
+    ],
+)
+@pytest.mark.parametrize("source", [OLD, FORGED], ids=["ordinary", "forged"])
+def test_no_chain_of_stacks_loops(source: bytes, destinations: list[str], written: list[str]) -> None:
+    """A stack that takes a thumbnail for its source writes nothing: at most, it deletes what it made before."""
+    store = EchoingStore("photos", "photos-resized", "small")
+    puts = []
+
+    async def work() -> None:
+        stacks = [pipeline(store, HangingEngine(), sized_tier(settings(), Machine(512, None)), DESTINATION=one)
+                  for one in destinations]  # fmt: skip
+        await store.put("photos", "x", source, upload_headers(source))
+        delivered = 0
+        while store.events:
+            event = store.events.pop(0)
+            puts.extend([event.bucket] * (event.kind is EventKind.CREATED))
+            for stack in stacks:
+                await stack.process(event)
+            delivered += 1
+            assert delivered < 20
+        for stack in stacks:
+            await stack.aclose()
+
+    run(work())
+    assert puts == ["photos", *([] if source is FORGED else written)]
+
+
 # --- over HTTP ----------------------------------------------------------------------------------------------------
 
 KEYS: Final = 12

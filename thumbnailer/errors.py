@@ -9,7 +9,7 @@
         │   ├── ObjectMissing, BucketMissing, StoreDenied, ObjectArchived   permanent
         │   └── StoreThrottled, StoreUnavailable                            temporary
         │       └── StoreRefused    temporary, but a retry at once cannot help: credentials, clock, region
-        └── RecordError             ends one record; `status`, `reason` and `withdraws` are on the class
+        └── RecordError             ends one record; `status` and `reason` are on the class
             ├── Skipped             OwnOutput, Filtered, FolderMarker, Gone
             ├── Rejected            NotAnImage, UnsupportedFormat, Corrupt (CutShort, DamagedPixels), TooManyPixels,
             │                       TooManyBytes, TooManyFrames, Archived, AccessDenied, KeyTooLong,
@@ -100,8 +100,6 @@ class RecordError(DetailError):
 
     status: ClassVar[Status]
     reason: ClassVar[str]
-    withdraws: ClassVar[bool] = False
-    """Whether the key's content can have no thumbnail, so that an older version's must be deleted."""
 
     def __init_subclass__(cls, reason: str = "") -> None:
         if reason:
@@ -113,28 +111,20 @@ class Skipped(RecordError):
     status = Status.SKIPPED
 
 
-class OwnOutput(Skipped, reason="own-output"):
-    """Anybody who may upload can forge the mark, so a marked source is refused as one without a picture is."""
-
-    withdraws = True
+class OwnOutput(Skipped, reason="own-output"): ...
 
 
 class Filtered(Skipped, reason="filtered"): ...
 
 
-class FolderMarker(Skipped, reason="folder-marker"):
-    withdraws = True
+class FolderMarker(Skipped, reason="folder-marker"): ...
 
 
-class Gone(Skipped, reason="gone"):
-    """An earlier try of the record may have died between its write and its look."""
-
-    withdraws = True
+class Gone(Skipped, reason="gone"): ...
 
 
 class Rejected(RecordError):
     status = Status.REJECTED
-    withdraws = True
 
 
 class NotAnImage(Rejected, reason="not-an-image"): ...
@@ -165,16 +155,10 @@ class TooManyBytes(Rejected, reason="too-many-bytes"): ...
 class TooManyFrames(Rejected, reason="too-many-frames"): ...
 
 
-class Archived(Rejected, reason="archived"):
-    """The thumbnail may be of this content: lifecycle rules archive what has one."""
-
-    withdraws = False
+class Archived(Rejected, reason="archived"): ...
 
 
-class AccessDenied(Rejected, reason="access-denied"):
-    """A missing permission must not delete every thumbnail."""
-
-    withdraws = False
+class AccessDenied(Rejected, reason="access-denied"): ...
 
 
 class KeyTooLong(Rejected, reason="key-too-long"): ...

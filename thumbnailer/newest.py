@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from thumbnailer.errors import AccessDenied, Gone, SourceUnavailable
+from thumbnailer.errors import AccessDenied, Archived, Gone, SourceUnavailable
 from thumbnailer.model import Status
 from thumbnailer.rendering import Refused, Rendered
 
@@ -48,8 +48,13 @@ class Rounds:
             raise result.error
 
     def _withdraws(self, refused: Refused) -> bool:
-        """Whether thumbnails of the key's former content must be deleted."""
-        return self.deletes and (self._wrote or refused.error.withdraws)
+        """Whether thumbnails of the key's former content must be deleted.
+
+        Yes if nothing is there: an earlier try of this record may have died between its write and its look. Yes if the
+        content can have no thumbnail; anybody can forge the mark of our own output. No if it cannot be read: lifecycle
+        rules archive sources with good thumbnails, and a missing permission must not delete all.
+        """
+        return self.deletes and (self._wrote or not isinstance(refused.error, Archived | AccessDenied))
 
     def status(self, result: Rendered | Refused) -> Status:
         """How the record ends once a look has confirmed `result`. Raises the RecordError that ends it otherwise."""

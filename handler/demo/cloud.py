@@ -4,8 +4,6 @@ The demo never touches the user's own AWS: while the cloud runs, the environment
 credentials.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -13,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import aioboto3
 from aiobotocore.config import AioConfig
@@ -21,9 +20,6 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 
 from thumbnailer.settings import SETTINGS, Section
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 PHOTOS: Final = "photos"
 RESIZED: Final = "photos-resized"

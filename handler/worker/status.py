@@ -39,8 +39,7 @@ class Health:
     async def ready(self) -> str | None:
         """The queue must answer, and so must the buckets in THUMBNAILER_SOURCES and their destinations.
 
-        The answer may be READY_SECONDS old, because each probe costs requests. The log has the details, which are not
-        for everybody who reaches the port.
+        As of up to READY_SECONDS ago, because probes cost requests. Details are for the log, not for everybody.
         """
         clock = asyncio.get_running_loop().time
         async with self._probing:
