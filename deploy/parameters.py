@@ -33,8 +33,6 @@ class Template:
     optional_line: str
     """the same for a variable that is left out when its parameter is empty; `{condition}` stands for the test"""
     unset: Mapping[str, str] = field(default_factory=dict)
-    only_if: Mapping[str, str] = field(default_factory=lambda: {"expected_owner": "OneOwner"})
-    """the condition without which a variable is left out, by field"""
 
     def settings(self) -> list[Setting]:
         return [setting for setting in SETTINGS if setting.field not in self.without]
@@ -213,8 +211,8 @@ def _environment(template: Template) -> list[str]:
             value = f"!If [{condition}, {value}, {template.unset[setting.field]}]"
         elif not setting.default:  # an empty parameter leaves the variable out
             line = template.optional_line
-        if setting.field in template.only_if:
-            line, condition = template.optional_line, template.only_if[setting.field]
+        if setting.field == "expected_owner":  # one header cannot name two owners
+            line, condition = template.optional_line, "OneOwner"
         lines.append(line.format(name=setting.variable, value=value, condition=condition))
     return lines
 
