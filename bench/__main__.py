@@ -9,10 +9,9 @@ from typer.core import TyperGroup
 
 from bench import measuring
 from bench.cells import pictures as pictures_
-from bench.measuring import Options
 from bench.pages import performance as performance_
 from bench.pages import report as report_
-from bench.questions import EXPERIMENTS, Experiment, Scope
+from bench.questions import EXPERIMENTS, Experiment, Options
 from bench.scale import command as scale_
 from bench.scale.model import Arrivals
 from thumbnailer.errors import ThumbnailerError
@@ -69,10 +68,19 @@ def _add_question(experiment: Experiment) -> None:
         output: Output = None,
         resume: Annotated[bool, typer.Option("--resume", help="continue with that file")] = False,
     ) -> None:
-        scope = Scope(quick, measuring.known_latency(latency), measuring.memories(memory))
-        path = output or Path(f"bench-{experiment.name}.json")
-        least = (0.4 if quick else 2.0) if seconds is None else seconds
-        options = Options(scope, path, images, resume, prices, repetitions, least, period, container)
+        options = Options(
+            quick,
+            measuring.known_latency(latency),
+            measuring.memories(memory),
+            output or Path(f"bench-{experiment.name}.json"),
+            images,
+            resume,
+            prices,
+            repetitions,
+            (0.4 if quick else 2.0) if seconds is None else seconds,
+            period,
+            container,
+        )
         raise typer.Exit(measuring.run(experiment, options))
 
     app.command(experiment.name, help=experiment.question)(command)
@@ -98,8 +106,8 @@ def advise(
     cells: Annotated[Path, typer.Option(dir_okay=False, help="the file of results")] = Path("bench-advise.json"),
 ) -> None:
     """Recommends memory, batch size and platform for your pictures, with the price and the uncertainty."""
-    scope = Scope(latency=measuring.known_latency(latency))
-    options = Options(scope, cells, prices=prices, repetitions=repetitions, seconds=seconds)
+    known = measuring.known_latency(latency)
+    options = Options(latency=known, output=cells, prices=prices, repetitions=repetitions, seconds=seconds)
     raise typer.Exit(measuring.advise(images, rate, deadline, options, output))
 
 
@@ -115,8 +123,7 @@ def compare(
     ] = Path("bench-compare.json"),
 ) -> None:
     """Is NEW slower than BASE? Measures two trees in turns; exit code 1 for a regression."""
-    scope = Scope(quick=True, latency="loopback")
-    options = Options(scope, output, images, repetitions=repetitions, seconds=seconds)
+    options = Options(True, "loopback", (), output, images, repetitions=repetitions, seconds=seconds)
     raise typer.Exit(measuring.compare(base, new, options))
 
 

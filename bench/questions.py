@@ -4,9 +4,11 @@ Each cell of ours comes with the textbook handler and the floor in the same plac
 of a comparison. `all` asks all questions in one run and measures shared cells once.
 """
 
+import math
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from bench.peers import PEERS
@@ -22,6 +24,7 @@ ARCHITECTURE: Final = "arm64" if platform.machine() in ("aarch64", "arm64") else
 FLOOR: Final = "floor"
 TEXTBOOK: Final = "textbook"
 KINDS: Final = ("baseline", "progressive", "rgb", "lossy")
+MOST_PASSES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,34 @@ class Scope:
     def batch_size(self) -> int:
         """The default batch of SQS; half of it for a quick run."""
         return 5 if self.quick else 10
+
+
+@dataclass(frozen=True, slots=True)
+class Options(Scope):
+    """The options of a command that measures. A repetition lasts at least `seconds`, and one pass at least."""
+
+    output: Path = Path("bench.json")
+    images: Path | None = None
+    resume: bool = False
+    prices: Path | None = None
+    repetitions: int = 7
+    seconds: float = 2.0
+    period_ms: float = 20
+    container: str | None = None
+
+    def passes(self, seconds_per_pass: float) -> int:
+        return min(MOST_PASSES, max(1, math.ceil(self.seconds / seconds_per_pass)))
+
+    def settings(self) -> dict[str, str]:
+        """The settings that two runs must share for one to resume the other."""
+        return {
+            "latency": self.latency,
+            "quick": str(self.quick).lower(),
+            "repetitions": str(self.repetitions),
+            "seconds": f"{self.seconds:g}",
+            "cpu_period_ms": f"{self.period_ms:g}",
+            "init": "within the limit" if self.container else "with all CPU, the limit from the first invocation on",
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -18,21 +18,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
-from bench.cells.base import (
-    TAIL,
-    CellFailed,
-    Effort,
-    Recorder,
-    check_output,
-    outcomes_of,
-    settings_of,
-)
+from bench.cells.base import TAIL, CellFailed, Recorder, check_output, settings_of
 from bench.cells.testbed import Testbed, batches, bucket_of, keys_of_pass, s3_event, visible_cores
 from bench.money.costing import billed_ms, sqs_requests
 from bench.peers import PEERS
+from bench.questions import Options
 from bench.result import CellKey, Repetition
 from bench.rig.emulator import HANDLER, Emulator, Function, find_binary
-from bench.rig.enclosures import Box
 
 TIMEOUT: Final = 900
 """seconds of an invocation: Lambda's maximum, so the slowest cell ends by itself"""
@@ -45,14 +37,14 @@ INIT_DONE: Final = re.compile(rb"INIT (?:RTDONE|REPORT)")
 class FunctionCell:
     """One environment, from its cold start until the stack ends it."""
 
-    def __init__(self, key: CellKey, testbed: Testbed, effort: Effort, tree: Path, stack: ExitStack) -> None:
-        self._environment = _Environment(key, testbed, effort, tree, stack)
+    def __init__(self, key: CellKey, testbed: Testbed, options: Options, tree: Path, stack: ExitStack) -> None:
+        self._environment = _Environment(key, testbed, options, tree, stack)
         events = events_of(key, testbed)
         began = time.time()
         self._cold_start_ms = self._environment.invoke_first(events[0]).cold_start_ms
         warm = self._environment.invoke_all(events)
         check_output(key, testbed, began, keys_in(events))
-        self._events = events * effort.passes(warm.wall_seconds)
+        self._events = events * options.passes(warm.wall_seconds)
 
     def repeat(self) -> Repetition:
         """The first repetition carries the cold start: there was one."""
@@ -63,8 +55,8 @@ class FunctionCell:
 class ColdCell:
     """Each repetition is a new environment and its first invocation."""
 
-    def __init__(self, key: CellKey, testbed: Testbed, effort: Effort, tree: Path) -> None:
-        self._arguments = key, testbed, effort, tree
+    def __init__(self, key: CellKey, testbed: Testbed, options: Options, tree: Path) -> None:
+        self._arguments = key, testbed, options, tree
         self._event = events_of(key, testbed)[0]
         began = time.time()
         self.repeat()  # brings its files into the page cache
@@ -97,19 +89,20 @@ def latencies(answers: Sequence[Answered], stored_at: Sequence[float]) -> tuple[
 class _Environment:
     """A function under the emulator, in its enclosure."""
 
-    def __init__(self, key: CellKey, testbed: Testbed, effort: Effort, tree: Path, stack: ExitStack) -> None:
+    def __init__(self, key: CellKey, testbed: Testbed, options: Options, tree: Path, stack: ExitStack) -> None:
         self._batch_size = key.batch_size
-        self._recorder = Recorder(key, testbed, effort.period_us, visible_cores(key.memory_mb), True, stack)
+        period_us = round(1000 * options.period_ms)
+        self._recorder = Recorder(key, testbed, period_us, visible_cores(key.memory_mb), stack)
         self._log = self._recorder.log
         function = function_of(key, testbed, tree, self._recorder.scratch)
         variables = [*function.environment(), "AWS_LAMBDA_RUNTIME_API"]
-        command = self._recorder.box.command(function.command, variables)
+        command = self._recorder.command(function.command, variables)
         self._emulator = Emulator(replace(function, command=command), find_binary(), self._log.path)
         stack.callback(self._emulator.close)
 
     def invoke_first(self, event: dict[str, Any]) -> Repetition:
         """The first invocation, which waits for the init. Raises CellFailed, S3Gone, NoLimits."""
-        with limit_after_init(self._log.path, self._recorder.box):
+        with limit_after_init(self._log.path, self._recorder.limit_cpu):
             repetition = self.invoke_all([event])
         found = INIT.search(self._log.path.read_bytes())
         if found is None:
@@ -124,13 +117,13 @@ class _Environment:
         answers = [self._invoke(event) for event in events]
         took = [answer.ms for answer in answers]
         records = sum(len(event["Records"]) for event in events)
-        fields, report, _ = self._recorder.end(records, sqs_requests(self._batch_size))
+        fields, counts, _ = self._recorder.end(records, sqs_requests(self._batch_size))
         return Repetition(
             **fields,
             invocations=len(events),
             wall_seconds=sum(took) / 1000,
             billed_ms=float(billed_ms(took)),
-            latencies_ms=latencies(answers, report["stored_at"]),
+            latencies_ms=latencies(answers, counts.stored_at),
             outcomes=dict(sum((answer.outcomes for answer in answers), Counter())),
         )
 
@@ -149,7 +142,7 @@ class _Environment:
 
 
 @contextmanager
-def limit_after_init(log: Path, box: Box) -> Iterator[None]:
+def limit_after_init(log: Path, limit_cpu: Callable[[], None]) -> Iterator[None]:
     """Sets the CPU limit within a millisecond or two after the emulator reports the end of the init.
 
     Raises NoLimits at the end: an unlimited cell is not measured.
@@ -159,7 +152,7 @@ def limit_after_init(log: Path, box: Box) -> Iterator[None]:
     def limit() -> None:
         while not over.wait(0.001) and not INIT_DONE.search(log.read_bytes()):
             continue
-        box.limit_cpu()
+        limit_cpu()
 
     with ThreadPoolExecutor(1) as pool:
         limiting = pool.submit(limit)
@@ -170,19 +163,26 @@ def limit_after_init(log: Path, box: Box) -> Iterator[None]:
     limiting.result()
 
 
+def outcomes_of(answer: object, records: int) -> Counter[str]:
+    """The outcomes in our own answer; all records "done" for a peer's answer, which was no error."""
+    if isinstance(answer, Mapping) and isinstance(answer.get("outcomes"), Mapping):
+        return Counter(answer["outcomes"])
+    return Counter({"done": records})
+
+
 def function_of(key: CellKey, testbed: Testbed, tree: Path, scratch: Path) -> Function:
     """Our handler, of this or another checkout, or a peer. Raises CellFailed for a peer that cannot run here."""
     env = testbed.environment(key.latency) | {"TMPDIR": str(scratch)}
     if key.handler in PEERS:
         peer = PEERS[key.handler]
-        if testbed.enclosure.ours_only:
+        if testbed.enclosure.image:
             raise CellFailed(f"not in {testbed.enclosure.name}: only control groups can hold it")
         if why := peer.unavailable():
             raise CellFailed(why)
         if peer.reads is not None and testbed.sets[key.pictures].endings - peer.reads:
             raise CellFailed(f"reads {', '.join(sorted(peer.reads))} only, and the pictures have other kinds")
         return peer.function(key.memory_mb, env, testbed.s3.folder / bucket_of(key.handler))
-    python = "python" if testbed.enclosure.ours_only else sys.executable
+    python = "python" if testbed.enclosure.image else sys.executable
     command = (python, "-m", "awslambdaric", HANDLER)
     return Function(key.memory_mb, TIMEOUT, env | settings_of(key), command, tree)
 

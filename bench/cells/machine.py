@@ -13,8 +13,8 @@ from typing import Final
 
 from bench.peers import node_versions
 from bench.result import MB, Machine, Software
-from bench.rig.emulator import NoEmulator, find_binary
-from bench.rig.processes import ROOT
+from bench.rig.emulator import find_binary
+from bench.rig.processes import ROOT, NotInstalled
 from handler.doctor import instruction_set
 
 PACKAGES: Final = (
@@ -66,6 +66,6 @@ def _package_versions() -> dict[str, str]:
 
 def _emulator_version() -> dict[str, str]:
     """The emulator reports no version: the hash of its file replaces it."""
-    with suppress(NoEmulator):
+    with suppress(NotInstalled):
         return {"aws-lambda-rie": f"sha256 {hashlib.sha256(Path(find_binary()).read_bytes()).hexdigest()[:12]}"}
     return {}

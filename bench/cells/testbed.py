@@ -20,8 +20,9 @@ from urllib.parse import quote_plus
 from bench.cells.pictures import Pictures
 from bench.rig.enclosures import Enclosure
 from bench.rig.limits import NoLimits
-from bench.rig.network import PRESETS, Running, latency_proxy
+from bench.rig.network import PRESETS
 from bench.rig.processes import cache
+from bench.rig.proxy import Proxy, latency_proxy
 from bench.rig.s3 import S3Server, s3_server
 
 LAMBDA_CORES: Final = ((3008, 2), (5307, 3), (7076, 4), (8845, 5), (10_240, 6))
@@ -70,20 +71,17 @@ class Testbed:
     sets: Mapping[str, Pictures]
     enclosure: Enclosure
     stack: ExitStack
-    proxies: dict[str, Running] = field(default_factory=dict)
+    proxies: dict[str, Proxy] = field(default_factory=dict)
 
-    def proxy(self, latency: str) -> Running:
+    def proxy(self, latency: str) -> Proxy:
         if latency not in self.proxies:
-            proxy = latency_proxy(self.s3.url, PRESETS[latency], seed=1, core=self.cores.support)
+            proxy = latency_proxy(self.s3.url, PRESETS[latency], seed=1)
             self.proxies[latency] = self.stack.enter_context(proxy)
         return self.proxies[latency]
 
     def environment(self, latency: str) -> dict[str, str]:
         """Variables that point a cell to its S3."""
         return self.s3.environment(self.proxy(latency).url)
-
-    def thumbnails(self, handler: str) -> Path:
-        return self.s3.folder / f"{bucket_of(handler)}-resized"
 
 
 @contextmanager
@@ -99,10 +97,10 @@ def set_up_testbed(
         for bucket in buckets:
             _fill(folder / bucket, sets.values(), copies, folder / buckets[0])
         names = [name for bucket in buckets for name in (bucket, f"{bucket}-resized")]
-        s3 = stack.enter_context(s3_server(*names, folder=folder, core=found.support))
         allowed = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {found.support})
+        os.sched_setaffinity(0, {found.support})  # all that this thread starts inherits it
         stack.callback(os.sched_setaffinity, 0, allowed)
+        s3 = stack.enter_context(s3_server(*names, folder=folder))
         yield Testbed(s3, found, sets, enclosure, stack)
 
 

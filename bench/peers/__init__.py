@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from bench.peers.installing import NotInstalled, node_packages, program, require_modules
+from bench.peers.installing import node_packages, require_modules
 from bench.rig.emulator import Function
+from bench.rig.processes import NotInstalled, find_program
 
 HERE: Final = Path(__file__).parent
 PICTURES: Final = "BENCH_PICTURES"
@@ -70,14 +71,14 @@ def _sharp(memory_mb: int) -> Function:
     env = {"_HANDLER": "index.handler", "AWS_EXECUTION_ENV": "AWS_Lambda_nodejs20.x"}
     new_space = memory_mb // 10
     heap = f"--max-semi-space-size={new_space // 2}", f"--max-old-space-size={memory_mb - new_space}"
-    command = (program("node"), *heap, "runtime.mjs")
+    command = (find_program("node"), *heap, "runtime.mjs")
     return Function(memory_mb, env=env, command=command, root=node_packages(HERE / "sharp"))
 
 
 def node_versions() -> dict[str, str]:
     """Versions of Node and the packages, which package.json pins; empty without Node."""
     with suppress(NotInstalled, OSError):
-        done = subprocess.run([program("node"), "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run([find_program("node"), "--version"], capture_output=True, text=True, check=False)  # noqa: S603
         packages: dict[str, str] = json.loads((HERE / "sharp" / "package.json").read_text())["dependencies"]
         return {"node": done.stdout.strip(), **packages}
     return {}

@@ -8,8 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-from bench.rig.processes import cache, made_once
-from thumbnailer.errors import ThumbnailerError
+from bench.rig.processes import NotInstalled, cache, find_program, made_once
 
 NPM_INSTALL: Final = ("install", "--omit=dev", "--no-audit", "--no-fund", "--no-package-lock")
 # npm reports no error for a missing prebuilt library; importing the package does.
@@ -22,10 +21,6 @@ SECONDS: Final = 300.0
 TAIL: Final = 600
 
 
-class NotInstalled(ThumbnailerError):
-    """A peer needs something that is missing and cannot be installed."""
-
-
 def require_modules(*names: str) -> None:
     """Raises NotInstalled that names the modules missing in this Python."""
     missing = [name for name in names if find_spec(name) is None]
@@ -33,17 +28,9 @@ def require_modules(*names: str) -> None:
         raise NotInstalled(f"{', '.join(missing)}: not installed; pip install 'thumbnailer[bench,lambda,pillow]'")
 
 
-def program(name: str) -> str:
-    """The path of a program. Raises NotInstalled."""
-    found = shutil.which(name)
-    if found is None:
-        raise NotInstalled(f"{name} is not installed")
-    return found
-
-
 def node_packages(sources: Path, folder: Path | None = None) -> Path:
     """A copy of the sources with the packages of their package.json, installed once. Raises NotInstalled."""
-    node, npm = program("node"), program("npm")
+    node, npm = find_program("node"), find_program("npm")
     files = sorted(path for path in sources.iterdir() if path.is_file())
 
     def install(target: Path) -> None:

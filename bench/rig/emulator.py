@@ -6,9 +6,7 @@ memory or CPU, and its own REPORT lines measure nothing.
 
 import json
 import os
-import shutil
 import signal
-import socket
 import sys
 import time
 import urllib.request
@@ -18,15 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.rig.processes import ROOT, background, free_port
-from thumbnailer.errors import ThumbnailerError
+from bench.rig.processes import ROOT, background, find_program, free_port, listens
 
 HANDLER: Final = "handler.aws_lambda.handler"
 INVOCATIONS: Final = "/2015-03-31/functions/function/invocations"
-
-
-class NoEmulator(ThumbnailerError):
-    """The emulator is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +82,10 @@ class Emulator:
         options = [f"--{name}-address=127.0.0.1:{port}" for name, port in addresses.items()]
         command = [binary, *options, *function.command]
         with ExitStack() as stack:
-            started = background("the emulator", command, None, function.environment(), function.root, log)
+            started = background("the emulator", command, function.environment(), function.root, log)
             self._program = stack.enter_context(started)
             stack.callback(self._kill_runtime)
-            self._program.wait_until(self._listens)
+            self._program.wait_until(lambda: listens(self._port))
             self._stack = stack.pop_all()
 
     def invoke(self, event: object, wait: float = 120.0) -> Answer:
@@ -120,20 +113,10 @@ class Emulator:
         for pid in self.runtime_pids():
             os.kill(pid, signal.SIGKILL)
 
-    def _listens(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
-        except OSError:
-            return False
-        return True
-
 
 def find_binary() -> str:
-    """The path of the emulator. Raises NoEmulator that says how to install it."""
-    found = shutil.which("aws-lambda-rie", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
-    if found is None:
-        raise NoEmulator("aws-lambda-rie is not installed; `make .venv/bin/aws-lambda-rie` takes it from aws-sam-cli")
-    return found
+    """The path of the emulator. Raises NotInstalled that says how to install it."""
+    return find_program("aws-lambda-rie", "`make .venv/bin/aws-lambda-rie` takes it from aws-sam-cli")
 
 
 def _decode(body: bytes) -> Any:

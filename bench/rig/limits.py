@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -36,16 +36,24 @@ class NoLimits(ThumbnailerError):
 class Group:
     """A control group. In version 1, memory, CPU limit and CPU time are three folders; in version 2 they are one."""
 
-    version: int
     memory: Path
     cpu: Path
     cpuacct: Path
 
     @property
+    def version(self) -> int:
+        return 2 if self.memory == self.cpu else 1
+
+    @property
     def folders(self) -> list[Path]:
         return list(dict.fromkeys((self.memory, self.cpu, self.cpuacct)))
 
-    def command(self, command: Sequence[str], cores: Sequence[int] = ()) -> list[str]:
+    def command(
+        self,
+        command: Sequence[str],
+        cores: Sequence[int] = (),
+        variables: Iterable[str] = (),  # noqa: ARG002 (a container has only the variables that it is given)
+    ) -> list[str]:
         """A command line that joins the group, keeps to these cores and then becomes the command."""
         joins = " && ".join(f"echo $$ > {quote(f'{folder}/cgroup.procs')}" for folder in self.folders)
         pinned = f"taskset -c {','.join(map(str, cores))} " if cores else ""
@@ -161,12 +169,12 @@ def _new_group(root: Path) -> Group:
     """The folders of a new group, not yet made. Raises NoLimits."""
     name = f"thumbnailer-{os.getpid()}-{next(_numbers)}"
     if (root / "memory" / "memory.limit_in_bytes").exists():
-        return Group(1, *(_hierarchy(root, part) / name for part in ("memory", "cpu", "cpuacct")))
+        return Group(*(_hierarchy(root, part) / name for part in ("memory", "cpu", "cpuacct")))
     controllers = root / "cgroup.subtree_control"
     available = set(controllers.read_text().split()) if controllers.exists() else set()
     if not {"memory", "cpu"} <= available:
         raise NoLimits(f"no group with memory and CPU can be made in {root}: {ADVICE}")
-    return Group(2, *3 * (root / name,))
+    return Group(*3 * (root / name,))
 
 
 def _hierarchy(root: Path, part: str) -> Path:

@@ -1,7 +1,5 @@
 """An HTTP proxy on loopback that is as far from its server as a Distance says.
 
-    python -m bench.rig.proxy TARGET DISTANCE SEED
-
 Method, target, headers and body pass unchanged, so signatures stay valid. The first byte of a response comes no earlier
 than the drawn wait after the last byte of its request; the server's own time counts towards that wait. The proxy keeps
 connections alive on both sides. tests.support.faults has a subclass that breaks requests.
@@ -9,22 +7,20 @@ connections alive on both sides. tests.support.faults has a subclass that breaks
 
 import asyncio
 import random
-import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Final
 
 import aiohttp
-import msgspec
-import uvloop
 from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from bench.rig.network import PRESETS, REPORT, SLACK, Distance, Pace
+from bench.rig.network import PRESETS, SLACK, Distance, Pace
 from bench.rig.processes import serve
 
 TICK: Final = 0.001
@@ -40,13 +36,13 @@ NOT_ADDED: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 @dataclass(slots=True)
 class Counts:
-    """Traffic since the last reset. Byte counts are of bodies."""
+    """Traffic. Byte counts are of bodies."""
 
     requests: Counter[str] = field(default_factory=Counter)
     bytes_up: int = 0
     bytes_down: int = 0
     stored_at: list[float] = field(default_factory=list)
-    """time.monotonic(), which all processes of a machine share, after each successful PUT"""
+    """time.monotonic() of each successful PUT"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +54,9 @@ class Link:
 
 
 class Proxy:
-    """The shared state of all connections."""
+    """Use `latency_proxy`. The shared state of all connections."""
+
+    url = ""
 
     def __init__(self, target: str, distance: Distance = PRESETS["loopback"], seed: int = 0) -> None:
         self.target = target
@@ -94,8 +92,6 @@ class Proxy:
 
     async def handle(self, link: Link, request: web.BaseRequest) -> web.StreamResponse:
         """The response of the server. If that fails, the client sees a broken connection."""
-        if request.path == REPORT:
-            return self._report(reset="reset" in request.query)
         self.counts.requests[request.method] += 1
         try:
             return await self._forward(link, request)
@@ -129,12 +125,12 @@ class Proxy:
 
     async def respond(self, link: Link, request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
         """Passes the response on."""
+        if request.method == "PUT" and answer.ok:
+            self.counts.stored_at.append(time.monotonic())
         passed = web.StreamResponse(status=answer.status, reason=answer.reason, headers=of_message(answer.headers))
         await passed.prepare(request)
         async for piece in self.body(link, answer):
             await passed.write(piece)
-        if request.method == "PUT" and answer.ok:
-            self.counts.stored_at.append(time.monotonic())
         return passed
 
     async def body(self, link: Link, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
@@ -151,11 +147,13 @@ class Proxy:
         if left > 0:
             await asyncio.sleep(left + TICK)
 
-    def _report(self, reset: bool) -> web.Response:
-        response = web.Response(body=msgspec.json.encode(self.counts))
-        if reset:
-            self.counts = Counts()
-        return response
+    def take_counts(self) -> Counts:
+        """The traffic since the last call."""
+        counts, self.counts = self.counts, Counts()
+        return counts
+
+    async def close(self) -> None:
+        await self.client.close()
 
 
 def accept_body(request: web.BaseRequest) -> None:
@@ -180,9 +178,9 @@ async def _pace(count: int, paces: tuple[Pace, ...]) -> None:
         await asyncio.sleep(early)
 
 
-def main(target: str, distance: str, seed: str) -> None:
-    uvloop.run(serve(Proxy(target, msgspec.json.decode(distance, type=Distance), int(seed)).connection))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+@contextmanager
+def latency_proxy(target: str, distance: Distance, seed: int = 0) -> Iterator[Proxy]:
+    """A proxy in a thread of this process, whose cores are not the cell's."""
+    proxy = Proxy(target, distance, seed)
+    with serve(proxy.connection, proxy.close) as (proxy.url, _):
+        yield proxy

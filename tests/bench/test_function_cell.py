@@ -20,12 +20,12 @@ from bench.cells.testbed import Testbed
 from bench.questions import Scope, ours, peer
 from bench.result import CellKey
 from bench.rig.emulator import HANDLER, Emulator, Function
-from bench.rig.enclosures import Box, Enclosure, new_group
+from bench.rig.enclosures import Enclosure
 from bench.rig.limits import NoLimits
 
 KEY = ours(Scope(quick=True), 512)
-GROUPS = Enclosure("cgroup v2", new_group)
-IMAGE = Enclosure("podman, image thumbnailer", new_group, ours_only=True)
+GROUPS = Enclosure("cgroup v2")
+IMAGE = Enclosure("podman, image thumbnailer", "podman", "thumbnailer")
 
 
 class HeldBox:
@@ -49,7 +49,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def holding(log: Path, box: HeldBox) -> AbstractContextManager[None]:
-    return limit_after_init(log, cast("Box", box))
+    return limit_after_init(log, box.limit_cpu)
 
 
 ANSWERS = [Answered(10.0, 300.0, Counter()), Answered(10.5, 200.0, Counter())]
@@ -103,7 +103,7 @@ def test_ctrl_c_during_start_kills_the_emulator(log: Path, tmp_path: Path, monke
             time.sleep(0.001)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.rig.emulator.socket.create_connection", interrupted)
+    monkeypatch.setattr("bench.rig.processes.socket.create_connection", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Emulator(Function(), str(binary), log)
     with pytest.raises(ProcessLookupError):

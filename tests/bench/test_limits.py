@@ -240,7 +240,6 @@ def test_version_1_reads_counts_from_three_folders(tmp_path: Path) -> None:
         "cgroup.procs": "0\n17\n4\n",
     }
     group = Group(
-        1,
         laid(tmp_path / "memory", memory),
         laid(tmp_path / "cpu", {}),
         laid(tmp_path / "cpuacct", {"cpuacct.usage": "2500000000\n"}),
@@ -255,14 +254,14 @@ def test_version_2_reads_counts_from_one_folder(tmp_path: Path) -> None:
         "cgroup.procs": "",
     }
     one = laid(tmp_path, files)
-    group = Group(2, one, one, one)
+    group = Group(one, one, one)
     assert (group.kills, group.cpu_seconds(), group.pids()) == (1, 2.5, [])
 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_command_joins_all_folders_first(tmp_path: Path, version: int) -> None:
     places = [laid(tmp_path / name, {"cgroup.procs": ""}) for name in (PARTS if version == 1 else ("it's one",) * 3)]
-    group = Group(version, *places)
+    group = Group(*places)
     core = min(os.sched_getaffinity(0))
     command = [sys.executable, "-c", "import os, sys; print(os.getpid(), os.sched_getaffinity(0), sys.argv[1:])", "a b"]
     process = subprocess.Popen(group.command(command, [core]), stdout=subprocess.PIPE, text=True)

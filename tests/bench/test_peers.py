@@ -19,8 +19,9 @@ from PIL import Image
 from bench.cells.outputs import check_thumbnail
 from bench.cells.pictures import SAMPLES
 from bench.peers import HERE, PEERS
-from bench.peers.installing import NotInstalled, node_packages, require_modules
-from bench.rig.emulator import Function, NoEmulator, find_binary
+from bench.peers.installing import node_packages, require_modules
+from bench.rig.emulator import Function, find_binary
+from bench.rig.processes import NotInstalled
 from bench.rig.s3 import S3Server, s3_server
 from tests.support.cloud import s3_event, s3_record
 from tests.support.emulator import Emulator, running
@@ -55,7 +56,7 @@ def emulated(tmp_path: Path) -> Iterator[Callable[[Function], Emulator]]:
     """Starts a function; its log is shown where a test fails."""
     try:
         find_binary()
-    except NoEmulator as error:
+    except NotInstalled as error:
         pytest.skip(str(error))
     with ExitStack() as stack:
 

@@ -28,9 +28,9 @@ from bench.cells.testbed import (
     set_up_testbed,
     visible_cores,
 )
-from bench.rig.enclosures import Enclosure, new_group
+from bench.rig.enclosures import Enclosure
 from bench.rig.limits import NoLimits
-from bench.rig.s3 import answers
+from bench.rig.processes import listens
 from thumbnailer.events import parse_event, parse_text
 from thumbnailer.model import EventKind
 
@@ -175,7 +175,7 @@ def test_every_bucket_has_all_copies_until_the_end(tmp_path: Path, monkeypatch: 
     shutil.copy(SAMPLES / "rocket.jpg", mine / ODD.rpartition("/")[2])
     before = os.sched_getaffinity(0)
     sets = {"photos": folder_set(mine)}
-    with set_up_testbed(sets, ["ours", "textbook"], Enclosure("none", new_group), copies=3) as there:
+    with set_up_testbed(sets, ["ours", "textbook"], Enclosure("none"), copies=3) as there:
         copies = [
             there.s3.folder / bucket_of(handler) / f"0{copy}" / key
             for handler in ("ours", "textbook")
@@ -184,12 +184,12 @@ def test_every_bucket_has_all_copies_until_the_end(tmp_path: Path, monkeypatch: 
         ]
         assert all(path.read_bytes() == (SAMPLES / "rocket.jpg").read_bytes() for path in copies)
         assert len({path.stat().st_ino for path in copies}) == 1  # no bytes of their own
-        assert there.thumbnails("textbook").is_dir()
+        assert (there.s3.folder / "bench-textbook-resized").is_dir()
         assert os.sched_getaffinity(0) == {there.cores.support}
         assert there.environment("loopback")["AWS_ENDPOINT_URL"] == there.proxy("loopback").url
         assert there.proxy("loopback") is not there.proxy("near")
-        url = there.s3.url
+        port = there.s3.port
     assert os.sched_getaffinity(0) == before
-    assert not answers(url)
+    assert not listens(port)
     assert not list((tmp_path / "cache").iterdir())
     assert [path.name for path in mine.iterdir()] == [ODD.rpartition("/")[2]]

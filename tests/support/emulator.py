@@ -41,7 +41,7 @@ class Emulator(emulator.Emulator):
 
 @contextmanager
 def running(function: Function, log: Path) -> Iterator[Emulator]:
-    """A running function. Raises NoEmulator."""
+    """A running function. Raises NotInstalled."""
     started = Emulator(function, find_binary(), log)
     try:
         yield started

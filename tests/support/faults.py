@@ -1,4 +1,4 @@
-"""The proxy of bench.rig in a thread of this process, with rules that say which requests go wrong.
+"""The proxy of bench.rig with rules that say which requests go wrong.
 
     with fault_proxy(cloud.url, at_random(seed=1, share=0.2)) as proxy:
         ...  # clients go to proxy.url
@@ -16,7 +16,6 @@ import random
 import socket
 import struct
 import termios
-import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -26,7 +25,7 @@ from typing import Final, Literal
 import aiohttp
 from aiohttp import web
 
-from bench.rig.processes import listen
+from bench.rig.processes import serve
 from bench.rig.proxy import Link, Proxy, accept_body
 from tests.support.servers import Answer, error
 
@@ -210,20 +209,6 @@ class FaultProxy(Proxy):
                 raise ConnectionResetError
             left = None if left is None else left - len(piece)
 
-    def run(self, ready: threading.Event) -> None:
-        asyncio.run(self._run(ready))
-
-    async def _run(self, ready: threading.Event) -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        server, self.url = await listen(self.connection)
-        ready.set()
-        await self._stopping.wait()
-        server.close()
-        await self.client.close()
-
-    def end(self) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-
 
 async def break_off(fault: Fault, request: web.BaseRequest) -> None:
     """Ends the connection as the fault says; returns when it is gone."""
@@ -254,15 +239,8 @@ def _unacknowledged(connection: socket.socket) -> int:
 @contextlib.contextmanager
 def fault_proxy(target: str, rule: Rule = never) -> Iterator[FaultProxy]:
     """A running proxy before the server at `target`. Raises ExceptionGroup at the end if the rule raised."""
-    proxy, ready = FaultProxy(target, rule), threading.Event()
-    thread = threading.Thread(target=proxy.run, args=(ready,), name="faults", daemon=True)
-    thread.start()
-    try:
-        if not ready.wait(10):
-            raise TimeoutError("the proxy does not start")
+    proxy = FaultProxy(target, rule)
+    with serve(proxy.connection, proxy.close) as (proxy.url, _):
         yield proxy
-    finally:
-        proxy.end()
-        thread.join(10)
     if proxy.errors:
         raise ExceptionGroup("the rule failed", proxy.errors)

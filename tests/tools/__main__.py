@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bench import measuring
-from bench.questions import Scope
+from bench.questions import Options
 from tests.tools import choices, cpu, invoke, scale_check
 from tests.tools import imports as imports_
 from tests.tools import memory as memory_
@@ -99,8 +99,7 @@ def scale_check_(
     latency: Annotated[str, typer.Option(help="distance to S3: loopback, near, near-tail, published")] = "near",
 ) -> None:
     """Compares the simulation of `python -m bench scale` with a real worker at small scale."""
-    scope = Scope(quick, measuring.known_latency(latency))
-    scale_check.run(measuring.Options(scope, Path("-"), repetitions=3, seconds=3.0), seconds)
+    scale_check.run(Options(quick, measuring.known_latency(latency), repetitions=3, seconds=3.0), seconds)
 
 
 def main() -> None:
