@@ -170,15 +170,11 @@ def measure(slots: list[Slot], sets: Mapping[str, Pictures], options: Options, p
 
 
 def set_up(slots: Sequence[Slot], sets: Mapping[str, Pictures], options: Options) -> AbstractContextManager[Testbed]:
-    """A testbed for these cells; installs the packages of the peers first."""
+    """A testbed for these cells."""
     keys = [slot.key for slot in slots]
     used = {name: sets[name] for name in dict.fromkeys(key.pictures for key in keys)}
-    handlers = list(dict.fromkeys(key.handler for key in keys))
-    for name in handlers:
-        if name in PEERS:
-            PEERS[name].unavailable()
     copies = max(copies_needed(len(used[key.pictures].files), key.batch_size) for key in keys)
-    return set_up_testbed(used, handlers, find_enclosure(options.container), copies)
+    return set_up_testbed(used, find_enclosure(options.container), copies)
 
 
 def assert_writable(path: Path) -> None:

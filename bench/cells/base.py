@@ -2,14 +2,14 @@
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from bench.cells.outputs import check_thumbnail
-from bench.cells.testbed import Testbed, bucket_of
+from bench.cells.testbed import Testbed
 from bench.result import CellKey, Repetition
 from bench.rig.enclosures import Limit
 from bench.rig.processes import listens
@@ -18,6 +18,8 @@ from thumbnailer.errors import ThumbnailerError
 
 TAIL: Final = 600
 """characters of a log that a message shows"""
+Repeat = Callable[[], Repetition]
+"""A started cell: measures once. Raises CellFailed, S3Gone."""
 EMULATOR: Final = b"] (rapid) "
 """marks the lines that the emulator itself writes"""
 
@@ -30,13 +32,6 @@ class S3Gone(ThumbnailerError):
     """S3 has stopped: no cell can continue."""
 
 
-class RunningCell(Protocol):
-    """A started cell."""
-
-    def repeat(self) -> Repetition:
-        """Raises CellFailed, S3Gone."""
-
-
 def settings_of(key: CellKey) -> dict[str, str]:
     """Settings of our own handler; everything else has its default."""
     settings = {"THUMBNAILER_ENGINE": key.engine, "THUMBNAILER_TRANSPORT": key.transport}
@@ -47,9 +42,9 @@ def check_output(key: CellKey, testbed: Testbed, since: float, keys: Iterable[st
     """Checks that each object has a thumbnail made after `since`. Raises WrongOutput."""
     if key.handler == "floor":
         return  # it makes none
-    bucket = testbed.s3.folder / bucket_of(key.handler)
+    thumbnails = testbed.pictures.with_name(f"{testbed.pictures.name}-resized")
     for each in keys:
-        check_thumbnail(bucket.with_name(f"{bucket.name}-resized") / each, bucket / each, since)
+        check_thumbnail(thumbnails / each, testbed.pictures / each, since)
 
 
 # --- the recorder -------------------------------------------------------------------------------------------------
@@ -90,11 +85,11 @@ class Recorder:
         counts, lines = self._proxy.take_counts(), self.log.new_records()
         fields = {
             "records": records,
-            "cpu_seconds": cpu_seconds,
+            "cpu_seconds": round(cpu_seconds, 6),
             "peak_rss_bytes": self._group.peak_rss(),
             "bytes_in": counts.bytes_down,
             "bytes_out": counts.bytes_up,
-            "requests": requests_of(counts, records) | {"sqs": sqs_requests},
+            "requests": requests_of(counts, records) | {"sqs": round(sqs_requests, 4)},
             "stages_ms": mean_stages(lines),
             "oom_kills": self._group.kills - kills,
             "log_bytes": self.log.own_bytes() - log_bytes,
@@ -149,12 +144,12 @@ def mean_stages(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     for line in records:
         for stage, ms in line["ms"].items():
             found.setdefault(stage, []).append(ms)
-    return {stage: fmean(values) for stage, values in found.items()}
+    return {stage: round(fmean(values), 3) for stage, values in found.items()}
 
 
 def requests_of(counts: Counts, records: int) -> dict[str, float]:
     """Requests per record, as the proxy counted them."""
-    return {kind: counts.requests[kind.upper()] / records for kind in ("get", "head", "put")}
+    return {kind: round(counts.requests[kind.upper()] / records, 4) for kind in ("get", "head", "put")}
 
 
 def assert_s3_listens(port: int) -> None:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
-from bench.cells.base import TAIL, CellFailed, Recorder, check_output, settings_of
-from bench.cells.testbed import Testbed, batches, bucket_of, keys_of_pass, s3_event, visible_cores
+from bench.cells.base import TAIL, CellFailed, Recorder, Repeat, check_output, settings_of
+from bench.cells.testbed import Testbed, batches, keys_of_pass, s3_event, visible_cores
 from bench.money.costing import billed_ms, sqs_requests
 from bench.peers import PEERS
 from bench.questions import Options
@@ -34,37 +34,31 @@ INIT: Final = re.compile(rb"INIT REPORT\(durationMs: ([\d.]+)")
 INIT_DONE: Final = re.compile(rb"INIT (?:RTDONE|REPORT)")
 
 
-class FunctionCell:
+def start_warm(key: CellKey, testbed: Testbed, options: Options, tree: Path, stack: ExitStack) -> Repeat:
     """One environment, from its cold start until the stack ends it."""
-
-    def __init__(self, key: CellKey, testbed: Testbed, options: Options, tree: Path, stack: ExitStack) -> None:
-        self._environment = _Environment(key, testbed, options, tree, stack)
-        events = events_of(key, testbed)
-        began = time.time()
-        self._cold_start_ms = self._environment.invoke_first(events[0]).cold_start_ms
-        warm = self._environment.invoke_all(events)
-        check_output(key, testbed, began, keys_in(events))
-        self._events = events * options.passes(warm.wall_seconds)
-
-    def repeat(self) -> Repetition:
-        """The first repetition carries the cold start: there was one."""
-        cold_start_ms, self._cold_start_ms = self._cold_start_ms, None
-        return replace(self._environment.invoke_all(self._events), cold_start_ms=cold_start_ms)
+    environment = _Environment(key, testbed, options, tree, stack)
+    events = events_of(key, testbed)
+    began = time.time()
+    cold_starts = iter([environment.invoke_first(events[0]).cold_start_ms])
+    warm = environment.invoke_all(events)
+    check_output(key, testbed, began, keys_in(events))
+    events *= options.passes(warm.wall_seconds)
+    # The first repetition carries the cold start: there was one.
+    return lambda: replace(environment.invoke_all(events), cold_start_ms=next(cold_starts, None))
 
 
-class ColdCell:
+def start_cold(key: CellKey, testbed: Testbed, options: Options, tree: Path, _: ExitStack) -> Repeat:
     """Each repetition is a new environment and its first invocation."""
+    event = events_of(key, testbed)[0]
 
-    def __init__(self, key: CellKey, testbed: Testbed, options: Options, tree: Path) -> None:
-        self._arguments = key, testbed, options, tree
-        self._event = events_of(key, testbed)[0]
-        began = time.time()
-        self.repeat()  # brings its files into the page cache
-        check_output(key, testbed, began, keys_in([self._event]))
-
-    def repeat(self) -> Repetition:
+    def repeat() -> Repetition:
         with ExitStack() as stack:
-            return _Environment(*self._arguments, stack).invoke_first(self._event)
+            return _Environment(key, testbed, options, tree, stack).invoke_first(event)
+
+    began = time.time()
+    repeat()  # brings its files into the page cache
+    check_output(key, testbed, began, keys_in([event]))
+    return repeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +87,18 @@ class _Environment:
         self._batch_size = key.batch_size
         period_us = round(1000 * options.period_ms)
         self._recorder = Recorder(key, testbed, period_us, visible_cores(key.memory_mb), stack)
-        self._log = self._recorder.log
+        self._log = self._recorder.log.path
         function = function_of(key, testbed, tree, self._recorder.scratch)
         variables = [*function.environment(), "AWS_LAMBDA_RUNTIME_API"]
         command = self._recorder.command(function.command, variables)
-        self._emulator = Emulator(replace(function, command=command), find_binary(), self._log.path)
+        self._emulator = Emulator(replace(function, command=command), find_binary(), self._log)
         stack.callback(self._emulator.close)
 
     def invoke_first(self, event: dict[str, Any]) -> Repetition:
         """The first invocation, which waits for the init. Raises CellFailed, S3Gone, NoLimits."""
-        with limit_after_init(self._log.path, self._recorder.limit_cpu):
+        with limit_after_init(self._log, self._recorder.limit_cpu):
             repetition = self.invoke_all([event])
-        found = INIT.search(self._log.path.read_bytes())
+        found = INIT.search(self._log.read_bytes())
         if found is None:
             raise self._recorder.failure("the emulator does not say how long the init took")
         init_ms, total_ms = float(found[1]), repetition.wall_seconds * 1000
@@ -121,7 +115,7 @@ class _Environment:
         return Repetition(
             **fields,
             invocations=len(events),
-            wall_seconds=sum(took) / 1000,
+            wall_seconds=round(sum(took) / 1000, 6),
             billed_ms=float(billed_ms(took)),
             latencies_ms=latencies(answers, counts.stored_at),
             outcomes=dict(sum((answer.outcomes for answer in answers), Counter())),
@@ -171,17 +165,15 @@ def outcomes_of(answer: object, records: int) -> Counter[str]:
 
 
 def function_of(key: CellKey, testbed: Testbed, tree: Path, scratch: Path) -> Function:
-    """Our handler, of this or another checkout, or a peer. Raises CellFailed for a peer that cannot run here."""
+    """Our handler, of this or another checkout, or a peer. Raises CellFailed and NotInstalled for a peer."""
     env = testbed.environment(key.latency) | {"TMPDIR": str(scratch)}
     if key.handler in PEERS:
         peer = PEERS[key.handler]
         if testbed.enclosure.image:
             raise CellFailed(f"not in {testbed.enclosure.name}: only control groups can hold it")
-        if why := peer.unavailable():
-            raise CellFailed(why)
         if peer.reads is not None and testbed.sets[key.pictures].endings - peer.reads:
             raise CellFailed(f"reads {', '.join(sorted(peer.reads))} only, and the pictures have other kinds")
-        return peer.function(key.memory_mb, env, testbed.s3.folder / bucket_of(key.handler))
+        return peer.function(key.memory_mb, env, testbed.pictures)
     python = "python" if testbed.enclosure.image else sys.executable
     command = (python, "-m", "awslambdaric", HANDLER)
     return Function(key.memory_mb, TIMEOUT, env | settings_of(key), command, tree)
@@ -190,7 +182,7 @@ def function_of(key: CellKey, testbed: Testbed, tree: Path, scratch: Path) -> Fu
 def events_of(key: CellKey, testbed: Testbed) -> list[dict[str, Any]]:
     """One pass through the pictures, in batches."""
     keys = keys_of_pass(testbed.sets[key.pictures], key.batch_size)
-    return [s3_event(bucket_of(key.handler), batch) for batch in batches(keys, key.batch_size)]
+    return [s3_event(batch) for batch in batches(keys, key.batch_size)]
 
 
 def keys_in(events: Sequence[dict[str, Any]]) -> list[str]:

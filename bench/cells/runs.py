@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from bench.cells.base import CellFailed, RunningCell
-from bench.cells.function import ColdCell, FunctionCell
+from bench.cells.base import CellFailed, Repeat
+from bench.cells.function import start_cold, start_warm
 from bench.cells.machine import machine, memory_mb, software
 from bench.cells.outputs import WrongOutput
 from bench.cells.testbed import Testbed
@@ -22,11 +22,11 @@ from bench.money.prices import Prices
 from bench.questions import FLOOR, TEXTBOOK, Options
 from bench.result import Cell, CellKey, Repetition, Result, ResultError, read_result, write_result
 from bench.rig.limits import NoLimits
-from bench.rig.processes import ROOT
+from bench.rig.processes import ROOT, NotInstalled
 
 MEMORY_PER_CELL_MB: Final = 150
 """a waiting cell is a process of 60 to 300 MB"""
-REFUSALS: Final = (CellFailed, NoLimits, WrongOutput)
+REFUSALS: Final = (CellFailed, NoLimits, NotInstalled, WrongOutput)
 """errors that end one cell and leave the others running"""
 
 
@@ -114,15 +114,15 @@ class Run:
     def _measure_block(self, block: Sequence[Slot]) -> None:
         count = self.options.repetitions
         with ExitStack() as stack:
-            running = [(slot, cell) for slot in block if (cell := self._start(slot, stack))]
+            running = [(slot, repeat) for slot in block if (repeat := self._start(slot, stack))]
             self.save()
             for number in range(count):
-                for slot, cell in running if number % 2 == 0 else reversed(running):
+                for slot, repeat in running if number % 2 == 0 else reversed(running):
                     self.show(f"{number + 1} of {count}: {slot.key.title}", 1)
-                    self._repeat(slot, cell)
+                    self._repeat(slot, repeat)
                 self.save()
 
-    def _start(self, slot: Slot, stack: ExitStack) -> RunningCell | None:
+    def _start(self, slot: Slot, stack: ExitStack) -> Repeat | None:
         self.show(f"starting {slot.key.title}", 1)
         try:
             with ExitStack() as own:
@@ -134,23 +134,22 @@ class Run:
             return None
         return cell
 
-    def _repeat(self, slot: Slot, cell: RunningCell) -> None:
+    def _repeat(self, slot: Slot, repeat: Repeat) -> None:
         if self._is_done(slot):
             return
         try:
-            slot.repetitions.append(cell.repeat())
+            slot.repetitions.append(repeat())
         except REFUSALS as error:
             slot.refused = str(error)
             slot.repetitions.clear()  # numbers of a broken cell mean nothing
 
 
-def start(slot: Slot, testbed: Testbed, options: Options, stack: ExitStack) -> RunningCell:
+def start(slot: Slot, testbed: Testbed, options: Options, stack: ExitStack) -> Repeat:
     """A cell with checked thumbnails; the stack ends it. Raises CellFailed, WrongOutput, NoLimits, S3Gone."""
-    if slot.key.start == "cold":
-        return ColdCell(slot.key, testbed, options, slot.tree)
-    if slot.key.platform == "lambda":
-        return FunctionCell(slot.key, testbed, options, slot.tree, stack)
-    return WorkerCell(slot.key, testbed, options, stack)
+    if slot.key.platform != "lambda":
+        return WorkerCell(slot.key, testbed, options, stack).repeat
+    start_function = start_cold if slot.key.start == "cold" else start_warm
+    return start_function(slot.key, testbed, options, slot.tree, stack)
 
 
 def in_blocks(slots: Sequence[Slot], machine_mb: int | None = None) -> Iterator[list[Slot]]:

@@ -10,7 +10,7 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ from bench.rig.processes import cache
 from bench.rig.proxy import Proxy, latency_proxy
 from bench.rig.s3 import S3Server, s3_server
 
+BUCKET: Final = "bench"
 LAMBDA_CORES: Final = ((3008, 2), (5307, 3), (7076, 4), (8845, 5), (10_240, 6))
 """Cores visible to a function of up to so many MB (measured by others; AWS documents the CPU share only)."""
 
@@ -63,7 +64,7 @@ def visible_cores(memory_mb: int) -> int:
 
 @dataclass(slots=True)
 class Testbed:
-    """`sets` by name. Each handler has buckets of its own: `bench-HANDLER` and `bench-HANDLER-resized`."""
+    """`sets` by name. The cells take turns with one bucket, and with the one of its thumbnails."""
 
     __test__ = False  # pytest collects classes by their names
     s3: S3Server
@@ -83,42 +84,38 @@ class Testbed:
         """Variables that point a cell to its S3."""
         return self.s3.environment(self.proxy(latency).url)
 
+    @property
+    def pictures(self) -> Path:
+        """The folder of the bucket."""
+        return self.s3.folder / BUCKET
+
 
 @contextmanager
-def set_up_testbed(
-    sets: Mapping[str, Pictures], handlers: Iterable[str], enclosure: Enclosure, copies: int
-) -> Iterator[Testbed]:
-    """Each handler's bucket holds `copies` of every picture. Raises NotStarted, NoLimits."""
+def set_up_testbed(sets: Mapping[str, Pictures], enclosure: Enclosure, copies: int) -> Iterator[Testbed]:
+    """The bucket holds `copies` of every picture. Raises NotStarted, NoLimits."""
     found = cores()
     with ExitStack() as stack:
-        buckets = [bucket_of(handler) for handler in handlers]
         cache().mkdir(parents=True, exist_ok=True)  # it has room for pictures; /tmp may be memory
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="s3-", dir=cache())))
-        for bucket in buckets:
-            _fill(folder / bucket, sets.values(), copies, folder / buckets[0])
-        names = [name for bucket in buckets for name in (bucket, f"{bucket}-resized")]
+        for pictures in sets.values():
+            _fill(folder / BUCKET, pictures, copies)
         allowed = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {found.support})  # all that this thread starts inherits it
         stack.callback(os.sched_setaffinity, 0, allowed)
-        s3 = stack.enter_context(s3_server(*names, folder=folder))
+        s3 = stack.enter_context(s3_server(BUCKET, f"{BUCKET}-resized", folder=folder))
         yield Testbed(s3, found, sets, enclosure, stack)
 
 
-def _fill(bucket: Path, sets: Iterable[Pictures], copies: int, first: Path) -> None:
-    """Copies pictures into the first bucket, once; all further copies are links to those files."""
-    for pictures in sets:
-        for path, key in zip(pictures.files, pictures.keys, strict=True):
-            for target in (bucket / f"{copy:02}" / key for copy in range(copies)):
+def _fill(bucket: Path, pictures: Pictures, copies: int) -> None:
+    """Copies the pictures once; further copies are links."""
+    for path, key in zip(pictures.files, pictures.keys, strict=True):
+        first, *others = (bucket / f"{copy:02}" / key for copy in range(copies))
+        if not first.exists():  # a picture may be in several sets
+            for target in (first, *others):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                original = first / "00" / key
-                if not original.exists():
-                    shutil.copyfile(path, target)
-                elif not target.exists():
-                    os.link(original, target)
-
-
-def bucket_of(handler: str) -> str:
-    return f"bench-{handler}"
+            shutil.copyfile(path, first)
+            for target in others:
+                os.link(first, target)
 
 
 # --- events -------------------------------------------------------------------------------------------------------
@@ -142,22 +139,22 @@ def batches(keys: Sequence[str], batch_size: int) -> list[Sequence[str]]:
     return [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
 
 
-def s3_event(bucket: str, keys: Sequence[str]) -> dict[str, Any]:
+def s3_event(keys: Sequence[str]) -> dict[str, Any]:
     """A notification of these uploads."""
-    return {"Records": [_record(bucket, key) for key in keys]}
+    return {"Records": [_record(key) for key in keys]}
 
 
-def message_body(bucket: str, key: str) -> str:
+def message_body(key: str) -> str:
     """The body of an SQS message about one upload."""
-    return json.dumps(s3_event(bucket, [key]))
+    return json.dumps(s3_event([key]))
 
 
-def _record(bucket: str, key: str) -> dict[str, Any]:
+def _record(key: str) -> dict[str, Any]:
     return {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
         "awsRegion": "us-east-1",
         "eventTime": "2026-01-02T03:04:05.678Z",
         "eventName": "ObjectCreated:Put",
-        "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": bucket}, "object": {"key": quote_plus(key, safe="/")}},
+        "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": BUCKET}, "object": {"key": quote_plus(key, safe="/")}},
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.cells.base import Recorder, check_output, settings_of
-from bench.cells.testbed import Testbed, bucket_of, keys_of_pass, message_body
+from bench.cells.testbed import Testbed, keys_of_pass, message_body
 from bench.questions import Options
 from bench.result import CellKey, Repetition
 from bench.rig.limits import CONTAINER_PERIOD_US
@@ -28,7 +28,6 @@ class WorkerCell:
     """A running worker and its queue."""
 
     def __init__(self, key: CellKey, testbed: Testbed, options: Options, stack: ExitStack) -> None:
-        self._bucket = bucket_of(key.handler)
         self._keys = keys_of_pass(testbed.sets[key.pictures], key.batch_size)
         self._recorder = Recorder(key, testbed, CONTAINER_PERIOD_US, math.ceil(key.vcpus), stack)
         self._recorder.limit_cpu()
@@ -54,7 +53,7 @@ class WorkerCell:
     def bodies(self, count: int) -> list[str]:
         """Message bodies, in rounds through the pictures."""
         keys = self._keys * math.ceil(count / len(self._keys))
-        return [message_body(self._bucket, each) for each in keys[:count]]
+        return [message_body(each) for each in keys[:count]]
 
     def repeat(self) -> Repetition:
         return self._measure(self._passes)
@@ -67,7 +66,7 @@ class WorkerCell:
         began = time.perf_counter()
         self.queue.send(bodies)
         self.wait_until_empty()
-        wall = time.perf_counter() - began
+        wall = round(time.perf_counter() - began, 6)
         requests = 1 + (self.queue.calls.total() - calls) / len(bodies)
         fields, _, lines = self._recorder.end(len(bodies), requests)
         outcomes = Counter(str(line["outcome"]) for line in lines)
@@ -77,7 +76,7 @@ class WorkerCell:
             **fields,
             invocations=0,
             wall_seconds=wall,
-            billed_ms=wall * 1000,
+            billed_ms=round(wall * 1000, 3),
             latencies_ms=tuple(round(line["ms"]["total"], 1) for line in lines),
             outcomes=dict(outcomes),
         )

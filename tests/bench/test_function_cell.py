@@ -121,7 +121,7 @@ def stub_testbed(tmp_path: Path, enclosure: Enclosure, names: tuple[str, ...] = 
     made = SimpleNamespace(
         sets={"photos": pictures},
         enclosure=enclosure,
-        s3=SimpleNamespace(folder=tmp_path),
+        pictures=tmp_path,
         environment=environment,
     )
     return cast("Testbed", made)
@@ -160,4 +160,4 @@ def test_events_are_a_pass_through_the_pictures_in_batches(tmp_path: Path) -> No
     events = events_of(KEY, stub_testbed(tmp_path, IMAGE))
     assert [len(event["Records"]) for event in events] == [5, 5]
     assert sorted(keys_in(events)) == sorted(f"0{copy}/{name}.jpg" for copy in range(5) for name in "ab")
-    assert {record["s3"]["bucket"]["name"] for event in events for record in event["Records"]} == {"bench-ours"}
+    assert {record["s3"]["bucket"]["name"] for event in events for record in event["Records"]} == {"bench"}

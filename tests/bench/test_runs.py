@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 import pytest
 
 from bench.cells import runs
-from bench.cells.base import CellFailed, S3Gone
+from bench.cells.base import CellFailed, Repeat, S3Gone
 from bench.cells.outputs import WrongOutput
 from bench.cells.pictures import Pictures
 from bench.cells.runs import Run, Slot, in_blocks
@@ -53,12 +53,12 @@ class Stage:
         self.steps: list[str] = []
         self.expected = 0
 
-    def start(self, slot: Slot, testbed: Testbed, options: Options, stack: ExitStack) -> Actor:
+    def start(self, slot: Slot, testbed: Testbed, options: Options, stack: ExitStack) -> Repeat:
         key = slot.key
         self.happened.append(f"start {key.handler}")
         self.maybe_fail(key, "start")
         stack.callback(self.happened.append, f"close {key.handler}")
-        return Actor(self, key)
+        return Actor(self, key).repeat
 
     def maybe_fail(self, key: CellKey, when: int | str) -> None:
         if error := self.fails.get((key.handler, when)):
@@ -331,8 +331,8 @@ def test_a_broken_file_is_not_resumed(testbed: Testbed, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "kind"),
     [
-        (A, "FunctionCell"),
-        (replace(A, start="cold"), "ColdCell"),
+        (A, "start_warm"),
+        (replace(A, start="cold"), "start_cold"),
         (replace(A, platform="fargate"), "WorkerCell"),
         (replace(A, platform="fargate-spot"), "WorkerCell"),
     ],
@@ -340,8 +340,9 @@ def test_a_broken_file_is_not_resumed(testbed: Testbed, tmp_path: Path) -> None:
 def test_the_key_decides_the_kind_of_cell(
     testbed: Testbed, monkeypatch: pytest.MonkeyPatch, key: CellKey, kind: str
 ) -> None:
-    for name in ("FunctionCell", "ColdCell", "WorkerCell"):
+    for name in ("start_warm", "start_cold"):
         monkeypatch.setattr(runs, name, lambda *arguments, name=name: (name, arguments[0]))
+    monkeypatch.setattr(runs, "WorkerCell", lambda *arguments: SimpleNamespace(repeat=("WorkerCell", arguments[0])))
     started: Any = runs.start(Slot(key), testbed, Options(), ExitStack())
     assert started == (kind, key)
 
