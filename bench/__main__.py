@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from click import Choice
 from typer.core import TyperGroup
 
 from bench import measuring
@@ -12,6 +13,7 @@ from bench.cells import pictures as pictures_
 from bench.pages import performance as performance_
 from bench.pages import report as report_
 from bench.questions import EXPERIMENTS, Experiment, Options
+from bench.rig.network import PRESETS
 from bench.scale import command as scale_
 from bench.scale.model import Arrivals
 from thumbnailer.errors import ThumbnailerError
@@ -36,7 +38,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(no_args_is_help=True, cls=_Commands)
 
 Images = Annotated[Path | None, typer.Option(help="a folder with your own pictures in place of the reference set")]
-Latency = Annotated[str, typer.Option(help="distance to S3: loopback, near, near-tail, published")]
+Latency = Annotated[str, typer.Option(click_type=Choice(list(PRESETS)), help="distance to S3")]
 Prices = Annotated[Path | None, typer.Option(dir_okay=False, help="your own prices; the form: bench/prices.toml")]
 Seconds = Annotated[float, typer.Option(min=0, max=600, help="shortest repetition")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", dir_okay=False, help="the file of results")]
@@ -70,7 +72,7 @@ def _add_question(experiment: Experiment) -> None:
     ) -> None:
         options = Options(
             quick,
-            measuring.known_latency(latency),
+            latency,
             measuring.memories(memory),
             output or Path(f"bench-{experiment.name}.json"),
             images,
@@ -106,8 +108,7 @@ def advise(
     cells: Annotated[Path, typer.Option(dir_okay=False, help="the file of results")] = Path("bench-advise.json"),
 ) -> None:
     """Recommends memory, batch size and platform for your pictures, with the price and the uncertainty."""
-    known = measuring.known_latency(latency)
-    options = Options(latency=known, output=cells, prices=prices, repetitions=repetitions, seconds=seconds)
+    options = Options(latency=latency, output=cells, prices=prices, repetitions=repetitions, seconds=seconds)
     raise typer.Exit(measuring.advise(images, rate, deadline, options, output))
 
 

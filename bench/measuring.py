@@ -24,7 +24,6 @@ from bench.peers import PEERS
 from bench.questions import FLOOR, Experiment, Options, ours
 from bench.result import CellKey, Result
 from bench.rig.enclosures import find_enclosure
-from bench.rig.network import PRESETS
 from thumbnailer.errors import ThumbnailerError
 
 STOPPED: Final = 130
@@ -112,13 +111,6 @@ def measure_all(slots: list[Slot], sets: Mapping[str, Pictures], options: Option
 
 
 # --- options ------------------------------------------------------------------------------------------------------
-
-
-def known_latency(name: str) -> str:
-    """Raises WrongOption."""
-    if name not in PRESETS:
-        raise WrongOption(f"--latency {name}: expected one of {', '.join(PRESETS)}")
-    return name
 
 
 def memories(text: str) -> tuple[int, ...]:

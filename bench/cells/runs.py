@@ -173,13 +173,7 @@ def in_blocks(slots: Sequence[Slot], machine_mb: int | None = None) -> Iterator[
 
 def _assert_same_run(path: Path, before: Result, current: Result) -> None:
     """Raises ResultError. A run may have more picture sets than the one that it resumes."""
-    same = {
-        "machine": before.machine == current.machine,
-        "commit": before.software.commit == current.software.commit,
-        "software": replace(before.software, commit="x") == replace(current.software, commit="x"),
-        "settings": before.settings == current.settings,
-        "pictures": set(before.picture_sets) <= set(current.picture_sets),
-    }
-    differ = [name for name, is_same in same.items() if not is_same]
+    differ = [name for name in ("machine", "software", "settings") if getattr(before, name) != getattr(current, name)]
+    differ += [] if set(before.picture_sets) <= set(current.picture_sets) else ["pictures"]
     if differ:
         raise ResultError(f"{path}: comes from another {' and '.join(differ)}: measure again, without --resume")

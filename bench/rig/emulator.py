@@ -76,7 +76,6 @@ class Emulator:
 
     def __init__(self, function: Function, binary: str, log: Path) -> None:
         """Raises NotStarted."""
-        self._log = log
         self._port = free_port()
         addresses = {"runtime-interface-emulator": self._port, "runtime-api": free_port()}
         options = [f"--{name}-address=127.0.0.1:{port}" for name, port in addresses.items()]
@@ -95,11 +94,6 @@ class Emulator:
         with urllib.request.urlopen(request, timeout=wait) as response:  # noqa: S310
             body = response.read()
         return Answer(_decode(body), time.perf_counter() - started)
-
-    @property
-    def log(self) -> str:
-        """The output of emulator and function."""
-        return self._log.read_text(errors="replace")
 
     def runtime_pids(self) -> list[int]:
         """The processes of the function itself."""

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from shlex import quote
 from typing import Final
+from uuid import uuid4
 
 from thumbnailer.errors import ThumbnailerError
 
@@ -25,7 +25,6 @@ CONTAINER_PERIOD_US: Final = 100_000
 """set by container runtimes, so a Fargate task has it"""
 LEAST_QUOTA_US: Final = 1000
 ADVICE: Final = "run as root, or with --container"
-_numbers: Final = count()
 
 
 class NoLimits(ThumbnailerError):
@@ -167,7 +166,7 @@ def kind_of_limits(root: Path = GROUPS) -> str:
 
 def _new_group(root: Path) -> Group:
     """The folders of a new group, not yet made. Raises NoLimits."""
-    name = f"thumbnailer-{os.getpid()}-{next(_numbers)}"
+    name = f"thumbnailer-{os.getpid()}-{uuid4().hex[:8]}"
     if (root / "memory" / "memory.limit_in_bytes").exists():
         return Group(*(_hierarchy(root, part) / name for part in ("memory", "cpu", "cpuacct")))
     controllers = root / "cgroup.subtree_control"

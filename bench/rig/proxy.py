@@ -45,12 +45,8 @@ class Counts:
     """time.monotonic() of each successful PUT"""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """The paces of one client's connection in each direction: its own and the one that all connections share."""
-
-    up: tuple[Pace, Pace]
-    down: tuple[Pace, Pace]
+Paces = tuple[Pace, Pace]
+"""of one direction of a connection: its own, and the one that all connections share"""
 
 
 class Proxy:
@@ -81,26 +77,25 @@ class Proxy:
     def connection(self) -> asyncio.Protocol:
         """The protocol of a new connection: an HTTP server with `handle`."""
         rate = self.distance.connection_rate
-        link = Link((Pace(rate), self._up), (Pace(rate), self._down))
         server = web.Server(
-            partial(self.handle, link),
+            partial(self.handle, (Pace(rate), self._up), (Pace(rate), self._down)),
             keepalive_timeout=IDLE_SECONDS,
             max_line_size=MOST_BYTES,
             max_field_size=MOST_BYTES,
         )
         return server()
 
-    async def handle(self, link: Link, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, up: Paces, down: Paces, request: web.BaseRequest) -> web.StreamResponse:
         """The response of the server. If that fails, the client sees a broken connection."""
         self.counts.requests[request.method] += 1
         try:
-            return await self._forward(link, request)
+            return await self._forward(up, down, request)
         except (aiohttp.ClientError, OSError):
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()  # nobody gets it
 
-    async def _forward(self, link: Link, request: web.BaseRequest) -> web.StreamResponse:
+    async def _forward(self, up: Paces, down: Paces, request: web.BaseRequest) -> web.StreamResponse:
         accept_body(request)
         sent = now()
 
@@ -108,7 +103,7 @@ class Proxy:
             nonlocal sent
             async for piece in request.content.iter_any():
                 self.counts.bytes_up += len(piece)
-                await _pace(len(piece), link.up)
+                await _pace(len(piece), up)
                 sent = now()
                 yield piece
 
@@ -121,23 +116,25 @@ class Proxy:
         )
         async with asked as answer:
             await self._wait(request.method, sent)
-            return await self.respond(link, request, answer)
+            return await self.respond(down, request, answer)
 
-    async def respond(self, link: Link, request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+    async def respond(
+        self, down: Paces, request: web.BaseRequest, answer: aiohttp.ClientResponse
+    ) -> web.StreamResponse:
         """Passes the response on."""
         if request.method == "PUT" and answer.ok:
             self.counts.stored_at.append(time.monotonic())
         passed = web.StreamResponse(status=answer.status, reason=answer.reason, headers=of_message(answer.headers))
         await passed.prepare(request)
-        async for piece in self.body(link, answer):
+        async for piece in self.body(down, answer):
             await passed.write(piece)
         return passed
 
-    async def body(self, link: Link, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async def body(self, down: Paces, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         """The pieces of the response's body, each when it is due."""
         async for piece in answer.content.iter_any():
             self.counts.bytes_down += len(piece)
-            await _pace(len(piece), link.down)
+            await _pace(len(piece), down)
             yield piece
 
     async def _wait(self, method: str, sent: float) -> None:
@@ -171,7 +168,7 @@ def of_message(headers: Mapping[str, str]) -> CIMultiDict[str]:
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in OF_ONE_HOP)
 
 
-async def _pace(count: int, paces: tuple[Pace, ...]) -> None:
+async def _pace(count: int, paces: Paces) -> None:
     began = now()
     early = max(pace.due(count, began) for pace in paces) - began
     if early > SLACK:

@@ -284,13 +284,14 @@ def test_a_complete_run_starts_nothing(stage: Stage, testbed: Testbed) -> None:
 
 OTHERS: dict[str, Callable[[Result], Result]] = {
     "machine": lambda one: replace(one, machine=replace(one.machine, cpu="another")),
-    "commit": lambda one: replace(one, software=replace(one.software, commit="0" * 40)),
-    "software": lambda one: replace(one, software=replace(one.software, versions={"pillow": "1.0"})),
+    "software": lambda one: replace(one, software=replace(one.software, commit="0" * 40)),
+    "software and settings": lambda one: replace(
+        one, software=replace(one.software, versions={"pillow": "1.0"}), settings={"repetitions": "4"}
+    ),
     "settings": lambda one: replace(one, settings={"repetitions": "4"}),
     "pictures": lambda one: replace(
         one, picture_sets=tuple(replace(each, hash="ab" * 32) for each in one.picture_sets)
     ),
-    "commit and settings": lambda one: OTHERS["commit"](OTHERS["settings"](one)),
 }
 
 

@@ -26,7 +26,7 @@ import aiohttp
 from aiohttp import web
 
 from bench.rig.processes import serve
-from bench.rig.proxy import Link, Proxy, accept_body
+from bench.rig.proxy import Paces, Proxy, accept_body
 from tests.support.servers import Answer, error
 
 Do = Literal["pass", "answer", "reset", "stall", "lost", "close", "short", "break", "hang"]
@@ -158,7 +158,7 @@ class FaultProxy(Proxy):
         self.connections += 1
         return super().connection()
 
-    async def handle(self, link: Link, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, up: Paces, down: Paces, request: web.BaseRequest) -> web.StreamResponse:
         fault = self._fault(request)
         _current.set((fault, request))
         self.requests[request.method, fault.name] += 1
@@ -168,7 +168,7 @@ class FaultProxy(Proxy):
             await asyncio.sleep(fault.delay)
             if fault.do in ("answer", "reset", "stall"):
                 return await self._refuse(fault, request)
-            return await super().handle(link, request)
+            return await super().handle(up, down, request)
         finally:
             self.at_once -= 1
 
@@ -189,20 +189,22 @@ class FaultProxy(Proxy):
             await break_off(fault, request)
         return web.Response(status=fault.answer.status, headers=fault.answer.headers, body=fault.answer.body)
 
-    async def respond(self, link: Link, request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+    async def respond(
+        self, down: Paces, request: web.BaseRequest, answer: aiohttp.ClientResponse
+    ) -> web.StreamResponse:
         fault, _ = _current.get()
         if fault.do == "lost":
             await answer.read()
             await break_off(fault, request)
-        response = await super().respond(link, request, answer)
+        response = await super().respond(down, request, answer)
         if fault.do == "close":
             response.force_close()
         return response
 
-    async def body(self, link: Link, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async def body(self, down: Paces, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         fault, request = _current.get()
         left = fault.cut(answer.headers)
-        async for piece in super().body(link, answer):
+        async for piece in super().body(down, answer):
             yield piece[:left]
             if left is not None and len(piece) > left:
                 await break_off(fault, request)
