@@ -2,8 +2,9 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final
@@ -11,7 +12,6 @@ from typing import Any, Final
 from bench.cells.outputs import check_thumbnail
 from bench.cells.testbed import Testbed
 from bench.result import CellKey, Repetition
-from bench.rig.enclosures import Limit
 from bench.rig.processes import listens
 from bench.rig.proxy import Counts
 from thumbnailer.errors import ThumbnailerError
@@ -53,25 +53,21 @@ def check_output(key: CellKey, testbed: Testbed, since: float, keys: Iterable[st
 class Recorder:
     """The enclosure of a cell, and its repetitions measured from outside: by the proxy, the control group and the log.
 
-    `cores` is the number that the cell sees. The CPU limit waits for `limit_cpu`. The stack ends the cell.
+    `visible` is the number of cores that the cell sees on AWS. `command(command, variables=…)` is the command line that
+    starts a command in the enclosure. `limit_cpu` sets the CPU limit, and raises NoLimits. The stack ends the cell.
     """
 
-    def __init__(self, key: CellKey, testbed: Testbed, period_us: int, cores: int, stack: ExitStack) -> None:
-        self._limit = Limit(key.memory_mb, key.vcpus, period_us, testbed.cores.for_cell(key.vcpus, cores))
+    def __init__(self, key: CellKey, testbed: Testbed, period_us: int, visible: int, stack: ExitStack) -> None:
+        self._memory_mb, cores = key.memory_mb, testbed.cores.for_cell(key.vcpus, visible)
         # The folder outlives the group, whose processes write there.
         self.scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-cell-")))
-        self._group = stack.enter_context(testbed.enclosure.hold(self._limit))
+        held = testbed.enclosure.hold(key.memory_mb, key.vcpus, period_us, cores)
+        self._group = stack.enter_context(held)
+        self.command = partial(self._group.command, cores=cores)
+        self.limit_cpu = partial(self._group.limit_cpu, key.vcpus, period_us)
         self.log = Log(self.scratch / "log")
         self._proxy, self._s3_port = testbed.proxy(key.latency), testbed.s3.port
         self._before = 0.0, 0, 0
-
-    def command(self, command: Sequence[str], variables: Iterable[str]) -> list[str]:
-        """The command line that starts the command in the enclosure, with these environment variables."""
-        return self._group.command(command, self._limit.cores, variables)
-
-    def limit_cpu(self) -> None:
-        """Raises NoLimits."""
-        self._group.limit_cpu(self._limit.vcpus, self._limit.period_us)
 
     def begin(self) -> None:
         self._proxy.take_counts()
@@ -101,7 +97,7 @@ class Recorder:
         assert_s3_listens(self._s3_port)
         with suppress(OSError):  # the group may no longer exist
             if kills := self._group.kills - self._before[1]:
-                what = f"killed for lack of memory ({kills} times) within {self._limit.memory_mb} MB"
+                what = f"killed for lack of memory ({kills} times) within {self._memory_mb} MB"
         return CellFailed(f"{what}; it wrote: {self.log.tail()}")
 
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote_plus
@@ -24,7 +24,7 @@ from bench.money.costing import billed_ms, sqs_requests
 from bench.peers import PEERS
 from bench.questions import Options
 from bench.result import CellKey, Repetition
-from bench.rig.emulator import HANDLER, Emulator, Function, find_binary
+from bench.rig.emulator import HANDLER, Answer, Emulator, Function, find_binary
 
 TIMEOUT: Final = 900
 """seconds of an invocation: Lambda's maximum, so the slowest cell ends by itself"""
@@ -61,23 +61,16 @@ def start_cold(key: CellKey, testbed: Testbed, options: Options, tree: Path, _: 
     return repeat
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """An invocation: its start by time.monotonic, its duration, and the outcomes of its records."""
-
-    began: float
-    ms: float
-    outcomes: Counter[str]
-
-
-def latencies(answers: Sequence[Answered], stored_at: Sequence[float]) -> tuple[float, ...]:
+def latencies(answers: Sequence[Answer], stored_at: Sequence[float]) -> tuple[float, ...]:
     """Milliseconds of each record from the start of its invocation until its thumbnail was stored.
 
     A handler that stores nothing has the durations of its invocations.
     """
     begins = [answer.began for answer in answers]
     since = [moment - begins[max(0, bisect_right(begins, moment) - 1)] for moment in stored_at]
-    return tuple(round(1000 * seconds, 1) for seconds in since) or tuple(round(answer.ms, 1) for answer in answers)
+    return tuple(round(1000 * seconds, 1) for seconds in since) or tuple(
+        round(1000 * answer.seconds, 1) for answer in answers
+    )
 
 
 class _Environment:
@@ -90,7 +83,7 @@ class _Environment:
         self._log = self._recorder.log.path
         function = function_of(key, testbed, tree, self._recorder.scratch)
         variables = [*function.environment(), "AWS_LAMBDA_RUNTIME_API"]
-        command = self._recorder.command(function.command, variables)
+        command = self._recorder.command(function.command, variables=variables)
         self._emulator = Emulator(replace(function, command=command), find_binary(), self._log)
         stack.callback(self._emulator.close)
 
@@ -109,30 +102,29 @@ class _Environment:
         """Invokes the function one event after another. Raises CellFailed, S3Gone."""
         self._recorder.begin()
         answers = [self._invoke(event) for event in events]
-        took = [answer.ms for answer in answers]
-        records = sum(len(event["Records"]) for event in events)
-        fields, counts, _ = self._recorder.end(records, sqs_requests(self._batch_size))
+        took = [1000 * answer.seconds for answer in answers]
+        sizes = [len(event["Records"]) for event in events]
+        outcomes = sum(map(outcomes_of, answers, sizes), Counter[str]())
+        if set(outcomes) - {"stored", "done"}:
+            raise self._recorder.failure(f"not all became thumbnails: {dict(outcomes)}")
+        fields, counts, _ = self._recorder.end(sum(sizes), sqs_requests(self._batch_size))
         return Repetition(
             **fields,
             invocations=len(events),
             wall_seconds=round(sum(took) / 1000, 6),
             billed_ms=float(billed_ms(took)),
             latencies_ms=latencies(answers, counts.stored_at),
-            outcomes=dict(sum((answer.outcomes for answer in answers), Counter())),
+            outcomes=dict(outcomes),
         )
 
-    def _invoke(self, event: dict[str, Any]) -> Answered:
-        began = time.monotonic()
+    def _invoke(self, event: dict[str, Any]) -> Answer:
         try:
             answer = self._emulator.invoke(event, PATIENCE)
         except OSError as error:
             raise self._recorder.failure(f"no answer: {error}") from error
         if answer.error is not None:
             raise self._recorder.failure(f"{answer.error}: {json.dumps(answer.value)[:TAIL]}")
-        outcomes = outcomes_of(answer.value, len(event["Records"]))
-        if set(outcomes) - {"stored", "done"}:
-            raise self._recorder.failure(f"not all became thumbnails: {dict(outcomes)}")
-        return Answered(began, answer.seconds * 1000, outcomes)
+        return answer
 
 
 @contextmanager
@@ -157,11 +149,10 @@ def limit_after_init(log: Path, limit_cpu: Callable[[], None]) -> Iterator[None]
     limiting.result()
 
 
-def outcomes_of(answer: object, records: int) -> Counter[str]:
+def outcomes_of(answer: Answer, records: int) -> Counter[str]:
     """The outcomes in our own answer; all records "done" for a peer's answer, which was no error."""
-    if isinstance(answer, Mapping) and isinstance(answer.get("outcomes"), Mapping):
-        return Counter(answer["outcomes"])
-    return Counter({"done": records})
+    found = answer.value.get("outcomes") if isinstance(answer.value, Mapping) else None
+    return Counter(found if isinstance(found, Mapping) else {"done": records})
 
 
 def function_of(key: CellKey, testbed: Testbed, tree: Path, scratch: Path) -> Function:

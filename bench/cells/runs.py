@@ -5,7 +5,7 @@ file of results after each round; a run that Ctrl-C or a failing S3 has stopped 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,29 +119,29 @@ class Run:
             for number in range(count):
                 for slot, repeat in running if number % 2 == 0 else reversed(running):
                     self.show(f"{number + 1} of {count}: {slot.key.title}", 1)
-                    self._repeat(slot, repeat)
+                    if not self._is_done(slot):
+                        with _refusal(slot):
+                            slot.repetitions.append(repeat())
                 self.save()
 
     def _start(self, slot: Slot, stack: ExitStack) -> Repeat | None:
         self.show(f"starting {slot.key.title}", 1)
-        try:
-            with ExitStack() as own:
-                cell = start(slot, self.testbed, self.options, own)
-                stack.push(own.pop_all())
-        except REFUSALS as error:
-            slot.refused = str(error)
-            self.show(f"refused {slot.key.title}", self.options.repetitions)
-            return None
-        return cell
+        with _refusal(slot), ExitStack() as own:
+            repeat = start(slot, self.testbed, self.options, own)
+            stack.push(own.pop_all())
+            return repeat
+        self.show(f"refused {slot.key.title}", self.options.repetitions)
+        return None
 
-    def _repeat(self, slot: Slot, repeat: Repeat) -> None:
-        if self._is_done(slot):
-            return
-        try:
-            slot.repetitions.append(repeat())
-        except REFUSALS as error:
-            slot.refused = str(error)
-            slot.repetitions.clear()  # numbers of a broken cell mean nothing
+
+@contextmanager
+def _refusal(slot: Slot) -> Iterator[None]:
+    """Refuses a cell that fails: numbers of a broken cell mean nothing."""
+    try:
+        yield
+    except REFUSALS as error:
+        slot.refused = str(error)
+        slot.repetitions.clear()
 
 
 def start(slot: Slot, testbed: Testbed, options: Options, stack: ExitStack) -> Repeat:

@@ -44,7 +44,7 @@ class WorkerCell:
         program = ["thumbnailer"] if in_image else [sys.executable, "-c", "from handler.cli import main; main()"]
         out = stack.enter_context(self._recorder.log.path.open("wb"))
         process = subprocess.Popen(  # noqa: S603
-            self._recorder.command([*program, "worker"], env), cwd=ROOT, env=env, stdout=out, stderr=out
+            self._recorder.command([*program, "worker"], variables=env), cwd=ROOT, env=env, stdout=out, stderr=out
         )
         stack.callback(process.wait)
         stack.callback(process.kill)

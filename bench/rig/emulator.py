@@ -58,10 +58,11 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer of an invocation, and its duration in seconds."""
+    """The answer of an invocation, its duration in seconds, and its start by time.monotonic()."""
 
     value: Any
     seconds: float
+    began: float = 0.0
 
     @property
     def error(self) -> str | None:
@@ -90,10 +91,10 @@ class Emulator:
     def invoke(self, event: object, wait: float = 120.0) -> Answer:
         """Sends one event. Raises urllib.error.URLError without an answer within `wait` seconds."""
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}{INVOCATIONS}", json.dumps(event).encode())
-        started = time.perf_counter()
+        began = time.monotonic()
         with urllib.request.urlopen(request, timeout=wait) as response:  # noqa: S310
             body = response.read()
-        return Answer(_decode(body), time.perf_counter() - started)
+        return Answer(_decode(body), time.monotonic() - began, began)
 
     def runtime_pids(self) -> list[int]:
         """The processes of the function itself."""

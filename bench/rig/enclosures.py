@@ -23,16 +23,6 @@ NOT_IN_CONTAINERS: Final = ("PATH", "TMPDIR", "LAMBDA_TASK_ROOT")
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """MB, vCPUs, the period of the CPU limit in microseconds, and the cores that the cell may use."""
-
-    memory_mb: int
-    vcpus: float
-    period_us: int
-    cores: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Enclosure:
     """Makes control groups, or with an `engine` containers of `image`, which have no room for peers."""
 
@@ -40,9 +30,18 @@ class Enclosure:
     engine: str = ""
     image: str = ""
 
-    def hold(self, limit: Limit) -> AbstractContextManager[Group]:
-        """A group with the memory limit; a container has the CPU limit too. Raises NoLimits."""
-        return _container(self.engine, self.image, limit) if self.image else limited(limit.memory_mb * MB)
+    def hold(self, memory_mb: int, vcpus: float, period_us: int, cores: Sequence[int]) -> AbstractContextManager[Group]:
+        """A group with the memory limit; a container has the CPU limit and the cores too. Raises NoLimits."""
+        if not self.image:
+            return limited(memory_mb * MB)
+        options = [
+            f"--memory={memory_mb}m",
+            f"--memory-swap={memory_mb}m",
+            f"--cpu-period={period_us}",
+            f"--cpu-quota={cpu_quota_us(vcpus, period_us)}",
+            f"--cpuset-cpus={','.join(map(str, cores))}",
+        ]
+        return _container(self.engine, self.image, options)
 
 
 def find_enclosure(image: str | None) -> Enclosure:
@@ -82,26 +81,15 @@ class Container(Group):
 
 
 @contextmanager
-def _container(engine: str, image: str, limit: Limit) -> Iterator[Container]:
+def _container(engine: str, image: str, limits: Sequence[str]) -> Iterator[Container]:
     """A container that sleeps until commands come. Raises NoLimits."""
     name = f"thumbnailer-bench-{uuid4().hex[:8]}"
-    options = [
-        f"--name={name}",
-        "--network=host",
-        f"--memory={limit.memory_mb}m",
-        f"--memory-swap={limit.memory_mb}m",
-        f"--cpu-period={limit.period_us}",
-        f"--cpu-quota={cpu_quota_us(limit.vcpus, limit.period_us)}",
-        f"--cpuset-cpus={','.join(map(str, limit.cores))}",
-        "--stop-signal=KILL",
-        "--entrypoint=sleep",
-    ]
+    options = [f"--name={name}", "--network=host", *limits, "--stop-signal=KILL", "--entrypoint=sleep"]
     try:
         started = _run(engine, "run", "--detach", *options, image, "infinity")
         if started.returncode:
             raise NoLimits(f"{engine} does not start a container: {started.stderr.strip()[-500:]}")
-        pid = int(_run(engine, "inspect", "--format={{.State.Pid}}", name).stdout)
-        group = group_of(pid)
+        group = group_of(int(_run(engine, "inspect", "--format={{.State.Pid}}", name).stdout))
         yield Container(group.memory, group.cpu, group.cpuacct, engine, name)
     finally:
         _run(engine, "rm", "--force", name)

@@ -26,6 +26,7 @@ from bench.cells.base import (
 from bench.cells.function import outcomes_of
 from bench.cells.testbed import Cores, Testbed
 from bench.result import CellKey
+from bench.rig.emulator import Answer
 from bench.rig.limits import MB, Group
 from bench.rig.processes import free_port
 from bench.rig.proxy import Counts
@@ -104,7 +105,7 @@ def test_stages_are_means_over_the_records_with_them() -> None:
     ],
 )
 def test_outcomes_come_from_our_answer_and_peers_are_done(answer: object, outcomes: dict[str, int]) -> None:
-    assert outcomes_of(answer, 4) == outcomes
+    assert outcomes_of(Answer(answer, 0.1), 4) == outcomes
 
 
 def test_requests_are_counted_per_record() -> None:
@@ -128,7 +129,7 @@ def recorder(tmp_path: Path, scripted: ScriptedServer) -> Iterator[Recorder]:
     place(tmp_path, cpu_us=1_500_000, kills=2)
     testbed = SimpleNamespace(
         cores=Cores((0,), 1),
-        enclosure=SimpleNamespace(hold=lambda _: nullcontext(group)),
+        enclosure=SimpleNamespace(hold=lambda *_: nullcontext(group)),
         proxy=lambda _: Proxy(),
         s3=SimpleNamespace(port=scripted.server_address[1]),
     )

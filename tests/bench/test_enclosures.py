@@ -13,11 +13,11 @@ from typing import Final
 import pytest
 
 from bench.rig import enclosures
-from bench.rig.enclosures import Container, Enclosure, Limit, find_enclosure, group_of
+from bench.rig.enclosures import Container, Enclosure, find_enclosure, group_of
 from bench.rig.limits import MB, Group, NoLimits
 
 IMAGE: Final = os.environ.get("THUMBNAILER_TEST_IMAGE", "")
-LIMIT: Final = Limit(512, 0.2894, 20_000, (0, 1))
+LIMIT: Final = 512, 0.2894, 20_000, (0, 1)
 
 
 # --- control groups -----------------------------------------------------------------------------------------------
@@ -32,10 +32,10 @@ def test_a_control_group_limits_memory_at_once_and_cpu_later(monkeypatch: pytest
         yield Group(tmp_path, tmp_path, tmp_path)
 
     monkeypatch.setattr(enclosures, "limited", limited)
-    with Enclosure("cgroup v2").hold(LIMIT) as group:
+    with Enclosure("cgroup v2").hold(*LIMIT) as group:
         assert sizes == [512 * MB]
         assert not list(tmp_path.iterdir())
-        group.limit_cpu(LIMIT.vcpus, LIMIT.period_us)
+        group.limit_cpu(*LIMIT[1:3])
         assert (tmp_path / "cpu.max").read_text() == "5788 20000"
 
 
@@ -66,10 +66,9 @@ def test_a_container_command_has_variable_names_without_values(monkeypatch: pyte
 
 
 def test_a_container_refuses_a_share_below_the_minimum() -> None:
-    tiny = Limit(128, 0.01, 20_000, (0,))
     with (
         pytest.raises(NoLimits, match="gives no less than 1 ms"),
-        Enclosure("podman", "podman", "thumbnailer").hold(tiny),
+        Enclosure("podman", "podman", "thumbnailer").hold(128, 0.01, 20_000, (0,)),
     ):
         pass
 
@@ -168,7 +167,7 @@ def test_the_reason_for_missing_groups_is_passed_on(monkeypatch: pytest.MonkeyPa
 
 def test_a_container_has_the_limits_and_is_removed(engine: Path) -> None:
     script = engine_that(engine, f"[ $1 = inspect ] && echo {os.getpid()}; exit 0")
-    with Enclosure("podman", str(script), "thumbnailer").hold(LIMIT) as group:
+    with Enclosure("podman", str(script), "thumbnailer").hold(*LIMIT) as group:
         assert group.folders == group_of(os.getpid()).folders
     run, inspect, remove = (engine / "calls").read_text().splitlines()
     container = remove.split()[-1]
@@ -195,7 +194,7 @@ def test_a_container_that_does_not_start_is_refused_with_the_reason(engine: Path
     script = engine_that(engine, "[ $1 = rm ] && exit; echo no such device >&2; exit 125")
     with (
         pytest.raises(NoLimits, match="podman does not start a container: no such device"),
-        Enclosure("podman", str(script), "thumbnailer").hold(LIMIT),
+        Enclosure("podman", str(script), "thumbnailer").hold(*LIMIT),
     ):
         pass
 
@@ -209,7 +208,7 @@ def test_a_real_container_is_limited_counted_and_removed() -> None:
     core = min(os.sched_getaffinity(0))
     busy = "import hashlib; data = bytes(1 << 20)\nwhile True: hashlib.sha256(data).digest()"
     with ExitStack() as stack:
-        group = stack.enter_context(enclosure.hold(Limit(128, 0.25, 20_000, (core,))))
+        group = stack.enter_context(enclosure.hold(128, 0.25, 20_000, (core,)))
         assert isinstance(group, Container)
         process = stack.enter_context(subprocess.Popen(group.command(["python", "-c", busy])))
         stack.callback(process.kill)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,12 +13,12 @@ from typing import cast
 import pytest
 
 from bench.cells.base import CellFailed, settings_of
-from bench.cells.function import Answered, events_of, function_of, keys_in, latencies, limit_after_init
+from bench.cells.function import events_of, function_of, keys_in, latencies, limit_after_init
 from bench.cells.pictures import Pictures
 from bench.cells.testbed import Testbed
 from bench.questions import Scope, ours, peer
 from bench.result import CellKey
-from bench.rig.emulator import HANDLER, Emulator, Function
+from bench.rig.emulator import HANDLER, Answer, Emulator, Function
 from bench.rig.enclosures import Enclosure
 from bench.rig.limits import NoLimits
 
@@ -52,7 +51,7 @@ def holding(log: Path, box: HeldBox) -> AbstractContextManager[None]:
     return limit_after_init(log, box.limit_cpu)
 
 
-ANSWERS = [Answered(10.0, 300.0, Counter()), Answered(10.5, 200.0, Counter())]
+ANSWERS = [Answer(None, 0.3, 10.0), Answer(None, 0.2, 10.5)]
 
 
 def test_latency_counts_from_the_start_of_the_invocation() -> None:
