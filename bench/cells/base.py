@@ -75,17 +75,21 @@ class Recorder:
         self._before = self._group.cpu_seconds(), self._group.kills, self.log.own_bytes()
 
     def end(self, records: int, sqs_requests: float) -> tuple[dict[str, Any], Counts, list[dict[str, Any]]]:
-        """Fields of the repetition, the proxy's counts, and the log lines about records."""
+        """Fields of the repetition, the proxy's counts, and the log lines about records.
+
+        `sqs_requests` are those per record.
+        """
         cpu_seconds, kills, log_bytes = self._before
         cpu_seconds = self._group.cpu_seconds() - cpu_seconds
         counts, lines = self._proxy.take_counts(), self.log.new_records()
+        requests = {kind: counts.requests[kind.upper()] / records for kind in ("get", "head", "put")}
         fields = {
             "records": records,
             "cpu_seconds": round(cpu_seconds, 6),
             "peak_rss_bytes": self._group.peak_rss(),
             "bytes_in": counts.bytes_down,
             "bytes_out": counts.bytes_up,
-            "requests": requests_of(counts, records) | {"sqs": round(sqs_requests, 4)},
+            "requests": requests | {"sqs": sqs_requests},
             "stages_ms": mean_stages(lines),
             "oom_kills": self._group.kills - kills,
             "log_bytes": self.log.own_bytes() - log_bytes,
@@ -94,7 +98,8 @@ class Recorder:
 
     def failure(self, what: str) -> CellFailed:
         """The error of a cell that does not work. Raises S3Gone if the fault is not the cell's."""
-        assert_s3_listens(self._s3_port)
+        if not listens(self._s3_port):
+            raise S3Gone(f"the S3 at port {self._s3_port} does not answer any more")
         with suppress(OSError):  # the group may no longer exist
             if kills := self._group.kills - self._before[1]:
                 what = f"killed for lack of memory ({kills} times) within {self._memory_mb} MB"
@@ -141,14 +146,3 @@ def mean_stages(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
         for stage, ms in line["ms"].items():
             found.setdefault(stage, []).append(ms)
     return {stage: round(fmean(values), 3) for stage, values in found.items()}
-
-
-def requests_of(counts: Counts, records: int) -> dict[str, float]:
-    """Requests per record, as the proxy counted them."""
-    return {kind: round(counts.requests[kind.upper()] / records, 4) for kind in ("get", "head", "put")}
-
-
-def assert_s3_listens(port: int) -> None:
-    """Raises S3Gone."""
-    if not listens(port):
-        raise S3Gone(f"the S3 at 127.0.0.1:{port} does not answer any more")

@@ -18,10 +18,8 @@ from bench.cells.base import (
     Log,
     Recorder,
     S3Gone,
-    assert_s3_listens,
     json_lines,
     mean_stages,
-    requests_of,
 )
 from bench.cells.function import outcomes_of
 from bench.cells.testbed import Cores, Testbed
@@ -108,10 +106,6 @@ def test_outcomes_come_from_our_answer_and_peers_are_done(answer: object, outcom
     assert outcomes_of(Answer(answer, 0.1), 4) == outcomes
 
 
-def test_requests_are_counted_per_record() -> None:
-    assert requests_of(Counts(Counter(GET=8, PUT=4, POST=9)), 4) == {"get": 2, "head": 0, "put": 1}
-
-
 # --- the recorder -------------------------------------------------------------------------------------------------
 
 
@@ -165,6 +159,12 @@ def test_a_repetition_counts_from_its_begin(recorder: Recorder, tmp_path: Path) 
     assert (counts.requests, len(lines)) == ({"GET": 1}, 1)
 
 
+def test_a_failure_while_s3_is_gone_is_not_the_cells(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "_s3_port", free_port())
+    with pytest.raises(S3Gone, match=r"the S3 at port .* does not answer any more"):
+        recorder.failure("no answer")
+
+
 def test_a_failure_names_kills_and_the_log(recorder: Recorder, tmp_path: Path) -> None:
     recorder.begin()
     recorder.log.path.write_text("last words")
@@ -174,12 +174,3 @@ def test_a_failure_names_kills_and_the_log(recorder: Recorder, tmp_path: Path) -
     assert str(recorder.failure("no answer")) == killed
     (tmp_path / "memory.events").unlink()  # the group is gone
     assert str(recorder.failure("no answer")) == "no answer; it wrote: last words"
-
-
-# --- S3 that is gone ----------------------------------------------------------------------------------------------
-
-
-def test_a_dead_s3_is_distinguished_from_a_living_one(scripted: ScriptedServer) -> None:
-    assert_s3_listens(scripted.server_address[1])
-    with pytest.raises(S3Gone, match=r"the S3 at 127\.0\.0\.1:\d+ does not answer any more"):
-        assert_s3_listens(free_port())
