@@ -2,10 +2,9 @@
 
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
-from click import Choice
 from typer.core import TyperGroup
 
 from bench import measuring
@@ -13,7 +12,6 @@ from bench.cells import pictures as pictures_
 from bench.pages import performance as performance_
 from bench.pages import report as report_
 from bench.questions import EXPERIMENTS, Experiment, Options
-from bench.rig.network import PRESETS
 from bench.scale import command as scale_
 from bench.scale.model import Arrivals
 from thumbnailer.errors import ThumbnailerError
@@ -38,7 +36,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(no_args_is_help=True, cls=_Commands)
 
 Images = Annotated[Path | None, typer.Option(help="a folder with your own pictures in place of the reference set")]
-Latency = Annotated[str, typer.Option(click_type=Choice(list(PRESETS)), help="distance to S3")]
+Latency = Annotated[Literal["loopback", "near", "near-tail", "published"], typer.Option(help="distance to S3")]
 Prices = Annotated[Path | None, typer.Option(dir_okay=False, help="your own prices; the form: bench/prices.toml")]
 Seconds = Annotated[float, typer.Option(min=0, max=600, help="shortest repetition")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", dir_okay=False, help="the file of results")]

@@ -1,15 +1,15 @@
 """The commands that measure: run the cells of a question with progress, write the file, print the tables."""
 
-import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
 from bench.cells.base import S3Gone
 from bench.cells.pictures import Pictures, folder_set, reference_sets
@@ -28,14 +28,6 @@ from thumbnailer.errors import ThumbnailerError
 
 STOPPED: Final = 130
 """exit code of a program that Ctrl-C has ended"""
-COLUMNS: Final = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TimeElapsedColumn(),
-    TextColumn("left"),
-    TimeRemainingColumn(),
-)
 
 
 class WrongOption(ThumbnailerError):
@@ -89,18 +81,13 @@ def advise(images: str, rate: str | None, deadline: str | None, options: Options
     """Returns exit code 1 if nothing meets the requirements."""
 
     def measure_wanted(folder: Path, wanted: Sequence[Wanted]) -> Result:
-        slots = [Slot(_key_of(one, options)) for one in wanted]
+        slots = [Slot(replace(ours(options), **asdict(one))) for one in wanted]
         return measure_all(slots, {"photos": folder_set(folder)}, options)
 
     available = float(len(cores().cells))
     return advise_command.run(
         images, rate, deadline, options.prices, measure_wanted, output=advice, cores=available, console=wide_console()
     )
-
-
-def _key_of(wanted: Wanted, options: Options) -> CellKey:
-    key = replace(ours(options, wanted.memory_mb), batch_size=wanted.batch_size)
-    return replace(key, platform=wanted.platform, vcpus=wanted.vcpus)
 
 
 def measure_all(slots: list[Slot], sets: Mapping[str, Pictures], options: Options) -> Result:
@@ -147,8 +134,8 @@ def wide_console() -> Console:
 def measure(slots: list[Slot], sets: Mapping[str, Pictures], options: Options, prices: Prices) -> tuple[Result, bool]:
     """Returns the result, and True if Ctrl-C has stopped the run. The file always has what is done."""
     assert_writable(options.output)
-    stderr = Console(stderr=True)
-    with set_up(slots, sets, options) as testbed, Progress(*COLUMNS, console=stderr, transient=True) as bar:
+    bar = Progress(console=Console(stderr=True), transient=True)
+    with set_up([slot.key for slot in slots], sets, options) as testbed, bar:
         task = bar.add_task("starting", total=None)
         run_ = Run(testbed, slots, options, prices, lambda what, n: bar.update(task, description=what[:60], advance=n))
         if options.resume and options.output.exists():
@@ -161,10 +148,9 @@ def measure(slots: list[Slot], sets: Mapping[str, Pictures], options: Options, p
         return run_.result(), False
 
 
-def set_up(slots: Sequence[Slot], sets: Mapping[str, Pictures], options: Options) -> AbstractContextManager[Testbed]:
+def set_up(keys: Sequence[CellKey], sets: Mapping[str, Pictures], options: Options) -> AbstractContextManager[Testbed]:
     """A testbed for these cells."""
-    keys = [slot.key for slot in slots]
-    used = {name: sets[name] for name in dict.fromkeys(key.pictures for key in keys)}
+    used = {key.pictures: sets[key.pictures] for key in keys}
     copies = max(copies_needed(len(used[key.pictures].files), key.batch_size) for key in keys)
     return set_up_testbed(used, find_enclosure(options.container), copies)
 
@@ -173,7 +159,6 @@ def assert_writable(path: Path) -> None:
     """Raises WrongOption before the first round, not after it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise WrongOption(f"{path}: no file can be written there: {error.strerror}") from error
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise WrongOption(f"{path}: no file can be written there: choose another with -o")

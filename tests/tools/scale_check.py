@@ -56,7 +56,7 @@ def run(options: Options, seconds: float) -> None:
     """Prints the table. Raises as a cell does."""
     prices, sets = load_prices(options.prices), pictures_for(options)
     key = replace(ours(options), platform="fargate", vcpus=1.0, memory_mb=2048, batch_size=10)
-    with set_up([Slot(key)], sets, options) as testbed:
+    with set_up([key], sets, options) as testbed:
         rows = list(track(check(testbed, key, options, seconds, prices), "measuring", transient=True))
     console = wide_console()
     console.print(table(rows))
