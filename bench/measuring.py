@@ -134,7 +134,7 @@ def wide_console() -> Console:
 def measure(slots: list[Slot], sets: Mapping[str, Pictures], options: Options, prices: Prices) -> tuple[Result, bool]:
     """Returns the result, and True if Ctrl-C has stopped the run. The file always has what is done."""
     assert_writable(options.output)
-    bar = Progress(console=Console(stderr=True), transient=True)
+    bar = Progress(console=Console(stderr=True), transient=True, refresh_per_second=2)
     with set_up([slot.key for slot in slots], sets, options) as testbed, bar:
         task = bar.add_task("starting", total=None)
         run_ = Run(testbed, slots, options, prices, lambda what, n: bar.update(task, description=what[:60], advance=n))
