@@ -47,9 +47,6 @@ def bench() -> None:
     """Measures the pipeline from outside: what each MB of memory buys."""
 
 
-# --- questions ----------------------------------------------------------------------------------------------------
-
-
 def _add_question(experiment: Experiment) -> None:
     def command(
         quick: Annotated[bool, typer.Option("--quick", help="fewer cells, smaller pictures, shorter")] = False,
@@ -88,9 +85,6 @@ def _add_question(experiment: Experiment) -> None:
 
 for _experiment in EXPERIMENTS.values():
     _add_question(_experiment)
-
-
-# --- decisions ----------------------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -147,9 +141,6 @@ def scale(
     change = {"memory_mb": memory, "batch_size": batch_size, "window": window, "account": concurrency}
     arrivals = Arrivals(scale_.parse_rate(rate), 60 * minutes)
     scale_.run(arrivals, results or scale_.REFERENCE, change, least_tasks, most_tasks, prices, seed, output)
-
-
-# --- documents ----------------------------------------------------------------------------------------------------
 
 
 @app.command()

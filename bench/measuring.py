@@ -34,9 +34,6 @@ class WrongOption(ThumbnailerError):
     """An option has a value that the command cannot use."""
 
 
-# --- commands -----------------------------------------------------------------------------------------------------
-
-
 def run(experiment: Experiment, options: Options) -> int:
     """Answers a question; returns the exit code. Raises ThumbnailerError for what a user can correct."""
     prices = load_prices(options.prices)  # before measuring anything
@@ -97,9 +94,6 @@ def measure_all(slots: list[Slot], sets: Mapping[str, Pictures], options: Option
     return result
 
 
-# --- options ------------------------------------------------------------------------------------------------------
-
-
 def memories(text: str) -> tuple[int, ...]:
     """MB, from a comma list. Raises WrongOption."""
     try:
@@ -126,9 +120,6 @@ def usable(keys: Sequence[CellKey], sets: Mapping[str, Pictures]) -> list[CellKe
 def wide_console() -> Console:
     console = Console()
     return console if console.width >= WIDTH else Console(width=WIDTH)
-
-
-# --- measuring ----------------------------------------------------------------------------------------------------
 
 
 def measure(slots: list[Slot], sets: Mapping[str, Pictures], options: Options, prices: Prices) -> tuple[Result, bool]:

@@ -270,13 +270,8 @@ def decode(data: bytes, name: str = "result") -> Result:
         document = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ResultError(f"{name}: is not JSON: {error}") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise ResultError(f"{name}: is not a file of results of `python -m bench`")
-    if document.get("version") != VERSION:
-        raise ResultError(
-            f"{name}: has version {document.get('version')!r}; this bench reads version {VERSION}. Measure again, or "
-            "read the file with the commit that it names"
-        )
+    if not isinstance(document, dict) or (document.get("format"), document.get("version")) != (FORMAT, VERSION):
+        raise ResultError(f"{name}: is not a file of results of this version of `python -m bench`: measure again")
     try:
         for cell in document["cells"]:
             cell["repetitions"] = [dict(zip(document["fields"], row, strict=True)) for row in cell["repetitions"]]

@@ -47,9 +47,6 @@ def check_output(key: CellKey, testbed: Testbed, since: float, keys: Iterable[st
         check_thumbnail(thumbnails / each, testbed.pictures / each, since)
 
 
-# --- the recorder -------------------------------------------------------------------------------------------------
-
-
 class Recorder:
     """The enclosure of a cell, and its repetitions measured from outside: by the proxy, the control group and the log.
 

@@ -81,9 +81,6 @@ def pictures_in(folder: Path) -> list[Path]:
     return pictures
 
 
-# --- the reference set --------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Picture:
     """One picture of the set. Its name gives size, kind and photo."""

@@ -59,9 +59,6 @@ def visible_cores(memory_mb: int) -> int:
     return next(count for most, count in LAMBDA_CORES if memory_mb <= most)
 
 
-# --- the testbed --------------------------------------------------------------------------------------------------
-
-
 @dataclass(slots=True)
 class Testbed:
     """`sets` by name. The cells take turns with one bucket, and with the one of its thumbnails."""
@@ -116,9 +113,6 @@ def _fill(bucket: Path, pictures: Pictures, copies: int) -> None:
             shutil.copyfile(path, first)
             for target in others:
                 os.link(first, target)
-
-
-# --- events -------------------------------------------------------------------------------------------------------
 
 
 def keys_of_pass(pictures: Pictures, batch_size: int) -> list[str]:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +20,6 @@ from bench.rig.emulator import Function
 from bench.rig.processes import NotInstalled, cache, find_program, made_once
 
 HERE: Final = Path(__file__).parent
-PICTURES: Final = "BENCH_PICTURES"
-"""variable with the folder of the pictures on disk"""
 NPM_INSTALL: Final = ("install", "--omit=dev", "--no-audit", "--no-fund", "--no-package-lock")
 # npm reports no error for a missing prebuilt library; importing the package does.
 IMPORT_ALL: Final = """
@@ -36,21 +34,14 @@ SECONDS: Final = 300.0
 class Peer:
     """A handler to compare with. `reads` are its file endings; None: everything that its library opens.
 
-    `start` returns the function for a memory size; it installs missing packages or raises NotInstalled.
+    `start` returns the function for a memory size; it installs missing packages or raises NotInstalled. The function
+    needs S3's address, keys and region, and in BENCH_PICTURES the folder with the pictures.
     """
 
     engine: str
     transport: str
     start: Callable[[int], Function]
     reads: frozenset[str] | None = None
-
-    def function(self, memory_mb: int, env: Mapping[str, str], pictures: Path) -> Function:
-        """The function with S3's address, keys and region in `env`. Raises NotInstalled.
-
-        `pictures` is the folder with the files that the keys of the events name.
-        """
-        function = self.start(memory_mb)
-        return replace(function, env={**function.env, PICTURES: str(pictures.resolve()), **env})
 
 
 def _python(module: str) -> Callable[[int], Function]:
@@ -75,9 +66,6 @@ PEERS: Final[Mapping[str, Peer]] = {
     "tutorial": Peer("vips", "aioboto3", _python("tutorial")),
     "floor": Peer("libjpeg-turbo", "none", _python("floor"), frozenset({".jpg", ".jpeg"})),
 }
-
-
-# --- Node.js ------------------------------------------------------------------------------------------------------
 
 
 def node_versions() -> dict[str, str]:

@@ -27,9 +27,6 @@ FIELDS: Final = {"MessageId": "id", "ReceiptHandle": "receipt", "Body": "body", 
 NOT_HELD: Final = "ReceiptHandleIsInvalid"
 
 
-# --- the queue ----------------------------------------------------------------------------------------------------
-
-
 @dataclass(slots=True)
 class Stored:
     """A message in the queue. `visible_at` is time.monotonic(); `receipt` is from the last receive."""
@@ -103,9 +100,6 @@ class MemoryQueue:
         stored.visible_at = time.monotonic() + self.visibility
         attributes = {"ApproximateReceiveCount": str(stored.receives), "SentTimestamp": str(round(stored.sent * 1000))}
         return Received(stored.id, stored.receipt, stored.body, attributes, stored.sent)
-
-
-# --- SQS's JSON protocol ------------------------------------------------------------------------------------------
 
 
 class SqsServer:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from urllib.error import HTTPError
@@ -73,7 +74,9 @@ def start(emulated: Callable[[Function], Emulator], server: S3Server, tmp_path: 
         if why := unavailable(name):
             pytest.skip(f"{name}: {why}")
         env = server.environment() | {"TMPDIR": str(scratch(tmp_path))}
-        return emulated(PEERS[name].function(512, env, server.folder / "photos"))
+        function = PEERS[name].start(512)
+        pictures = {"BENCH_PICTURES": str(server.folder / "photos")}
+        return emulated(replace(function, env={**function.env, **pictures, **env}))
 
     return begin
 
@@ -276,6 +279,5 @@ def test_two_processes_may_install_at_once(programs: Callable[..., None], tmp_pa
 
 def test_node_gets_the_heap_options_of_lambda(programs: Callable[..., None], tmp_path: Path) -> None:
     programs(node="exit 0", npm="exit 0")
-    function = PEERS["sharp"].function(1000, {"AWS_REGION": "eu-west-1"}, tmp_path)
+    function = PEERS["sharp"].start(1000)
     assert list(function.command[1:]) == ["--max-semi-space-size=50", "--max-old-space-size=900", "runtime.mjs"]
-    assert function.environment()["AWS_REGION"] == "eu-west-1"
