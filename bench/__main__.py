@@ -33,18 +33,15 @@ class _Commands(TyperGroup):
             raise typer.Exit(2) from error
 
 
-app = typer.Typer(no_args_is_help=True, cls=_Commands)
+app = typer.Typer(
+    no_args_is_help=True, cls=_Commands, help="Measures the pipeline from outside: what each MB of memory buys."
+)
 
 Images = Annotated[Path | None, typer.Option(help="a folder with your own pictures in place of the reference set")]
 Latency = Annotated[Literal["loopback", "near", "near-tail", "published"], typer.Option(help="distance to S3")]
 Prices = Annotated[Path | None, typer.Option(dir_okay=False, help="your own prices; the form: bench/prices.toml")]
 Seconds = Annotated[float, typer.Option(min=0, max=600, help="shortest repetition")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", dir_okay=False, help="the file of results")]
-
-
-@app.callback()
-def bench() -> None:
-    """Measures the pipeline from outside: what each MB of memory buys."""
 
 
 def _add_question(experiment: Experiment) -> None:

@@ -165,7 +165,7 @@ def function_of(key: CellKey, testbed: Testbed, tree: Path, scratch: Path) -> Fu
         if peer.reads is not None and testbed.sets[key.pictures].endings - peer.reads:
             raise CellFailed(f"reads {', '.join(sorted(peer.reads))} only, and the pictures have other kinds")
         function = peer.start(key.memory_mb)
-        return replace(function, env={**function.env, "BENCH_PICTURES": str(testbed.pictures), **env})
+        return replace(function, env={**function.env, "BENCH_PICTURES": str(testbed.pictures.resolve()), **env})
     python = "python" if testbed.enclosure.image else sys.executable
     command = (python, "-m", "awslambdaric", HANDLER)
     return Function(key.memory_mb, TIMEOUT, env | settings_of(key), command, tree)

@@ -4,7 +4,6 @@ S3, proxies, queue, emulator and this process keep to one core; the cells have t
 time from a cell, and their CPU time does not count as the cell's.
 """
 
-import json
 import math
 import os
 import random
@@ -135,20 +134,13 @@ def batches(keys: Sequence[str], batch_size: int) -> list[Sequence[str]]:
 
 def s3_event(keys: Sequence[str]) -> dict[str, Any]:
     """A notification of these uploads."""
-    return {"Records": [_record(key) for key in keys]}
-
-
-def message_body(key: str) -> str:
-    """The body of an SQS message about one upload."""
-    return json.dumps(s3_event([key]))
-
-
-def _record(key: str) -> dict[str, Any]:
-    return {
+    record = {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
         "awsRegion": "us-east-1",
         "eventTime": "2026-01-02T03:04:05.678Z",
         "eventName": "ObjectCreated:Put",
-        "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": BUCKET}, "object": {"key": quote_plus(key, safe="/")}},
     }
+    objects = ({"key": quote_plus(key, safe="/")} for key in keys)
+    s3 = {"s3SchemaVersion": "1.0", "bucket": {"name": BUCKET}}
+    return {"Records": [record | {"s3": s3 | {"object": one}} for one in objects]}

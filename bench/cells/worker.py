@@ -1,5 +1,6 @@
 """A Fargate cell: `thumbnailer worker` on a queue, with the vCPUs and the memory of a task."""
 
+import json
 import math
 import os
 import subprocess
@@ -8,16 +9,15 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Final
 
 from bench.cells.base import Recorder, check_output, settings_of
-from bench.cells.testbed import Testbed, keys_of_pass, message_body
+from bench.cells.testbed import Testbed, keys_of_pass, s3_event
 from bench.questions import Options
 from bench.result import CellKey, Repetition
 from bench.rig.limits import CONTAINER_PERIOD_US
 from bench.rig.processes import ROOT
-from bench.rig.sqs import SqsServer, sqs_server
+from bench.rig.sqs import sqs_server
 
 PATIENCE: Final = 120.0
 """seconds without progress in the queue"""
@@ -33,7 +33,16 @@ class WorkerCell:
         self._recorder.limit_cpu()
         self.new_records = self._recorder.log.new_records
         self.queue = stack.enter_context(sqs_server())
-        env = worker_environment(key, testbed, self.queue, self._recorder.scratch)
+        env = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "AWS_ENDPOINT_URL_SQS": self.queue.url,
+            "THUMBNAILER_QUEUE_URL": f"{self.queue.url}/000000000000/bench",
+            "THUMBNAILER_MEMORY_MB": str(key.memory_mb),
+            "THUMBNAILER_PORT": "0",
+            "TMPDIR": str(self._recorder.scratch),
+            **testbed.environment(key.latency),
+            **settings_of(key),
+        }
         self._process = self._start(env, bool(testbed.enclosure.image), stack)
         began = time.time()
         self._measure(1)
@@ -53,7 +62,7 @@ class WorkerCell:
     def bodies(self, count: int) -> list[str]:
         """Message bodies, in rounds through the pictures."""
         keys = self._keys * math.ceil(count / len(self._keys))
-        return [message_body(each) for each in keys[:count]]
+        return [json.dumps(s3_event([each])) for each in keys[:count]]
 
     def repeat(self) -> Repetition:
         return self._measure(self._passes)
@@ -92,16 +101,3 @@ class WorkerCell:
             if time.monotonic() - changed > PATIENCE:
                 raise self._recorder.failure(f"{left} messages stay in the queue")
             time.sleep(POLL)
-
-
-def worker_environment(key: CellKey, testbed: Testbed, queue: SqsServer, scratch: Path) -> dict[str, str]:
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "AWS_ENDPOINT_URL_SQS": queue.url,
-        "THUMBNAILER_QUEUE_URL": f"{queue.url}/000000000000/bench",
-        "THUMBNAILER_MEMORY_MB": str(key.memory_mb),
-        "THUMBNAILER_PORT": "0",
-        "TMPDIR": str(scratch),
-        **testbed.environment(key.latency),
-        **settings_of(key),
-    }
