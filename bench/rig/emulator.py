@@ -81,12 +81,12 @@ class Emulator:
         addresses = {"runtime-interface-emulator": self._port, "runtime-api": free_port()}
         options = [f"--{name}-address=127.0.0.1:{port}" for name, port in addresses.items()]
         command = [binary, *options, *function.command]
-        with ExitStack() as stack:
-            started = background("the emulator", command, function.environment(), function.root, log)
-            self._program = stack.enter_context(started)
-            stack.callback(self._kill_runtime)
-            self._program.wait_until(lambda: listens(self._port))
-            self._stack = stack.pop_all()
+        self._stack = ExitStack()
+        started = background(
+            "the emulator", command, lambda: listens(self._port), function.environment(), function.root, log
+        )
+        self._pid = self._stack.enter_context(started)
+        self._stack.callback(self._kill_runtime)
 
     def invoke(self, event: object, wait: float = 120.0) -> Answer:
         """Sends one event. Raises urllib.error.URLError without an answer within `wait` seconds."""
@@ -98,7 +98,7 @@ class Emulator:
 
     def runtime_pids(self) -> list[int]:
         """The processes of the function itself."""
-        tasks = Path(f"/proc/{self._program.pid}/task").glob("*/children")
+        tasks = Path(f"/proc/{self._pid}/task").glob("*/children")
         return [int(pid) for path in tasks for pid in path.read_text().split()]
 
     def close(self) -> None:

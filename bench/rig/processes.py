@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import uvloop
 
@@ -42,52 +42,19 @@ def find_program(name: str, advice: str = "") -> str:
     return found
 
 
-class Program:
-    """A running program. Its output goes to a file, so it never waits for a reader."""
-
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
-        self._name = name
-        self._process = process
-        self._log = log
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def output(self) -> str:
-        size = os.fstat(self._log.fileno()).st_size
-        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")  # keeps the program's file position
-
-    def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Raises NotStarted, with the program's output, if the program ends or takes too long."""
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self._process.poll() is None:
-            if ready() and self._process.poll() is None:
-                return
-            time.sleep(0.01)
-        self.stop()
-        raise NotStarted(f"{self._name} does not start: {self.output().strip()[-500:] or 'it has no output'}")
-
-    def stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-
 @contextmanager
 def background(
     name: str,
     command: Sequence[str],
+    ready: Callable[[], bool],
     env: Mapping[str, str] | None = None,
     folder: Path = ROOT,
     output: Path | None = None,
-) -> Iterator[Program]:
-    """A running program that ends with the calling thread and keeps to its cores.
+) -> Iterator[int]:
+    """The pid of a program that is ready, keeps to the cores of the calling thread and ends with it. Raises NotStarted.
 
-    The program has a session of its own: Ctrl-C does not end it before its user.
+    The program has a session of its own: Ctrl-C does not end it before its user. Its output goes to a file, so it never
+    waits for a reader.
     """
     with output.open("w+b") if output else tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603
@@ -99,11 +66,32 @@ def background(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        program = Program(name, process, log)
         try:
-            yield program
+            if not _becomes_ready(process, ready):
+                _stop(process)
+                text = os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0).decode(errors="replace").strip()
+                raise NotStarted(f"{name} does not start: {text[-500:] or 'it has no output'}")
+            yield process.pid
         finally:
-            program.stop()
+            _stop(process)
+
+
+def _becomes_ready(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if ready() and process.poll() is None:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextmanager

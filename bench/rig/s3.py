@@ -56,9 +56,8 @@ def s3_server(*buckets: str, folder: Path | None = None) -> Iterator[S3Server]:
         port = free_port()
         options = (f"--addr=127.0.0.1:{port}", f"--auth-key={KEY_ID},{SECRET}", *OPTIONS)
         env = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
-        program = stack.enter_context(background("rclone", [rclone(), "serve", "s3", *options, str(root)], env))
-        program.wait_until(lambda: listens(port))
-        yield S3Server(port, root, program.pid)
+        command = [rclone(), "serve", "s3", *options, str(root)]
+        yield S3Server(port, root, stack.enter_context(background("rclone", command, lambda: listens(port), env)))
 
 
 def rclone() -> str:

@@ -149,12 +149,6 @@ def test_a_container_refuses_a_peer(tmp_path: Path) -> None:
         function_of(peer("textbook", KEY), stub_testbed(tmp_path, IMAGE), tmp_path, tmp_path)
 
 
-def test_the_floor_refuses_other_formats_than_jpeg(tmp_path: Path) -> None:
-    there = stub_testbed(tmp_path, GROUPS, ("a.jpg", "b.png"))
-    with pytest.raises(CellFailed, match=r"reads \.jpeg, \.jpg only, and the pictures have other kinds"):
-        function_of(peer("floor", KEY), there, tmp_path, tmp_path)
-
-
 def test_events_are_a_pass_through_the_pictures_in_batches(tmp_path: Path) -> None:
     events = events_of(KEY, stub_testbed(tmp_path, IMAGE))
     assert [len(event["Records"]) for event in events] == [5, 5]

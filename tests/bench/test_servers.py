@@ -98,18 +98,19 @@ def test_a_program_that_does_not_start_says_why() -> None:
     command = [sys.executable, "-c", "print('no room'); raise SystemExit(3)"]
     with (
         pytest.raises(NotStarted, match="the thing does not start: no room"),
-        background("the thing", command) as program,
+        background("the thing", command, lambda: False),
     ):
-        program.wait_until(lambda: False)
+        pass
 
 
-def test_a_program_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(processes, "STOP_SECONDS", 0.5)
     ignore = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(99)"
     )
-    with background("the thing", [sys.executable, "-c", ignore]) as program:
-        program.wait_until(lambda: program.output() == "up\n")
-        pid = program.pid
+    output = tmp_path / "output"
+    command = [sys.executable, "-c", ignore]
+    with background("the thing", command, lambda: output.read_text() == "up\n", output=output) as pid:
+        pass
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
