@@ -54,7 +54,7 @@ def _add_question(experiment: Experiment) -> None:
         seconds: Annotated[
             float | None, typer.Option(min=0, max=600, help="shortest repetition; default: 2, quick: 0.4")
         ] = None,
-        period: Annotated[float, typer.Option(min=1, max=1000, help="period of the CPU limit in ms")] = 20,
+        period: Annotated[float, typer.Option(min=14, max=1000, help="period of the CPU limit in ms")] = 20,
         container: Annotated[
             str | None, typer.Option(metavar="IMAGE", help="limits by podman or docker, of an image by `make image`")
         ] = None,
@@ -62,19 +62,10 @@ def _add_question(experiment: Experiment) -> None:
         output: Output = None,
         resume: Annotated[bool, typer.Option("--resume", help="continue with that file")] = False,
     ) -> None:
-        options = Options(
-            quick,
-            latency,
-            measuring.memories(memory),
-            output or Path(f"bench-{experiment.name}.json"),
-            images,
-            resume,
-            prices,
-            repetitions,
-            (0.4 if quick else 2.0) if seconds is None else seconds,
-            period,
-            container,
-        )
+        memories = measuring.memories(memory)
+        path = output or Path(f"bench-{experiment.name}.json")
+        least = (0.4 if quick else 2.0) if seconds is None else seconds
+        options = Options(quick, latency, memories, path, images, resume, prices, repetitions, least, period, container)
         raise typer.Exit(measuring.run(experiment, options))
 
     app.command(experiment.name, help=experiment.question)(command)

@@ -85,17 +85,8 @@ class Experiment:
 def ours(scope: Scope, memory_mb: int = ONE_VCPU_MB, engine: str = "auto") -> CellKey:
     """Our function with the defaults of the template."""
     vcpus = round(memory_mb / MB_PER_VCPU, 4)
-    return CellKey(
-        "lambda",
-        memory_mb,
-        vcpus,
-        engine,
-        transport="auto",
-        pictures="photos",
-        batch_size=scope.batch_size,
-        architecture=ARCHITECTURE,
-        latency=scope.latency,
-    )
+    key = CellKey("lambda", memory_mb, vcpus, engine, "auto", "photos", scope.batch_size)
+    return replace(key, architecture=ARCHITECTURE, latency=scope.latency)
 
 
 def _one_memory(scope: Scope) -> int:
@@ -183,10 +174,7 @@ EXPERIMENTS: Final = {
         Experiment("tiers", "What does each memory size buy?", _tiers, ("memory",)),
         Experiment("engines", "Which engine, which S3 client?", _engines, ("memory", "engine", "client")),
         Experiment(
-            "batch",
-            "How many records an invocation, how many at once?",
-            _batch,
-            ("batch", "in flight", "other memory"),
+            "batch", "How many records an invocation, how many at once?", _batch, ("batch", "in flight", "other memory")
         ),
         Experiment("latency", "What does the distance to S3 cost?", _latency, ("latency",)),
         Experiment("coldstart", "What does the first invocation of an environment take?", _coldstart, ("memory",)),

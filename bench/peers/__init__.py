@@ -96,13 +96,7 @@ def _run(program: str, arguments: Sequence[str], folder: Path) -> str:
     name = Path(program).name
     try:
         done = subprocess.run(  # noqa: S603
-            [program, *arguments],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
+            [program, *arguments], cwd=folder, input="", capture_output=True, text=True, timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise NotInstalled(f"{name} does not end within {SECONDS:.0f} s: {arguments[0]}") from error

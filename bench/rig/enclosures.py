@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from bench.rig.limits import GROUPS, LAMBDA_PERIOD_US, MB, Group, NoLimits, cpu_quota_us, kind_of_limits, limited
+from bench.rig.limits import GROUPS, LAMBDA_PERIOD_US, MB, Group, NoLimits, kind_of_limits, limited
 
 ENTRY: Final = "/usr/local/bin/entry"
 PASSED_ON: Final = ("HOME", "XDG_RUNTIME_DIR", "DOCKER_HOST")
@@ -38,7 +38,7 @@ class Enclosure:
             f"--memory={memory_mb}m",
             f"--memory-swap={memory_mb}m",
             f"--cpu-period={period_us}",
-            f"--cpu-quota={cpu_quota_us(vcpus, period_us)}",
+            f"--cpu-quota={round(vcpus * period_us)}",
             f"--cpuset-cpus={','.join(map(str, cores))}",
         ]
         return _container(self.engine, self.image, options)

@@ -4,7 +4,6 @@ A Lambda function of N MB has N / 1,769 of a core in slices of 20 ms (AWS, "conf
 whose limits cannot be set is refused: nothing runs unlimited under a limited label.
 """
 
-import math
 import os
 import signal
 import time
@@ -23,7 +22,6 @@ MB: Final = 1024 * 1024
 LAMBDA_PERIOD_US: Final = 20_000
 CONTAINER_PERIOD_US: Final = 100_000
 """set by container runtimes, so a Fargate task has it"""
-LEAST_QUOTA_US: Final = 1000
 ADVICE: Final = "run as root, or with --container"
 
 
@@ -60,7 +58,7 @@ class Group:
 
     def limit_cpu(self, vcpus: float, period_us: int = LAMBDA_PERIOD_US) -> None:
         """Raises NoLimits."""
-        quota = cpu_quota_us(vcpus, period_us)
+        quota = round(vcpus * period_us)
         if self.version == 2:
             _write(self.cpu / "cpu.max", f"{quota} {period_us}")
             return
@@ -123,20 +121,6 @@ def _peak_rss(pid: int) -> int:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return 0
-
-
-def cpu_quota_us(vcpus: float, period_us: int) -> int:
-    """Raises NoLimits for a quota below the kernel's minimum."""
-    quota = round(vcpus * period_us)
-    if quota < LEAST_QUOTA_US:
-        raise NoLimits(
-            f"{vcpus:.3g} vCPUs of {period_us / 1000:g} ms are {quota / 1000:g} ms, and the kernel gives no less than "
-            f"1 ms: take a --period of {math.ceil(LEAST_QUOTA_US / vcpus / 1000)} ms or more"
-        )
-    return quota
-
-
-# --- making groups ------------------------------------------------------------------------------------------------
 
 
 @contextmanager

@@ -61,10 +61,10 @@ def background(
             [*ENDS_WITH_US, *command],
             cwd=folder,
             env=env,
+            start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
         try:
             if not _becomes_ready(process, ready):

@@ -65,14 +65,6 @@ def test_a_container_command_has_variable_names_without_values(monkeypatch: pyte
     ]
 
 
-def test_a_container_refuses_a_share_below_the_minimum() -> None:
-    with (
-        pytest.raises(NoLimits, match="gives no less than 1 ms"),
-        Enclosure("podman", "podman", "thumbnailer").hold(128, 0.01, 20_000, (0,)),
-    ):
-        pass
-
-
 def in_groups(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     """Process 17, as the kernel tells it."""
     read = Path.read_text

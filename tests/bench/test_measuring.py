@@ -345,7 +345,7 @@ def test_an_unwritable_output_is_reported_first(pictures: Path, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("nothing_is_measured")
-@pytest.mark.parametrize("options", ["--repetitions 0", "--seconds -1", "--period 0", "--repetitions x", "-o ."])
+@pytest.mark.parametrize("options", ["--repetitions 0", "--seconds -1", "--period 13", "--repetitions x", "-o ."])
 def test_impossible_numbers_name_their_option(options: str) -> None:
     assert options.split(maxsplit=1)[0].strip("-") in said("tiers", *options.split())
 
