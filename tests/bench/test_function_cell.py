@@ -16,13 +16,13 @@ from bench.cells.base import CellFailed, settings_of
 from bench.cells.function import events_of, function_of, keys_in, latencies, limit_after_init
 from bench.cells.pictures import Pictures
 from bench.cells.testbed import Testbed
-from bench.questions import Scope, ours, peer
+from bench.questions import Options, ours, peer
 from bench.result import CellKey
 from bench.rig.emulator import HANDLER, Answer, Emulator, Function
 from bench.rig.enclosures import Enclosure
 from bench.rig.limits import NoLimits
 
-KEY = ours(Scope(quick=True), 512)
+KEY = ours(Options(quick=True), 512)
 GROUPS = Enclosure("cgroup v2")
 IMAGE = Enclosure("podman, image thumbnailer", "podman", "thumbnailer")
 

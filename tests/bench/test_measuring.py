@@ -21,7 +21,7 @@ from bench import measuring
 from bench.__main__ import app
 from bench.cells.pictures import SAMPLES, Pictures
 from bench.measuring import STOPPED, WrongOption, memories, usable
-from bench.questions import EXPERIMENTS, Options, Scope, ours
+from bench.questions import EXPERIMENTS, Options, ours
 from bench.result import Result, read_result
 from bench.rig.emulator import find_binary
 from bench.rig.limits import GROUPS, NoLimits, kind_of_limits
@@ -432,12 +432,12 @@ def test_settings_distinguish_runs_that_cannot_resume() -> None:
 
 
 def test_the_floor_is_measured_if_all_pictures_are_jpegs(tmp_path: Path) -> None:
-    keys = EXPERIMENTS["tiers"].keys(Scope(memories=(512,)))
+    keys = EXPERIMENTS["tiers"].keys(Options(memories=(512,)))
     jpegs = Pictures("photos", tmp_path, (tmp_path / "a.jpg", tmp_path / "b.JPEG"))
     mixed = replace(jpegs, files=(*jpegs.files, tmp_path / "c.png"))
     assert [key.handler for key in usable(keys, {"photos": jpegs})] == ["ours", "textbook", "floor"]
     assert [key.handler for key in usable(keys, {"photos": mixed})] == ["ours", "textbook"]
-    assert usable([replace(ours(Scope()), pictures="rgb")], {"photos": jpegs}) == []
+    assert usable([replace(ours(Options()), pictures="rgb")], {"photos": jpegs}) == []
 
 
 def test_memories_are_parsed() -> None:

@@ -17,12 +17,12 @@ from bench.cells.outputs import WrongOutput
 from bench.cells.pictures import Pictures
 from bench.cells.runs import Run, Slot, in_blocks
 from bench.cells.testbed import Testbed
-from bench.questions import EXPERIMENTS, FLOOR, TEXTBOOK, Options, Scope, ours, peer
+from bench.questions import EXPERIMENTS, FLOOR, TEXTBOOK, Options, ours, peer
 from bench.result import CellKey, Repetition, Result, ResultError, read_result, write_result
 from bench.rig.limits import NoLimits
 from tests.bench.results import PRICES, lambda_cell
 
-SCOPE = Scope()
+SCOPE = Options()
 A = ours(SCOPE, 512)
 B, C = peer(TEXTBOOK, A), peer(FLOOR, A)
 NUMBERS = lambda_cell(512, "auto").repetitions[1]
@@ -140,13 +140,13 @@ ROOM: Final = 200
 
 
 def test_all_cells_take_turns_with_enough_memory() -> None:
-    slots = slots_of(*EXPERIMENTS["all"].keys(Scope()))
+    slots = slots_of(*EXPERIMENTS["all"].keys(Options()))
     assert len(list(in_blocks(slots, ROOM * len(slots)))) == 1
 
 
 def test_with_less_memory_questions_follow_each_other() -> None:
-    slots = slots_of(*EXPERIMENTS["all"].keys(Scope()))
-    first = EXPERIMENTS["tiers"].keys(Scope())
+    slots = slots_of(*EXPERIMENTS["all"].keys(Options()))
+    first = EXPERIMENTS["tiers"].keys(Options())
     block = next(in_blocks(slots, ROOM * (len(first) + 40)))
     assert set(first) <= {slot.key for slot in block}
 
