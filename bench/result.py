@@ -1,7 +1,8 @@
 """A file of results: machine, software, settings, pictures, prices, and every repetition of every cell.
 
-The file is JSON with one line per cell, and in it one array per repetition: a full run takes about 200 KB. Medians,
-percentiles and ratios are computed from the repetitions when the file is read.
+The file is JSON with one line per cell. A cell has a column for each of `fields`: a list with a value per repetition, or
+the value of all repetitions. A full run takes about 200 KB. Medians, percentiles and ratios are computed from the
+repetitions when the file is read.
 """
 
 from __future__ import annotations
@@ -255,13 +256,23 @@ def read_result(path: Path) -> Result:
 def encode(result: Result) -> bytes:
     names = [each.name for each in fields(Repetition)]
     values = {"format": FORMAT, "version": VERSION, "fields": names, **msgspec.to_builtins(result)}
-    cells = [msgspec.json.encode(cell | {"repetitions": _arrays(cell)}) for cell in values.pop("cells")]
+    cells = [msgspec.json.encode(cell | {"repetitions": _columns(cell["repetitions"])}) for cell in values.pop("cells")]
     head = msgspec.json.format(msgspec.json.encode(values), indent=1)
     return head.removesuffix(b"\n}") + b',\n "cells": [\n' + b",\n".join(cells) + b"\n]}\n"
 
 
-def _arrays(cell: Mapping[str, Any]) -> list[list[Any]]:
-    return [list(repetition.values()) for repetition in cell["repetitions"]]
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    columns = map(list, zip(*(row.values() for row in rows), strict=True))
+    return [
+        column if isinstance(column[0], list) or column != column[:1] * len(rows) else column[0] for column in columns
+    ]
+
+
+def _rows(columns: Sequence[Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Raises TypeError and ValueError for columns that do not fit."""
+    count = max((len(column) for column in columns if isinstance(column, list)), default=0)
+    lists = [column if isinstance(column, list) else [column] * count for column in columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
 def decode(data: bytes, name: str = "result") -> Result:
@@ -274,9 +285,9 @@ def decode(data: bytes, name: str = "result") -> Result:
         raise ResultError(f"{name}: is not a file of results of this version of `python -m bench`: measure again")
     try:
         for cell in document["cells"]:
-            cell["repetitions"] = [dict(zip(document["fields"], row, strict=True)) for row in cell["repetitions"]]
+            cell["repetitions"] = _rows(cell["repetitions"], document["fields"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ResultError(f"{name}: expected repetitions with a value for each of `fields`") from error
+        raise ResultError(f"{name}: expected a column for each of `fields`") from error
     try:
         return msgspec.convert(document, Result)
     except msgspec.ValidationError as error:

@@ -48,6 +48,16 @@ def test_fields_that_only_some_repetitions_have_stay_theirs() -> None:
         assert [set(one.stages_ms) for one in found] == [set(one.stages_ms) for one in changed]
 
 
+def test_equal_repetitions_are_read_back_as_they_were() -> None:
+    cell = lambda_cell(512, "vips")
+    for count in (1, 3):
+        equal = Cell(cell.key, cell.repetitions[1:2] * count)
+        found = decode(encode(replace(RESULT, cells=(equal,)))).cells[0].repetitions
+        assert [(one.records, list(one.latencies_ms), one.stages_ms) for one in found] == [
+            (one.records, list(one.latencies_ms), one.stages_ms) for one in equal.repetitions
+        ]
+
+
 def test_a_file_has_one_line_per_cell() -> None:
     lines = encode(RESULT).splitlines()
     start = lines.index(b' "cells": [')
@@ -100,7 +110,7 @@ FIELDS = {name: number for number, name in enumerate(DOCUMENT["fields"])}
 
 
 def _set(document: dict[str, Any], name: str, value: object) -> None:
-    document["cells"][0]["repetitions"][0][FIELDS[name]] = value
+    document["cells"][0]["repetitions"][FIELDS[name]] = value
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
@@ -111,8 +121,12 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "zero records": (lambda d: _set(d, "records", 0), "$.cells[0].repetitions[0].records"),
     "text for a number": (lambda d: _set(d, "log_bytes", "9"), "$.cells[0].repetitions[0].log_bytes"),
     "a negative request": (lambda d: _set(d, "requests", {"get": -1}), "$.cells[0].repetitions[0].requests"),
-    "a missing value": (lambda d: d["cells"][0]["repetitions"][0].pop(), "expected repetitions with a value for each"),
-    "no arrays": (lambda d: d["cells"][0].update(repetitions=7), "expected repetitions with a value for each"),
+    "a missing value": (lambda d: d["cells"][0]["repetitions"].pop(), "expected a column for each of `fields`"),
+    "a short column": (
+        lambda d: d["cells"][0]["repetitions"][FIELDS["wall_seconds"]].pop(),
+        "expected a column for each of `fields`",
+    ),
+    "no columns": (lambda d: d["cells"][0].update(repetitions=7), "expected a column for each of `fields`"),
     "no repetitions": (lambda d: d["cells"][0].update(repetitions=[]), "$.cells[0]"),
     "refused and measured": (lambda d: d["cells"][0].update(refused="no"), "$.cells[0]"),
     "a date without time": (lambda d: d.update(made="2026-01-02"), "$.made"),
