@@ -262,10 +262,12 @@ def encode(result: Result) -> bytes:
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-    columns = map(list, zip(*(row.values() for row in rows), strict=True))
-    return [
-        column if isinstance(column[0], list) or column != column[:1] * len(rows) else column[0] for column in columns
-    ]
+    return [_column(list(values)) for values in zip(*(row.values() for row in rows), strict=True)]
+
+
+def _column(values: list[Any]) -> Any:
+    is_constant = not isinstance(values[0], list | tuple) and all(value == values[0] for value in values)
+    return values[0] if is_constant else values
 
 
 def _rows(columns: Sequence[Any], names: Sequence[str]) -> list[dict[str, Any]]:
