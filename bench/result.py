@@ -1,7 +1,7 @@
 """A file of results: machine, software, settings, pictures, prices, and every repetition of every cell.
 
-The file is JSON with one line per cell. A cell has a column for each of `fields`: a value per repetition, or the value of
-all. A full run takes about 200 KB. Medians, percentiles and ratios are computed when the file is read.
+The file is JSON with one line per cell. A cell has a column for each of `fields`: a value per repetition, or one for all.
+A full run takes about 200 KB. Medians, percentiles and ratios are computed when the file is read.
 """
 
 from __future__ import annotations
