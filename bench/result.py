@@ -1,6 +1,6 @@
 """A file of results: machine, software, settings, pictures, prices, and every repetition of every cell.
 
-The file is JSON with one line per cell, which has a column for each of `fields`: a value per repetition, or one for all.
+The file is JSON, a line per cell. A cell has a column for each of `fields`: a value per repetition, or one for all.
 A full run takes about 200 KB. Medians, percentiles and ratios are computed when the file is read.
 """
 
