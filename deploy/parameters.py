@@ -190,7 +190,7 @@ def _variable(setting: Setting, template: Template) -> str:
     if setting.field in template.unset:
         value = f"!If [{condition}, {value}, {template.unset[setting.field]}]"
     if setting.field == "expected_owner":  # one header cannot name two owners
-        condition = "OneOwner"
+        is_optional, condition = True, "OneOwner"
     line = template.optional_line if is_optional else template.environment_line
     return line.format(name=setting.variable, value=value, condition=condition)
 
