@@ -87,20 +87,21 @@ for _experiment in EXPERIMENTS.values():
 
 @app.command()
 def advise(
-    images: Annotated[str, typer.Option(help="a folder, or s3://bucket/prefix, with pictures like yours")],
+    images: Annotated[Path, typer.Option(help="a folder with pictures like yours")],
     rate: Annotated[str | None, typer.Option(help="incoming pictures, e.g. 50/s, 600/min, 2e6/day")] = None,
     deadline: Annotated[str | None, typer.Option(help="of 95 in 100 pictures, e.g. 3s")] = None,
     latency: Latency = "near",
     repetitions: Annotated[int, typer.Option(min=3, max=1000, help="per cell")] = 6,
     seconds: Seconds = 1.0,
     prices: Prices = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", dir_okay=False, help="the advice as JSON")] = None,
-    cells: Annotated[Path, typer.Option(dir_okay=False, help="the file of results")] = Path("bench-advise.json"),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", dir_okay=False, help="the file of results, for `report`")
+    ] = Path("bench-advise.json"),
 ) -> None:
     """Recommends memory, batch size and platform for your pictures, with the price and the uncertainty."""
     scope = Scope(latency=measuring.known_latency(latency))
-    options = Options(scope, cells, prices=prices, repetitions=repetitions, seconds=seconds)
-    raise typer.Exit(measuring.advise(images, rate, deadline, options, output))
+    options = Options(scope, output, prices=prices, repetitions=repetitions, seconds=seconds)
+    raise typer.Exit(measuring.advise(images, rate, deadline, options))
 
 
 @app.command()

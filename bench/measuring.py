@@ -17,7 +17,7 @@ from bench.cells.runs import Run, Slot, now, result_of, resume, write
 from bench.cells.testbed import Testbed, copies_needed, cores, set_up_testbed
 from bench.compare import command as compare_command
 from bench.money import command as advise_command
-from bench.money.advice import Wanted
+from bench.money.advice import plan
 from bench.money.prices import Prices, load_prices
 from bench.pages.tables import LEGEND, WIDTH, experiments_of, refusals, tables
 from bench.peers import PEERS
@@ -116,22 +116,14 @@ def compare(base: str, new: str, options: Options) -> int:
     return compare_command.run(base, new, measure_trees, wide_console())
 
 
-def advise(images: str, rate: str | None, deadline: str | None, options: Options, advice: Path | None) -> int:
+def advise(images: Path, rate: str | None, deadline: str | None, options: Options) -> int:
     """Returns exit code 1 if nothing meets the requirements."""
+    wanted = plan(len(cores().cells), options.scope)
 
-    def measure_wanted(folder: Path, wanted: Sequence[Wanted]) -> Result:
-        slots = [Slot(_key_of(one, options.scope)) for one in wanted]
-        return measure_all(slots, {"photos": folder_set(folder)}, options)
+    def measure_sample(folder: Path) -> Result:
+        return measure_all([Slot(key) for key in wanted], {"photos": folder_set(folder)}, options)
 
-    available = float(len(cores().cells))
-    return advise_command.run(
-        images, rate, deadline, options.prices, measure_wanted, output=advice, cores=available, console=wide_console()
-    )
-
-
-def _key_of(wanted: Wanted, scope: Scope) -> CellKey:
-    key = replace(ours(scope, wanted.memory_mb), batch_size=wanted.batch_size)
-    return replace(key, platform=wanted.platform, vcpus=wanted.vcpus)
+    return advise_command.run(images, rate, deadline, options.prices, measure_sample, wide_console())
 
 
 def measure_all(slots: list[Slot], sets: Mapping[str, Pictures], options: Options) -> Result:

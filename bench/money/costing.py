@@ -6,7 +6,7 @@ A record is one incoming picture: a GET, a PUT for each rendition and its share 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Final
@@ -18,16 +18,13 @@ MILLION: Final = 1_000_000
 MB_PER_GB: Final = 1024
 MOST_MESSAGES_A_REQUEST: Final = 10
 """SQS receives and deletes at most this many messages a request."""
-FARGATE_MEMORY_GB: Final[Mapping[float, frozenset[float]]] = {
-    0.25: frozenset({0.5, 1, 2}),
-    0.5: frozenset(range(1, 5)),
-    1: frozenset(range(2, 9)),
-    2: frozenset(range(4, 17)),
-    4: frozenset(range(8, 31)),
-    8: frozenset(range(16, 61, 4)),
-    16: frozenset(range(32, 121, 8)),
-}
-"""GB that Fargate offers for each number of vCPUs (AWS, "task CPU and memory")."""
+PLATFORMS: Final = {"lambda": "Lambda", "fargate": "Fargate", "fargate-spot": "Fargate Spot"}
+
+
+def place_title(platform: str, memory_mb: float, vcpus: float) -> str:
+    """Return e.g. "Lambda, 512 MB" or "Fargate Spot, 1 vCPU, 2 GB"."""
+    size = f"{memory_mb:,} MB" if platform == "lambda" else f"{vcpus:g} vCPU, {memory_mb / MB_PER_GB:g} GB"
+    return f"{PLATFORMS[platform]}, {size}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +91,6 @@ class LambdaCell:
     requests: Requests = Requests()
     architecture: Architecture = "x86"
 
-    def __post_init__(self) -> None:
-        if self.memory_mb <= 0 or self.billed_ms <= 0 or self.records <= 0:
-            raise ValueError(f"memory, billed time and records must be above 0: {self}")
-
 
 def lambda_cost(cell: LambdaCell, prices: Prices) -> Cost:
     invocations = MILLION / cell.records
@@ -125,11 +118,9 @@ class Task:
     spot: bool = False
     public_ipv4: bool = True
 
-    def __post_init__(self) -> None:
-        if self.memory_gb not in FARGATE_MEMORY_GB.get(self.vcpus, ()):
-            raise ValueError(f"Fargate has no task of {self.vcpus:g} vCPU and {self.memory_gb:g} GB")
-        if self.images_per_second <= 0:
-            raise ValueError(f"images a second must be above 0: {self}")
+    @property
+    def title(self) -> str:
+        return place_title("fargate-spot" if self.spot else "fargate", self.memory_gb * MB_PER_GB, self.vcpus)
 
     def hour(self, prices: Prices) -> float:
         """Return USD for an hour."""
@@ -139,8 +130,6 @@ class Task:
 
 def fargate_cost(task: Task, prices: Prices, busy: float = 1.0) -> Cost:
     """Return the cost of a task that has work for the share `busy` of its paid time."""
-    if not 0 < busy <= 1:
-        raise ValueError(f"the busy share must be above 0 and at most 1: {busy}")
     compute = MILLION * task.hour(prices) / (3600 * task.images_per_second * busy)
     return Cost(**task.requests.cost(prices).lines() | {"compute": compute})
 
@@ -164,16 +153,14 @@ def invocation_ms(cell: Cell) -> float:
 
 def cell_requests(cell: Cell) -> Requests:
     """Return the median of each kind over the repetitions."""
-    each = {
-        kind: median(one.requests.get(kind, 0.0) for one in cell.repetitions) for kind in ("get", "head", "put", "sqs")
-    }
+    kinds = ("get", "head", "put", "sqs")
+    each = {kind: median(one.requests.get(kind, 0.0) for one in cell.repetitions) for kind in kinds}
     return Requests(**each, log_bytes=median(one.log_bytes / one.records for one in cell.repetitions))
 
 
-def cell_task(cell: Cell) -> Task:
+def cell_task(cell: Cell, spot: bool = False) -> Task:
     """Return the task that a Fargate cell measured."""
     rate, key = cell.median("images_per_second") or 0.0, cell.key
-    spot = key.platform == "fargate-spot"
     return Task(key.vcpus, key.memory_mb / MB_PER_GB, rate, cell_requests(cell), architecture_of(cell), spot)
 
 

@@ -8,8 +8,8 @@ time adds up, and one picture keeps one core busy.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,7 @@ FEWEST: Final = 5
 _Array = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(NamedTuple):
     """A measured invocation."""
 
     vcpus: float
@@ -45,27 +44,23 @@ class InvocationModel:
     left_out_error: float = math.inf
 
     def invocation_ms(self, vcpus: float, records: float) -> float:
-        numbers = np.array([self.wait_ms, self.wait_each_ms, self.cpu_ms, self.cpu_each_ms])
-        return float(_row(vcpus, records) @ numbers)
+        return float(_row(vcpus, records) @ (self.wait_ms, self.wait_each_ms, self.cpu_ms, self.cpu_each_ms))
 
 
 def fit_cells(cells: Iterable[Cell]) -> InvocationModel:
-    """Return the model of measured functions. Raises ValueError without cells."""
+    """Return the model of at least one measured function."""
     return fit([Point(cell.key.vcpus, records_of(cell), invocation_ms(cell)) for cell in cells])
 
 
 def fit(points: Sequence[Point]) -> InvocationModel:
-    """Return the model with the least squared relative errors. Raises ValueError without points."""
-    if not points:
-        raise ValueError("a model needs at least one point")
-    numbers = _fit(points)
-    model = InvocationModel(*numbers.tolist())
-    worst = max(_error(numbers, point) for point in points)
-    if len(points) < FEWEST:
-        return replace(model, worst_error=worst)
-    left_out = [_error(_fit([other for other in points if other is not point]), point) for point in points]
-    mean_square = sum(error**2 for error in left_out) / len(left_out)
-    return replace(model, worst_error=worst, left_out_error=math.sqrt(mean_square))
+    """Return the model with the least squared relative errors."""
+    rows = np.array([_row(point.vcpus, point.records) / point.ms for point in points])
+    numbers = _solve(rows)
+    left_out = [math.inf]
+    if len(points) >= FEWEST:
+        left_out = [row @ _solve(np.delete(rows, place, axis=0)) - 1 for place, row in enumerate(rows)]
+    worst = float(abs(rows @ numbers - 1).max())
+    return InvocationModel(*numbers.tolist(), worst, math.hypot(*left_out) / math.sqrt(len(left_out)))
 
 
 def _row(vcpus: float, records: float) -> _Array:
@@ -73,12 +68,7 @@ def _row(vcpus: float, records: float) -> _Array:
     return np.array([1.0, records, 1 / speed, records / speed])
 
 
-def _error(numbers: _Array, point: Point) -> float:
-    return abs(float(_row(point.vcpus, point.records) @ numbers) / point.ms - 1)
-
-
-def _fit(points: Sequence[Point]) -> _Array:
-    """Least squares without negative numbers."""
-    matrix = np.array([_row(point.vcpus, point.records) / point.ms for point in points])
-    numbers: _Array = nnls(matrix, np.ones(len(matrix)))[0]
+def _solve(rows: _Array) -> _Array:
+    """The numbers, none of them negative, with which each row gives about 1."""
+    numbers: _Array = nnls(rows, np.ones(len(rows)))[0]
     return numbers

@@ -10,14 +10,14 @@ import jinja2
 from rich.console import Console
 
 from bench.money.costing import architecture_of
-from bench.money.months import FORMULAS, Load
+from bench.money.months import FORMULAS, HEADROOM
 from bench.money.prices import Prices, prices_of
 from bench.pages.charts import CHARTS, all_charts
 from bench.pages.drawing import Chart, number
-from bench.pages.findings import cells_of, findings_of, scope_of
-from bench.pages.rivals import break_even_rows, compare_platforms, volume_rows
-from bench.pages.tables import LEGEND, columns_of, experiments_of, markdown_table, refused_by_reason, rows
-from bench.questions import Experiment
+from bench.pages.findings import findings_of
+from bench.pages.rivals import compare_platforms, volume_rows
+from bench.pages.tables import LEGEND, cells_of, columns_of, experiments_of, markdown_table, refused_by_reason, rows
+from bench.questions import EXPERIMENTS, Experiment, Scope
 from bench.result import Cell, Result, read_result
 from bench.rig.network import MB, MIB, PRESETS
 
@@ -57,7 +57,7 @@ def page(result: Result, prices: Prices, images: Sequence[tuple[Chart, str]], na
     environment = jinja2.Environment(  # noqa: S701 (Markdown)
         loader=jinja2.FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["short"] = number
+    environment.filters["short"] = lambda value: "never" if value is None else number(value)
     text = environment.get_template("performance.md.j2").render(
         result=result,
         prices=prices,
@@ -69,13 +69,12 @@ def page(result: Result, prices: Prices, images: Sequence[tuple[Chart, str]], na
         gb_seconds_a_usd=1 / prices.gb_second(architecture_of(result.cells[0]) if result.cells else "x86"),
         quick=scope_of(result).quick,
         distances={cell.key.latency: PRESETS[cell.key.latency] for cell in result.cells if cell.key.latency in PRESETS},
-        mb=MB,
-        mib=MIB,
+        MB=MB,
+        MIB=MIB,
         legend=LEGEND,
         experiments=list(_experiments(result)),
         volume_rows=volume_rows,
-        evens=list(break_even_rows(result, prices)),
-        headroom=Load().headroom,
+        headroom=HEADROOM,
         formulas=tomllib.loads(FORMULAS.read_text(encoding="utf-8")),
         refused=refused_by_reason(result),
         table=markdown_table,
@@ -90,11 +89,21 @@ def tidy(text: str) -> str:
     return "\n".join(kept).strip() + "\n"
 
 
+def scope_of(result: Result) -> Scope:
+    """Return the scope of the run: with the file's own memory sizes if some cell is not in the default scope."""
+    scope = Scope(result.settings.get("quick") == "true", result.settings.get("latency", "near"))
+    known = set(EXPERIMENTS["all"].keys(scope))
+    if all(cell.key in known for cell in result.cells):
+        return scope
+    memories = dict.fromkeys(cell.key.memory_mb for cell in result.cells if cell.key.platform == "lambda")
+    return Scope(scope.quick, scope.latency, tuple(memories))
+
+
 def _experiments(result: Result) -> Iterator[dict[str, str]]:
     """Each question with its table; cells of no question come last."""
-    shown = set()
+    shown, scope = set(), scope_of(result)
     for experiment in experiments_of("all"):
-        if cells := cells_of(result, experiment):
+        if cells := cells_of(result, experiment, scope):
             shown |= {cell.key for cell in cells}
             yield _with_table(result, experiment, cells)
     if others := [cell for cell in result.cells if cell.key not in shown]:

@@ -87,7 +87,7 @@ class Queue:
         self.arrived += count
         self.dispatch()
         if self.window:
-            self.dispatch_in(self.window)
+            self.env.timeout(self.window).callbacks.append(lambda _: self.dispatch())
         self.peak_backlog = max(self.peak_backlog, self.backlog)
 
     def _sample(self) -> Generator[simpy.Event, None, None]:
@@ -101,35 +101,23 @@ class Queue:
             full = self.backlog // self.batch_size
             if full == 0 and self.env.now < self.queue[0][0] + self.window - 1e-9:
                 return
-            batches = min(free, full) or 1
-            cold = max(0, batches - (self.environments - self.running))
-            self.environments += cold
-            self._start(batches - cold, 0.0)
-            self._start(cold, self.init_seconds)
+            warm = self.environments - self.running
+            self._start(min(free, full or 1, warm or free, max(1, self.slots() // PIECES)), is_cold=not warm)
 
-    def dispatch_in(self, seconds: float) -> None:
-        self.env.timeout(seconds).callbacks.append(lambda _: self.dispatch())
-
-    def _start(self, batches: int, extra: float) -> None:
-        smallest = max(1, self.slots() // PIECES)
-        while batches:
-            size = batches if batches < 2 * smallest else smallest
-            self._start_group(size, extra)
-            batches -= size
-
-    def _start_group(self, batches: int, extra: float) -> None:
+    def _start(self, batches: int, is_cold: bool) -> None:
         groups = self._take(min(self.backlog, batches * self.batch_size))
         records = sum(count for _, count in groups)
         self.backlog -= records
         self.in_work += records
         self.running += batches
         self.peak_running = max(self.peak_running, self.running)
-        took = extra + self.service_seconds(records / batches)
+        self.environments = max(self.environments, self.running)
+        took = self.init_seconds * is_cold + self.service_seconds(records / batches)
         self.busy_seconds += batches * took
         self.invocations += batches
         self.billed_ms += batches * math.ceil(1000 * took - 1e-6)
         self.receives += batches * math.ceil(records / batches / MOST_MESSAGES_A_REQUEST)
-        self.env.timeout(took).callbacks.append(lambda _: self._end_group(batches, records, groups))
+        self.env.timeout(took).callbacks.append(lambda _: self._end(batches, records, groups))
 
     def _take(self, count: int) -> list[Group]:
         """Remove the oldest messages."""
@@ -143,7 +131,7 @@ class Queue:
             count -= some
         return taken
 
-    def _end_group(self, batches: int, records: int, groups: list[Group]) -> None:
+    def _end(self, batches: int, records: int, groups: list[Group]) -> None:
         self.last_done = self.env.now
         self._ended += [(self.env.now - time, count) for time, count in groups]
         self.running -= batches

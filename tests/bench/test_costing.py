@@ -20,7 +20,7 @@ from bench.money.costing import (
     lambda_cost,
     sqs_requests,
 )
-from bench.money.months import BreakEven, Load, break_even, fargate_month, lambda_month, pictures_per_task, tasks_for
+from bench.money.months import BreakEven, break_even, fargate_month, lambda_month, pictures_per_task
 from bench.money.prices import load_prices
 from tests.bench.results import lambda_cell, task_cell
 
@@ -44,7 +44,6 @@ tasks = st.builds(
     requests=st.just(Requests()),
     spot=st.booleans(),
 )
-loads = st.builds(Load, duty=st.floats(0.01, 1), least_tasks=st.integers(0, 5), headroom=st.floats(0.2, 1))
 
 
 # --- worked examples ----------------------------------------------------------------------------------------------
@@ -107,15 +106,16 @@ def test_price_ratio_of_task_and_function_at_equal_speed() -> None:
 
 
 def test_break_even_by_hand() -> None:
-    """A task of 0.05437 an hour, always running, costs 39.69 a month; Lambda costs 3.08 a million more in compute."""
+    """A task costs 39.69 a month and makes 21.0 M pictures. Lambda costs 3.08 a million more: 39.69 for 12.9 M.
+
+    Beyond 21.0 M two tasks are needed, which are cheaper from 25.8 M on.
+    """
     lambda_ = lambda_cost(LambdaCell(1769, 100, 1), PRICES)
     task = Task(1, 2, 10)
-    found = break_even(lambda_, task, PRICES, Load(duty=1, least_tasks=1, headroom=0.8))
+    found = break_even(lambda_, task, PRICES)
     assert task.hour(PRICES) * 730 == pytest.approx(39.69, abs=0.005)
-    assert found.first == pytest.approx(39.69 / 3.0793 * 1e6, rel=1e-3)
-    assert pictures_per_task(task, Load()) == pytest.approx(730 * 3600 * 10 * 0.8)
-    assert found.first is not None
-    assert found.first < pictures_per_task(task, Load())
+    assert pictures_per_task(task) == pytest.approx(730 * 3600 * 10 * 0.8)
+    assert found.pictures == pytest.approx(2 * 39.69 / 3.0793 * 1e6, rel=1e-3)
 
 
 # --- what holds for every cell ------------------------------------------------------------------------------------
@@ -167,59 +167,48 @@ def test_half_busy_doubles_compute(task: Task, busy: float) -> None:
     assert partly.total - partly.compute == pytest.approx(full.total - full.compute)
 
 
-@given(tasks, loads, st.floats(0, 1e10), st.floats(1, 10))
-def test_more_pictures_never_cost_less(task: Task, load: Load, pictures: float, times: float) -> None:
-    assert fargate_month(task, PRICES, load, pictures * times) >= fargate_month(task, PRICES, load, pictures)
+@given(tasks, st.floats(0, 1e10), st.floats(1, 10))
+def test_more_pictures_never_cost_less(task: Task, pictures: float, times: float) -> None:
+    assert fargate_month(task, PRICES, pictures * times) >= fargate_month(task, PRICES, pictures)
 
 
-@given(tasks, loads, st.floats(1, 1e10))
-def test_number_of_tasks_is_the_smallest_sufficient(task: Task, load: Load, pictures: float) -> None:
-    count, each = tasks_for(task, load, pictures), pictures_per_task(task, load)
-    assert count * each >= pictures * (1 - 1e-9)
-    assert count == load.fewest_busy or (count - 1) * each < pictures
+@given(tasks, st.integers(1, 1000))
+def test_number_of_tasks_is_the_smallest_sufficient(task: Task, count: int) -> None:
+    without_requests = replace(task, requests=NO_REQUESTS)
+    usd = fargate_month(without_requests, PRICES, (count - 0.01) * pictures_per_task(task))
+    assert usd == pytest.approx(count * 730 * task.hour(PRICES))
+    assert fargate_month(without_requests, PRICES, 0) == pytest.approx(730 * task.hour(PRICES))
 
 
-@given(tasks, loads, st.floats(0.1, 300))
-def test_break_even_is_where_the_two_curves_cross(task: Task, load: Load, compute: float) -> None:
+@given(tasks, st.floats(0, 100), st.floats(0.1, 300))
+def test_break_even_is_where_the_two_curves_cross(task: Task, fixed: float, compute: float) -> None:
     lambda_ = Cost(compute=compute, s3_get=0.40, s3_put=5.00)
-    found = break_even(lambda_, task, PRICES, load)
-    each = pictures_per_task(task, load)
+    found = break_even(lambda_, task, PRICES, fixed)
+
+    def fargate(pictures: float) -> float:
+        return fixed + fargate_month(task, PRICES, pictures)
 
     def cheaper(pictures: float) -> bool:
-        return fargate_month(task, PRICES, load, pictures) < lambda_month(lambda_, pictures)
+        return fargate(pictures) < lambda_month(lambda_, pictures)
 
-    if found.first is None or found.for_good is None:
-        assert found == BreakEven(None, None, found.busy_share)
-        assert not any(cheaper(each * tasks * 0.999) for tasks in (1, 2, 10, 1000))
+    if found.pictures is None:
+        assert not any(cheaper(pictures_per_task(task) * tasks * 0.999) for tasks in (1, 2, 10, 1000))
         return
-    assert found.first <= found.for_good
-    for point in (found.first, found.for_good):
-        assert fargate_month(task, PRICES, load, point * (1 - 1e-9)) == pytest.approx(
-            lambda_month(lambda_, point), rel=1e-6
-        )
-    for share in (0.01, 0.3, 0.9, 0.999):
-        assert not cheaper(found.first * share)
+    assert fargate(found.pictures * (1 - 1e-9)) == pytest.approx(lambda_month(lambda_, found.pictures), rel=1e-6)
+    tasks_before = math.ceil(found.pictures * (1 - 1e-9) / pictures_per_task(task)) - 1
+    start = pictures_per_task(task) * tasks_before * (1 + 1e-6)  # one task more than before
+    assert start > found.pictures or not cheaper(start)
     for times in (1.001, 1.1, 1.5, 2, 3, 7.7, 50, 1000):
-        assert cheaper(found.for_good * times)
+        assert cheaper(found.pictures * times)
 
 
 def test_unprofitable_task_has_no_break_even() -> None:
     slow = Task(1, 2, 1)
     lambda_ = Cost(compute=1.0, s3_get=0.40, s3_put=5.00)
-    assert break_even(lambda_, slow, PRICES).first is None
+    assert break_even(lambda_, slow, PRICES).pictures is None
     assert break_even(lambda_, slow, PRICES).busy_share > 1
     dearer_requests = replace(slow, requests=Requests(put=3))
-    assert break_even(lambda_, dearer_requests, PRICES) == BreakEven(None, None, math.inf)
-
-
-def test_idle_task_pays_later_with_lower_duty() -> None:
-    lambda_ = lambda_cost(LambdaCell(1769, 100, 1), PRICES)
-    points = [break_even(lambda_, Task(1, 2, 30), PRICES, Load(duty=duty)).for_good for duty in (1, 0.5, 0.25)]
-    assert None not in points
-    assert points == sorted(points, key=lambda point: point or 0)
-    never = break_even(lambda_, Task(1, 2, 30), PRICES, Load(duty=0.25, least_tasks=0)).first
-    assert never is not None
-    assert never < (points[2] or 0)  # nothing runs while nothing comes
+    assert break_even(lambda_, dearer_requests, PRICES) == BreakEven(None, math.inf)
 
 
 def test_measured_cell_costs_follow_its_numbers() -> None:
@@ -228,32 +217,6 @@ def test_measured_cell_costs_follow_its_numbers() -> None:
     cost = cell_cost(measured, PRICES)
     assert cost.compute == pytest.approx(1e6 * PRICES.gb_second("x86") / rates[1])
     assert cost == lambda_cost(LambdaCell(512, 10 * rates[0], 10, Requests(sqs=1.2, log_bytes=600)), PRICES)
-    for platform in ("fargate", "fargate-spot"):
-        task = task_cell(platform, 1, 2048)
-        same = Task(
-            1,
-            2,
-            task.median("images_per_second") or 0,
-            Requests(sqs=1.2, log_bytes=600),
-            spot=platform == "fargate-spot",
-        )
-        assert cell_cost(task, PRICES) == fargate_cost(same, PRICES)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        lambda: Task(1, 1, 10),
-        lambda: Task(3, 8, 10),
-        lambda: Task(1, 2, 0),
-        lambda: LambdaCell(0, 100, 1),
-        lambda: LambdaCell(128, 100, 0),
-        lambda: Load(duty=0),
-        lambda: Load(least_tasks=-1),
-        lambda: fargate_cost(Task(1, 2, 10), PRICES, busy=0),
-    ],
-)
-def test_impossible_values_are_refused(wrong: object) -> None:
-    assert callable(wrong)
-    with pytest.raises(ValueError, match=r"above 0|no task"):
-        wrong()
+    task = task_cell(1, 2048)
+    same = Task(1, 2, task.median("images_per_second") or 0, Requests(sqs=1.2, log_bytes=600))
+    assert cell_cost(task, PRICES) == fargate_cost(same, PRICES)

@@ -61,7 +61,7 @@ def test_enough_cells_use_the_invocation_model() -> None:
         for memory, size in ((512, 10), (1024, 10), *((1769, n) for n in (1, 2, 5, 10)))
     ]
     function = function_from(replace(base, cells=tuple(cells)), 1024)
-    assert "the model of an invocation" in function.service.source
+    assert "a model of 6 measured" in function.service.source
     vcpus = 1024 / 1769
     assert function.service.seconds(1) == pytest.approx(0.07 + 0.02 / vcpus, rel=0.01)
     assert function.service.seconds(10) == pytest.approx(0.07 + 0.2 / vcpus, rel=0.01)
@@ -71,7 +71,7 @@ def test_measured_batch_takes_precedence_over_the_model() -> None:
     """Ten took a fifth more at 1,024 MB than the model has from all others."""
     others = [_invocations(_ours(), memory, size) for memory, size in ((512, 10), *((1769, n) for n in (1, 2, 5, 10)))]
     service = _service((*others, _billed(_invocations(_ours(), 1024, 10), 1.2)), 1024)
-    assert "the model of an invocation" in service.source
+    assert "a model of 6 measured" in service.source
     assert service.seconds(10) == pytest.approx(1.2 * (0.07 + 0.2 / (1024 / 1769)))
 
 
@@ -92,13 +92,13 @@ def test_two_batch_sizes_of_a_memory_take_precedence_over_other_memories() -> No
     service = _service(cells, 1769)
     assert service.seconds(1) == pytest.approx(0.09)
     assert service.seconds(10) == pytest.approx(0.27)
-    assert "the batches of this memory" in service.source
+    assert "a model of 2 measured" in service.source
 
 
 def test_single_batch_size_scales_in_proportion() -> None:
     service = _service((_invocations(_ours(), 1769, 10),), 1769)
     assert service.seconds(1) == pytest.approx(0.027)
-    assert "in proportion" in service.source
+    assert "a model of 1 measured" in service.source
 
 
 @pytest.mark.parametrize("ten_ms", [80.0, 90.0, 2000.0])
