@@ -179,9 +179,7 @@ def _rows(pairs: Sequence[_Pair], paired: bool) -> tuple[Row, ...]:
     found = [each for each in every if each[2]]
     risk = FALSE_ALARMS / max(1, sum(metric in JUDGED for _, metric, *_ in found))
     least = LEAST if paired else LEAST_BETWEEN_RUNS
-    return tuple(
-        _row(pair, metric, ratio_interval(over, under, risk), least) for pair, metric, over, under in found
-    )
+    return tuple(_row(pair, metric, ratio_interval(over, under, risk), least) for pair, metric, over, under in found)
 
 
 def _neighbours(pair: _Pair, metric: str) -> tuple[list[float], list[float]]:

@@ -118,8 +118,9 @@ def _candidate(
 ) -> Candidate:
     """A candidate at platform, memory, vCPUs and batch size; `wait`: seconds before its work begins."""
     sampling = known.sample.error
-    usd = cost and CostInterval.around(cost.compute, math.hypot(timing.error, sampling), cost.total - cost.compute)
-    p95 = CostInterval.around(timing.p95_ms / 1000, math.hypot(timing.p95_error, sampling), wait)
+    usd_error, p95_error = math.hypot(timing.error, sampling), math.hypot(timing.p95_error, sampling)
+    usd = CostInterval.around(cost.compute, usd_error, cost.total - cost.compute) if cost else None
+    p95 = CostInterval.around(timing.p95_ms / 1000, p95_error, wait)
     return Candidate(*place, timing.basis, cost, usd, p95, timing.error)
 
 

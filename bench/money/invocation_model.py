@@ -33,14 +33,12 @@ class Point(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class InvocationModel:
-    """`worst_error`: largest error on the fitted cells. `left_out_error`: error on cells predicted from the others;
-    infinite if there are too few cells. Both are shares."""
+    """`left_out_error`: error on cells predicted from the others, as a share; infinite if there are too few cells."""
 
     wait_ms: float
     wait_each_ms: float
     cpu_ms: float
     cpu_each_ms: float
-    worst_error: float = 0.0
     left_out_error: float = math.inf
 
     def invocation_ms(self, vcpus: float, records: float) -> float:
@@ -59,8 +57,8 @@ def fit(points: Sequence[Point]) -> InvocationModel:
     left_out = [math.inf]
     if len(points) >= FEWEST:
         left_out = [row @ _solve(np.delete(rows, place, axis=0)) - 1 for place, row in enumerate(rows)]
-    worst = float(abs(rows @ numbers - 1).max())
-    return InvocationModel(*numbers.tolist(), worst, math.hypot(*left_out) / math.sqrt(len(left_out)))
+    wait, wait_each, cpu, cpu_each = numbers.tolist()
+    return InvocationModel(wait, wait_each, cpu, cpu_each, math.hypot(*left_out) / math.sqrt(len(left_out)))
 
 
 def _row(vcpus: float, records: float) -> _Array:

@@ -10,15 +10,13 @@ from typing import Final
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 
 from bench.money.prices import load_prices
-from bench.pages.tables import plain_table
+from bench.pages.tables import plain_table, say
 from bench.result import read_result
-from bench.scale.model import Arrivals, Fleet, Function, Outcome
+from bench.scale.model import Arrivals, Fleet, Function, Outcome, ScaleError
 from bench.scale.service import fleet_from, function_from
 from bench.scale.simulation import simulate_fleet, simulate_lambda
-from thumbnailer.errors import ThumbnailerError
 
 REFERENCE: Final = Path(__file__).parents[1] / "results" / "reference.json"
 PER: Final = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
@@ -37,10 +35,6 @@ ROWS: Final[Mapping[str, Callable[[Outcome], str]]] = {
     "USD a million": lambda one: f"{one.cost.total:.2f}",
     "compute part of it": lambda one: f"{one.cost.compute:.2f}",
 }
-
-
-class ScaleError(ThumbnailerError):
-    """The question cannot be simulated."""
 
 
 def parse_rate(text: str) -> float:
@@ -65,7 +59,7 @@ def run(
     seed: int,
     output: Path | None,
 ) -> None:
-    """Print the table; `change` has fields of Function. Raises ScaleError, ResultError, PricesError, NotMeasured."""
+    """Print the table; `change` has fields of Function. Raises ScaleError, ResultError, PricesError."""
     result = read_result(results)
     given = {name: value for name, value in change.items() if value is not None}
     function = replace(function_from(result, given.get("memory_mb"), given.get("batch_size")), **given)  # type: ignore[arg-type]
@@ -78,19 +72,13 @@ def run(
         "Fargate": simulate_fleet(arrivals, fleet, charged, seed=seed),
         "Fargate Spot": simulate_fleet(arrivals, replace(fleet, spot=True), charged, seed=seed),
     }
-    if outcomes["Lambda"].arrived == 0:
-        raise ScaleError(f"at {arrivals.rate:g}/s nothing arrived in {arrivals.seconds:g} s: take more minutes")
     console = Console()
-    console.print(_table(outcomes))
-    for line in (_source(results, function, fleet), _price_basis(function, fleet)):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    rows = ([title, *(show(outcome) for outcome in outcomes.values())] for title, show in ROWS.items())
+    console.print(plain_table(["", *outcomes], rows))
+    say(console, _source(results, function, fleet))
+    say(console, _price_basis(function, fleet))
     if output:
         output.write_bytes(msgspec.json.format(msgspec.json.encode(outcomes), indent=1))
-
-
-def _table(outcomes: Mapping[str, Outcome]) -> Table:
-    rows = ([title, *(show(outcome) for outcome in outcomes.values())] for title, show in ROWS.items())
-    return plain_table(["", *outcomes], rows)
 
 
 def _source(results: Path, function: Function, fleet: Fleet) -> str:

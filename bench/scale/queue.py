@@ -13,7 +13,7 @@ import numpy as np
 import simpy
 
 from bench.money.costing import MOST_MESSAGES_A_REQUEST, Cost
-from bench.scale.model import Arrivals, Outcome, Sample, Service
+from bench.scale.model import Arrivals, Outcome, Sample, ScaleError, Service
 
 TICK: Final = 0.02
 """Seconds of arrivals in one event at a high rate."""
@@ -64,11 +64,17 @@ class Queue:
         return self.service.draw(records, self.chance)
 
     def run(self, patience: float) -> None:
-        """Simulate until the queue is empty, or `patience` seconds after the last arrival."""
+        """Simulate until the queue is empty, or `patience` seconds after the last arrival.
+
+        Raises ScaleError if nothing arrives.
+        """
         end = self.arrivals.seconds + patience
         while not self.finished and self.env.peek() <= end:
             self.env.step()
             self.finished = self.env.now >= self.arrivals.seconds and self.done == self.arrived and self._closed
+        if not self.arrived:
+            rate, seconds = self.arrivals.rate, self.arrivals.seconds
+            raise ScaleError(f"at {rate:g}/s nothing arrived in {seconds:g} s: take more minutes")
 
     def _arrive(self) -> Generator[simpy.Event, None, None]:
         rate, end = self.arrivals.rate, self.arrivals.seconds
@@ -87,7 +93,7 @@ class Queue:
         self.arrived += count
         self.dispatch()
         if self.window:
-            self.env.timeout(self.window).callbacks.append(lambda _: self.dispatch())
+            self.dispatch_in(self.window)
         self.peak_backlog = max(self.peak_backlog, self.backlog)
 
     def _sample(self) -> Generator[simpy.Event, None, None]:
@@ -103,6 +109,9 @@ class Queue:
                 return
             warm = self.environments - self.running
             self._start(min(free, full or 1, warm or free, max(1, self.slots() // PIECES)), is_cold=not warm)
+
+    def dispatch_in(self, seconds: float) -> None:
+        self.env.timeout(seconds).callbacks.append(lambda _: self.dispatch())
 
     def _start(self, batches: int, is_cold: bool) -> None:
         groups = self._take(min(self.backlog, batches * self.batch_size))
@@ -144,7 +153,6 @@ class Queue:
         return 1 + 2 * self.receives / (self.done + self.in_work)
 
     def outcome(self, cost: Cost, started: int) -> Outcome:
-        seconds = max(self.env.now, 1e-9)
         return Outcome(
             arrived=self.arrived,
             done=self.done,
@@ -154,8 +162,8 @@ class Queue:
             peak_running=self.peak_running,
             started=started,
             invocations=self.invocations,
-            busy=self.busy_seconds / seconds,
-            seconds=seconds,
+            busy=self.busy_seconds / self.env.now,
+            seconds=self.env.now,
             cost=cost,
             samples=tuple(self.samples),
         )
@@ -163,8 +171,6 @@ class Queue:
 
 def _latencies(ended: list[Group]) -> dict[str, float]:
     """Mean and percentiles over all messages."""
-    if not ended:
-        return dict.fromkeys(("mean_latency", "p50", "p95", "p99"), math.nan)
     latencies, counts = np.array(ended).T
     shares = np.quantile(latencies, (0.5, 0.95, 0.99), weights=counts, method="inverted_cdf")
     p50, p95, p99 = shares.tolist()

@@ -16,8 +16,7 @@ from bench.money.costing import (
 from bench.money.invocation_model import fit_cells
 from bench.pages.selection import ours_alike
 from bench.result import Cell, Result
-from bench.scale.model import INIT_SECONDS, Fleet, Function, Service
-from thumbnailer.errors import ThumbnailerError
+from bench.scale.model import INIT_SECONDS, Fleet, Function, ScaleError, Service
 
 P95: Final = statistics.NormalDist().inv_cdf(0.95)
 ALLOWED_WAIT: Final = 60.0
@@ -26,12 +25,8 @@ LEAST_SECONDS: Final = 1e-6
 """Least time of a further record: noise can make a larger batch look faster."""
 
 
-class NotMeasured(ThumbnailerError):
-    """The results have no cell for the function."""
-
-
 def function_from(result: Result, memory_mb: int | None = None, batch_size: int | None = None) -> Function:
-    """Return the function of that memory, else the one with the most images a GB-second. Raises NotMeasured.
+    """Return the function of that memory, else the one with the most images a GB-second. Raises ScaleError.
 
     Its batch size is the wanted one if that was measured, else the best one that SQS delivers in one request.
     """
@@ -39,7 +34,7 @@ def function_from(result: Result, memory_mb: int | None = None, batch_size: int 
     cells = [cell for cell in alike if memory_mb in (None, cell.key.memory_mb)]
     if not cells:
         size, option = (f" of {memory_mb} MB", f" --memory {memory_mb}") if memory_mb else ("", "")
-        raise NotMeasured(f"no measured function{size} in the results: run `python -m bench tiers{option}`")
+        raise ScaleError(f"no measured function{size} in the results: run `python -m bench tiers{option}`")
     wanted = [cell for cell in cells if cell.key.batch_size == batch_size]
     one_request = [cell for cell in cells if cell.key.batch_size <= MOST_MESSAGES_A_REQUEST]
     best = max(wanted or one_request or cells, key=lambda cell: cell.median("images_per_gb_second") or 0)
@@ -69,7 +64,9 @@ def service_from(cells: Sequence[Cell], best: Cell) -> Service:
     each = min(max(LEAST_SECONDS, seconds * (1 - share) / (records - other)), seconds / records)
     nearest = min(cells, key=lambda cell: (cell.key.batch_size, abs(cell.key.memory_mb - best.key.memory_mb)))
     spread = f"they vary as batches of {nearest.key.batch_size} at {nearest.key.memory_mb:,} MB"
-    return Service(seconds - each * records, each, sigma_of(nearest), f"others by a model of {len(fitted)} measured; {spread}")
+    return Service(
+        seconds - each * records, each, sigma_of(nearest), f"others by a model of {len(fitted)} measured; {spread}"
+    )
 
 
 def sigma_of(cell: Cell) -> float:
@@ -79,13 +76,13 @@ def sigma_of(cell: Cell) -> float:
 
 
 def fleet_from(result: Result) -> Fleet:
-    """Return a fleet of the task with the most images a second for each vCPU. Raises NotMeasured.
+    """Return a fleet of the task with the most images a second for each vCPU. Raises ScaleError.
 
     It scales out if a task's backlog holds more than ALLOWED_WAIT.
     """
     cells = ours_alike(result, "fargate")
     if not cells:
-        raise NotMeasured("no measured task in the results: run `python -m bench fargate`, or `all`")
+        raise ScaleError("no measured task in the results: run `python -m bench fargate`, or `all`")
     best = max(cells, key=lambda cell: (cell.median("images_per_second") or 0) / cell.key.vcpus)
     rate, latency_ms = best.median("images_per_second") or 0.0, best.latency_ms(0.5) or 0.0
     in_flight = max(1, round(rate * latency_ms / 1000))  # Little's law

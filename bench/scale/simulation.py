@@ -39,20 +39,21 @@ class _FleetQueue(Queue):
     def __init__(self, arrivals: Arrivals, fleet: Fleet, seed: int) -> None:
         super().__init__(arrivals, fleet.service, seed)
         self.fleet = fleet
-        self.asked_for: list[float] = [-fleet.start_seconds] * fleet.least  # a time for each task
-        self.tasks = self.started = fleet.least
+        self.asked_for = [-fleet.start_seconds] * fleet.least  # a time for each task
+        self.started = fleet.least
         self._ended_task_seconds = 0.0
         self.env.process(self._look())
 
     def slots(self) -> int:
-        return self.tasks * self.fleet.in_flight
+        return self.capacity() * self.fleet.in_flight
 
     def capacity(self) -> int:
-        return self.tasks
+        """Return the number of tasks that work."""
+        return sum(time + self.fleet.start_seconds <= self.env.now for time in self.asked_for)
 
     def service_seconds(self, records: float) -> float:
         full = self.service.draw(records, self.chance)
-        share = min(1.0, self.in_work / max(1, self.tasks) / self.fleet.in_flight)
+        share = min(1.0, self.in_work / max(1, self.capacity()) / self.fleet.in_flight)
         scatter = full / self.service.seconds(records)
         return max(full * share, self.fleet.alone_seconds * scatter)
 
@@ -61,31 +62,25 @@ class _FleetQueue(Queue):
         target = self.fleet.backlog_a_task
         while True:
             yield self.env.timeout(self.fleet.look_seconds)
-            backlog_a_task = self.backlog / max(1, self.tasks)
+            backlog_a_task = self.backlog / max(1, self.capacity())
             above = above + 1 if backlog_a_task > target else 0
             below = below + 1 if backlog_a_task < 0.9 * target else 0
             wanted = min(self.fleet.most, max(self.fleet.least, math.ceil(self.backlog / target)))
             if above >= self.fleet.looks_out:
                 self._add(wanted - len(self.asked_for))
             elif below >= self.fleet.looks_in:
-                self._remove(self.tasks - wanted)
+                self._remove(self.capacity() - wanted)
                 below = 0
 
     def _add(self, count: int) -> None:
-        if count <= 0:
-            return
-        self.asked_for += [self.env.now] * count
-        self.started += count
-        self.env.timeout(self.fleet.start_seconds).callbacks.append(lambda _: self._begin(count))
-
-    def _begin(self, count: int) -> None:
-        self.tasks += count
-        self.dispatch()
+        if count > 0:
+            self.asked_for += [self.env.now] * count
+            self.started += count
+            self.dispatch_in(self.fleet.start_seconds)
 
     def _remove(self, count: int) -> None:
         """Remove the youngest tasks; they finish their work."""
         for _ in range(min(count, len(self.asked_for))):
-            self.tasks -= 1
             self._ended_task_seconds += _paid_seconds(self.asked_for.pop(), self.env.now)
 
     def run_until_scaled_in(self) -> float:
@@ -107,14 +102,11 @@ def _paid_seconds(start: float, end: float) -> float:
 def simulate_lambda(
     arrivals: Arrivals, function: Function, prices: Prices, seed: int = 1, patience: float = 3600.0
 ) -> Outcome:
-    """Every invocation is billed by the millisecond, with its init."""
+    """Every invocation is billed by the millisecond, with its init. Raises ScaleError if nothing arrives."""
     run = _LambdaQueue(arrivals, function, seed)
     run.run(patience)
-    if run.done == 0:
-        return run.outcome(Cost(), run.environments)
-    records = (run.done + run.in_work) / run.invocations
     requests = replace(function.requests, sqs=run.sqs_requests())
-    billed = run.billed_ms / run.invocations
+    records, billed = (run.done + run.in_work) / run.invocations, run.billed_ms / run.invocations
     cell = LambdaCell(function.memory_mb, billed, records, requests, function.architecture)
     return run.outcome(lambda_cost(cell, prices), run.environments)
 
@@ -122,12 +114,13 @@ def simulate_lambda(
 def simulate_fleet(
     arrivals: Arrivals, fleet: Fleet, prices: Prices, seed: int = 1, patience: float = 3600.0
 ) -> Outcome:
-    """All tasks are paid until autoscaling is back at the least number, or until the end if messages are left."""
+    """All tasks are paid until autoscaling is back at the least number, or until the end if messages are left.
+
+    Raises ScaleError if nothing arrives.
+    """
     run = _FleetQueue(arrivals, fleet, seed)
     run.run(patience)
     outcome = run.outcome(Cost(), run.started)
-    if run.done == 0:
-        return outcome
     paid_until = run.run_until_scaled_in() if run.finished else None
     run.receives = math.ceil(run.receives / MOST_MESSAGES_A_REQUEST)  # tasks receive ten single messages a request
     requests = replace(fleet.requests, sqs=run.sqs_requests())

@@ -16,7 +16,7 @@ from bench.money.command import parse_deadline
 from bench.money.measured import AdviceError
 from bench.money.prices import PricesError
 from bench.result import Result
-from bench.scale.command import ScaleError
+from bench.scale.model import ScaleError
 from tests.bench.advised import CPU_BOUND, IO_BOUND, Made
 
 

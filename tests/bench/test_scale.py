@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from bench.__main__ import app
 from bench.money.costing import Cost
 from bench.result import write_result
-from bench.scale.command import ScaleError, parse_rate
+from bench.scale.command import parse_rate
+from bench.scale.model import ScaleError
 from tests.bench.results import synthetic_result
 
 

@@ -10,8 +10,8 @@ import pytest
 from bench.money.costing import cell_requests
 from bench.money.invocation_model import Point, fit
 from bench.result import Cell
-from bench.scale.model import Service
-from bench.scale.service import NotMeasured, fleet_from, function_from, service_from, sigma_of
+from bench.scale.model import ScaleError, Service
+from bench.scale.service import fleet_from, function_from, service_from, sigma_of
 from tests.bench.results import synthetic_result
 
 CHANGES: tuple[dict[str, Any], ...] = (
@@ -32,9 +32,9 @@ def test_service_times_come_from_measured_cells() -> None:
     fleet = fleet_from(result)
     rates = [cell.median("images_per_second") for cell in result.cells if cell.key.platform == "fargate"]
     assert fleet.in_flight / fleet.service.seconds(1) in [pytest.approx(rate) for rate in rates]
-    with pytest.raises(NotMeasured, match="no measured function of 333 MB"):
+    with pytest.raises(ScaleError, match="no measured function of 333 MB"):
         function_from(result, 333)
-    with pytest.raises(NotMeasured, match="no measured task"):
+    with pytest.raises(ScaleError, match="no measured task"):
         fleet_from(replace(result, cells=()))
 
 
