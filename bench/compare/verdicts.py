@@ -94,7 +94,7 @@ class Comparison:
 
 
 def compare(base: Result, new: Result, paired: bool) -> Comparison:
-    """Compare our cells of two runs. Paired: the runs took turns, and every cell must be on both sides.
+    """Compare our cells of two runs. Paired: the runs took turns.
 
     Raises CompareError if the runs have different machines or pictures.
     """
@@ -104,12 +104,10 @@ def compare(base: Result, new: Result, paired: bool) -> Comparison:
         has = [", ".join(key.title for key in cells) or "none" for cells in (bases, news)]
         return Comparison((), (f"no cell in common: {BASE} has {has[0]}; {NEW} has {has[1]}",))
     pairs = [_Pair(cell, news[key]) for key, cell in bases.items() if key in news]
-    refused = [f"{pair.base.key.title}: {reason}" for pair in pairs if (reason := _obstacle(pair, paired))]
-    rows = _rows([pair for pair in pairs if not _obstacle(pair, paired)], paired)
+    refused = [f"{pair.base.key.title}: {reason}" for pair in pairs if (reason := _obstacle(pair))]
+    rows = _rows([pair for pair in pairs if not _obstacle(pair)], paired)
     missing = [f"{key.title}: only in {BASE}" for key in bases if key not in news]
     missing += [f"{key.title}: only in {NEW}" for key in news if key not in bases]
-    if paired:
-        return Comparison(rows, (*refused, *missing))
     return Comparison(rows, tuple(refused), (*missing, *_other_settings(base, new)))
 
 
@@ -144,11 +142,8 @@ def _other_settings(base: Result, new: Result) -> Iterator[str]:
             yield f"settings differ: {name} is {one} in {BASE} and {other} in {NEW}"
 
 
-def _obstacle(pair: _Pair, paired: bool) -> str:
+def _obstacle(pair: _Pair) -> str:
     """Why the pair cannot be compared, or ""."""
-    base, new = len(pair.base.repetitions), len(pair.new.repetitions)
-    if paired and base != new:
-        return f"{base} repetitions of {BASE} and {new} of {NEW}: builds that take turns have equally many"
     for metric in JUDGED:
         if not _known(pair.base, metric) or not _known(pair.new, metric):
             return f"has no {metric} on both sides"
@@ -184,7 +179,7 @@ def _rows(pairs: Sequence[_Pair], paired: bool) -> tuple[Row, ...]:
 
 def _neighbours(pair: _Pair, metric: str) -> tuple[list[float], list[float]]:
     """One sample: the ratios of neighbours in time."""
-    neighbours = zip(_values(pair.base, metric), _values(pair.new, metric), strict=True)
+    neighbours = zip(_values(pair.base, metric), _values(pair.new, metric), strict=False)
     return [other / one for one, other in neighbours if one is not None and other is not None], []
 
 

@@ -25,15 +25,6 @@ seldom differ by more than a quarter."""
 
 
 @dataclass(frozen=True, slots=True)
-class Next:
-    """Another candidate; `dearer` than the best by this share, below 0 if the best won for another reason."""
-
-    candidate: Candidate
-    dearer: float
-    told_apart: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Advice:
     """`best` is None if no candidate meets the question. `next_platform` is the best of the other platform.
 
@@ -43,8 +34,8 @@ class Advice:
     known: Known
     candidates: tuple[Candidate, ...]
     best: Candidate | None
-    next_best: Next | None
-    next_platform: Next | None
+    next_best: Candidate | None
+    next_platform: Candidate | None
     break_evens: Mapping[str, BreakEven]
     confidence: Literal["high", "fair", "low"]
 
@@ -70,28 +61,22 @@ def advise(cells: Sequence[Cell], prices: Prices, question: Question, sample: Sa
     candidates = candidates_from(known)
     offered = [each for each in candidates if not each.refused]
     best = _best(offered)
-    others = [each for each in offered if each is not best]
-    elsewhere = [each for each in others if best and each.is_function != best.is_function]
-    next_best, next_platform = _next(best, others), _next(best, elsewhere)
+    others = sorted((each for each in offered if each is not best), key=lambda each: each.usd)
+    next_best = next(iter(others), None)
+    next_platform = next((each for each in others if best and each.is_function != best.is_function), None)
     return Advice(known, candidates, best, next_best, next_platform, _break_evens(known), _confidence(best, known))
 
 
 def _best(offered: Sequence[Candidate]) -> Candidate | None:
     """The cheapest; among those that do not differ from it a function before a task, then the lowest p95."""
     cheapest = min(offered, key=lambda each: each.usd, default=None)
-    same = [each for each in offered if each is cheapest or (cheapest and not _differ(each, cheapest))]
+    same = [each for each in offered if each is cheapest or (cheapest and not differ(each, cheapest))]
     return min(same, key=lambda each: (not each.is_function, each.p95, each.usd, each.batch_size), default=None)
 
 
-def _differ(one: Candidate, other: Candidate) -> bool:
+def differ(one: Candidate, other: Candidate) -> bool:
+    """Return whether two prices differ by more than their errors."""
     return abs(one.usd - other.usd) > SURE * math.hypot(one.compute_error, other.compute_error)
-
-
-def _next(best: Candidate | None, others: Sequence[Candidate]) -> Next | None:
-    if best is None or not others:
-        return None
-    other = min(others, key=lambda each: each.usd)
-    return Next(other, other.usd / best.usd - 1, _differ(other, best))
 
 
 def _break_evens(known: Known) -> dict[str, BreakEven]:

@@ -205,11 +205,9 @@ def _peak_mb(cell: Cell) -> float:
 
 def _runs_out_of_memory(found: Candidate, known: Known) -> bool:
     """Whether a function with as much memory was killed and none survived with as little and batches as large."""
-    killed = any(was_killed(cell) and cell.key.memory_mb >= found.memory_mb for cell in known.functions)
-    survivors = (cell.key for cell in known.functions if not was_killed(cell))
-    return killed and not any(
-        key.memory_mb <= found.memory_mb and key.batch_size >= found.batch_size for key in survivors
-    )
+    enough = [cell for cell in known.functions if cell.key.memory_mb <= found.memory_mb and not was_killed(cell)]
+    survived = any(cell.key.batch_size >= found.batch_size for cell in enough)
+    return not survived and any(was_killed(one) and one.key.memory_mb >= found.memory_mb for one in known.functions)
 
 
 # --- tasks --------------------------------------------------------------------------------------------------------

@@ -1,42 +1,36 @@
 """`python -m bench advise`: samples the user's pictures, measures a few cells with them, and recommends a setup."""
 
 import os
-import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import jinja2
 from rich.console import Console
 
-from bench.money.advice import Advice, advise
+from bench.money.advice import Advice, advise, differ
 from bench.money.candidates import MODEL_LIMIT, CostInterval
-from bench.money.measured import AdviceError, Question, Sample
+from bench.money.measured import Question, Sample
 from bench.money.months import FORMULAS
 from bench.money.prices import load_prices
 from bench.money.sampling import Header, Survey, pick, sampling_error, survey
 from bench.pages.tables import plain_table, say
 from bench.result import Result
-from bench.scale.command import parse_rate
+from bench.scale.command import parse_amount, parse_rate
 
 Measure = Callable[[Path], Result]
 """Measures the planned cells with the pictures of a folder."""
-SECONDS: Final[Mapping[str, float]] = {"ms": 0.001, "s": 1.0, "min": 60.0}
-LONGEST_DEADLINE: Final = 3600.0
+TEXT: Final = Path(__file__).with_name("advice.txt.j2")
 ENVIRONMENTS: Final = 1000
 """Default concurrency of an AWS account."""
 
 
 def parse_deadline(text: str) -> float:
-    """Return seconds, from e.g. 3s, 500ms or 2min. Raises AdviceError."""
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min)\s*", text)
-    seconds = float(found[1]) * SECONDS[found[2]] if found else 0.0
-    if not 0 < seconds <= LONGEST_DEADLINE:
-        raise AdviceError(f"{text}: expected a time such as 3s, 500ms or 2min, above 0 and at most an hour")
-    return seconds
+    """Return seconds, at most an hour, from e.g. 3s, 500ms or 2min. Raises ScaleError."""
+    return parse_amount(text, {"ms": 0.001, "s": 1, "min": 60}, 3600, "a time such as 3s, 500ms or 2min, up to an hour")
 
 
 def run(
@@ -64,14 +58,14 @@ def run(
 
 def answer(advice: Advice, result: Result) -> str:
     """Return the recommendation in sentences, one a line."""
-    loader = jinja2.FileSystemLoader(Path(__file__).parent)
-    environment = jinja2.Environment(loader=loader, trim_blocks=True, lstrip_blocks=True)  # noqa: S701 (a terminal)
+    template = jinja2.Template(TEXT.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True)
     outcomes: Counter[str] = Counter()
     for one in (one for cell in result.cells for one in cell.repetitions):
         outcomes.update(one.outcomes)
     late = [each for each in advice.candidates if each.refused.startswith("p95")]
-    return environment.get_template("advice.txt.j2").render(
+    return template.render(
         {name: getattr(advice, name) for name in Advice.__slots__},
+        differ=differ,
         late=min(late, key=lambda each: each.p95, default=None),
         environments=ENVIRONMENTS,
         model_limit=MODEL_LIMIT,
@@ -117,8 +111,7 @@ def _print_advice(console: Console, advice: Advice, text: str) -> None:
 def _rows(advice: Advice) -> Iterator[list[str]]:
     """The candidates that are not refused, the cheapest first."""
     for one in sorted((each for each in advice.candidates if not each.refused), key=lambda each: each.usd):
-        next_best = advice.next_best is not None and one is advice.next_best.candidate
-        rank = ", best" if one is advice.best else ", next best" if next_best else ""
+        rank = ", best" if one is advice.best else ", next best" if one is advice.next_best else ""
         batch = f"{one.batch_size} in {one.window} s" if one.window else str(one.batch_size)
         yield [one.title, batch, _with_error(one.usd_per_million), _with_error(one.p95_seconds), one.basis + rank]
 

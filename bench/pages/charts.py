@@ -7,7 +7,7 @@ from typing import Final
 from bench.money.costing import MILLION, cell_cost
 from bench.money.months import fargate_month, lambda_month
 from bench.money.prices import Prices
-from bench.pages.drawing import Chart, Mark, Panel, Series, number
+from bench.pages.drawing import Chart, Panel, Series, number
 from bench.pages.rivals import Comparison, compare_platforms
 from bench.pages.selection import OURS, Slice, lines_of
 from bench.result import Cell, Result
@@ -54,9 +54,9 @@ def _tuning(cells: Sequence[Cell], prices: Prices, note: str) -> Chart:
     return Chart("tuning", f"Time and cost against memory: {OURS}", note, panels)
 
 
-def _lowest(series: Series, word: str) -> Mark:
-    x, y = min(zip(series.xs, series.ys, strict=True), key=lambda point: point[1])
-    return Mark(x, y, f"{word}: {x:,.0f} MB, {number(y)}", "right" if x == max(series.xs) else "left")
+def _lowest(series: Series, word: str) -> tuple[float, float, str]:
+    y, x = min(zip(series.ys, series.xs, strict=True))
+    return x, y, f"{word}: {x:,.0f} MB, {number(y)}"
 
 
 def stages_of(cell: Cell) -> dict[str, float]:
@@ -86,14 +86,14 @@ def _month(found: Comparison, prices: Prices) -> Chart:
     function = line(f"Lambda, {found.function.key.memory_mb:,} MB", partial(lambda_month, found.cost))
     lines = [line(task.title, partial(fargate_month, task, prices)) for task in tasks]
     points = [rival.even.pictures for rival in found.rivals]
-    marks = [(x, lambda_month(found.cost, x) - shared * x) for x in points if x and MONTHS[0] < x < MONTHS[-1]]
+    inside = [x for x in points if x and MONTHS[0] < x < MONTHS[-1]]
     panel = Panel(
         f"USD a month, without the {1e6 * shared:.2f} a million\nthat all pay for requests",
         [function, *lines],
         "pictures a month",
         is_log=True,
         bottom=min(each.ys[0] for each in lines) / 10,
-        marks=[Mark(x, y, number(x), "right") for x, y in marks],
+        marks=[(x, lambda_month(found.cost, x) - shared * x, number(x)) for x in inside],
     )
     texts = ("never" if x is None else f"from {number(x)}" for x in points)
     note = ", ".join(f"{task.title.partition(',')[0]} {text}" for task, text in zip(tasks, texts, strict=True))

@@ -1,10 +1,10 @@
 """One way to draw a chart: panels of named lines. Markers, dashes and names tell the lines apart without colour."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -26,6 +26,7 @@ STYLE: Final = Path(__file__).with_name("chart.mplstyle")
 WORDS_POINTS: Final = 7
 """Points of a line over many xs that the text alternative lists."""
 WHITE: Final = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+BOLD: Final[Mapping[str, Any]] = {"fontweight": "bold", "fontsize": 9.5, "bbox": WHITE}
 LOOKS: Final = list(mpl.rc_params_from_file(STYLE, use_default_template=False)["axes.prop_cycle"])
 """Colour, marker and dashes of each line. Colour-blind readers can tell the colours apart."""
 MEMORY: Final = "memory, MB"
@@ -39,25 +40,16 @@ class Series(NamedTuple):
     ys: Sequence[float]
 
 
-class Mark(NamedTuple):
-    """A point with a short text beside it."""
-
-    x: float
-    y: float
-    text: str
-    align: Literal["left", "right"] = "left"
-
-
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Lines over a logarithmic x axis; `bottom` bounds the y axis, None: automatic."""
+    """Lines over a logarithmic x axis; `bottom` bounds the y axis, None: automatic. `marks`: x, y and a short text."""
 
     ylabel: str
     series: Sequence[Series]
     xlabel: str = MEMORY
     is_log: bool = False
     bottom: float | None = None
-    marks: Sequence[Mark] = ()
+    marks: Sequence[tuple[float, float, str]] = ()
 
     @property
     def words(self) -> str:
@@ -73,7 +65,7 @@ class Panel:
         return ", ".join(texts[place] for place in chosen)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Chart:
     """A titled picture; `note` says which cells it shows."""
 
@@ -134,8 +126,9 @@ def _draw(axes: Axes, panel: Panel) -> None:
         _write_numbers(axes.yaxis)
     axes.set_ylabel(panel.ylabel)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9.5)
-    for mark in panel.marks:
-        _mark(axes, mark)
+    for x, y, text in panel.marks:
+        axes.plot([x], [y], "o", color=INK, markerfacecolor=INK, zorder=4)
+        axes.annotate(text, (x, y), (0, 13), textcoords="offset points", ha="center", **BOLD)
 
 
 def _scale_x(axes: Axes, xs: Sequence[float], label: str) -> None:
@@ -156,9 +149,3 @@ def _write_numbers(axis: XAxis | YAxis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1000 else (1,)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
-
-
-def _mark(axes: Axes, mark: Mark) -> None:
-    axes.plot([mark.x], [mark.y], "o", color=INK, markerfacecolor=INK, zorder=4)
-    style: dict[str, Any] = {"fontweight": "bold", "fontsize": 9.5, "bbox": WHITE, "ha": mark.align}
-    axes.annotate(mark.text, (mark.x, mark.y), (0, 13), textcoords="offset points", **style)

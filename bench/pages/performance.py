@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from bench.questions import EXPERIMENTS, Experiment, Scope
 from bench.result import Cell, Result, read_result
 from bench.rig.network import MB, MIB, PRESETS
 
+TEXT: Final = Path(__file__).with_name("performance.md.j2")
 DOCS: Final = Path("docs/performance.md")
 REFUSED: Final = "[refused](#cells-that-could-not-be-measured)"
 OTHERS: Final = Experiment(
@@ -29,43 +30,33 @@ OTHERS: Final = Experiment(
 
 
 def run(results: Path, docs: Path = DOCS) -> None:
-    """Write the document and print its name. Raises ResultError."""
-    written = write(results, docs)
-    size = sum(path.stat().st_size for path in written[1:])
-    Console().print(f"{docs}, {len(written) - 1} charts of {size / 1000:.0f} kB", soft_wrap=True)
-
-
-def write(results: Path, docs: Path = DOCS) -> list[Path]:
-    """Write the document, and its charts into a folder of the same name. Returns the paths. Raises ResultError."""
+    """Write the document, and its charts into a folder of the same name; print both. Raises ResultError."""
     result, folder = read_result(results), docs.with_suffix("")
     prices = prices_of(result)
-    drawn = list(all_charts(result, prices))
+    drawn = {chart: chart.png() for chart in all_charts(result, prices)}
     folder.mkdir(parents=True, exist_ok=True)
     for name in CHARTS:
         (folder / f"{name}.png").unlink(missing_ok=True)  # drawn from an earlier file of results
-    written = [folder / f"{chart.name}.png" for chart in drawn]
-    for path, chart in zip(written, drawn, strict=True):
-        path.write_bytes(chart.png())
-    images = [(chart, f"{folder.name}/{chart.name}.png") for chart in drawn]
+    for chart, png in drawn.items():
+        (folder / f"{chart.name}.png").write_bytes(png)
+    links = {chart: f"{folder.name}/{chart.name}.png" for chart in drawn}
     source = Path(os.path.relpath(results, docs.parent)).as_posix()
-    docs.write_text(page(result, prices, images, source.removeprefix("../"), source), encoding="utf-8")
-    return [docs, *written]
+    docs.write_text(page(result, prices, links, source.removeprefix("../"), source), encoding="utf-8")
+    size = sum(map(len, drawn.values()))
+    Console().print(f"{docs}, {len(drawn)} charts of {size / 1000:.0f} kB", soft_wrap=True)
 
 
-def page(result: Result, prices: Prices, images: Sequence[tuple[Chart, str]], name: str, source: str = "") -> str:
-    """Return the text in Markdown. `images`: charts and links to them; `source`: a link to the file of that name."""
-    environment = jinja2.Environment(  # noqa: S701 (Markdown)
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["short"] = lambda value: "never" if value is None else number(value)
-    text = environment.get_template("performance.md.j2").render(
+def page(result: Result, prices: Prices, links: Mapping[Chart, str], name: str, source: str = "") -> str:
+    """Return the text in Markdown. `links`: charts and links to them; `source`: a link to the file of that name."""
+    text = jinja2.Template(TEXT.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True).render(
         result=result,
+        short=lambda value: "never" if value is None else number(value),
         prices=prices,
         name=name,
         source=source,
         found=findings_of(result, prices),
         platforms=compare_platforms(result, prices),
-        pictures={chart.name: f"![{chart.alt}]({link})\n" for chart, link in images},
+        pictures={chart.name: f"![{chart.alt}]({link})\n" for chart, link in links.items()},
         gb_seconds_a_usd=1 / prices.gb_second(architecture_of(result.cells[0]) if result.cells else "x86"),
         quick=scope_of(result).quick,
         distances={cell.key.latency: PRESETS[cell.key.latency] for cell in result.cells if cell.key.latency in PRESETS},
@@ -113,9 +104,5 @@ def _experiments(result: Result) -> Iterator[dict[str, str]]:
 def _with_table(result: Result, experiment: Experiment, cells: Sequence[Cell]) -> dict[str, str]:
     """The terminal's table; a refused cell links to its reason."""
     header = [column.replace("-\n", "").replace("\n", " ") for column in columns_of(cells)]
-    body = [
-        [name, handler, REFUSED, *[""] * (len(header) - 3)] if numbers == ["refused"] else [name, handler, *numbers]
-        for name, handler, *numbers in rows(result, experiment, cells)
-    ]
-    table = markdown_table(header, body, left=2)
+    table = markdown_table(header, rows(result, experiment, cells), left=2).replace("| refused |", f"| {REFUSED} |")
     return {"name": experiment.name, "question": experiment.question, "table": table}

@@ -35,12 +35,12 @@ def run(paths: Sequence[Path], output: Path, prices: Path | None) -> None:
 
 def _section(name: str, result: Result, prices: Prices, output: Path, prefix: str) -> str:
     """Write the charts and return the HTML, which contains them."""
-    images = []
+    links = {}
     for chart in all_charts(result, prices):
         png = chart.png()
         (output / f"{prefix}{chart.name}.png").write_bytes(png)
-        images.append((chart, f"data:image/png;base64,{base64.b64encode(png).decode()}"))
-    return _to_html(page(result, prices, images, name))
+        links[chart] = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return _to_html(page(result, prices, links, name))
 
 
 def _to_html(markdown: str) -> str:

@@ -80,10 +80,11 @@ def columns_of(cells: Sequence[Cell]) -> list[str]:
 
 
 def rows(result: Result, experiment: Experiment, cells: Sequence[Cell]) -> Iterator[list[str]]:
-    """Yield a text for each column; a refused cell has three texts, the last is "refused"."""
+    """Yield a text for each column."""
     for cell in cells:
         name = ", ".join(filter(None, (NAMES[part](cell.key) for part in experiment.by)))
-        yield [name, cell.key.handler, *(["refused"] if cell.refused else _numbers(result, cell))]
+        numbers = ["refused", *[""] * (len(COLUMNS) - 3)] if cell.refused else _numbers(result, cell)
+        yield [name, cell.key.handler, *numbers]
 
 
 def _numbers(result: Result, cell: Cell) -> Iterator[str]:

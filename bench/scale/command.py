@@ -19,7 +19,7 @@ from bench.scale.service import fleet_from, function_from
 from bench.scale.simulation import simulate_fleet, simulate_lambda
 
 REFERENCE: Final = Path(__file__).parents[1] / "results" / "reference.json"
-PER: Final = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
+PER: Final = {"/s": 1, "/min": 1 / 60, "/h": 1 / 3600, "/day": 1 / 86_400}
 ROWS: Final[Mapping[str, Callable[[Outcome], str]]] = {
     "messages": lambda one: f"{one.arrived:,}",
     "done after": lambda one: "not within the hour" if one.drained is None else f"{one.drained:,.0f} s",
@@ -37,16 +37,18 @@ ROWS: Final[Mapping[str, Callable[[Outcome], str]]] = {
 }
 
 
+def parse_amount(text: str, units: Mapping[str, float], most: float, expected: str) -> float:
+    """Return a number times its unit, above 0 and up to `most`. Raises ScaleError."""
+    found = re.fullmatch(rf"([0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?)({'|'.join(units)})", re.sub(r"[\s_]", "", text))
+    amount = float(found[1]) * units[found[2]] if found else 0.0
+    if not 0 < amount <= most:
+        raise ScaleError(f"{text}: expected {expected}")
+    return amount
+
+
 def parse_rate(text: str) -> float:
     """Return messages a second, from e.g. 10000/s, 600/min, 2e6/day. Raises ScaleError."""
-    found = re.fullmatch(r"\s*([0-9.eE_]+)\s*/\s*(s|min|h|day)\s*", text)
-    try:
-        rate = float(found[1]) / PER[found[2]] if found else 0.0
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate < 1e7:
-        raise ScaleError(f"{text}: expected a rate such as 10000/s, 600/min, 5000/h or 2e6/day")
-    return rate
+    return parse_amount(text, PER, 1e7, "a rate such as 10000/s, 600/min, 5000/h or 2e6/day")
 
 
 def run(

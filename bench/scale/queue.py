@@ -29,18 +29,11 @@ Group = tuple[float, int]
 class Queue:
     """A queue and servers, of which `slots()` may run at once. A subclass says how servers are added."""
 
-    def __init__(
-        self,
-        arrivals: Arrivals,
-        service: Service,
-        seed: int,
-        batch_size: int = 1,
-        window: float = 0.0,
-        init_seconds: float = 0.0,
-    ) -> None:
+    batch_size, window, init_seconds = 1, 0.0, 0.0
+
+    def __init__(self, arrivals: Arrivals, service: Service, seed: int) -> None:
         self.env = simpy.Environment()
         self.arrivals, self.service = arrivals, service
-        self.batch_size, self.window, self.init_seconds = batch_size, window, init_seconds
         self.coming = np.random.default_rng(seed)  # its own, so that every simulation gets the same messages
         self.chance = np.random.default_rng((seed, 1))
         self.queue: deque[Group] = deque()
@@ -71,7 +64,7 @@ class Queue:
         end = self.arrivals.seconds + patience
         while not self.finished and self.env.peek() <= end:
             self.env.step()
-            self.finished = self.env.now >= self.arrivals.seconds and self.done == self.arrived and self._closed
+            self.finished = self._closed and self.done == self.arrived
         if not self.arrived:
             rate, seconds = self.arrivals.rate, self.arrivals.seconds
             raise ScaleError(f"at {rate:g}/s nothing arrived in {seconds:g} s: take more minutes")

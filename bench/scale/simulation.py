@@ -19,8 +19,9 @@ from bench.scale.queue import Queue
 
 class _LambdaQueue(Queue):
     def __init__(self, arrivals: Arrivals, function: Function, seed: int) -> None:
-        super().__init__(arrivals, function.service, seed, function.batch_size, function.window, function.init_seconds)
+        super().__init__(arrivals, function.service, seed)
         self.function = function
+        self.batch_size, self.window, self.init_seconds = function.batch_size, function.window, function.init_seconds
         self.mapped = float(function.first)
         self.env.process(self._grow())
 

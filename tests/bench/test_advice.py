@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.money.advice import Advice, advise, plan
+from bench.money.advice import Advice, advise, differ, plan
 from bench.money.candidates import BATCHES, FURTHEST, MEMORIES, Candidate, CostInterval
 from bench.money.command import ENVIRONMENTS, answer
 from bench.money.costing import LambdaCell, Requests, cell_task, fargate_cost, lambda_cost, sqs_requests
@@ -170,10 +170,10 @@ def test_high_rates_choose_fargate_low_rates_lambda() -> None:
 def test_best_of_the_other_platform_has_its_price() -> None:
     advice = advice_for(CPU_BOUND, 200, 10)
     assert advice.next_platform is not None
-    other = advice.next_platform.candidate
+    other = advice.next_platform
     assert other.platform == "lambda"
     assert other.usd == min(each.usd for each in advice.candidates if each.platform == "lambda" and not each.refused)
-    assert advice.next_platform.dearer == pytest.approx(other.usd / best(advice).usd - 1)
+    assert f"{100 * (other.usd / best(advice).usd - 1):.1f} % dearer" in said(advice)
 
 
 def test_spot_is_refused_with_a_deadline() -> None:
@@ -224,7 +224,7 @@ def test_batches_that_seldom_fill_are_refused() -> None:
     assert best(advice).batch_size == 1
     assert "seldom fills" in found(advice, 512, 10).refused
     assert advice.next_best is not None
-    assert advice.next_best.candidate.batch_size == 1
+    assert advice.next_best.batch_size == 1
 
 
 def test_rare_pictures_pay_for_cold_starts() -> None:
@@ -360,16 +360,15 @@ def test_too_few_cells_for_a_model_are_compared_directly() -> None:
 def test_indistinguishable_candidates_choose_the_faster() -> None:
     advice = advice_for(Made(wait_ms=0, cpu_ms=100))
     assert advice.next_best is not None
-    assert not advice.next_best.told_apart
-    assert best(advice).p95 <= advice.next_best.candidate.p95
+    assert not differ(advice.next_best, best(advice))
+    assert best(advice).p95 <= advice.next_best.p95
 
 
 def test_different_candidates_are_told_apart() -> None:
     advice = advice_for(IO_BOUND)
     assert advice.next_best is not None
-    assert advice.next_best.told_apart
-    assert advice.next_best.dearer == pytest.approx(advice.next_best.candidate.usd / best(advice).usd - 1)
-    assert advice.next_best.dearer > 0
+    assert differ(advice.next_best, best(advice))
+    assert advice.next_best.usd > best(advice).usd
 
 
 def test_deadline_inside_the_interval_is_reported() -> None:

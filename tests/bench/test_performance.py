@@ -14,7 +14,7 @@ from bench.money.months import FORMULAS
 from bench.money.prices import prices_of
 from bench.pages.charts import CHARTS, all_charts
 from bench.pages.findings import findings_of
-from bench.pages.performance import page, run, scope_of, tidy, write
+from bench.pages.performance import page, run, scope_of, tidy
 from bench.pages.rivals import compare_platforms
 from bench.pages.selection import lines_of
 from bench.pages.tables import cells_of, experiments_of, markdown_table
@@ -34,7 +34,7 @@ def written(folder: Path, result: Result = RESULT) -> Path:
     (folder / "results").mkdir(parents=True, exist_ok=True)
     (folder / "docs").mkdir(exist_ok=True)
     write_result(result, folder / "results" / "run.json")
-    write(folder / "results" / "run.json", folder / "docs" / "performance.md")
+    run(folder / "results" / "run.json", folder / "docs" / "performance.md")
     return folder / "docs" / "performance.md"
 
 
@@ -190,11 +190,11 @@ def test_the_repositorys_document_follows_from_its_results() -> None:
     assert source is not None, "docs/performance.md does not say which file it was made from"
     result = read_result(ROOT / source[1])
     prices = prices_of(result)
-    images = [(chart, f"performance/{chart.name}.png") for chart in all_charts(result, prices)]
+    links = {chart: f"performance/{chart.name}.png" for chart in all_charts(result, prices)}
     again = f"python -m bench performance {source[1]}"
-    assert page(result, prices, images, source[1], f"../{source[1]}") == text, f"write it again: {again}"
+    assert page(result, prices, links, source[1], f"../{source[1]}") == text, f"write it again: {again}"
     there = {path.stem for path in DOCUMENT.with_suffix("").glob("*.png")}
-    assert there == {chart.name for chart, _ in images}, f"write the charts again: {again}"
+    assert there == {chart.name for chart in links}, f"write the charts again: {again}"
 
 
 def test_fargate_guide_has_the_measured_break_even() -> None:
