@@ -38,8 +38,8 @@ def run(base: str, new: str, measure: Measure, console: Console) -> int:
 
 def _results(base: Side, new: Side, measure: Measure) -> tuple[Result, Result]:
     """The two files, or one run of both builds as two results."""
-    if base.is_file and new.is_file and base.path and new.path:
-        return read_result(base.path), read_result(new.path)
+    if base.is_file and new.is_file:
+        return read_result(Path(base.name)), read_result(Path(new.name))
     if base.is_file or new.is_file:
         raise CompareError(
             "one side is a file of results, the other a build to be measured now: give two files, or two folders or "

@@ -9,14 +9,13 @@ regression in any cell or metric; the same holds for improvements.
 """
 
 import statistics
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from bench.compare.intervals import Interval, ratio_interval
-from bench.pages.selection import OURS
+from bench.pages.selection import OURS, outcome_shares
 from bench.result import METRICS, Cell, CellKey, Result
 from thumbnailer.errors import ThumbnailerError
 
@@ -147,18 +146,10 @@ def _obstacle(pair: _Pair) -> str:
     for metric in JUDGED:
         if not _known(pair.base, metric) or not _known(pair.new, metric):
             return f"has no {metric} on both sides"
-    before, after = _outcomes(pair.base), _outcomes(pair.new)
+    before, after = outcome_shares([pair.base]), outcome_shares([pair.new])
     if any(abs(before.get(each, 0) - after.get(each, 0)) > SAME_OUTCOMES for each in before | after):
         return f"is not the same work: {_shares(before)} in {BASE}, {_shares(after)} in {NEW}"
     return ""
-
-
-def _outcomes(cell: Cell) -> dict[str, float]:
-    """The share of each outcome."""
-    total: Counter[str] = Counter()
-    for one in cell.repetitions:
-        total.update(one.outcomes)
-    return {name: count / max(1, total.total()) for name, count in total.items()}
 
 
 def _shares(outcomes: Mapping[str, float]) -> str:

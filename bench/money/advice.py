@@ -76,7 +76,8 @@ def _best(offered: Sequence[Candidate]) -> Candidate | None:
 
 def differ(one: Candidate, other: Candidate) -> bool:
     """Return whether two prices differ by more than their errors."""
-    return abs(one.usd - other.usd) > SURE * math.hypot(one.compute_error, other.compute_error)
+    errors = (each.own_error * each.cost.compute for each in (one, other) if each.cost)
+    return abs(one.usd - other.usd) > SURE * math.hypot(*errors)
 
 
 def _break_evens(known: Known) -> dict[str, BreakEven]:

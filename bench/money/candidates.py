@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from bench.money.costing import (
     Cost,
-    LambdaCell,
     architecture_of,
     cell_requests,
     cell_task,
@@ -100,11 +99,6 @@ class Candidate:
         return self.p95_seconds.value
 
     @property
-    def compute_error(self) -> float:
-        """One standard error, USD a million."""
-        return self.own_error * self.cost.compute if self.cost else math.inf
-
-    @property
     def is_function(self) -> bool:
         return self.platform == "lambda"
 
@@ -124,9 +118,14 @@ def _candidate(
     return Candidate(*place, timing.basis, cost, usd, p95, timing.error)
 
 
-def _too_late(found: Candidate, question: Question) -> Iterator[str]:
-    if question.deadline is not None and found.p95 > question.deadline:
-        yield f"p95 above {question.deadline:g} s"
+def _refused(found: Candidate, reasons: Mapping[str, bool], question: Question) -> Candidate:
+    """The candidate with the first reason that holds."""
+    every = (
+        {**reasons, f"p95 above {question.deadline:g} s": found.p95 > question.deadline}
+        if question.deadline
+        else reasons
+    )
+    return replace(found, refused=next((reason for reason, holds in every.items() if holds), ""))
 
 
 # --- functions ----------------------------------------------------------------------------------------------------
@@ -152,13 +151,13 @@ def _function_candidate(memory: int, batch: int, known: Known) -> Candidate:
     measured = known.functions[0]
     requests = replace(cell_requests(measured), sqs=sqs_requests(records))
     billed = timing.ms + cold_share * cold_ms
-    cost = lambda_cost(LambdaCell(memory, billed, records, requests, architecture_of(measured)), known.prices)
+    cost = lambda_cost(known.prices, memory, billed, records, requests, architecture_of(measured))
     fill = min(window, batch / rate) if rate else 0.0
     wait = fill + (cold_ms / 1000 if cold_share > COLD_IN_P95 else 0.0)
     found = _candidate(("lambda", memory, memory / MB_PER_VCPU, batch), timing, cost, wait, known)
     busy = rate / records * timing.ms / 1000 if rate else None
     found = replace(found, window=window, records=records, at_once=busy)
-    return replace(found, refused=next(_function_refusals(found, known), ""))
+    return _refused(found, _function_refusals(found, known), known.question)
 
 
 def _window(batch: int, p95_seconds: float, question: Question) -> int:
@@ -172,23 +171,19 @@ def _window(batch: int, p95_seconds: float, question: Question) -> int:
     return min(LONGEST_WINDOW, math.ceil(fill) if fill <= left else max(0, math.floor(left)))
 
 
-def _function_refusals(found: Candidate, known: Known) -> Iterator[str]:
+def _function_refusals(found: Candidate, known: Known) -> dict[str, bool]:
     """Reasons against the candidate, the strongest first."""
-    needed = _needed_mb(found.batch_size, known)
-    if found.memory_mb < needed:
-        yield f"needs {needed:.0f} MB"
-    if _runs_out_of_memory(found, known):
-        yield "ran out of memory"
-    if 1e6 * known.sample.largest_megapixels > tier_for(found.memory_mb).max_pixels:
-        yield f"rejects a picture of {known.sample.largest_megapixels:.0f} MP"
-    if found.memory_mb > FURTHEST * max(known.memories):
-        yield "too far from the measured sizes"
-    smaller = [each for each in _batches(known) if each < found.batch_size]
-    if smaller and found.records <= FILLED_MORE * smaller[-1]:
-        yield "seldom fills: a smaller batch does as well"
-    if found.basis != "measured" and known.model.left_out_error > MODEL_LIMIT:
-        yield "not measured, and the model does not fit"
-    yield from _too_late(found, known.question)
+    needed, largest = _needed_mb(found.batch_size, known), known.sample.largest_megapixels
+    smaller = max((each for each in _batches(known) if each < found.batch_size), default=0)
+    is_modelled = found.basis != "measured"
+    return {
+        f"needs {needed:.0f} MB": found.memory_mb < needed,
+        "ran out of memory": _runs_out_of_memory(found, known),
+        f"rejects a picture of {largest:.0f} MP": 1e6 * largest > tier_for(found.memory_mb).max_pixels,
+        "too far from the measured sizes": found.memory_mb > FURTHEST * max(known.memories),
+        "seldom fills: a smaller batch does as well": found.records <= FILLED_MORE * smaller,
+        "not measured, and the model does not fit": is_modelled and known.model.left_out_error > MODEL_LIMIT,
+    }
 
 
 def _needed_mb(batch: int, known: Known) -> float:
@@ -227,17 +222,14 @@ def _task_candidate(cell: Cell, platform: str, known: Known) -> Candidate:
     cost = fargate_cost(task, known.prices, rate / (task.images_per_second * count)) if rate and count else None
     place = (platform, key.memory_mb, key.vcpus, key.batch_size)
     found = replace(_candidate(place, timing_of(cell), cost, 0.0, known), at_once=count)
-    return replace(found, refused=next(_task_refusals(found, cell, known.question), ""))
+    return _refused(found, _task_refusals(found, cell, known.question), known.question)
 
 
-def _task_refusals(found: Candidate, cell: Cell, question: Question) -> Iterator[str]:
-    needed = MEMORY_MARGIN * _peak_mb(cell)
-    if found.memory_mb < needed:
-        yield f"needs {needed:.0f} MB"
-    if was_killed(cell):
-        yield "ran out of memory"
-    if question.rate is None:
-        yield "its price depends on the rate: --rate"
-    if found.platform == "fargate-spot" and question.deadline is not None:
-        yield "AWS may stop a Spot task: no deadline holds"
-    yield from _too_late(found, question)
+def _task_refusals(found: Candidate, cell: Cell, question: Question) -> dict[str, bool]:
+    needed, is_spot = MEMORY_MARGIN * _peak_mb(cell), found.platform == "fargate-spot"
+    return {
+        f"needs {needed:.0f} MB": found.memory_mb < needed,
+        "ran out of memory": was_killed(cell),
+        "its price depends on the rate: --rate": question.rate is None,
+        "AWS may stop a Spot task: no deadline holds": is_spot and question.deadline is not None,
+    }

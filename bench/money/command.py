@@ -17,6 +17,7 @@ from bench.money.measured import Question, Sample
 from bench.money.months import FORMULAS
 from bench.money.prices import load_prices
 from bench.money.sampling import Header, Survey, pick, sampling_error, survey
+from bench.pages.selection import outcome_shares
 from bench.pages.tables import plain_table, say
 from bench.result import Result
 from bench.scale.command import parse_amount, parse_rate
@@ -59,21 +60,19 @@ def run(
 def answer(advice: Advice, result: Result) -> str:
     """Return the recommendation in sentences, one a line."""
     template = jinja2.Template(TEXT.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True)
-    outcomes: Counter[str] = Counter()
-    for one in (one for cell in result.cells for one in cell.repetitions):
-        outcomes.update(one.outcomes)
     late = [each for each in advice.candidates if each.refused.startswith("p95")]
-    return template.render(
+    text: str = template.render(
         {name: getattr(advice, name) for name in Advice.__slots__},
         differ=differ,
         late=min(late, key=lambda each: each.p95, default=None),
         environments=ENVIRONMENTS,
         model_limit=MODEL_LIMIT,
-        failed_share=1 - outcomes["stored"] / outcomes.total() if outcomes else 0,
+        failed_share=1 - outcome_shares(result.cells).get("stored", 1.0),
         not_measured=sorted({cell.refused for cell in result.cells if cell.refused}),
         machine=result.machine.cpu,
         distances=", ".join(sorted({cell.key.latency for cell in result.cells if cell.repetitions})),
     )
+    return text
 
 
 # --- on the terminal ----------------------------------------------------------------------------------------------

@@ -81,22 +81,18 @@ def billed_ms(durations_ms: Iterable[float], init_ms: float = 0.0) -> int:
 # --- Lambda -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class LambdaCell:
-    """A measured function: billed milliseconds and records of one invocation."""
-
-    memory_mb: int
-    billed_ms: float
-    records: float
-    requests: Requests = Requests()
-    architecture: Architecture = "x86"
-
-
-def lambda_cost(cell: LambdaCell, prices: Prices) -> Cost:
-    invocations = MILLION / cell.records
-    gb_seconds = cell.memory_mb / MB_PER_GB * cell.billed_ms / 1000
-    compute = invocations * gb_seconds * prices.gb_second(cell.architecture)
-    shared = cell.requests.cost(prices).lines()
+def lambda_cost(
+    prices: Prices,
+    memory_mb: int,
+    billed_ms: float,
+    records: float,
+    requests: Requests = Requests(),
+    architecture: Architecture = "x86",
+) -> Cost:
+    """Return the cost of invocations of so many billed milliseconds and records."""
+    invocations = MILLION / records
+    compute = invocations * memory_mb / MB_PER_GB * billed_ms / 1000 * prices.gb_second(architecture)
+    shared = requests.cost(prices).lines()
     return Cost(**shared | {"compute": compute, "lambda_requests": invocations * prices["lambda_request"]})
 
 
@@ -170,5 +166,4 @@ def cell_cost(cell: Cell, prices: Prices) -> Cost:
         return fargate_cost(cell_task(cell), prices)
     records = records_of(cell)
     billed = (cell.median("billed_ms_per_image") or 0.0) * records
-    function = LambdaCell(cell.key.memory_mb, billed, records, cell_requests(cell), architecture_of(cell))
-    return lambda_cost(function, prices)
+    return lambda_cost(prices, cell.key.memory_mb, billed, records, cell_requests(cell), architecture_of(cell))

@@ -9,7 +9,7 @@ time adds up, and one picture keeps one core busy.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +21,6 @@ from bench.result import Cell
 FEWEST: Final = 5
 """Least number of cells that test the model: its four numbers fit any four cells exactly."""
 _Array = npt.NDArray[np.float64]
-
-
-class Point(NamedTuple):
-    """A measured invocation."""
-
-    vcpus: float
-    records: float
-    ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +39,12 @@ class InvocationModel:
 
 def fit_cells(cells: Iterable[Cell]) -> InvocationModel:
     """Return the model of at least one measured function."""
-    return fit([Point(cell.key.vcpus, records_of(cell), invocation_ms(cell)) for cell in cells])
+    return fit([(cell.key.vcpus, records_of(cell), invocation_ms(cell)) for cell in cells])
 
 
-def fit(points: Sequence[Point]) -> InvocationModel:
-    """Return the model with the least squared relative errors."""
-    rows = np.array([_row(point.vcpus, point.records) / point.ms for point in points])
+def fit(points: Sequence[tuple[float, float, float]]) -> InvocationModel:
+    """Return the model with the least squared relative errors of vCPUs, records and milliseconds."""
+    rows = np.array([_row(vcpus, records) / ms for vcpus, records, ms in points])
     numbers = _solve(rows)
     left_out = [math.inf]
     if len(points) >= FEWEST:

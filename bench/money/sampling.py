@@ -57,10 +57,7 @@ def survey(folder: Path, seed: int = 1, most: int = MOST_HEADERS) -> Survey:
     others = dict(sorted(Counter(each for each in found if isinstance(each, str)).items()))
     if not headers:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in others.items())
-        raise NoPictures(
-            f"{folder}: none of the {len(chosen)} surveyed files (of {len(paths):,}) can be rendered: {reasons}; e.g. "
-            f"{chosen[0].name!r}. Name the folder that has the pictures"
-        )
+        raise NoPictures(f"{folder}: none of {len(chosen)} files can be rendered, e.g. {chosen[0].name!r}: {reasons}")
     return Survey(headers, len(chosen), len(paths), others)
 
 

@@ -5,10 +5,9 @@ from functools import partial
 from typing import Final
 
 from bench.money.costing import MILLION, cell_cost
-from bench.money.months import fargate_month, lambda_month
+from bench.money.months import Comparison, compare_platforms, fargate_month, lambda_month
 from bench.money.prices import Prices
 from bench.pages.drawing import Chart, Panel, Series, number
-from bench.pages.rivals import Comparison, compare_platforms
 from bench.pages.selection import OURS, Slice, lines_of
 from bench.result import Cell, Result
 

@@ -23,8 +23,8 @@ COLOURS: Final = 48
 INK: Final = "#1d2126"
 SOFT: Final = "#6b7480"
 STYLE: Final = Path(__file__).with_name("chart.mplstyle")
-WORDS_POINTS: Final = 7
-"""Points of a line over many xs that the text alternative lists."""
+WORDS_STEPS: Final = 6
+"""Steps between the points of a long line that the text alternative lists."""
 WHITE: Final = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
 BOLD: Final[Mapping[str, Any]] = {"fontweight": "bold", "fontsize": 9.5, "bbox": WHITE}
 LOOKS: Final = list(mpl.rc_params_from_file(STYLE, use_default_template=False)["axes.prop_cycle"])
@@ -57,12 +57,9 @@ class Panel:
         return f"{self.ylabel}: " + "; ".join(f"{each.name}: {self._points(each)}" for each in self.series)
 
     def _points(self, series: Series) -> str:
-        last = len(series.xs) - 1
-        steps = max(1, last if self.xlabel == MEMORY else min(last, WORDS_POINTS - 1))
-        chosen = dict.fromkeys(round(last * step / steps) for step in range(steps + 1))
-        xs = (f"{x:,.0f} MB" if self.xlabel == MEMORY else number(x) for x in series.xs)
-        texts = [f"{number(y)} at {x}" for x, y in zip(xs, series.ys, strict=True)]
-        return ", ".join(texts[place] for place in chosen)
+        unit = " MB" if self.xlabel == MEMORY else ""
+        texts = [f"{number(y)} at {number(x)}{unit}" for x, y in zip(series.xs, series.ys, strict=True)]
+        return ", ".join(texts[:: max(1, (len(texts) - 1) // WORDS_STEPS)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,13 +131,11 @@ def _draw(axes: Axes, panel: Panel) -> None:
 def _scale_x(axes: Axes, xs: Sequence[float], label: str) -> None:
     axes.set_xscale("log")
     axes.set_xlabel(label)
+    if label != MEMORY:
+        axes.set_xlim(xs[0], xs[-1])
+    _write_numbers(axes.xaxis)
     if label == MEMORY:
         axes.xaxis.set_major_locator(FixedLocator(xs))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    else:
-        axes.set_xlim(xs[0], xs[-1])
-        _write_numbers(axes.xaxis)
 
 
 def _write_numbers(axis: XAxis | YAxis) -> None:

@@ -10,12 +10,11 @@ import jinja2
 from rich.console import Console
 
 from bench.money.costing import architecture_of
-from bench.money.months import FORMULAS, HEADROOM
+from bench.money.months import FORMULAS, HEADROOM, compare_platforms, volume_rows
 from bench.money.prices import Prices, prices_of
 from bench.pages.charts import CHARTS, all_charts
 from bench.pages.drawing import Chart, number
 from bench.pages.findings import findings_of
-from bench.pages.rivals import compare_platforms, volume_rows
 from bench.pages.tables import LEGEND, cells_of, columns_of, experiments_of, markdown_table, refused_by_reason, rows
 from bench.questions import EXPERIMENTS, Experiment, Scope
 from bench.result import Cell, Result, read_result

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 from bench.questions import FLOOR, TEXTBOOK
 from bench.result import Cell, Result
@@ -13,8 +14,7 @@ ORDER: Final = {OURS: 0, TEXTBOOK: 1, FLOOR: 3}
 """The other handlers come before the floor: a line looks the same in every chart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """What the cells of a chart have in common, besides a warm start and the tier's own number in flight."""
 
     pictures: str
@@ -56,7 +56,7 @@ def ours_alike(result: Result, platform: str = "lambda") -> list[Cell]:
     """Return our cells of the slice as the template deploys them, with any memory and batch size."""
     slice_ = slice_of(result)
     mine = [cell for cell in _usual(result) if is_deployed(cell) and cell.key.platform == platform]
-    return [cell for cell in mine if slice_ and replace(Slice.of(cell), batch_size=slice_.batch_size) == slice_]
+    return [cell for cell in mine if slice_ and Slice.of(cell)._replace(batch_size=slice_.batch_size) == slice_]
 
 
 def lines_of(result: Result) -> dict[str, list[Cell]]:
@@ -67,3 +67,11 @@ def lines_of(result: Result) -> dict[str, list[Cell]]:
         if cell.key.platform == "lambda" and Slice.of(cell) == slice_:
             lines.setdefault(cell.key.handler, []).append(cell)
     return {name: lines[name] for name in sorted(lines, key=lambda name: (ORDER.get(name, 2), name))}
+
+
+def outcome_shares(cells: Iterable[Cell]) -> dict[str, float]:
+    """Return the share of each outcome in all records."""
+    total: Counter[str] = Counter()
+    for one in (one for cell in cells for one in cell.repetitions):
+        total.update(one.outcomes)
+    return {name: count / total.total() for name, count in total.items()}

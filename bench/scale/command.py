@@ -91,9 +91,7 @@ def _source(results: Path, function: Function, fleet: Fleet) -> str:
 
 def _price_basis(function: Function, fleet: Fleet) -> str:
     """What the prices include."""
-    pairs = {kind: (getattr(function.requests, kind), getattr(fleet.requests, kind)) for kind in ("get", "head", "put")}
-    each = {kind: " or ".join(dict.fromkeys(f"{number:.3g}" for number in pair)) for kind, pair in pairs.items()}
-    requests = ", ".join(f"{numbers} {kind.upper()}" for kind, numbers in each.items())
+    requests = ", ".join(f"{getattr(function.requests, kind):.3g} {kind.upper()}" for kind in ("get", "head", "put"))
     return (
         f"prices include each Lambda invocation by the millisecond with its init; all Fargate tasks until autoscaling "
         f"is back at {fleet.least}; for a picture {requests}, and SQS's requests"

@@ -86,7 +86,7 @@ class Queue:
         self.arrived += count
         self.dispatch()
         if self.window:
-            self.dispatch_in(self.window)
+            self.env.timeout(self.window).callbacks.append(lambda _: self.dispatch())
         self.peak_backlog = max(self.peak_backlog, self.backlog)
 
     def _sample(self) -> Generator[simpy.Event, None, None]:
@@ -102,9 +102,6 @@ class Queue:
                 return
             warm = self.environments - self.running
             self._start(min(free, full or 1, warm or free, max(1, self.slots() // PIECES)), is_cold=not warm)
-
-    def dispatch_in(self, seconds: float) -> None:
-        self.env.timeout(seconds).callbacks.append(lambda _: self.dispatch())
 
     def _start(self, batches: int, is_cold: bool) -> None:
         groups = self._take(min(self.backlog, batches * self.batch_size))

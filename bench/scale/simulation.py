@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import simpy
 
-from bench.money.costing import MILLION, MOST_MESSAGES_A_REQUEST, Cost, LambdaCell, Task, lambda_cost
+from bench.money.costing import MILLION, MOST_MESSAGES_A_REQUEST, Cost, Task, lambda_cost
 from bench.money.prices import Prices
 from bench.scale.model import Arrivals, Fleet, Function, Outcome
 from bench.scale.queue import Queue
@@ -41,20 +41,19 @@ class _FleetQueue(Queue):
         super().__init__(arrivals, fleet.service, seed)
         self.fleet = fleet
         self.asked_for = [-fleet.start_seconds] * fleet.least  # a time for each task
-        self.started = fleet.least
+        self.tasks = self.started = fleet.least
         self._ended_task_seconds = 0.0
         self.env.process(self._look())
 
     def slots(self) -> int:
-        return self.capacity() * self.fleet.in_flight
+        return self.tasks * self.fleet.in_flight
 
     def capacity(self) -> int:
-        """Return the number of tasks that work."""
-        return sum(time + self.fleet.start_seconds <= self.env.now for time in self.asked_for)
+        return self.tasks
 
     def service_seconds(self, records: float) -> float:
         full = self.service.draw(records, self.chance)
-        share = min(1.0, self.in_work / max(1, self.capacity()) / self.fleet.in_flight)
+        share = min(1.0, self.in_work / max(1, self.tasks) / self.fleet.in_flight)
         scatter = full / self.service.seconds(records)
         return max(full * share, self.fleet.alone_seconds * scatter)
 
@@ -63,25 +62,30 @@ class _FleetQueue(Queue):
         target = self.fleet.backlog_a_task
         while True:
             yield self.env.timeout(self.fleet.look_seconds)
-            backlog_a_task = self.backlog / max(1, self.capacity())
+            backlog_a_task = self.backlog / max(1, self.tasks)
             above = above + 1 if backlog_a_task > target else 0
             below = below + 1 if backlog_a_task < 0.9 * target else 0
             wanted = min(self.fleet.most, max(self.fleet.least, math.ceil(self.backlog / target)))
             if above >= self.fleet.looks_out:
                 self._add(wanted - len(self.asked_for))
             elif below >= self.fleet.looks_in:
-                self._remove(self.capacity() - wanted)
+                self._remove(self.tasks - wanted)
                 below = 0
 
     def _add(self, count: int) -> None:
         if count > 0:
             self.asked_for += [self.env.now] * count
             self.started += count
-            self.dispatch_in(self.fleet.start_seconds)
+            self.env.timeout(self.fleet.start_seconds).callbacks.append(lambda _: self._begin(count))
+
+    def _begin(self, count: int) -> None:
+        self.tasks += count
+        self.dispatch()
 
     def _remove(self, count: int) -> None:
         """Remove the youngest tasks; they finish their work."""
         for _ in range(min(count, len(self.asked_for))):
+            self.tasks -= 1
             self._ended_task_seconds += _paid_seconds(self.asked_for.pop(), self.env.now)
 
     def run_until_scaled_in(self) -> float:
@@ -108,8 +112,8 @@ def simulate_lambda(
     run.run(patience)
     requests = replace(function.requests, sqs=run.sqs_requests())
     records, billed = (run.done + run.in_work) / run.invocations, run.billed_ms / run.invocations
-    cell = LambdaCell(function.memory_mb, billed, records, requests, function.architecture)
-    return run.outcome(lambda_cost(cell, prices), run.environments)
+    cost = lambda_cost(prices, function.memory_mb, billed, records, requests, function.architecture)
+    return run.outcome(cost, run.environments)
 
 
 def simulate_fleet(

@@ -10,8 +10,8 @@ import pytest
 from bench.money.advice import Advice, advise, differ, plan
 from bench.money.candidates import BATCHES, FURTHEST, MEMORIES, Candidate, CostInterval
 from bench.money.command import ENVIRONMENTS, answer
-from bench.money.costing import LambdaCell, Requests, cell_task, fargate_cost, lambda_cost, sqs_requests
-from bench.money.invocation_model import InvocationModel, Point, fit
+from bench.money.costing import Requests, cell_task, fargate_cost, lambda_cost, sqs_requests
+from bench.money.invocation_model import InvocationModel, fit
 from bench.money.measured import AdviceError, Question, Sample
 from bench.money.months import break_even
 from bench.money.prices import load_prices
@@ -79,9 +79,9 @@ def test_more_cores_allow_larger_functions() -> None:
 # --- the model ----------------------------------------------------------------------------------------------------
 
 
-def points(model: InvocationModel) -> list[Point]:
+def points(model: InvocationModel) -> list[tuple[float, float, float]]:
     places = [(wanted.vcpus, wanted.batch_size) for wanted in FUNCTIONS]
-    return [Point(vcpus, records, model.invocation_ms(vcpus, records)) for vcpus, records in places]
+    return [(vcpus, records, model.invocation_ms(vcpus, records)) for vcpus, records in places]
 
 
 @pytest.mark.parametrize("numbers", [(60, 0, 0, 40), (20, 3, 5, 150), (400, 0, 0, 0), (0, 0, 0, 80)])
@@ -93,7 +93,7 @@ def test_fit_recovers_the_numbers_of_a_synthetic_load(numbers: tuple[float, floa
 
 
 def test_fit_never_returns_negative_numbers() -> None:
-    odd = [Point(0.3, 1, 100), Point(0.3, 10, 90), Point(1, 1, 200), Point(1, 10, 150), Point(2, 5, 10)]
+    odd = [(0.3, 1, 100), (0.3, 10, 90), (1, 1, 200), (1, 10, 150), (2, 5, 10)]
     model = fit(odd)
     assert min(model.wait_ms, model.wait_each_ms, model.cpu_ms, model.cpu_each_ms) >= 0
     assert model.left_out_error > 0.5
@@ -134,7 +134,7 @@ def test_modelled_prices_match_the_synthetic_load(made: Made) -> None:
         for batch in BATCHES:
             ms = made.invocation_ms(memory / 1769, batch)
             requests = Requests(get=1, put=1, sqs=sqs_requests(batch))
-            cost = lambda_cost(LambdaCell(memory, ms, batch, requests), PRICES)
+            cost = lambda_cost(PRICES, memory, ms, batch, requests)
             one = found(advice, memory, batch)
             assert one.usd == pytest.approx(cost.total, rel=0.01)
             assert one.p95 == pytest.approx(made.tail * ms / 1000, rel=0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 
 from bench.money.costing import (
     Cost,
-    LambdaCell,
     Requests,
     Task,
     billed_ms,
@@ -21,8 +21,19 @@ from bench.money.costing import (
     sqs_requests,
 )
 from bench.money.months import BreakEven, break_even, fargate_month, lambda_month, pictures_per_task
-from bench.money.prices import load_prices
+from bench.money.prices import Architecture, load_prices
 from tests.bench.results import lambda_cell, task_cell
+
+
+class LambdaCell(NamedTuple):
+    """The arguments of `lambda_cost`."""
+
+    memory_mb: int
+    billed_ms: float
+    records: float
+    requests: Requests
+    architecture: Architecture = "x86"
+
 
 PRICES = load_prices()
 NO_REQUESTS = Requests(get=0, put=0)
@@ -54,24 +65,24 @@ tasks = st.builds(
     [(128, 0.41), (512, 1.03), (1024, 1.87), (1769, 3.08), (3008, 5.10), (3538, 5.96), (5307, 8.84), (10_240, 16.87)],
 )
 def test_a_million_invocations_of_a_tenth_of_a_second(memory_mb: int, usd: float) -> None:
-    cost = lambda_cost(LambdaCell(memory_mb, 100, 1, NO_REQUESTS), PRICES)
+    cost = lambda_cost(PRICES, memory_mb, 100, 1, NO_REQUESTS)
     assert cost.total == pytest.approx(usd, abs=0.005)
     assert cost.lambda_requests == pytest.approx(0.20)
 
 
 def test_one_get_and_four_puts_cost_more_than_the_time() -> None:
-    cost = lambda_cost(LambdaCell(1769, 100, 1, Requests(get=1, put=4)), PRICES)
+    cost = lambda_cost(PRICES, 1769, 100, 1, Requests(get=1, put=4))
     assert cost.s3_get + cost.s3_put == pytest.approx(20.40)
     assert cost.compute + cost.lambda_requests == pytest.approx(3.08, abs=0.005)
 
 
 def test_a_head_each_adds_forty_cents() -> None:
-    assert lambda_cost(LambdaCell(128, 1, 1, Requests(head=1)), PRICES).s3_head == pytest.approx(0.40)
+    assert lambda_cost(PRICES, 128, 1, 1, Requests(head=1)).s3_head == pytest.approx(0.40)
 
 
 def test_batches_of_ten_cost_one_send_and_two_tenths() -> None:
     def cost(batch: int) -> float:
-        return lambda_cost(LambdaCell(128, 1, batch, Requests(sqs=sqs_requests(batch))), PRICES).sqs
+        return lambda_cost(PRICES, 128, 1, batch, Requests(sqs=sqs_requests(batch))).sqs
 
     assert cost(10) == pytest.approx(0.40 + 0.04 + 0.04)
     assert cost(1) == pytest.approx(1.20)
@@ -79,7 +90,7 @@ def test_batches_of_ten_cost_one_send_and_two_tenths() -> None:
 
 
 def test_ten_pictures_an_invocation_match_the_deployment_guide() -> None:
-    cost = lambda_cost(LambdaCell(1769, 300, 10, Requests(sqs=sqs_requests(10), log_bytes=810)), PRICES)
+    cost = lambda_cost(PRICES, 1769, 300, 10, Requests(sqs=sqs_requests(10), log_bytes=810))
     assert cost.compute == pytest.approx(0.86, abs=0.005)
     assert cost.lambda_requests == pytest.approx(0.02)
     assert cost.logs == pytest.approx(0.41, abs=0.005)
@@ -87,18 +98,18 @@ def test_ten_pictures_an_invocation_match_the_deployment_guide() -> None:
 
 
 def test_an_hour_of_one_processor() -> None:
-    hour_of_lambda = lambda_cost(LambdaCell(1769, 3_600_000, 1_000_000, NO_REQUESTS), PRICES).compute
+    hour_of_lambda = lambda_cost(PRICES, 1769, 3_600_000, 1_000_000, NO_REQUESTS).compute
     assert hour_of_lambda == pytest.approx(0.1037, abs=0.00005)
     task = Task(1, 2, 10, NO_REQUESTS, public_ipv4=False)
     assert task.hour(PRICES) == pytest.approx(0.0494, abs=0.00005)
     arm = LambdaCell(1769, 3_600_000, 1_000_000, NO_REQUESTS, "arm64")
-    assert lambda_cost(arm, PRICES).compute == pytest.approx(0.0829, abs=0.00005)
+    assert lambda_cost(PRICES, *arm).compute == pytest.approx(0.0829, abs=0.00005)
     assert replace(task, architecture="arm64").hour(PRICES) == pytest.approx(0.0395, abs=0.00005)
 
 
 def test_price_ratio_of_task_and_function_at_equal_speed() -> None:
     """Of a processor that makes 10 images a second; Lambda's own requests apart, as in the example."""
-    lambda_ = replace(lambda_cost(LambdaCell(1769, 100, 1, NO_REQUESTS), PRICES), lambda_requests=0)
+    lambda_ = replace(lambda_cost(PRICES, 1769, 100, 1, NO_REQUESTS), lambda_requests=0)
     task = Task(1, 2, 10, NO_REQUESTS, public_ipv4=False)
     assert break_even(lambda_, task, PRICES).busy_share == pytest.approx(0.48, abs=0.005)
     spot = break_even(lambda_, replace(task, spot=True), PRICES).busy_share
@@ -110,7 +121,7 @@ def test_break_even_by_hand() -> None:
 
     Beyond 21.0 M two tasks are needed, which are cheaper from 25.8 M on.
     """
-    lambda_ = lambda_cost(LambdaCell(1769, 100, 1), PRICES)
+    lambda_ = lambda_cost(PRICES, 1769, 100, 1)
     task = Task(1, 2, 10)
     found = break_even(lambda_, task, PRICES)
     assert task.hour(PRICES) * 730 == pytest.approx(39.69, abs=0.005)
@@ -123,7 +134,7 @@ def test_break_even_by_hand() -> None:
 
 @given(cells)
 def test_total_is_the_sum_of_its_lines_and_none_is_negative(cell: LambdaCell) -> None:
-    cost = lambda_cost(cell, PRICES)
+    cost = lambda_cost(PRICES, *cell)
     assert cost.total == pytest.approx(sum(cost.lines().values()))
     assert all(line >= 0 for line in cost.lines().values())
     assert Cost(**cost.lines()) == cost
@@ -133,19 +144,19 @@ def test_total_is_the_sum_of_its_lines_and_none_is_negative(cell: LambdaCell) ->
 def test_compute_is_gb_second_price_over_images_per_gb_second(cell: LambdaCell) -> None:
     price = PRICES.gb_second(cell.architecture)
     gb_seconds = cell.memory_mb / 1024 * cell.billed_ms / 1000
-    assert lambda_cost(cell, PRICES).compute == pytest.approx(1e6 * price * gb_seconds / cell.records)
+    assert lambda_cost(PRICES, *cell).compute == pytest.approx(1e6 * price * gb_seconds / cell.records)
 
 
 @given(cells, st.integers(2, 10))
 def test_twice_the_memory_at_half_the_time_costs_the_same(cell: LambdaCell, times: int) -> None:
-    other = replace(cell, memory_mb=cell.memory_mb * times, billed_ms=cell.billed_ms / times)
-    assert lambda_cost(other, PRICES).total == pytest.approx(lambda_cost(cell, PRICES).total)
+    other = cell._replace(memory_mb=cell.memory_mb * times, billed_ms=cell.billed_ms / times)
+    assert lambda_cost(PRICES, *other).total == pytest.approx(lambda_cost(PRICES, *cell).total)
 
 
 @given(cells, st.floats(1.01, 100))
 def test_more_records_in_the_same_time_never_cost_more(cell: LambdaCell, times: float) -> None:
-    other = replace(cell, records=cell.records * times)
-    assert lambda_cost(other, PRICES).total < lambda_cost(cell, PRICES).total
+    other = cell._replace(records=cell.records * times)
+    assert lambda_cost(PRICES, *other).total < lambda_cost(PRICES, *cell).total
 
 
 @given(st.lists(st.floats(0.001, 1000), min_size=1), st.floats(0, 5000))
@@ -216,7 +227,7 @@ def test_measured_cell_costs_follow_its_numbers() -> None:
     rates = [measured.median(name) or 0 for name in ("billed_ms_per_image", "images_per_gb_second")]
     cost = cell_cost(measured, PRICES)
     assert cost.compute == pytest.approx(1e6 * PRICES.gb_second("x86") / rates[1])
-    assert cost == lambda_cost(LambdaCell(512, 10 * rates[0], 10, Requests(sqs=1.2, log_bytes=600)), PRICES)
+    assert cost == lambda_cost(PRICES, 512, 10 * rates[0], 10, Requests(sqs=1.2, log_bytes=600))
     task = task_cell(1, 2048)
     same = Task(1, 2, task.median("images_per_second") or 0, Requests(sqs=1.2, log_bytes=600))
     assert cell_cost(task, PRICES) == fargate_cost(same, PRICES)

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.money.months import FORMULAS
+from bench.money.months import FORMULAS, compare_platforms
 from bench.money.prices import prices_of
 from bench.pages.charts import CHARTS, all_charts
 from bench.pages.findings import findings_of
 from bench.pages.performance import page, run, scope_of, tidy
-from bench.pages.rivals import compare_platforms
 from bench.pages.selection import lines_of
 from bench.pages.tables import cells_of, experiments_of, markdown_table
 from bench.questions import EXPERIMENTS, Scope

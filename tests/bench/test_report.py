@@ -17,12 +17,11 @@ from typer.testing import CliRunner
 
 from bench.__main__ import app
 from bench.money.costing import cell_cost, cell_task
-from bench.money.months import FORMULAS, break_even, fargate_month
+from bench.money.months import FORMULAS, Rival, break_even, compare_platforms, fargate_month, volume_rows
 from bench.money.prices import prices_of
 from bench.pages import charts as charts_
 from bench.pages.charts import all_charts, stages_of
 from bench.pages.drawing import LOOKS, number
-from bench.pages.rivals import Rival, compare_platforms, volume_rows
 from bench.pages.selection import lines_of
 from bench.result import Cell, Result, write_result
 from tests.bench.results import PRICES, result_of_all, synthetic_result

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.money.costing import cell_requests
-from bench.money.invocation_model import Point, fit
+from bench.money.invocation_model import fit
 from bench.result import Cell
 from bench.scale.model import ScaleError, Service
 from bench.scale.service import fleet_from, function_from, service_from, sigma_of
@@ -80,7 +80,7 @@ def test_model_scales_the_measured_batch() -> None:
     places = ((512, 1), (512, 10), (1769, 1), (1769, 2), (1769, 10))
     cells = (*(_invocations(_ours(), *place) for place in places), _billed(_invocations(_ours(), 1024, 10), 1.2))
     sizes, billed = [cell.key.batch_size for cell in cells], [cell.median("billed_ms_per_image") or 0 for cell in cells]
-    points = [Point(cell.key.vcpus, b, b * ms) for cell, b, ms in zip(cells, sizes, billed, strict=True)]
+    points = [(cell.key.vcpus, b, b * ms) for cell, b, ms in zip(cells, sizes, billed, strict=True)]
     one, ten = (fit(points).invocation_ms(1024 / 1769, records) for records in (1, 10))
     service = _service(cells, 1024)
     assert service.seconds(1) / service.seconds(10) == pytest.approx(one / ten)
