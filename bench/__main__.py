@@ -11,7 +11,6 @@ from bench import measuring
 from bench.cells import pictures as pictures_
 from bench.measuring import Options
 from bench.pages import performance as performance_
-from bench.pages import report as report_
 from bench.questions import EXPERIMENTS, Experiment, Scope
 from bench.scale import command as scale_
 from bench.scale.model import Arrivals
@@ -150,11 +149,11 @@ def scale(
 @app.command()
 def report(
     results: Annotated[list[Path], typer.Argument(dir_okay=False, help="files of results")],
-    output: Annotated[Path, typer.Option("-o", "--output", file_okay=False, help="a folder")] = report_.FOLDER,
+    output: Annotated[Path, typer.Option("-o", "--output", file_okay=False, help="a folder")] = performance_.FOLDER,
     prices: Prices = None,
 ) -> None:
     """Writes one self-contained page, and its charts as PNG."""
-    report_.run(results, output, prices)
+    performance_.run_report(results, output, prices)
 
 
 @app.command()

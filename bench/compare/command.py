@@ -23,7 +23,7 @@ handlers "base" and "new" have otherwise equal keys."""
 def run(base: str, new: str, measure: Measure, console: Console) -> int:
     """Print tables and verdict. Returns 1 for a regression, 2 if the sides cannot be compared, else 0.
 
-    Raises CompareError, TreeError, ResultError, and the errors of `measure`.
+    Raises CompareError, ResultError, and the errors of `measure`.
     """
     sides = side_of(base, ROOT), side_of(new, ROOT)
     say(console, f"{BASE}: {sides[0]}; {NEW}: {sides[1]}")

@@ -36,7 +36,7 @@ NEW: Final = "new"
 
 
 class CompareError(ThumbnailerError):
-    """These two cannot be compared."""
+    """These two cannot be compared, or a revision cannot be checked out."""
 
 
 class Verdict(StrEnum):
@@ -110,9 +110,6 @@ def compare(base: Result, new: Result, paired: bool) -> Comparison:
     return Comparison(rows, tuple(refused), (*missing, *_other_settings(base, new)))
 
 
-# --- conditions ---------------------------------------------------------------------------------------------------
-
-
 class _Pair(NamedTuple):
     """A cell of each side."""
 
@@ -154,9 +151,6 @@ def _obstacle(pair: _Pair) -> str:
 
 def _shares(outcomes: Mapping[str, float]) -> str:
     return ", ".join(f"{share:.1%} {name}" for name, share in sorted(outcomes.items())) or "no outcome"
-
-
-# --- rows ---------------------------------------------------------------------------------------------------------
 
 
 def _rows(pairs: Sequence[_Pair], paired: bool) -> tuple[Row, ...]:

@@ -63,7 +63,8 @@ def advise(cells: Sequence[Cell], prices: Prices, question: Question, sample: Sa
     best = _best(offered)
     others = sorted((each for each in offered if each is not best), key=lambda each: each.usd)
     next_best = next(iter(others), None)
-    next_platform = next((each for each in others if best and each.is_function != best.is_function), None)
+    is_function = best is not None and best.platform == "lambda"
+    next_platform = next((each for each in others if (each.platform == "lambda") != is_function), None)
     return Advice(known, candidates, best, next_best, next_platform, _break_evens(known), _confidence(best, known))
 
 
@@ -71,7 +72,7 @@ def _best(offered: Sequence[Candidate]) -> Candidate | None:
     """The cheapest; among those that do not differ from it a function before a task, then the lowest p95."""
     cheapest = min(offered, key=lambda each: each.usd, default=None)
     same = [each for each in offered if each is cheapest or (cheapest and not differ(each, cheapest))]
-    return min(same, key=lambda each: (not each.is_function, each.p95, each.usd, each.batch_size), default=None)
+    return min(same, key=lambda each: (each.platform != "lambda", each.p95, each.usd, each.batch_size), default=None)
 
 
 def differ(one: Candidate, other: Candidate) -> bool:

@@ -98,10 +98,6 @@ class Candidate:
     def p95(self) -> float:
         return self.p95_seconds.value
 
-    @property
-    def is_function(self) -> bool:
-        return self.platform == "lambda"
-
 
 def candidates_from(known: Known) -> tuple[Candidate, ...]:
     return (*function_candidates(known), *_task_candidates(known))

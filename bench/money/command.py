@@ -75,9 +75,6 @@ def answer(advice: Advice, result: Result) -> str:
     return text
 
 
-# --- on the terminal ----------------------------------------------------------------------------------------------
-
-
 def _print_survey(console: Console, images: Path, found: Survey, picked: Sequence[Header]) -> None:
     total = len(found.headers)
     table = plain_table(["format", "megapixels", "pictures", "share", "in the sample"], _survey_rows(found, picked))

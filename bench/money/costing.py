@@ -78,9 +78,6 @@ def billed_ms(durations_ms: Iterable[float], init_ms: float = 0.0) -> int:
     return sum(math.ceil(duration) for duration in durations_ms) + math.ceil(init_ms)
 
 
-# --- Lambda -------------------------------------------------------------------------------------------------------
-
-
 def lambda_cost(
     prices: Prices,
     memory_mb: int,
@@ -94,9 +91,6 @@ def lambda_cost(
     compute = invocations * memory_mb / MB_PER_GB * billed_ms / 1000 * prices.gb_second(architecture)
     shared = requests.cost(prices).lines()
     return Cost(**shared | {"compute": compute, "lambda_requests": invocations * prices["lambda_request"]})
-
-
-# --- Fargate ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +122,6 @@ def fargate_cost(task: Task, prices: Prices, busy: float = 1.0) -> Cost:
     """Return the cost of a task that has work for the share `busy` of its paid time."""
     compute = MILLION * task.hour(prices) / (3600 * task.images_per_second * busy)
     return Cost(**task.requests.cost(prices).lines() | {"compute": compute})
-
-
-# --- a cell of a result -------------------------------------------------------------------------------------------
 
 
 def architecture_of(cell: Cell) -> Architecture:

@@ -88,8 +88,8 @@ class Known:
             if cell.key.memory_mb == memory and math.isclose(records_of(cell), records, rel_tol=SAME_RECORDS):
                 return timing_of(cell)
         beyond = not min(self.memories) <= memory <= max(self.memories)
-        noise_ = median(timing_of(cell).error for cell in self.functions)
-        error = math.hypot(noise_, self.model.left_out_error * (EXTRAPOLATED if beyond else 1.0))
+        noise = median(timing_of(cell).error for cell in self.functions)
+        error = math.hypot(noise, self.model.left_out_error * (EXTRAPOLATED if beyond else 1.0))
         near = timing_of(min(self.functions, key=lambda cell: _distance(cell, memory, records)))
         ms = self.model.invocation_ms(memory / MB_PER_VCPU, records)
         basis = "extrapolated" if beyond else "fitted"

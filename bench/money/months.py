@@ -44,7 +44,7 @@ def lambda_month(cost: Cost, pictures: float) -> float:
 def fargate_month(task: Task, prices: Prices, pictures: float) -> float:
     """Return USD a month."""
     tasks = max(1, math.ceil(pictures / pictures_per_task(task)))
-    return task.hour(prices) * HOURS_A_MONTH * tasks + pictures * _requests_a_picture(task, prices)
+    return task.hour(prices) * HOURS_A_MONTH * tasks + pictures * task.requests.cost(prices).total / MILLION
 
 
 def pictures_per_task(task: Task) -> float:
@@ -54,7 +54,7 @@ def pictures_per_task(task: Task) -> float:
 
 def break_even(function: Cost, task: Task, prices: Prices, fixed: float = 0.0) -> BreakEven:
     """Return the break-even in closed form, as in formulas.toml; `fixed`: USD a month besides the tasks."""
-    saved = function.total / MILLION - _requests_a_picture(task, prices)
+    saved = (function.total - task.requests.cost(prices).total) / MILLION
     hour = task.hour(prices)
     busy_share = hour / (3600 * task.images_per_second * saved) if saved > 0 else math.inf
     month, saved_by_a_task = HOURS_A_MONTH * hour, saved * pictures_per_task(task)
@@ -62,13 +62,6 @@ def break_even(function: Cost, task: Task, prices: Prices, fixed: float = 0.0) -
         return BreakEven(None, busy_share)
     tasks = max(1, math.ceil((fixed + saved_by_a_task) / (saved_by_a_task - month)) - 1)
     return BreakEven((fixed + month * tasks) / saved, busy_share)
-
-
-def _requests_a_picture(task: Task, prices: Prices) -> float:
-    return task.requests.cost(prices).total / MILLION
-
-
-# --- the cheapest function and the cheapest tasks of a result ---------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +96,8 @@ def compare_platforms(result: Result, prices: Prices) -> Comparison | None:
 
 def _rival(task: Task, cost: Cost, prices: Prices) -> Rival:
     network = ENDPOINTS * HOURS_A_MONTH * prices["endpoint_hour"]
-    own_network = break_even(cost, replace(task, public_ipv4=False), prices, network)
-    return Rival(task, break_even(cost, task, prices), own_network)
+    in_network = replace(task, public_ipv4=False)
+    return Rival(task, break_even(cost, task, prices), break_even(cost, in_network, prices, network))
 
 
 def volume_rows(found: Comparison, prices: Prices) -> Iterator[list[str]]:

@@ -85,14 +85,13 @@ def _month(found: Comparison, prices: Prices) -> Chart:
     function = line(f"Lambda, {found.function.key.memory_mb:,} MB", partial(lambda_month, found.cost))
     lines = [line(task.title, partial(fargate_month, task, prices)) for task in tasks]
     points = [rival.even.pictures for rival in found.rivals]
-    inside = [x for x in points if x and MONTHS[0] < x < MONTHS[-1]]
     panel = Panel(
         f"USD a month, without the {1e6 * shared:.2f} a million\nthat all pay for requests",
         [function, *lines],
         "pictures a month",
         is_log=True,
         bottom=min(each.ys[0] for each in lines) / 10,
-        marks=[(x, lambda_month(found.cost, x) - shared * x, number(x)) for x in inside],
+        marks=[(x, lambda_month(found.cost, x) - shared * x, number(x)) for x in points if x and x < MONTHS[-1]],
     )
     texts = ("never" if x is None else f"from {number(x)}" for x in points)
     note = ", ".join(f"{task.title.partition(',')[0]} {text}" for task, text in zip(tasks, texts, strict=True))

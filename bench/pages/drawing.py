@@ -90,9 +90,6 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-# --- drawing ------------------------------------------------------------------------------------------------------
-
-
 def _png(figure: Figure) -> bytes:
     drawn, compact = BytesIO(), BytesIO()
     figure.savefig(drawn, format="png", dpi=DPI, metadata={"Software": None})

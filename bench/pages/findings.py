@@ -24,7 +24,8 @@ def findings_of(result: Result, prices: Prices) -> dict[str, Any]:
     if mine:
         cheapest = min(mine, key=lambda cell: cell_cost(cell, prices).compute)
         peers = (
-            (name, _range(cells, mine, _billed), _range(cells, mine, _usd(prices))) for name, cells in lines.items()
+            (name, _range(cells, mine, _billed), _range(cells, mine, lambda cell: cell_cost(cell, prices).total))
+            for name, cells in lines.items()
         )
         found |= {
             "conditions": Slice.of(mine[0]),
@@ -44,10 +45,6 @@ def _price(cell: Cell, prices: Prices) -> tuple[int, float, float]:
 
 def _billed(cell: Cell) -> float:
     return cell.median("billed_ms_per_image") or 0.0
-
-
-def _usd(prices: Prices) -> Callable[[Cell], float]:
-    return lambda cell: cell_cost(cell, prices).total
 
 
 def _differs(one: Cell, other: Cell) -> bool:

@@ -1,5 +1,6 @@
-"""docs/performance.md and its charts, written from a file of results. The same file gives the same bytes."""
+"""docs/performance.md from a file of results, and a page in HTML from several; the same files give the same bytes."""
 
+import base64
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,11 +8,12 @@ from pathlib import Path
 from typing import Final
 
 import jinja2
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from bench.money.costing import architecture_of
 from bench.money.months import FORMULAS, HEADROOM, compare_platforms, volume_rows
-from bench.money.prices import Prices, prices_of
+from bench.money.prices import Prices, load_prices, prices_of
 from bench.pages.charts import CHARTS, all_charts
 from bench.pages.drawing import Chart, number
 from bench.pages.findings import findings_of
@@ -21,6 +23,8 @@ from bench.result import Cell, Result, read_result
 from bench.rig.network import MB, MIB, PRESETS
 
 TEXT: Final = Path(__file__).with_name("performance.md.j2")
+HTML: Final = Path(__file__).with_name("report.html.j2")
+FOLDER: Final = Path("build/bench-report")
 DOCS: Final = Path("docs/performance.md")
 REFUSED: Final = "[refused](#cells-that-could-not-be-measured)"
 OTHERS: Final = Experiment(
@@ -41,8 +45,40 @@ def run(results: Path, docs: Path = DOCS) -> None:
     links = {chart: f"{folder.name}/{chart.name}.png" for chart in drawn}
     source = Path(os.path.relpath(results, docs.parent)).as_posix()
     docs.write_text(page(result, prices, links, source.removeprefix("../"), source), encoding="utf-8")
-    size = sum(map(len, drawn.values()))
-    Console().print(f"{docs}, {len(drawn)} charts of {size / 1000:.0f} kB", soft_wrap=True)
+    Console().print(f"{docs}, {len(drawn)} charts of {sum(map(len, drawn.values())) / 1000:.0f} kB", soft_wrap=True)
+
+
+def run_report(paths: Sequence[Path], output: Path, prices: Path | None) -> None:
+    """Write the page and its charts into a folder. Raises ResultError and PricesError."""
+    results = {path: read_result(path) for path in paths}
+    own = load_prices(prices) if prices else None
+    output.mkdir(parents=True, exist_ok=True)
+    sections = []
+    for position, (path, result) in enumerate(results.items(), start=1):
+        prefix = f"{position}-" if len(results) > 1 else ""
+        sections.append(_section(path.name, result, own or prices_of(result), output, prefix))
+    written = output / "index.html"
+    html = jinja2.Template(HTML.read_text(encoding="utf-8")).render(sections=sections)
+    written.write_text(html, encoding="utf-8")
+    Console().print(f"{written}, {html.count('<img ')} charts", soft_wrap=True)
+
+
+def _section(name: str, result: Result, prices: Prices, output: Path, prefix: str) -> str:
+    """Write the charts and return the HTML, which contains them."""
+    links = {}
+    for chart in all_charts(result, prices):
+        png = chart.png()
+        (output / f"{prefix}{chart.name}.png").write_bytes(png)
+        links[chart] = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return _to_html(page(result, prices, links, name))
+
+
+def _to_html(markdown: str) -> str:
+    """The page stands alone, so links to other documents become plain text. HTML in `markdown` is escaped."""
+    converter = MarkdownIt("commonmark", {"html": False}).enable("table")
+    for rule in ("link_open", "link_close"):
+        converter.add_render_rule(rule, lambda *_: "")
+    return str(converter.render(markdown))
 
 
 def page(result: Result, prices: Prices, links: Mapping[Chart, str], name: str, source: str = "") -> str:

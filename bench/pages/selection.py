@@ -44,11 +44,10 @@ def _usual(result: Result) -> list[Cell]:
 
 
 def slice_of(result: Result) -> Slice | None:
-    """Return the slice in which ours has the most memory sizes, the first of several. None if ours has no cell."""
+    """Return the slice in which ours has the most memory sizes. None if ours has no cell."""
     memories: dict[Slice, set[int]] = {}
-    for cell in result.cells:
-        if cell in _usual(result) and is_deployed(cell):
-            memories.setdefault(Slice.of(cell), set()).add(cell.key.memory_mb)
+    for cell in filter(is_deployed, _usual(result)):
+        memories.setdefault(Slice.of(cell), set()).add(cell.key.memory_mb)
     return max(memories, key=lambda each: len(memories[each]), default=None)
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bench.compare.command import run, sentence
 from bench.compare.intervals import ratio_interval
-from bench.compare.trees import Side, TreeError, checked_out, side_of
+from bench.compare.trees import Side, checked_out, side_of
 from bench.compare.verdicts import (
     JUDGED,
     LEAST_BETWEEN_RUNS,
@@ -394,7 +394,7 @@ def test_argument_is_a_file_a_checkout_or_a_revision(repository: Path) -> None:
 def test_other_arguments_are_refused(name: str, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (repository.parent / "elsewhere").mkdir()
     monkeypatch.chdir(repository.parent / "elsewhere")
-    with pytest.raises(TreeError, match="not a file of results"):
+    with pytest.raises(CompareError, match="not a file of results"):
         side_of(name, repository)
 
 
@@ -404,14 +404,14 @@ def test_other_folder_is_refused_unless_a_revision_has_its_name(
     monkeypatch.chdir(repository)
     (repository / "docs").mkdir()
     (repository / "old").mkdir()
-    with pytest.raises(TreeError, match="docs: not a file of results, a folder with a checkout of this project"):
+    with pytest.raises(CompareError, match="docs: not a file of results, a folder with a checkout of this project"):
         side_of("docs", repository)
     assert side_of("old", repository).commit
 
 
 def test_revision_without_git_is_refused_with_a_hint(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(repository))
-    with pytest.raises(TreeError, match="give folders of two checkouts"):
+    with pytest.raises(CompareError, match="give folders of two checkouts"):
         side_of("old", repository)
 
 
@@ -434,7 +434,7 @@ def test_revision_is_checked_out_temporarily(repository: Path) -> None:
 
 def test_failed_checkout_has_its_reason(repository: Path) -> None:
     with (
-        pytest.raises(TreeError, match=r"gone \(000000000000\): cannot be checked out: .*0000"),
+        pytest.raises(CompareError, match=r"gone \(000000000000\): cannot be checked out: .*0000"),
         checked_out(Side("gone", commit="0" * 40), repository),
     ):
         pytest.fail("there is nothing to measure")
