@@ -123,7 +123,10 @@ def advise(images: Path, rate: str | None, deadline: str | None, options: Option
     def measure_sample(folder: Path) -> Result:
         return measure_all([Slot(key) for key in wanted], {"photos": folder_set(folder)}, options)
 
-    return advise_command.run(images, rate, deadline, options.prices, measure_sample, wide_console())
+    console = wide_console()
+    code = advise_command.run(images, rate, deadline, options.prices, measure_sample, console)
+    console.print(f"Charts: python -m bench report {options.output}", markup=False, soft_wrap=True)
+    return code
 
 
 def measure_all(slots: list[Slot], sets: Mapping[str, Pictures], options: Options) -> Result:
