@@ -10,7 +10,7 @@ from bench.money.costing import cell_task
 from bench.money.measured import AdviceError, Known, Question, Sample, known_from
 from bench.money.months import BreakEven, break_even
 from bench.money.prices import Prices
-from bench.questions import TASKS, Scope, ours
+from bench.questions import TASKS, Options, ours
 from bench.result import Cell, CellKey
 from thumbnailer.planning.tier import MB_PER_VCPU
 
@@ -40,7 +40,7 @@ class Advice:
     confidence: Literal["high", "fair", "low"]
 
 
-def plan(cores: float, scope: Scope) -> list[CellKey]:
+def plan(cores: float, scope: Options) -> list[CellKey]:
     """Return functions of three memory sizes, with and without batches, and a task. Raises AdviceError."""
     possible = [memory for memory in MEMORIES if memory / MB_PER_VCPU <= cores]
     if not possible:

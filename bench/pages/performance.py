@@ -18,7 +18,7 @@ from bench.pages.charts import CHARTS, all_charts
 from bench.pages.drawing import Chart, number
 from bench.pages.findings import findings_of
 from bench.pages.tables import LEGEND, cells_of, columns_of, experiments_of, markdown_table, refused_by_reason, rows
-from bench.questions import EXPERIMENTS, Experiment, Scope
+from bench.questions import EXPERIMENTS, Experiment, Options
 from bench.result import Cell, Result, read_result
 from bench.rig.network import MB, MIB, PRESETS
 
@@ -115,14 +115,14 @@ def tidy(text: str) -> str:
     return "\n".join(kept).strip() + "\n"
 
 
-def scope_of(result: Result) -> Scope:
+def scope_of(result: Result) -> Options:
     """Return the scope of the run: with the file's own memory sizes if some cell is not in the default scope."""
-    scope = Scope(result.settings.get("quick") == "true", result.settings.get("latency", "near"))
+    scope = Options(result.settings.get("quick") == "true", result.settings.get("latency", "near"))
     known = set(EXPERIMENTS["all"].keys(scope))
     if all(cell.key in known for cell in result.cells):
         return scope
     memories = dict.fromkeys(cell.key.memory_mb for cell in result.cells if cell.key.platform == "lambda")
-    return Scope(scope.quick, scope.latency, tuple(memories))
+    return Options(scope.quick, scope.latency, tuple(memories))
 
 
 def _experiments(result: Result) -> Iterator[dict[str, str]]:

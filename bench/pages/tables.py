@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from bench.questions import EXPERIMENTS, FLOOR, ONE_VCPU_MB, TEXTBOOK, Experiment, Scope
+from bench.questions import EXPERIMENTS, FLOOR, ONE_VCPU_MB, TEXTBOOK, Experiment, Options
 from bench.result import Cell, CellKey, Result
 
 FORMATS: Final = {"rgb": "PNG", "lossy": "WebP", "baseline": "JPEG", "progressive": "JPEG progressive"}
@@ -53,7 +53,7 @@ def say(console: Console, text: str, style: str | None = None) -> None:
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def tables(result: Result, experiments: Sequence[Experiment], scope: Scope) -> Iterator[Table]:
+def tables(result: Result, experiments: Sequence[Experiment], scope: Options) -> Iterator[Table]:
     """Yield a table for each question that has cells in the result."""
     style = {"title_justify": "left", "title_style": "bold", "box": SIMPLE_HEAD, "padding": (0, 0, 0, 1)}
     for experiment in experiments:
@@ -62,7 +62,7 @@ def tables(result: Result, experiments: Sequence[Experiment], scope: Scope) -> I
             yield plain_table(columns_of(cells), body, left=2, title=experiment.question, **style)
 
 
-def cells_of(result: Result, experiment: Experiment, scope: Scope) -> list[Cell]:
+def cells_of(result: Result, experiment: Experiment, scope: Options) -> list[Cell]:
     """Return the cells of a question that the result has, in the question's order."""
     found = {cell.key: cell for cell in result.cells}
     return [found[key] for key in experiment.keys(scope) if key in found]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.money.advice import plan
-from bench.questions import Scope
+from bench.questions import Options
 from bench.result import Cell, CellKey, Machine, PictureSet, Repetition, Result, Software
 
 INVOCATIONS: Final = 50
 QUIET: Final = (1.0, 0.995, 1.005, 0.998, 1.002)
 LOUD: Final = (1.0, 0.7, 1.4, 0.8, 1.25)
-PLANNED: Final = tuple(plan(1, Scope(latency="loopback")))
+PLANNED: Final = tuple(plan(1, Options(latency="loopback")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,12 @@ from bench.money.invocation_model import InvocationModel, fit
 from bench.money.measured import AdviceError, Question, Sample
 from bench.money.months import break_even
 from bench.money.prices import load_prices
-from bench.questions import TASKS, Scope
+from bench.questions import TASKS, Options
 from bench.result import Cell, Repetition
 from tests.bench.advised import CPU_BOUND, IO_BOUND, LOUD, PLANNED, Made
 
 PRICES = load_prices()
-SCOPE = Scope()
+SCOPE = Options()
 SAMPLE = Sample(pictures=12, looked=200, error=0.02)
 BETWEEN = Made(wait_ms=60, cpu_ms=40)
 FUNCTIONS = tuple(each for each in PLANNED if each.platform == "lambda")
