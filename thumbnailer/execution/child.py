@@ -30,11 +30,13 @@ from thumbnailer.planning.memory import MB
 
 BEGUN: Final = b"B"
 """The child writes this before it touches the picture: a child that dies without it was not killed by the picture."""
-MOST: Final = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 64, resource.RLIMIT_FSIZE: MB}
-"""The only file written is standard error."""
+MOST_FILE_BYTES: Final = MB
+"""Only standard output and error are written."""
+LIMITS: Final = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 64, resource.RLIMIT_FSIZE: MOST_FILE_BYTES}
 SPARE_ADDRESSES: Final = (96 + 16 * (os.cpu_count() or 1)) * MB
 """Address space beside twice the estimate and the mapped source: libraries loaded late, stacks of decoders' threads."""
 MOST_KEPT_FREE: Final = 8 * MB
+PACKAGE: Final = str(Path(__file__).parents[1])
 LIBRARIES: Final = ("/usr", "/lib", "/lib64", "/etc/fonts", "/var/cache/fontconfig")
 
 
@@ -83,7 +85,7 @@ def _answer(attempt: Attempt, load: engine.Load) -> Rendering | RecordError:
 def _code_folders() -> Iterator[str]:
     """Folders of Python and of libraries, but none that contains the user's home."""
     home = Path.home()
-    for path in map(Path, dict.fromkeys((*sys.path, sys.prefix, sys.base_prefix, *LIBRARIES))):
+    for path in map(Path, dict.fromkeys((*sys.path, PACKAGE, sys.prefix, sys.base_prefix, *LIBRARIES))):
         if path.is_absolute() and path != home and path not in home.parents:
             yield str(path)
 
@@ -92,7 +94,7 @@ def _limit_this_process() -> None:
     """The kernel's first victim when memory runs out. No core file, few open files, short output."""
     with suppress(OSError):  # if /proc is read-only, the kernel chooses its victim itself
         Path("/proc/self/oom_score_adj").write_text("1000")
-    for limit, most in MOST.items():
+    for limit, most in LIMITS.items():
         resource.setrlimit(limit, (most, most))
     tame_heap()
 

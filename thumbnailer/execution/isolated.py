@@ -18,7 +18,7 @@ from typing import Final
 from thumbnailer.engine import Rendering
 from thumbnailer.errors import Corrupt, CrashesEngine, EngineCrash, RecordError, UnsupportedFormat
 from thumbnailer.execution.attempt import Attempt
-from thumbnailer.execution.child import BEGUN
+from thumbnailer.execution.child import BEGUN, MOST_FILE_BYTES
 from thumbnailer.execution.replies import LENGTH_BYTES, MOST_HEADER_BYTES, most_reply_bytes, unpack_reply
 from thumbnailer.execution.sandbox import hide_memory
 from thumbnailer.planning.capabilities import OUTPUTS, pixels_of_work
@@ -127,7 +127,7 @@ class Child:
             pass
         await self._end()
         returncode = self.process.returncode or 0
-        text = os.pread(self._printed, MOST_PRINTED, printed).decode(errors="replace")
+        text = os.pread(self._printed, MOST_FILE_BYTES, printed)[-MOST_PRINTED:].decode(errors="replace")
         cause = cause or _cause_of_death(returncode, limit)
         raise _crash("; ".join(filter(None, (cause, " ".join(text.split())))), returncode, began)
 
