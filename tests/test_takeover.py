@@ -130,7 +130,7 @@ def test_one_child_decodes_many_pictures_and_a_dead_one_is_replaced(samples: dic
         assert first == second
         assert crashed == set()
         assert third == fourth != first
-        os.kill(*third, signal.SIGKILL)  # an idle one
+        os.kill(third.pop(), signal.SIGKILL)  # an idle one
         await until(lambda: not children())
         found.append(await app.pipeline.process(created("good-1.jpg")))
         assert [outcome.status for outcome in found].count(Status.STORED) == 5

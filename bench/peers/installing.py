@@ -11,7 +11,7 @@ from typing import Final
 from bench.rig.processes import cache, made_once
 from thumbnailer.errors import ThumbnailerError
 
-NPM_INSTALL: Final = ("install", "--omit=dev", "--no-audit", "--no-fund", "--no-package-lock")
+NPM_INSTALL: Final = ("ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund")  # package-lock.json has hashes
 # npm reports no error for a missing prebuilt library; importing the package does.
 IMPORT_ALL: Final = """
 import { readFile } from "node:fs/promises";

@@ -1,7 +1,7 @@
 """Lambda's managed Python runtimes, as far as wheels depend on them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from deploy.packing import PackingError
@@ -17,8 +17,8 @@ class System:
     newest: Mapping[str, Version]
     manylinux: str
     """the newest wheels to ask for; elf.py reads their contents afterwards"""
-    instead: Mapping[str, str] = field(default_factory=dict)
-    """packages whose newest version does not load there, with the last version that has a manylinux2014 wheel"""
+    instead: tuple[str, ...] = ()
+    """packages whose newest version does not load there; older.txt has the last one with a manylinux2014 wheel"""
     without: tuple[str, ...] = ()
     """paths of packages of which no version loads there"""
 
@@ -35,7 +35,7 @@ AMAZON_LINUX_2: Final = System(
     "Amazon Linux 2",
     {"GLIBC": (2, 26), "GLIBCXX": (3, 4, 24), "CXXABI": (1, 3, 11), "GCC": (7, 0, 0), "ZLIB": (1, 2, 7)},
     manylinux="manylinux_2_28",
-    instead={"pillow": "12.2.0"},
+    instead=("pillow",),
     # pyvips-binary 8.18.0 is the last for this glibc, and lacks functions that pyvips 3.2 needs
     without=("pyvips/*", "pyvips-*", "_libvips.*", "pyvips_binary*", "_cffi_backend.*", "cffi-*"),
 )

@@ -14,7 +14,7 @@ from thumbnailer.app import App
 from thumbnailer.errors import ObjectMissing, StoreDenied, StoreError
 from thumbnailer.settings import Settings
 
-HOST: Final = "0.0.0.0"  # noqa: S104  # a container is scraped from outside; the port serves nothing but numbers
+HOST: Final = "0.0.0.0"  # noqa: S104  # nosec B104  # a container is scraped from outside
 PROBE_KEY: Final = ".thumbnailer-ready"
 """This object need not exist: the probe asks whether S3 answers for the bucket."""
 

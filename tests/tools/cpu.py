@@ -10,6 +10,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -134,14 +135,18 @@ def _child_rows(rounds: int, pictures: Sequence[tuple[Path, EngineName]]) -> Ite
         for path, engine in pictures:
             attempt = Attempt(str(path), plan_with_only(str(path), engine, "128x128"))
             sides: list[Callable[[], object]] = [
-                lambda attempt=attempt: attempt.render(load_engine),
-                lambda attempt=attempt: runner.run(waiting.render(attempt)),
-                lambda attempt=attempt: runner.run(new.render(attempt)),
+                partial(attempt.render, load_engine),
+                partial(_run, runner, waiting, attempt),
+                partial(_run, runner, new, attempt),
             ]
             spent = [[_spend(side) for side in sides] for _ in range(rounds + 1)][1:]
             medians_ = (statistics.median(times) for times in zip(*spent, strict=True))
             yield path.name, engine, *(f"{ms:.1f}" for ms in medians_)
         runner.run(waiting.aclose())
+
+
+def _run(runner: asyncio.Runner, children: Children, attempt: Attempt) -> None:
+    runner.run(children.render(attempt))
 
 
 def _spend(render: Callable[[], object]) -> float:

@@ -67,7 +67,7 @@ def _receive(channel: socket.socket) -> tuple[Attempt, int, int] | None:
     if not length:
         return None
     request = channel.recv(int.from_bytes(length), socket.MSG_WAITALL)
-    attempt, cpu_seconds = pickle.loads(request)  # noqa: S301 (from our own parent)
+    attempt, cpu_seconds = pickle.loads(request)  # from our own parent  # noqa: S301  # nosec B301
     return replace(attempt, path=f"/proc/self/fd/{files[0]}"), cpu_seconds, files[0]
 
 

@@ -182,7 +182,7 @@ async def start_child() -> Child:
         undo.callback(os.close, printed)
         try:
             process = await asyncio.create_subprocess_exec(
-                *command(), stdin=theirs, stdout=printed, stderr=printed, env=variables, start_new_session=True
+                *command(), stdin=theirs.fileno(), stdout=printed, stderr=printed, env=variables, start_new_session=True
             )
         except OSError as error:
             raise EngineCrash(f"no child process can be started: {error.strerror}") from error
