@@ -46,11 +46,8 @@ KEPT_VARIABLES: Final = ("HOME", "LANG", "LC_", "LD_LIBRARY_PATH", "MALLOC_", "P
 def cpu_seconds(plan: Plan) -> int:
     """The CPU time after which a decode counts as an endless loop."""
     read = pixels_of_work(plan.info, plan.frames)
-    return round(FIXED_SECONDS + read * SECONDS_PER_PIXEL_READ + _all_written(plan) * SECONDS_PER_PIXEL_WRITTEN)
-
-
-def _all_written(plan: Plan) -> int:
-    return sum(_pixels_written(plan, target) for target in plan.targets)
+    written = sum(_pixels_written(plan, target) for target in plan.targets)
+    return round(FIXED_SECONDS + read * SECONDS_PER_PIXEL_READ + written * SECONDS_PER_PIXEL_WRITTEN)
 
 
 def _pixels_written(plan: Plan, target: Target) -> int:
@@ -117,7 +114,7 @@ class Child:
             async with asyncio.timeout(WALL_PER_CPU * limit):
                 await self._send(attempt, limit)
                 began = bool(await self._receive(len(BEGUN)))
-                reply = await self._receive_framed(most_reply_bytes(attempt.plan, _all_written(attempt.plan)))
+                reply = await self._receive_framed(most_reply_bytes(attempt))
             return unpack_reply(reply, attempt.plan)
         except TimeoutError:
             cause = f"not finished after {WALL_PER_CPU * limit} s"

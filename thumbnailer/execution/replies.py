@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from thumbnailer import errors
 from thumbnailer.engine import Rendering
+from thumbnailer.execution.attempt import Attempt
 from thumbnailer.model import EngineName
 from thumbnailer.planning.plan import Plan
 
@@ -45,9 +46,9 @@ def pack_reply(result: Rendering | errors.RecordError) -> bytes:
     return b"".join([framed(json.dumps(header).encode()), *pictures])
 
 
-def most_reply_bytes(plan: Plan, pixels_written: int) -> int:
-    """PNG stores up to 4 bytes a pixel; a source without its metadata may be a thumbnail."""
-    return MOST_HEADER_BYTES + 8 * pixels_written + len(plan.targets) * plan.fetch_bytes
+def most_reply_bytes(attempt: Attempt) -> int:
+    """The attempt's memory holds the thumbnails' pixels; a source without its metadata may be a thumbnail too."""
+    return MOST_HEADER_BYTES + attempt.memory + len(attempt.plan.targets) * attempt.plan.fetch_bytes
 
 
 def unpack_reply(reply: bytes, plan: Plan) -> Rendering:
