@@ -153,7 +153,7 @@ simd: .venv/.dev
 	@touch $@ .venv/.demo
 
 .venv/.fuzz: .venv/.dev
-	$(UV) --editable '.[$(PIL)dev,fuzz]'
+	$(UV) --constraints .ci/tools.txt --editable '.[$(PIL)dev,fuzz]'
 	@touch $@
 
 # The versions of the last green gate, and the hashes of their files; pyproject.toml has the ranges.
