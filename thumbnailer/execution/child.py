@@ -11,7 +11,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -36,8 +35,10 @@ LIMITS: Final = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 64, resource.R
 SPARE_ADDRESSES: Final = (96 + 16 * (os.cpu_count() or 1)) * MB
 """Address space beside twice the estimate and the mapped source: libraries loaded late, stacks of decoders' threads."""
 MOST_KEPT_FREE: Final = 8 * MB
-PACKAGE: Final = str(Path(__file__).parents[1])
-LIBRARIES: Final = ("/usr", "/lib", "/lib64", "/etc/fonts", "/var/cache/fontconfig")
+LIBRARIES: Final = (
+    str(Path(__file__).parents[1]), sys.prefix, sys.base_prefix,
+    "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/fonts", "/var/cache/fontconfig",
+)  # fmt: skip
 
 
 def main(parent: int, tmp: str) -> None:
@@ -47,7 +48,7 @@ def main(parent: int, tmp: str) -> None:
     sandbox.die_with(parent, signal.SIGKILL)
     sizes = os.open("/proc/self/statm", os.O_RDONLY)
     _limit_this_process()
-    refused = sandbox.enter([*_code_folders(), "/etc/ld.so.cache"], tmp)
+    refused = sandbox.enter([path for path in (*sys.path, *LIBRARIES) if path.startswith("/")], tmp)
     channel.sendall(framed("; ".join(refused).encode()))
     load = cache(engine.load_engine)
     while request := _receive(channel):
@@ -80,14 +81,6 @@ def _answer(attempt: Attempt, load: engine.Load) -> Rendering | RecordError:
         return CrashesEngine("the picture needs several times its estimated memory")
     except Exception as error:
         return internal_error(error)
-
-
-def _code_folders() -> Iterator[str]:
-    """Folders of Python and of libraries, but none that contains the user's home."""
-    home = Path.home()
-    for path in map(Path, dict.fromkeys((*sys.path, PACKAGE, sys.prefix, sys.base_prefix, *LIBRARIES))):
-        if path.is_absolute() and path != home and path not in home.parents:
-            yield str(path)
 
 
 def _limit_this_process() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from concurrent.futures import Future
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from thumbnailer.engine import Load, Rendering
@@ -31,6 +31,7 @@ class Decoder:
         self._load = load
         self._threads: DecoderThreads[Rendering] = DecoderThreads(tier.workers)
         self._always_isolated = always_isolated
+        self._children: "Children | None" = None
         self._child_slots = asyncio.Semaphore(tier.workers)
         self._in_threads: set[asyncio.Task[Rendering]] = set()
 
@@ -55,7 +56,7 @@ class Decoder:
 
     async def aclose(self) -> None:
         """Waits for running decodes, but not for stuck ones."""
-        if "_children" in self.__dict__:
+        if self._children:
             await self._children.aclose()
         if self._in_threads:
             await asyncio.wait(self._in_threads, timeout=0 if self.stuck else CLOSING_SECONDS)
@@ -69,13 +70,10 @@ class Decoder:
             return await self._run_in_child(attempt, attempt.memory + CHILD)
         return await self._run_in_thread(attempt)
 
-    @cached_property
-    def _children(self) -> "Children":
+    async def _run_in_child(self, attempt: Attempt, memory: int) -> Rendering:
         from thumbnailer.execution.isolated import Children  # most cold starts never need it
 
-        return Children(keep=self._always_isolated)
-
-    async def _run_in_child(self, attempt: Attempt, memory: int) -> Rendering:
+        self._children = self._children or Children(keep=self._always_isolated)
         async with self._child_slots:
             await self._memory.reserve(memory)
             try:
