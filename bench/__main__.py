@@ -2,17 +2,16 @@
 
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from bench import measuring
 from bench.cells import pictures as pictures_
-from bench.measuring import Options
 from bench.pages import performance as performance_
 from bench.pages import report as report_
-from bench.questions import EXPERIMENTS, Experiment, Scope
+from bench.questions import EXPERIMENTS, Experiment, Options
 from bench.scale import command as scale_
 from bench.scale.model import Arrivals
 from thumbnailer.errors import ThumbnailerError
@@ -34,21 +33,15 @@ class _Commands(TyperGroup):
             raise typer.Exit(2) from error
 
 
-app = typer.Typer(no_args_is_help=True, cls=_Commands)
+app = typer.Typer(
+    no_args_is_help=True, cls=_Commands, help="Measures the pipeline from outside: what each MB of memory buys."
+)
 
 Images = Annotated[Path | None, typer.Option(help="a folder with your own pictures in place of the reference set")]
-Latency = Annotated[str, typer.Option(help="distance to S3: loopback, near, near-tail, published")]
+Latency = Annotated[Literal["loopback", "near", "near-tail", "published"], typer.Option(help="distance to S3")]
 Prices = Annotated[Path | None, typer.Option(dir_okay=False, help="your own prices; the form: bench/prices.toml")]
 Seconds = Annotated[float, typer.Option(min=0, max=600, help="shortest repetition")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", dir_okay=False, help="the file of results")]
-
-
-@app.callback()
-def bench() -> None:
-    """Measures the pipeline from outside: what each MB of memory buys."""
-
-
-# --- questions ----------------------------------------------------------------------------------------------------
 
 
 def _add_question(experiment: Experiment) -> None:
@@ -61,7 +54,7 @@ def _add_question(experiment: Experiment) -> None:
         seconds: Annotated[
             float | None, typer.Option(min=0, max=600, help="shortest repetition; default: 2, quick: 0.4")
         ] = None,
-        period: Annotated[float, typer.Option(min=1, max=1000, help="period of the CPU limit in ms")] = 20,
+        period: Annotated[float, typer.Option(min=14, max=1000, help="period of the CPU limit in ms")] = 20,
         container: Annotated[
             str | None, typer.Option(metavar="IMAGE", help="limits by podman or docker, of an image by `make image`")
         ] = None,
@@ -69,10 +62,10 @@ def _add_question(experiment: Experiment) -> None:
         output: Output = None,
         resume: Annotated[bool, typer.Option("--resume", help="continue with that file")] = False,
     ) -> None:
-        scope = Scope(quick, measuring.known_latency(latency), measuring.memories(memory))
+        memories = measuring.memories(memory)
         path = output or Path(f"bench-{experiment.name}.json")
         least = (0.4 if quick else 2.0) if seconds is None else seconds
-        options = Options(scope, path, images, resume, prices, repetitions, least, period, container)
+        options = Options(quick, latency, memories, path, images, resume, prices, repetitions, least, period, container)
         raise typer.Exit(measuring.run(experiment, options))
 
     app.command(experiment.name, help=experiment.question)(command)
@@ -80,9 +73,6 @@ def _add_question(experiment: Experiment) -> None:
 
 for _experiment in EXPERIMENTS.values():
     _add_question(_experiment)
-
-
-# --- decisions ----------------------------------------------------------------------------------------------------
 
 
 @app.command()
@@ -98,8 +88,7 @@ def advise(
     cells: Annotated[Path, typer.Option(dir_okay=False, help="the file of results")] = Path("bench-advise.json"),
 ) -> None:
     """Recommends memory, batch size and platform for your pictures, with the price and the uncertainty."""
-    scope = Scope(latency=measuring.known_latency(latency))
-    options = Options(scope, cells, prices=prices, repetitions=repetitions, seconds=seconds)
+    options = Options(latency=latency, output=cells, prices=prices, repetitions=repetitions, seconds=seconds)
     raise typer.Exit(measuring.advise(images, rate, deadline, options, output))
 
 
@@ -115,8 +104,7 @@ def compare(
     ] = Path("bench-compare.json"),
 ) -> None:
     """Is NEW slower than BASE? Measures two trees in turns; exit code 1 for a regression."""
-    scope = Scope(quick=True, latency="loopback")
-    options = Options(scope, output, images, repetitions=repetitions, seconds=seconds)
+    options = Options(True, "loopback", (), output, images, repetitions=repetitions, seconds=seconds)
     raise typer.Exit(measuring.compare(base, new, options))
 
 
@@ -141,9 +129,6 @@ def scale(
     change = {"memory_mb": memory, "batch_size": batch_size, "window": window, "account": concurrency}
     arrivals = Arrivals(scale_.parse_rate(rate), 60 * minutes)
     scale_.run(arrivals, results or scale_.REFERENCE, change, least_tasks, most_tasks, prices, seed, output)
-
-
-# --- documents ----------------------------------------------------------------------------------------------------
 
 
 @app.command()

@@ -44,7 +44,7 @@ ON_LAMBDA: Final = Template(
     frozenset({"memory_mb", *(setting.field for setting in SETTINGS if setting.section is Section.WORKER)}),
     "        {name}: {value}",
     "        {name}: !If [{condition}, {value}, !Ref AWS::NoValue]",
-    {"sources": "!Ref SourceBucket"},
+    {"sources": "!Ref SourceBucket", "expected_owner": "!Ref AWS::AccountId"},
 )
 ON_FARGATE: Final = Template(
     ROOT / "deploy" / "fargate.yaml",
@@ -53,6 +53,7 @@ ON_FARGATE: Final = Template(
     "            - !If [{condition}, {{Name: {name}, Value: {value}}}, !Ref AWS::NoValue]",
     {
         "sources": "!Ref SourceBucket",
+        "expected_owner": "!Ref AWS::AccountId",
         "workers": "!FindInMap [Sizes, !Ref Cpu, Workers]",
         "in_flight": "!FindInMap [Sizes, !Ref Cpu, InFlight]",
     },
@@ -135,6 +136,7 @@ _IN_A_STACK: Final[Mapping[str, dict[str, str]]] = {
     },
     "destination": {"MaxLength": "70"},
     "sources": {"Description": _quote("Only events of these buckets, a comma list of globs. Empty: SourceBucket.")},
+    "expected_owner": {"Description": _quote("The account of both buckets. Empty: the stack's.")},
     "on_delete": {
         "Description": _quote(
             "Whether thumbnails are deleted or kept when their source is deleted. With keep, the role may not delete."
@@ -209,6 +211,8 @@ def _environment(template: Template) -> list[str]:
             value = f"!If [{condition}, {value}, {template.unset[setting.field]}]"
         elif not setting.default:  # an empty parameter leaves the variable out
             line = template.optional_line
+        if setting.field == "expected_owner":  # one header cannot name two owners
+            line, condition = template.optional_line, "OneOwner"
         lines.append(line.format(name=setting.variable, value=value, condition=condition))
     return lines
 

@@ -168,6 +168,7 @@ class Settings:
         _SWITCH,
         "Put a ThumbHash (a placeholder of about 25 bytes, Base64) into each thumbnail's metadata `thumbhash`.",
     )
+    user_metadata: bool = _headers("on", _SWITCH, "Copy the source's user metadata to its thumbnails.")
     cache_control: str | None = _headers(None, _HEADER, "Cache-Control of every thumbnail. Unset: the source's own.")
     storage_class: str | None = _headers(
         None, Words(STORAGE_CLASSES), "Storage class of every thumbnail. Unset: STANDARD."

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from bench.money.costing import cell_cost
 from bench.money.prices import Prices
 from bench.pages.selection import OURS, Slice, lines_of, who
-from bench.questions import EXPERIMENTS, FLOOR, TEXTBOOK, Experiment, Scope
+from bench.questions import EXPERIMENTS, FLOOR, TEXTBOOK, Experiment, Options
 from bench.result import Cell, Result
 
 
@@ -42,14 +42,14 @@ def findings_of(result: Result, prices: Prices) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
-def scope_of(result: Result) -> Scope:
+def scope_of(result: Result) -> Options:
     """Return the scope of the run: with the file's own memory sizes if some cell is not in the default scope."""
-    scope = Scope(result.settings.get("quick") == "true", result.settings.get("latency", "near"))
+    scope = Options(result.settings.get("quick") == "true", result.settings.get("latency", "near"))
     known = set(EXPERIMENTS["all"].keys(scope))
     if all(cell.key in known for cell in result.cells):
         return scope
     memories = dict.fromkeys(cell.key.memory_mb for cell in result.cells if cell.key.platform == "lambda")
-    return Scope(scope.quick, scope.latency, tuple(memories))
+    return Options(scope.quick, scope.latency, tuple(memories))
 
 
 def cells_of(result: Result, experiment: Experiment) -> list[Cell]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from bench.questions import EXPERIMENTS, FLOOR, ONE_VCPU_MB, TEXTBOOK, Experiment, Scope
+from bench.questions import EXPERIMENTS, FLOOR, ONE_VCPU_MB, TEXTBOOK, Experiment, Options
 from bench.result import Cell, CellKey, Result
 
 FORMATS: Final = {"rgb": "PNG", "lossy": "WebP", "baseline": "JPEG", "progressive": "JPEG progressive"}
@@ -47,7 +47,7 @@ def plain_table(header: Sequence[str], body: Iterable[Sequence[str]], left: int 
     return table
 
 
-def tables(result: Result, experiments: Sequence[Experiment], scope: Scope) -> Iterator[Table]:
+def tables(result: Result, experiments: Sequence[Experiment], scope: Options) -> Iterator[Table]:
     """Yield a table for each question that has cells in the result."""
     found = {cell.key: cell for cell in result.cells}
     for experiment in experiments:

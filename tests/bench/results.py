@@ -8,12 +8,12 @@ from typing import Final
 
 from bench.money.costing import cell_cost
 from bench.money.prices import load_prices
-from bench.questions import EXPERIMENTS, Scope
+from bench.questions import EXPERIMENTS, Options
 from bench.result import Cell, CellKey, Machine, PictureSet, Repetition, Result, Software
 
 PRICES: Final = load_prices()
 MEMORIES: Final = (128, 256, 512, 1024, 1769, 3008)
-QUICK: Final = Scope(quick=True)
+QUICK: Final = Options(quick=True)
 NOISE: Final = (1.0, 0.98, 1.03, 1.01, 0.99)
 CPU_MS: Final = {"auto": 5.0, "pillow": 5.2, "vips": 7.5, "textbook": 16.0, "sharp": 8.0, "tutorial": 8.5, "floor": 2.6}
 TASKS: Final[tuple[tuple[str, float, int], ...]] = (
@@ -39,7 +39,7 @@ def synthetic_result(memories: tuple[int, ...] = MEMORIES) -> Result:
     )
 
 
-def result_of_all(scope: Scope = QUICK, without: str = "") -> Result:
+def result_of_all(scope: Options = QUICK, without: str = "") -> Result:
     """A cell for every key of a run of all experiments, but for one handler's; the largest function was refused."""
     return replace(
         synthetic_result(()),

@@ -18,7 +18,7 @@ from bench.pages.performance import page, run, tidy, write
 from bench.pages.rivals import compare_platforms
 from bench.pages.selection import lines_of
 from bench.pages.tables import experiments_of, markdown_table
-from bench.questions import EXPERIMENTS, Scope
+from bench.questions import EXPERIMENTS, Options
 from bench.result import Result, read_result, write_result
 from tests.bench.results import PRICES, result_of_all
 
@@ -73,7 +73,7 @@ def test_every_question_has_a_table_with_a_row_a_cell(document: Path) -> None:
         cells = cells_of(RESULT, experiment)
         section = text.partition(f"## {experiment.question}\n")[2].partition("\n## ")[0]
         (table,) = tables_of(section)
-        assert len(table) == 2 + len(cells) == 2 + len(experiment.keys(Scope(quick=True)))
+        assert len(table) == 2 + len(cells) == 2 + len(experiment.keys(Options(quick=True)))
 
 
 def test_every_row_of_a_table_has_all_columns(document: Path) -> None:
@@ -107,7 +107,7 @@ def test_document_has_machine_versions_pictures_and_dated_prices(document: Path)
 
 
 def test_refused_cells_link_to_their_reason(tmp_path: Path) -> None:
-    text = written(tmp_path, result_of_all(Scope())).read_text()
+    text = written(tmp_path, result_of_all(Options())).read_text()
     assert "[refused](#cells-that-could-not-be-measured)" in text
     below = text.partition("## Cells that could not be measured\n")[2]
     assert "5.8 vCPUs cannot be given: this machine has 2 cores: ours (auto), lambda 10,240 MB" in below
@@ -129,8 +129,10 @@ def test_charts_of_an_earlier_file_are_deleted(tmp_path: Path) -> None:
     assert {path.stem for path in charts.iterdir()} == set(CHARTS) - {"month", "busy"} | {"mine"}
 
 
-@pytest.mark.parametrize("scope", [Scope(quick=True), Scope(), Scope(memories=(256, 640)), Scope(latency="published")])
-def test_scope_is_recovered_from_the_file(scope: Scope) -> None:
+@pytest.mark.parametrize(
+    "scope", [Options(quick=True), Options(), Options(memories=(256, 640)), Options(latency="published")]
+)
+def test_scope_is_recovered_from_the_file(scope: Options) -> None:
     result = result_of_all(scope)
     assert scope_of(result).quick == scope.quick
     found = {cell.key for experiment in experiments_of("all") for cell in cells_of(result, experiment)}

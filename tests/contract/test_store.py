@@ -389,6 +389,9 @@ def test_put_sends_the_encryption_and_get_sends_none(
     [
         (None, "bkt", "https://bkt.s3.eu-west-1.amazonaws.com/k"),
         (None, "my.bkt", "https://s3.eu-west-1.amazonaws.com/my.bkt/k"),
+        (None, "Photos", "https://s3.eu-west-1.amazonaws.com/Photos/k"),
+        (None, "my_bkt", "https://s3.eu-west-1.amazonaws.com/my_bkt/k"),
+        (None, "b" * 64, f"https://s3.eu-west-1.amazonaws.com/{'b' * 64}/k"),
         ("http://h:9000", "bkt", "http://h:9000/bkt/k"),
     ],
 )

@@ -82,6 +82,7 @@ INVALID: dict[str, Sequence[str]] = {
     "Transport": ("", "boto3"),
     "Svg": ("", "true"),
     "Thumbhash": ("", "yes"),
+    "UserMetadata": ("", "no"),
     "LogLevel": ("", "info"),
     "MaxPixels": ("0", "-1", "10000000001", "1e6"),
     "MaxBytes": ("0", "5000000000001", "9" * 13),
@@ -148,9 +149,9 @@ def test_the_pattern_of_a_range_matches_its_numbers_and_no_others(most: int, dat
 
 @pytest.mark.parametrize("package", [{}, AS_ZIP], ids=["image", "zip"])
 def test_default_parameters_leave_every_setting_at_its_default_except_the_sources(package: Mapping[str, str]) -> None:
-    """A stack has one source bucket and refuses events of others."""
+    """A stack has one source bucket, refuses events of others, and buckets of other accounts."""
     given_ = environment(package)
-    own = {"THUMBNAILER_SOURCES": BASICS["SourceBucket"]}
+    own = {"THUMBNAILER_SOURCES": BASICS["SourceBucket"], "THUMBNAILER_EXPECTED_OWNER": ACCOUNT}
     assert parse_settings(given_) == parse_settings(own)
     unset = {setting.variable for setting in SETTINGS.values() if not setting.default} - own.keys()
     assert set(given_) == {setting.variable for setting in SETTINGS.values()} - unset

@@ -17,7 +17,8 @@ from zlib import crc32
 import pytest
 from PIL import Image
 
-from bench.rig.emulator import HANDLER, Function, NoEmulator, find_binary
+from bench.rig.emulator import HANDLER, Function, find_binary
+from bench.rig.processes import NotInstalled
 from deploy.packing import IndexUnreachable, PackingError
 from deploy.packing.build import (
     UNZIPPED_LIMIT,
@@ -287,7 +288,7 @@ main(["", {handler!r}])
 def test_the_zip_handles_an_event_under_lambda_s_runtime_client(own: Package, cloud: Cloud, tmp_path: Path) -> None:
     try:
         find_binary()
-    except NoEmulator as error:
+    except NotInstalled as error:
         pytest.skip(str(error))
     cloud.reset()
     runtime = tmp_path / "runtime"

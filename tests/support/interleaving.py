@@ -40,6 +40,16 @@ MOST_TURNS: Final = 100
 
 Change = bytes | None
 """An upload of these bytes as the source, or the source's removal."""
+
+
+class Forged(bytes):
+    """An upload that carries a thumbnail's mark."""
+
+
+def upload_headers(change: bytes) -> PutHeaders:
+    return PutHeaders("image/png", metadata={SOURCE_ETAG: "forged"} if isinstance(change, Forged) else None)
+
+
 State = tuple[object, ...]
 
 
@@ -101,7 +111,7 @@ class World:
         if change is None:
             await self.store.delete(SOURCE, KEY)
         else:
-            await self.store.put(SOURCE, KEY, change, PutHeaders("image/png"))
+            await self.store.put(SOURCE, KEY, change, upload_headers(change))
         self._deliver(ObjectEvent(kind, SOURCE, KEY), f"record {len(self._changes)} {kind}")
 
     def _deliver(self, event: ObjectEvent, name: str) -> None:
@@ -308,6 +318,8 @@ def _orders(after: Mapping[State, Sequence[State]]) -> int:
 
 
 def _right(world: World, settings: Settings) -> bool:
-    """Whether every rendition is of the source, or nothing is there without a source."""
+    """Whether every rendition is of the source, or nothing is there without a source or with a forged one."""
     source, made = world.content()
-    return list(made.values()) == ([source] * len(settings.renditions) if source else [])
+    newest = world.store._newest(SOURCE, KEY)
+    shown = newest is not None and SOURCE_ETAG not in newest.headers.metadata
+    return list(made.values()) == ([source] * len(settings.renditions) if shown else [])
