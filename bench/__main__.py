@@ -10,7 +10,6 @@ from typer.core import TyperGroup
 from bench import measuring
 from bench.cells import pictures as pictures_
 from bench.pages import performance as performance_
-from bench.pages import report as report_
 from bench.questions import EXPERIMENTS, Experiment, Options
 from bench.scale import command as scale_
 from bench.scale.model import Arrivals
@@ -77,19 +76,20 @@ for _experiment in EXPERIMENTS.values():
 
 @app.command()
 def advise(
-    images: Annotated[str, typer.Option(help="a folder, or s3://bucket/prefix, with pictures like yours")],
+    images: Annotated[Path, typer.Option(help="a folder with pictures like yours")],
     rate: Annotated[str | None, typer.Option(help="incoming pictures, e.g. 50/s, 600/min, 2e6/day")] = None,
     deadline: Annotated[str | None, typer.Option(help="of 95 in 100 pictures, e.g. 3s")] = None,
     latency: Latency = "near",
     repetitions: Annotated[int, typer.Option(min=3, max=1000, help="per cell")] = 6,
     seconds: Seconds = 1.0,
     prices: Prices = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", dir_okay=False, help="the advice as JSON")] = None,
-    cells: Annotated[Path, typer.Option(dir_okay=False, help="the file of results")] = Path("bench-advise.json"),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", dir_okay=False, help="the file of results, for `report`")
+    ] = Path("bench-advise.json"),
 ) -> None:
     """Recommends memory, batch size and platform for your pictures, with the price and the uncertainty."""
-    options = Options(latency=latency, output=cells, prices=prices, repetitions=repetitions, seconds=seconds)
-    raise typer.Exit(measuring.advise(images, rate, deadline, options, output))
+    options = Options(latency=latency, output=output, prices=prices, repetitions=repetitions, seconds=seconds)
+    raise typer.Exit(measuring.advise(images, rate, deadline, options))
 
 
 @app.command()
@@ -134,11 +134,11 @@ def scale(
 @app.command()
 def report(
     results: Annotated[list[Path], typer.Argument(dir_okay=False, help="files of results")],
-    output: Annotated[Path, typer.Option("-o", "--output", file_okay=False, help="a folder")] = report_.FOLDER,
+    output: Annotated[Path, typer.Option("-o", "--output", file_okay=False, help="a folder")] = performance_.FOLDER,
     prices: Prices = None,
 ) -> None:
     """Writes one self-contained page, and its charts as PNG."""
-    report_.run(results, output, prices)
+    performance_.run_report(results, output, prices)
 
 
 @app.command()

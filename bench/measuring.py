@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +17,7 @@ from bench.cells.runs import Run, Slot
 from bench.cells.testbed import Testbed, copies_needed, cores, set_up_testbed
 from bench.compare import command as compare_command
 from bench.money import command as advise_command
-from bench.money.advice import Wanted
+from bench.money.advice import plan
 from bench.money.prices import Prices, load_prices
 from bench.pages.tables import LEGEND, WIDTH, experiments_of, refusals, tables
 from bench.peers import PEERS
@@ -74,17 +74,17 @@ def compare(base: str, new: str, options: Options) -> int:
     return compare_command.run(base, new, measure_trees, wide_console())
 
 
-def advise(images: str, rate: str | None, deadline: str | None, options: Options, advice: Path | None) -> int:
+def advise(images: Path, rate: str | None, deadline: str | None, options: Options) -> int:
     """Returns exit code 1 if nothing meets the requirements."""
+    wanted = plan(len(cores().cells), options)
 
-    def measure_wanted(folder: Path, wanted: Sequence[Wanted]) -> Result:
-        slots = [Slot(replace(ours(options), **asdict(one))) for one in wanted]
-        return measure_all(slots, {"photos": folder_set(folder)}, options)
+    def measure_sample(folder: Path) -> Result:
+        return measure_all([Slot(key) for key in wanted], {"photos": folder_set(folder)}, options)
 
-    available = float(len(cores().cells))
-    return advise_command.run(
-        images, rate, deadline, options.prices, measure_wanted, output=advice, cores=available, console=wide_console()
-    )
+    console = wide_console()
+    code = advise_command.run(images, rate, deadline, options.prices, measure_sample, console)
+    console.print(f"Charts: python -m bench report {options.output}", markup=False, soft_wrap=True)
+    return code
 
 
 def measure_all(slots: list[Slot], sets: Mapping[str, Pictures], options: Options) -> Result:

@@ -16,12 +16,7 @@ MEMORIES: Final = (128, 256, 512, 1024, 1769, 3008)
 QUICK: Final = Options(quick=True)
 NOISE: Final = (1.0, 0.98, 1.03, 1.01, 0.99)
 CPU_MS: Final = {"auto": 5.0, "pillow": 5.2, "vips": 7.5, "textbook": 16.0, "sharp": 8.0, "tutorial": 8.5, "floor": 2.6}
-TASKS: Final[tuple[tuple[str, float, int], ...]] = (
-    ("fargate", 0.5, 1024),
-    ("fargate", 1, 2048),
-    ("fargate-spot", 0.5, 1024),
-    ("fargate-spot", 1, 2048),
-)
+TASKS: Final = ((0.5, 1024), (1, 2048))
 
 
 def synthetic_result(memories: tuple[int, ...] = MEMORIES) -> Result:
@@ -68,8 +63,8 @@ def _cells(memories: tuple[int, ...]) -> Iterator[Cell]:
         yield lambda_cell(memory, "none", "floor")
     key = CellKey("lambda", 10_240, 5.8, "auto", "obstore", "reference", 10)
     yield Cell(key, refused="5.8 vCPUs cannot be given: this machine has 2 cores")
-    for platform, vcpus, memory in TASKS:
-        yield task_cell(platform, vcpus, memory)
+    for vcpus, memory in TASKS:
+        yield task_cell(vcpus, memory)
 
 
 def lambda_cell(memory: int, engine: str, handler: str = "ours") -> Cell:
@@ -86,8 +81,8 @@ def lambda_cell(memory: int, engine: str, handler: str = "ours") -> Cell:
     return _with_cost(Cell(key, one))
 
 
-def task_cell(platform: str, vcpus: float, memory: int) -> Cell:
-    key = CellKey(platform, memory, vcpus, "auto", "obstore", "reference", 10)
+def task_cell(vcpus: float, memory: int) -> Cell:
+    key = CellKey("fargate", memory, vcpus, "auto", "obstore", "reference", 10)
     one = _repetitions(memory, CPU_MS["auto"] * 1.1 / vcpus, CPU_MS["auto"], 260)
     return _with_cost(Cell(key, one))
 

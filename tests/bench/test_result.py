@@ -92,7 +92,7 @@ def test_the_baseline_is_measured_in_the_same_place() -> None:
     result = replace(RESULT, cells=(other, ours, textbook))
     assert result.baseline_of(ours) == textbook
     assert replace(result, baseline="").baseline_of(ours) is None
-    assert result.baseline_of(task_cell("fargate", 1, 2048)) is None
+    assert result.baseline_of(task_cell(1, 2048)) is None
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1))
