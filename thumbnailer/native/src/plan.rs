@@ -68,10 +68,6 @@ impl Plan {
         };
         plan.bytes = plan.count_bytes();
         plan.graphic_scale = request.choose_scale(&plan.targets, GRAPHIC_RATIO).unwrap_or(scale);
-        if plan.graphic_scale > scale && !buffered {
-            let request = Request { scale: Some(plan.graphic_scale), ..request.clone() };
-            plan.bytes = plan.bytes.max(Plan::new(frame, scan, size, &request, colour)?.bytes);
-        }
         if plan.bytes > request.max_bytes {
             return Err(Error::TooLarge(plan.bytes));
         }

@@ -49,19 +49,17 @@ pub fn plan(source: &dyn Source, request: &Request) -> Result<Plan> {
     Plan::new(&frame, &scan, source.size(), request, colour)
 }
 
-/// Decodes a file and makes its targets; text and drawings a second time at a larger scale. Every failure means that another decoder must take the file.
+/// Decodes a file and makes its targets. Every failure means that another decoder must take the file.
 pub fn render(source: &dyn Source, request: &Request) -> Result<Rendered> {
     let (walker, scan, frame, colour) = open(source)?;
     let plan = Plan::new(&frame, &scan, source.size(), request, colour)?;
     let (stores, bands) = plan.build(&mut Memory::default());
     let quant = vec![None; frame.components.len()];
     let reader = Reader::new(source);
-    let graphic = false;
-    let mut decoder = Decoder { source, reader, walker, frame: &frame, plan: &plan, stores, bands, quant, graphic };
-    decoder.run(scan)?;
-    if decoder.graphic && plan.graphic_scale > plan.scale {
+    let mut decoder = Decoder { source, request, reader, walker, frame: &frame, plan: &plan, stores, bands, quant };
+    if let Some(sharper) = decoder.run(scan)? {
         drop(decoder);
-        return render(source, &Request { scale: Some(plan.graphic_scale), ..request.clone() });
+        return render(source, &sharper);
     }
     let resizer = decoder.bands.resizer;
     ensure(resizer.is_complete(), "missing rows")?;
@@ -74,6 +72,7 @@ pub fn render(source: &dyn Source, request: &Request) -> Result<Rendered> {
 
 struct Decoder<'a> {
     source: &'a dyn Source,
+    request: &'a Request,
     reader: Reader<'a>,
     walker: Walker<'a>,
     frame: &'a Frame,
@@ -82,22 +81,23 @@ struct Decoder<'a> {
     bands: Bands,
     /// The table of each component as its first scan found it (libjpeg latches it there).
     quant: Vec<Option<QuantTable>>,
-    /// The picture is text or a drawing: known of sequential files alone.
-    graphic: bool,
 }
 
 impl Decoder<'_> {
     /// Decodes all scans. Without a buffer for the whole picture, rows are transformed behind each row of MCUs.
-    fn run(&mut self, first: ScanHeader) -> Result<()> {
+    /// Returns the request for text and drawings instead if the file turns out to be one.
+    fn run(&mut self, first: ScanHeader) -> Result<Option<Request>> {
         let mut progress = Progress::new(&self.plan.layout);
         let mut next = Some(first);
         while let Some(scan) = next {
-            self.latch_quant(&scan)?;
             self.walker.position = if progress.record(&scan)? {
                 self.scan(&scan)?
             } else {
                 self.reader.skip_scan(self.walker.position)?
             };
+            if let Some(sharper) = self.sharper() {
+                return Ok(Some(sharper));
+            }
             next = self.walker.next_scan()?;
         }
         progress.check()?;
@@ -107,20 +107,22 @@ impl Decoder<'_> {
                 self.bands.finish_row();
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn latch_quant(&mut self, scan: &ScanHeader) -> Result<()> {
-        for c in &scan.components {
-            let number = self.frame.components[c.index].quant;
-            let table = self.walker.quant[number].ok_or(Doubtful("no quantisation table"))?;
-            self.quant[c.index].get_or_insert(table);
-        }
-        Ok(())
+    /// The request for a larger scale, if the decoded scans show text or a drawing and the memory allows.
+    fn sharper(&self) -> Option<Request> {
+        let sharper = Request { scale: Some(self.plan.graphic_scale), ..self.request.clone() };
+        let wanted = self.plan.graphic_scale > self.plan.scale && self.stores[0].detail.is_graphic();
+        (wanted && plan(self.source, &sharper).is_ok()).then_some(sharper)
     }
 
     /// Decodes a scan. Returns the position of the marker behind the scan.
     fn scan(&mut self, scan: &ScanHeader) -> Result<usize> {
+        for c in &scan.components {
+            let table = self.walker.quant[self.frame.components[c.index].quant];
+            self.quant[c.index].get_or_insert(table.ok_or(Doubtful("no quantisation table"))?);
+        }
         let coder = |c| coder(&self.walker, self.plan, &self.quant, scan, c);
         let coders = scan.components.iter().map(coder).collect::<Result<Vec<_>>>()?;
         let (grid, bands) = (scan.grid(self.frame), &mut self.bands);
@@ -132,7 +134,7 @@ impl Decoder<'_> {
             }
         };
         macro_rules! decode {
-            ($block:ident) => {
+            (|$coder:ident, $input:ident, $dc:ident, $store:ident, $blocks:ident| $body:expr) => {
                 Scan {
                     reader: &mut self.reader,
                     coders: &coders,
@@ -140,37 +142,37 @@ impl Decoder<'_> {
                     grid,
                     restart: self.walker.restart,
                     number: 0,
-                    decode: |coder: &Coder, input: &mut Input, dc: &mut i32, store: &mut Store, index: usize| {
-                        coder.$block(input, dc, store, index)
-                    },
+                    decode: |$coder: &Coder, $input: &mut Input, $dc: &mut i32, $store: &mut Store, $blocks| $body,
                     flush: (!self.plan.buffered).then_some(flush),
                 }
                 .run(self.source, self.walker.position)
             };
+            ($block:ident) => {
+                decode!(|coder, input, dc, store, blocks| for index in blocks {
+                    coder.$block(input, dc, store, index);
+                })
+            };
         }
-        let position = match (self.frame.progressive, scan.first, scan.high) {
-            (false, _, _) => decode!(sequential),
+        match (self.frame.progressive, scan.first, scan.high) {
+            (false, _, _) => decode!(|coder, input, dc, store, blocks| coder.sequential(input, dc, store, blocks)),
             (_, 0, 0) => decode!(dc_first),
             (_, 0, _) => decode!(dc_refine),
             (_, _, 0) => decode!(ac_first),
             (_, _, _) => decode!(ac_refine),
-        };
-        self.graphic = !self.plan.buffered && coders[0].is_graphic();
-        position
+        }
     }
 }
 
 fn coder<'a>(
     walker: &'a Walker, plan: &Plan, quant: &[Option<QuantTable>], scan: &ScanHeader, c: &ScanComponent,
 ) -> Result<Coder<'a>> {
-    let plane = &plan.layout.planes[c.index];
     let quant = quant[c.index].as_ref().ok_or(Doubtful("no quantisation table"))?;
-    let coder = Coder::new(c.index, plane, scan, quant, scan.first == 0 || plan.scale > 1);
-    let (dc, ac) = (walker.huffman(0, c.dc), walker.huffman(1, c.ac));
-    Ok(match (walker.frame()?.progressive, scan.first, scan.high) {
-        (false, _, _) => coder.with_dc(dc?).with_ac(ac?, false, plane.last),
-        (_, 0, 0) => coder.with_dc(dc?),
-        (_, 0, _) => coder,
-        _ => coder.with_ac(ac?, true, plane.last),
-    })
+    let (dc, ac) = (|| walker.huffman(0, c.dc), || walker.huffman(1, c.ac));
+    let tables = match (walker.frame()?.progressive, scan.first, scan.high) {
+        (false, _, _) => [dc()?, ac()?],
+        (_, 0, 0) => [dc()?, &walker.unused],
+        (_, 0, _) => [&walker.unused; 2],
+        _ => [&walker.unused, ac()?],
+    };
+    Ok(Coder::new(c, &plan.layout.planes[c.index], scan, quant, tables, scan.first == 0 || plan.scale > 1))
 }

@@ -7,6 +7,8 @@ pub mod huffman;
 pub mod progress;
 pub mod reader;
 
+use std::ops::Range;
+
 use self::bits::{Bits, Buffer};
 use self::blocks::Coder;
 use self::reader::Reader;
@@ -61,7 +63,7 @@ pub struct Scan<'a, 'b, D, F> {
     pub restart: usize,
     /// MCUs decoded so far.
     pub number: usize,
-    /// Decodes a block: coder and last DC value of the component, store and index in the store.
+    /// Decodes blocks of one row: coder and last DC value of the component, store and indices in the store.
     pub decode: D,
     /// Called if the stores hold one strip only, behind each strip: stores, column and number of its MCUs.
     pub flush: Option<F>,
@@ -69,7 +71,7 @@ pub struct Scan<'a, 'b, D, F> {
 
 impl<'b, D, F> Scan<'_, 'b, D, F>
 where
-    D: Fn(&Coder<'b>, &mut Input, &mut i32, &mut Store, usize),
+    D: Fn(&Coder<'b>, &mut Input, &mut i32, &mut Store, Range<usize>),
     F: FnMut(&mut [Store], usize, usize),
 {
     /// Returns the position of the marker behind the scan.
@@ -104,11 +106,10 @@ where
             let mut input = Input { buffer: self.reader.buffer(), bits, state };
             for (coder, prediction) in self.coders.iter().zip(&mut predictions) {
                 let store = &mut self.stores[coder.plane];
-                for row in 0..coder.v {
-                    let start = (y * coder.v + row) * store.blocks_wide + (x - first) * coder.h;
-                    for index in start..start + coder.h {
-                        (self.decode)(coder, &mut input, prediction, store, index);
-                    }
+                let mut start = y * coder.v * store.blocks_wide + (x - first) * coder.h;
+                for _ in 0..coder.v {
+                    (self.decode)(coder, &mut input, prediction, store, start..start + coder.h);
+                    start += store.blocks_wide;
                 }
             }
             (bits, state) = (input.bits, input.state);
