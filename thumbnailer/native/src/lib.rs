@@ -15,7 +15,7 @@ mod python;
 mod render;
 pub mod resize;
 
-pub use error::{Error, Result};
+pub use error::{catch, Error, Result};
 pub use file::frame::{ColourModel, Frame};
 pub use file::source::Source;
 pub use plan::Plan;

@@ -4,8 +4,8 @@
 use crate::entropy::blocks::Coder;
 use crate::entropy::progress::Progress;
 use crate::entropy::reader::Reader;
-use crate::entropy::{Input, Scan};
-use crate::error::{ensure, Error::Doubtful, Result};
+use crate::entropy::{Input, Scan, SAMPLE};
+use crate::error::{ensure, Error::Doubtful, Error::TooLarge, Result};
 use crate::file::frame::{ColourModel, Frame, ScanComponent, ScanHeader};
 use crate::file::source::Source;
 use crate::file::{QuantTable, Walker};
@@ -53,7 +53,11 @@ pub fn plan(source: &dyn Source, request: &Request) -> Result<Plan> {
 pub fn render(source: &dyn Source, request: &Request) -> Result<Rendered> {
     let (walker, scan, frame, colour) = open(source)?;
     let plan = Plan::new(&frame, &scan, source.size(), request, colour)?;
-    let (stores, bands) = plan.build(&mut Memory::default());
+    let mut memory = Memory::default();
+    let (stores, bands) = plan.build(&mut memory);
+    if memory.dry {
+        return Err(TooLarge(plan.bytes));
+    }
     let quant = vec![None; frame.components.len()];
     let reader = Reader::new(source);
     let mut decoder = Decoder { source, request, reader, walker, frame: &frame, plan: &plan, stores, bands, quant };
@@ -141,7 +145,7 @@ impl Decoder<'_> {
                     stores: &mut self.stores,
                     grid,
                     restart: self.walker.restart,
-                    number: 0,
+                    until_sample: SAMPLE,
                     decode: |$coder: &Coder, $input: &mut Input, $dc: &mut i32, $store: &mut Store, $blocks| $body,
                     flush: (!self.plan.buffered).then_some(flush),
                 }

@@ -236,12 +236,13 @@ impl<'a> Coder<'a> {
                 if next < 64 {
                     input.bits.consume(entry & 255);
                     k = next;
-                } else if matches!(next, 64 | 129..192) {
-                    // The last coefficient, or an end of block before it.
+                } else if next >> 6 == 2 || next == 64 {
+                    // An end of block before the last coefficient, or the last coefficient.
                     return input.bits.consume(entry & 255);
                 } else {
                     // A long code, or more symbols than the block holds.
-                    let entry = long_symbol::<false>(input, self.ac, PARTIAL);
+                    let entry;
+                    (*input, entry) = long_symbol::<false>(*input, self.ac, PARTIAL);
                     k += entry >> 8 & 255;
                     if k >= 64 {
                         input.state.bad |= k > 64 && entry & END == 0;
@@ -317,36 +318,40 @@ impl<'a> Coder<'a> {
 /// The next symbol as a table entry without `PARTIAL`. The bits must be refilled before.
 #[inline(always)]
 fn next_symbol<const PROGRESSIVE: bool>(input: &mut Input, code: &Huffman) -> u32 {
-    let entry = code.symbols[input.bits.peek(SYMBOL_BITS)];
+    let mut entry = code.symbols[input.bits.peek(SYMBOL_BITS)];
     if entry & PARTIAL != 0 {
-        return long_symbol::<PROGRESSIVE>(input, code, entry);
+        (*input, entry) = long_symbol::<PROGRESSIVE>(*input, code, entry);
+    } else {
+        input.bits.consume(entry & 255);
     }
-    input.bits.consume(entry & 255);
     entry
 }
 
-/// A symbol whose code or value does not fit into the table's window, as a table entry. Refills the bits.
-#[inline(always)]
-fn long_symbol<const PROGRESSIVE: bool>(input: &mut Input, code: &Huffman, entry: u32) -> u32 {
+/// A symbol whose code or value does not fit into the table's window, as a table entry. Refills the bits. Takes
+/// the input by value, so that the callers keep theirs in registers.
+#[cold]
+#[inline(never)]
+fn long_symbol<'i, const PROGRESSIVE: bool>(mut input: Input<'i>, code: &Huffman, entry: u32) -> (Input<'i>, u32) {
     input.bits.refill(input.buffer);
     let (mut length, mut size, mut step) = (entry & 255, entry >> 16, entry >> 8 & 63);
     if length == 0 {
         let Some((bits, symbol)) = code.symbol(input.bits.peek(16) as u32) else {
             input.state.bad = true;
             input.bits.consume(1);
-            return END;
+            return (input, END);
         };
         (length, size, step) = (bits, symbol & 15, (symbol >> 4) + 1);
         if size == 0 && step < 16 {
             input.bits.consume(length);
             let run = if PROGRESSIVE { step - 1 } else { 0 };
-            return END | ((1 << run) - 1 + input.bits.take(run)) << 16;
+            let blocks = (1 << run) - 1 + input.bits.take(run);
+            return (input, END | blocks << 16);
         }
     }
     input.bits.consume(length);
     let value = input.bits.take_value(size);
     input.bits.refill(input.buffer);
-    (value as u32) << 16 | step << 8
+    (input, (value as u32) << 16 | step << 8)
 }
 
 /// The square of a coefficient in the upper half of the frequencies in a direction; 0 for others.
