@@ -21,6 +21,3 @@ pub use file::source::Source;
 pub use plan::Plan;
 pub use render::{info, plan, render, Picture, Rendered};
 pub use resize::request::{Area, Request, Target};
-
-/// Version of this crate.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -134,7 +134,7 @@ mod module {
     /// Version of the module.
     #[pyfunction]
     fn version() -> &'static str {
-        crate::VERSION
+        env!("CARGO_PKG_VERSION")
     }
 
     /// Instruction set in use: "avx2" or "neon"; "none" if every file is `Unsupported` on this processor.

@@ -69,7 +69,7 @@ pub fn render(source: &dyn Source, request: &Request) -> Result<Rendered> {
     ensure(resizer.is_complete(), "missing rows")?;
     let pictures = resizer.outputs.into_iter().map(|output| {
         let (width, height) = output.size();
-        Picture { width, height, channels: plan.input.channels, pixels: output.pixels }
+        Picture { width, height, channels: frame.components.len(), pixels: output.pixels }
     });
     Ok(Rendered { pictures: pictures.collect(), plan, frame, colour })
 }

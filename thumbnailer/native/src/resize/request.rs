@@ -51,8 +51,8 @@ pub struct Stored {
 }
 
 impl Area {
-    pub fn is_whole(&self, width: usize, height: usize) -> bool {
-        *self == Area { left: 0.0, top: 0.0, width: width as f64, height: height as f64 }
+    pub fn whole(width: usize, height: usize) -> Area {
+        Area { left: 0.0, top: 0.0, width: width as f64, height: height as f64 }
     }
 
     fn is_inside(&self, width: f64, height: f64) -> bool {
@@ -85,12 +85,12 @@ impl Request {
         require((1..=MAX_TARGETS).contains(&self.targets.len()), "number of targets")?;
         require((1..=8).contains(&self.orientation), "orientation")?;
         let upright = if self.orientation > 4 { (height, width) } else { (width, height) };
-        self.targets.iter().map(|target| self.stored_target(target, upright.0 as f64, upright.1 as f64)).collect()
+        self.targets.iter().map(|target| self.stored_target(target, Area::whole(upright.0, upright.1))).collect()
     }
 
-    /// `width` and `height`: those of the upright picture.
-    fn stored_target(&self, target: &Target, width: f64, height: f64) -> Result<Stored> {
-        let area = target.area.unwrap_or(Area { left: 0.0, top: 0.0, width, height });
+    /// `whole`: the upright picture.
+    fn stored_target(&self, target: &Target, whole: Area) -> Result<Stored> {
+        let (area, width, height) = (target.area.unwrap_or(whole), whole.width, whole.height);
         let (sides, sizes) = (1..=MAX_SIDE, (target.width, target.height));
         require(sides.contains(&sizes.0) && sides.contains(&sizes.1), "size of a target")?;
         require(area.is_inside(width, height), "area of a target")?;
