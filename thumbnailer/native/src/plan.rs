@@ -31,27 +31,26 @@ pub struct Plan {
     pub buffered: bool,
     steps: Vec<Step>,
     orientation: u8,
-    progressive: bool,
-    colour: ColourModel,
+    pub frame: Frame,
+    pub colour: ColourModel,
 }
 
 impl Plan {
     /// Plans a request. `scan` is the first one; `size` the length of the file.
     pub fn new(
-        frame: &Frame, scan: &ScanHeader, size: usize, request: &Request, colour: ColourModel,
+        frame: Frame, scan: &ScanHeader, size: usize, request: &Request, colour: ColourModel,
     ) -> Result<Plan> {
         require(simd() != "none", "processor")?;
         let targets = request.stored(frame.width, frame.height)?;
         let scale = request.choose_scale(&targets, MIN_RATIO)?;
-        let layout = Layout::new(frame, scale);
+        let layout = Layout::new(&frame, scale);
         let blocks: usize = layout.planes.iter().map(Plane::blocks).sum();
         ensure(blocks / MAX_BLOCKS_PER_BYTE <= size + BLOCK_SLACK, "more blocks than the file can hold")?;
         let steps = resize::steps(&targets, &layout, (frame.width, frame.height));
         let graphic_scale = request.choose_scale(&targets, GRAPHIC_RATIO).unwrap_or(scale);
-        let (progressive, orientation) = (frame.progressive, request.orientation);
-        let buffered = progressive || scan.components.len() < frame.components.len();
-        let mut plan =
-            Plan { scale, graphic_scale, bytes: 0, layout, buffered, steps, orientation, progressive, colour };
+        let orientation = request.orientation;
+        let buffered = frame.progressive || scan.components.len() < frame.components.len();
+        let mut plan = Plan { scale, graphic_scale, bytes: 0, layout, buffered, steps, orientation, frame, colour };
         plan.bytes = plan.count_bytes();
         if plan.bytes > request.max_bytes {
             return Err(Error::TooLarge(plan.bytes));
@@ -71,7 +70,7 @@ impl Plan {
 
     /// Makes the stores of all components and the way from there to the targets.
     pub fn build(&self, memory: &mut Memory) -> (Vec<Store>, Bands) {
-        let history = self.progressive && self.scale > 1;
+        let history = self.frame.progressive && self.scale > 1;
         let planes = &self.layout.planes;
         let stores = planes.iter().map(|plane| Store::new(plane, self.buffered, history, memory)).collect();
         let resizer = Resizer::new(&self.steps, &self.layout, self.orientation, memory);

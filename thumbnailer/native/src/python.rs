@@ -101,9 +101,8 @@ mod module {
         data: &Bound<'_, PyAny>, targets: Vec<TargetTuple>, orientation: u8, scale: Option<usize>, max_bytes: usize,
     ) -> PyResult<Info> {
         let request = request(targets, orientation, scale, max_bytes);
-        let work = |buffer: &SharedBytes| Ok((crate::info(buffer)?, crate::plan(buffer, &request)?));
-        let ((frame, colour), plan) = guarded(data, work)?;
-        Ok(Info::new(&frame, colour, Some(&plan)))
+        let plan = guarded(data, |buffer| crate::plan(buffer, &request))?;
+        Ok(Info::new(&plan.frame, plan.colour, Some(&plan)))
     }
 
     /// Decodes a file and makes its targets: a list of (width, height, channels, pixels), and an Info.
@@ -114,7 +113,7 @@ mod module {
     ) -> PyResult<(Vec<PictureTuple>, Info)> {
         let request = request(targets, orientation, scale, max_bytes);
         let rendered = guarded(data, |buffer| crate::render(buffer, &request))?;
-        let info = Info::new(&rendered.frame, rendered.colour, Some(&rendered.plan));
+        let info = Info::new(&rendered.plan.frame, rendered.plan.colour, Some(&rendered.plan));
         let pictures = rendered.pictures.into_iter().map(|picture| {
             let size = picture.pixels.len();
             let fill = |bytes: &mut [u8]| Ok(bytes.copy_from_slice(&picture.pixels));

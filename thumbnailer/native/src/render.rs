@@ -26,8 +26,6 @@ pub struct Picture {
 pub struct Rendered {
     pub pictures: Vec<Picture>,
     pub plan: Plan,
-    pub frame: Frame,
-    pub colour: ColourModel,
 }
 
 /// Reads up to the first scan.
@@ -46,21 +44,21 @@ pub fn info(source: &dyn Source) -> Result<(Frame, ColourModel)> {
 /// Plans a request without decoding. Fails with `TooLarge` if the plan exceeds the limit of memory.
 pub fn plan(source: &dyn Source, request: &Request) -> Result<Plan> {
     let (_, scan, frame, colour) = open(source)?;
-    Plan::new(&frame, &scan, source.size(), request, colour)
+    Plan::new(frame, &scan, source.size(), request, colour)
 }
 
 /// Decodes a file and makes its targets. Every failure means that another decoder must take the file.
 pub fn render(source: &dyn Source, request: &Request) -> Result<Rendered> {
     let (walker, scan, frame, colour) = open(source)?;
-    let plan = Plan::new(&frame, &scan, source.size(), request, colour)?;
+    let plan = Plan::new(frame, &scan, source.size(), request, colour)?;
     let mut memory = Memory::default();
     let (stores, bands) = plan.build(&mut memory);
     if memory.dry {
         return Err(TooLarge(plan.bytes));
     }
-    let quant = vec![None; frame.components.len()];
+    let quant = vec![None; plan.frame.components.len()];
     let reader = Reader::new(source);
-    let mut decoder = Decoder { source, request, reader, walker, frame: &frame, plan: &plan, stores, bands, quant };
+    let mut decoder = Decoder { source, request, reader, walker, plan: &plan, stores, bands, quant };
     if let Some(sharper) = decoder.run(scan)? {
         drop(decoder);
         return render(source, &sharper);
@@ -69,9 +67,9 @@ pub fn render(source: &dyn Source, request: &Request) -> Result<Rendered> {
     ensure(resizer.is_complete(), "missing rows")?;
     let pictures = resizer.outputs.into_iter().map(|output| {
         let (width, height) = output.size();
-        Picture { width, height, channels: frame.components.len(), pixels: output.pixels }
+        Picture { width, height, channels: plan.layout.planes.len(), pixels: output.pixels }
     });
-    Ok(Rendered { pictures: pictures.collect(), plan, frame, colour })
+    Ok(Rendered { pictures: pictures.collect(), plan })
 }
 
 struct Decoder<'a> {
@@ -79,7 +77,6 @@ struct Decoder<'a> {
     request: &'a Request,
     reader: Reader<'a>,
     walker: Walker<'a>,
-    frame: &'a Frame,
     plan: &'a Plan,
     stores: Vec<Store>,
     bands: Bands,
@@ -124,12 +121,12 @@ impl Decoder<'_> {
     /// Decodes a scan. Returns the position of the marker behind the scan.
     fn scan(&mut self, scan: &ScanHeader) -> Result<usize> {
         for c in &scan.components {
-            let table = self.walker.quant[self.frame.components[c.index].quant];
+            let table = self.walker.quant[self.plan.frame.components[c.index].quant];
             self.quant[c.index].get_or_insert(table.ok_or(Doubtful("no quantisation table"))?);
         }
         let coder = |c| coder(&self.walker, self.plan, &self.quant, scan, c);
         let coders = scan.components.iter().map(coder).collect::<Result<Vec<_>>>()?;
-        let (grid, bands) = (scan.grid(self.frame), &mut self.bands);
+        let (grid, bands) = (scan.grid(&self.plan.frame), &mut self.bands);
         let flush = |stores: &mut [Store], left, count| {
             bands.fill(stores, 0, left, count);
             stores.iter_mut().for_each(Store::clear);
@@ -157,7 +154,7 @@ impl Decoder<'_> {
                 })
             };
         }
-        match (self.frame.progressive, scan.first, scan.high) {
+        match (self.plan.frame.progressive, scan.first, scan.high) {
             (false, _, _) => decode!(|coder, input, dc, store, blocks| coder.sequential(input, dc, store, blocks)),
             (_, 0, 0) => decode!(dc_first),
             (_, 0, _) => decode!(dc_refine),
@@ -172,7 +169,7 @@ fn coder<'a>(
 ) -> Result<Coder<'a>> {
     let quant = quant[c.index].as_ref().ok_or(Doubtful("no quantisation table"))?;
     let (dc, ac) = (|| walker.huffman(0, c.dc), || walker.huffman(1, c.ac));
-    let tables = match (walker.frame()?.progressive, scan.first, scan.high) {
+    let tables = match (plan.frame.progressive, scan.first, scan.high) {
         (false, _, _) => [dc()?, ac()?],
         (_, 0, 0) => [dc()?, &walker.unused],
         (_, 0, _) => [&walker.unused; 2],

@@ -62,21 +62,20 @@ impl Area {
 
     /// From the upright picture of this size to the file's orientation.
     fn stored(&self, orientation: u8, width: f64, height: f64) -> Area {
-        let right = width - self.left - self.width;
-        let bottom = height - self.top - self.height;
-        let (left, top) = match orientation {
-            2 => (right, self.top),
-            3 => (right, bottom),
-            4 => (self.left, bottom),
-            5 => (self.top, self.left),
-            6 => (self.top, right),
-            7 => (bottom, right),
-            8 => (bottom, self.left),
-            _ => (self.left, self.top),
-        };
-        let (width, height) = if orientation > 4 { (self.height, self.width) } else { (self.width, self.height) };
-        Area { left, top, width, height }
+        let mut x = [self.left, width - self.left - self.width, self.width];
+        let mut y = [self.top, height - self.top - self.height, self.height];
+        if orientation > 4 {
+            (x, y) = (y, x);
+        }
+        let (backwards, upwards) = flips(orientation);
+        Area { left: x[usize::from(backwards)], top: y[usize::from(upwards)], width: x[2], height: y[2] }
     }
+}
+
+/// Whether the columns and the rows of the file run against those of the upright picture, transposed if the
+/// orientation is above 4.
+pub fn flips(orientation: u8) -> (bool, bool) {
+    (matches!(orientation, 2 | 3 | 7 | 8), matches!(orientation, 3 | 4 | 6 | 7))
 }
 
 impl Request {
