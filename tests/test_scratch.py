@@ -62,15 +62,6 @@ def test_a_source_too_large_for_memory_is_deferred_unread_with_the_reason(sample
     assert outcomes["small.jpg"].status is Status.STORED
 
 
-@pytest.mark.matrix(43)
-def test_without_memfd_a_source_without_room_is_deferred(
-    samples: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr("os.memfd_create")
-    outcomes, _ = outcomes_in({"x": samples["rocket.jpg"]}, NOWHERE)
-    assert (outcomes["x"].status, outcomes["x"].reason) == (Status.DEFERRED, "no-space")
-
-
 def test_a_file_in_memory_can_be_opened_by_another_process() -> None:
     scratch = Scratch(NOWHERE, MemoryBudget(MB))
     scratch.expect(5)

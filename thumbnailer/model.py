@@ -113,6 +113,8 @@ class Message:
     id: str
     events: tuple[ObjectEvent, ...]
     receive_count: int = 1
+    error: str = ""
+    """why it is unreadable: it has no events and goes back, so that it ends in the dead-letter queue"""
 
 
 @dataclass(frozen=True, slots=True)

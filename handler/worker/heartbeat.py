@@ -1,7 +1,7 @@
 """Keeps held messages invisible to other workers, and follows the queue's own visibility timeout."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -50,10 +50,11 @@ class Heartbeat:
                 self.adopt(state.visibility)
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def give_back(self, seconds: Mapping[str, int]) -> int:
-        """Makes released messages visible after that many seconds. Returns how many the queue accepted."""
+    async def give_back(self, messages: Sequence[tuple[str, int]]) -> None:
+        """`messages` are released receipts, and the seconds after which each message is visible again."""
         async with self._lock:
-            return await self._queue.hide(dict(seconds))
+            returned = await self._queue.hide(dict(messages))
+        self._metrics.count("thumbnailer_messages_returned", returned)
 
     async def _renew(self, receipts: Sequence[str]) -> None:
         """Skips receipts that were released meanwhile."""

@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import aioboto3
@@ -138,19 +138,10 @@ async def open_queue(url: str, env: Mapping[str, str]) -> AsyncIterator[Queue]:
         yield Queue(client, url)
 
 
-class MessageQueue(Protocol):
-    """The methods of handler.worker.sqs.Queue. Each raises QueueError."""
-
-    async def receive(self, most: int, wait_seconds: int) -> list[Received]: ...
-    async def delete(self, receipts: Sequence[str]) -> list[str]: ...
-    async def hide(self, receipts: dict[str, int]) -> list[str]: ...
-    async def state(self) -> QueueState: ...
-
-
 class ReportingQueue:
     """Logs and counts errors, never raises them. Entries that SQS refuses need no retry: their messages reappear."""
 
-    def __init__(self, queue: MessageQueue, metrics: Prometheus) -> None:
+    def __init__(self, queue: Queue, metrics: Prometheus) -> None:
         self._queue = queue
         self._metrics = metrics
 
@@ -158,9 +149,9 @@ class ReportingQueue:
         """None if the request failed."""
         return await self._try(self._queue.receive(most, wait_seconds))
 
-    async def delete(self, receipts: Sequence[str]) -> int:
-        """The number of messages that the queue deleted."""
-        return self._accepted(len(receipts), await self._try(self._queue.delete(receipts)))
+    async def delete(self, receipts: Sequence[str]) -> None:
+        deleted = self._accepted(len(receipts), await self._try(self._queue.delete(receipts)))
+        self._metrics.count("thumbnailer_messages_deleted", deleted)
 
     async def hide(self, receipts: dict[str, int]) -> int:
         """The number of messages whose visibility timeout the queue changed."""

@@ -70,9 +70,8 @@ def open_store(config: StoreConfig, env: Mapping[str, str]) -> ObjectStore:
     Keys and buckets that obstore does not support go through aioboto3, with transport `obstore` too. The first such key
     imports aioboto3.
     """
-    if choose_transport(config, env).transport == "aioboto3":
-        return _aioboto3(config)
-    if config.transport == "auto" and find_spec("obstore") is None:
+    obstore_missing = config.transport == "auto" and find_spec("obstore") is None
+    if obstore_missing or choose_transport(config, env).transport == "aioboto3":
         return _aioboto3(config)
     from thumbnailer.store.obstore_ import ObstoreStore
 

@@ -19,7 +19,7 @@ from obstore.store import S3Store as RustStore
 
 from thumbnailer.errors import StoreError, StoreRefused, StoreUnavailable
 from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
-from thumbnailer.store.s3 import Answer, BucketElsewhere, ObstoreCannot, S3Store, Stream, error_for
+from thumbnailer.store.s3 import Answer, BucketElsewhere, ObstoreCannot, S3Store, error_for
 
 if TYPE_CHECKING:
     from obstore import Attributes, BytesStream, GetOptions, GetResult
@@ -31,6 +31,8 @@ LEAST_CHUNK: Final = 32 * 1024
 """Measured: hyper reads 8, 16, 32, ... KB at a time, so the first piece, enough to reject most objects, is 56 KB."""
 STORES: Final = 64
 _NOT_METADATA: Final = (*HEADERS.values(), "Content-Encoding")
+_HOST_LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+"""Other buckets are named by the path: a dot breaks the certificate, and a host name has no capitals."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -53,19 +55,11 @@ class ObstoreStore(S3Store):
     async def aclose(self) -> None:
         self._stores.clear()
 
-    async def _get(self, bucket: str, key: str) -> Answer:
+    async def _get(self, bucket: str, key: str, offset: int = 0, etag: str | None = None) -> Answer:
         what = _check("GET", bucket, key)
-        result = await _map_errors(what, obstore.get_async(self._store(bucket), key))
-        return Answer(_headers(result), _Stream(result, what), result.meta["e_tag"])
-
-    async def _get_rest(self, bucket: str, key: str, first: Answer, offset: int) -> Stream:
-        what = _check("GET", bucket, key)
-        options: GetOptions = {"range": {"offset": offset}, "if_match": first.etag}
+        options: GetOptions = {"range": {"offset": offset}, "if_match": etag} if etag else {}
         result = await _map_errors(what, obstore.get_async(self._store(bucket), key, options=options))
-        # both: a store that ignores If-Match must not deliver the end of another object
-        if (result.meta["e_tag"], result.meta["size"]) != (first.etag, first.headers.size):
-            raise StoreRefused(f"{what}: the object changed while it was read")
-        return _Stream(result, what)
+        return Answer(_headers(result), _Stream(result, what), result.meta["e_tag"])
 
     async def _head(self, bucket: str, key: str) -> ObjectVersion:
         meta = await _map_errors(_check("HEAD", bucket, key), obstore.head_async(self._store(bucket), key))
@@ -183,7 +177,7 @@ def _attributes(headers: PutHeaders) -> Attributes:
 
 
 def _rust_store(config: StoreConfig, bucket: str, sse: str | None, kms_key_id: str | None) -> RustStore:
-    virtual_host = not config.path_style(bucket)
+    virtual_host = config.endpoint_url is None and _HOST_LABEL.fullmatch(bucket) is not None
     amazon = f"https://{bucket + '.' if virtual_host else ''}s3.{config.region}.amazonaws.com"
     options: S3Config = {
         "region": config.region,
