@@ -61,7 +61,7 @@ async def _work(event: object, context: Context) -> tuple[Delivery, list[Outcome
     REQUEST_ID.set(context.aws_request_id)
     _exit_if_all_decoders_stuck(app)
     deadline = asyncio.get_running_loop().time() + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
-    log_unreadable(delivery.messages)
+    log_unreadable(delivery.unreadable)
     events = [event_ for message in delivery.messages for event_ in message.events]
     outcomes = await app.pipeline.process_all(events, deadline, log_record, delivered_before(delivery.messages))
     log_batch(outcomes, perf_counter() - started)

@@ -18,6 +18,10 @@ class Delivery:
     messages: tuple[Message, ...]
     from_queue: bool = False
 
+    @property
+    def unreadable(self) -> list[Message]:
+        return [message for message in self.messages if message.error]
+
 
 def open_envelope(payload: object) -> Delivery:
     """Raises EventError if the payload has no known shape, or has a message without an id."""

@@ -48,7 +48,7 @@ def test_every_recorded_queue_event_is_tested() -> None:
 
 @pytest.mark.matrix(27)
 def test_unreadable_messages_are_separated_with_their_error() -> None:
-    not_json, no_event = (m for m in open_envelope(load("sqs_broken")).messages if m.error)
+    not_json, no_event = open_envelope(load("sqs_broken")).unreadable
     assert not_json.id == "50518a24-c72b-4391-b7ff-05f2cceaa0c4"
     assert "not JSON" in not_json.error
     assert no_event.id == "1ab6dd08-2d6c-4567-a7db-7e18a68fa001"
@@ -74,7 +74,7 @@ def test_invalid_body_breaks_only_its_own_message(body: object) -> None:
 def test_a_message_of_version_3_is_returned_with_a_clear_error() -> None:
     payload = load("sqs_s3")
     payload["Records"][0]["body"] = json.dumps(load("s3_put_v30"))
-    (broken,) = (m for m in open_envelope(payload).messages if m.error)
+    (broken,) = open_envelope(payload).unreadable
     assert "eventVersion '3.0'" in broken.error
 
 

@@ -72,6 +72,5 @@ def log_batch(outcomes: Sequence[Outcome], seconds: float) -> None:
 
 def log_unreadable(messages: Sequence[Message]) -> None:
     for message in messages:
-        if message.error:
-            line = {"message_id": message.id, "detail": message.error}
-            LOGGER.error("unreadable-message", extra={"line": line})
+        line = {"message_id": message.id, "detail": message.error}
+        LOGGER.error("unreadable-message", extra={"line": line})
