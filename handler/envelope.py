@@ -25,16 +25,10 @@ class Delivery:
 
 def open_envelope(payload: object) -> Delivery:
     """Raises EventError if the payload has no known shape, or has a message without an id."""
-    if _is_sqs(payload):
-        return Delivery(tuple(map(_message, payload["Records"])), from_queue=True)  # type: ignore[index]
+    match payload:
+        case {"Records": [{"eventSource": "aws:sqs"}, *_] as records}:
+            return Delivery(tuple(map(_message, records)), from_queue=True)
     return Delivery((Message("", parse_event(payload)),))
-
-
-def _is_sqs(payload: object) -> bool:
-    if not isinstance(payload, Mapping) or not isinstance(payload.get("Records"), list) or not payload["Records"]:
-        return False
-    first = payload["Records"][0]
-    return isinstance(first, Mapping) and first.get("eventSource") == "aws:sqs"
 
 
 def _message(record: object) -> Message:

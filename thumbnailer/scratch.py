@@ -36,7 +36,8 @@ class Scratch:
         return self._file is None or self._file.closed
 
     def fileno(self) -> int:
-        return self._handle.fileno()
+        assert self._file is not None, "expect() comes first"
+        return self._file.fileno()
 
     def expect(self, size: int) -> None:
         """Makes room for `size` bytes. Raises NoSpace if there is none."""
@@ -63,11 +64,6 @@ class Scratch:
             self._file.close()
         self._budget.release_source(self._in_memory)
         self._in_memory = 0
-
-    @property
-    def _handle(self) -> IO[bytes]:
-        assert self._file is not None, "expect() comes first"
-        return self._file
 
     def _problem(self, error: OSError) -> str:
         return f"{self._folder} takes no file of {self._size} bytes: {error.strerror}"

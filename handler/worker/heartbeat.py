@@ -39,7 +39,11 @@ class Heartbeat:
             self._changed.clear()
             receipts = list(self._held)
             for start in range(0, len(receipts), BATCH):
-                await self._renew(receipts[start : start + BATCH])
+                async with self._lock:
+                    # without the receipts that were released meanwhile
+                    held = [receipt for receipt in receipts[start : start + BATCH] if receipt in self._held]
+                    if held:
+                        await self._queue.hide(dict.fromkeys(held, self._visibility))
 
     async def follow_queue(self) -> None:
         """Publishes the queue's length and adopts its visibility timeout. Never ends."""
@@ -55,10 +59,3 @@ class Heartbeat:
         async with self._lock:
             returned = await self._queue.hide(dict(messages))
         self._metrics.count("thumbnailer_messages_returned", returned)
-
-    async def _renew(self, receipts: Sequence[str]) -> None:
-        """Skips receipts that were released meanwhile."""
-        async with self._lock:
-            held = [receipt for receipt in receipts if receipt in self._held]
-            if held:
-                await self._queue.hide(dict.fromkeys(held, self._visibility))

@@ -119,17 +119,15 @@ def _refused(answer: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def region_of(url: str, env: Mapping[str, str]) -> str | None:
-    """The environment's region, else the one in the queue's address. botocore does not read AWS_REGION."""
-    named = re.fullmatch(r"sqs\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?", urlsplit(url).hostname or "")
-    return env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or (named[1] if named else None)
-
-
 @asynccontextmanager
 async def open_queue(url: str, env: Mapping[str, str]) -> AsyncIterator[Queue]:
-    """Takes endpoint, region and credentials from the environment. Raises SettingsError if there is no region."""
-    region = region_of(url, env)
-    if region is None:
+    """Takes endpoint, region and credentials from the environment, or the region from the queue's address.
+
+    botocore does not read AWS_REGION. Raises SettingsError if there is no region.
+    """
+    named = re.fullmatch(r"sqs\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?", urlsplit(url).hostname or "")
+    region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or (named and named[1])
+    if not region:
         raise SettingsError("AWS_REGION is not set, and the queue's address has no region in it")
     config = AioConfig(
         max_pool_connections=CONNECTIONS, connect_timeout=5, read_timeout=30, retries={"mode": "standard"}

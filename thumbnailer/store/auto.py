@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from importlib.util import find_spec
 from typing import Final, Literal, NamedTuple, TypeVar
 
@@ -89,8 +90,7 @@ class FallbackStore:
 
     def __init__(self, obstore: ObjectStore, make_other: Callable[[], ObjectStore]) -> None:
         self._obstore = obstore
-        self._make_other = make_other
-        self._other: ObjectStore | None = None
+        self._other = cache(make_other)
         self._buckets: set[str] = set()
 
     @asynccontextmanager
@@ -109,24 +109,19 @@ class FallbackStore:
 
     async def aclose(self) -> None:
         await self._obstore.aclose()
-        if self._other is not None:
-            await self._other.aclose()
+        if self._other.cache_info().currsize:
+            await self._other().aclose()
 
     async def _do(self, bucket: str, operation: Callable[[ObjectStore], Awaitable[T]]) -> T:
         if bucket in self._buckets:
-            return await operation(self._get_other())
+            return await operation(self._other())
         try:
             return await operation(self._obstore)
         except ObstoreCannot as error:
             if error.bucket_too and len(self._buckets) < _BUCKETS_REMEMBERED:
                 self._buckets.add(bucket)
             try:
-                other = self._get_other()
+                other = self._other()
             except ImportError:
                 raise error from None
         return await operation(other)
-
-    def _get_other(self) -> ObjectStore:
-        if self._other is None:
-            self._other = self._make_other()
-        return self._other

@@ -25,7 +25,7 @@ class MemoryStore:
     def __init__(self, *buckets: str, versioned: bool = False) -> None:
         self.puts: dict[tuple[str, str], PutHeaders] = {}
         self._versioned = versioned
-        self._changes: Counter[tuple[str, str]] = Counter()
+        self._revisions: Counter[tuple[str, str]] = Counter()
         self._objects: dict[str, dict[str, _Body]] = {bucket: {} for bucket in buckets}
 
     @asynccontextmanager
@@ -42,14 +42,14 @@ class MemoryStore:
         """`puts` keeps the headers of the last PUT of each bucket and key."""
         objects = self._bucket(bucket)
         self.puts[bucket, key] = sent = sendable(headers)
-        self._changes[bucket, key] += 1
-        version = f"v{self._changes[bucket, key]}" if self._versioned else None
+        self._revisions[bucket, key] += 1
+        version = f"v{self._revisions[bucket, key]}" if self._versioned else None
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
         said = {field: getattr(sent, field) for field in (*HEADERS, "metadata")}
         objects[key] = _Body(ObjectHeaders(len(data), etag, version, **said), bytes(data))
 
     async def delete(self, bucket: str, key: str) -> None:
-        self._changes[bucket, key] += 1
+        self._revisions[bucket, key] += 1
         self._bucket(bucket).pop(key, None)
 
     async def aclose(self) -> None: ...
