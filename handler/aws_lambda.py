@@ -63,7 +63,7 @@ async def _work(event: object, context: Context) -> tuple[Delivery, list[Outcome
     deadline = asyncio.get_running_loop().time() + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
     log_unreadable(delivery.unreadable)
     events = [event_ for message in delivery.messages for event_ in message.events]
-    outcomes = await app.pipeline.process_all(events, deadline, log_record, delivered_before(delivery.messages))
+    outcomes = await app.pipeline.process_all(events, deadline, log_record, find_redelivered(delivery.messages))
     log_batch(outcomes, perf_counter() - started)
     function = settings_.environment().get("AWS_LAMBDA_FUNCTION_NAME", "local")
     for line in emf_lines(outcomes, round(time() * 1000), function):
@@ -71,7 +71,7 @@ async def _work(event: object, context: Context) -> tuple[Delivery, list[Outcome
     return delivery, outcomes
 
 
-def delivered_before(messages: Sequence[Message]) -> set[int]:
+def find_redelivered(messages: Sequence[Message]) -> set[int]:
     """The indexes of events whose message was received before. One of them may have killed the earlier process."""
     events = (message for message in messages for _ in message.events)
     return {place for place, message in enumerate(events) if message.receive_count > 1}

@@ -146,6 +146,10 @@ class DamagedPixels(Corrupt):
     defect: ClassVar[str] = "libjpeg warns of damaged pixels"
 
 
+class TooMuchWork(Rejected, reason="corrupt"):
+    """The file has more parts than any honest file of its size. No Corrupt, which readers may catch and read on."""
+
+
 class TooManyPixels(Rejected, reason="too-many-pixels"): ...
 
 

@@ -1,10 +1,11 @@
 """Decodes pictures: each one is admitted by memory, then by a free thread or child process."""
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from thumbnailer.engine import Load, Rendering
 from thumbnailer.errors import Corrupt
@@ -16,6 +17,7 @@ from thumbnailer.planning.memory import CHILD
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.tier import Tier
 
+T = TypeVar("T")
 CLOSING_SECONDS: Final = 3.0
 """How long `aclose` waits for decodes whose records were given up; they may never end."""
 
@@ -28,6 +30,7 @@ class Decoder:
         self._memory = memory
         self._load = load
         self._threads: DecoderThreads[Rendering] = DecoderThreads(tier.workers)
+        self._readers: DecoderThreads[Any] = DecoderThreads(1)  # they take turns anyway: they run Python
         self._children = asyncio.Semaphore(tier.workers)
         self._in_threads: set[asyncio.Task[None]] = set()
 
@@ -50,11 +53,21 @@ class Decoder:
             failure = error
         return await self._run(Attempt(path, plan, failure), isolated)
 
+    async def read(self, work: Callable[[], T]) -> T:
+        """Runs `work`, which ends by itself, in a thread. It does not wait for decodes, because its GET does not."""
+        thread: Future[T] = self._readers.submit(work)
+        try:
+            return await asyncio.wrap_future(thread)
+        except asyncio.CancelledError:
+            self._readers.give_up(thread)
+            raise
+
     async def aclose(self) -> None:
         """Waits for running decodes, but not for stuck ones."""
         if self._in_threads:
             await asyncio.wait(self._in_threads, timeout=0 if self.stuck else CLOSING_SECONDS)
         self._threads.close()
+        self._readers.close()
 
     async def _run(self, attempt: Attempt, isolated: bool) -> Rendering:
         """In a thread if the tier has no room for a child process: the kernel would kill even a good picture's."""

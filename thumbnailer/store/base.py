@@ -55,7 +55,7 @@ class ObjectHeaders:
 
 @dataclass(frozen=True, slots=True)
 class PutHeaders:
-    """The headers of a PUT. Stores leave out values that no header can carry, see `sendable`."""
+    """The headers of a PUT. Stores leave out values that no header can carry, see `drop_unsendable`."""
 
     content_type: str
     cache_control: str | None = None
@@ -145,7 +145,7 @@ class StoreConfig:
         return cls(**{"endpoint_url": endpoint or None, "region": region, "ca_bundle": bundle, **changes})
 
 
-def sendable(headers: PutHeaders) -> PutHeaders:
+def drop_unsendable(headers: PutHeaders) -> PutHeaders:
     """`headers` without values that HTTP cannot carry.
 
     Measured: obstore panics in Rust on a line break in a value or a space in a name, and aioboto3 refuses a whole PUT

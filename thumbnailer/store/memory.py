@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from thumbnailer.errors import BucketMissing, ObjectMissing
-from thumbnailer.store.base import HEADERS, ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, sendable
+from thumbnailer.store.base import HEADERS, ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, drop_unsendable
 
 
 class _Body(NamedTuple):
@@ -41,7 +41,7 @@ class MemoryStore:
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
         """`puts` keeps the headers of the last PUT of each bucket and key."""
         objects = self._bucket(bucket)
-        self.puts[bucket, key] = sent = sendable(headers)
+        self.puts[bucket, key] = sent = drop_unsendable(headers)
         self._revisions[bucket, key] += 1
         version = f"v{self._revisions[bucket, key]}" if self._versioned else None
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
