@@ -155,13 +155,13 @@ def test_sources_in_memory_take_at_most_their_share_of_the_budget(samples: dict[
         pipe = pipeline(await store_with(dict.fromkeys(keys, data)), engine, tier, NOWHERE)
         processing = asyncio.create_task(pipe.process_all([created(key) for key in keys]))
         await until(lambda: engine.held >= 1)
-        assert 3 * len(data) < pipe.memory_reserved <= tier.memory_budget
+        assert 3 * len(data) < pipe.renderer.memory.reserved <= tier.memory_budget
         engine.let_go.set()
         outcomes = await processing
         ends = sorted(f"{outcome.status}:{outcome.reason}" for outcome in outcomes)
         assert ends == ["deferred:no-space"] * 5 + ["stored:None"] * 3
         assert all("bytes in memory" in (outcome.detail or "") for outcome in outcomes if outcome.reason)
-        assert pipe.memory_reserved == 0
+        assert pipe.renderer.memory.reserved == 0
         await pipe.aclose()
 
     run(work())

@@ -53,7 +53,7 @@ class Aioboto3Store(S3Store):
     async def _delete(self, bucket: str, key: str) -> None:
         await self._request("delete_object", bucket, key)
 
-    async def _renew(self, bucket: str) -> None:  # noqa: ARG002 - the client serves all buckets
+    async def _renew(self) -> None:
         """Makes a new client, which looks for credentials again; the old one stays open for unfinished bodies.
 
         botocore itself renews credentials whose expiry it knows. At most once a minute: a token that stays expired
@@ -122,11 +122,9 @@ def _version(response: _Response) -> ObjectVersion:
 
 def _headers(response: _Response, offset: int) -> ObjectHeaders:
     """The headers of an object whose bytes from `offset` on are in the response."""
-    version = _version(response)
     return ObjectHeaders(
         size=offset + response["ContentLength"],
-        etag=version.etag,
-        version_id=version.version_id,
+        **_version(response)._asdict(),
         **{field: response.get(name.replace("-", "")) for field, name in HEADERS.items()},
         metadata={name.lower(): value for name, value in response.get("Metadata", {}).items()},
     )

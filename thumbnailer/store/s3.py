@@ -195,7 +195,7 @@ class S3Store(ABC):
 
     @asynccontextmanager
     async def open(self, bucket: str, key: str) -> AsyncIterator[ObjectBody]:
-        retry = self._retry(bucket)
+        retry = self._retry()
         first = await retry.run(lambda: self._get(bucket, key))
         body = S3Body(first, f"GET {bucket}/{key!r}", partial(self._get, bucket, key), retry)
         try:
@@ -205,21 +205,21 @@ class S3Store(ABC):
 
     async def head(self, bucket: str, key: str) -> ObjectVersion | None:
         try:
-            return await self._retry(bucket).run(lambda: self._head(bucket, key))
+            return await self._retry().run(lambda: self._head(bucket, key))
         except (ObjectMissing, BucketMissing):
             return None
 
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
-        await self._retry(bucket).run(lambda: self._put(bucket, key, data, headers))
+        await self._retry().run(lambda: self._put(bucket, key, data, headers))
 
     async def delete(self, bucket: str, key: str) -> None:
         try:
-            await self._retry(bucket).run(lambda: self._delete(bucket, key))
+            await self._retry().run(lambda: self._delete(bucket, key))
         except ObjectMissing:
             return
 
-    def _retry(self, bucket: str) -> Retry:
-        return Retry(self._config, lambda: self._renew(bucket))
+    def _retry(self) -> Retry:
+        return Retry(self._config, self._renew)
 
     @abstractmethod
     async def aclose(self) -> None: ...
@@ -238,5 +238,5 @@ class S3Store(ABC):
     async def _delete(self, bucket: str, key: str) -> None: ...
 
     @abstractmethod
-    async def _renew(self, bucket: str) -> None:
+    async def _renew(self) -> None:
         """Makes the next request look for credentials again."""
