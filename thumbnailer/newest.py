@@ -36,17 +36,20 @@ class Rounds:
         raise SourceUnavailable(f"the source changed {MOST_ROUNDS} times while its thumbnails were made")
 
     def check(self, result: Rendered | Refused) -> None:
-        """Raises the refusal if the record ends here; otherwise thumbnails must be uploaded or deleted.
-
-        Deleted if nothing is there: an earlier try of this record may have died between its write and its look.
-        Deleted if the content can have no thumbnail; anybody can forge the mark of our own output. Not deleted if the
-        source cannot be read: lifecycle rules archive sources with good thumbnails, and a missing permission must not
-        delete all.
-        """
+        """Raises the refusal if the record ends here: no thumbnail needs to be uploaded or deleted."""
         if isinstance(result, Rendered):
             self._uploaded = True
-        elif not self.deletes or (not self._wrote and isinstance(result.error, Archived | AccessDenied)):
+        elif not self._withdraws(result):
             raise result.error
+
+    def _withdraws(self, refused: Refused) -> bool:
+        """Whether thumbnails of the key's former content must be deleted.
+
+        Yes if nothing is there: an earlier try of this record may have died between its write and its look. Yes if the
+        content can have no thumbnail; anybody can forge the mark of our own output. No if it cannot be read: lifecycle
+        rules archive sources with good thumbnails, and a missing permission must not delete all.
+        """
+        return self.deletes and (self._wrote or not isinstance(refused.error, Archived | AccessDenied))
 
     def status(self, result: Rendered | Refused) -> Status:
         """How the record ends once a look has confirmed `result`. Raises the RecordError that ends it otherwise."""
