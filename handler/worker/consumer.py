@@ -82,11 +82,14 @@ class Consumer:
         self._metrics = metrics
         self._busy = busy
         self._room = Room(limits.held)
-        self._receiver = Receiver(self._queue, self._room, self.stopping, self._accept, self._all_fail)
+        self._receiver = Receiver(
+            self._queue, self._room, self.stopping, self._accept, lambda: self._failed_in_a_row >= limits.held
+        )
         self._heartbeat = Heartbeat(self._queue, self.held.keys(), metrics)
         self._slots = asyncio.Semaphore(limits.in_flight)
         self._working: set[asyncio.Task[None]] = set()
         self._failed_in_a_row = 0
+        """records to retry; the receiver slows down at as many as the worker may hold"""
         self._bugs: list[Exception] = []
         self._deletes = Batches(self._queue.delete)
         self._returns = Batches(self._heartbeat.give_back)
@@ -124,10 +127,6 @@ class Consumer:
         except Exception as bug:
             self._bugs.append(bug)
             self.stop()
-
-    def _all_fail(self) -> bool:
-        """Whether as many records in a row as the worker may hold had to be retried."""
-        return self._failed_in_a_row >= self._limits.held
 
     def _accept(self, received: Received) -> None:
         self._metrics.count("thumbnailer_messages_received")

@@ -10,7 +10,7 @@ import aiohttp
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
-from thumbnailer.errors import StoreError, StoreRefused, StoreUnavailable
+from thumbnailer.errors import StoreRefused, StoreUnavailable
 from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, drop_unsendable
 from thumbnailer.store.s3 import CHUNK, Answer, S3Store, error_for
 
@@ -101,18 +101,14 @@ async def _map_errors(what: str, operation: Awaitable[T]) -> T:
     try:
         return await operation
     except ClientError as error:
-        raise _error(what, error) from error
+        code = error.response.get("Error", {}).get("Code")
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        # without an XML body, botocore gives the status as the code
+        raise error_for(what, status, None if code and code.isdigit() else code) from error
     except (NoCredentialsError, ParamValidationError) as error:
         raise StoreRefused(f"{what}: {error}") from error
     except (BotoCoreError, aiohttp.ClientError, TimeoutError, OSError) as error:
         raise StoreUnavailable(f"{what}: {type(error).__name__}: {error}") from error
-
-
-def _error(what: str, error: ClientError) -> StoreError:
-    code = error.response.get("Error", {}).get("Code")
-    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-    # without an XML body, botocore gives the status as the code
-    return error_for(what, status, None if code and code.isdigit() else code)
 
 
 def _version(response: _Response) -> ObjectVersion:
