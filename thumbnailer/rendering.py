@@ -62,14 +62,20 @@ class Renderer:
     """
 
     def __init__(
-        self, tier: Tier, store: ObjectStore, installed: Capabilities, load_engine: Load, tmp: str | None = None
+        self,
+        tier: Tier,
+        store: ObjectStore,
+        installed: Capabilities,
+        load_engine: Load,
+        tmp: str | None = None,
+        always_isolated: bool = False,
     ) -> None:
         self.tier = tier
         self._store = store
         self._installed = installed
         self._tmp = tmp
         self.memory = MemoryBudget(tier.memory_budget)
-        self.decoder = Decoder(tier, self.memory, load_engine)
+        self.decoder = Decoder(tier, self.memory, load_engine, always_isolated)
 
     async def render(
         self, event: ObjectEvent, settings: Settings, trace: Trace, isolated: bool = False

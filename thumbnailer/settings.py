@@ -186,6 +186,12 @@ class Settings:
         _ENGINES,
         "The engine to prefer; auto is the faster one for the format. Falls back to the other if decoding fails.",
     )
+    isolation: Literal["redelivered", "always"] = _limits(
+        "redelivered",
+        Words(("redelivered", "always")),
+        "Pictures decoded in a child process without credentials, network or files: those whose message comes again, "
+        "or all.",
+    )
     transport: Literal["auto", "aioboto3", "obstore"] = _limits(
         "auto",
         Words(("auto", "obstore", "aioboto3")),
