@@ -79,7 +79,6 @@ class ObjectBody(Protocol):
 
         To stop early, drop the iterator and leave the context of `open`.
         """
-        ...
 
 
 class ObjectStore(Protocol):
@@ -90,26 +89,21 @@ class ObjectStore(Protocol):
 
     def open(self, bucket: str, key: str) -> AbstractAsyncContextManager[ObjectBody]:
         """One GET of the current object. Leaving the context early drops the connection and the rest of the body."""
-        ...
 
     async def head(self, bucket: str, key: str) -> ObjectVersion | None:
         """One HEAD: the current version, None if the object or the bucket is missing.
 
         The answer to a HEAD has no body, so an error has no code: StoreDenied can be any 403.
         """
-        ...
 
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
         """Stores `data` completely or not at all. It may be repeated."""
-        ...
 
     async def delete(self, bucket: str, key: str) -> None:
         """Deletes the key, if it exists."""
-        ...
 
     async def aclose(self) -> None:
         """Closes all connections; the store cannot be used afterwards."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,11 +124,9 @@ class Stream(Protocol):
 
     async def read(self) -> bytes:
         """The next piece; empty at the end. Raises StoreError."""
-        ...
 
     def close(self) -> None:
         """Drops the connection unless the body was read to its end."""
-        ...
 
 
 class Answer(NamedTuple):
