@@ -96,7 +96,7 @@ class Consumer:
 
     def stop(self) -> None:
         """Takes no more messages. `run` finishes what it can in time and gives back the rest."""
-        if not self.stopping.is_set:
+        if not self.stopping.is_set():
             self.stopping.set()
             LOGGER.info("stopping", extra={"line": {"held": len(self.held)}})
 
@@ -167,7 +167,7 @@ class Consumer:
 
         A message received before may have killed the worker that had it, so its records run in a child process.
         """
-        if self.stopping.is_set or not await self.stopping.unless_set(self._slots.acquire()):
+        if self.stopping.is_set() or not await self.stopping.unless_set(self._slots.acquire()):
             return None
         try:
             deadline = asyncio.get_running_loop().time() + self._limits.record_seconds

@@ -21,27 +21,22 @@ MOST_RECEIVERS: Final = CONNECTIONS // 2
 """The other connections are for requests that must not wait for a long poll: deletes, heartbeats, returns."""
 
 
-class StopSignal:
-    """Set once. `deadline` is loop time, infinite until then. Belongs to the running loop."""
+class StopSignal(asyncio.Event):
+    """Is set once. `deadline` is loop time, infinite until then."""
 
     def __init__(self, seconds: float) -> None:
+        super().__init__()
         self.deadline = math.inf
         self._seconds = seconds
-        self._event = asyncio.Event()
-
-    @property
-    def is_set(self) -> bool:
-        return self._event.is_set()
 
     def set(self) -> None:
-        if not self.is_set:
-            self.deadline = asyncio.get_running_loop().time() + self._seconds
-            self._event.set()
+        self.deadline = asyncio.get_running_loop().time() + self._seconds
+        super().set()
 
     async def unless_set(self, awaitable: Awaitable[T], grace: float = 0) -> T | None:
         """The result, or None if the signal is set and the result does not arrive within `grace` seconds of that."""
         task = asyncio.ensure_future(awaitable)
-        stopping = asyncio.ensure_future(self._event.wait())
+        stopping = asyncio.ensure_future(self.wait())
         await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             await asyncio.wait({task}, timeout=grace)
@@ -90,7 +85,7 @@ class Receiver:
         """Ends after the stop signal."""
         shortest, longest = PAUSE_SECONDS
         pause = shortest
-        while not self.stop.is_set and await self.stop.unless_set(self.room.reserve_batch()):
+        while not self.stop.is_set() and await self.stop.unless_set(self.room.reserve_batch()):
             succeeded = await self._receive()
             if succeeded and not self.all_fail():
                 pause = shortest
@@ -105,4 +100,4 @@ class Receiver:
         self.room.release(BATCH - len(messages or ()))
         for message in messages or ():
             self.accept(message)
-        return messages is not None or self.stop.is_set
+        return messages is not None or self.stop.is_set()

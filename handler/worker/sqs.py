@@ -137,14 +137,16 @@ async def open_queue(url: str, env: Mapping[str, str]) -> AsyncIterator[Queue]:
 
 
 class ReportingQueue:
-    """Logs and counts errors, never raises them. Entries that SQS refuses need no retry: their messages reappear."""
+    """Logs and counts errors, never raises them: `receive` and `state` return None instead.
+
+    Entries that SQS refuses need no retry: their messages reappear.
+    """
 
     def __init__(self, queue: Queue, metrics: Prometheus) -> None:
         self._queue = queue
         self._metrics = metrics
 
     async def receive(self, most: int, wait_seconds: int) -> list[Received] | None:
-        """None if the request failed."""
         return await self._try(self._queue.receive(most, wait_seconds))
 
     async def delete(self, receipts: Sequence[str]) -> None:
@@ -156,7 +158,6 @@ class ReportingQueue:
         return self._count_accepted(len(receipts), await self._try(self._queue.hide(receipts)))
 
     async def state(self) -> QueueState | None:
-        """None if the request failed."""
         return await self._try(self._queue.state())
 
     async def _try(self, request: Awaitable[T]) -> T | None:
