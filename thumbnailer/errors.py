@@ -137,6 +137,10 @@ class DamagedPixels(Corrupt):
     defect: ClassVar[str] = "libjpeg warns of damaged pixels"
 
 
+class EngineBug(Corrupt):
+    """The compiled engine caught a panic of its own: the picture is for the other engines, the bug for a metric."""
+
+
 class TooManyPixels(Rejected, reason="too-many-pixels"): ...
 
 
