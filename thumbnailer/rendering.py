@@ -14,8 +14,8 @@ from thumbnailer.errors import OF_SOURCE, Corrupt, EngineBug, NeedMoreBytes, Rej
 from thumbnailer.execution.budget import MemoryBudget
 from thumbnailer.execution.decoder import Decoder
 from thumbnailer.formats import ending_defect, probe
-from thumbnailer.model import EngineName, ImageInfo, ObjectEvent
-from thumbnailer.planning.capabilities import Capabilities
+from thumbnailer.model import ImageInfo, ObjectEvent
+from thumbnailer.planning.capabilities import BOTH_ENGINES, NATIVE, Capabilities
 from thumbnailer.planning.plan import Plan, make_plan, refuse_headers
 from thumbnailer.planning.tier import Tier
 from thumbnailer.scratch import Scratch
@@ -62,7 +62,7 @@ class Renderer:
         self.tier = tier
         self._store = store
         self._installed = installed
-        self._full_engines = {name: can for name, can in installed.items() if name is not EngineName.NATIVE}
+        self._without_native: Capabilities = {name: installed[name] for name in BOTH_ENGINES if name in installed}
         self._tmp = tmp
         self.memory = MemoryBudget(tier.memory_budget)
         self.decoder = Decoder(tier, self.memory, load_engine)
@@ -140,10 +140,10 @@ class Renderer:
         self, plan: Plan, settings: Settings, headers: ObjectHeaders, trace: Trace, error: Corrupt
     ) -> Plan:
         """What the compiled engine leaves is rendered as if it were not installed. Raises `error` of other engines."""
-        if plan.engine is not EngineName.NATIVE:
+        if plan.engine is not NATIVE:
             raise error
         trace.engine, trace.engine_bug = None, str(error) if isinstance(error, EngineBug) else ""
-        plan = make_plan(plan.event, plan.info, headers, settings, self.tier, self._full_engines)
+        plan = make_plan(plan.event, plan.info, headers, settings, self.tier, self._without_native)
         trace.engine = plan.engine
         return plan
 

@@ -7,7 +7,7 @@ import thumbnailer_jpeg
 from PIL import Image
 
 from thumbnailer.engine.base import Rendering
-from thumbnailer.engine.pillow import Decoded, corner_of, cropped, open_picture, rendered
+from thumbnailer.engine.pillow import Decoded, Frame, corner_of, cropped, open_picture, rendered
 from thumbnailer.engine.pillow_colours import in_srgb, profile_of
 from thumbnailer.errors import Corrupt, EngineBug
 from thumbnailer.model import EngineName, ImageInfo
@@ -16,6 +16,8 @@ from thumbnailer.planning.targets import Target
 
 MODES: Final = {1: "L", 3: "RGB"}
 """Pillow's modes by the number of channels."""
+Pixels = tuple[int, int, int, bytes]
+"""Width, height, channels and bytes."""
 Size = tuple[int, int]
 Part = tuple[int, int, tuple[float, float, float, float]]
 """Size of a thumbnail; left, top, width and height of the part of the picture that it shows."""
@@ -31,7 +33,7 @@ class NativeEngine:
 def _decode(path: str, plan: Plan) -> Decoded:
     pictures = _pictures(path, plan)
     profile, is_ignored = _profile(path, plan)
-    frames = []
+    frames: list[list[Frame]] = []
     for target in plan.targets:
         width, height, channels, pixels = pictures.pop(0)  # frees the pixels of one thumbnail after the other
         image = in_srgb(Image.frombytes(MODES[channels], (width, height), pixels), profile)
@@ -39,8 +41,9 @@ def _decode(path: str, plan: Plan) -> Decoded:
     return frames, 1, is_ignored
 
 
-def _pictures(path: str, plan: Plan) -> list[tuple[int, int, int, bytes]]:
+def _pictures(path: str, plan: Plan) -> list[Pixels]:
     info = plan.info
+    pictures: list[Pixels]
     targets = [_wish(target, info) for target in plan.targets]
     most = plan.memory_estimate - plan.fetch_bytes  # the mapped file takes the rest
     try:
