@@ -90,16 +90,17 @@ def make_plan(
     reduction = _reduction(info, targets)
     shrink = shrink_on_load(info, reduction)
     outputs = frozenset(target.format for target in targets)
-    engines = engines_for(info, shrink, outputs, settings.engine, installed)
-    if not engines:
+    preferred = None if settings.engine is NATIVE else settings.engine
+    engines = engines_for(info, shrink, outputs, preferred, installed)
+    natively = suits_native(info, reduction, outputs, settings.engine, installed)
+    if not (engines or natively):
         formats = ", ".join(sorted(outputs))
         raise errors.UnsupportedFormat(f"{info.format}: no engine here reads it and writes {formats}")
     work = Work(info, shrink, source.size, tuple(_wanted(info, target) for target in targets))
     _refuse_work(info, work.frames, tier)
-    natively = suits_native(info, reduction, outputs, settings.engine, installed)
     needs: Mapping[EngineName, int] = {NATIVE: memory_estimate(NATIVE, work)} if natively else {}
     if not natively or needs[NATIVE] > tier.memory_budget:
-        needs = _fitting({name: memory_estimate(name, work) for name in engines}, info, tier, settings.engine)
+        needs = _fitting({name: memory_estimate(name, work) for name in engines}, info, tier, preferred)
     engine, *others = needs
     salvage_need = salvage_estimate(work) if EngineName.PILLOW in needs else 0
     salvage = 0 < salvage_need <= tier.memory_budget
