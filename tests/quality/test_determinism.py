@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from tests.support.corpus import TWINS, Row, needs_corpus, rows
+from tests.support.processing import EVERY_ENGINE
 from tests.tools.quality import plan_for
 from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import Rejected
@@ -16,6 +17,7 @@ from thumbnailer.model import EngineName, Format
 from thumbnailer.renditions import OUTPUT_FORMATS
 
 
+@EVERY_ENGINE
 @needs_corpus
 @pytest.mark.slow
 @pytest.mark.timeout(600)

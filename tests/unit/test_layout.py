@@ -55,8 +55,8 @@ import re
 import handler.aws_lambda, pillow_heif, thumbnailer.store.obstore_
 from PIL import Image
 from thumbnailer.engine import load_engine
-from thumbnailer.model import EngineName
-for name in EngineName:
+from thumbnailer.engine import installed_engines
+for name in installed_engines():
     load_engine(name)
 Image.init()
 print(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
