@@ -15,6 +15,8 @@ from deploy.packing.target import Target
 ROOT: Final = Path(__file__).parents[2]
 EXTRAS: Final = ("pillow", "thumbhash")
 """Plain Pillow: Pillow-SIMD has no wheels, and one compiled on this machine may not load on Lambda's."""
+WHEELS: Final = ROOT / "dist" / "native"
+"""Where `.ci/wheel` puts the compiled JPEG engine."""
 ARGUMENTS: Final = (
     "--quiet",
     "--only-binary=:all:",
@@ -37,8 +39,9 @@ def install(target: Target, extras: Sequence[str], folder: Path) -> None:
         if older:  # the second step keeps packages that are installed already
             install_wheels(target, "manylinux2014", folder, [chosen, "--no-deps", *older])
         wanted = [f"--extra={extra}" for extra in (*EXTRAS, *extras)]
+        ours = [str(wheel) for wheel in WHEELS.glob(f"*_{target.machine}.whl")]
         install_wheels(
-            target, target.system.manylinux, folder, [chosen, *wanted, f"--requirements={ROOT}/pyproject.toml"]
+            target, target.system.manylinux, folder, [chosen, *wanted, f"--requirements={ROOT}/pyproject.toml", *ours]
         )
 
 
