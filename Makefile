@@ -24,6 +24,7 @@
 
 # Tests start many processes. Without bytecode each of them compiles every module again.
 unexport PYTHONDONTWRITEBYTECODE
+export CARGO_TARGET_DIR := $(CURDIR)/.venv/crate
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints constraints.txt
