@@ -19,7 +19,7 @@ from thumbnailer.engine import load_engine
 from thumbnailer.model import EngineName
 
 SIDES: Final = (64, 128, 320)
-MOST_SHOWN: Final = 88
+MOST_SHOWN: Final = 80
 """a larger thumbnail is shown in part, around its middle"""
 PHOTOS: Final = ("china.webp", "astronaut-alpha.png")
 COLOURS: Final = ("#d00000", "#0000d0", "#008000", "#c000c0", "#000000")
@@ -46,7 +46,7 @@ def run(output: Path) -> None:
         sheet.paste(row, (0, top))
         top += row.height
     output.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(output, quality=60, method=6)
+    sheet.save(output, quality=45, method=6)
     Console(width=120).print(table)
 
 
