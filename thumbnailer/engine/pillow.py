@@ -54,9 +54,9 @@ def rendered(
     resized, plays, profile_ignored = decode(path, plan)
     decoded = perf_counter()
     placeholders = tuple(_placeholder(frames[0][0]) for frames in resized) if plan.thumbhash else ()
-    pictures = tuple(
-        within_bytes(target, partial(_encode, frames, plays, plan.info), path, plan, whole=not defect)
-        for frames, target in zip(resized, plan.targets, strict=True)
+    pictures = tuple(  # `pop` frees the pixels of one thumbnail after the other
+        within_bytes(target, partial(_encode, resized.pop(0), plays, plan.info), path, plan, whole=not defect)
+        for target in plan.targets
     )
     seconds = decoded - started, perf_counter() - decoded
     return Rendering(name, pictures, defect, *seconds, placeholders, profile_ignored)
