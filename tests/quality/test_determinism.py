@@ -30,7 +30,8 @@ def test_a_picture_gives_the_same_bytes_in_any_order_and_concurrency(engine: Eng
     with ThreadPoolExecutor(4) as pool:
         concurrent = dict(pool.map(lambda source: rendered(source, engine), shuffled))
     assert [file for file in in_order if in_order[file] != concurrent[file]] == []
-    assert sum(isinstance(made, tuple) for made in in_order.values()) > len(sources) // 2
+    least = 10 if engine is EngineName.NATIVE else len(sources) // 2  # that one reads JPEG only
+    assert sum(isinstance(made, tuple) for made in in_order.values()) > least
 
 
 def rendered(source: tuple[Row, Format], engine: EngineName) -> tuple[str, tuple[bytes, ...] | str]:

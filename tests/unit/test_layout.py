@@ -11,7 +11,18 @@ import pytest
 from thumbnailer.planning.tier import IDLE_MB
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("thumbnailer_jpeg", "boto3", "botocore", "aiohttp", "aioboto3", "PIL", "pyvips", "prometheus_client", "rich", "typer")
+HEAVY = (
+    "thumbnailer_jpeg",
+    "boto3",
+    "botocore",
+    "aiohttp",
+    "aioboto3",
+    "PIL",
+    "pyvips",
+    "prometheus_client",
+    "rich",
+    "typer",
+)
 SCRIPT = f"""
 import sys
 import {{module}}
