@@ -7,6 +7,7 @@ here need no corpus.
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -45,14 +46,13 @@ def test_both_engines_make_the_same_thumbnails_of_a_corpus_file(row: Row, subtes
             if len(renders) < len(found):
                 assert len(set(found)) == 1
                 continue
-            one, *others = renders
             assert_engines_of_the_plan(row, *renders)
-            for other in others:
+            for one, other in pairwise(renders):
                 assert_same_file(one, other)
             for picture in {picture for made in renders for picture in made.pictures}:
                 assert_only_pixels_and_credit(picture)
-            if not one.damaged:  # each decoder fills missing pixels in its own way
-                for other in others:
+            if not renders[0].damaged:  # each decoder fills missing pixels in its own way
+                for one, other in pairwise(renders):
                     assert_alike(one, other, bounds_of(row), exact_bounds_of(row))
                 if probe(gallery.data, row.bytes).format is not Format.SVG:
                     assert_near_the_reference(row, gallery, size)
