@@ -44,7 +44,8 @@ demo: .venv/.demo
 
 # The tiers are markers: `slow` is for test-all, `lab` for lab. ARGS: paths or options of pytest.
 # --matrix writes the rows of the bad-input matrix that a tier shows.
-PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
+# Three processes on two cores: tests wait for servers and time limits.
+PYTEST := $(BIN)/pytest -n 3
 
 quick: lint types layers
 	$(PYTEST) -m 'not slow and not lab' tests/unit $(ARGS)

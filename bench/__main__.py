@@ -2,17 +2,15 @@
 
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from bench import measuring
 from bench.cells import pictures as pictures_
-from bench.measuring import Options
 from bench.pages import performance as performance_
-from bench.pages import report as report_
-from bench.questions import EXPERIMENTS, Experiment, Scope
+from bench.questions import EXPERIMENTS, Experiment, Options
 from bench.scale import command as scale_
 from bench.scale.model import Arrivals
 from thumbnailer.errors import ThumbnailerError
@@ -34,21 +32,15 @@ class _Commands(TyperGroup):
             raise typer.Exit(2) from error
 
 
-app = typer.Typer(no_args_is_help=True, cls=_Commands)
+app = typer.Typer(
+    no_args_is_help=True, cls=_Commands, help="Measures the pipeline from outside: what each MB of memory buys."
+)
 
 Images = Annotated[Path | None, typer.Option(help="a folder with your own pictures in place of the reference set")]
-Latency = Annotated[str, typer.Option(help="distance to S3: loopback, near, near-tail, published")]
+Latency = Annotated[Literal["loopback", "near", "near-tail", "published"], typer.Option(help="distance to S3")]
 Prices = Annotated[Path | None, typer.Option(dir_okay=False, help="your own prices; the form: bench/prices.toml")]
 Seconds = Annotated[float, typer.Option(min=0, max=600, help="shortest repetition")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", dir_okay=False, help="the file of results")]
-
-
-@app.callback()
-def bench() -> None:
-    """Measures the pipeline from outside: what each MB of memory buys."""
-
-
-# --- questions ----------------------------------------------------------------------------------------------------
 
 
 def _add_question(experiment: Experiment) -> None:
@@ -61,7 +53,7 @@ def _add_question(experiment: Experiment) -> None:
         seconds: Annotated[
             float | None, typer.Option(min=0, max=600, help="shortest repetition; default: 2, quick: 0.4")
         ] = None,
-        period: Annotated[float, typer.Option(min=1, max=1000, help="period of the CPU limit in ms")] = 20,
+        period: Annotated[float, typer.Option(min=14, max=1000, help="period of the CPU limit in ms")] = 20,
         container: Annotated[
             str | None, typer.Option(metavar="IMAGE", help="limits by podman or docker, of an image by `make image`")
         ] = None,
@@ -69,10 +61,10 @@ def _add_question(experiment: Experiment) -> None:
         output: Output = None,
         resume: Annotated[bool, typer.Option("--resume", help="continue with that file")] = False,
     ) -> None:
-        scope = Scope(quick, measuring.known_latency(latency), measuring.memories(memory))
+        memories = measuring.memories(memory)
         path = output or Path(f"bench-{experiment.name}.json")
         least = (0.4 if quick else 2.0) if seconds is None else seconds
-        options = Options(scope, path, images, resume, prices, repetitions, least, period, container)
+        options = Options(quick, latency, memories, path, images, resume, prices, repetitions, least, period, container)
         raise typer.Exit(measuring.run(experiment, options))
 
     app.command(experiment.name, help=experiment.question)(command)
@@ -82,25 +74,22 @@ for _experiment in EXPERIMENTS.values():
     _add_question(_experiment)
 
 
-# --- decisions ----------------------------------------------------------------------------------------------------
-
-
 @app.command()
 def advise(
-    images: Annotated[str, typer.Option(help="a folder, or s3://bucket/prefix, with pictures like yours")],
+    images: Annotated[Path, typer.Option(help="a folder with pictures like yours")],
     rate: Annotated[str | None, typer.Option(help="incoming pictures, e.g. 50/s, 600/min, 2e6/day")] = None,
     deadline: Annotated[str | None, typer.Option(help="of 95 in 100 pictures, e.g. 3s")] = None,
     latency: Latency = "near",
     repetitions: Annotated[int, typer.Option(min=3, max=1000, help="per cell")] = 6,
     seconds: Seconds = 1.0,
     prices: Prices = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", dir_okay=False, help="the advice as JSON")] = None,
-    cells: Annotated[Path, typer.Option(dir_okay=False, help="the file of results")] = Path("bench-advise.json"),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", dir_okay=False, help="the file of results, for `report`")
+    ] = Path("bench-advise.json"),
 ) -> None:
     """Recommends memory, batch size and platform for your pictures, with the price and the uncertainty."""
-    scope = Scope(latency=measuring.known_latency(latency))
-    options = Options(scope, cells, prices=prices, repetitions=repetitions, seconds=seconds)
-    raise typer.Exit(measuring.advise(images, rate, deadline, options, output))
+    options = Options(latency=latency, output=output, prices=prices, repetitions=repetitions, seconds=seconds)
+    raise typer.Exit(measuring.advise(images, rate, deadline, options))
 
 
 @app.command()
@@ -115,8 +104,7 @@ def compare(
     ] = Path("bench-compare.json"),
 ) -> None:
     """Is NEW slower than BASE? Measures two trees in turns; exit code 1 for a regression."""
-    scope = Scope(quick=True, latency="loopback")
-    options = Options(scope, output, images, repetitions=repetitions, seconds=seconds)
+    options = Options(True, "loopback", (), output, images, repetitions=repetitions, seconds=seconds)
     raise typer.Exit(measuring.compare(base, new, options))
 
 
@@ -143,17 +131,14 @@ def scale(
     scale_.run(arrivals, results or scale_.REFERENCE, change, least_tasks, most_tasks, prices, seed, output)
 
 
-# --- documents ----------------------------------------------------------------------------------------------------
-
-
 @app.command()
 def report(
     results: Annotated[list[Path], typer.Argument(dir_okay=False, help="files of results")],
-    output: Annotated[Path, typer.Option("-o", "--output", file_okay=False, help="a folder")] = report_.FOLDER,
+    output: Annotated[Path, typer.Option("-o", "--output", file_okay=False, help="a folder")] = performance_.FOLDER,
     prices: Prices = None,
 ) -> None:
     """Writes one self-contained page, and its charts as PNG."""
-    report_.run(results, output, prices)
+    performance_.run_report(results, output, prices)
 
 
 @app.command()

@@ -1,86 +1,44 @@
 """The commands that measure: run the cells of a question with progress, write the file, print the tables."""
 
-import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 
-from bench.cells.base import Effort, S3Gone
+from bench.cells.base import S3Gone
 from bench.cells.pictures import Pictures, folder_set, reference_sets
-from bench.cells.runs import Run, Slot, now, result_of, resume, write
+from bench.cells.runs import Run, Slot
 from bench.cells.testbed import Testbed, copies_needed, cores, set_up_testbed
 from bench.compare import command as compare_command
 from bench.money import command as advise_command
-from bench.money.advice import Wanted
+from bench.money.advice import plan
 from bench.money.prices import Prices, load_prices
 from bench.pages.tables import LEGEND, WIDTH, experiments_of, refusals, tables
 from bench.peers import PEERS
-from bench.questions import FLOOR, Experiment, Scope, ours
+from bench.questions import FLOOR, Experiment, Options, ours
 from bench.result import CellKey, Result
 from bench.rig.enclosures import find_enclosure
-from bench.rig.network import PRESETS
 from thumbnailer.errors import ThumbnailerError
 
 STOPPED: Final = 130
 """exit code of a program that Ctrl-C has ended"""
-COLUMNS: Final = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TimeElapsedColumn(),
-    TextColumn("left"),
-    TimeRemainingColumn(),
-)
 
 
 class WrongOption(ThumbnailerError):
     """An option has a value that the command cannot use."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The options of a measuring command."""
-
-    scope: Scope
-    output: Path
-    images: Path | None = None
-    resume: bool = False
-    prices: Path | None = None
-    repetitions: int = 7
-    seconds: float = 2.0
-    period_ms: float = 20
-    container: str | None = None
-
-    @property
-    def effort(self) -> Effort:
-        return Effort(self.seconds, period_us=round(1000 * self.period_ms))
-
-    def settings(self) -> dict[str, str]:
-        """The settings that two runs must share for one to resume the other."""
-        return {
-            "latency": self.scope.latency,
-            "quick": str(self.scope.quick).lower(),
-            "repetitions": str(self.repetitions),
-            "seconds": f"{self.seconds:g}",
-            "cpu_period_ms": f"{self.period_ms:g}",
-            "init": "within the limit" if self.container else "with all CPU, the limit from the first invocation on",
-        }
-
-
-# --- commands -----------------------------------------------------------------------------------------------------
-
-
 def run(experiment: Experiment, options: Options) -> int:
     """Answers a question; returns the exit code. Raises ThumbnailerError for what a user can correct."""
     prices = load_prices(options.prices)  # before measuring anything
     sets = pictures_for(options)
-    keys = usable(experiment.keys(options.scope), sets)
+    keys = usable(experiment.keys(options), sets)
     if not keys:
         raise WrongOption(f"{experiment.name} is about the reference set's pictures: ask without --images")
     try:
@@ -97,7 +55,7 @@ def run(experiment: Experiment, options: Options) -> int:
 
 
 def _print_tables(result: Result, experiment: Experiment, options: Options, console: Console) -> None:
-    for table in tables(result, experiments_of(experiment.name), options.scope):
+    for table in tables(result, experiments_of(experiment.name), options):
         console.print(table)
         console.print()
     console.print(LEGEND, soft_wrap=True)
@@ -109,29 +67,24 @@ def compare(base: str, new: str, options: Options) -> int:
     """Returns exit code 1 if NEW is slower. Compares two files, or measures two trees in turns."""
 
     def measure_trees(trees: Mapping[str, Path]) -> Result:
-        key = replace(ours(options.scope), batch_size=1)  # with one record, no stage overlaps another
+        key = replace(ours(options), batch_size=1)  # with one record, no stage overlaps another
         slots = [Slot(replace(key, handler=name), tree) for name, tree in trees.items()]
         return measure_all(slots, pictures_for(options), options)
 
     return compare_command.run(base, new, measure_trees, wide_console())
 
 
-def advise(images: str, rate: str | None, deadline: str | None, options: Options, advice: Path | None) -> int:
+def advise(images: Path, rate: str | None, deadline: str | None, options: Options) -> int:
     """Returns exit code 1 if nothing meets the requirements."""
+    wanted = plan(len(cores().cells), options)
 
-    def measure_wanted(folder: Path, wanted: Sequence[Wanted]) -> Result:
-        slots = [Slot(_key_of(one, options.scope)) for one in wanted]
-        return measure_all(slots, {"photos": folder_set(folder)}, options)
+    def measure_sample(folder: Path) -> Result:
+        return measure_all([Slot(key) for key in wanted], {"photos": folder_set(folder)}, options)
 
-    available = float(len(cores().cells))
-    return advise_command.run(
-        images, rate, deadline, options.prices, measure_wanted, output=advice, cores=available, console=wide_console()
-    )
-
-
-def _key_of(wanted: Wanted, scope: Scope) -> CellKey:
-    key = replace(ours(scope, wanted.memory_mb), batch_size=wanted.batch_size)
-    return replace(key, platform=wanted.platform, vcpus=wanted.vcpus)
+    console = wide_console()
+    code = advise_command.run(images, rate, deadline, options.prices, measure_sample, console)
+    console.print(f"Charts: python -m bench report {options.output}", markup=False, soft_wrap=True)
+    return code
 
 
 def measure_all(slots: list[Slot], sets: Mapping[str, Pictures], options: Options) -> Result:
@@ -139,16 +92,6 @@ def measure_all(slots: list[Slot], sets: Mapping[str, Pictures], options: Option
     if stopped:
         raise typer.Exit(STOPPED)
     return result
-
-
-# --- options ------------------------------------------------------------------------------------------------------
-
-
-def known_latency(name: str) -> str:
-    """Raises WrongOption."""
-    if name not in PRESETS:
-        raise WrongOption(f"--latency {name}: expected one of {', '.join(PRESETS)}")
-    return name
 
 
 def memories(text: str) -> tuple[int, ...]:
@@ -164,7 +107,7 @@ def memories(text: str) -> tuple[int, ...]:
 
 def pictures_for(options: Options) -> dict[str, Pictures]:
     """Raises NoPictures."""
-    return {"photos": folder_set(options.images)} if options.images else reference_sets(options.scope.quick)
+    return {"photos": folder_set(options.images)} if options.images else reference_sets(options.quick)
 
 
 def usable(keys: Sequence[CellKey], sets: Mapping[str, Pictures]) -> list[CellKey]:
@@ -179,62 +122,34 @@ def wide_console() -> Console:
     return console if console.width >= WIDTH else Console(width=WIDTH)
 
 
-# --- measuring ----------------------------------------------------------------------------------------------------
-
-
 def measure(slots: list[Slot], sets: Mapping[str, Pictures], options: Options, prices: Prices) -> tuple[Result, bool]:
     """Returns the result, and True if Ctrl-C has stopped the run. The file always has what is done."""
     assert_writable(options.output)
-    stderr = Console(stderr=True)
-    with set_up(slots, sets, options) as testbed, Progress(*COLUMNS, console=stderr, transient=True) as bar:
-        made = _resume(slots, testbed, options, prices) or now()
+    bar = Progress(console=Console(stderr=True), transient=True, refresh_per_second=2)
+    with set_up([slot.key for slot in slots], sets, options) as testbed, bar:
         task = bar.add_task("starting", total=None)
-
-        def result() -> Result:
-            return result_of(testbed, slots, prices, options.settings(), made)
-
-        def save() -> None:
-            write(result(), options.output)
-
-        def show(what: str, steps: int) -> None:
-            bar.update(task, description=what[:60], advance=steps)
-
-        run_ = Run(testbed, slots, options.repetitions, options.effort, save, show)
+        run_ = Run(testbed, slots, options, prices, lambda what, n: bar.update(task, description=what[:60], advance=n))
+        if options.resume and options.output.exists():
+            run_.resume()
         bar.update(task, total=run_.steps)
-        stopped = False
         try:
             run_.measure()
         except KeyboardInterrupt:
-            stopped = True
-        finally:
-            save()
-        return result(), stopped
+            return run_.result(), True
+        return run_.result(), False
 
 
-def set_up(slots: Sequence[Slot], sets: Mapping[str, Pictures], options: Options) -> AbstractContextManager[Testbed]:
-    """A testbed for these cells; installs the packages of the peers first."""
-    keys = [slot.key for slot in slots]
-    used = {name: sets[name] for name in dict.fromkeys(key.pictures for key in keys)}
-    handlers = list(dict.fromkeys(key.handler for key in keys))
-    for name in handlers:
-        if name in PEERS:
-            PEERS[name].unavailable()
+def set_up(keys: Sequence[CellKey], sets: Mapping[str, Pictures], options: Options) -> AbstractContextManager[Testbed]:
+    """A testbed for these cells."""
+    used = {key.pictures: sets[key.pictures] for key in keys}
     copies = max(copies_needed(len(used[key.pictures].files), key.batch_size) for key in keys)
-    return set_up_testbed(used, handlers, find_enclosure(options.container), copies)
+    return set_up_testbed(used, find_enclosure(options.container), copies)
 
 
 def assert_writable(path: Path) -> None:
     """Raises WrongOption before the first round, not after it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise WrongOption(f"{path}: no file can be written there: {error.strerror}") from error
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise WrongOption(f"{path}: no file can be written there: choose another with -o")
-
-
-def _resume(slots: list[Slot], testbed: Testbed, options: Options, prices: Prices) -> str | None:
-    if not (options.resume and options.output.exists()):
-        return None
-    all_pictures = [Slot(slot.key, refused="-") for slot in slots]
-    return resume(options.output, slots, result_of(testbed, all_pictures, prices, options.settings()))

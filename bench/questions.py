@@ -4,9 +4,11 @@ Each cell of ours comes with the textbook handler and the floor in the same plac
 of a comparison. `all` asks all questions in one run and measures shared cells once.
 """
 
+import math
 import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from bench.peers import PEERS
@@ -22,20 +24,46 @@ ARCHITECTURE: Final = "arm64" if platform.machine() in ("aarch64", "arm64") else
 FLOOR: Final = "floor"
 TEXTBOOK: Final = "textbook"
 KINDS: Final = ("baseline", "progressive", "rgb", "lossy")
+MOST_PASSES: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    """The extent of a question. `memories` replace the question's own."""
+class Options:
+    """The options of a question. `memories` replace the question's own.
+
+    A repetition lasts at least `seconds`, and one pass at least.
+    """
 
     quick: bool = False
     latency: str = "near"
     memories: tuple[int, ...] = ()
+    output: Path = Path("bench.json")
+    images: Path | None = None
+    resume: bool = False
+    prices: Path | None = None
+    repetitions: int = 7
+    seconds: float = 2.0
+    period_ms: float = 20
+    container: str | None = None
 
     @property
     def batch_size(self) -> int:
         """The default batch of SQS; half of it for a quick run."""
         return 5 if self.quick else 10
+
+    def passes(self, seconds_per_pass: float) -> int:
+        return min(MOST_PASSES, max(1, math.ceil(self.seconds / seconds_per_pass)))
+
+    def settings(self) -> dict[str, str]:
+        """The settings that two runs must share for one to resume the other."""
+        return {
+            "latency": self.latency,
+            "quick": str(self.quick).lower(),
+            "repetitions": str(self.repetitions),
+            "seconds": f"{self.seconds:g}",
+            "cpu_period_ms": f"{self.period_ms:g}",
+            "init": "within the limit" if self.container else "with all CPU, the limit from the first invocation on",
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,31 +72,22 @@ class Experiment:
 
     name: str
     question: str
-    cells: Callable[[Scope], Iterable[CellKey]]
+    cells: Callable[[Options], Iterable[CellKey]]
     by: Sequence[str]
 
-    def keys(self, scope: Scope) -> list[CellKey]:
-        return list(dict.fromkeys(self.cells(scope)))
+    def keys(self, options: Options) -> list[CellKey]:
+        return list(dict.fromkeys(self.cells(options)))
 
 
-def ours(scope: Scope, memory_mb: int = ONE_VCPU_MB, engine: str = "auto") -> CellKey:
+def ours(options: Options, memory_mb: int = ONE_VCPU_MB, engine: str = "auto") -> CellKey:
     """Our function with the defaults of the template."""
     vcpus = round(memory_mb / MB_PER_VCPU, 4)
-    return CellKey(
-        "lambda",
-        memory_mb,
-        vcpus,
-        engine,
-        transport="auto",
-        pictures="photos",
-        batch_size=scope.batch_size,
-        architecture=ARCHITECTURE,
-        latency=scope.latency,
-    )
+    key = CellKey("lambda", memory_mb, vcpus, engine, "auto", "photos", options.batch_size)
+    return replace(key, architecture=ARCHITECTURE, latency=options.latency)
 
 
-def _one_memory(scope: Scope) -> int:
-    return scope.memories[0] if scope.memories else ONE_VCPU_MB
+def _one_memory(options: Options) -> int:
+    return options.memories[0] if options.memories else ONE_VCPU_MB
 
 
 def peer(name: str, place: CellKey) -> CellKey:
@@ -84,66 +103,66 @@ def trio(place: CellKey) -> Iterator[CellKey]:
         yield peer(FLOOR, place)
 
 
-def _tiers(scope: Scope) -> Iterator[CellKey]:
-    for memory in scope.memories or ((128, 512, 1769) if scope.quick else MEMORIES):
-        yield from trio(ours(scope, memory))
+def _tiers(options: Options) -> Iterator[CellKey]:
+    for memory in options.memories or ((128, 512, 1769) if options.quick else MEMORIES):
+        yield from trio(ours(options, memory))
 
 
-def _engines(scope: Scope) -> Iterator[CellKey]:
-    for memory in scope.memories or ((1769,) if scope.quick else (512, 1769)):
+def _engines(options: Options) -> Iterator[CellKey]:
+    for memory in options.memories or ((1769,) if options.quick else (512, 1769)):
         for engine in ("auto", "vips", "pillow"):
-            yield ours(scope, memory, engine)
-        yield replace(ours(scope, memory), transport="aioboto3")
-        yield from trio(ours(scope, memory))
+            yield ours(options, memory, engine)
+        yield replace(ours(options, memory), transport="aioboto3")
+        yield from trio(ours(options, memory))
 
 
-def _batch(scope: Scope) -> Iterator[CellKey]:
-    base = ours(scope, _one_memory(scope))
-    for size in (1, scope.batch_size) if scope.quick else (1, 2, 5, 10, 20):
+def _batch(options: Options) -> Iterator[CellKey]:
+    base = ours(options, _one_memory(options))
+    for size in (1, options.batch_size) if options.quick else (1, 2, 5, 10, 20):
         yield from trio(replace(base, batch_size=size))
-    for in_flight in (1,) if scope.quick else (1, 2, 4, 8):
+    for in_flight in (1,) if options.quick else (1, 2, 4, 8):
         yield replace(base, in_flight=in_flight)
-    if not scope.quick and not scope.memories:  # with less CPU, a batch saves a different share
-        yield from trio(replace(ours(scope, 512), batch_size=1))
+    if not options.quick and not options.memories:  # with less CPU, a batch saves a different share
+        yield from trio(replace(ours(options, 512), batch_size=1))
 
 
-def _latency(scope: Scope) -> Iterator[CellKey]:
-    base = ours(scope, _one_memory(scope))
-    for latency in ("loopback", "near") if scope.quick else ("loopback", "near", "near-tail", "published"):
+def _latency(options: Options) -> Iterator[CellKey]:
+    base = ours(options, _one_memory(options))
+    for latency in ("loopback", "near") if options.quick else ("loopback", "near", "near-tail", "published"):
         yield from trio(replace(base, latency=latency))
 
 
-def _coldstart(scope: Scope) -> Iterator[CellKey]:
-    for memory in scope.memories or ((512,) if scope.quick else (128, 512, 1024, 1769)):
-        cold = replace(ours(scope, memory), batch_size=1, start="cold")
+def _coldstart(options: Options) -> Iterator[CellKey]:
+    for memory in options.memories or ((512,) if options.quick else (128, 512, 1024, 1769)):
+        cold = replace(ours(options, memory), batch_size=1, start="cold")
         yield from trio(cold)
-        if not scope.quick:
+        if not options.quick:
             yield from (peer(name, cold) for name in ("sharp", "tutorial"))
 
 
-def _fargate(scope: Scope) -> Iterator[CellKey]:
-    for vcpus, memory in ((1.0, 2048),) if scope.quick else TASKS:
-        yield replace(ours(scope, memory), platform="fargate", vcpus=vcpus, batch_size=10)
-    yield from trio(ours(scope))
+def _fargate(options: Options) -> Iterator[CellKey]:
+    for vcpus, memory in ((1.0, 2048),) if options.quick else TASKS:
+        yield replace(ours(options, memory), platform="fargate", vcpus=vcpus, batch_size=10)
+    yield from trio(ours(options))
 
 
-def _peers(scope: Scope) -> Iterator[CellKey]:
-    for memory in scope.memories or ((1769,) if scope.quick else MEMORIES):
-        base = ours(scope, memory)
+def _peers(options: Options) -> Iterator[CellKey]:
+    for memory in options.memories or ((1769,) if options.quick else MEMORIES):
+        base = ours(options, memory)
         yield base
         yield from (peer(name, base) for name in PEERS)
 
 
-def _formats(scope: Scope) -> Iterator[CellKey]:
-    base = replace(ours(scope, _one_memory(scope)), batch_size=1)
+def _formats(options: Options) -> Iterator[CellKey]:
+    base = replace(ours(options, _one_memory(options)), batch_size=1)
     for kind in KINDS:
         yield from trio(replace(base, pictures=kind))
 
 
-def _all(scope: Scope) -> Iterator[CellKey]:
+def _all(options: Options) -> Iterator[CellKey]:
     for experiment in EXPERIMENTS.values():
         if experiment.name != "all":
-            yield from experiment.cells(scope)
+            yield from experiment.cells(options)
 
 
 EXPERIMENTS: Final = {
@@ -152,10 +171,7 @@ EXPERIMENTS: Final = {
         Experiment("tiers", "What does each memory size buy?", _tiers, ("memory",)),
         Experiment("engines", "Which engine, which S3 client?", _engines, ("memory", "engine", "client")),
         Experiment(
-            "batch",
-            "How many records an invocation, how many at once?",
-            _batch,
-            ("batch", "in flight", "other memory"),
+            "batch", "How many records an invocation, how many at once?", _batch, ("batch", "in flight", "other memory")
         ),
         Experiment("latency", "What does the distance to S3 cost?", _latency, ("latency",)),
         Experiment("coldstart", "What does the first invocation of an environment take?", _coldstart, ("memory",)),

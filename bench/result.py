@@ -1,7 +1,7 @@
 """A file of results: machine, software, settings, pictures, prices, and every repetition of every cell.
 
-The file is JSON with one line per cell. Repetitions are stored as columns with six significant digits, so a full run
-takes about 200 KB. Medians, percentiles and ratios are computed from the repetitions when the file is read.
+The file is JSON, a line per cell. A cell has a column for each of `fields`: a value per repetition, or one for all.
+A full run takes about 200 KB. Medians, percentiles and ratios are computed when the file is read.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -19,9 +19,7 @@ from msgspec import Meta
 from thumbnailer.errors import ThumbnailerError
 
 FORMAT: Final = "thumbnailer-bench-result"
-VERSION: Final = 4
-DIGITS: Final = 6
-"""significant digits of stored measurements"""
+VERSION: Final = 5
 MB: Final = 1024 * 1024
 
 Count = Annotated[int, Meta(ge=0)]
@@ -255,10 +253,27 @@ def read_result(path: Path) -> Result:
 
 
 def encode(result: Result) -> bytes:
-    values = msgspec.to_builtins(result)
-    cells = [msgspec.json.encode(_round(_stored(cell))) for cell in values.pop("cells")]
-    head = msgspec.json.format(msgspec.json.encode({"format": FORMAT, "version": VERSION, **values}), indent=1)
+    names = [each.name for each in fields(Repetition)]
+    values = {"format": FORMAT, "version": VERSION, "fields": names, **msgspec.to_builtins(result)}
+    cells = [msgspec.json.encode(cell | {"repetitions": _columns(cell["repetitions"])}) for cell in values.pop("cells")]
+    head = msgspec.json.format(msgspec.json.encode(values), indent=1)
     return head.removesuffix(b"\n}") + b',\n "cells": [\n' + b",\n".join(cells) + b"\n]}\n"
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    return [_column(list(values)) for values in zip(*(row.values() for row in rows), strict=True)]
+
+
+def _column(values: list[Any]) -> Any:
+    is_constant = not isinstance(values[0], list | tuple) and all(value == values[0] for value in values)
+    return values[0] if is_constant else values
+
+
+def _rows(columns: Sequence[Any], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Raises TypeError and ValueError for columns that do not fit."""
+    count = max((len(column) for column in columns if isinstance(column, list)), default=0)
+    lists = [column if isinstance(column, list) else [column] * count for column in columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*lists, strict=True)]
 
 
 def decode(data: bytes, name: str = "result") -> Result:
@@ -267,72 +282,14 @@ def decode(data: bytes, name: str = "result") -> Result:
         document = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ResultError(f"{name}: is not JSON: {error}") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise ResultError(f"{name}: is not a file of results of `python -m bench`")
-    if document.get("version") != VERSION:
-        raise ResultError(
-            f"{name}: has version {document.get('version')!r}; this bench reads version {VERSION}. Measure again, or "
-            "read the file with the commit that it names"
-        )
-    cells = [_load(cell, f"{name}: cells[{number}]") for number, cell in enumerate(document.get("cells", ()))]
+    if not isinstance(document, dict) or (document.get("format"), document.get("version")) != (FORMAT, VERSION):
+        raise ResultError(f"{name}: is not a file of results of this version of `python -m bench`: measure again")
     try:
-        return msgspec.convert(document | {"cells": cells}, Result)
+        for cell in document["cells"]:
+            cell["repetitions"] = _rows(cell["repetitions"], document["fields"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ResultError(f"{name}: expected a column for each of `fields`") from error
+    try:
+        return msgspec.convert(document, Result)
     except msgspec.ValidationError as error:
         raise ResultError(f"{name}: {error}") from error
-
-
-def _stored(cell: dict[str, Any]) -> dict[str, Any]:
-    """The cell with its repetitions as columns."""
-    rows = cell["repetitions"]
-    return cell | {"count": len(rows), "repetitions": _columns(rows)}
-
-
-def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One list per field, or its value if it never changes; a mapping becomes one column per key.
-
-    Mappings that are always empty are left out.
-    """
-    columns: dict[str, Any] = {}
-    for name in dict.fromkeys(name for row in rows for name in row):
-        values: list[Any] = [row.get(name) for row in rows]
-        if isinstance(values[0], dict):
-            column: Any = _columns(values)
-        else:
-            constant = not isinstance(values[0], list | tuple) and all(value == values[0] for value in values)
-            column = values[0] if constant else values
-        if column not in ({}, None):
-            columns[name] = column
-    return columns
-
-
-def _round(value: Any) -> Any:
-    match value:
-        case dict():
-            return {name: _round(each) for name, each in value.items()}
-        case list() | tuple():
-            return [_round(each) for each in value]
-        case float():
-            short = float(f"{value:.{DIGITS}g}")
-            return int(short) if short.is_integer() else short
-    return value
-
-
-def _load(cell: dict[str, Any], place: str) -> dict[str, Any]:
-    """The cell with its columns as repetitions. Raises ResultError."""
-    try:
-        return cell | {"repetitions": _rows(cell["repetitions"], cell["count"])}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ResultError(f"{place}.repetitions: expected columns of the same length") from error
-
-
-def _rows(columns: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
-    if not columns:
-        return [{} for _ in range(count)]
-    lists = [
-        _rows(column, count) if isinstance(column, dict) else column if isinstance(column, list) else [column] * count
-        for column in columns.values()
-    ]
-    return [
-        {name: value for name, value in zip(columns, row, strict=True) if value is not None}
-        for row in zip(*lists, strict=True)
-    ]

@@ -219,12 +219,27 @@ def test_libjpeg_warnings_about_pixels_mark_a_picture_as_damaged() -> None:
     data = bytearray(saved(photo(), "JPEG", quality=95, restart_marker_rows=1))
     at = data.index(b"\xff\xd2") + 20
     data[at : at + 300] = b"\xaa" * 300
-    made = process(bytes(data), ENGINE=EngineName.VIPS)
-    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
-    assert made.outcome.detail == "libjpeg warns of damaged pixels"
-    whole = saved(photo(), "JPEG", quality=95)
-    made = process(whole.replace(b"\xff\xdb", b"junk\xff\xdb", 1), ENGINE=EngineName.VIPS)
-    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, False)
+    whole = saved(photo(), "JPEG", quality=95, restart_marker_rows=1)
+    longer_interval = whole.replace(b"\xff\xd0", bytes(50) + b"\xff\xd0", 1)
+    for damaged in (bytes(data), longer_interval):
+        made = process(damaged, ENGINE=EngineName.VIPS)
+        assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
+        assert made.outcome.detail == "libjpeg warns of damaged pixels"
+
+
+def test_libjpeg_warnings_about_the_header_do_not_mark_a_picture_as_damaged() -> None:
+    data = saved(photo(), "JPEG", quality=95)
+    version = data.index(b"JFIF\0") + 5
+    no_jfif = data[:2] + data[20:]
+    adobe = b"\xff\xee\0\x0eAdobe" + bytes((0, 100, 0, 0, 0, 0, 7))
+    for name, odd in {
+        "junk": data.replace(b"\xff\xdb", b"junk\xff\xdb", 1),
+        "JFIF 2": data[:version] + b"\2" + data[version + 1 :],
+        "an unknown transform": no_jfif[:2] + adobe + no_jfif[2:],
+    }.items():
+        made = process(odd, ENGINE=EngineName.VIPS)
+        assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, False), name
+        assert made.outcome.engine is EngineName.PILLOW, name
 
 
 @pytest.mark.parametrize("name", ["baseline.jpg", "rgb.png", "plain.gif", "lossy.webp"])

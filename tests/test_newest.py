@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.support.cloud import DESTINATION, SOURCE, Cloud
 from tests.support.faults import Fault, Request, fault_proxy
-from tests.support.interleaving import Change, Found, explore
+from tests.support.interleaving import Change, Forged, Found, explore, upload_headers
 from tests.support.pipelines import HangingEngine, created, pipeline, run, settings
 from thumbnailer.app import build, sized_tier
 from thumbnailer.errors import ObjectMissing, StoreDenied
@@ -38,6 +38,7 @@ def png(side: int) -> bytes:
 OLD, NEW, NEWEST = png(8), png(9), png(10)
 GONE: Final = None
 TEXT: Final = b"only text, no picture"
+FORGED: Final = Forged(png(11))
 ONE = settings(FAILED_PREFIX="")
 TWO = settings(FAILED_PREFIX="", RENDITIONS="a=4x4:png,b=5x5:png")
 
@@ -55,13 +56,22 @@ def explored(changes: Sequence[Change], chosen: Settings = ONE, **options: Any) 
     ("changes", "lists", "orders"),
     [
         pytest.param([OLD, NEW], True, 100, id="overwritten"),
-        pytest.param([OLD, NEW, NEWEST], True, 2_000_000, id="overwritten twice"),
+        pytest.param([OLD, NEW, NEWEST], True, 2_000_000, id="overwritten twice", marks=pytest.mark.slow),
         pytest.param([OLD, GONE], True, 100, id="removed, 404"),
         pytest.param([OLD, GONE], False, 100, id="removed, 403"),
         pytest.param([OLD, GONE, NEW], True, 2_000_000, id="removed and uploaded again, 404"),
-        pytest.param([OLD, GONE, NEW], False, 2_000_000, id="removed and uploaded again, 403"),
+        pytest.param([OLD, GONE, NEW], False, 2_000_000, id="removed and uploaded again, 403", marks=pytest.mark.slow),
         pytest.param([OLD, NEW, GONE], True, 2_000_000, id="overwritten and removed, 404"),
-        pytest.param([OLD, NEW, GONE], False, 2_000_000, id="overwritten and removed, 403"),
+        pytest.param([OLD, NEW, GONE], False, 2_000_000, id="overwritten and removed, 403", marks=pytest.mark.slow),
+        pytest.param([OLD, FORGED], True, 100, id="replaced by a forged one", marks=pytest.mark.matrix(53)),
+        pytest.param([OLD, FORGED, NEW], True, 2_000_000, id="forged and overwritten", marks=pytest.mark.matrix(53)),
+        pytest.param(
+            [OLD, FORGED, GONE],
+            False,
+            2_000_000,
+            id="forged and removed, 403",
+            marks=[pytest.mark.matrix(53), pytest.mark.slow],
+        ),
     ],
 )
 def test_every_order_ends_with_the_newest_source(changes: Sequence[Change], lists: bool, orders: int) -> None:
@@ -78,7 +88,7 @@ def test_every_order_ends_with_two_renditions_of_the_newest_source(changes: Sequ
     assert found.orders > 5_000
 
 
-@pytest.mark.parametrize("changes", [[OLD, NEW], [OLD, GONE]], ids=["overwritten", "removed"])
+@pytest.mark.parametrize("changes", [[OLD, NEW], [OLD, GONE], [OLD, FORGED]], ids=["overwritten", "removed", "forged"])
 def test_a_record_may_be_killed_before_any_of_its_requests(changes: Sequence[Change]) -> None:
     found = explored(changes, kills=1)
     assert found.wrong == ()
@@ -154,7 +164,7 @@ class WatchedStore(MemoryStore):
 
     async def _change(self, change: Change | type[Exception]) -> None:
         if isinstance(change, bytes):
-            await super().put("photos", "x", change, PutHeaders("image/png"))
+            await super().put("photos", "x", change, upload_headers(change))
         elif change is GONE:
             await super().delete("photos", "x")
         else:
@@ -166,7 +176,7 @@ def processed(store: WatchedStore, source: Change, event: ObjectEvent | None = N
 
     async def work() -> Outcome:
         if source is not None:
-            await MemoryStore.put(store, "photos", "x", source, PutHeaders("image/png"))
+            await MemoryStore.put(store, "photos", "x", source, upload_headers(source))
         pipe = pipeline(store, HangingEngine(), sized_tier(settings(**env), Machine(512, None)), **env)
         outcome = await pipe.process(event or created("x"))
         await pipe.aclose()
@@ -262,6 +272,34 @@ def test_a_rejected_source_deletes_the_thumbnail_of_an_older_version(source: byt
     assert not has_thumbnail(store)
 
 
+@pytest.mark.matrix(42)
+@pytest.mark.matrix(53)
+def test_a_source_that_forges_the_mark_of_a_thumbnail_loses_the_thumbnail_it_had() -> None:
+    store = WatchedStore()
+    assert ended(store, OLD) == "stored"
+    store.requests.clear()
+    assert ended(store, FORGED) == "skipped:own-output"
+    assert store.requests == ["GET", "DELETE", "HEAD"]
+    assert not has_thumbnail(store)
+
+
+def test_an_empty_object_in_place_of_a_folder_s_picture_deletes_its_thumbnail() -> None:
+    store = WatchedStore()
+    event = ObjectEvent(EventKind.CREATED, "photos", "x/")
+
+    async def work() -> list[str]:
+        pipe = pipeline(store, HangingEngine(), sized_tier(settings(), Machine(512, None)))
+        outcomes = []
+        for content in (OLD, b""):
+            await MemoryStore.put(store, "photos", "x/", content, PutHeaders("image/png"))
+            outcomes.append(await pipe.process(event))
+        await pipe.aclose()
+        return [f"{outcome.status} {outcome.reason}" for outcome in outcomes]
+
+    assert run(work()) == ["stored None", "skipped folder-marker"]
+    assert run(store.head("photos-resized", "x/")) is None
+
+
 @pytest.mark.parametrize("size", [0, 10**13])
 def test_the_size_in_a_late_event_is_not_used(size: int) -> None:
     store = WatchedStore()
@@ -291,9 +329,64 @@ def test_no_put_runs_on_after_its_record_has_ended() -> None:
     assert store.requests == ["GET", "PUT"]
 
 
+# --- loops --------------------------------------------------------------------------------------------------------
+
+
+class EchoingStore(MemoryStore):
+    """Like a bucket notification: each change of an object is an event."""
+
+    def __init__(self, *buckets: str) -> None:
+        super().__init__(*buckets)
+        self.events: list[ObjectEvent] = []
+
+    async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
+        await super().put(bucket, key, data, headers)
+        self.events.append(ObjectEvent(EventKind.CREATED, bucket, key))
+
+    async def delete(self, bucket: str, key: str) -> None:
+        if await self.head(bucket, key) is not None:
+            self.events.append(ObjectEvent(EventKind.REMOVED, bucket, key))
+        await super().delete(bucket, key)
+
+
+@pytest.mark.matrix(42)
+@pytest.mark.matrix(53)
+@pytest.mark.parametrize(
+    ("destinations", "written"),
+    [
+        (["{bucket}-resized"], ["photos-resized"]),
+        (["photos"], []),  # every bucket feeds the function
+        (["photos-resized", "photos"], ["photos-resized"]),  # two stacks in a circle
+        (["photos-resized", "small", "photos"], ["photos-resized", "small"]),
+    ],
+)
+@pytest.mark.parametrize("source", [OLD, FORGED], ids=["ordinary", "forged"])
+def test_no_chain_of_stacks_loops(source: bytes, destinations: list[str], written: list[str]) -> None:
+    """A stack that takes a thumbnail for its source writes nothing: at most, it deletes what it made before."""
+    store = EchoingStore("photos", "photos-resized", "small")
+    puts = []
+
+    async def work() -> None:
+        stacks = [pipeline(store, HangingEngine(), sized_tier(settings(), Machine(512, None)), DESTINATION=one)
+                  for one in destinations]  # fmt: skip
+        await store.put("photos", "x", source, upload_headers(source))
+        delivered = 0
+        while store.events:
+            event = store.events.pop(0)
+            puts.extend([event.bucket] * (event.kind is EventKind.CREATED))
+            for stack in stacks:
+                await stack.process(event)
+            delivered += 1
+            assert delivered < 20
+        for stack in stacks:
+            await stack.aclose()
+
+    run(work())
+    assert puts == ["photos", *([] if source is FORGED else written)]
+
+
 # --- over HTTP ----------------------------------------------------------------------------------------------------
 
-KEYS: Final = 12
 HISTORIES: Final[tuple[tuple[Change, ...], ...]] = (
     (OLD, NEW),
     (OLD, NEW, NEWEST),
@@ -319,7 +412,7 @@ def test_late_and_repeated_events_over_http_end_with_the_newest_source(
 
     async def live(pipe: Pipeline, number: int) -> None:
         async with asyncio.TaskGroup() as events:
-            for change in HISTORIES[number % len(HISTORIES)]:
+            for change in HISTORIES[number]:
                 event = await asyncio.to_thread(_change, aws, f"{number}", change)
                 for _ in range(2):
                     events.create_task(_delivered(pipe, event, dice.uniform(0, 0.03)))
@@ -328,7 +421,7 @@ def test_late_and_repeated_events_over_http_end_with_the_newest_source(
     async def work() -> None:
         chosen = settings(TRANSPORT=transport, RENDITIONS="4x4")
         pipe = build(chosen, Machine(3008, None), aws.env | {"AWS_ENDPOINT_URL": proxy.url}).pipeline
-        await asyncio.gather(*(live(pipe, number) for number in range(KEYS)))
+        await asyncio.gather(*(live(pipe, number) for number in range(len(HISTORIES))))
         await pipe.aclose()
 
     def slowly(request: Request) -> Fault:
@@ -337,8 +430,8 @@ def test_late_and_repeated_events_over_http_end_with_the_newest_source(
 
     with fault_proxy(aws.url, slowly) as proxy:
         run(work())
-    for number in range(KEYS):
-        newest = HISTORIES[number % len(HISTORIES)][-1]
+    for number in range(len(HISTORIES)):
+        newest = HISTORIES[number][-1]
         assert (f"{number}" in aws.thumbnails()) == (newest is not None), number
         if newest is not None:
             source = aws.s3.head_object(Bucket=SOURCE, Key=f"{number}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import struct
 from dataclasses import replace
 
@@ -20,13 +21,14 @@ from tests.support.pipelines import (
     until,
 )
 from thumbnailer.engine import Rendering
-from thumbnailer.errors import StoreUnavailable
+from thumbnailer.errors import Corrupt, StoreUnavailable
 from thumbnailer.execution import decoder, threads
 from thumbnailer.model import ObjectEvent, Status
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.tier import MB, tier_for
 from thumbnailer.store.base import PutHeaders
 from thumbnailer.store.memory import MemoryStore
+from thumbnailer.trace import Trace
 
 
 async def numbered(data: bytes, count: int) -> tuple[MemoryStore, list[ObjectEvent]]:
@@ -131,6 +133,53 @@ def test_closing_does_not_wait_for_a_stuck_decode(samples: dict[str, bytes], mon
         return engine
 
     run(work()).let_go.set()
+
+
+def test_a_decode_that_fails_after_its_record_ended_prints_nothing(
+    samples: dict[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    class LateEngine(HangingEngine):
+        def render(self, path: str, plan: Plan) -> Rendering:
+            super().render(path, plan)
+            raise Corrupt("too late")
+
+    async def work() -> None:
+        engine = LateEngine()
+        pipe = pipeline(await store_with({"hang": samples["chelsea.png"]}), engine, tier_for(512))
+        outcome = await pipe.process(created("hang"), asyncio.get_running_loop().time() + 0.4)
+        assert outcome.reason == "out-of-time"
+        engine.let_go.set()
+        await until(lambda: pipe.memory_reserved == 0)
+        await pipe.aclose()
+
+    run(work())
+    gc.collect()
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("error", [ValueError, Corrupt])
+def test_a_detail_has_at_most_500_characters(samples: dict[str, bytes], error: type[Exception]) -> None:
+    class VerboseEngine(HangingEngine):
+        def render(self, path: str, plan: Plan) -> Rendering:
+            raise error("text of a stranger " * 1000)
+
+    async def work() -> None:
+        store, (event,) = await numbered(samples["chelsea.png"], 1)
+        pipe = pipeline(store, VerboseEngine(), tier_for(512))
+        detail = (await pipe.process(event)).detail
+        assert detail is not None
+        assert len(detail) == 500
+        await pipe.aclose()
+
+    run(work())
+
+
+def test_the_list_of_defects_has_at_most_500_characters() -> None:
+    trace = Trace(created("x"))
+    trace.add_defects("a", "text of a stranger " * 1000)
+    trace.end(Status.STORED, ())
+    assert trace.outcome.detail is not None
+    assert len(trace.outcome.detail) == 500
 
 
 class NoteRefusingStore(MemoryStore):

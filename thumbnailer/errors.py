@@ -2,19 +2,20 @@
 
     ThumbnailerError
     ├── SettingsError               the settings are invalid; the process exits with 2
-    ├── EventError                  the payload is not an event; the message goes back to its queue
     ├── NeedMoreBytes               the header is longer than the probed bytes; the caller reads on
-    ├── StoreError                  an object store failed; `again`: whether to retry at once
-    │   ├── ObjectMissing, BucketMissing, StoreDenied, ObjectArchived   permanent
-    │   └── StoreThrottled, StoreUnavailable                            temporary
-    │       └── StoreRefused        temporary, but a retry at once cannot help: credentials, clock, region
-    └── RecordError                 ends one record; `status` and `reason` are on the class
-        ├── Skipped                 OwnOutput, Filtered, FolderMarker, Gone
-        ├── Rejected                NotAnImage, UnsupportedFormat, Corrupt (CutShort, DamagedPixels), TooManyPixels,
-        │                           TooManyBytes, TooManyFrames, Archived, AccessDenied, KeyTooLong, BucketNotAllowed,
-        │                           CrashesEngine
-        ├── Failed                  SourceUnavailable, DestinationUnavailable, DestinationDenied, Throttled, EngineCrash
-        └── Deferred                OutOfTime, NoSpace
+    └── DetailError                 its message has at most 500 characters
+        ├── EventError              the payload is not an event; the message goes back to its queue
+        ├── StoreError              an object store failed; `again`: whether to retry at once
+        │   ├── ObjectMissing, BucketMissing, StoreDenied, ObjectArchived   permanent
+        │   └── StoreThrottled, StoreUnavailable                            temporary
+        │       └── StoreRefused    temporary, but a retry at once cannot help: credentials, clock, region
+        └── RecordError             ends one record; `status` and `reason` are on the class
+            ├── Skipped             OwnOutput, Filtered, FolderMarker, Gone
+            ├── Rejected            NotAnImage, UnsupportedFormat, Corrupt (CutShort, DamagedPixels), TooManyPixels,
+            │                       TooManyBytes, TooManyFrames, Archived, AccessDenied, KeyTooLong,
+            │                       BucketNotAllowed, CrashesEngine
+            ├── Failed              SourceUnavailable, DestinationUnavailable, DestinationDenied, Throttled, EngineCrash
+            └── Deferred            OutOfTime, NoSpace
 
 The adapter of a library maps its errors to these, once; no other code matches on message text. `store_errors` maps
 StoreErrors to RecordErrors.
@@ -28,6 +29,7 @@ from thumbnailer.model import Status
 
 REASONS: Final[set[str]] = set()
 """Every reason why a record is not stored or deleted. The codes in logs, metrics and notes do not change."""
+MOST_DETAIL: Final = 500  # characters
 
 
 class ThumbnailerError(Exception):
@@ -38,7 +40,14 @@ class SettingsError(ThumbnailerError):
     """Invalid settings; the message names each variable and what it accepts."""
 
 
-class EventError(ThumbnailerError):
+class DetailError(ThumbnailerError):
+    """The message may quote strangers and gets into logs and notes, so it is cut."""
+
+    def __str__(self) -> str:
+        return super().__str__()[:MOST_DETAIL]
+
+
+class EventError(DetailError):
     """The payload is not an event; the message says what was expected."""
 
 
@@ -46,7 +55,7 @@ class NeedMoreBytes(ThumbnailerError):
     """The header is longer than the given bytes; read on and probe again."""
 
 
-class StoreError(ThumbnailerError):
+class StoreError(DetailError):
     """An object store failed. The pipeline knows whether it was a GET or a PUT, and maps it to a RecordError."""
 
     again: ClassVar[bool] = False
@@ -86,7 +95,7 @@ class StoreRefused(StoreUnavailable):
     again = False
 
 
-class RecordError(ThumbnailerError):
+class RecordError(DetailError):
     """Ends one record. The message is for people; code uses `status` and `reason`."""
 
     status: ClassVar[Status]
@@ -226,4 +235,4 @@ def store_errors(mapping: ErrorMap) -> Iterator[None]:
 
 def internal_error(error: Exception) -> RecordError:
     """For a bug in the product or in an engine: the record is retried, the others go on."""
-    return EngineCrash(f"internal error: {type(error).__name__}: {error}"[:300])
+    return EngineCrash(f"internal error: {type(error).__name__}: {error}")

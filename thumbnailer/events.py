@@ -1,10 +1,12 @@
 """Parses AWS's events into ObjectEvents: S3 notifications, also in SNS envelopes, EventBridge events, S3's test event.
 
 Sources: S3 "notification content structure" (2.1 to 2.6), EventBridge "Amazon S3 events", SNS HTTP/SQS envelope. As AWS
-asks, every version 2.x is accepted and unknown fields are ignored.
+asks, every version 2.x is accepted and unknown fields are ignored. Somebody may forge events. So a field that reaches a
+URL, a header or a log has the form that S3 gives it.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -12,11 +14,16 @@ from urllib.parse import unquote_plus
 
 from thumbnailer.errors import EventError
 from thumbnailer.model import EventKind, ObjectEvent
+from thumbnailer.renditions import MAX_KEY_BYTES
 
 EXPECTED: Final = (
     "expected an S3 notification ({'Records': [{'eventSource': 'aws:s3', ...}]}), the same in an SNS or SQS envelope, "
     "an EventBridge event ({'source': 'aws.s3', 'detail': ...}), or s3:TestEvent"
 )
+_BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{3,255}")
+"""S3's rule for buckets of us-east-1 made before March 2018, which includes today's. No event names an access point."""
+_LABEL: Final = re.compile(r"[ -~]{1,1024}")
+"""An ETag, version id, sequencer or time."""
 _MOST_ENVELOPES: Final = 4  # S3 in SNS has one; no configuration has more than a few
 _S3_KINDS: Final = {
     "ObjectRestore:Completed": EventKind.RESTORED,
@@ -63,7 +70,7 @@ def _record(record: object, envelopes: int) -> tuple[ObjectEvent, ...]:
 
 
 def _s3(record: Mapping[str, Any]) -> ObjectEvent:
-    version = str(record.get("eventVersion", "2.0"))
+    version = str(record.get("eventVersion", "2.0"))[:40]
     if version.partition(".")[0] != "2":
         raise EventError(f"eventVersion {version!r} is not supported; expected 2.x")
     name = _text(record, "eventName").removeprefix("s3:")
@@ -81,7 +88,7 @@ def _event(kind: EventKind, parent: Mapping[str, Any], time: object, decode: Cal
     item = _object(parent, "object")
     return ObjectEvent(
         kind=kind,
-        bucket=_text(_object(parent, "bucket"), "name"),
+        bucket=_bucket(_text(_object(parent, "bucket"), "name")),
         key=_key(_text(item, "key"), decode),
         version_id=_optional_text(item.get("versionId", item.get("version-id"))),
         etag=_optional_text(item.get("eTag", item.get("etag"))),
@@ -91,13 +98,22 @@ def _event(kind: EventKind, parent: Mapping[str, Any], time: object, decode: Cal
     )
 
 
+def _bucket(name: str) -> str:
+    """Raises EventError if no bucket can have this name: `a@localhost:1/` in a URL would be another host."""
+    if not _BUCKET.fullmatch(name):
+        raise EventError(f"{name[:80]!r} is no bucket name; expected 3 to 255 of A-Z, a-z, 0-9, '.', '-', '_'")
+    return name
+
+
 def _key(text: str, decode: Callable[[str], str]) -> str:
-    """Raises EventError if the key is not UTF-8: JSON can contain half of a surrogate pair, a key cannot."""
+    """Raises EventError if no key can be so: JSON can contain half of a surrogate pair, UTF-8 cannot."""
     try:
         key = decode(text)
-        key.encode()
+        size = len(key.encode())
     except UnicodeError as error:
-        raise EventError(f"the key {text!r} is not UTF-8") from error
+        raise EventError(f"the key {text[:80]!r} is not UTF-8") from error
+    if size > MAX_KEY_BYTES:
+        raise EventError(f"the key {key[:80]!r}... has {size} bytes; expected at most {MAX_KEY_BYTES}")
     return key
 
 
@@ -125,7 +141,7 @@ def _text(parent: Mapping[str, Any], name: str) -> str:
 
 
 def _optional_text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return value if isinstance(value, str) and _LABEL.fullmatch(value) else None
 
 
 def _size(item: Mapping[str, Any]) -> int | None:

@@ -141,6 +141,8 @@ class Details:
     """the engine that shows this file as browsers do, if the other engine does not"""
     misread_by: frozenset[EngineName] = frozenset()
     """engines that decode this file wrongly without an error"""
+    clean_header: bool = False
+    """whether every warning of a decoder is about pixels, because it has nothing to warn of in the header"""
 
 
 NO_DETAILS: Final = Details()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from thumbnailer.errors import AccessDenied, Gone, Rejected, SourceUnavailable
+from thumbnailer.errors import AccessDenied, Archived, Gone, SourceUnavailable
 from thumbnailer.model import Status
 from thumbnailer.rendering import Refused, Rendered
 
@@ -51,10 +51,10 @@ class Rounds:
         """Whether thumbnails of the key's former content must be deleted.
 
         Yes if nothing is there: an earlier try of this record may have died between its write and its look. Yes if the
-        content can have no thumbnail: an older version's thumbnail must not stand for it.
+        content can have no thumbnail; anybody can forge the mark of our own output. No if it cannot be read: lifecycle
+        rules archive sources with good thumbnails, and a missing permission must not delete all.
         """
-        rejected = refused.version is not None and isinstance(refused.error, Rejected)
-        return self.deletes and (self._wrote or rejected or isinstance(refused.error, Gone))
+        return self.deletes and (self._wrote or not isinstance(refused.error, Archived | AccessDenied))
 
     def status(self, result: Rendered | Refused) -> Status:
         """How the record ends once a look has confirmed `result`. Raises the RecordError that ends it otherwise."""

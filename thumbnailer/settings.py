@@ -1,7 +1,7 @@
 """Settings: described once, in `Settings`; read from the environment by `load`, and nowhere else.
 
 `SETTINGS` lists the rows. docs/settings.md, `thumbnailer settings`, `thumbnailer doctor` and the parameters of both
-templates follow from it (`python -m deploy.parameters --write`).
+templates follow from it (`python -m deploy.parameters`).
 """
 
 import os
@@ -168,6 +168,7 @@ class Settings:
         _SWITCH,
         "Put a ThumbHash (a placeholder of about 25 bytes, Base64) into each thumbnail's metadata `thumbhash`.",
     )
+    user_metadata: bool = _headers("on", _SWITCH, "Copy the source's user metadata to its thumbnails.")
     cache_control: str | None = _headers(None, _HEADER, "Cache-Control of every thumbnail. Unset: the source's own.")
     storage_class: str | None = _headers(
         None, Words(STORAGE_CLASSES), "Storage class of every thumbnail. Unset: STANDARD."

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from time import perf_counter
 
 from thumbnailer.engine import Rendering
-from thumbnailer.errors import OutOfTime, RecordError, internal_error
+from thumbnailer.errors import MOST_DETAIL, OutOfTime, RecordError, internal_error
 from thumbnailer.model import EngineName, ImageInfo, ObjectEvent, Outcome, Output, Status
 from thumbnailer.reporting.logs import LOGGER
 
@@ -67,7 +67,7 @@ class Trace:
 
     def end(self, status: Status, outputs: Sequence[Output]) -> None:
         """A picture with defects is stored all the same."""
-        self._end(status, outputs, None, "; ".join(self.defects) or None)
+        self._end(status, outputs, None, "; ".join(self.defects)[:MOST_DETAIL] or None)
 
     def _fail(self, error: RecordError) -> None:
         self._end(error.status, (), error.reason, str(error))

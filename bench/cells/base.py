@@ -1,27 +1,25 @@
-"""Parts of every cell: its effort and settings, the check of its thumbnails, and the recorder of its repetitions."""
+"""Parts of every cell: its settings, the check of its thumbnails, and the recorder of its repetitions."""
 
 import json
-import math
 import tempfile
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from bench.cells.outputs import check_thumbnail
-from bench.cells.testbed import Testbed, bucket_of
+from bench.cells.testbed import Testbed
 from bench.result import CellKey, Repetition
-from bench.rig.enclosures import Limit
-from bench.rig.limits import LAMBDA_PERIOD_US
-from bench.rig.network import Running as Proxy
-from bench.rig.s3 import answers
+from bench.rig.processes import listens
+from bench.rig.proxy import Counts
 from thumbnailer.errors import ThumbnailerError
 
 TAIL: Final = 600
 """characters of a log that a message shows"""
+Repeat = Callable[[], Repetition]
+"""A started cell: measures once. Raises CellFailed, S3Gone."""
 EMULATOR: Final = b"] (rapid) "
 """marks the lines that the emulator itself writes"""
 
@@ -34,25 +32,6 @@ class S3Gone(ThumbnailerError):
     """S3 has stopped: no cell can continue."""
 
 
-class RunningCell(Protocol):
-    """A started cell."""
-
-    def repeat(self) -> Repetition:
-        """Raises CellFailed, S3Gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """A repetition lasts at least `seconds`, and at least one pass through the pictures."""
-
-    seconds: float = 2.0
-    most_passes: int = 100
-    period_us: int = LAMBDA_PERIOD_US
-
-    def passes(self, seconds_per_pass: float) -> int:
-        return min(self.most_passes, max(1, math.ceil(self.seconds / seconds_per_pass)))
-
-
 def settings_of(key: CellKey) -> dict[str, str]:
     """Settings of our own handler; everything else has its default."""
     settings = {"THUMBNAILER_ENGINE": key.engine, "THUMBNAILER_TRANSPORT": key.transport}
@@ -63,59 +42,64 @@ def check_output(key: CellKey, testbed: Testbed, since: float, keys: Iterable[st
     """Checks that each object has a thumbnail made after `since`. Raises WrongOutput."""
     if key.handler == "floor":
         return  # it makes none
+    thumbnails = testbed.pictures.with_name(f"{testbed.pictures.name}-resized")
     for each in keys:
-        picture = testbed.s3.folder / bucket_of(key.handler) / each
-        check_thumbnail(testbed.thumbnails(key.handler) / each, picture, since)
-
-
-# --- the recorder -------------------------------------------------------------------------------------------------
+        check_thumbnail(thumbnails / each, testbed.pictures / each, since)
 
 
 class Recorder:
     """The enclosure of a cell, and its repetitions measured from outside: by the proxy, the control group and the log.
 
-    `cores` is the number that the cell sees. With `free_init`, the CPU limit waits for `box.limit_cpu`. The stack ends
-    the cell.
+    `visible` is the number of cores that the cell sees on AWS. `command(command, variables=…)` is the command line that
+    starts a command in the enclosure. `limit_cpu` sets the CPU limit, and raises NoLimits. The stack ends the cell.
     """
 
-    def __init__(
-        self, key: CellKey, testbed: Testbed, period_us: int, cores: int, free_init: bool, stack: ExitStack
-    ) -> None:
-        limit = Limit(key.memory_mb, key.vcpus, period_us, testbed.cores.for_cell(key.vcpus, cores))
+    def __init__(self, key: CellKey, testbed: Testbed, period_us: int, visible: int, stack: ExitStack) -> None:
+        self._memory_mb, cores = key.memory_mb, testbed.cores.for_cell(key.vcpus, visible)
         # The folder outlives the group, whose processes write there.
         self.scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-cell-")))
-        self.box = testbed.enclosure.box(limit, stack, free_init)
+        held = testbed.enclosure.hold(key.memory_mb, key.vcpus, period_us, cores)
+        self._group = stack.enter_context(held)
+        self.command = partial(self._group.command, cores=cores)
+        self.limit_cpu = partial(self._group.limit_cpu, key.vcpus, period_us)
         self.log = Log(self.scratch / "log")
-        self._proxy, self._s3_url = testbed.proxy(key.latency), testbed.s3.url
-        self._log_bytes = 0
+        self._proxy, self._s3_port = testbed.proxy(key.latency), testbed.s3.port
+        self._before = 0.0, 0, 0
 
     def begin(self) -> None:
-        """Raises S3Gone."""
-        proxy_report(self._proxy)
-        self.box.reset_meter()
-        self._log_bytes = self.log.own_bytes()
+        self._proxy.take_counts()
+        self._group.reset_peak_rss()
+        self._before = self._group.cpu_seconds(), self._group.kills, self.log.own_bytes()
 
-    def end(self, records: int, sqs_requests: float) -> tuple[dict[str, Any], Mapping[str, Any], list[dict[str, Any]]]:
-        """Fields of the repetition, the proxy's report, and the log lines about records. Raises S3Gone."""
-        used, report, lines = self.box.usage(), proxy_report(self._proxy), self.log.new_records()
+    def end(self, records: int, sqs_requests: float) -> tuple[dict[str, Any], Counts, list[dict[str, Any]]]:
+        """Fields of the repetition, the proxy's counts, and the log lines about records.
+
+        `sqs_requests` are those per record.
+        """
+        cpu_seconds, kills, log_bytes = self._before
+        cpu_seconds = self._group.cpu_seconds() - cpu_seconds
+        counts, lines = self._proxy.take_counts(), self.log.new_records()
+        requests = {kind: counts.requests[kind.upper()] / records for kind in ("get", "head", "put")}
         fields = {
             "records": records,
-            "cpu_seconds": used.cpu_seconds,
-            "peak_rss_bytes": used.peak_rss,
-            "bytes_in": report["bytes_down"],
-            "bytes_out": report["bytes_up"],
-            "requests": requests_of(report, records) | {"sqs": sqs_requests},
+            "cpu_seconds": round(cpu_seconds, 6),
+            "peak_rss_bytes": self._group.peak_rss(),
+            "bytes_in": counts.bytes_down,
+            "bytes_out": counts.bytes_up,
+            "requests": requests | {"sqs": sqs_requests},
             "stages_ms": mean_stages(lines),
-            "oom_kills": used.kills,
-            "log_bytes": self.log.own_bytes() - self._log_bytes,
+            "oom_kills": self._group.kills - kills,
+            "log_bytes": self.log.own_bytes() - log_bytes,
         }
-        return fields, report, lines
+        return fields, counts, lines
 
     def failure(self, what: str) -> CellFailed:
         """The error of a cell that does not work. Raises S3Gone if the fault is not the cell's."""
-        assert_s3_answers(self._s3_url)
-        if kills := self.box.kills():
-            what = f"killed for lack of memory ({kills} times) within {self.box.limit.memory_mb} MB"
+        if not listens(self._s3_port):
+            raise S3Gone(f"the S3 at port {self._s3_port} does not answer any more")
+        with suppress(OSError):  # the group may no longer exist
+            if kills := self._group.kills - self._before[1]:
+                what = f"killed for lack of memory ({kills} times) within {self._memory_mb} MB"
         return CellFailed(f"{what}; it wrote: {self.log.tail()}")
 
 
@@ -148,10 +132,8 @@ def json_lines(log: bytes) -> Iterator[dict[str, Any]]:
     """The lines that are JSON objects."""
     for line in log.splitlines():
         if line.startswith(b"{"):
-            try:
+            with suppress(ValueError):
                 yield json.loads(line)
-            except ValueError:
-                continue
 
 
 def mean_stages(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
@@ -160,30 +142,4 @@ def mean_stages(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     for line in records:
         for stage, ms in line["ms"].items():
             found.setdefault(stage, []).append(ms)
-    return {stage: fmean(values) for stage, values in found.items()}
-
-
-def outcomes_of(answer: object, records: int) -> Counter[str]:
-    """The outcomes in our own answer; all records "done" for a peer's answer, which was no error."""
-    if isinstance(answer, Mapping) and isinstance(answer.get("outcomes"), Mapping):
-        return Counter(answer["outcomes"])
-    return Counter({"done": records})
-
-
-def requests_of(report: Mapping[str, Any], records: int) -> dict[str, float]:
-    """Requests per record, as the proxy counted them."""
-    return {kind: report["requests"].get(kind.upper(), 0) / records for kind in ("get", "head", "put")}
-
-
-def proxy_report(proxy: Proxy) -> dict[str, Any]:
-    """What the proxy counted since the last call. Raises S3Gone."""
-    try:
-        return proxy.report(reset=True)
-    except OSError as error:
-        raise S3Gone(f"the proxy before S3 does not answer any more: {error}") from error
-
-
-def assert_s3_answers(url: str) -> None:
-    """Raises S3Gone."""
-    if not answers(url):
-        raise S3Gone(f"the S3 at {url} does not answer any more")
+    return {stage: round(fmean(values), 3) for stage, values in found.items()}

@@ -1,11 +1,9 @@
 """The machine and the software of a run."""
 
-import hashlib
 import os
 import platform
 import subprocess
 import sys
-from contextlib import suppress
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -13,7 +11,6 @@ from typing import Final
 
 from bench.peers import node_versions
 from bench.result import MB, Machine, Software
-from bench.rig.emulator import NoEmulator, find_binary
 from bench.rig.processes import ROOT
 from handler.doctor import instruction_set
 
@@ -47,7 +44,7 @@ def software() -> Software:
         modified=bool(_git("status", "--porcelain", "--untracked-files=no")),
         python=sys.version.split()[0],
         simd=instruction_set(),
-        versions=_package_versions() | node_versions() | _emulator_version(),
+        versions=_package_versions() | node_versions(),
     )
 
 
@@ -62,10 +59,3 @@ def _git(*arguments: str) -> str:
 def _package_versions() -> dict[str, str]:
     installed = {each.name.lower(): each.version for each in distributions()}
     return {name: installed[name] for name in PACKAGES if name in installed}
-
-
-def _emulator_version() -> dict[str, str]:
-    """The emulator reports no version: the hash of its file replaces it."""
-    with suppress(NoEmulator):
-        return {"aws-lambda-rie": f"sha256 {hashlib.sha256(Path(find_binary()).read_bytes()).hexdigest()[:12]}"}
-    return {}

@@ -3,7 +3,8 @@
 Pillow reads the destination bucket as a folder; none of our own code judges our own thumbnails.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -26,44 +27,33 @@ def check_thumbnail(thumbnail: Path, picture: Path, since: float, side: int = 12
     """
     if not thumbnail.is_file() or thumbnail.stat().st_mtime < since:
         raise WrongOutput(f"{thumbnail}: does not exist, or comes from an earlier run")
-    sources = _source_sizes(picture)
-    try:
-        with Image.open(thumbnail) as image:
-            image.load()
-            size, colours = image.size, image.convert("RGB").getcolors(maxcolors=1)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise WrongOutput(f"{thumbnail}: cannot be decoded: {error}") from error
-    wanted = [_wanted(source, side) for source in sorted(sources)]
-    if not any(_fits(size, one) for one in wanted):
-        raise WrongOutput(f"{thumbnail}: is {_text(size)}; expected {' or '.join(map(_text, wanted))}")
-    if colours is not None:  # None: more than one
-        raise WrongOutput(f"{thumbnail}: has a single colour")
-
-
-def _source_sizes(picture: Path) -> frozenset[tuple[int, int]]:
-    """The stored size, and the size after EXIF orientation: some handlers ignore it."""
+    with _open(thumbnail) as image:
+        size, colours = image.size, image.convert("RGB").getcolors(maxcolors=1)
     with suppress(ImportError):  # not installed with Pillow-SIMD
         from pillow_heif import register_heif_opener
 
         register_heif_opener(thumbnails=False)
-    try:
-        with Image.open(picture) as image:
-            width, height = image.size
-            turned = image.getexif().get(0x0112) in TURNED
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise WrongOutput(f"{picture}: the source itself cannot be read: {error}") from error
-    return frozenset({(width, height), (height, width)} if turned else {(width, height)})
-
-
-def _wanted(source: tuple[int, int], side: int) -> tuple[float, float]:
+    with _open(picture) as image:
+        source, is_turned = image.size, image.getexif().get(0x0112) in TURNED
     scale = min(1.0, side / max(source))
-    return source[0] * scale, source[1] * scale
+    wanted = (source[0] * scale, source[1] * scale)
+    # Some handlers ignore EXIF orientation.
+    if not (_fits(size, wanted) or (is_turned and _fits(size, wanted[::-1]))):
+        raise WrongOutput(f"{thumbnail}: is {size[0]} x {size[1]}; expected {wanted[0]:g} x {wanted[1]:g}")
+    if colours is not None:  # None: more than one
+        raise WrongOutput(f"{thumbnail}: has a single colour")
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Image.Image]:
+    """Raises WrongOutput, also for what goes wrong with the image inside the block."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise WrongOutput(f"{path}: cannot be decoded: {error}") from error
 
 
 def _fits(size: tuple[int, int], wanted: tuple[float, float]) -> bool:
     """The longer side must match exactly, the other within a pixel: libraries round differently."""
     return max(size) == round(max(wanted)) and all(abs(a - b) <= 1 for a, b in zip(size, wanted, strict=True))
-
-
-def _text(size: tuple[float, float]) -> str:
-    return f"{size[0]:g} x {size[1]:g}"

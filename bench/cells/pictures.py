@@ -81,9 +81,6 @@ def pictures_in(folder: Path) -> list[Path]:
     return pictures
 
 
-# --- the reference set --------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Picture:
     """One picture of the set. Its name gives size, kind and photo."""
@@ -100,22 +97,20 @@ class Picture:
 
 def reference_pictures(quick: bool = False) -> tuple[Picture, ...]:
     """Two photos of each size and kind. Quick: one of each kind at 1 and 3 MP, and one JPEG of 12 MP."""
-    photos = zip(PHOTOS, (*PHOTOS[1:], PHOTOS[0]), strict=True)
-    pairs = itertools.cycle(photos)
-    scenes = [(mp, kind, next(pairs)) for mp in MEGAPIXELS for kind in KINDS]
+    pairs = itertools.cycle(zip(PHOTOS, (*PHOTOS[1:], PHOTOS[0]), strict=True))
+    found = [Picture(mp, kind, photo) for mp in MEGAPIXELS for kind in KINDS for photo in next(pairs)]
     if quick:
-        few = [scene for scene in scenes if scene[0] <= 3 or scene[:2] == (12, "baseline.jpg")]
-        return tuple(Picture(mp, kind, first) for mp, kind, (first, _) in few)
-    return tuple(Picture(mp, kind, photo) for mp, kind, pair in scenes for photo in pair)
+        return tuple(one for one in found[::2] if one.megapixels <= 3 or one.name.startswith("12mp-baseline"))
+    return tuple(found)
 
 
 def reference_sets(quick: bool, folder: Path | None = None) -> dict[str, Pictures]:
     """One set per kind, and `photos`: JPEGs of every size, baseline and progressive."""
-    whole = folder_set(reference_folder(quick, folder), "reference")
-    kinds = [kind.partition(".")[0] for kind in KINDS]
-    files = {"photos": _photos([path for path in whole.files if path.suffix == ".jpg"])} | {
-        kind: [path for path in whole.files if f"-{kind}-" in path.name] for kind in kinds
-    }
+    whole = folder_set(reference_folder(quick, folder))
+    files = {"photos": _photos([path for path in whole.files if path.suffix == ".jpg"])}
+    for kind in KINDS:
+        stem = kind.partition(".")[0]
+        files[stem] = [path for path in whole.files if f"-{stem}-" in path.name]
     return {name: Pictures(name, whole.folder, tuple(found)) for name, found in files.items()}
 
 
@@ -124,11 +119,10 @@ def _photos(jpegs: Sequence[Path]) -> list[Path]:
 
     Left out is the progressive JPEG of 24 MP, which needs more memory than the smallest functions have.
     """
-    first: dict[str, Path] = {}
-    for path in jpegs:
-        first.setdefault(path.name.rpartition("-")[0], path)
+    first = {path.name.rpartition("-")[0]: path for path in reversed(jpegs)}
+    first.pop("24mp-progressive", None)
     common = [path for path in jpegs if path.name.startswith(("01mp-baseline", "03mp-baseline", "12mp-baseline"))]
-    return sorted({*first.values(), *common} - {path for name, path in first.items() if name == "24mp-progressive"})
+    return sorted({*first.values(), *common})
 
 
 def reference_folder(quick: bool = False, folder: Path | None = None) -> Path:
@@ -140,11 +134,11 @@ def reference_folder(quick: bool = False, folder: Path | None = None) -> Path:
 
 
 def _make(pictures: Iterable[Picture], folder: Path) -> None:
-    by_scene: dict[tuple[int, str], list[Picture]] = {}
-    for picture in pictures:
-        by_scene.setdefault((picture.megapixels, picture.photo), []).append(picture)
-    for (megapixels, photo), same in by_scene.items():
-        image = _scene(megapixels, photo)
+    def scene(picture: Picture) -> tuple[int, str]:
+        return picture.megapixels, picture.photo
+
+    for parts, same in itertools.groupby(sorted(pictures, key=scene), scene):
+        image = _scene(*parts)
         for picture in same:
             saver, options = KINDS[picture.kind]
             getattr(image, saver)(str(folder / picture.name), keep="none", **options)

@@ -4,32 +4,30 @@ Turns go back and forth (A B B A ...): on a machine that slows down, no cell is 
 file of results after each round; a run that Ctrl-C or a failing S3 has stopped can resume from it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from bench.cells.base import CellFailed, Effort, RunningCell
-from bench.cells.function import ColdCell, FunctionCell
+from bench.cells.base import CellFailed, Repeat
+from bench.cells.function import start_cold, start_warm
 from bench.cells.machine import machine, memory_mb, software
 from bench.cells.outputs import WrongOutput
 from bench.cells.testbed import Testbed
 from bench.cells.worker import WorkerCell
 from bench.money.costing import cell_cost
 from bench.money.prices import Prices
+from bench.questions import FLOOR, TEXTBOOK, Options
 from bench.result import Cell, CellKey, Repetition, Result, ResultError, read_result, write_result
 from bench.rig.limits import NoLimits
-from bench.rig.processes import ROOT
+from bench.rig.processes import ROOT, NotInstalled
 
-BASELINE: Final = "textbook"
 MEMORY_PER_CELL_MB: Final = 150
 """a waiting cell is a process of 60 to 300 MB"""
-REFUSALS: Final = (CellFailed, NoLimits, WrongOutput)
+REFUSALS: Final = (CellFailed, NoLimits, NotInstalled, WrongOutput)
 """errors that end one cell and leave the others running"""
-Show = Callable[[str, int], None]
-"""reports progress: the next activity, and by how many steps the run advances"""
 
 
 @dataclass(slots=True)
@@ -43,78 +41,115 @@ class Slot:
 
     def cell(self, prices: Prices) -> Cell | None:
         """None before the first repetition."""
-        if self.refused:
-            return Cell(self.key, refused=self.refused)
-        if not self.repetitions:
+        if not (self.refused or self.repetitions):
             return None
-        cell = Cell(self.key, tuple(self.repetitions))
-        return cell if self.key.handler == "floor" else replace(cell, usd_per_million=cell_cost(cell, prices).lines())
+        cell = Cell(self.key, tuple(self.repetitions), self.refused)
+        free = self.refused or self.key.handler == FLOOR
+        return cell if free else replace(cell, usd_per_million=cell_cost(cell, prices).lines())
 
 
-@dataclass(slots=True)
+@dataclass
 class Run:
-    """Measures the slots; `save` writes what is done."""
+    """Measures the slots. `show` reports the next activity, and by how many steps the run advances."""
 
     testbed: Testbed
     slots: list[Slot]
-    repetitions: int
-    effort: Effort
-    save: Callable[[], None]
-    show: Show
+    options: Options
+    prices: Prices
+    show: Callable[[str, int], object] = lambda *_: None
+    made: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
 
     @property
     def steps(self) -> int:
         """A step for each start and for each repetition that is still missing."""
-        return sum(not self._is_done(slot) for slot in self.slots) * (self.repetitions + 1)
+        return sum(not self._is_done(slot) for slot in self.slots) * (self.options.repetitions + 1)
 
     def measure(self) -> None:
-        """Raises S3Gone after saving."""
-        for block in in_blocks([slot for slot in self.slots if not self._is_done(slot)]):
-            self._measure_block(block)
-        self.save()
+        """Raises S3Gone. Ctrl-C and errors leave the file with what is done."""
+        try:
+            for block in in_blocks([slot for slot in self.slots if not self._is_done(slot)]):
+                self._measure_block(block)
+        finally:
+            self.save()
+
+    def result(self) -> Result:
+        """The result so far."""
+        cells = tuple(cell for slot in self.slots if (cell := slot.cell(self.prices)) is not None)
+        return Result(
+            made=self.made,
+            machine=machine(self.testbed.enclosure.name),
+            software=software(),
+            settings=self.options.settings(),
+            picture_sets=tuple(pictures.description() for pictures in self.testbed.sets.values()),
+            prices={name: price.usd for name, price in self.prices.items.items()},
+            cells=cells,
+            baseline=TEXTBOOK,
+            region=self.prices.region,
+        )
+
+    def save(self) -> None:
+        """Writes nothing before the first cell."""
+        if (result := self.result()).cells:
+            write_result(result, self.options.output)
+
+    def resume(self) -> None:
+        """Takes the repetitions in the file, and the start of that run. Raises ResultError."""
+        path = self.options.output
+        before = read_result(path)
+        _assert_same_run(path, before, self.result())
+        measured = {cell.key: cell for cell in before.cells if cell.repetitions}
+        if others := measured.keys() - {slot.key for slot in self.slots}:
+            raise ResultError(
+                f"{path}: would lose its cells that are not asked for now ({len(others)}): ask for them too, or write "
+                "to another file with -o"
+            )
+        for slot in self.slots:
+            if slot.key in measured:
+                slot.repetitions[:] = measured[slot.key].repetitions
+        self.made = before.made
 
     def _is_done(self, slot: Slot) -> bool:
-        return bool(slot.refused) or len(slot.repetitions) >= self.repetitions
+        return bool(slot.refused) or len(slot.repetitions) >= self.options.repetitions
 
     def _measure_block(self, block: Sequence[Slot]) -> None:
+        count = self.options.repetitions
         with ExitStack() as stack:
-            running = [(slot, cell) for slot in block if (cell := self._start(slot, stack))]
+            running = [(slot, repeat) for slot in block if (repeat := self._start(slot, stack))]
             self.save()
-            for number in range(self.repetitions):
-                for slot, cell in running if number % 2 == 0 else reversed(running):
-                    self.show(f"{number + 1} of {self.repetitions}: {slot.key.title}", 1)
-                    self._repeat(slot, cell)
+            for number in range(count):
+                for slot, repeat in running if number % 2 == 0 else reversed(running):
+                    self.show(f"{number + 1} of {count}: {slot.key.title}", 1)
+                    if not self._is_done(slot):
+                        with _refusal(slot):
+                            slot.repetitions.append(repeat())
                 self.save()
 
-    def _start(self, slot: Slot, stack: ExitStack) -> RunningCell | None:
+    def _start(self, slot: Slot, stack: ExitStack) -> Repeat | None:
         self.show(f"starting {slot.key.title}", 1)
-        try:
-            with ExitStack() as own:
-                cell = start(slot.key, self.testbed, self.effort, slot.tree, own)
-                stack.push(own.pop_all())
-        except REFUSALS as error:
-            slot.refused = str(error)
-            self.show(f"refused {slot.key.title}", self.repetitions)
-            return None
-        return cell
-
-    def _repeat(self, slot: Slot, cell: RunningCell) -> None:
-        if self._is_done(slot):
-            return
-        try:
-            slot.repetitions.append(cell.repeat())
-        except REFUSALS as error:
-            slot.refused = str(error)
-            slot.repetitions.clear()  # numbers of a broken cell mean nothing
+        with _refusal(slot), ExitStack() as own:
+            repeat = start(slot, self.testbed, self.options, own)
+            stack.push(own.pop_all())
+            return repeat
+        self.show(f"refused {slot.key.title}", self.options.repetitions)
+        return None
 
 
-def start(key: CellKey, testbed: Testbed, effort: Effort, tree: Path, stack: ExitStack) -> RunningCell:
+@contextmanager
+def _refusal(slot: Slot) -> Iterator[None]:
+    """Refuses a cell that fails: numbers of a broken cell mean nothing."""
+    try:
+        yield
+    except REFUSALS as error:
+        slot.refused = str(error)
+        slot.repetitions.clear()
+
+
+def start(slot: Slot, testbed: Testbed, options: Options, stack: ExitStack) -> Repeat:
     """A cell with checked thumbnails; the stack ends it. Raises CellFailed, WrongOutput, NoLimits, S3Gone."""
-    if key.start == "cold":
-        return ColdCell(key, testbed, effort, tree)
-    if key.platform == "lambda":
-        return FunctionCell(key, testbed, effort, tree, stack)
-    return WorkerCell(key, testbed, effort, stack)
+    if slot.key.platform != "lambda":
+        return WorkerCell(slot.key, testbed, options, stack).repeat
+    start_function = start_cold if slot.key.start == "cold" else start_warm
+    return start_function(slot.key, testbed, options, slot.tree, stack)
 
 
 def in_blocks(slots: Sequence[Slot], machine_mb: int | None = None) -> Iterator[list[Slot]]:
@@ -136,65 +171,9 @@ def in_blocks(slots: Sequence[Slot], machine_mb: int | None = None) -> Iterator[
         yield block
 
 
-# --- the file -----------------------------------------------------------------------------------------------------
-
-
-def result_of(
-    testbed: Testbed, slots: Iterable[Slot], prices: Prices, settings: Mapping[str, str], made: str | None = None
-) -> Result:
-    """The result so far. `made` is the start of the run; default: now."""
-    cells = tuple(cell for slot in slots if (cell := slot.cell(prices)) is not None)
-    used = {cell.key.pictures for cell in cells}
-    return Result(
-        made=made or now(),
-        machine=machine(testbed.enclosure.name),
-        software=software(),
-        settings=settings,
-        picture_sets=tuple(pictures.description() for name, pictures in testbed.sets.items() if name in used),
-        prices={name: price.usd for name, price in prices.items.items()},
-        cells=cells,
-        baseline=BASELINE,
-        region=prices.region,
-    )
-
-
-def now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def resume(path: Path, slots: Sequence[Slot], result: Result) -> str:
-    """Fills the slots with the repetitions in the file; returns the start of that run. Raises ResultError."""
-    before = read_result(path)
-    _assert_same_run(path, before, result)
-    measured = {cell.key: cell for cell in before.cells if cell.repetitions}
-    others = measured.keys() - {slot.key for slot in slots}
-    if others:
-        raise ResultError(
-            f"{path}: would lose its cells that are not asked for now ({len(others)}): ask for them too, or write to "
-            "another file with -o"
-        )
-    for slot in slots:
-        if slot.key in measured:
-            slot.repetitions[:] = measured[slot.key].repetitions
-    return before.made
-
-
 def _assert_same_run(path: Path, before: Result, current: Result) -> None:
-    hashes = {pictures.name: pictures.hash for pictures in current.picture_sets}
-    same = {
-        "machine": before.machine == current.machine,
-        "commit": before.software.commit == current.software.commit,
-        "software": replace(before.software, commit="x") == replace(current.software, commit="x"),
-        "settings": before.settings == current.settings,
-        "pictures": all(hashes.get(one.name, one.hash) == one.hash for one in before.picture_sets),
-    }
-    differ = [name for name, is_same in same.items() if not is_same]
+    """Raises ResultError. A run may have more picture sets than the one that it resumes."""
+    differ = [name for name in ("machine", "software", "settings") if getattr(before, name) != getattr(current, name)]
+    differ += [] if set(before.picture_sets) <= set(current.picture_sets) else ["pictures"]
     if differ:
         raise ResultError(f"{path}: comes from another {' and '.join(differ)}: measure again, without --resume")
-
-
-def write(result: Result, path: Path) -> None:
-    """Writes nothing before the first cell."""
-    if result.cells:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_result(result, path)

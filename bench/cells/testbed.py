@@ -4,13 +4,12 @@ S3, proxies, queue, emulator and this process keep to one core; the cells have t
 time from a cell, and their CPU time does not count as the cell's.
 """
 
-import json
 import math
 import os
 import random
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,12 @@ from urllib.parse import quote_plus
 from bench.cells.pictures import Pictures
 from bench.rig.enclosures import Enclosure
 from bench.rig.limits import NoLimits
-from bench.rig.network import PRESETS, Running, latency_proxy
+from bench.rig.network import PRESETS
 from bench.rig.processes import cache
+from bench.rig.proxy import Proxy, latency_proxy
 from bench.rig.s3 import S3Server, s3_server
 
+BUCKET: Final = "bench"
 LAMBDA_CORES: Final = ((3008, 2), (5307, 3), (7076, 4), (8845, 5), (10_240, 6))
 """Cores visible to a function of up to so many MB (measured by others; AWS documents the CPU share only)."""
 
@@ -57,12 +58,9 @@ def visible_cores(memory_mb: int) -> int:
     return next(count for most, count in LAMBDA_CORES if memory_mb <= most)
 
 
-# --- the testbed --------------------------------------------------------------------------------------------------
-
-
 @dataclass(slots=True)
 class Testbed:
-    """`sets` by name. Each handler has buckets of its own: `bench-HANDLER` and `bench-HANDLER-resized`."""
+    """`sets` by name. The cells take turns with one bucket, and with the one of its thumbnails."""
 
     __test__ = False  # pytest collects classes by their names
     s3: S3Server
@@ -70,11 +68,11 @@ class Testbed:
     sets: Mapping[str, Pictures]
     enclosure: Enclosure
     stack: ExitStack
-    proxies: dict[str, Running] = field(default_factory=dict)
+    proxies: dict[str, Proxy] = field(default_factory=dict)
 
-    def proxy(self, latency: str) -> Running:
+    def proxy(self, latency: str) -> Proxy:
         if latency not in self.proxies:
-            proxy = latency_proxy(self.s3.url, PRESETS[latency], seed=1, core=self.cores.support)
+            proxy = latency_proxy(self.s3.url, PRESETS[latency], seed=1)
             self.proxies[latency] = self.stack.enter_context(proxy)
         return self.proxies[latency]
 
@@ -82,48 +80,38 @@ class Testbed:
         """Variables that point a cell to its S3."""
         return self.s3.environment(self.proxy(latency).url)
 
-    def thumbnails(self, handler: str) -> Path:
-        return self.s3.folder / f"{bucket_of(handler)}-resized"
+    @property
+    def pictures(self) -> Path:
+        """The folder of the bucket."""
+        return self.s3.folder / BUCKET
 
 
 @contextmanager
-def set_up_testbed(
-    sets: Mapping[str, Pictures], handlers: Iterable[str], enclosure: Enclosure, copies: int
-) -> Iterator[Testbed]:
-    """Each handler's bucket holds `copies` of every picture. Raises NotStarted, NoLimits."""
+def set_up_testbed(sets: Mapping[str, Pictures], enclosure: Enclosure, copies: int) -> Iterator[Testbed]:
+    """The bucket holds `copies` of every picture. Raises NotStarted, NoLimits."""
     found = cores()
     with ExitStack() as stack:
-        buckets = [bucket_of(handler) for handler in handlers]
         cache().mkdir(parents=True, exist_ok=True)  # it has room for pictures; /tmp may be memory
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="s3-", dir=cache())))
-        for bucket in buckets:
-            _fill(folder / bucket, sets.values(), copies, folder / buckets[0])
-        names = [name for bucket in buckets for name in (bucket, f"{bucket}-resized")]
-        s3 = stack.enter_context(s3_server(*names, folder=folder, core=found.support))
+        for pictures in sets.values():
+            _fill(folder / BUCKET, pictures, copies)
         allowed = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {found.support})
+        os.sched_setaffinity(0, {found.support})  # all that this thread starts inherits it
         stack.callback(os.sched_setaffinity, 0, allowed)
+        s3 = stack.enter_context(s3_server(BUCKET, f"{BUCKET}-resized", folder=folder))
         yield Testbed(s3, found, sets, enclosure, stack)
 
 
-def _fill(bucket: Path, sets: Iterable[Pictures], copies: int, first: Path) -> None:
-    """Copies pictures into the first bucket, once; all further copies are links to those files."""
-    for pictures in sets:
-        for path, key in zip(pictures.files, pictures.keys, strict=True):
-            for target in (bucket / f"{copy:02}" / key for copy in range(copies)):
+def _fill(bucket: Path, pictures: Pictures, copies: int) -> None:
+    """Copies the pictures once; further copies are links."""
+    for path, key in zip(pictures.files, pictures.keys, strict=True):
+        first, *others = (bucket / f"{copy:02}" / key for copy in range(copies))
+        if not first.exists():  # a picture may be in several sets
+            for target in (first, *others):
                 target.parent.mkdir(parents=True, exist_ok=True)
-                original = first / "00" / key
-                if not original.exists():
-                    shutil.copyfile(path, target)
-                elif not target.exists():
-                    os.link(original, target)
-
-
-def bucket_of(handler: str) -> str:
-    return f"bench-{handler}"
-
-
-# --- events -------------------------------------------------------------------------------------------------------
+            shutil.copyfile(path, first)
+            for target in others:
+                os.link(first, target)
 
 
 def keys_of_pass(pictures: Pictures, batch_size: int) -> list[str]:
@@ -144,22 +132,15 @@ def batches(keys: Sequence[str], batch_size: int) -> list[Sequence[str]]:
     return [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
 
 
-def s3_event(bucket: str, keys: Sequence[str]) -> dict[str, Any]:
+def s3_event(keys: Sequence[str]) -> dict[str, Any]:
     """A notification of these uploads."""
-    return {"Records": [_record(bucket, key) for key in keys]}
-
-
-def message_body(bucket: str, key: str) -> str:
-    """The body of an SQS message about one upload."""
-    return json.dumps(s3_event(bucket, [key]))
-
-
-def _record(bucket: str, key: str) -> dict[str, Any]:
-    return {
+    record = {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
         "awsRegion": "us-east-1",
         "eventTime": "2026-01-02T03:04:05.678Z",
         "eventName": "ObjectCreated:Put",
-        "s3": {"s3SchemaVersion": "1.0", "bucket": {"name": bucket}, "object": {"key": quote_plus(key, safe="/")}},
     }
+    objects = ({"key": quote_plus(key, safe="/")} for key in keys)
+    s3 = {"s3SchemaVersion": "1.0", "bucket": {"name": BUCKET}}
+    return {"Records": [record | {"s3": s3 | {"object": one}} for one in objects]}

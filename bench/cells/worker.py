@@ -1,5 +1,6 @@
 """A Fargate cell: `thumbnailer worker` on a queue, with the vCPUs and the memory of a task."""
 
+import json
 import math
 import os
 import subprocess
@@ -8,44 +9,51 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Final
 
-from bench.cells.base import Effort, Recorder, check_output, settings_of
-from bench.cells.testbed import Testbed, bucket_of, keys_of_pass, message_body
+from bench.cells.base import Recorder, check_output, settings_of
+from bench.cells.testbed import Testbed, keys_of_pass, s3_event
+from bench.questions import Options
 from bench.result import CellKey, Repetition
 from bench.rig.limits import CONTAINER_PERIOD_US
 from bench.rig.processes import ROOT
-from bench.rig.sqs import SqsServer, sqs_server
+from bench.rig.sqs import sqs_server
 
 PATIENCE: Final = 120.0
 """seconds without progress in the queue"""
 POLL: Final = 0.01
-OF_THE_BENCH: Final = ("SendMessageBatch", "GetQueueAttributes", "Requests")
-"""operations on the queue that the worker does not call"""
 
 
 class WorkerCell:
     """A running worker and its queue."""
 
-    def __init__(self, key: CellKey, testbed: Testbed, effort: Effort, stack: ExitStack) -> None:
-        self._bucket = bucket_of(key.handler)
+    def __init__(self, key: CellKey, testbed: Testbed, options: Options, stack: ExitStack) -> None:
         self._keys = keys_of_pass(testbed.sets[key.pictures], key.batch_size)
-        self._recorder = Recorder(key, testbed, CONTAINER_PERIOD_US, math.ceil(key.vcpus), False, stack)
+        self._recorder = Recorder(key, testbed, CONTAINER_PERIOD_US, math.ceil(key.vcpus), stack)
+        self._recorder.limit_cpu()
         self.new_records = self._recorder.log.new_records
-        self.queue = stack.enter_context(sqs_server(core=testbed.cores.support))
-        env = worker_environment(key, testbed, self.queue, self._recorder.scratch)
-        self._process = self._start(env, testbed.enclosure.ours_only, stack)
+        self.queue = stack.enter_context(sqs_server())
+        env = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "AWS_ENDPOINT_URL_SQS": self.queue.url,
+            "THUMBNAILER_QUEUE_URL": f"{self.queue.url}/000000000000/bench",
+            "THUMBNAILER_MEMORY_MB": str(key.memory_mb),
+            "THUMBNAILER_PORT": "0",
+            "TMPDIR": str(self._recorder.scratch),
+            **testbed.environment(key.latency),
+            **settings_of(key),
+        }
+        self._process = self._start(env, bool(testbed.enclosure.image), stack)
         began = time.time()
         self._measure(1)
         check_output(key, testbed, began, self._keys)
-        self._passes = effort.passes(self._measure(1).wall_seconds)
+        self._passes = options.passes(self._measure(1).wall_seconds)
 
     def _start(self, env: Mapping[str, str], in_image: bool, stack: ExitStack) -> subprocess.Popen[bytes]:
         program = ["thumbnailer"] if in_image else [sys.executable, "-c", "from handler.cli import main; main()"]
         out = stack.enter_context(self._recorder.log.path.open("wb"))
         process = subprocess.Popen(  # noqa: S603
-            self._recorder.box.command([*program, "worker"], env), cwd=ROOT, env=env, stdout=out, stderr=out
+            self._recorder.command([*program, "worker"], variables=env), cwd=ROOT, env=env, stdout=out, stderr=out
         )
         stack.callback(process.wait)
         stack.callback(process.kill)
@@ -54,7 +62,7 @@ class WorkerCell:
     def bodies(self, count: int) -> list[str]:
         """Message bodies, in rounds through the pictures."""
         keys = self._keys * math.ceil(count / len(self._keys))
-        return [message_body(self._bucket, each) for each in keys[:count]]
+        return [json.dumps(s3_event([each])) for each in keys[:count]]
 
     def repeat(self) -> Repetition:
         return self._measure(self._passes)
@@ -62,13 +70,13 @@ class WorkerCell:
     def _measure(self, passes: int) -> Repetition:
         """Measures from the first message sent until the last one deleted."""
         self._recorder.begin()
-        calls = Counter(self.queue.calls())
+        calls = self.queue.calls.total()
         bodies = self.bodies(passes * len(self._keys))
         began = time.perf_counter()
         self.queue.send(bodies)
         self.wait_until_empty()
-        wall = time.perf_counter() - began
-        requests = 1 + worker_calls(Counter(self.queue.calls()) - calls) / len(bodies)
+        wall = round(time.perf_counter() - began, 6)
+        requests = 1 + (self.queue.calls.total() - calls) / len(bodies)
         fields, _, lines = self._recorder.end(len(bodies), requests)
         outcomes = Counter(str(line["outcome"]) for line in lines)
         if set(outcomes) != {"stored"}:
@@ -77,7 +85,7 @@ class WorkerCell:
             **fields,
             invocations=0,
             wall_seconds=wall,
-            billed_ms=wall * 1000,
+            billed_ms=round(wall * 1000, 3),
             latencies_ms=tuple(round(line["ms"]["total"], 1) for line in lines),
             outcomes=dict(outcomes),
         )
@@ -85,7 +93,7 @@ class WorkerCell:
     def wait_until_empty(self) -> None:
         """Raises CellFailed if the worker ends or makes no progress, S3Gone."""
         left, changed = math.inf, time.monotonic()
-        while (now_left := self.queue.left()) > 0:
+        while (now_left := self.queue.left) > 0:
             if now_left < left:
                 left, changed = now_left, time.monotonic()
             if self._process.poll() is not None:
@@ -93,21 +101,3 @@ class WorkerCell:
             if time.monotonic() - changed > PATIENCE:
                 raise self._recorder.failure(f"{left} messages stay in the queue")
             time.sleep(POLL)
-
-
-def worker_environment(key: CellKey, testbed: Testbed, queue: SqsServer, scratch: Path) -> dict[str, str]:
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "AWS_ENDPOINT_URL_SQS": queue.endpoint,
-        "THUMBNAILER_QUEUE_URL": queue.queue_url,
-        "THUMBNAILER_MEMORY_MB": str(key.memory_mb),
-        "THUMBNAILER_PORT": "0",
-        "TMPDIR": str(scratch),
-        **testbed.environment(key.latency),
-        **settings_of(key),
-    }
-
-
-def worker_calls(calls: Mapping[str, int]) -> int:
-    """Requests that the worker makes to SQS."""
-    return sum(count for name, count in calls.items() if name not in OF_THE_BENCH)

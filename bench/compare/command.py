@@ -11,10 +11,10 @@ from rich.text import Text
 from bench.compare.trees import ROOT, Side, checked_out, side_of
 from bench.compare.verdicts import BASE, NEW, CompareError, Comparison, Row, Verdict, compare
 from bench.pages.selection import OURS
-from bench.pages.tables import plain_table
+from bench.pages.tables import plain_table, say
 from bench.result import Result, read_result
 
-COLUMNS = ("", BASE, NEW, "change", "between", "visible from", "used", "verdict")
+COLUMNS = ("", BASE, NEW, "change", "between", "visible from", "verdict")
 Measure = Callable[[Mapping[str, Path]], Result]
 """Measures the trees in turns: base, new, new, base, so that a machine that gets slower slows both. The cells of the
 handlers "base" and "new" have otherwise equal keys."""
@@ -23,27 +23,23 @@ handlers "base" and "new" have otherwise equal keys."""
 def run(base: str, new: str, measure: Measure, console: Console) -> int:
     """Print tables and verdict. Returns 1 for a regression, 2 if the sides cannot be compared, else 0.
 
-    Raises CompareError, TreeError, ResultError, and the errors of `measure`.
+    Raises CompareError, ResultError, and the errors of `measure`.
     """
     sides = side_of(base, ROOT), side_of(new, ROOT)
-    _say(console, f"{BASE}: {sides[0]}; {NEW}: {sides[1]}")
+    say(console, f"{BASE}: {sides[0]}; {NEW}: {sides[1]}")
     comparison = compare(*_results(*sides, measure), paired=not sides[0].is_file)
     for key in dict.fromkeys(row.key for row in comparison.rows):
         rows = [_texts(row) for row in comparison.rows if row.key == key]
         console.print(plain_table(COLUMNS, rows, title=Text(key.title)))
     for line in (*comparison.notes, *comparison.uncompared, sentence(comparison)):
-        _say(console, line)
+        say(console, line)
     return comparison.exit_code
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _results(base: Side, new: Side, measure: Measure) -> tuple[Result, Result]:
     """The two files, or one run of both builds as two results."""
-    if base.is_file and new.is_file and base.path and new.path:
-        return read_result(base.path), read_result(new.path)
+    if base.is_file and new.is_file:
+        return read_result(Path(base.name)), read_result(Path(new.name))
     if base.is_file or new.is_file:
         raise CompareError(
             "one side is a file of results, the other a build to be measured now: give two files, or two folders or "
@@ -70,7 +66,6 @@ def _texts(row: Row) -> list[str]:
         _change(interval.ratio),
         f"{_change(interval.lower)} and {_change(interval.upper)}" if known else "-",
         f"{row.visible:.1%}" if known else "-",
-        f"{row.used} of {row.measured}",
         row.verdict,
     ]
 

@@ -9,15 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from thumbnailer.errors import ThumbnailerError
+from bench.compare.verdicts import CompareError
 
 ROOT: Final = Path(__file__).parents[2]
 PACKAGE: Final = Path("thumbnailer", "__init__.py")
 """A file of every checkout."""
-
-
-class TreeError(ThumbnailerError):
-    """The argument is not comparable, or its revision cannot be checked out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +33,22 @@ class Side:
 
 
 def side_of(argument: str, repository: Path = ROOT) -> Side:
-    """Return the file, else the checkout, else the revision of that name. Raises TreeError."""
+    """Return the file, else the checkout, else the revision of that name. Raises CompareError."""
     path = Path(argument)
     if path.is_file() or (path / PACKAGE).is_file():
         return Side(argument, path.resolve())
     found = _git(repository, "rev-parse", "--verify", "--quiet", argument + "^{commit}")
     if found.returncode == 0:
         return Side(argument, commit=found.stdout.strip())
-    raise TreeError(
+    raise CompareError(
         f"{argument}: not a file of results, a folder with a checkout of this project (with {PACKAGE}) or a revision "
-        f"of the repository {repository}; `git log --oneline` lists its revisions, and `git fetch` gets those of others"
+        f"of the repository {repository}, which `git log --oneline` lists"
     )
 
 
 @contextmanager
 def checked_out(side: Side, repository: Path = ROOT) -> Iterator[Path]:
-    """Yields the folder of a checkout; a revision gets a temporary worktree. Raises TreeError."""
+    """Yields the folder of a checkout; a revision gets a temporary worktree. Raises CompareError."""
     if side.path:
         yield side.path
         return
@@ -61,7 +57,7 @@ def checked_out(side: Side, repository: Path = ROOT) -> Iterator[Path]:
         try:
             made = _git(repository, "worktree", "add", "--detach", "--quiet", str(folder), side.commit)
             if made.returncode:
-                raise TreeError(f"{side}: cannot be checked out: {made.stderr.strip()}")
+                raise CompareError(f"{side}: cannot be checked out: {made.stderr.strip()}")
             yield folder
         finally:
             _git(repository, "worktree", "remove", "--force", str(folder))  # measuring leaves bytecode there
@@ -74,4 +70,4 @@ def _git(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # noqa: S603
     except FileNotFoundError as error:
-        raise TreeError("a revision needs git, which is not installed: give folders of two checkouts") from error
+        raise CompareError("a revision needs git, which is not installed: give folders of two checkouts") from error

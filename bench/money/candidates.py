@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from bench.money.costing import (
     Cost,
-    LambdaCell,
-    Task,
     architecture_of,
     cell_requests,
     cell_task,
     fargate_cost,
     lambda_cost,
+    place_title,
     sqs_requests,
 )
-from bench.money.invocation_model import InvocationModel
-from bench.money.measured import Function, Known, Question, noise, p95_ms, p95_noise, same_records
-from bench.money.months import Load
-from bench.money.prices import Prices
+from bench.money.measured import Known, Question, Timing, alive, timing_of, was_killed
+from bench.money.months import HEADROOM
 from bench.result import Cell
 from thumbnailer.planning.tier import MB_PER_VCPU, tier_for
 
@@ -41,8 +38,6 @@ COLD_IN_P95: Final = 0.05
 """Share of cold starts from which the p95 contains one."""
 SURE: Final = 1.645
 """Standard errors to each side of a 90 % interval of a normal distribution."""
-EXTRAPOLATED: Final = 2.0
-"""Factor on the model's error outside the measured memory sizes."""
 MODEL_LIMIT: Final = 0.20
 """Largest error of a usable model: doubling the memory can change the price by less than that."""
 FILLED_MORE: Final = 1.1
@@ -71,26 +66,29 @@ class CostInterval:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A way to run the pipeline. `refused`: why it is not offered, else "".
+    """A way to run the pipeline. `refused`: why it is not offered, else "". `cost` is None without a price.
 
-    `basis`: "measured", "fitted" (between measured sizes) or "extrapolated". `records`: pictures an invocation.
-    `at_once`: mean busy environments, or tasks; None without a rate. `own_error`: standard error of the compute price
-    without the sampling error of the pictures.
+    `records`: pictures an invocation. `at_once`: mean busy environments, or tasks; None without a rate. `own_error`:
+    standard error of the compute price without the sampling error of the pictures.
     """
 
     platform: str
     memory_mb: int
     vcpus: float
     batch_size: int
-    window: int
-    records: float
     basis: str
+    cost: Cost | None
+    usd_per_million: CostInterval | None
+    p95_seconds: CostInterval
+    own_error: float
+    window: int = 0
+    records: float = 1.0
     at_once: float | None = None
-    cost: Cost | None = None
-    usd_per_million: CostInterval | None = None
-    p95_seconds: CostInterval | None = None
-    own_error: float = 0.0
     refused: str = ""
+
+    @property
+    def title(self) -> str:
+        return place_title(self.platform, self.memory_mb, self.vcpus)
 
     @property
     def usd(self) -> float:
@@ -98,34 +96,35 @@ class Candidate:
 
     @property
     def p95(self) -> float:
-        return self.p95_seconds.value if self.p95_seconds else math.inf
-
-    @property
-    def compute_error(self) -> float:
-        """One standard error, USD a million."""
-        return self.own_error * self.cost.compute if self.cost else math.inf
-
-    @property
-    def is_function(self) -> bool:
-        return self.platform == "lambda"
+        return self.p95_seconds.value
 
 
 def candidates_from(known: Known) -> tuple[Candidate, ...]:
-    return (*function_candidates(known), *task_candidates(known))
+    return (*function_candidates(known), *_task_candidates(known))
+
+
+def _candidate(
+    place: tuple[str, int, float, int], timing: Timing, cost: Cost | None, wait: float, known: Known
+) -> Candidate:
+    """A candidate at platform, memory, vCPUs and batch size; `wait`: seconds before its work begins."""
+    sampling = known.sample.error
+    usd_error, p95_error = math.hypot(timing.error, sampling), math.hypot(timing.p95_error, sampling)
+    usd = CostInterval.around(cost.compute, usd_error, cost.total - cost.compute) if cost else None
+    p95 = CostInterval.around(timing.p95_ms / 1000, p95_error, wait)
+    return Candidate(*place, timing.basis, cost, usd, p95, timing.error)
+
+
+def _refused(found: Candidate, reasons: Mapping[str, bool], question: Question) -> Candidate:
+    """The candidate with the first reason that holds."""
+    every = (
+        {**reasons, f"p95 above {question.deadline:g} s": found.p95 > question.deadline}
+        if question.deadline
+        else reasons
+    )
+    return replace(found, refused=next((reason for reason, holds in every.items() if holds), ""))
 
 
 # --- functions ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Duration:
-    """The time of an invocation, with errors that exclude the sampling error."""
-
-    ms: float
-    p95_ms: float
-    error: float
-    p95_error: float
-    basis: str
 
 
 def function_candidates(known: Known) -> Iterator[Candidate]:
@@ -136,36 +135,25 @@ def function_candidates(known: Known) -> Iterator[Candidate]:
 
 
 def _batches(known: Known) -> list[int]:
-    return sorted({*BATCHES, *(each.batch_size for each in known.functions)})
+    return sorted({*BATCHES, *(cell.key.batch_size for cell in known.functions)})
 
 
 def _function_candidate(memory: int, batch: int, known: Known) -> Candidate:
-    rate, sampling = known.question.rate, known.sample.error
-    window = _window(batch, _duration(memory, batch, known).p95_ms / 1000, known.question)
+    rate = known.question.rate
+    window = _window(batch, known.timing(memory, batch).p95_ms / 1000, known.question)
     records = float(batch) if rate is None else min(float(batch), 1 + rate * window)
-    took = _duration(memory, records, known)
+    timing = known.timing(memory, records)
     cold_ms, cold_share = known.cold_ms, 0.0 if rate is None else math.exp(-rate / records * KEPT_SECONDS)
-    billed = took.ms + cold_share * cold_ms
-    measured = known.functions[0].cell
+    measured = known.functions[0]
     requests = replace(cell_requests(measured), sqs=sqs_requests(records))
-    cost = lambda_cost(LambdaCell(memory, billed, records, requests, architecture_of(measured)), known.prices)
+    billed = timing.ms + cold_share * cold_ms
+    cost = lambda_cost(known.prices, memory, billed, records, requests, architecture_of(measured))
     fill = min(window, batch / rate) if rate else 0.0
-    first = cold_ms / 1000 if cold_share > COLD_IN_P95 else 0.0
-    found = Candidate(
-        platform="lambda",
-        memory_mb=memory,
-        vcpus=memory / MB_PER_VCPU,
-        batch_size=batch,
-        window=window,
-        records=records,
-        basis=took.basis,
-        at_once=rate / records * took.ms / 1000 if rate else None,
-        cost=cost,
-        usd_per_million=CostInterval.around(cost.compute, math.hypot(took.error, sampling), cost.total - cost.compute),
-        p95_seconds=CostInterval.around(took.p95_ms / 1000, math.hypot(took.p95_error, sampling), fill + first),
-        own_error=took.error,
-    )
-    return replace(found, refused=next(_function_refusals(found, known), ""))
+    wait = fill + (cold_ms / 1000 if cold_share > COLD_IN_P95 else 0.0)
+    found = _candidate(("lambda", memory, memory / MB_PER_VCPU, batch), timing, cost, wait, known)
+    busy = rate / records * timing.ms / 1000 if rate else None
+    found = replace(found, window=window, records=records, at_once=busy)
+    return _refused(found, _function_refusals(found, known), known.question)
 
 
 def _window(batch: int, p95_seconds: float, question: Question) -> int:
@@ -179,115 +167,65 @@ def _window(batch: int, p95_seconds: float, question: Question) -> int:
     return min(LONGEST_WINDOW, math.ceil(fill) if fill <= left else max(0, math.floor(left)))
 
 
-def _duration(memory: int, records: float, known: Known) -> _Duration:
-    """As measured; else by the model, with the largest ratio of p95 to mean of the nearest batches."""
-    for each in known.functions:
-        if each.memory_mb == memory and same_records(each.records, records):
-            return _Duration(each.ms, each.p95_ms, each.error, each.p95_error, "measured")
-    model = known.model or InvocationModel(0, 0, 0, 0)
-    ms = model.invocation_ms(memory / MB_PER_VCPU, records)
-    beyond = not min(known.memories) <= memory <= max(known.memories)
-    error = math.hypot(known.noise, known.model_error * (EXTRAPOLATED if beyond else 1.0))
-    near = min(known.functions, key=lambda each: _distance(each, memory, records))
-    basis = "extrapolated" if beyond else "fitted"
-    return _Duration(ms, ms * near.p95_ms / near.ms, error, math.hypot(error, near.p95_error), basis)
-
-
-def _distance(function: Function, memory: int, records: float) -> tuple[float, float]:
-    """The memory counts first, then the batch size."""
-    return abs(math.log(function.memory_mb / memory)), abs(math.log(function.records / records))
-
-
-def _function_refusals(found: Candidate, known: Known) -> Iterator[str]:
+def _function_refusals(found: Candidate, known: Known) -> dict[str, bool]:
     """Reasons against the candidate, the strongest first."""
-    needed = _needed_mb(found.batch_size, known)
-    if found.memory_mb < needed:
-        yield f"needs {needed:.0f} MB"
-    if _was_killed(found, known):
-        yield "ran out of memory"
-    if 1e6 * known.sample.largest_megapixels > tier_for(found.memory_mb).max_pixels:
-        yield f"rejects a picture of {known.sample.largest_megapixels:.0f} MP"
-    if found.memory_mb > FURTHEST * max(known.memories):
-        yield "too far from the measured sizes"
-    smaller = [each for each in _batches(known) if each < found.batch_size]
-    if smaller and found.records <= FILLED_MORE * smaller[-1]:
-        yield "seldom fills: a smaller batch does as well"
-    if found.basis != "measured" and known.model_error > MODEL_LIMIT:
-        yield "not measured, and the model does not fit"
-    yield from _too_late(found, known.question)
+    needed, largest = _needed_mb(found.batch_size, known), known.sample.largest_megapixels
+    smaller = max((each for each in _batches(known) if each < found.batch_size), default=0)
+    is_modelled = found.basis != "measured"
+    return {
+        f"needs {needed:.0f} MB": found.memory_mb < needed,
+        "ran out of memory": _runs_out_of_memory(found, known),
+        f"rejects a picture of {largest:.0f} MP": 1e6 * largest > tier_for(found.memory_mb).max_pixels,
+        "too far from the measured sizes": found.memory_mb > FURTHEST * max(known.memories),
+        "seldom fills: a smaller batch does as well": found.records <= FILLED_MORE * smaller,
+        "not measured, and the model does not fit": is_modelled and known.model.left_out_error > MODEL_LIMIT,
+    }
 
 
 def _needed_mb(batch: int, known: Known) -> float:
     """The least peak of the measured functions, with the margin: a function adapts to the memory it has."""
-    as_large = [each for each in known.alive if each.batch_size >= batch] or known.alive
-    smallest = min(each.batch_size for each in as_large)
-    return MEMORY_MARGIN * min(each.peak_rss_mb for each in as_large if each.batch_size == smallest)
+    living = alive(known.functions)
+    as_large = [cell for cell in living if cell.key.batch_size >= batch] or living
+    smallest = min(cell.key.batch_size for cell in as_large)
+    return MEMORY_MARGIN * min(_peak_mb(cell) for cell in as_large if cell.key.batch_size == smallest)
 
 
-def _was_killed(found: Candidate, known: Known) -> bool:
+def _peak_mb(cell: Cell) -> float:
+    return max(cell.values("peak_rss_mb"))
+
+
+def _runs_out_of_memory(found: Candidate, known: Known) -> bool:
     """Whether a function with as much memory was killed and none survived with as little and batches as large."""
-    killed = any(each.killed and each.memory_mb >= found.memory_mb for each in known.functions)
-    survivors = (each for each in known.functions if not each.killed and each.memory_mb <= found.memory_mb)
-    return killed and not any(each.batch_size >= found.batch_size for each in survivors)
-
-
-def _too_late(found: Candidate, question: Question) -> Iterator[str]:
-    if question.deadline is not None and found.p95 > question.deadline:
-        yield f"p95 above {question.deadline:g} s"
+    enough = [cell for cell in known.functions if cell.key.memory_mb <= found.memory_mb and not was_killed(cell)]
+    survived = any(cell.key.batch_size >= found.batch_size for cell in enough)
+    return not survived and any(was_killed(one) and one.key.memory_mb >= found.memory_mb for one in known.functions)
 
 
 # --- tasks --------------------------------------------------------------------------------------------------------
 
 
-def task_candidates(known: Known) -> Iterator[Candidate]:
-    """Yield each measured task, and at Spot's price those that were not measured on Spot."""
-    on_spot = {(cell.key.vcpus, cell.key.memory_mb) for cell in known.tasks if cell.key.platform == "fargate-spot"}
+def _task_candidates(known: Known) -> Iterator[Candidate]:
+    """Yield each measured task, and the same one at Spot's price."""
     for cell in known.tasks:
-        yield _task_candidate(cell, cell.key.platform, known)
-        if (cell.key.vcpus, cell.key.memory_mb) not in on_spot:
-            yield _task_candidate(cell, "fargate-spot", known)
+        for platform in ("fargate", "fargate-spot"):
+            yield _task_candidate(cell, platform, known)
 
 
 def _task_candidate(cell: Cell, platform: str, known: Known) -> Candidate:
-    rate, sampling = known.question.rate, known.sample.error
-    task = replace(cell_task(cell), spot=platform == "fargate-spot")
-    own_error = noise(cell.values("images_per_second"))
-    cost = _task_cost(task, rate, known.prices) if rate else Cost()
-    exact = cost.total - cost.compute
-    found = Candidate(
-        platform=platform,
-        memory_mb=cell.key.memory_mb,
-        vcpus=cell.key.vcpus,
-        batch_size=cell.key.batch_size,
-        window=0,
-        records=1.0,
-        basis="measured",
-        at_once=float(_task_count(task, rate)) if rate else None,
-        cost=cost if rate else None,
-        usd_per_million=CostInterval.around(cost.compute, math.hypot(own_error, sampling), exact) if rate else None,
-        p95_seconds=CostInterval.around(p95_ms(cell) / 1000, math.hypot(p95_noise(cell), sampling)),
-        own_error=own_error,
-    )
-    return replace(found, refused=next(_task_refusals(found, cell, known), ""))
+    """A task in a fleet for the rate that runs all the time."""
+    rate, task, key = known.question.rate, cell_task(cell, platform == "fargate-spot"), cell.key
+    count = math.ceil(rate / (task.images_per_second * HEADROOM)) if rate else None
+    cost = fargate_cost(task, known.prices, rate / (task.images_per_second * count)) if rate and count else None
+    place = (platform, key.memory_mb, key.vcpus, key.batch_size)
+    found = replace(_candidate(place, timing_of(cell), cost, 0.0, known), at_once=count)
+    return _refused(found, _task_refusals(found, cell, known.question), known.question)
 
 
-def _task_count(task: Task, rate: float) -> int:
-    return math.ceil(rate / (task.images_per_second * Load().headroom))
-
-
-def _task_cost(task: Task, rate: float, prices: Prices) -> Cost:
-    """The cost of the tasks for this rate, which run all the time."""
-    return fargate_cost(task, prices, rate / (task.images_per_second * _task_count(task, rate)))
-
-
-def _task_refusals(found: Candidate, cell: Cell, known: Known) -> Iterator[str]:
-    needed = MEMORY_MARGIN * max(cell.values("peak_rss_mb"))
-    if found.memory_mb < needed:
-        yield f"needs {needed:.0f} MB"
-    if any(one.oom_kills for one in cell.repetitions):
-        yield "ran out of memory"
-    if known.question.rate is None:
-        yield "its price depends on the rate: --rate"
-    if found.platform == "fargate-spot" and known.question.deadline is not None:
-        yield "AWS may stop a Spot task: no deadline holds"
-    yield from _too_late(found, known.question)
+def _task_refusals(found: Candidate, cell: Cell, question: Question) -> dict[str, bool]:
+    needed, is_spot = MEMORY_MARGIN * _peak_mb(cell), found.platform == "fargate-spot"
+    return {
+        f"needs {needed:.0f} MB": found.memory_mb < needed,
+        "ran out of memory": was_killed(cell),
+        "its price depends on the rate: --rate": question.rate is None,
+        "AWS may stop a Spot task: no deadline holds": is_spot and question.deadline is not None,
+    }

@@ -6,7 +6,7 @@ A record is one incoming picture: a GET, a PUT for each rendition and its share 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Final
@@ -18,16 +18,13 @@ MILLION: Final = 1_000_000
 MB_PER_GB: Final = 1024
 MOST_MESSAGES_A_REQUEST: Final = 10
 """SQS receives and deletes at most this many messages a request."""
-FARGATE_MEMORY_GB: Final[Mapping[float, frozenset[float]]] = {
-    0.25: frozenset({0.5, 1, 2}),
-    0.5: frozenset(range(1, 5)),
-    1: frozenset(range(2, 9)),
-    2: frozenset(range(4, 17)),
-    4: frozenset(range(8, 31)),
-    8: frozenset(range(16, 61, 4)),
-    16: frozenset(range(32, 121, 8)),
-}
-"""GB that Fargate offers for each number of vCPUs (AWS, "task CPU and memory")."""
+PLATFORMS: Final = {"lambda": "Lambda", "fargate": "Fargate", "fargate-spot": "Fargate Spot"}
+
+
+def place_title(platform: str, memory_mb: float, vcpus: float) -> str:
+    """Return e.g. "Lambda, 512 MB" or "Fargate Spot, 1 vCPU, 2 GB"."""
+    size = f"{memory_mb:,} MB" if platform == "lambda" else f"{vcpus:g} vCPU, {memory_mb / MB_PER_GB:g} GB"
+    return f"{PLATFORMS[platform]}, {size}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,33 +78,19 @@ def billed_ms(durations_ms: Iterable[float], init_ms: float = 0.0) -> int:
     return sum(math.ceil(duration) for duration in durations_ms) + math.ceil(init_ms)
 
 
-# --- Lambda -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class LambdaCell:
-    """A measured function: billed milliseconds and records of one invocation."""
-
-    memory_mb: int
-    billed_ms: float
-    records: float
-    requests: Requests = Requests()
-    architecture: Architecture = "x86"
-
-    def __post_init__(self) -> None:
-        if self.memory_mb <= 0 or self.billed_ms <= 0 or self.records <= 0:
-            raise ValueError(f"memory, billed time and records must be above 0: {self}")
-
-
-def lambda_cost(cell: LambdaCell, prices: Prices) -> Cost:
-    invocations = MILLION / cell.records
-    gb_seconds = cell.memory_mb / MB_PER_GB * cell.billed_ms / 1000
-    compute = invocations * gb_seconds * prices.gb_second(cell.architecture)
-    shared = cell.requests.cost(prices).lines()
+def lambda_cost(
+    prices: Prices,
+    memory_mb: int,
+    billed_ms: float,
+    records: float,
+    requests: Requests = Requests(),
+    architecture: Architecture = "x86",
+) -> Cost:
+    """Return the cost of invocations of so many billed milliseconds and records."""
+    invocations = MILLION / records
+    compute = invocations * memory_mb / MB_PER_GB * billed_ms / 1000 * prices.gb_second(architecture)
+    shared = requests.cost(prices).lines()
     return Cost(**shared | {"compute": compute, "lambda_requests": invocations * prices["lambda_request"]})
-
-
-# --- Fargate ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +108,9 @@ class Task:
     spot: bool = False
     public_ipv4: bool = True
 
-    def __post_init__(self) -> None:
-        if self.memory_gb not in FARGATE_MEMORY_GB.get(self.vcpus, ()):
-            raise ValueError(f"Fargate has no task of {self.vcpus:g} vCPU and {self.memory_gb:g} GB")
-        if self.images_per_second <= 0:
-            raise ValueError(f"images a second must be above 0: {self}")
+    @property
+    def title(self) -> str:
+        return place_title("fargate-spot" if self.spot else "fargate", self.memory_gb * MB_PER_GB, self.vcpus)
 
     def hour(self, prices: Prices) -> float:
         """Return USD for an hour."""
@@ -139,13 +120,8 @@ class Task:
 
 def fargate_cost(task: Task, prices: Prices, busy: float = 1.0) -> Cost:
     """Return the cost of a task that has work for the share `busy` of its paid time."""
-    if not 0 < busy <= 1:
-        raise ValueError(f"the busy share must be above 0 and at most 1: {busy}")
     compute = MILLION * task.hour(prices) / (3600 * task.images_per_second * busy)
     return Cost(**task.requests.cost(prices).lines() | {"compute": compute})
-
-
-# --- a cell of a result -------------------------------------------------------------------------------------------
 
 
 def architecture_of(cell: Cell) -> Architecture:
@@ -164,16 +140,14 @@ def invocation_ms(cell: Cell) -> float:
 
 def cell_requests(cell: Cell) -> Requests:
     """Return the median of each kind over the repetitions."""
-    each = {
-        kind: median(one.requests.get(kind, 0.0) for one in cell.repetitions) for kind in ("get", "head", "put", "sqs")
-    }
+    kinds = ("get", "head", "put", "sqs")
+    each = {kind: median(one.requests.get(kind, 0.0) for one in cell.repetitions) for kind in kinds}
     return Requests(**each, log_bytes=median(one.log_bytes / one.records for one in cell.repetitions))
 
 
-def cell_task(cell: Cell) -> Task:
+def cell_task(cell: Cell, spot: bool = False) -> Task:
     """Return the task that a Fargate cell measured."""
     rate, key = cell.median("images_per_second") or 0.0, cell.key
-    spot = key.platform == "fargate-spot"
     return Task(key.vcpus, key.memory_mb / MB_PER_GB, rate, cell_requests(cell), architecture_of(cell), spot)
 
 
@@ -183,5 +157,4 @@ def cell_cost(cell: Cell, prices: Prices) -> Cost:
         return fargate_cost(cell_task(cell), prices)
     records = records_of(cell)
     billed = (cell.median("billed_ms_per_image") or 0.0) * records
-    function = LambdaCell(cell.key.memory_mb, billed, records, cell_requests(cell), architecture_of(cell))
-    return lambda_cost(function, prices)
+    return lambda_cost(prices, cell.key.memory_mb, billed, records, cell_requests(cell), architecture_of(cell))

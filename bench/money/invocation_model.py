@@ -8,7 +8,7 @@ time adds up, and one picture keeps one core busy.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -24,48 +24,33 @@ _Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """A measured invocation."""
-
-    vcpus: float
-    records: float
-    ms: float
-
-
-@dataclass(frozen=True, slots=True)
 class InvocationModel:
-    """`worst_error`: largest error on the fitted cells. `left_out_error`: error on cells predicted from the others;
-    infinite if there are too few cells. Both are shares."""
+    """`left_out_error`: error on cells predicted from the others, as a share; infinite if there are too few cells."""
 
     wait_ms: float
     wait_each_ms: float
     cpu_ms: float
     cpu_each_ms: float
-    worst_error: float = 0.0
     left_out_error: float = math.inf
 
     def invocation_ms(self, vcpus: float, records: float) -> float:
-        numbers = np.array([self.wait_ms, self.wait_each_ms, self.cpu_ms, self.cpu_each_ms])
-        return float(_row(vcpus, records) @ numbers)
+        return float(_row(vcpus, records) @ (self.wait_ms, self.wait_each_ms, self.cpu_ms, self.cpu_each_ms))
 
 
 def fit_cells(cells: Iterable[Cell]) -> InvocationModel:
-    """Return the model of measured functions. Raises ValueError without cells."""
-    return fit([Point(cell.key.vcpus, records_of(cell), invocation_ms(cell)) for cell in cells])
+    """Return the model of at least one measured function."""
+    return fit([(cell.key.vcpus, records_of(cell), invocation_ms(cell)) for cell in cells])
 
 
-def fit(points: Sequence[Point]) -> InvocationModel:
-    """Return the model with the least squared relative errors. Raises ValueError without points."""
-    if not points:
-        raise ValueError("a model needs at least one point")
-    numbers = _fit(points)
-    model = InvocationModel(*numbers.tolist())
-    worst = max(_error(numbers, point) for point in points)
-    if len(points) < FEWEST:
-        return replace(model, worst_error=worst)
-    left_out = [_error(_fit([other for other in points if other is not point]), point) for point in points]
-    mean_square = sum(error**2 for error in left_out) / len(left_out)
-    return replace(model, worst_error=worst, left_out_error=math.sqrt(mean_square))
+def fit(points: Sequence[tuple[float, float, float]]) -> InvocationModel:
+    """Return the model with the least squared relative errors of vCPUs, records and milliseconds."""
+    rows = np.array([_row(vcpus, records) / ms for vcpus, records, ms in points])
+    numbers = _solve(rows)
+    left_out = [math.inf]
+    if len(points) >= FEWEST:
+        left_out = [row @ _solve(np.delete(rows, place, axis=0)) - 1 for place, row in enumerate(rows)]
+    wait, wait_each, cpu, cpu_each = numbers.tolist()
+    return InvocationModel(wait, wait_each, cpu, cpu_each, math.hypot(*left_out) / math.sqrt(len(left_out)))
 
 
 def _row(vcpus: float, records: float) -> _Array:
@@ -73,12 +58,7 @@ def _row(vcpus: float, records: float) -> _Array:
     return np.array([1.0, records, 1 / speed, records / speed])
 
 
-def _error(numbers: _Array, point: Point) -> float:
-    return abs(float(_row(point.vcpus, point.records) @ numbers) / point.ms - 1)
-
-
-def _fit(points: Sequence[Point]) -> _Array:
-    """Least squares without negative numbers."""
-    matrix = np.array([_row(point.vcpus, point.records) / point.ms for point in points])
-    numbers: _Array = nnls(matrix, np.ones(len(matrix)))[0]
+def _solve(rows: _Array) -> _Array:
+    """The numbers, none of them negative, with which each row gives about 1."""
+    numbers: _Array = nnls(rows, np.ones(len(rows)))[0]
     return numbers

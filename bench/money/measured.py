@@ -1,4 +1,4 @@
-"""The input of an advice: the question, the sample, and the medians and noise of the measured cells."""
+"""The input of an advice: the question, the sample, and the times and noise of the measured cells."""
 
 import math
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from bench.money.prices import Prices
 from bench.result import Cell, Spread, percentile
 from bench.scale.model import INIT_SECONDS
 from thumbnailer.errors import ThumbnailerError
+from thumbnailer.planning.tier import MB_PER_VCPU
 
 UNKNOWN_NOISE: Final = 0.10
 """Assumed error of a cell with too few repetitions to tell."""
@@ -20,10 +21,12 @@ QUARTILE_TO_ERROR: Final = 1.349
 """Standard deviations between the quartiles of a normal distribution."""
 SAME_RECORDS: Final = 0.05
 """Batches whose sizes differ by no more than this share are the same."""
+EXTRAPOLATED: Final = 2.0
+"""Factor on the model's error outside the measured memory sizes."""
 
 
 class AdviceError(ThumbnailerError):
-    """There are no measurements to advise from."""
+    """The question cannot be parsed, or there are no measurements to advise from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,108 +39,97 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How well the measured pictures represent all: `error` is one standard error of their mean, as a share.
-
-    `complete`: every key was listed.
-    """
+    """How well the measured pictures represent all: `error` is one standard error of their mean, as a share."""
 
     pictures: int
     looked: int
     error: float
-    complete: bool = True
     largest_megapixels: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
-    """Medians of a measured warm function: `ms` of an invocation of `records` pictures, `p95_ms` of a picture.
+class Timing:
+    """`ms` of an invocation or of a task's time, `p95_ms` of a picture, and their standard errors as shares.
 
-    `error` and `p95_error` are standard errors, as shares. `cold_ms`: the init, if one was measured.
+    `basis`: "measured", "fitted" (between measured sizes) or "extrapolated".
     """
 
-    cell: Cell
-    memory_mb: int
-    batch_size: int
-    records: float
     ms: float
     p95_ms: float
     error: float
     p95_error: float
-    peak_rss_mb: float
-    killed: bool
-    cold_ms: float | None
+    basis: str = "measured"
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Everything that candidates are calculated from. `alive`: functions that were not killed, all if every one was."""
+    """Everything that candidates are calculated from: measured warm functions and tasks, the model, the question."""
 
-    functions: tuple[Function, ...]
-    alive: tuple[Function, ...]
+    functions: tuple[Cell, ...]
     tasks: tuple[Cell, ...]
-    model: InvocationModel | None
+    model: InvocationModel
     prices: Prices
     question: Question
     sample: Sample
 
     @property
-    def model_error(self) -> float:
-        return self.model.left_out_error if self.model else math.inf
-
-    @property
-    def noise(self) -> float:
-        return median(each.error for each in self.functions)
-
-    @property
     def memories(self) -> list[int]:
-        return [each.memory_mb for each in self.functions]
+        return [cell.key.memory_mb for cell in self.functions]
 
     @property
     def cold_ms(self) -> float:
         """The median of the measured inits."""
-        inits = [each.cold_ms for each in self.functions if each.cold_ms is not None]
+        inits = [ms for cell in self.functions if (ms := cell.median("cold_start_ms")) is not None]
         return median(inits) if inits else 1000 * INIT_SECONDS
+
+    def timing(self, memory: int, records: float) -> Timing:
+        """As measured; else by the model, with the ratio of p95 to mean of the nearest function."""
+        for cell in self.functions:
+            if cell.key.memory_mb == memory and math.isclose(records_of(cell), records, rel_tol=SAME_RECORDS):
+                return timing_of(cell)
+        beyond = not min(self.memories) <= memory <= max(self.memories)
+        noise = median(timing_of(cell).error for cell in self.functions)
+        error = math.hypot(noise, self.model.left_out_error * (EXTRAPOLATED if beyond else 1.0))
+        near = timing_of(min(self.functions, key=lambda cell: _distance(cell, memory, records)))
+        ms = self.model.invocation_ms(memory / MB_PER_VCPU, records)
+        basis = "extrapolated" if beyond else "fitted"
+        return Timing(ms, ms * near.p95_ms / near.ms, error, math.hypot(error, near.p95_error), basis)
+
+
+def _distance(cell: Cell, memory: int, records: float) -> tuple[float, float]:
+    """The memory counts first, then the batch size."""
+    return abs(math.log(cell.key.memory_mb / memory)), abs(math.log(records_of(cell) / records))
 
 
 def known_from(cells: Sequence[Cell], prices: Prices, question: Question, sample: Sample) -> Known:
     """Raises AdviceError if nothing was measured."""
     ours = [cell for cell in cells if cell.repetitions and cell.key.handler == "ours"]
-    functions = tuple(_function(cell) for cell in ours if cell.key.platform == "lambda")
-    tasks = tuple(cell for cell in ours if cell.key.platform != "lambda")
-    if not functions and not tasks:
+    if not ours:
         refused = "; ".join(sorted({cell.refused for cell in cells if cell.refused}))
         raise AdviceError(f"nothing was measured{': ' + refused if refused else ''}")
-    alive = tuple(each for each in functions if not each.killed) or functions
-    model = fit_cells(each.cell for each in alive) if alive else None
-    return Known(functions, alive, tasks, model, prices, question, sample)
+    functions = tuple(cell for cell in ours if cell.key.platform == "lambda")
+    tasks = tuple(cell for cell in ours if cell.key.platform != "lambda")
+    model = fit_cells(alive(functions)) if functions else InvocationModel(0, 0, 0, 0)
+    return Known(functions, tasks, model, prices, question, sample)
 
 
-def _function(cell: Cell) -> Function:
-    return Function(
-        cell=cell,
-        memory_mb=cell.key.memory_mb,
-        batch_size=cell.key.batch_size,
-        records=records_of(cell),
-        ms=invocation_ms(cell),
-        p95_ms=p95_ms(cell),
-        error=noise(cell.values("billed_ms_per_image")),
-        p95_error=p95_noise(cell),
-        peak_rss_mb=max(cell.values("peak_rss_mb")),
-        killed=any(one.oom_kills for one in cell.repetitions),
-        cold_ms=cell.median("cold_start_ms"),
-    )
+def alive(cells: Sequence[Cell]) -> Sequence[Cell]:
+    """Return the cells that were not killed for lack of memory; all if every one was."""
+    return [cell for cell in cells if not was_killed(cell)] or cells
 
 
-def p95_ms(cell: Cell) -> float:
-    """Return the p95 of the records; the slowest if they are too few."""
-    return cell.latency_ms(0.95) or max(ms for one in cell.repetitions for ms in one.latencies_ms)
+def was_killed(cell: Cell) -> bool:
+    return any(one.oom_kills for one in cell.repetitions)
 
 
-def p95_noise(cell: Cell) -> float:
-    return noise([percentile(one.latencies_ms, 0.95) for one in cell.repetitions])
+def timing_of(cell: Cell) -> Timing:
+    """Return the medians; for the p95 the slowest record if they are too few."""
+    p95 = cell.latency_ms(0.95) or max(ms for one in cell.repetitions for ms in one.latencies_ms)
+    p95_error = _noise([percentile(one.latencies_ms, 0.95) for one in cell.repetitions])
+    return Timing(invocation_ms(cell), p95, _noise(cell.values("billed_ms_per_image")), p95_error)
 
 
-def noise(values: Sequence[float]) -> float:
+def _noise(values: Sequence[float]) -> float:
     """Return the standard deviation from the quartiles, as a share of the median.
 
     More repetitions do not make it smaller: those of one run share what differs from run to run.
@@ -146,7 +138,3 @@ def noise(values: Sequence[float]) -> float:
         return UNKNOWN_NOISE
     spread = Spread.of(values)
     return (spread.upper - spread.lower) / QUARTILE_TO_ERROR / spread.median if spread.median else 0.0
-
-
-def same_records(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=SAME_RECORDS)

@@ -20,7 +20,7 @@ Architecture = Literal["x86", "arm64"]
 
 
 class PricesError(ThumbnailerError):
-    """The user's file of prices is not valid. The message lists every mistake."""
+    """The user's file of prices is not valid."""
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,15 +57,17 @@ def load_prices(own: Path | None = None) -> Prices:
     """Return the shipped prices, overridden by those in `own`. Raises PricesError."""
     shipped, given = _read(SHIPPED), _read(own) if own else {}
     region = given.pop("region", shipped.pop("region"))
-    items = {name: _price(name, table, {}) for name, table in shipped.items()}
-    mistakes = [] if isinstance(region, str) else [f'{own}: region: expected a name such as "us-east-1"']
+    if not isinstance(region, str):
+        raise PricesError(f'{own}: region: expected a name such as "us-east-1"')
+    items = {name: _price(table, f"{SHIPPED}: {name}") for name, table in shipped.items()}
     for name, table in given.items():
-        try:
-            items[name] = _price(name, table, items)
-        except PricesError as error:
-            mistakes.append(f"{own}: {error}")
-    if mistakes:
-        raise PricesError("\n".join(mistakes))
+        if name not in items:
+            near = difflib.get_close_matches(name, items, 1)
+            raise PricesError(f"{own}: {name}: no such price" + (f"; did you mean {near[0]}?" if near else ""))
+        price = _price(table, f"{own}: {name}")
+        if price.unit != items[name].unit:
+            raise PricesError(f'{own}: {name}: expected the unit "{items[name].unit}", found "{price.unit}"')
+        items[name] = price
     return Prices(region, items)
 
 
@@ -90,15 +92,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise PricesError(f"{path}: is not TOML: {error}") from error
 
 
-def _price(name: str, table: object, shipped: Mapping[str, Price]) -> Price:
-    """Return a price; one of a user's own must be for the shipped unit. Raises PricesError."""
-    if shipped and name not in shipped:
-        near = difflib.get_close_matches(name, shipped, 1)
-        raise PricesError(f"{name}: no such price" + (f"; did you mean {near[0]}?" if near else ""))
+def _price(table: object, place: str) -> Price:
+    """Return the price of one unit. Raises PricesError."""
     try:
         found = msgspec.convert(table, Price)
     except msgspec.ValidationError as error:
-        raise PricesError(f"{name}: {error}") from error
-    if shipped and found.unit != shipped[name].unit:
-        raise PricesError(f'{name}: expected the unit "{shipped[name].unit}", found "{found.unit}"')
+        raise PricesError(f"{place}: {error}") from error
     return msgspec.structs.replace(found, usd=found.usd / found.per, per=1.0)

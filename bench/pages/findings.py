@@ -1,22 +1,13 @@
 """The numbers of docs/performance.md's summary; the sentences are in performance.md.j2."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from bench.money.costing import cell_cost
 from bench.money.prices import Prices
-from bench.pages.selection import OURS, Slice, lines_of, who
-from bench.questions import EXPERIMENTS, FLOOR, TEXTBOOK, Experiment, Scope
+from bench.pages.selection import OURS, Slice, lines_of, ours_alike
+from bench.questions import FLOOR, TEXTBOOK
 from bench.result import Cell, Result
-
-
-class Range(NamedTuple):
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        low, high = f"{self.low:.2f}", f"{self.high:.2f}"
-        return low if low == high else f"{low} to {high}"
 
 
 def findings_of(result: Result, prices: Prices) -> dict[str, Any]:
@@ -27,35 +18,24 @@ def findings_of(result: Result, prices: Prices) -> dict[str, Any]:
     ratio of billed times.
     """
     lines = lines_of(result)
-    mine = lines.get(OURS)
-    found: dict[str, Any] = {"cold_starts": list(_cold_starts(result)), "batch": _batch(result)}
+    mine = lines.pop(OURS, [])
+    floor = lines.pop(FLOOR, [])
+    found: dict[str, Any] = {"cold_starts": list(_cold_starts(result)), "batch": _batch(ours_alike(result))}
     if mine:
         cheapest = min(mine, key=lambda cell: cell_cost(cell, prices).compute)
+        peers = (
+            (name, _range(cells, mine, _billed), _range(cells, mine, lambda cell: cell_cost(cell, prices).total))
+            for name, cells in lines.items()
+        )
         found |= {
             "conditions": Slice.of(mine[0]),
             "cheapest": _price(cheapest, prices),
             "fastest": _price(min(mine, key=_billed), prices),
             "alike": [cell.key.memory_mb for cell in mine if cell is cheapest or not _differs(cell, cheapest)],
-            "peers": list(_peers(mine, lines, prices)),
-            "floor": _range(mine, lines.get(FLOOR, []), lambda cell: cell.median("cpu_ms_per_image")),
+            "peers": [peer for peer in peers if all(peer)],
+            "floor": _range(mine, floor, lambda cell: cell.median("cpu_ms_per_image") or 0.0),
         }
     return {name: value for name, value in found.items() if value}
-
-
-def scope_of(result: Result) -> Scope:
-    """Return the scope of the run: with the file's own memory sizes if some cell is not in the default scope."""
-    scope = Scope(result.settings.get("quick") == "true", result.settings.get("latency", "near"))
-    known = set(EXPERIMENTS["all"].keys(scope))
-    if all(cell.key in known for cell in result.cells):
-        return scope
-    memories = dict.fromkeys(cell.key.memory_mb for cell in result.cells if cell.key.platform == "lambda")
-    return Scope(scope.quick, scope.latency, tuple(memories))
-
-
-def cells_of(result: Result, experiment: Experiment) -> list[Cell]:
-    """Return the cells of a question that the result has, in the question's order."""
-    found = {cell.key: cell for cell in result.cells}
-    return [found[key] for key in experiment.keys(scope_of(result)) if key in found]
 
 
 def _price(cell: Cell, prices: Prices) -> tuple[int, float, float]:
@@ -73,37 +53,27 @@ def _differs(one: Cell, other: Cell) -> bool:
     return mine.lower > theirs.upper or theirs.lower > mine.upper
 
 
-def _peers(mine: Sequence[Cell], lines: dict[str, list[Cell]], prices: Prices) -> Iterator[tuple[str, Range, Range]]:
-    for name, cells in lines.items():
-        if not name.startswith(OURS) and name != FLOOR:
-            longer = _range(cells, mine, _billed)
-            dearer = _range(cells, mine, lambda cell: cell_cost(cell, prices).total)
-            if longer and dearer:
-                yield name, longer, dearer
-
-
-def _range(above: Sequence[Cell], below: Sequence[Cell], value: Callable[[Cell], float | None]) -> Range | None:
-    """The ratios at the same memory size."""
+def _range(above: Sequence[Cell], below: Sequence[Cell], value: Callable[[Cell], float]) -> str:
+    """The least and the largest ratio at the same memory size; "" if none is the same."""
     values = {cell.key.memory_mb: value(cell) for cell in below}
-    pairs = [(value(cell), values.get(cell.key.memory_mb)) for cell in above]
-    ratios = [one / other for one, other in pairs if one and other]
-    return Range(min(ratios), max(ratios)) if ratios else None
+    ratios = [value(cell) / values[cell.key.memory_mb] for cell in above if values.get(cell.key.memory_mb)]
+    return " to ".join(dict.fromkeys(f"{choose(ratios):.2f}" for choose in (min, max))) if ratios else ""
 
 
 def _cold_starts(result: Result) -> Iterator[tuple[int, float, float]]:
-    cells = [cell for cell in cells_of(result, EXPERIMENTS["coldstart"]) if cell.repetitions]
-    textbook = {cell.key.memory_mb: cell.latency_ms(0.5) for cell in cells if cell.key.handler == TEXTBOOK}
-    for cell in cells:
+    cold = [cell for cell in result.cells if cell.key.start == "cold"]
+    textbook = {cell.key.memory_mb: cell.latency_ms(0.5) for cell in cold if cell.key.handler == TEXTBOOK}
+    for cell in cold:
         mine, theirs = cell.latency_ms(0.5), textbook.get(cell.key.memory_mb)
         if cell.key.handler == OURS and mine and theirs:
             yield cell.key.memory_mb, mine, theirs
 
 
-def _batch(result: Result) -> tuple[int, int, int, float] | None:
-    cells = cells_of(result, EXPERIMENTS["batch"])
-    usual = [cell for cell in cells if cell.repetitions and who(cell) == OURS and not cell.key.in_flight]
-    if len(usual) < 2:
+def _batch(alike: Sequence[Cell]) -> tuple[int, int, int, float] | None:
+    """At the memory of the largest batch."""
+    most = max(alike, key=lambda cell: cell.key.batch_size, default=None)
+    same = [cell for cell in alike if most and cell.key.memory_mb == most.key.memory_mb]
+    one = min(same, key=lambda cell: cell.key.batch_size, default=None)
+    if one is None or most is None or one is most:
         return None
-    one, most = (choose(usual, key=lambda cell: cell.key.batch_size) for choose in (min, max))
-    found = _range([one], [most], _billed)
-    return (one.key.memory_mb, one.key.batch_size, most.key.batch_size, found.low) if found else None
+    return one.key.memory_mb, one.key.batch_size, most.key.batch_size, _billed(one) / _billed(most)

@@ -1,18 +1,20 @@
-"""Which cells of a result are comparable: cells of one slice differ in memory, handler and engine only."""
+"""Which cells of a result are comparable: cells of one slice differ in memory and handler only."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
 from bench.questions import FLOOR, TEXTBOOK
 from bench.result import Cell, Result
 
 OURS: Final = "ours"
+ORDER: Final = {OURS: 0, TEXTBOOK: 1, FLOOR: 3}
+"""The other handlers come before the floor: a line looks the same in every chart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(NamedTuple):
     """What the cells of a chart have in common, besides a warm start and the tier's own number in flight."""
 
     pictures: str
@@ -28,64 +30,47 @@ class Slice:
     def __str__(self) -> str:
         return f"{self.pictures}, batches of {self.batch_size}, S3 {self.latency}"
 
-    def matches_any_batch(self, cell: Cell) -> bool:
-        return Slice.of(cell) == replace(self, batch_size=cell.key.batch_size)
+
+def is_deployed(cell: Cell) -> bool:
+    """Whether the cell is ours as the template deploys it."""
+    return cell.key.handler == OURS and cell.key.engine == "auto" and cell.key.transport != "aioboto3"
 
 
-def measured(result: Result, platform: str = "lambda") -> list[Cell]:
-    """Return the measured cells of a platform, the smallest memory first."""
-    found = [cell for cell in result.cells if cell.repetitions and cell.key.platform == platform]
-    return sorted(found, key=lambda cell: cell.key.memory_mb)
-
-
-def usual(result: Result, platform: str = "lambda") -> list[Cell]:
-    """Return the cells measured warm, with the tier's own number of records in flight."""
-    return [cell for cell in measured(result, platform) if cell.key.start == "warm" and not cell.key.in_flight]
-
-
-def who(cell: Cell) -> str:
-    """Return the handler's name, with the engine if it is ours and the engine was fixed."""
-    if cell.key.handler != OURS or cell.key.engine == "auto":
-        return cell.key.handler
-    return f"{OURS} ({cell.key.engine})"
+def _usual(result: Result) -> list[Cell]:
+    """The measured warm cells of other handlers, and ours as the template deploys it; the smallest memory first."""
+    found = [one for one in result.cells if one.repetitions and one.key.start == "warm" and not one.key.in_flight]
+    handlers = [cell for cell in found if cell.key.handler != OURS or is_deployed(cell)]
+    return sorted(handlers, key=lambda cell: cell.key.memory_mb)
 
 
 def slice_of(result: Result) -> Slice | None:
-    """Return the slice in which ours has the most memory sizes, the first of several. None if ours has no cell."""
-    mine = [cell for cell in result.cells if cell in usual(result) and cell.key.handler == OURS]
+    """Return the slice in which ours has the most memory sizes. None if ours has no cell."""
     memories: dict[Slice, set[int]] = {}
-    for cell in [cell for cell in mine if who(cell) == OURS] or mine:
+    for cell in filter(is_deployed, _usual(result)):
         memories.setdefault(Slice.of(cell), set()).add(cell.key.memory_mb)
     return max(memories, key=lambda each: len(memories[each]), default=None)
 
 
-def ours_any_engine(result: Result, platform: str) -> list[Cell]:
-    """Return our cells of the slice, with any memory, batch size, engine and client."""
-    slice_ = slice_of(result)
-    mine = [cell for cell in usual(result, platform) if cell.key.handler == OURS]
-    return [cell for cell in mine if slice_ and slice_.matches_any_batch(cell)]
-
-
 def ours_alike(result: Result, platform: str = "lambda") -> list[Cell]:
     """Return our cells of the slice as the template deploys them, with any memory and batch size."""
-    mine = ours_any_engine(result, platform)
-    return [cell for cell in mine if who(cell) == OURS and cell.key.transport != "aioboto3"]
+    slice_ = slice_of(result)
+    mine = [cell for cell in _usual(result) if is_deployed(cell) and cell.key.platform == platform]
+    return [cell for cell in mine if slice_ and Slice.of(cell)._replace(batch_size=slice_.batch_size) == slice_]
 
 
 def lines_of(result: Result) -> dict[str, list[Cell]]:
-    """Return the functions of the slice by name, one cell a memory size, from the S3 client with the most cells."""
+    """Return the functions of the slice by handler."""
     slice_ = slice_of(result)
-    by_client: dict[tuple[str, str], dict[int, Cell]] = {}
-    for cell in usual(result):
-        if Slice.of(cell) == slice_:
-            by_client.setdefault((who(cell), cell.key.transport), {}).setdefault(cell.key.memory_mb, cell)
     lines: dict[str, list[Cell]] = {}
-    for (name, _), cells in by_client.items():
-        lines[name] = max(lines.get(name, []), list(cells.values()), key=len)
-    return {name: lines[name] for name in sorted(lines, key=_rank)}
+    for cell in _usual(result):
+        if cell.key.platform == "lambda" and Slice.of(cell) == slice_:
+            lines.setdefault(cell.key.handler, []).append(cell)
+    return {name: lines[name] for name in sorted(lines, key=lambda name: (ORDER.get(name, 2), name))}
 
 
-def _rank(name: str) -> tuple[int, str]:
-    """Ours, the textbook handler, the others, ours by engine, the floor: a line looks the same in every chart."""
-    is_engine = name.startswith(OURS) and name != OURS
-    return {OURS: 0, TEXTBOOK: 1, FLOOR: 4}.get(name, 3 if is_engine else 2), name
+def outcome_shares(cells: Iterable[Cell]) -> dict[str, float]:
+    """Return the share of each outcome in all records."""
+    total: Counter[str] = Counter()
+    for one in (one for cell in cells for one in cell.repetitions):
+        total.update(one.outcomes)
+    return {name: count / total.total() for name, count in total.items()}

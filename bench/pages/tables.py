@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 
-from bench.questions import EXPERIMENTS, FLOOR, ONE_VCPU_MB, TEXTBOOK, Experiment, Scope
+from bench.questions import EXPERIMENTS, FLOOR, ONE_VCPU_MB, TEXTBOOK, Experiment, Options
 from bench.result import Cell, CellKey, Result
 
 FORMATS: Final = {"rgb": "PNG", "lossy": "WebP", "baseline": "JPEG", "progressive": "JPEG progressive"}
@@ -47,12 +48,24 @@ def plain_table(header: Sequence[str], body: Iterable[Sequence[str]], left: int 
     return table
 
 
-def tables(result: Result, experiments: Sequence[Experiment], scope: Scope) -> Iterator[Table]:
+def say(console: Console, text: str, style: str | None = None) -> None:
+    """Print literally: names of files and error messages are not markup."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def tables(result: Result, experiments: Sequence[Experiment], scope: Options) -> Iterator[Table]:
     """Yield a table for each question that has cells in the result."""
-    found = {cell.key: cell for cell in result.cells}
+    style = {"title_justify": "left", "title_style": "bold", "box": SIMPLE_HEAD, "padding": (0, 0, 0, 1)}
     for experiment in experiments:
-        if cells := [found[key] for key in experiment.keys(scope) if key in found]:
-            yield _table(result, experiment, cells)
+        if cells := cells_of(result, experiment, scope):
+            body = rows(result, experiment, cells)
+            yield plain_table(columns_of(cells), body, left=2, title=experiment.question, **style)
+
+
+def cells_of(result: Result, experiment: Experiment, scope: Options) -> list[Cell]:
+    """Return the cells of a question that the result has, in the question's order."""
+    found = {cell.key: cell for cell in result.cells}
+    return [found[key] for key in experiment.keys(scope) if key in found]
 
 
 def experiments_of(name: str) -> list[Experiment]:
@@ -66,17 +79,12 @@ def columns_of(cells: Sequence[Cell]) -> list[str]:
     return [COLD_NAMES.get(name, name) if cold else name for name in COLUMNS]
 
 
-def _table(result: Result, experiment: Experiment, cells: Sequence[Cell]) -> Table:
-    style = {"title": experiment.question, "title_justify": "left", "title_style": "bold"}
-    body = rows(result, experiment, cells)
-    return plain_table(columns_of(cells), body, left=2, box=SIMPLE_HEAD, padding=(0, 0, 0, 1), **style)
-
-
 def rows(result: Result, experiment: Experiment, cells: Sequence[Cell]) -> Iterator[list[str]]:
-    """Yield a text for each column; a refused cell has three texts, the last is "refused"."""
+    """Yield a text for each column."""
     for cell in cells:
         name = ", ".join(filter(None, (NAMES[part](cell.key) for part in experiment.by)))
-        yield [name, cell.key.handler, *(["refused"] if cell.refused else _numbers(result, cell))]
+        numbers = ["refused", *[""] * (len(COLUMNS) - 3)] if cell.refused else _numbers(result, cell)
+        yield [name, cell.key.handler, *numbers]
 
 
 def _numbers(result: Result, cell: Cell) -> Iterator[str]:
@@ -91,7 +99,8 @@ def _numbers(result: Result, cell: Cell) -> Iterator[str]:
     total = sum(cell.usd_per_million.values())
     yield number_text(total, 2) if total else "-"
     yield number_text(cell.usd_per_million["compute"], 2) if total else "-"
-    yield from ratio_texts(result, cell)
+    yield ratio_text(result, cell, TEXTBOOK, "billed_ms_per_image", inverse=True)
+    yield ratio_text(result, cell, FLOOR, "cpu_ms_per_image")
 
 
 def number_text(value: float, decimals: int) -> str:
@@ -102,14 +111,6 @@ def number_text(value: float, decimals: int) -> str:
 def with_spread(cell: Cell, metric: str) -> str:
     spread = cell.summary()[metric]
     return f"{spread.median:.3g} ±{50 * (spread.upper - spread.lower) / spread.median:.0f}%"
-
-
-def ratio_texts(result: Result, cell: Cell) -> list[str]:
-    """Return "x textbook" and "x floor"."""
-    return [
-        ratio_text(result, cell, TEXTBOOK, "billed_ms_per_image", inverse=True),
-        ratio_text(result, cell, FLOOR, "cpu_ms_per_image"),
-    ]
 
 
 def ratio_text(result: Result, cell: Cell, handler: str, metric: str, inverse: bool = False) -> str:
@@ -124,15 +125,14 @@ def ratio_text(result: Result, cell: Cell, handler: str, metric: str, inverse: b
 
 def reference_cell(result: Result, cell: Cell, handler: str) -> Cell | None:
     """Return the handler's cell in the same place, else with the same pictures and start and the nearest CPU."""
-    others = [one for one in result.cells if one.key.handler == handler and one.repetitions]
-    if same := [one for one in others if one.key.place() == cell.key.place()]:
-        return same[0]
-    alike = [one for one in others if _conditions(one) == _conditions(cell)]
-    return min(alike, key=lambda one: abs(one.key.vcpus - cell.key.vcpus), default=None)
+    theirs = (one for one in result.cells if one.key.handler == handler and one.repetitions)
+    alike = [one for one in theirs if _conditions(one.key) == _conditions(cell.key)]
+    nearest = min(alike, key=lambda one: abs(one.key.vcpus - cell.key.vcpus), default=None)
+    return next((one for one in alike if one.key.place() == cell.key.place()), nearest)
 
 
-def _conditions(cell: Cell) -> tuple[str, str, str]:
-    return cell.key.pictures, cell.key.latency, cell.key.start
+def _conditions(key: CellKey) -> tuple[str, str, str]:
+    return key.pictures, key.latency, key.start
 
 
 def refused_by_reason(result: Result) -> dict[str, list[str]]:

@@ -5,64 +5,50 @@ only decodes. Each follows its tutorial and keeps the default quality of its lib
 in libvips, 80 in sharp. Each runs from its own folder or this one and imports nothing of the bench.
 """
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench.peers.installing import NotInstalled, node_packages, program, require_modules
 from bench.rig.emulator import Function
+from bench.rig.processes import NotInstalled, cache, find_program, made_once
 
 HERE: Final = Path(__file__).parent
-PICTURES: Final = "BENCH_PICTURES"
-"""variable with the folder of the pictures on disk"""
+NPM_INSTALL: Final = ("install", "--omit=dev", "--no-audit", "--no-fund", "--no-package-lock")
+# npm reports no error for a missing prebuilt library; importing the package does.
+IMPORT_ALL: Final = """
+import { readFile } from "node:fs/promises";
+const { dependencies } = JSON.parse(await readFile("package.json"));
+await Promise.all(Object.keys(dependencies).map((name) => import(name)));
+"""
+SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
     """A handler to compare with. `reads` are its file endings; None: everything that its library opens.
 
-    `start` returns the function for a memory size; it installs missing packages or raises NotInstalled.
+    `start` returns the function for a memory size; it installs missing packages or raises NotInstalled. The function
+    needs S3's address, keys and region, and in BENCH_PICTURES the folder with the pictures.
     """
 
-    name: str
-    title: str
     engine: str
     transport: str
-    reads: frozenset[str] | None
     start: Callable[[int], Function]
-
-    def unavailable(self) -> str:
-        """The reason why the peer cannot run here, or "". The first call for sharp installs it."""
-        try:
-            self.start(512)
-        except NotInstalled as error:
-            return str(error)
-        return ""
-
-    def function(self, memory_mb: int, env: Mapping[str, str], pictures: Path) -> Function:
-        """The function with S3's address, keys and region in `env`. Raises NotInstalled.
-
-        `pictures` is the folder with the files that the keys of the events name.
-        """
-        function = self.start(memory_mb)
-        return replace(function, env={**function.env, PICTURES: str(pictures.resolve()), **env})
+    reads: frozenset[str] | None = None
 
 
-def _python(module: str, *needed: str) -> Callable[[int], Function]:
+def _python(module: str) -> Callable[[int], Function]:
     """A module of this folder under AWS's runtime client, in this Python."""
     handler = f"{module}.handler"
-
-    def start(memory_mb: int) -> Function:
-        require_modules("awslambdaric", *needed)
-        command = (sys.executable, "-m", "awslambdaric", handler)
-        return Function(memory_mb, env={"_HANDLER": handler}, command=command, root=HERE)
-
-    return start
+    command = (sys.executable, "-m", "awslambdaric", handler)
+    return lambda memory_mb: Function(memory_mb, env={"_HANDLER": handler}, command=command, root=HERE)
 
 
 def _sharp(memory_mb: int) -> Function:
@@ -70,38 +56,52 @@ def _sharp(memory_mb: int) -> Function:
     env = {"_HANDLER": "index.handler", "AWS_EXECUTION_ENV": "AWS_Lambda_nodejs20.x"}
     new_space = memory_mb // 10
     heap = f"--max-semi-space-size={new_space // 2}", f"--max-old-space-size={memory_mb - new_space}"
-    command = (program("node"), *heap, "runtime.mjs")
+    command = (find_program("node"), *heap, "runtime.mjs")
     return Function(memory_mb, env=env, command=command, root=node_packages(HERE / "sharp"))
+
+
+PEERS: Final[Mapping[str, Peer]] = {
+    "textbook": Peer("pillow", "boto3", _python("textbook")),
+    "sharp": Peer("sharp", "aws-sdk-js", _sharp),
+    "tutorial": Peer("vips", "aioboto3", _python("tutorial")),
+    "floor": Peer("libjpeg-turbo", "none", _python("floor"), frozenset({".jpg", ".jpeg"})),
+}
 
 
 def node_versions() -> dict[str, str]:
     """Versions of Node and the packages, which package.json pins; empty without Node."""
-    with suppress(NotInstalled, OSError):
-        done = subprocess.run([program("node"), "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    with suppress(NotInstalled):
         packages: dict[str, str] = json.loads((HERE / "sharp" / "package.json").read_text())["dependencies"]
-        return {"node": done.stdout.strip(), **packages}
+        return {"node": _run(find_program("node"), ["--version"], HERE).strip(), **packages}
     return {}
 
 
-_PEERS: Final = (
-    Peer("textbook", "boto3 + Pillow, one after another", "pillow", "boto3", None, _python("textbook", "boto3", "PIL")),
-    Peer("sharp", "sharp on Node.js, AWS SDK v3", "sharp", "aws-sdk-js", None, _sharp),
-    Peer(
-        "tutorial",
-        "aioboto3 + pyvips, a loop and a client per invocation",
-        "vips",
-        "aioboto3",
-        None,
-        _python("tutorial", "aioboto3", "pyvips"),
-    ),
-    Peer(
-        "floor",
-        "libjpeg-turbo's scaled decode alone",
-        "libjpeg-turbo",
-        "none",
-        frozenset({".jpg", ".jpeg"}),
-        _python("floor", "simplejpeg"),
-    ),
-)
-PEERS: Final[Mapping[str, Peer]] = {peer.name: peer for peer in _PEERS}
-"""By name; the first is the baseline."""
+def node_packages(sources: Path, folder: Path | None = None) -> Path:
+    """A copy of the sources with the packages of their package.json, installed once. Raises NotInstalled."""
+    node, npm = find_program("node"), find_program("npm")
+    contents = {path.name: path.read_bytes() for path in sorted(sources.iterdir()) if path.is_file()}
+
+    def install(target: Path) -> None:
+        for name in contents:
+            shutil.copy(sources / name, target)
+        _run(npm, NPM_INSTALL, target)
+        _run(node, ["--input-type=module", "--eval", IMPORT_ALL], target)
+
+    digest = hashlib.sha256(repr(contents).encode()).hexdigest()[:16]
+    return made_once((folder or cache()) / f"{sources.name}-{digest}", install)
+
+
+def _run(program: str, arguments: Sequence[str], folder: Path) -> str:
+    """The program's output. Raises NotInstalled."""
+    name = Path(program).name
+    try:
+        done = subprocess.run(  # noqa: S603
+            [program, *arguments], cwd=folder, input="", capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise NotInstalled(f"{name} does not end within {SECONDS:.0f} s: {arguments[0]}") from error
+    if done.returncode:
+        raise NotInstalled(
+            f"{name} fails with exit code {done.returncode}: {(done.stderr or done.stdout)[-600:].strip()}"
+        )
+    return done.stdout

@@ -6,9 +6,7 @@ memory or CPU, and its own REPORT lines measure nothing.
 
 import json
 import os
-import shutil
 import signal
-import socket
 import sys
 import time
 import urllib.request
@@ -18,15 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bench.rig.processes import ROOT, background, free_port
-from thumbnailer.errors import ThumbnailerError
+from bench.rig.processes import ROOT, background, find_program, free_port, listens
 
 HANDLER: Final = "handler.aws_lambda.handler"
 INVOCATIONS: Final = "/2015-03-31/functions/function/invocations"
-
-
-class NoEmulator(ThumbnailerError):
-    """The emulator is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +58,11 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer of an invocation, and its duration in seconds."""
+    """The answer of an invocation, its duration in seconds, and its start by time.monotonic()."""
 
     value: Any
     seconds: float
+    began: float = 0.0
 
     @property
     def error(self) -> str | None:
@@ -83,34 +77,28 @@ class Emulator:
 
     def __init__(self, function: Function, binary: str, log: Path) -> None:
         """Raises NotStarted."""
-        self._log = log
         self._port = free_port()
         addresses = {"runtime-interface-emulator": self._port, "runtime-api": free_port()}
         options = [f"--{name}-address=127.0.0.1:{port}" for name, port in addresses.items()]
         command = [binary, *options, *function.command]
-        with ExitStack() as stack:
-            started = background("the emulator", command, None, function.environment(), function.root, log)
-            self._program = stack.enter_context(started)
-            stack.callback(self._kill_runtime)
-            self._program.wait_until(self._listens)
-            self._stack = stack.pop_all()
+        self._stack = ExitStack()
+        started = background(
+            "the emulator", command, lambda: listens(self._port), function.environment(), function.root, log
+        )
+        self._pid = self._stack.enter_context(started)
+        self._stack.callback(self._kill_runtime)
 
     def invoke(self, event: object, wait: float = 120.0) -> Answer:
         """Sends one event. Raises urllib.error.URLError without an answer within `wait` seconds."""
         request = urllib.request.Request(f"http://127.0.0.1:{self._port}{INVOCATIONS}", json.dumps(event).encode())
-        started = time.perf_counter()
+        began = time.monotonic()
         with urllib.request.urlopen(request, timeout=wait) as response:  # noqa: S310
             body = response.read()
-        return Answer(_decode(body), time.perf_counter() - started)
-
-    @property
-    def log(self) -> str:
-        """The output of emulator and function."""
-        return self._log.read_text(errors="replace")
+        return Answer(_decode(body), time.monotonic() - began, began)
 
     def runtime_pids(self) -> list[int]:
         """The processes of the function itself."""
-        tasks = Path(f"/proc/{self._program.pid}/task").glob("*/children")
+        tasks = Path(f"/proc/{self._pid}/task").glob("*/children")
         return [int(pid) for path in tasks for pid in path.read_text().split()]
 
     def close(self) -> None:
@@ -120,20 +108,10 @@ class Emulator:
         for pid in self.runtime_pids():
             os.kill(pid, signal.SIGKILL)
 
-    def _listens(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
-        except OSError:
-            return False
-        return True
-
 
 def find_binary() -> str:
-    """The path of the emulator. Raises NoEmulator that says how to install it."""
-    found = shutil.which("aws-lambda-rie", path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
-    if found is None:
-        raise NoEmulator("aws-lambda-rie is not installed; `make .venv/bin/aws-lambda-rie` takes it from aws-sam-cli")
-    return found
+    """The path of the emulator. Raises NotInstalled that says how to install it."""
+    return find_program("aws-lambda-rie", "`make .venv/bin/aws-lambda-rie` takes it from aws-sam-cli")
 
 
 def _decode(body: bytes) -> Any:

@@ -4,17 +4,16 @@ A Lambda function of N MB has N / 1,769 of a core in slices of 20 ms (AWS, "conf
 whose limits cannot be set is refused: nothing runs unlimited under a limited label.
 """
 
-import math
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from shlex import quote
 from typing import Final
+from uuid import uuid4
 
 from thumbnailer.errors import ThumbnailerError
 
@@ -23,9 +22,7 @@ MB: Final = 1024 * 1024
 LAMBDA_PERIOD_US: Final = 20_000
 CONTAINER_PERIOD_US: Final = 100_000
 """set by container runtimes, so a Fargate task has it"""
-LEAST_QUOTA_US: Final = 1000
 ADVICE: Final = "run as root, or with --container"
-_numbers: Final = count()
 
 
 class NoLimits(ThumbnailerError):
@@ -36,16 +33,24 @@ class NoLimits(ThumbnailerError):
 class Group:
     """A control group. In version 1, memory, CPU limit and CPU time are three folders; in version 2 they are one."""
 
-    version: int
     memory: Path
     cpu: Path
     cpuacct: Path
 
     @property
+    def version(self) -> int:
+        return 2 if self.memory == self.cpu else 1
+
+    @property
     def folders(self) -> list[Path]:
         return list(dict.fromkeys((self.memory, self.cpu, self.cpuacct)))
 
-    def command(self, command: Sequence[str], cores: Sequence[int] = ()) -> list[str]:
+    def command(
+        self,
+        command: Sequence[str],
+        cores: Sequence[int] = (),
+        variables: Iterable[str] = (),  # noqa: ARG002 (a container has only the variables that it is given)
+    ) -> list[str]:
         """A command line that joins the group, keeps to these cores and then becomes the command."""
         joins = " && ".join(f"echo $$ > {quote(f'{folder}/cgroup.procs')}" for folder in self.folders)
         pinned = f"taskset -c {','.join(map(str, cores))} " if cores else ""
@@ -53,7 +58,7 @@ class Group:
 
     def limit_cpu(self, vcpus: float, period_us: int = LAMBDA_PERIOD_US) -> None:
         """Raises NoLimits."""
-        quota = cpu_quota_us(vcpus, period_us)
+        quota = round(vcpus * period_us)
         if self.version == 2:
             _write(self.cpu / "cpu.max", f"{quota} {period_us}")
             return
@@ -118,20 +123,6 @@ def _peak_rss(pid: int) -> int:
     return 0
 
 
-def cpu_quota_us(vcpus: float, period_us: int) -> int:
-    """Raises NoLimits for a quota below the kernel's minimum."""
-    quota = round(vcpus * period_us)
-    if quota < LEAST_QUOTA_US:
-        raise NoLimits(
-            f"{vcpus:.3g} vCPUs of {period_us / 1000:g} ms are {quota / 1000:g} ms, and the kernel gives no less than "
-            f"1 ms: take a --period of {math.ceil(LEAST_QUOTA_US / vcpus / 1000)} ms or more"
-        )
-    return quota
-
-
-# --- making groups ------------------------------------------------------------------------------------------------
-
-
 @contextmanager
 def limited(
     memory: int, vcpus: float | None = None, period_us: int = LAMBDA_PERIOD_US, root: Path = GROUPS
@@ -159,14 +150,14 @@ def kind_of_limits(root: Path = GROUPS) -> str:
 
 def _new_group(root: Path) -> Group:
     """The folders of a new group, not yet made. Raises NoLimits."""
-    name = f"thumbnailer-{os.getpid()}-{next(_numbers)}"
+    name = f"thumbnailer-{os.getpid()}-{uuid4().hex[:8]}"
     if (root / "memory" / "memory.limit_in_bytes").exists():
-        return Group(1, *(_hierarchy(root, part) / name for part in ("memory", "cpu", "cpuacct")))
+        return Group(*(_hierarchy(root, part) / name for part in ("memory", "cpu", "cpuacct")))
     controllers = root / "cgroup.subtree_control"
     available = set(controllers.read_text().split()) if controllers.exists() else set()
     if not {"memory", "cpu"} <= available:
         raise NoLimits(f"no group with memory and CPU can be made in {root}: {ADVICE}")
-    return Group(2, *3 * (root / name,))
+    return Group(*3 * (root / name,))
 
 
 def _hierarchy(root: Path, part: str) -> Path:

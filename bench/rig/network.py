@@ -1,24 +1,15 @@
-"""The network between a cell and S3: time to the first byte and bandwidth, kept by a proxy in a process of its own."""
+"""The network between a cell and S3: time to the first byte and bandwidth. bench.rig.proxy keeps them."""
 
-import contextlib
-import json
 import math
 import random
-import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
-
-import msgspec
-
-from bench.rig.processes import own_server
+from typing import Final
 
 P99: Final = 2.3263478740408408
 """Standard deviations between the median and the 99th percentile of a normal distribution."""
 MB: Final = 1_000_000
 MIB: Final = 1024 * 1024
-REPORT: Final = "/-/report"
-"""The proxy's own address. No bucket can have this name."""
 SLACK: Final = 0.002
 """Seconds that bytes may be early: a timer is no finer than a millisecond."""
 
@@ -70,24 +61,3 @@ class Pace:
             return now
         self._free = max(self._free, now - 2 * SLACK) + count / self._rate
         return self._free
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A proxy in another process."""
-
-    url: str
-
-    def report(self, reset: bool = False) -> dict[str, Any]:
-        """Requests by method, bytes up and down, and times of the stored objects, since the last reset."""
-        with urllib.request.urlopen(self.url + REPORT + ("?reset" if reset else ""), timeout=10) as answer:  # noqa: S310
-            found: dict[str, Any] = json.load(answer)
-            return found
-
-
-@contextlib.contextmanager
-def latency_proxy(target: str, distance: Distance, seed: int = 0, core: int | None = None) -> Iterator[Running]:
-    """A proxy in a process of its own, so that its CPU is not the cell's; on `core` if given. Raises NotStarted."""
-    model = msgspec.json.encode(distance).decode()
-    with own_server("the latency proxy", "bench.rig.proxy", core, target, model, str(seed)) as url:
-        yield Running(url)

@@ -1,16 +1,21 @@
-"""Background programs of a measurement: each on its own core if possible, none outlives the measurement."""
+"""Programs and servers of a measurement; none outlives it."""
 
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
+
+import uvloop
 
 from thumbnailer.errors import ThumbnailerError
 
@@ -22,96 +27,98 @@ ENDS_WITH_US: Final = ("setpriv", "--pdeathsig", "KILL")
 
 
 class NotStarted(ThumbnailerError):
-    """A background program is not installed or does not start."""
+    """A program does not start."""
 
 
-class Program:
-    """A running program. Its output goes to a file, so it never waits for a reader."""
+class NotInstalled(NotStarted):
+    """Something is missing and cannot be installed."""
 
-    def __init__(self, name: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
-        self._name = name
-        self._process = process
-        self._log = log
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def output(self) -> str:
-        size = os.fstat(self._log.fileno()).st_size
-        return os.pread(self._log.fileno(), size, 0).decode(errors="replace")  # keeps the program's file position
-
-    def wait_until(self, ready: Callable[[], bool]) -> None:
-        """Raises NotStarted, with the program's output, if the program ends or takes too long."""
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self._process.poll() is None:
-            if ready() and self._process.poll() is None:
-                return
-            time.sleep(0.01)
-        self.stop()
-        raise NotStarted(f"{self._name} does not start: {self.output().strip()[-500:] or 'it has no output'}")
-
-    def stop(self) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+def find_program(name: str, advice: str = "") -> str:
+    """The path of a program, next to this Python or in PATH. Raises NotInstalled with the advice."""
+    found = shutil.which(name, path=f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}")
+    if found is None:
+        raise NotInstalled(f"{name} is not installed{advice and f': {advice}'}")
+    return found
 
 
 @contextmanager
 def background(
     name: str,
     command: Sequence[str],
-    core: int | None,
+    ready: Callable[[], bool],
     env: Mapping[str, str] | None = None,
     folder: Path = ROOT,
     output: Path | None = None,
-) -> Iterator[Program]:
-    """A running program that ends with the calling thread. Raises NotStarted for a core this process may not use.
+) -> Iterator[int]:
+    """The pid of a program that is ready, keeps to the cores of the calling thread and ends with it. Raises NotStarted.
 
-    The program has a session of its own: Ctrl-C does not end it before its user.
+    The program has a session of its own: Ctrl-C does not end it before its user. Its output goes to a file, so it never
+    waits for a reader.
     """
-    if core is not None and core not in os.sched_getaffinity(0):
-        raise NotStarted(f"core {core} cannot be used; there are {sorted(os.sched_getaffinity(0))}")
-    pinned = [] if core is None else ["taskset", "-c", str(core)]
     with output.open("w+b") if output else tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603
-            [*ENDS_WITH_US, *pinned, *command],
+            [*ENDS_WITH_US, *command],
             cwd=folder,
-            env=dict(os.environ if env is None else env),
+            env=env,
+            start_new_session=True,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
-        program = Program(name, process, log)
         try:
-            yield program
+            if not _becomes_ready(process, ready):
+                _stop(process)
+                text = os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0).decode(errors="replace").strip()
+                raise NotStarted(f"{name} does not start: {text[-500:] or 'it has no output'}")
+            yield process.pid
         finally:
-            program.stop()
+            _stop(process)
+
+
+def _becomes_ready(process: subprocess.Popen[bytes], ready: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if ready() and process.poll() is None:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextmanager
-def own_server(name: str, module: str, core: int | None, *arguments: str) -> Iterator[str]:
-    """The URL of a module of the bench that ends in `serve`, running in a process of its own. Raises NotStarted."""
-    with background(name, [sys.executable, "-m", module, *arguments], core) as program:
-        program.wait_until(lambda: program.output().startswith("http") and "\n" in program.output())
-        yield program.output().splitlines()[0]
+def serve(
+    connection: Callable[[], asyncio.Protocol], close: Callable[[], Awaitable[None]] | None = None
+) -> Iterator[tuple[str, asyncio.AbstractEventLoop]]:
+    """A server on a free port of loopback, in a thread of this process: its URL and its loop."""
+    started: Future[tuple[str, asyncio.AbstractEventLoop]] = Future()
+    stopping = asyncio.Event()
 
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(connection, "127.0.0.1", 0, backlog=1024)
+        started.set_result((f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", loop))
+        await stopping.wait()
+        server.close()
+        if close:
+            await close()
 
-async def listen(connection: Callable[[], asyncio.Protocol]) -> tuple[asyncio.Server, str]:
-    """A server on a free port of loopback, and its URL."""
-    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0, backlog=1024)
-    return server, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
-async def serve(connection: Callable[[], asyncio.Protocol]) -> None:
-    """Prints the URL and serves until the process ends."""
-    server, url = await listen(connection)
-    print(url, flush=True)  # noqa: T201
-    await server.serve_forever()
+    thread = threading.Thread(target=lambda: uvloop.run(run()), name="server", daemon=True)
+    thread.start()
+    url, loop = started.result(START_SECONDS)
+    try:
+        yield url, loop
+    finally:
+        loop.call_soon_threadsafe(stopping.set)
+        thread.join(START_SECONDS)
 
 
 def free_port() -> int:
@@ -119,6 +126,15 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """True if a server on loopback takes connections at that port."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    except OSError:
+        return False
+    return True
 
 
 def cache() -> Path:

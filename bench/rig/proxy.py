@@ -1,7 +1,5 @@
 """An HTTP proxy on loopback that is as far from its server as a Distance says.
 
-    python -m bench.rig.proxy TARGET DISTANCE SEED
-
 Method, target, headers and body pass unchanged, so signatures stay valid. The first byte of a response comes no earlier
 than the drawn wait after the last byte of its request; the server's own time counts towards that wait. The proxy keeps
 connections alive on both sides. tests.support.faults has a subclass that breaks requests.
@@ -9,22 +7,20 @@ connections alive on both sides. tests.support.faults has a subclass that breaks
 
 import asyncio
 import random
-import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Final
 
 import aiohttp
-import msgspec
-import uvloop
 from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from bench.rig.network import PRESETS, REPORT, SLACK, Distance, Pace
+from bench.rig.network import PRESETS, SLACK, Distance, Pace
 from bench.rig.processes import serve
 
 TICK: Final = 0.001
@@ -40,25 +36,23 @@ NOT_ADDED: Final = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 @dataclass(slots=True)
 class Counts:
-    """Traffic since the last reset. Byte counts are of bodies."""
+    """Traffic. Byte counts are of bodies."""
 
     requests: Counter[str] = field(default_factory=Counter)
     bytes_up: int = 0
     bytes_down: int = 0
     stored_at: list[float] = field(default_factory=list)
-    """time.monotonic(), which all processes of a machine share, after each successful PUT"""
+    """time.monotonic() of each successful PUT"""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """The paces of one client's connection in each direction: its own and the one that all connections share."""
-
-    up: tuple[Pace, Pace]
-    down: tuple[Pace, Pace]
+Paces = tuple[Pace, Pace]
+"""of one direction of a connection: its own, and the one that all connections share"""
 
 
 class Proxy:
-    """The shared state of all connections."""
+    """Use `latency_proxy`. The shared state of all connections."""
+
+    url = ""
 
     def __init__(self, target: str, distance: Distance = PRESETS["loopback"], seed: int = 0) -> None:
         self.target = target
@@ -83,28 +77,25 @@ class Proxy:
     def connection(self) -> asyncio.Protocol:
         """The protocol of a new connection: an HTTP server with `handle`."""
         rate = self.distance.connection_rate
-        link = Link((Pace(rate), self._up), (Pace(rate), self._down))
         server = web.Server(
-            partial(self.handle, link),
+            partial(self.handle, (Pace(rate), self._up), (Pace(rate), self._down)),
             keepalive_timeout=IDLE_SECONDS,
             max_line_size=MOST_BYTES,
             max_field_size=MOST_BYTES,
         )
         return server()
 
-    async def handle(self, link: Link, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, up: Paces, down: Paces, request: web.BaseRequest) -> web.StreamResponse:
         """The response of the server. If that fails, the client sees a broken connection."""
-        if request.path == REPORT:
-            return self._report(reset="reset" in request.query)
         self.counts.requests[request.method] += 1
         try:
-            return await self._forward(link, request)
+            return await self._forward(up, down, request)
         except (aiohttp.ClientError, OSError):
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()  # nobody gets it
 
-    async def _forward(self, link: Link, request: web.BaseRequest) -> web.StreamResponse:
+    async def _forward(self, up: Paces, down: Paces, request: web.BaseRequest) -> web.StreamResponse:
         accept_body(request)
         sent = now()
 
@@ -112,7 +103,7 @@ class Proxy:
             nonlocal sent
             async for piece in request.content.iter_any():
                 self.counts.bytes_up += len(piece)
-                await _pace(len(piece), link.up)
+                await _pace(len(piece), up)
                 sent = now()
                 yield piece
 
@@ -125,23 +116,25 @@ class Proxy:
         )
         async with asked as answer:
             await self._wait(request.method, sent)
-            return await self.respond(link, request, answer)
+            return await self.respond(down, request, answer)
 
-    async def respond(self, link: Link, request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+    async def respond(
+        self, down: Paces, request: web.BaseRequest, answer: aiohttp.ClientResponse
+    ) -> web.StreamResponse:
         """Passes the response on."""
-        passed = web.StreamResponse(status=answer.status, reason=answer.reason, headers=of_message(answer.headers))
-        await passed.prepare(request)
-        async for piece in self.body(link, answer):
-            await passed.write(piece)
         if request.method == "PUT" and answer.ok:
             self.counts.stored_at.append(time.monotonic())
+        passed = web.StreamResponse(status=answer.status, reason=answer.reason, headers=of_message(answer.headers))
+        await passed.prepare(request)
+        async for piece in self.body(down, answer):
+            await passed.write(piece)
         return passed
 
-    async def body(self, link: Link, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async def body(self, down: Paces, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         """The pieces of the response's body, each when it is due."""
         async for piece in answer.content.iter_any():
             self.counts.bytes_down += len(piece)
-            await _pace(len(piece), link.down)
+            await _pace(len(piece), down)
             yield piece
 
     async def _wait(self, method: str, sent: float) -> None:
@@ -151,11 +144,13 @@ class Proxy:
         if left > 0:
             await asyncio.sleep(left + TICK)
 
-    def _report(self, reset: bool) -> web.Response:
-        response = web.Response(body=msgspec.json.encode(self.counts))
-        if reset:
-            self.counts = Counts()
-        return response
+    def take_counts(self) -> Counts:
+        """The traffic since the last call."""
+        counts, self.counts = self.counts, Counts()
+        return counts
+
+    async def close(self) -> None:
+        await self.client.close()
 
 
 def accept_body(request: web.BaseRequest) -> None:
@@ -173,16 +168,16 @@ def of_message(headers: Mapping[str, str]) -> CIMultiDict[str]:
     return CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in OF_ONE_HOP)
 
 
-async def _pace(count: int, paces: tuple[Pace, ...]) -> None:
+async def _pace(count: int, paces: Paces) -> None:
     began = now()
     early = max(pace.due(count, began) for pace in paces) - began
     if early > SLACK:
         await asyncio.sleep(early)
 
 
-def main(target: str, distance: str, seed: str) -> None:
-    uvloop.run(serve(Proxy(target, msgspec.json.decode(distance, type=Distance), int(seed)).connection))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+@contextmanager
+def latency_proxy(target: str, distance: Distance, seed: int = 0) -> Iterator[Proxy]:
+    """A proxy in a thread of this process, whose cores are not the cell's."""
+    proxy = Proxy(target, distance, seed)
+    with serve(proxy.connection, proxy.close) as (proxy.url, _):
+        yield proxy

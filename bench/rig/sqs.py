@@ -1,4 +1,4 @@
-"""An SQS queue in memory, and the same queue behind SQS's JSON protocol: `python -m bench.rig.sqs`.
+"""An SQS queue in memory, and the same queue behind SQS's JSON protocol.
 
 The worker's correctness is tested against moto's SQS. moto takes milliseconds a request, as long as a small picture, so
 a measurement would measure moto. This queue keeps two promises of SQS: a received message is hidden for the visibility
@@ -9,7 +9,6 @@ import asyncio
 import json
 import math
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,20 +16,15 @@ from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any, Final
 
-import uvloop
 from aiohttp import web
 
-from bench.rig.processes import own_server, serve
+from bench.rig.processes import serve
 from handler.worker.sqs import Received
 
-PATH: Final = "/000000000000/bench"
 CONTENT_TYPE: Final = "application/x-amz-json-1.0"
 FIELDS: Final = {"MessageId": "id", "ReceiptHandle": "receipt", "Body": "body", "Attributes": "attributes"}
 """of a message, and their names in Received"""
 NOT_HELD: Final = "ReceiptHandleIsInvalid"
-
-
-# --- the queue ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -108,7 +102,37 @@ class MemoryQueue:
         return Received(stored.id, stored.receipt, stored.body, attributes, stored.sent)
 
 
-# --- SQS's JSON protocol ------------------------------------------------------------------------------------------
+class SqsServer:
+    """Use `sqs_server`. `calls` counts the requests by operation."""
+
+    url: str
+    loop: asyncio.AbstractEventLoop
+
+    def __init__(self) -> None:
+        self.queue = MemoryQueue(visibility=60)
+        self.calls: Counter[str] = Counter()
+
+    def connection(self) -> asyncio.Protocol:
+        return web.Server(self._respond)()
+
+    async def _respond(self, request: web.BaseRequest) -> web.Response:
+        operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
+        self.calls[operation] += 1
+        result = await answer(self.queue, operation, json.loads(await request.content.read()))
+        return web.Response(body=json.dumps(result), content_type=CONTENT_TYPE)
+
+    def send(self, bodies: Sequence[str]) -> list[str]:
+        """The messages' ids."""
+
+        async def send() -> list[str]:
+            return [self.queue.send(body) for body in bodies]
+
+        return asyncio.run_coroutine_threadsafe(send(), self.loop).result()
+
+    @property
+    def left(self) -> int:
+        """Messages that are not deleted."""
+        return len(self.queue.messages)
 
 
 async def answer(queue: MemoryQueue, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,9 +141,6 @@ async def answer(queue: MemoryQueue, operation: str, asked: Mapping[str, Any]) -
         case "ReceiveMessage":
             taken = await queue.receive(asked.get("MaxNumberOfMessages", 1), asked.get("WaitTimeSeconds", 0))
             return {"Messages": [{name: getattr(one, field) for name, field in FIELDS.items()} for one in taken]}
-        case "SendMessageBatch":
-            ids = {entry["Id"]: queue.send(entry["MessageBody"]) for entry in asked["Entries"]}
-            return {"Successful": [{"Id": id_, "MessageId": sent, "MD5OfMessageBody": ""} for id_, sent in ids.items()]}
         case "DeleteMessageBatch":
             return _results({entry["Id"]: queue.delete_one(entry["ReceiptHandle"]) for entry in asked["Entries"]})
         case "ChangeMessageVisibilityBatch":
@@ -142,66 +163,9 @@ def _results(accepted: Mapping[str, bool]) -> dict[str, Any]:
     return {"Successful": [{"Id": id_} for id_, ok in accepted.items() if ok], "Failed": refused}
 
 
-def server(queue: MemoryQueue) -> web.Server:
-    """SQS's protocol, and an operation `Requests`: the requests so far by operation."""
-    requests = Counter[str]()
-
-    async def respond(request: web.BaseRequest) -> web.Response:
-        operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
-        requests[operation] += 1
-        if operation == "Requests":
-            return web.json_response(requests)
-        result = await answer(queue, operation, json.loads(await request.content.read()))
-        return web.Response(body=json.dumps(result), content_type=CONTENT_TYPE)
-
-    return web.Server(respond)
-
-
-# --- its process --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class SqsServer:
-    """A queue in another process: `endpoint` is for AWS_ENDPOINT_URL_SQS, `queue_url` for THUMBNAILER_QUEUE_URL."""
-
-    endpoint: str
-
-    @property
-    def queue_url(self) -> str:
-        return self.endpoint + PATH
-
-    def calls(self) -> dict[str, int]:
-        """The number of requests by SQS operation."""
-        return self._ask("Requests")
-
-    def send(self, bodies: Sequence[str]) -> list[str]:
-        """The messages' ids."""
-        entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies)]
-        return [sent["MessageId"] for sent in self._ask("SendMessageBatch", Entries=entries)["Successful"]]
-
-    def left(self) -> int:
-        """Messages that are not deleted."""
-        attributes = self._ask("GetQueueAttributes")["Attributes"]
-        return sum(int(attributes[f"ApproximateNumberOfMessages{which}"]) for which in ("", "NotVisible"))
-
-    def _ask(self, operation: str, **asked: object) -> dict[str, Any]:
-        headers = {"X-Amz-Target": f"AmazonSQS.{operation}"}
-        request = urllib.request.Request(self.queue_url, json.dumps(asked).encode(), headers)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-            found: dict[str, Any] = json.load(answer)
-        return found
-
-
 @contextmanager
-def sqs_server(core: int | None = None) -> Iterator[SqsServer]:
-    """A queue in a process of its own, on that core. Raises NotStarted."""
-    with own_server("the queue", "bench.rig.sqs", core) as url:
-        yield SqsServer(url)
-
-
-async def main() -> None:
-    await serve(server(MemoryQueue(visibility=60)))
-
-
-if __name__ == "__main__":
-    uvloop.run(main())
+def sqs_server() -> Iterator[SqsServer]:
+    """A queue in a thread of this process, whose cores are not the worker's."""
+    server = SqsServer()
+    with serve(server.connection) as (server.url, server.loop):
+        yield server

@@ -10,18 +10,16 @@ from typing import Final
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 
 from bench.money.prices import load_prices
-from bench.pages.tables import plain_table
+from bench.pages.tables import plain_table, say
 from bench.result import read_result
-from bench.scale.model import Arrivals, Fleet, Function, Outcome
+from bench.scale.model import Arrivals, Fleet, Function, Outcome, ScaleError
 from bench.scale.service import fleet_from, function_from
 from bench.scale.simulation import simulate_fleet, simulate_lambda
-from thumbnailer.errors import ThumbnailerError
 
 REFERENCE: Final = Path(__file__).parents[1] / "results" / "reference.json"
-PER: Final = {"s": 1, "min": 60, "h": 3600, "day": 86_400}
+PER: Final = {"/s": 1, "/min": 1 / 60, "/h": 1 / 3600, "/day": 1 / 86_400}
 ROWS: Final[Mapping[str, Callable[[Outcome], str]]] = {
     "messages": lambda one: f"{one.arrived:,}",
     "done after": lambda one: "not within the hour" if one.drained is None else f"{one.drained:,.0f} s",
@@ -39,20 +37,18 @@ ROWS: Final[Mapping[str, Callable[[Outcome], str]]] = {
 }
 
 
-class ScaleError(ThumbnailerError):
-    """The question cannot be simulated."""
+def parse_amount(text: str, units: Mapping[str, float], most: float, expected: str) -> float:
+    """Return a number times its unit, above 0 and up to `most`. Raises ScaleError."""
+    found = re.fullmatch(rf"([0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?)({'|'.join(units)})", re.sub(r"[\s_]", "", text))
+    amount = float(found[1]) * units[found[2]] if found else 0.0
+    if not 0 < amount <= most:
+        raise ScaleError(f"{text}: expected {expected}")
+    return amount
 
 
 def parse_rate(text: str) -> float:
     """Return messages a second, from e.g. 10000/s, 600/min, 2e6/day. Raises ScaleError."""
-    found = re.fullmatch(r"\s*([0-9.eE_]+)\s*/\s*(s|min|h|day)\s*", text)
-    try:
-        rate = float(found[1]) / PER[found[2]] if found else 0.0
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate < 1e7:
-        raise ScaleError(f"{text}: expected a rate such as 10000/s, 600/min, 5000/h or 2e6/day")
-    return rate
+    return parse_amount(text, PER, 1e7, "a rate such as 10000/s, 600/min, 5000/h or 2e6/day")
 
 
 def run(
@@ -65,7 +61,7 @@ def run(
     seed: int,
     output: Path | None,
 ) -> None:
-    """Print the table; `change` has fields of Function. Raises ScaleError, ResultError, PricesError, NotMeasured."""
+    """Print the table; `change` has fields of Function. Raises ScaleError, ResultError, PricesError."""
     result = read_result(results)
     given = {name: value for name, value in change.items() if value is not None}
     function = replace(function_from(result, given.get("memory_mb"), given.get("batch_size")), **given)  # type: ignore[arg-type]
@@ -78,19 +74,13 @@ def run(
         "Fargate": simulate_fleet(arrivals, fleet, charged, seed=seed),
         "Fargate Spot": simulate_fleet(arrivals, replace(fleet, spot=True), charged, seed=seed),
     }
-    if outcomes["Lambda"].arrived == 0:
-        raise ScaleError(f"at {arrivals.rate:g}/s nothing arrived in {arrivals.seconds:g} s: take more minutes")
     console = Console()
-    console.print(_table(outcomes))
-    for line in (_source(results, function, fleet), _price_basis(function, fleet)):
-        console.print(line, soft_wrap=True, markup=False, highlight=False)
+    rows = ([title, *(show(outcome) for outcome in outcomes.values())] for title, show in ROWS.items())
+    console.print(plain_table(["", *outcomes], rows))
+    say(console, _source(results, function, fleet))
+    say(console, _price_basis(function, fleet))
     if output:
         output.write_bytes(msgspec.json.format(msgspec.json.encode(outcomes), indent=1))
-
-
-def _table(outcomes: Mapping[str, Outcome]) -> Table:
-    rows = ([title, *(show(outcome) for outcome in outcomes.values())] for title, show in ROWS.items())
-    return plain_table(["", *outcomes], rows)
 
 
 def _source(results: Path, function: Function, fleet: Fleet) -> str:
@@ -101,9 +91,7 @@ def _source(results: Path, function: Function, fleet: Fleet) -> str:
 
 def _price_basis(function: Function, fleet: Fleet) -> str:
     """What the prices include."""
-    pairs = {kind: (getattr(function.requests, kind), getattr(fleet.requests, kind)) for kind in ("get", "head", "put")}
-    each = {kind: " or ".join(dict.fromkeys(f"{number:.3g}" for number in pair)) for kind, pair in pairs.items()}
-    requests = ", ".join(f"{numbers} {kind.upper()}" for kind, numbers in each.items())
+    requests = ", ".join(f"{getattr(function.requests, kind):.3g} {kind.upper()}" for kind in ("get", "head", "put"))
     return (
         f"prices include each Lambda invocation by the millisecond with its init; all Fargate tasks until autoscaling "
         f"is back at {fleet.least}; for a picture {requests}, and SQS's requests"

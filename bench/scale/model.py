@@ -8,10 +8,15 @@ import numpy as np
 
 from bench.money.costing import Cost, Requests
 from bench.money.prices import Architecture
+from thumbnailer.errors import ThumbnailerError
 
 INIT_SECONDS: Final = 0.6
 DEPLOYED: Final = Requests(head=1.0)
 """A GET, a PUT, and the HEAD that checks the source after the upload."""
+
+
+class ScaleError(ThumbnailerError):
+    """The question cannot be parsed or simulated, or the results have no cell for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,4 @@
-"""A function and a fleet for the simulation, from measured cells: service times, spread, requests. Pure.
-
-Other batch sizes come from bench.money.invocation_model, else from proportion.
-"""
+"""A function and a fleet for the simulation, from measured cells: service times, spread, requests. Pure."""
 
 import math
 import statistics
@@ -16,11 +13,10 @@ from bench.money.costing import (
     invocation_ms,
     records_of,
 )
-from bench.money.invocation_model import FEWEST, InvocationModel, fit_cells
-from bench.pages.selection import OURS, ours_alike, usual, who
+from bench.money.invocation_model import fit_cells
+from bench.pages.selection import ours_alike
 from bench.result import Cell, Result
-from bench.scale.model import INIT_SECONDS, Fleet, Function, Service
-from thumbnailer.errors import ThumbnailerError
+from bench.scale.model import INIT_SECONDS, Fleet, Function, ScaleError, Service
 
 P95: Final = statistics.NormalDist().inv_cdf(0.95)
 ALLOWED_WAIT: Final = 60.0
@@ -29,12 +25,8 @@ LEAST_SECONDS: Final = 1e-6
 """Least time of a further record: noise can make a larger batch look faster."""
 
 
-class NotMeasured(ThumbnailerError):
-    """The results have no cell for the function."""
-
-
 def function_from(result: Result, memory_mb: int | None = None, batch_size: int | None = None) -> Function:
-    """Return the function of that memory, else the one with the most images a GB-second. Raises NotMeasured.
+    """Return the function of that memory, else the one with the most images a GB-second. Raises ScaleError.
 
     Its batch size is the wanted one if that was measured, else the best one that SQS delivers in one request.
     """
@@ -42,11 +34,10 @@ def function_from(result: Result, memory_mb: int | None = None, batch_size: int 
     cells = [cell for cell in alike if memory_mb in (None, cell.key.memory_mb)]
     if not cells:
         size, option = (f" of {memory_mb} MB", f" --memory {memory_mb}") if memory_mb else ("", "")
-        raise NotMeasured(f"no measured function{size} in the results: run `python -m bench tiers{option}`")
-    sizes = {cell.key.batch_size for cell in cells}
-    small = sizes & ({batch_size} if batch_size in sizes else set(range(1, MOST_MESSAGES_A_REQUEST + 1)))
-    one_request = [cell for cell in cells if cell.key.batch_size in small]
-    best = max(one_request or cells, key=lambda cell: cell.median("images_per_gb_second") or 0)
+        raise ScaleError(f"no measured function{size} in the results: run `python -m bench tiers{option}`")
+    wanted = [cell for cell in cells if cell.key.batch_size == batch_size]
+    one_request = [cell for cell in cells if cell.key.batch_size <= MOST_MESSAGES_A_REQUEST]
+    best = max(wanted or one_request or cells, key=lambda cell: cell.median("images_per_gb_second") or 0)
     cold = best.median("cold_start_ms")
     return Function(
         service_from(alike, best),
@@ -59,39 +50,23 @@ def function_from(result: Result, memory_mb: int | None = None, batch_size: int 
 
 
 def service_from(cells: Sequence[Cell], best: Cell) -> Service:
-    """Return a line through `best`'s invocation, with the slope of the model, or through 0.
+    """Return a line through `best`'s invocation with the slope of the model, which gives other batch sizes.
 
-    `cells` are comparable with `best`, of any memory and batch size.
+    `cells` are comparable with `best`, of any memory and batch size. The model is that of `best`'s memory if that was
+    measured with two batch sizes, else of all memories.
     """
     records, seconds = records_of(best), invocation_ms(best) / 1000
-    model, source = _model(cells, best)
-    each = seconds / records
-    if model:
-        other = 1 if records > 1 else MOST_MESSAGES_A_REQUEST
-        share = model.invocation_ms(best.key.vcpus, other) / model.invocation_ms(best.key.vcpus, records)
-        each = min(max(LEAST_SECONDS, seconds * (1 - share) / (records - other)), each)
-    sigma, spread = _spread(cells, best)
-    return Service(seconds - each * records, each, sigma, f"{source}; {spread}")
-
-
-def _model(cells: Sequence[Cell], best: Cell) -> tuple[InvocationModel | None, str]:
-    """The model of `best`'s memory if that was measured with two batch sizes, else of all memories."""
     same = [cell for cell in cells if cell.key.memory_mb == best.key.memory_mb]
-    if _batch_sizes(same) > 1:
-        return fit_cells(same), "others by the batches of this memory"
-    if len(cells) >= FEWEST and _batch_sizes(cells) > 1:
-        return fit_cells(cells), "others by the model of an invocation"
-    return None, "others in proportion"
-
-
-def _batch_sizes(cells: Sequence[Cell]) -> int:
-    return len({cell.key.batch_size for cell in cells})
-
-
-def _spread(cells: Sequence[Cell], best: Cell) -> tuple[float, str]:
-    """The sigma of single pictures at the nearest memory, else of the smallest batches, and its source in words."""
+    fitted = same if len({cell.key.batch_size for cell in same}) > 1 else cells
+    model = fit_cells(fitted)
+    other = 1 if records > 1 else MOST_MESSAGES_A_REQUEST
+    share = model.invocation_ms(best.key.vcpus, other) / model.invocation_ms(best.key.vcpus, records)
+    each = min(max(LEAST_SECONDS, seconds * (1 - share) / (records - other)), seconds / records)
     nearest = min(cells, key=lambda cell: (cell.key.batch_size, abs(cell.key.memory_mb - best.key.memory_mb)))
-    return sigma_of(nearest), f"they vary as batches of {nearest.key.batch_size} at {nearest.key.memory_mb:,} MB"
+    spread = f"they vary as batches of {nearest.key.batch_size} at {nearest.key.memory_mb:,} MB"
+    return Service(
+        seconds - each * records, each, sigma_of(nearest), f"others by a model of {len(fitted)} measured; {spread}"
+    )
 
 
 def sigma_of(cell: Cell) -> float:
@@ -101,13 +76,13 @@ def sigma_of(cell: Cell) -> float:
 
 
 def fleet_from(result: Result) -> Fleet:
-    """Return a fleet of the task with the most images a second for each vCPU. Raises NotMeasured.
+    """Return a fleet of the task with the most images a second for each vCPU. Raises ScaleError.
 
     It scales out if a task's backlog holds more than ALLOWED_WAIT.
     """
-    cells = ours_alike(result, "fargate") or [cell for cell in usual(result, "fargate") if who(cell) == OURS]
+    cells = ours_alike(result, "fargate")
     if not cells:
-        raise NotMeasured("no measured task in the results: run `python -m bench fargate`, or `all`")
+        raise ScaleError("no measured task in the results: run `python -m bench fargate`, or `all`")
     best = max(cells, key=lambda cell: (cell.median("images_per_second") or 0) / cell.key.vcpus)
     rate, latency_ms = best.median("images_per_second") or 0.0, best.latency_ms(0.5) or 0.0
     in_flight = max(1, round(rate * latency_ms / 1000))  # Little's law

@@ -32,20 +32,18 @@ NO_SOLUTION: Final = 1
 def install(target: Target, extras: Sequence[str], folder: Path) -> None:
     """Installs the project's dependencies, in the versions of constraints.txt. Raises PackingError."""
     with NamedTemporaryFile("w", prefix="constraints-", suffix=".txt") as constraints:
-        constraints.write(constrained((ROOT / "constraints.txt").read_text(), target))
+        constraints.write(constrain((ROOT / "constraints.txt").read_text(), target))
         constraints.flush()
         chosen = f"--constraint={constraints.name}"
         older = [f"{package}=={version}" for package, version in target.system.instead.items()]
         if older:  # the second step keeps packages that are installed already
             install_wheels(target, "manylinux2014", folder, [chosen, "--no-deps", *older])
-        wanted = [f"--extra={extra}" for extra in (*EXTRAS, *extras)]
+        wanted = [f"--requirements={ROOT}/pyproject.toml", *(f"--extra={extra}" for extra in (*EXTRAS, *extras))]
         ours = [str(wheel) for wheel in WHEELS.glob(f"*_{target.machine}.whl")]
-        install_wheels(
-            target, target.system.manylinux, folder, [chosen, *wanted, f"--requirements={ROOT}/pyproject.toml", *ours]
-        )
+        install_wheels(target, target.system.manylinux, folder, [chosen, *wanted, *ours])
 
 
-def constrained(constraints: str, target: Target) -> str:
+def constrain(constraints: str, target: Target) -> str:
     """`constraints` with the versions that run on the target's system."""
     for package, version in target.system.instead.items():
         constraints = re.sub(rf"^{re.escape(package)}==\S+", f"{package}=={version}", constraints, flags=re.MULTILINE)
@@ -56,20 +54,17 @@ def install_wheels(target: Target, manylinux: str, folder: Path, arguments: Sequ
     """Runs `uv pip install` with these arguments. Raises PackingError."""
     platform = f"{target.machine}-{manylinux}"
     wheels = [f"--python-version={target.python}", f"--python-platform={platform}", *ARGUMENTS]
-    uv = Path(sys.executable).with_name("uv")
-    command = [str(uv), "pip", "install", f"--python={sys.executable}", f"--target={folder}", *wheels, *arguments]
+    uv = str(Path(sys.executable).with_name("uv"))
+    command = [uv, "pip", "install", f"--python={sys.executable}", f"--target={folder}", *wheels, *arguments]
+    environment = {**os.environ, "PKG_CONFIG": "false"}
     # all versions are given, so the index is needed only for wheels that are not in uv's cache
-    done = _run([*command, "--offline"])
+    done = run([*command, "--offline"], environment)
     if done.returncode:
-        done = _run(command)
+        done = run(command, environment)
     if done.returncode:
         kind = PackingError if done.returncode == NO_SOLUTION else IndexUnreachable
         raise kind(f"no wheels for Python {target.python} on {platform}:\n{done.stderr.strip()}")
 
 
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PKG_CONFIG": "false"}
-    try:
-        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # noqa: S603
-    except FileNotFoundError as error:
-        raise PackingError("uv is not installed; `make .venv/bin/uv` installs it") from error
+def run(command: Sequence[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # noqa: S603

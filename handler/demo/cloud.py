@@ -4,17 +4,19 @@ The demo never touches the user's own AWS: while the cloud runs, the environment
 credentials.
 """
 
-import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any, Final
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import aioboto3
 from aiobotocore.config import AioConfig
-from moto.server import ThreadedMotoServer
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
 
 from thumbnailer.settings import SETTINGS, Section
 
@@ -49,39 +51,49 @@ class Cloud:
 def moto_cloud() -> Iterator[Cloud]:
     """An empty cloud on a free port. Blocks for some tenths of a second at both ends."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it logs every request otherwise
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
+    moto = _only_for_clients(DomainDispatcherApplication(create_backend_app))
+    server = make_server("127.0.0.1", 0, moto, threaded=True, request_handler=MotoRequestHandler)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
     try:
-        host, port = server.get_host_and_port()
-        yield Cloud(f"http://{host}:{port}")
+        yield Cloud(f"http://127.0.0.1:{server.server_port}")
     finally:
-        server.stop()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _only_for_clients(moto: WSGIApplication) -> WSGIApplication:
+    """Refuses browsers, other hosts (DNS rebinding), and moto's own routes, which reset, record and replay.
+
+    The demo's clients of S3 and SQS are no browsers, and only browsers send Origin and Sec-Fetch-Site.
+    """
+
+    def guard(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        hosts = {f"{name}:{environ['SERVER_PORT']}" for name in ("127.0.0.1", "localhost")}
+        browser = "HTTP_ORIGIN" in environ or "HTTP_SEC_FETCH_SITE" in environ
+        if browser or environ.get("HTTP_HOST") not in hosts or environ["PATH_INFO"].startswith("/moto-api"):
+            start_response("403 Forbidden", [("Content-Type", "text/plain")])
+            return [b"only the demo's own clients may ask"]
+        return moto(environ, start_response)
+
+    return guard
 
 
 async def furnish(cloud: Cloud) -> tuple[str, str]:
-    """Makes the buckets, the queue with its dead-letter queue, and the notification, as deploy/ does in AWS.
-
-    Returns the URL and the ARN of the queue.
-    """
+    """Makes the buckets, the queue and the notification. Returns the URL and the ARN of the queue."""
     async with cloud.client("s3") as s3, cloud.client("sqs") as sqs:
         for bucket in (PHOTOS, RESIZED):
             await s3.create_bucket(Bucket=bucket)
-        _, dead = await _make_queue(sqs, "thumbnails-dead", {})
-        redrive = json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 5})
-        attributes = {"RedrivePolicy": redrive, "VisibilityTimeout": str(VISIBILITY_SECONDS)}
-        url, arn = await _make_queue(sqs, "thumbnails", attributes)
+        attributes = {"VisibilityTimeout": str(VISIBILITY_SECONDS)}
+        url = (await sqs.create_queue(QueueName="thumbnails", Attributes=attributes))["QueueUrl"]
+        answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        arn = answer["Attributes"]["QueueArn"]
         notify = {"Id": "thumbnails", "QueueArn": arn, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}
         await s3.put_bucket_notification_configuration(
             Bucket=PHOTOS, NotificationConfiguration={"QueueConfigurations": [notify]}
         )
         return url, arn
-
-
-async def _make_queue(sqs: Any, name: str, attributes: Mapping[str, str]) -> tuple[str, str]:
-    """The URL and the ARN of the new queue."""
-    url = (await sqs.create_queue(QueueName=name, Attributes=attributes))["QueueUrl"]
-    answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-    return url, answer["Attributes"]["QueueArn"]
 
 
 @contextmanager

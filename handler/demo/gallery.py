@@ -42,6 +42,7 @@ EVERYWHERE: Final = {
     "Cache-Control": "no-store",
 }
 SANDBOX: Final = {"Content-Security-Policy": "sandbox; default-src 'none'"}
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _PICTURE_TYPE: Final = re.compile(r"image/[a-z0-9][a-z0-9.+-]{0,60}")
 _OWN_FILES: Final = {"gallery.js": "text/javascript", "gallery.css": "text/css", "favicon.svg": "image/svg+xml"}
 
@@ -65,7 +66,6 @@ class Gallery:
         app.router.add_get("/", self._page)
         app.router.add_get("/events", self._events)
         app.router.add_put("/upload", self._upload)
-        app.router.add_post("/upload", self._upload)
         app.router.add_get("/object/{bucket}/{key:.*}", self._object)
         app.router.add_get("/{file:gallery\\.(js|css)|favicon\\.svg}", self._own_file)
         return app
@@ -123,8 +123,8 @@ class Gallery:
     async def _upload(self, request: web.Request) -> web.Response:
         """Stores the body in the bucket, through a temporary file: an aborted or too large body never gets there."""
         key = request.query.get("name", "")
-        if not 1 <= len(key.encode(errors="replace")) <= MOST_KEY_BYTES:
-            raise web.HTTPBadRequest(text=f"?name= must have 1 to {MOST_KEY_BYTES} bytes")
+        if not 1 <= len(key.encode(errors="replace")) <= MOST_KEY_BYTES or _CONTROL.search(key):
+            raise web.HTTPBadRequest(text=f"?name= must have 1 to {MOST_KEY_BYTES} bytes and no control characters")
         kind = picture_type(request.content_type) or "application/octet-stream"
         with TemporaryFile() as file:
             size = await receive(request, file)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from aiohttp import web
@@ -12,9 +12,11 @@ from prometheus_client.exposition import choose_encoder
 from handler.worker.sqs import Queue, QueueError
 from thumbnailer.app import App
 from thumbnailer.errors import ObjectMissing, StoreDenied, StoreError
+from thumbnailer.reporting.logs import LOGGER
 from thumbnailer.settings import Settings
 
 HOST: Final = "0.0.0.0"  # noqa: S104  # a container is scraped from outside; the port serves nothing but numbers
+READY_SECONDS: Final = 5.0
 PROBE_KEY: Final = ".thumbnailer-ready"
 """This object need not exist: the probe asks whether S3 answers for the bucket."""
 
@@ -25,6 +27,8 @@ class Health:
     def __init__(self, app: App, queue: Queue) -> None:
         self._app = app
         self._queue = queue
+        self._probe: asyncio.Task[bool] | None = None
+        self._probe_at = 0.0
 
     async def live(self) -> str | None:
         """Any answer shows that the loop runs, but the loop cannot see stuck decoder threads."""
@@ -32,23 +36,29 @@ class Health:
         return f"{stuck} decoders are stuck" if stuck >= self._app.tier.workers else None
 
     async def ready(self) -> str | None:
-        """The queue must answer, and so must the buckets in THUMBNAILER_SOURCES and their destinations."""
+        """The queue must answer, and so must the buckets in THUMBNAILER_SOURCES and their destinations.
+
+        Probes cost requests, so one serves for READY_SECONDS. The log alone has the details.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._probe is None or now >= self._probe_at + READY_SECONDS:
+            self._probe, self._probe_at = asyncio.create_task(self._all_answer()), now
+        return None if await asyncio.shield(self._probe) else "the queue or a bucket does not answer; see the log"
+
+    async def _all_answer(self) -> bool:
         try:
             await self._queue.state()
-        except QueueError as error:
-            return str(error)
-        problems = await asyncio.gather(*(self._probe(bucket) for bucket in named_buckets(self._app.settings)))
-        return next(filter(None, problems), None)
+            await asyncio.gather(*map(self._ask, named_buckets(self._app.settings)))
+        except (QueueError, StoreError) as error:
+            LOGGER.warning("not-ready", extra={"line": {"detail": str(error)}})
+            return False
+        return True
 
-    async def _probe(self, bucket: str) -> str | None:
-        """A denied read is an answer: reading and writing objects are other permissions."""
-        try:
+    async def _ask(self, bucket: str) -> None:
+        """Raises StoreError. A denied read is an answer: reading and writing objects are other permissions."""
+        with suppress(ObjectMissing, StoreDenied):
             async with self._app.store.open(bucket, PROBE_KEY):
-                return None
-        except (ObjectMissing, StoreDenied):
-            return None
-        except StoreError as error:
-            return str(error)
+                pass
 
 
 def named_buckets(settings: Settings) -> list[str]:

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.money.advice import Wanted, plan
+from bench.money.advice import plan
+from bench.questions import Options
 from bench.result import Cell, CellKey, Machine, PictureSet, Repetition, Result, Software
 
 INVOCATIONS: Final = 50
 QUIET: Final = (1.0, 0.995, 1.005, 0.998, 1.002)
 LOUD: Final = (1.0, 0.7, 1.4, 0.8, 1.25)
-PLANNED: Final = plan(2)
+PLANNED: Final = tuple(plan(1, Options(latency="loopback")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,13 @@ class Made:
     def invocation_ms(self, vcpus: float, records: float) -> float:
         return self.wait_ms + self.cpu_ms * records / min(vcpus, max(1.0, records))
 
-    def cells(self, wanted: Iterable[Wanted] = PLANNED) -> list[Cell]:
+    def cells(self, wanted: Iterable[CellKey] = PLANNED) -> list[Cell]:
         return [self.cell(each) for each in wanted]
 
-    def cell(self, wanted: Wanted) -> Cell:
-        key = CellKey(wanted.platform, wanted.memory_mb, wanted.vcpus, "auto", "obstore", "sample", wanted.batch_size)
-        return Cell(key, tuple(self._repetition(wanted, number, times) for number, times in enumerate(self.noise)))
+    def cell(self, key: CellKey) -> Cell:
+        return Cell(key, tuple(self._repetition(key, number, times) for number, times in enumerate(self.noise)))
 
-    def _repetition(self, wanted: Wanted, number: int, noise: float) -> Repetition:
+    def _repetition(self, wanted: CellKey, number: int, noise: float) -> Repetition:
         """A task is always busy, with ten in flight: what waits does not count."""
         function = wanted.platform == "lambda"
         records = INVOCATIONS * wanted.batch_size
@@ -59,13 +59,13 @@ class Made:
             cold_start_ms=self.cold_ms if cold else None,
         )
 
-    def result(self, wanted: Iterable[Wanted] = PLANNED) -> Result:
+    def result(self, wanted: Iterable[CellKey] = PLANNED) -> Result:
         return Result(
             made="2026-01-02T03:04:05Z",
             machine=Machine("Linux", "6.0.0-synthetic", "x86_64", "made up", 2, 8192, "none: synthetic"),
             software=Software("0" * 40, False, "3.13.0", "AVX2", {}),
             settings={},
-            picture_sets=(PictureSet("sample", "ab" * 32, 12, 12_345_678),),
+            picture_sets=(PictureSet("photos", "ab" * 32, 12, 12_345_678),),
             prices={},
             cells=tuple(self.cells(wanted)),
             synthetic=True,

@@ -8,20 +8,15 @@ from typing import Final
 
 from bench.money.costing import cell_cost
 from bench.money.prices import load_prices
-from bench.questions import EXPERIMENTS, Scope
+from bench.questions import EXPERIMENTS, Options
 from bench.result import Cell, CellKey, Machine, PictureSet, Repetition, Result, Software
 
 PRICES: Final = load_prices()
 MEMORIES: Final = (128, 256, 512, 1024, 1769, 3008)
-QUICK: Final = Scope(quick=True)
+QUICK: Final = Options(quick=True)
 NOISE: Final = (1.0, 0.98, 1.03, 1.01, 0.99)
 CPU_MS: Final = {"auto": 5.0, "pillow": 5.2, "vips": 7.5, "textbook": 16.0, "sharp": 8.0, "tutorial": 8.5, "floor": 2.6}
-TASKS: Final[tuple[tuple[str, float, int], ...]] = (
-    ("fargate", 0.5, 1024),
-    ("fargate", 1, 2048),
-    ("fargate-spot", 0.5, 1024),
-    ("fargate-spot", 1, 2048),
-)
+TASKS: Final = ((0.5, 1024), (1, 2048))
 
 
 def synthetic_result(memories: tuple[int, ...] = MEMORIES) -> Result:
@@ -39,7 +34,7 @@ def synthetic_result(memories: tuple[int, ...] = MEMORIES) -> Result:
     )
 
 
-def result_of_all(scope: Scope = QUICK, without: str = "") -> Result:
+def result_of_all(scope: Options = QUICK, without: str = "") -> Result:
     """A cell for every key of a run of all experiments, but for one handler's; the largest function was refused."""
     return replace(
         synthetic_result(()),
@@ -68,8 +63,8 @@ def _cells(memories: tuple[int, ...]) -> Iterator[Cell]:
         yield lambda_cell(memory, "none", "floor")
     key = CellKey("lambda", 10_240, 5.8, "auto", "obstore", "reference", 10)
     yield Cell(key, refused="5.8 vCPUs cannot be given: this machine has 2 cores")
-    for platform, vcpus, memory in TASKS:
-        yield task_cell(platform, vcpus, memory)
+    for vcpus, memory in TASKS:
+        yield task_cell(vcpus, memory)
 
 
 def lambda_cell(memory: int, engine: str, handler: str = "ours") -> Cell:
@@ -86,8 +81,8 @@ def lambda_cell(memory: int, engine: str, handler: str = "ours") -> Cell:
     return _with_cost(Cell(key, one))
 
 
-def task_cell(platform: str, vcpus: float, memory: int) -> Cell:
-    key = CellKey(platform, memory, vcpus, "auto", "obstore", "reference", 10)
+def task_cell(vcpus: float, memory: int) -> Cell:
+    key = CellKey("fargate", memory, vcpus, "auto", "obstore", "reference", 10)
     one = _repetitions(memory, CPU_MS["auto"] * 1.1 / vcpus, CPU_MS["auto"], 260)
     return _with_cost(Cell(key, one))
 

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import json
-import socket
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from bench.cells.base import (
     TAIL,
     Log,
+    Recorder,
     S3Gone,
-    assert_s3_answers,
     json_lines,
     mean_stages,
-    outcomes_of,
-    proxy_report,
-    requests_of,
 )
-from bench.rig.network import Running
-from tests.support.servers import ScriptedServer, error
+from bench.cells.function import outcomes_of
+from bench.cells.testbed import Cores, Testbed
+from bench.result import CellKey
+from bench.rig.emulator import Answer
+from bench.rig.limits import MB, Group
+from bench.rig.processes import free_port
+from bench.rig.proxy import Counts
+from tests.support.servers import ScriptedServer
 
 
 def record(**ms: float) -> bytes:
@@ -96,31 +103,74 @@ def test_stages_are_means_over_the_records_with_them() -> None:
     ],
 )
 def test_outcomes_come_from_our_answer_and_peers_are_done(answer: object, outcomes: dict[str, int]) -> None:
-    assert outcomes_of(answer, 4) == outcomes
+    assert outcomes_of(Answer(answer, 0.1), 4) == outcomes
 
 
-def test_requests_are_counted_per_record() -> None:
-    assert requests_of({"requests": {"GET": 8, "PUT": 4, "POST": 9}}, 4) == {"get": 2, "head": 0, "put": 1}
+# --- the recorder -------------------------------------------------------------------------------------------------
 
 
-# --- S3 that is gone ----------------------------------------------------------------------------------------------
+class Proxy:
+    """Counts one GET, whenever it is asked."""
+
+    def take_counts(self) -> Counts:
+        return Counts(Counter(GET=1), bytes_up=2, bytes_down=3)
 
 
 @pytest.fixture
-def nobody() -> str:
-    """An address where nothing listens."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
+def recorder(tmp_path: Path, scripted: ScriptedServer) -> Iterator[Recorder]:
+    """A recorder whose control group is a folder."""
+    group = Group(tmp_path, tmp_path, tmp_path)
+    place(tmp_path, cpu_us=1_500_000, kills=2)
+    testbed = SimpleNamespace(
+        cores=Cores((0,), 1),
+        enclosure=SimpleNamespace(hold=lambda *_: nullcontext(group)),
+        proxy=lambda _: Proxy(),
+        s3=SimpleNamespace(port=scripted.server_address[1]),
+    )
+    key = CellKey("lambda", 512, 0.29, "auto", "auto", "photos", 1)
+    with ExitStack() as stack:
+        made = Recorder(key, cast("Testbed", testbed), 20_000, 2, stack)
+        made.log.path.touch()
+        yield made
 
 
-def test_a_dead_proxy_counts_as_a_dead_s3(nobody: str) -> None:
-    with pytest.raises(S3Gone, match="the proxy before S3 does not answer any more"):
-        proxy_report(Running(nobody))
+def place(folder: Path, cpu_us: int, kills: int) -> None:
+    (folder / "memory.events").write_text(f"oom_kill {kills}\n")
+    (folder / "cpu.stat").write_text(f"usage_usec {cpu_us}\n")
+    (folder / "cgroup.procs").write_text(f"{os.getpid()}\n")
 
 
-def test_a_dead_s3_is_distinguished_from_a_living_one(nobody: str, scripted: ScriptedServer) -> None:
-    scripted.play(error(403, "AccessDenied"))
-    assert_s3_answers(scripted.url)
-    with pytest.raises(S3Gone, match=f"the S3 at {nobody} does not answer any more"):
-        assert_s3_answers(nobody)
+def test_a_repetition_counts_from_its_begin(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.begin()
+    place(tmp_path, cpu_us=1_750_000, kills=3)
+    recorder.log.path.write_bytes(record(get=5))
+    fields, counts, lines = recorder.end(2, 0.5)
+    assert fields.pop("peak_rss_bytes") > MB
+    assert fields == {
+        "records": 2,
+        "cpu_seconds": 0.25,
+        "bytes_in": 3,
+        "bytes_out": 2,
+        "requests": {"get": 0.5, "head": 0, "put": 0, "sqs": 0.5},
+        "stages_ms": {"get": 5},
+        "oom_kills": 1,
+        "log_bytes": len(record(get=5)),
+    }
+    assert (counts.requests, len(lines)) == ({"GET": 1}, 1)
+
+
+def test_a_failure_while_s3_is_gone_is_not_the_cells(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "_s3_port", free_port())
+    with pytest.raises(S3Gone, match=r"the S3 at port .* does not answer any more"):
+        recorder.failure("no answer")
+
+
+def test_a_failure_names_kills_and_the_log(recorder: Recorder, tmp_path: Path) -> None:
+    recorder.begin()
+    recorder.log.path.write_text("last words")
+    assert str(recorder.failure("no answer")) == "no answer; it wrote: last words"
+    place(tmp_path, cpu_us=0, kills=4)
+    killed = "killed for lack of memory (2 times) within 512 MB; it wrote: last words"
+    assert str(recorder.failure("no answer")) == killed
+    (tmp_path / "memory.events").unlink()  # the group is gone
+    assert str(recorder.failure("no answer")) == "no answer; it wrote: last words"

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bench.compare.command import run, sentence
 from bench.compare.intervals import ratio_interval
-from bench.compare.trees import Side, TreeError, checked_out, side_of
+from bench.compare.trees import Side, checked_out, side_of
 from bench.compare.verdicts import (
     JUDGED,
     LEAST_BETWEEN_RUNS,
@@ -104,7 +104,7 @@ def compare(base: Sequence[Cell], new: Sequence[Cell], paired: bool) -> Comparis
 
 
 def _run_of(cells: Sequence[Cell]) -> Result:
-    return result(*(replace(cell, key=replace(cell.key, handler="ours")) for cell in cells), baseline="")
+    return result(*(replace(cell, key=replace(cell.key, handler="ours")) for cell in cells))
 
 
 def compare_results(base: Result, new: Result) -> Comparison:
@@ -232,24 +232,14 @@ def test_memory_cold_starts_and_throughput_are_shown_and_not_judged() -> None:
     assert [row.metric for row in comparison.rows] == [*JUDGED, *SHOWN]
     assert row_of(comparison, "peak_rss_mb").interval.ratio == pytest.approx(2)
     start = row_of(comparison, "cold_start_ms")
-    assert (start.used, start.measured, start.verdict) == (1, 8, Verdict.NOT_JUDGED)
+    assert start.verdict is Verdict.NOT_JUDGED
     assert start.interval.ratio == pytest.approx(3)
 
 
-def test_unequal_repetitions_are_reported() -> None:
-    comparison = compare([exact(1, 8)], [exact(1, 7)], paired=True)
-    assert (comparison.verdict, comparison.exit_code) == (Verdict.INCOMPARABLE, 2)
-    assert "8 repetitions of base and 7 of new" in comparison.uncompared[0]
-
-
-def test_missing_cell_makes_builds_incomparable() -> None:
-    other = replace(KEY, engine="vips")
-    base, new = [exact(1), exact(1, key=other)], [exact(1), Cell(other, refused="it crashed")]
-    comparison = compare(base, new, paired=True)
+def test_crashed_build_is_incomparable() -> None:
+    comparison = compare([exact(1)], [Cell(KEY, refused="it crashed")], paired=True)
     assert comparison.exit_code == 2
-    assert "vips" in comparison.uncompared[0]
-    assert "only in base" in comparison.uncompared[0]
-    assert compare(base, [exact(2), new[1]], paired=True).exit_code == 1
+    assert "new has none" in comparison.uncompared[0]
 
 
 def test_different_outcomes_are_not_the_same_work() -> None:
@@ -274,11 +264,6 @@ def test_no_common_cell_lists_both_sides() -> None:
     assert "new has none" in compare([exact(1)], [], paired=True).uncompared[0]
 
 
-def test_duplicate_cell_is_refused() -> None:
-    with pytest.raises(CompareError, match="is there twice"):
-        compare([exact(1), exact(1)], [exact(1)], paired=False)
-
-
 # --- the interval -------------------------------------------------------------------------------------------------
 
 
@@ -287,7 +272,7 @@ def test_untrimmed_interval_equals_students_t(count: int, student: float) -> Non
     """Two-sided 99 % of Student's t with 2 and 3 degrees of freedom, from its table."""
     ratios = np.random.default_rng(1).lognormal(0.1, 0.02, count)
     logs = np.log(ratios)
-    interval = ratio_interval([[float(ratio) for ratio in ratios]], [], 0.005)
+    interval = ratio_interval([float(ratio) for ratio in ratios], [], 0.005)
     assert np.log(interval.ratio) == pytest.approx(logs.mean())
     assert np.log(interval.upper / interval.ratio) == pytest.approx(student * logs.std(ddof=1) / count**0.5, rel=0.04)
 
@@ -295,24 +280,22 @@ def test_untrimmed_interval_equals_students_t(count: int, student: float) -> Non
 def test_outlier_moves_the_interval_no_more_than_a_high_value() -> None:
     calm = [1.0, 1.01, 1.02, 1.03, 1.04, 1.05, 1.06, 1.07, 1.08, 1.09]
     wild = [*calm[:-1], 50.0]
-    assert ratio_interval([wild], [], 0.005) == ratio_interval([calm], [], 0.005)
+    assert ratio_interval(wild, [], 0.005) == ratio_interval(calm, [], 0.005)
 
 
 def test_two_distant_values_give_an_unbounded_interval() -> None:
-    assert ratio_interval([[1.0, 1e9]], [], 0.001).upper == np.inf
-    assert ratio_interval([[1.0, 1e9]], [], 0.001).lower == 0
+    assert ratio_interval([1.0, 1e9], [], 0.001).upper == np.inf
+    assert ratio_interval([1.0, 1e9], [], 0.001).lower == 0
 
 
-@pytest.mark.parametrize("sizes", [(5,), (12,), (8, 8), (5, 7, 5, 12)])
-def test_interval_misses_the_truth_at_the_promised_rate(sizes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("sizes", [(5, 0), (12, 0), (8, 8), (5, 12)])
+def test_interval_misses_the_truth_at_the_promised_rate(sizes: tuple[int, int]) -> None:
     """At a risk of 5 % to each side, so that 1000 trials tell: 50 are promised, and 25 to 80 would happen by chance."""
     chance = np.random.default_rng(7)
     above = 0
     for _ in range(1000):
-        samples = [[float(value) for value in chance.lognormal(1, 0.05, size)] for size in sizes]
-        half = (len(samples) + 1) // 2
-        truth = np.exp(half - len(samples[half:]))
-        above += ratio_interval(samples[:half], samples[half:], 0.05).lower > truth
+        over, under = ([float(value) for value in chance.lognormal(1, 0.05, size)] for size in sizes)
+        above += ratio_interval(over, under, 0.05).lower > np.exp(0 if under else 1)
     assert 25 < above < 80
 
 
@@ -320,84 +303,40 @@ def test_promised_rate_holds_with_one_noisy_sample() -> None:
     chance = np.random.default_rng(7)
     above = 0
     for _ in range(1000):
-        samples = [[float(value) for value in chance.lognormal(1, noise, 7)] for noise in (0.05, 0.002, 0.002, 0.002)]
-        above += ratio_interval(samples[:2], samples[2:], 0.02).lower > 1
+        over, under = ([float(value) for value in chance.lognormal(1, noise, 7)] for noise in (0.05, 0.002))
+        above += ratio_interval(over, under, 0.02).lower > 1
     assert above < 34
 
 
 # --- files of results ---------------------------------------------------------------------------------------------
 
 
-def result(*cells: Cell, cpu: str = "made up", baseline: str = "textbook") -> Result:
+def result(*cells: Cell, cpu: str = "made up") -> Result:
     whole = synthetic_result()
-    return replace(whole, cells=cells, baseline=baseline, machine=replace(whole.machine, cpu=cpu))
-
-
-def measured(seed: int, more: tuple[float, float], slow: float, cpu: str = "made up") -> Result:
-    """A run of twelve repetitions, with its baseline, on a machine that is so many times as slow."""
-    chance = np.random.default_rng(seed)
-    speed = [slow] * PAIRS
-    ours, textbook = noisy(chance, more, speed), noisy(chance, (30.0, 9.0), speed)
-    return result(Cell(KEY, ours), Cell(replace(KEY, engine="pillow", handler="textbook"), textbook), cpu=cpu)
-
-
-@pytest.mark.parametrize("more", [SLEEP, WORK])
-def test_different_machines_are_compared_by_baselines(more: tuple[float, float]) -> None:
-    found = [
-        compare_results(measured(seed, SAME, 1), measured(seed + 10_000, more, 1.4, "another")).verdict
-        for seed in range(TRIALS)
-    ]
-    assert TRIALS - found.count(Verdict.REGRESSION) < ALLOWED
-
-
-def test_equal_builds_on_different_machines_show_no_regression() -> None:
-    found = [
-        compare_results(measured(seed, SAME, 1), measured(seed + 10_000, SAME, 1.4, "another")).verdict
-        for seed in range(TRIALS)
-    ]
-    assert found.count(Verdict.REGRESSION) < ALLOWED
-    assert found.count(Verdict.IMPROVEMENT) < ALLOWED
+    return replace(whole, cells=cells, machine=replace(whole.machine, cpu=cpu))
 
 
 def test_files_need_a_larger_difference_than_turns() -> None:
-    base = result(exact(1), exact(2, handler="textbook"))
+    base = result(exact(3), exact(2, handler="textbook"))
     for times, verdict in (
         (1.04, Verdict.NO_DIFFERENCE),
         (1.06, Verdict.REGRESSION),
         (1 / 1.04, Verdict.NO_DIFFERENCE),
         (1 / 1.06, Verdict.IMPROVEMENT),
     ):
-        comparison = compare_results(base, result(exact(3 * times), exact(6, handler="textbook")))
+        comparison = compare_results(base, result(exact(3 * times), exact(9, handler="textbook")))
         assert comparison.verdict is verdict
         assert row_of(comparison, "p50_ms").interval.ratio == pytest.approx(times)
         assert row_of(comparison, "p50_ms").visible == LEAST_BETWEEN_RUNS
 
 
-def test_memory_is_not_divided_by_baselines() -> None:
-    heavy = tuple(replace(one, peak_rss_bytes=2 * one.peak_rss_bytes) for one in exact(1).repetitions)
-    comparison = compare_results(
-        result(exact(1), exact(1, handler="textbook")),
-        result(exact(1), Cell(replace(KEY, handler="textbook"), heavy)),
-    )
-    assert row_of(comparison, "peak_rss_mb").interval.ratio == pytest.approx(1)
-
-
-def test_missing_baseline_allows_one_machine_only() -> None:
-    base, new = result(exact(1), exact(2, handler="textbook")), result(exact(1.5))
-    here = compare_results(base, new)
-    assert here.verdict is Verdict.REGRESSION
-    assert "without a baseline in both runs" in here.notes[0]
-    elsewhere = compare_results(base, result(exact(1.5), cpu="another"))
-    assert elsewhere.exit_code == 2
-    assert "on made up and on another, without a baseline" in elsewhere.uncompared[0]
-
-
-def test_different_pictures_are_not_compared() -> None:
+def test_different_machines_and_pictures_are_not_compared() -> None:
     base = result(exact(1))
-    other = replace(base, picture_sets=(replace(base.picture_sets[0], hash="cd" * 32),))
-    comparison = compare_results(base, other)
-    assert comparison.exit_code == 2
-    assert "the pictures differ" in comparison.uncompared[0]
+    with pytest.raises(CompareError, match="on made up and on another: measure both on one machine"):
+        compare_results(base, result(exact(1), cpu="another"))
+    pictures = (replace(base.picture_sets[0], hash="cd" * 32),)
+    with pytest.raises(CompareError, match="the pictures differ"):
+        compare_results(base, replace(base, picture_sets=pictures))
 
 
 def test_different_cells_and_settings_are_notes() -> None:
@@ -408,11 +347,6 @@ def test_different_cells_and_settings_are_notes() -> None:
     assert "512 MB" in said
     assert "only in base" in said
     assert "repetitions is 5 in base and not set in new" in said
-
-
-def test_baseline_handler_is_not_judged() -> None:
-    base = result(exact(1), exact(1, handler="floor"), baseline="")
-    assert compare_results(base, result(exact(1), exact(9, handler="floor"), baseline="")).exit_code == 0
 
 
 # --- what BASE and NEW are ----------------------------------------------------------------------------------------
@@ -460,7 +394,7 @@ def test_argument_is_a_file_a_checkout_or_a_revision(repository: Path) -> None:
 def test_other_arguments_are_refused(name: str, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (repository.parent / "elsewhere").mkdir()
     monkeypatch.chdir(repository.parent / "elsewhere")
-    with pytest.raises(TreeError, match="not a file of results"):
+    with pytest.raises(CompareError, match="not a file of results"):
         side_of(name, repository)
 
 
@@ -470,14 +404,14 @@ def test_other_folder_is_refused_unless_a_revision_has_its_name(
     monkeypatch.chdir(repository)
     (repository / "docs").mkdir()
     (repository / "old").mkdir()
-    with pytest.raises(TreeError, match="docs: not a file of results, a folder with a checkout of this project"):
+    with pytest.raises(CompareError, match="docs: not a file of results, a folder with a checkout of this project"):
         side_of("docs", repository)
     assert side_of("old", repository).commit
 
 
 def test_revision_without_git_is_refused_with_a_hint(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(repository))
-    with pytest.raises(TreeError, match="give folders of two checkouts"):
+    with pytest.raises(CompareError, match="give folders of two checkouts"):
         side_of("old", repository)
 
 
@@ -500,7 +434,7 @@ def test_revision_is_checked_out_temporarily(repository: Path) -> None:
 
 def test_failed_checkout_has_its_reason(repository: Path) -> None:
     with (
-        pytest.raises(TreeError, match=r"gone \(000000000000\): cannot be checked out: .*0000"),
+        pytest.raises(CompareError, match=r"gone \(000000000000\): cannot be checked out: .*0000"),
         checked_out(Side("gone", commit="0" * 40), repository),
     ):
         pytest.fail("there is nothing to measure")

@@ -1,4 +1,4 @@
-"""Enclosures: a control group or a container with the limits of the cell, and its meter."""
+"""Enclosures: a control group or a container with the limits of the cell."""
 
 from __future__ import annotations
 
@@ -13,124 +13,56 @@ from typing import Final
 import pytest
 
 from bench.rig import enclosures
-from bench.rig.enclosures import (
-    Box,
-    ContainerBox,
-    Limit,
-    find_enclosure,
-    group_of,
-    new_container,
-    new_group,
-)
+from bench.rig.enclosures import Container, Enclosure, find_enclosure, group_of
 from bench.rig.limits import MB, Group, NoLimits
 
 IMAGE: Final = os.environ.get("THUMBNAILER_TEST_IMAGE", "")
-LIMIT: Final = Limit(512, 0.2894, 20_000, (0, 1))
-COUNTS: Final = {
-    "memory.events": "oom_kill 2\n",
-    "cpu.stat": "usage_usec 1500000\n",
-    "cgroup.procs": "",
-}
-
-
-def group_in(path: Path) -> Group:
-    """Of version 2, with its counts."""
-    path.mkdir(exist_ok=True)
-    for name, text in COUNTS.items():
-        (path / name).write_text(text)
-    return Group(2, path, path, path)
+LIMIT: Final = 512, 0.2894, 20_000, (0, 1)
 
 
 # --- control groups -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[int]:
-    """The sizes of the groups that are made; they are folders."""
+def test_a_control_group_limits_memory_at_once_and_cpu_later(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     sizes = []
 
     @contextmanager
     def limited(memory: int) -> Iterator[Group]:
         sizes.append(memory)
-        yield group_in(tmp_path / "group")
+        yield Group(tmp_path, tmp_path, tmp_path)
 
     monkeypatch.setattr(enclosures, "limited", limited)
-    return sizes
-
-
-@pytest.mark.parametrize("free_init", [True, False])
-def test_a_group_limits_memory_first_and_cpu_on_demand(made: list[int], tmp_path: Path, free_init: bool) -> None:
-    with ExitStack() as stack:
-        box = new_group(LIMIT, stack, free_init)
-        assert made == [512 * MB]
-        assert (tmp_path / "group" / "cpu.max").exists() is not free_init
-        box.limit_cpu()
-        assert (tmp_path / "group" / "cpu.max").read_text() == "5788 20000"
-        assert box.command(["x", "y"], ["ANY"]) == box.group().command(["x", "y"], (0, 1))
-
-
-def test_a_meter_counts_from_its_reset(tmp_path: Path) -> None:
-    group = group_in(tmp_path)
-    meter = Box(LIMIT, group)
-    assert (meter.usage().cpu_seconds, meter.kills()) == (1.5, 2)
-    meter.reset_meter()
-    (tmp_path / "cpu.stat").write_text("usage_usec 1750000\n")
-    (tmp_path / "memory.events").write_text("oom_kill 3\n")
-    used = meter.usage()
-    assert (used.cpu_seconds, used.kills, used.peak_rss) == (0.25, 1, 0)
-    assert meter.kills() == 1
-
-
-def test_a_removed_group_has_no_kills(tmp_path: Path) -> None:
-    meter = Box(LIMIT, group_in(tmp_path))
-    meter.reset_meter()
-    (tmp_path / "memory.events").unlink()
-    assert meter.kills() == 0
-
-
-def test_a_meter_reports_the_peak_of_its_processes(tmp_path: Path) -> None:
-    group = group_in(tmp_path)
-    (tmp_path / "cgroup.procs").write_text(f"{os.getpid()}\n")
-    assert Box(LIMIT, group).usage().peak_rss > MB
+    with Enclosure("cgroup v2").hold(*LIMIT) as group:
+        assert sizes == [512 * MB]
+        assert not list(tmp_path.iterdir())
+        group.limit_cpu(*LIMIT[1:3])
+        assert (tmp_path / "cpu.max").read_text() == "5788 20000"
 
 
 # --- containers, as data ------------------------------------------------------------------------------------------
 
 
-def test_a_container_command_has_limits_cores_and_variable_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_container_command_has_variable_names_without_values(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/1")
     monkeypatch.delenv("DOCKER_HOST", raising=False)
-    box = ContainerBox(LIMIT, "thumbnailer", "/usr/bin/podman", "bench-1")
+    box = Container(Path("m"), Path("c"), Path("a"), "/usr/bin/podman", "bench-1")
     names = ["PATH", "TMPDIR", "LAMBDA_TASK_ROOT", "AWS_REGION", "AWS_SECRET_ACCESS_KEY"]
-    command = box.command(["python", "-m", "awslambdaric"], names)
+    command = box.command(["python", "-m", "awslambdaric"], (0, 1), names)
     assert command == [
         "env",
         "HOME=/home/me",
         "XDG_RUNTIME_DIR=/run/user/1",
         "/usr/bin/podman",
-        "run",
-        "--rm",
-        "--name=bench-1",
-        "--network=host",
-        "--memory=512m",
-        "--memory-swap=512m",
-        "--cpu-period=20000",
-        "--cpu-quota=5788",
-        "--cpuset-cpus=0,1",
+        "exec",
         "--env=AWS_REGION",
         "--env=AWS_SECRET_ACCESS_KEY",  # the value is not to be seen in a list of processes
-        "thumbnailer",
+        "bench-1",
+        "/usr/local/bin/entry",
         "python",
         "-m",
         "awslambdaric",
     ]
-
-
-def test_a_container_refuses_a_share_below_the_minimum() -> None:
-    box = ContainerBox(Limit(128, 0.01, 20_000, (0,)), "thumbnailer", "podman", "bench-1")
-    with pytest.raises(NoLimits, match="gives no less than 1 ms"):
-        box.command([], [])
 
 
 def in_groups(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -207,13 +139,13 @@ def test_an_existing_image_is_an_enclosure_for_ours_only(engine: Path) -> None:
     engine_that(engine, "exit 0", "docker")
     found = find_enclosure("thumbnailer:1")
     assert found.name == "docker, image thumbnailer:1"
-    assert found.ours_only
+    assert found.image == "thumbnailer:1"
 
 
 def test_without_an_image_the_enclosure_is_a_control_group(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enclosures, "kind_of_limits", lambda: "cgroup v2")
     found = find_enclosure(None)
-    assert (found.name, found.ours_only) == ("cgroup v2", False)
+    assert (found.name, found.image) == ("cgroup v2", "")
 
 
 def test_the_reason_for_missing_groups_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,28 +157,38 @@ def test_the_reason_for_missing_groups_is_passed_on(monkeypatch: pytest.MonkeyPa
         find_enclosure(None)
 
 
-def test_a_container_is_awaited_and_removed(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no process at first: the engine says 0."""
-    started = f"[ $1 = rm ] && exit; [ -e {engine}/asked ] && echo {os.getpid()} && exit; : > {engine}/asked; echo 0"
-    script = engine_that(engine, started)
-    with ExitStack() as stack:
-        box = new_container("thumbnailer", str(script), LIMIT, stack, True)
-        box.reset_meter()  # there is nothing to be counted yet
-        assert box.group() == group_of(os.getpid())
-    calls = (engine / "calls").read_text().splitlines()
-    container = calls[0].split()[-1]
+def test_a_container_has_the_limits_and_is_removed(engine: Path) -> None:
+    script = engine_that(engine, f"[ $1 = inspect ] && echo {os.getpid()}; exit 0")
+    with Enclosure("podman", str(script), "thumbnailer").hold(*LIMIT) as group:
+        assert group.folders == group_of(os.getpid()).folders
+    run, inspect, remove = (engine / "calls").read_text().splitlines()
+    container = remove.split()[-1]
     assert container.startswith("thumbnailer-bench-")
-    assert calls == [f"inspect --format={{{{.State.Pid}}}} {container}"] * 2 + [f"rm --force {container}"]
+    assert run.split() == [
+        "run",
+        "--detach",
+        f"--name={container}",
+        "--network=host",
+        "--memory=512m",
+        "--memory-swap=512m",
+        "--cpu-period=20000",
+        "--cpu-quota=5788",
+        "--cpuset-cpus=0,1",
+        "--stop-signal=KILL",
+        "--entrypoint=sleep",
+        "thumbnailer",
+        "infinity",
+    ]
+    assert (inspect, remove) == (f"inspect --format={{{{.State.Pid}}}} {container}", f"rm --force {container}")
 
 
-def test_a_container_that_does_not_start_is_named(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(enclosures, "START_SECONDS", 0.1)
-    script = engine_that(engine, "echo; exit 1")
-    with ExitStack() as stack:
-        box = new_container("thumbnailer", str(script), LIMIT, stack, True)
-        with pytest.raises(NoLimits, match="podman does not start the container thumbnailer-bench-"):
-            box.group()
-        assert box.kills() == 0
+def test_a_container_that_does_not_start_is_refused_with_the_reason(engine: Path) -> None:
+    script = engine_that(engine, "[ $1 = rm ] && exit; echo no such device >&2; exit 125")
+    with (
+        pytest.raises(NoLimits, match="podman does not start a container: no such device"),
+        Enclosure("podman", str(script), "thumbnailer").hold(*LIMIT),
+    ):
+        pass
 
 
 # --- containers, for real -----------------------------------------------------------------------------------------
@@ -258,20 +200,20 @@ def test_a_real_container_is_limited_counted_and_removed() -> None:
     core = min(os.sched_getaffinity(0))
     busy = "import hashlib; data = bytes(1 << 20)\nwhile True: hashlib.sha256(data).digest()"
     with ExitStack() as stack:
-        box = enclosure.box(Limit(128, 0.25, 20_000, (core,)), stack, True)
-        assert isinstance(box, ContainerBox)
-        process = stack.enter_context(subprocess.Popen(box.command(["python", "-c", busy], [])))
+        group = stack.enter_context(enclosure.hold(128, 0.25, 20_000, (core,)))
+        assert isinstance(group, Container)
+        process = stack.enter_context(subprocess.Popen(group.command(["python", "-c", busy])))
         stack.callback(process.kill)
-        group = box.group()
-        meter = box
-        time.sleep(0.5)
-        meter.reset_meter()
-        began = time.monotonic()
+        time.sleep(1)
+        group.reset_peak_rss()
+        before, began = group.cpu_seconds(), time.monotonic()
         time.sleep(1.5)
-        used, wall = meter.usage(), time.monotonic() - began
+        used, wall = group.cpu_seconds() - before, time.monotonic() - began
         limit = "memory.limit_in_bytes" if group.version == 1 else "memory.max"
         assert int((group.memory / limit).read_text()) == 128 * MB
-        assert 0.02 < used.cpu_seconds / wall < 0.35
-        assert MB < used.peak_rss < 128 * MB
-        subprocess.run([box.engine, "kill", box.container], check=True, capture_output=True, timeout=60)
+        assert 0.02 < used / wall < 0.35
+        assert MB < group.peak_rss() < 128 * MB
+        assert group.kills == 0
+        hog = subprocess.run(group.command(["python", "-c", f"bytearray({200 * MB})"]), timeout=60, check=False)
+        assert (hog.returncode, group.kills) == (137, 1)
     assert not any(place.exists() for place in group.folders)

@@ -8,21 +8,21 @@ import pytest
 
 from bench.cells.testbed import visible_cores
 from bench.peers import PEERS
-from bench.questions import EXPERIMENTS, FLOOR, MEMORIES, TEXTBOOK, Scope, ours, peer
+from bench.questions import EXPERIMENTS, FLOOR, MEMORIES, TEXTBOOK, Options, ours, peer
 from bench.result import CellKey
 from bench.rig.network import PRESETS
 from thumbnailer.planning.tier import MB_PER_VCPU
 
-FULL, QUICK = Scope(), Scope(quick=True)
+FULL, QUICK = Options(), Options(quick=True)
 QUESTIONS = [name for name in EXPERIMENTS if name != "all"]
 JPEG = ("photos", "baseline", "progressive")
 
 
-def keys(name: str, scope: Scope = FULL) -> list[CellKey]:
+def keys(name: str, scope: Options = FULL) -> list[CellKey]:
     return EXPERIMENTS[name].keys(scope)
 
 
-def of_ours(name: str, scope: Scope = FULL) -> list[CellKey]:
+def of_ours(name: str, scope: Options = FULL) -> list[CellKey]:
     return [key for key in keys(name, scope) if key.handler == "ours"]
 
 
@@ -32,9 +32,9 @@ def varied(found: list[CellKey]) -> set[str]:
     return {name for name in documents[0] if len({document[name] for document in documents}) > 1}
 
 
-@pytest.mark.parametrize("scope", [FULL, QUICK, Scope(memories=(256, 640))], ids=["full", "quick", "own memories"])
+@pytest.mark.parametrize("scope", [FULL, QUICK, Options(memories=(256, 640))], ids=["full", "quick", "own memories"])
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_every_function_has_textbook_and_floor_in_its_place(name: str, scope: Scope) -> None:
+def test_every_function_has_textbook_and_floor_in_its_place(name: str, scope: Options) -> None:
     found = keys(name, scope)
     there = {(key.handler, key.place()) for key in found}
     functions = [key for key in of_ours(name, scope) if key.platform == "lambda"]
@@ -85,7 +85,7 @@ def test_each_question_covers_its_values() -> None:
 
 
 @pytest.mark.parametrize("scope", [FULL, QUICK])
-def test_all_asks_every_question_once(scope: Scope) -> None:
+def test_all_asks_every_question_once(scope: Options) -> None:
     together = [key for name in QUESTIONS for key in keys(name, scope)]
     assert set(keys("all", scope)) == set(together)
     assert len(keys("all", scope)) < len(together)
@@ -101,7 +101,7 @@ def test_quick_has_fewer_or_smaller_cells(name: str) -> None:
 
 
 def test_requested_memories_replace_the_questions() -> None:
-    scope = Scope(memories=(640, 256))
+    scope = Options(memories=(640, 256))
     for name in ("tiers", "engines", "coldstart", "peers"):
         assert {key.memory_mb for key in keys(name, scope)} == {640, 256}
     for name in ("batch", "latency", "formats"):
@@ -111,7 +111,7 @@ def test_requested_memories_replace_the_questions() -> None:
 def test_a_requested_latency_applies_to_all_other_questions() -> None:
     for name in QUESTIONS:
         if name != "latency":
-            assert {key.latency for key in keys(name, Scope(latency="published"))} == {"published"}
+            assert {key.latency for key in keys(name, Options(latency="published"))} == {"published"}
 
 
 def test_functions_have_their_share_of_cpu() -> None:

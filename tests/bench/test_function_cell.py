@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,18 +13,18 @@ from typing import cast
 import pytest
 
 from bench.cells.base import CellFailed, settings_of
-from bench.cells.function import Answered, events_of, function_of, keys_in, latencies, limit_after_init
+from bench.cells.function import events_of, function_of, keys_in, latencies, limit_after_init
 from bench.cells.pictures import Pictures
 from bench.cells.testbed import Testbed
-from bench.questions import Scope, ours, peer
+from bench.questions import Options, ours, peer
 from bench.result import CellKey
-from bench.rig.emulator import HANDLER, Emulator, Function
-from bench.rig.enclosures import Box, Enclosure, new_group
+from bench.rig.emulator import HANDLER, Answer, Emulator, Function
+from bench.rig.enclosures import Enclosure
 from bench.rig.limits import NoLimits
 
-KEY = ours(Scope(quick=True), 512)
-GROUPS = Enclosure("cgroup v2", new_group)
-IMAGE = Enclosure("podman, image thumbnailer", new_group, ours_only=True)
+KEY = ours(Options(quick=True), 512)
+GROUPS = Enclosure("cgroup v2")
+IMAGE = Enclosure("podman, image thumbnailer", "podman", "thumbnailer")
 
 
 class HeldBox:
@@ -49,10 +48,10 @@ def log(tmp_path: Path) -> Path:
 
 
 def holding(log: Path, box: HeldBox) -> AbstractContextManager[None]:
-    return limit_after_init(log, cast("Box", box))
+    return limit_after_init(log, box.limit_cpu)
 
 
-ANSWERS = [Answered(10.0, 300.0, Counter()), Answered(10.5, 200.0, Counter())]
+ANSWERS = [Answer(None, 0.3, 10.0), Answer(None, 0.2, 10.5)]
 
 
 def test_latency_counts_from_the_start_of_the_invocation() -> None:
@@ -103,7 +102,7 @@ def test_ctrl_c_during_start_kills_the_emulator(log: Path, tmp_path: Path, monke
             time.sleep(0.001)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bench.rig.emulator.socket.create_connection", interrupted)
+    monkeypatch.setattr("bench.rig.processes.socket.create_connection", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Emulator(Function(), str(binary), log)
     with pytest.raises(ProcessLookupError):
@@ -121,7 +120,7 @@ def stub_testbed(tmp_path: Path, enclosure: Enclosure, names: tuple[str, ...] = 
     made = SimpleNamespace(
         sets={"photos": pictures},
         enclosure=enclosure,
-        s3=SimpleNamespace(folder=tmp_path),
+        pictures=tmp_path,
         environment=environment,
     )
     return cast("Testbed", made)
@@ -150,14 +149,8 @@ def test_a_container_refuses_a_peer(tmp_path: Path) -> None:
         function_of(peer("textbook", KEY), stub_testbed(tmp_path, IMAGE), tmp_path, tmp_path)
 
 
-def test_the_floor_refuses_other_formats_than_jpeg(tmp_path: Path) -> None:
-    there = stub_testbed(tmp_path, GROUPS, ("a.jpg", "b.png"))
-    with pytest.raises(CellFailed, match=r"reads \.jpeg, \.jpg only, and the pictures have other kinds"):
-        function_of(peer("floor", KEY), there, tmp_path, tmp_path)
-
-
 def test_events_are_a_pass_through_the_pictures_in_batches(tmp_path: Path) -> None:
     events = events_of(KEY, stub_testbed(tmp_path, IMAGE))
     assert [len(event["Records"]) for event in events] == [5, 5]
     assert sorted(keys_in(events)) == sorted(f"0{copy}/{name}.jpg" for copy in range(5) for name in "ab")
-    assert {record["s3"]["bucket"]["name"] for event in events for record in event["Records"]} == {"bench-ours"}
+    assert {record["s3"]["bucket"]["name"] for event in events for record in event["Records"]} == {"bench"}

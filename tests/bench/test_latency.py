@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import random
 import socket
 import socketserver
@@ -18,20 +17,20 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bench.rig.network import MB, PRESETS, REPORT, Distance, Pace, Running, Wait, latency_proxy
-from bench.rig.processes import NotStarted
+from bench.rig.network import MB, PRESETS, Distance, Pace, Wait
+from bench.rig.proxy import Proxy, latency_proxy
 from tests.support.servers import Answer, ScriptedServer, whole
 
 BODY = random.Random(7).randbytes(1_000_000)
 LOOPBACK = PRESETS["loopback"]
 
 
-def connect(proxy: Running) -> http.client.HTTPConnection:
+def connect(proxy: Proxy) -> http.client.HTTPConnection:
     parts = urlsplit(proxy.url)
     return http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
 
 
-def ask_once(proxy: Running, method: str) -> tuple[float, bytes]:
+def ask_once(proxy: Proxy, method: str) -> tuple[float, bytes]:
     with closing(connect(proxy)) as connection:
         return ask(connection, method)
 
@@ -110,7 +109,7 @@ def received(client: socket.socket, like: bytes) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def raw() -> Iterator[tuple[RawServer, Running]]:
+def raw() -> Iterator[tuple[RawServer, Proxy]]:
     with RawServer() as server, latency_proxy(server.url, LOOPBACK) as proxy:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield server, proxy
@@ -118,7 +117,7 @@ def raw() -> Iterator[tuple[RawServer, Running]]:
 
 
 @pytest.mark.parametrize("name", EXCHANGES)
-def test_messages_pass_unchanged_and_the_connection_is_kept(name: str, raw: tuple[RawServer, Running]) -> None:
+def test_messages_pass_unchanged_and_the_connection_is_kept(name: str, raw: tuple[RawServer, Proxy]) -> None:
     server, proxy = raw
     sent, request, server.answer, answer = EXCHANGES[name]
     server.length, server.seen = len(request), []
@@ -146,12 +145,12 @@ def test_large_bodies_pass_both_ways(scripted: ScriptedServer) -> None:
             assert ask(connection, "GET")[1] == BODY
         ended = time.monotonic()
         connection.close()
-        report = proxy.report()
-    first, second = report["stored_at"]
+        counts = proxy.take_counts()
+    first, second = counts.stored_at
     assert began < first < second < ended
     assert [request.body for request in scripted.seen if request.method == "PUT"] == [BODY, BODY]
-    assert report["bytes_up"] == report["bytes_down"] == 2 * len(BODY)
-    assert report["requests"] == {"PUT": 2, "GET": 2}
+    assert counts.bytes_up == counts.bytes_down == 2 * len(BODY)
+    assert counts.requests == {"PUT": 2, "GET": 2}
     assert scripted.connections == 1
 
 
@@ -235,7 +234,7 @@ def test_a_hundred_connections_are_served_and_kept(scripted: ScriptedServer) -> 
     body = BODY[:50_000]
     scripted.answer_by_method(GET=whole(body), PUT=Answer())
 
-    def client(proxy: Running) -> bool:
+    def client(proxy: Proxy) -> bool:
         connection = connect(proxy)
         alike = [ask(connection, "GET")[1] == body and ask(connection, "PUT", body)[1] == b"" for _ in range(3)]
         connection.close()
@@ -243,22 +242,21 @@ def test_a_hundred_connections_are_served_and_kept(scripted: ScriptedServer) -> 
 
     with latency_proxy(scripted.url, Distance(Wait(20), Wait(30))) as proxy, ThreadPoolExecutor(100) as pool:
         assert all(pool.map(client, [proxy] * 100))
-        report = proxy.report()
-    assert report["requests"] == {"GET": 300, "PUT": 300}
+        counts = proxy.take_counts()
+    assert counts.requests == {"GET": 300, "PUT": 300}
     assert scripted.connections <= 100
 
 
-def test_report_can_reset_the_counts(scripted: ScriptedServer) -> None:
+def test_taking_the_counts_resets_them(scripted: ScriptedServer) -> None:
     scripted.answer_by_method(GET=whole(b"x"))
     with latency_proxy(scripted.url, LOOPBACK) as proxy:
         connection = connect(proxy)
         ask(connection, "GET")
-        assert proxy.report(reset=True)["requests"] == {"GET": 1}
+        assert proxy.take_counts().requests == {"GET": 1}
         ask(connection, "GET")
         ask(connection, "GET")
-        assert proxy.report()["requests"] == {"GET": 2}
+        assert proxy.take_counts().requests == {"GET": 2}
         connection.close()
-    assert all(request.target != REPORT for request in scripted.seen)
 
 
 def test_missing_server_closes_the_connection() -> None:
@@ -291,7 +289,7 @@ def test_connection_closed_by_the_server_is_reopened(scripted: ScriptedServer) -
 
 
 @contextmanager
-def half_a_request(proxy: Running, sent: bytes) -> Iterator[socket.socket]:
+def half_a_request(proxy: Proxy, sent: bytes) -> Iterator[socket.socket]:
     with socket.create_connection(("127.0.0.1", urlsplit(proxy.url).port), 10) as client:
         client.sendall(sent)
         yield client
@@ -312,19 +310,14 @@ def test_aborted_and_invalid_requests_disturb_no_other_client(scripted: Scripted
             with half_a_request(proxy, piece):
                 pass
         assert ask_once(proxy, "GET")[1] == BODY
-        report = proxy.report()
-    assert "Traceback" not in str(report)
 
 
-def test_proxy_runs_on_its_core_and_ends_with_its_context(scripted: ScriptedServer) -> None:
-    core = min(os.sched_getaffinity(0))
-    with latency_proxy(scripted.url, LOOPBACK, core=core) as proxy:
+def test_a_proxy_ends_with_its_context(scripted: ScriptedServer) -> None:
+    with latency_proxy(scripted.url, LOOPBACK) as proxy:
         port = urlsplit(proxy.url).port
-        assert proxy.report()["requests"] == {}
+        assert proxy.take_counts().requests == {}
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 1)
-    with pytest.raises(NotStarted, match="core 9999 cannot be used"), latency_proxy(scripted.url, LOOPBACK, core=9999):
-        pass
 
 
 def test_presets_are_ordered_by_distance() -> None:

@@ -147,15 +147,6 @@ def test_version_2_skips_swap_without_its_file(tmp_path: Path, kernel: Kernel) -
         assert kernel.written == [("memory.max", str(64 * MB))]
 
 
-def test_a_share_below_the_kernels_minimum_is_refused(tmp_path: Path, kernel: Kernel) -> None:
-    said = r"0\.0724 vCPUs of 5 ms are 0\.362 ms, .* take a --period of 14 ms or more"
-    with pytest.raises(NoLimits, match=said), limited(64 * MB, 128 / 1769, 5_000, root=version_2(tmp_path)):
-        pass
-    assert not any(place.exists() for place in kernel.made)
-    with limited(64 * MB, 128 / 1769, 14_000, root=version_2(tmp_path)) as group:
-        assert (group.cpu / "cpu.max").read_text() == "1013 14000"
-
-
 def test_groups_of_one_process_have_different_names(tmp_path: Path, kernel: Kernel) -> None:
     root = version_2(tmp_path)
     with limited(64 * MB, root=root) as one, limited(64 * MB, root=root) as other:
@@ -240,7 +231,6 @@ def test_version_1_reads_counts_from_three_folders(tmp_path: Path) -> None:
         "cgroup.procs": "0\n17\n4\n",
     }
     group = Group(
-        1,
         laid(tmp_path / "memory", memory),
         laid(tmp_path / "cpu", {}),
         laid(tmp_path / "cpuacct", {"cpuacct.usage": "2500000000\n"}),
@@ -255,14 +245,14 @@ def test_version_2_reads_counts_from_one_folder(tmp_path: Path) -> None:
         "cgroup.procs": "",
     }
     one = laid(tmp_path, files)
-    group = Group(2, one, one, one)
+    group = Group(one, one, one)
     assert (group.kills, group.cpu_seconds(), group.pids()) == (1, 2.5, [])
 
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_command_joins_all_folders_first(tmp_path: Path, version: int) -> None:
     places = [laid(tmp_path / name, {"cgroup.procs": ""}) for name in (PARTS if version == 1 else ("it's one",) * 3)]
-    group = Group(version, *places)
+    group = Group(*places)
     core = min(os.sched_getaffinity(0))
     command = [sys.executable, "-c", "import os, sys; print(os.getpid(), os.sched_getaffinity(0), sys.argv[1:])", "a b"]
     process = subprocess.Popen(group.command(command, [core]), stdout=subprocess.PIPE, text=True)
@@ -361,4 +351,10 @@ def test_the_peak_of_memory_can_be_reset(real: Callable[..., Group]) -> None:
 
 
 def test_the_kind_of_limits_is_named(real: Callable[..., Group]) -> None:
-    assert kind_of_limits() == f"cgroup v{real(64 * MB).version}"
+    version = real(64 * MB).version
+    assert kind_of_limits() == f"cgroup v{version}"
+
+
+def test_the_smallest_function_has_the_kernels_minimum_at_the_shortest_period(real: Callable[..., Group]) -> None:
+    """The kernel gives no less than 1 ms a period; `--period` takes no less than 14 ms."""
+    real(64 * MB).limit_cpu(128 / 1769, 14_000)

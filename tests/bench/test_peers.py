@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from urllib.error import HTTPError
@@ -18,9 +19,9 @@ from PIL import Image
 
 from bench.cells.outputs import check_thumbnail
 from bench.cells.pictures import SAMPLES
-from bench.peers import HERE, PEERS
-from bench.peers.installing import NotInstalled, node_packages, require_modules
-from bench.rig.emulator import Function, NoEmulator, find_binary
+from bench.peers import HERE, PEERS, node_packages
+from bench.rig.emulator import Function, find_binary
+from bench.rig.processes import NotInstalled
 from bench.rig.s3 import S3Server, s3_server
 from tests.support.cloud import s3_event, s3_record
 from tests.support.emulator import Emulator, running
@@ -55,7 +56,7 @@ def emulated(tmp_path: Path) -> Iterator[Callable[[Function], Emulator]]:
     """Starts a function; its log is shown where a test fails."""
     try:
         find_binary()
-    except NoEmulator as error:
+    except NotInstalled as error:
         pytest.skip(str(error))
     with ExitStack() as stack:
 
@@ -70,12 +71,23 @@ def emulated(tmp_path: Path) -> Iterator[Callable[[Function], Emulator]]:
 @pytest.fixture
 def start(emulated: Callable[[Function], Emulator], server: S3Server, tmp_path: Path) -> Callable[[str], Emulator]:
     def begin(name: str) -> Emulator:
-        if why := PEERS[name].unavailable():
+        if why := unavailable(name):
             pytest.skip(f"{name}: {why}")
         env = server.environment() | {"TMPDIR": str(scratch(tmp_path))}
-        return emulated(PEERS[name].function(512, env, server.folder / "photos"))
+        function = PEERS[name].start(512)
+        pictures = {"BENCH_PICTURES": str(server.folder / "photos")}
+        return emulated(replace(function, env={**function.env, **pictures, **env}))
 
     return begin
+
+
+def unavailable(name: str) -> str:
+    """The reason why the peer cannot run here, or ""."""
+    try:
+        PEERS[name].start(512)
+    except NotInstalled as error:
+        return str(error)
+    return ""
 
 
 def scratch(tmp_path: Path) -> Path:
@@ -118,8 +130,6 @@ def test_a_missing_object_is_an_error_and_the_next_call_works(start: Callable[[s
 
 @pytest.mark.parametrize("name", PYTHON)
 def test_a_handler_imports_nothing_of_the_bench(name: str) -> None:
-    if why := PEERS[name].unavailable():
-        pytest.skip(f"{name}: {why}")
     ours = "print({module.partition('.')[0] for module in sys.modules} & {'bench', 'thumbnailer', 'handler'})"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys, {name}; {ours}"],
@@ -218,20 +228,14 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., N
 
 
 def test_the_peers_are_in_order_and_the_floor_reads_jpeg_only() -> None:
-    assert list(PEERS) == [peer.name for peer in PEERS.values()] == ["textbook", "sharp", "tutorial", "floor"]
+    assert list(PEERS) == ["textbook", "sharp", "tutorial", "floor"]
     assert {name: peer.reads for name, peer in PEERS.items() if peer.reads} == {"floor": {".jpg", ".jpeg"}}
 
 
-def test_missing_modules_are_named() -> None:
-    require_modules("json")
-    with pytest.raises(NotInstalled, match=r"^no_such_one, nor_this: not installed; pip install"):
-        require_modules("json", "no_such_one", "nor_this")
-
-
 def test_a_missing_program_is_named(programs: Callable[..., None]) -> None:
-    assert PEERS["sharp"].unavailable() == "node is not installed"
+    assert unavailable("sharp") == "node is not installed"
     programs(node="exit 0")
-    assert PEERS["sharp"].unavailable() == "npm is not installed"
+    assert unavailable("sharp") == "npm is not installed"
 
 
 @pytest.mark.parametrize("failing", ["npm", "node"])
@@ -239,14 +243,14 @@ def test_a_failing_install_is_quoted_and_leaves_nothing(
     programs: Callable[..., None], tmp_path: Path, failing: str
 ) -> None:
     programs(**{"npm": "exit 0", "node": "exit 0", failing: "echo no network >&2; exit 7"})
-    assert PEERS["sharp"].unavailable() == f"{failing} fails with exit code 7: no network"
+    assert unavailable("sharp") == f"{failing} fails with exit code 7: no network"
     assert not list((tmp_path / "cache" / "thumbnailer-bench").iterdir())
 
 
 def test_a_slow_install_is_reported(programs: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.peers.installing.SECONDS", 0.2)
+    monkeypatch.setattr("bench.peers.SECONDS", 0.2)
     programs(node="exit 0", npm="exec /bin/sleep 60")
-    assert PEERS["sharp"].unavailable().startswith("npm does not end within")
+    assert unavailable("sharp").startswith("npm does not end within")
 
 
 def test_packages_are_installed_once_for_the_same_files(programs: Callable[..., None], tmp_path: Path) -> None:
@@ -275,6 +279,5 @@ def test_two_processes_may_install_at_once(programs: Callable[..., None], tmp_pa
 
 def test_node_gets_the_heap_options_of_lambda(programs: Callable[..., None], tmp_path: Path) -> None:
     programs(node="exit 0", npm="exit 0")
-    function = PEERS["sharp"].function(1000, {"AWS_REGION": "eu-west-1"}, tmp_path)
+    function = PEERS["sharp"].start(1000)
     assert list(function.command[1:]) == ["--max-semi-space-size=50", "--max-old-space-size=900", "runtime.mjs"]
-    assert function.environment()["AWS_REGION"] == "eu-west-1"

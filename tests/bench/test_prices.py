@@ -79,13 +79,6 @@ def test_mistakes_name_the_own_file(tmp_path: Path, text: str, said: str) -> Non
     assert "own.toml" in str(raised.value)
 
 
-def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
-    text = OWN.replace("1.00", "-1") + OWN.replace("s3_put", "s3_get").replace('"request"', '"GB"')
-    with pytest.raises(PricesError) as raised:
-        load_prices(own(tmp_path, text))
-    assert len(str(raised.value).splitlines()) == 2
-
-
 def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(PricesError, match=r"none\.toml: cannot be read: No such file"):
         load_prices(tmp_path / "none.toml")

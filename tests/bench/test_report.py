@@ -17,19 +17,18 @@ from typer.testing import CliRunner
 
 from bench.__main__ import app
 from bench.money.costing import cell_cost, cell_task
-from bench.money.months import FORMULAS, Load, break_even, fargate_month
+from bench.money.months import FORMULAS, Rival, break_even, compare_platforms, fargate_month, volume_rows
 from bench.money.prices import prices_of
 from bench.pages import charts as charts_
 from bench.pages.charts import all_charts, stages_of
 from bench.pages.drawing import LOOKS, number
-from bench.pages.rivals import Rival, break_even_rows, cheapest_function, compare_platforms, volume_rows
 from bench.pages.selection import lines_of
 from bench.result import Cell, Result, write_result
 from tests.bench.results import PRICES, result_of_all, synthetic_result
 
 RESULT = synthetic_result()
 CHARTS = set(charts_.CHARTS)
-OF_TASKS = {"month", "busy"}
+OF_TASKS = {"month"}
 
 
 class Page(HTMLParser):
@@ -110,14 +109,22 @@ def test_every_chart_is_a_picture_with_lines_on_it(written: Path) -> None:
         assert 0.005 < float((grey < 128).mean()) < 0.3
 
 
+def test_lines_keep_their_colours(written: Path) -> None:
+    """The palette of a chart is small, and has each line's own colour."""
+    with Image.open(written / "month.png") as image:
+        colours = np.asarray(image.convert("RGB"), int).reshape(-1, 3)
+    for look in LOOKS[:3]:
+        assert np.abs(colours - list(bytes.fromhex(look["color"].lstrip("#")))).sum(axis=1).min() < 10
+
+
 def test_lines_differ_without_colour() -> None:
     assert len({look["marker"] for look in LOOKS}) == len(LOOKS) == 7
     assert all(one["linestyle"] != other["linestyle"] for one, other in itertools.pairwise(LOOKS))
 
 
-def test_lines_are_by_engine_and_by_rival() -> None:
+def test_lines_are_by_handler_without_fixed_engines() -> None:
     lines = lines_of(RESULT)
-    assert list(lines) == ["ours", "textbook", "ours (pillow)", "ours (vips)", "floor"]
+    assert list(lines) == ["ours", "textbook", "floor"]
     assert [cell.key.memory_mb for cell in lines["ours"]] == [128, 256, 512, 1024, 1769, 3008]
 
 
@@ -167,10 +174,10 @@ def test_chart_shows_and_names_the_slice_with_most_memory_sizes() -> None:
     ]
     charts = {chart.name: chart for chart in all_charts(with_others(RESULT, *most), PRICES)}
     assert "reference, batches of 5, S3 near" in charts["tuning"].note
-    assert "129 MB" in charts["tuning"].words
+    assert "129 MB" in charts["tuning"].alt
 
 
-def test_two_clients_of_one_handler_are_separate_lines() -> None:
+def test_line_has_the_deployed_client_only() -> None:
     ours = lines_of(RESULT)["ours"]
     mixed = with_others(RESULT, *(other_than(cell, {"transport": "aioboto3"}) for cell in ours[:2]))
     assert lines_of(mixed)["ours"] == ours
@@ -203,11 +210,6 @@ def rivals(result: Result) -> tuple[Rival, ...]:
     return found.rivals if found else ()
 
 
-def names_of_the_comparison(result: Result) -> str:
-    found = compare_platforms(result, PRICES)
-    return found.function.key.title if found else ""
-
-
 def test_month_has_a_row_for_each_number_of_pictures() -> None:
     found = compare_platforms(RESULT, PRICES)
     assert found is not None
@@ -215,28 +217,30 @@ def test_month_has_a_row_for_each_number_of_pictures() -> None:
     assert [row[0] for row in rows] == ["10 thousand", "1 million", "10 million", "100 million"]
     assert rows[1][1] == f"{cell_cost(found.function, PRICES).total:,.2f}"
     for rival, usd in zip(found.rivals, rows[2][2:], strict=True):
-        assert usd == f"{fargate_month(rival.task, PRICES, Load(), 1e7):,.2f}"
+        assert usd == f"{fargate_month(rival.task, PRICES, 1e7):,.2f}"
 
 
 def test_break_even_is_between_the_cheapest_of_each_kind() -> None:
     found = rivals(RESULT)
-    assert [rival.platform for rival in found] == ["Fargate", "Fargate Spot"]
-    functions = [cell for name, line in lines_of(RESULT).items() if name.startswith("ours") for cell in line]
-    function = min((cell_cost(cell, PRICES) for cell in functions), key=lambda cost: cost.total)
-    for rival in found:
-        assert rival.even == break_even(function, rival.task, PRICES, Load())
-        tasks = [cell_task(cell) for cell in RESULT.cells if cell.key.platform.startswith("fargate")]
-        assert rival.task in tasks
-    rows = list(break_even_rows(RESULT, PRICES))
-    assert len(rows) == 2 * 4 * 2
-    assert rows[0][-2:] == [number(even.for_good or 0) for even in (found[0].even, found[0].own_network)]
-    assert (found[0].own_network.for_good or 0) > (found[0].even.for_good or 0)
+    function = min((cell_cost(cell, PRICES) for cell in lines_of(RESULT)["ours"]), key=lambda cost: cost.total)
+    for rival, spot in zip(found, (False, True), strict=True):
+        assert rival.even == break_even(function, rival.task, PRICES)
+        assert rival.task in [cell_task(cell, spot) for cell in RESULT.cells if cell.key.platform == "fargate"]
+        assert (rival.own_network.pictures or 0) > (rival.even.pictures or 0)
+    assert found[1].task.hour(PRICES) < found[0].task.hour(PRICES)
+
+
+def test_page_has_the_break_even_of_each_task(written: Path) -> None:
+    text = Page((written / "index.html").read_text()).text
+    for rival in rivals(RESULT):
+        points = [number(even.pictures or 0) for even in (rival.even, rival.own_network)]
+        assert re.search(rf"{rival.task.title}\s+{points[0]}\s+{points[1]}\s+{rival.even.busy_share:.0%}\s", text)
 
 
 @pytest.mark.parametrize("change", [change for change in OTHERS if "batch_size" not in change])
 def test_cells_of_other_conditions_are_not_compared_with_tasks(change: dict[str, Any]) -> None:
     cheap = other_than(lines_of(RESULT)["ours"][0], change, cheaper=100)
-    assert cheapest_function(with_others(RESULT, cheap), PRICES) == cheapest_function(RESULT, PRICES)
+    assert compare_platforms(with_others(RESULT, cheap), PRICES) == compare_platforms(RESULT, PRICES)
     tasks = [other_than(cell, change) for cell in RESULT.cells if cell.key.platform != "lambda"]
     fast = [replace(cell, repetitions=tuple(replace(r, wall_seconds=1e-3) for r in cell.repetitions)) for cell in tasks]
     assert rivals(with_others(RESULT, *fast)) == rivals(RESULT)
@@ -244,24 +248,9 @@ def test_cells_of_other_conditions_are_not_compared_with_tasks(change: dict[str,
 
 def test_function_of_any_batch_size_is_compared_with_tasks() -> None:
     cheap = other_than(lines_of(RESULT)["ours"][0], {"batch_size": 20}, cheaper=100)
-    mixed = with_others(RESULT, cheap)
-    assert cheapest_function(mixed, PRICES) == cheap
-    assert "ours (auto), lambda 128 MB, reference x 20, loopback" in names_of_the_comparison(mixed)
-
-
-def test_unmeasured_spot_is_derived_from_fargate() -> None:
-    unmeasured = replace(RESULT, cells=tuple(c for c in RESULT.cells if c.key.platform != "fargate-spot"))
-    fargate, spot = rivals(unmeasured)
-    assert spot.platform == "Fargate Spot"
-    assert spot.task.spot
-    assert spot.task.images_per_second in {
-        cell.median("images_per_second") for cell in RESULT.cells if cell.key.platform == "fargate"
-    }
-    assert spot.task.hour(PRICES) < fargate.task.hour(PRICES)
-    derived, measured = (compare_platforms(each, PRICES) for each in (unmeasured, RESULT))
-    assert derived is not None
-    assert measured is not None
-    assert (derived.is_spot_derived, measured.is_spot_derived) == (True, False)
+    found = compare_platforms(with_others(RESULT, cheap), PRICES)
+    assert found is not None
+    assert found.function == cheap
 
 
 def test_results_prices_apply_unless_others_are_given(tmp_path: Path) -> None:

@@ -28,7 +28,6 @@ from bench.result import (
 from tests.bench.results import lambda_cell, synthetic_result, task_cell
 
 RESULT = decode(encode(synthetic_result((512, 1769))))
-"""Read back once, so that its values are rounded."""
 DOCUMENT = json.loads(encode(RESULT))
 
 
@@ -39,15 +38,6 @@ def test_a_written_result_is_read_back(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["result.json"]
 
 
-def test_stored_measurements_keep_six_digits() -> None:
-    measured = synthetic_result((512, 1769))
-    for before, after in zip(measured.cells, RESULT.cells, strict=True):
-        assert (before.key, before.refused) == (after.key, after.refused)
-        for metric in METRICS:
-            assert after.values(metric) == pytest.approx(before.values(metric), rel=1e-5)
-    assert (measured.machine, measured.prices) == (RESULT.machine, RESULT.prices)
-
-
 def test_fields_that_only_some_repetitions_have_stay_theirs() -> None:
     cell = lambda_cell(512, "vips")
     first, *rest = cell.repetitions
@@ -56,6 +46,16 @@ def test_fields_that_only_some_repetitions_have_stay_theirs() -> None:
         found = decode(encode(replace(RESULT, cells=(Cell(cell.key, changed),)))).cells[0].repetitions
         assert [one.cold_start_ms for one in found] == [one.cold_start_ms for one in changed]
         assert [set(one.stages_ms) for one in found] == [set(one.stages_ms) for one in changed]
+
+
+def test_equal_repetitions_are_read_back_as_they_were() -> None:
+    cell = lambda_cell(512, "vips")
+    for count in (1, 3):
+        equal = Cell(cell.key, cell.repetitions[1:2] * count)
+        found = decode(encode(replace(RESULT, cells=(equal,)))).cells[0].repetitions
+        assert [(one.records, list(one.latencies_ms), one.stages_ms) for one in found] == [
+            (one.records, list(one.latencies_ms), one.stages_ms) for one in equal.repetitions
+        ]
 
 
 def test_a_file_has_one_line_per_cell() -> None:
@@ -92,7 +92,7 @@ def test_the_baseline_is_measured_in_the_same_place() -> None:
     result = replace(RESULT, cells=(other, ours, textbook))
     assert result.baseline_of(ours) == textbook
     assert replace(result, baseline="").baseline_of(ours) is None
-    assert result.baseline_of(task_cell("fargate", 1, 2048)) is None
+    assert result.baseline_of(task_cell(1, 2048)) is None
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1))
@@ -106,8 +106,11 @@ def test_a_percentile_is_a_value_that_enough_values_do_not_exceed(values: list[f
 # --- refusals -----------------------------------------------------------------------------------------------------
 
 
-def _columns(document: dict[str, Any]) -> Any:
-    return document["cells"][0]["repetitions"]
+FIELDS = {name: number for number, name in enumerate(DOCUMENT["fields"])}
+
+
+def _set(document: dict[str, Any], name: str, value: object) -> None:
+    document["cells"][0]["repetitions"][FIELDS[name]] = value
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
@@ -115,12 +118,16 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "no kernel": (lambda d: d["machine"].update(kernel=""), "$.machine.kernel"),
     "a malformed hash": (lambda d: d["picture_sets"][0].update(hash="x"), "$.picture_sets[0].hash"),
     "an unknown platform": (lambda d: d["cells"][0]["key"].update(platform="ec2"), "$.cells[0].key.platform"),
-    "zero records": (lambda d: _columns(d).update(records=0), "$.cells[0].repetitions[0].records"),
-    "text for a number": (lambda d: _columns(d).update(log_bytes="9"), "$.cells[0].repetitions[0].log_bytes"),
-    "a negative request": (lambda d: _columns(d)["requests"].update(get=-1), "$.cells[0].repetitions[0].requests"),
-    "a missing value": (lambda d: _columns(d)["wall_seconds"].pop(), "cells[0].repetitions: expected columns"),
-    "no columns": (lambda d: d["cells"][0].update(repetitions=7), "cells[0].repetitions: expected columns"),
-    "no repetitions": (lambda d: d["cells"][0].update(repetitions={}), "$.cells[0]"),
+    "zero records": (lambda d: _set(d, "records", 0), "$.cells[0].repetitions[0].records"),
+    "text for a number": (lambda d: _set(d, "log_bytes", "9"), "$.cells[0].repetitions[0].log_bytes"),
+    "a negative request": (lambda d: _set(d, "requests", {"get": -1}), "$.cells[0].repetitions[0].requests"),
+    "a missing value": (lambda d: d["cells"][0]["repetitions"].pop(), "expected a column for each of `fields`"),
+    "a short column": (
+        lambda d: d["cells"][0]["repetitions"][FIELDS["wall_seconds"]].pop(),
+        "expected a column for each of `fields`",
+    ),
+    "no columns": (lambda d: d["cells"][0].update(repetitions=7), "expected a column for each of `fields`"),
+    "no repetitions": (lambda d: d["cells"][0].update(repetitions=[]), "$.cells[0]"),
     "refused and measured": (lambda d: d["cells"][0].update(refused="no"), "$.cells[0]"),
     "a date without time": (lambda d: d.update(made="2026-01-02"), "$.made"),
 }
@@ -141,7 +148,7 @@ def test_a_malformed_file_is_refused_with_the_place(name: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("version", [0, VERSION - 1, VERSION + 1, "3", None])
 def test_an_older_or_newer_file_is_named_as_such(version: object) -> None:
-    with pytest.raises(ResultError, match=rf"has version .*; this bench reads version {VERSION}"):
+    with pytest.raises(ResultError, match="is not a file of results of this version"):
         decode(json.dumps(DOCUMENT | {"version": version}).encode())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -12,22 +12,21 @@ from typing import Any, Final, cast
 import pytest
 
 from bench.cells import runs
-from bench.cells.base import CellFailed, Effort, S3Gone
+from bench.cells.base import CellFailed, Repeat, S3Gone
 from bench.cells.outputs import WrongOutput
 from bench.cells.pictures import Pictures
-from bench.cells.runs import BASELINE, Run, Slot, in_blocks, result_of, resume, write
+from bench.cells.runs import Run, Slot, in_blocks
 from bench.cells.testbed import Testbed
-from bench.questions import EXPERIMENTS, FLOOR, TEXTBOOK, Scope, ours, peer
-from bench.result import CellKey, Repetition, Result, ResultError, read_result
+from bench.questions import EXPERIMENTS, FLOOR, TEXTBOOK, Options, ours, peer
+from bench.result import CellKey, Repetition, Result, ResultError, read_result, write_result
 from bench.rig.limits import NoLimits
-from bench.rig.processes import ROOT
 from tests.bench.results import PRICES, lambda_cell
 
-SCOPE = Scope()
+SCOPE = Options()
 A = ours(SCOPE, 512)
 B, C = peer(TEXTBOOK, A), peer(FLOOR, A)
 NUMBERS = lambda_cell(512, "auto").repetitions[1]
-SETTINGS = {"repetitions": "3"}
+OPTIONS = Options(repetitions=3)
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def testbed(tmp_path: Path) -> Testbed:
     """As much of one as a run looks at."""
     picture = tmp_path / "one.jpg"
     picture.write_bytes(b"x")
-    sets = {name: Pictures(name, tmp_path, (picture,)) for name in ("photos", "unused")}
+    sets = {"photos": Pictures("photos", tmp_path, (picture,))}
     return cast("Testbed", SimpleNamespace(sets=sets, enclosure=SimpleNamespace(name="cgroup v2")))
 
 
@@ -45,7 +44,8 @@ class Stage:
     `fails` is by handler: the number of the repetition, or "start", and what is raised then.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.monkeypatch = monkeypatch
         self.happened: list[str] = []
         self.fails: dict[tuple[str, int | str], BaseException] = {}
         self.saved: list[dict[str, int]] = []
@@ -53,11 +53,12 @@ class Stage:
         self.steps: list[str] = []
         self.expected = 0
 
-    def start(self, key: CellKey, testbed: Testbed, effort: Effort, tree: Path, stack: ExitStack) -> Actor:
+    def start(self, slot: Slot, testbed: Testbed, options: Options, stack: ExitStack) -> Repeat:
+        key = slot.key
         self.happened.append(f"start {key.handler}")
         self.maybe_fail(key, "start")
         stack.callback(self.happened.append, f"close {key.handler}")
-        return Actor(self, key)
+        return Actor(self, key).repeat
 
     def maybe_fail(self, key: CellKey, when: int | str) -> None:
         if error := self.fails.get((key.handler, when)):
@@ -72,7 +73,8 @@ class Stage:
 
     def run(self, testbed: Testbed, slots: list[Slot], repetitions: int = 3) -> None:
         self.slots = slots
-        run = Run(testbed, slots, repetitions, Effort(), self.save, self.show)
+        run = Run(testbed, slots, Options(repetitions=repetitions), PRICES, self.show)
+        self.monkeypatch.setattr(run, "save", self.save)
         self.expected = run.steps
         run.measure()
 
@@ -97,7 +99,7 @@ class Actor:
 
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
-    made = Stage()
+    made = Stage(monkeypatch)
     monkeypatch.setattr(runs, "start", made.start)
     return made
 
@@ -138,13 +140,13 @@ ROOM: Final = 200
 
 
 def test_all_cells_take_turns_with_enough_memory() -> None:
-    slots = slots_of(*EXPERIMENTS["all"].keys(Scope()))
+    slots = slots_of(*EXPERIMENTS["all"].keys(Options()))
     assert len(list(in_blocks(slots, ROOM * len(slots)))) == 1
 
 
 def test_with_less_memory_questions_follow_each_other() -> None:
-    slots = slots_of(*EXPERIMENTS["all"].keys(Scope()))
-    first = EXPERIMENTS["tiers"].keys(Scope())
+    slots = slots_of(*EXPERIMENTS["all"].keys(Options()))
+    first = EXPERIMENTS["tiers"].keys(Options())
     block = next(in_blocks(slots, ROOM * (len(first) + 40)))
     assert set(first) <= {slot.key for slot in block}
 
@@ -208,14 +210,14 @@ def test_an_ending_run_closes_all_cells_and_keeps_results(stage: Stage, testbed:
         stage.run(testbed, slots)
     assert [(slot.refused, len(slot.repetitions)) for slot in slots] == [("", 1), ("", 1)]
     assert stage.saved[-1] == {"ours": 1, "textbook": 1}
-    assert sorted(stage.happened[-2:]) == ["close ours", "close textbook"]
+    assert sorted(stage.happened[-3:]) == ["close ours", "close textbook", "save"]
 
 
 def test_an_s3_failure_during_start_closes_the_started_cells(stage: Stage, testbed: Testbed) -> None:
     stage.fails["textbook", "start"] = S3Gone("S3 is gone")
     with pytest.raises(S3Gone):
         stage.run(testbed, slots_of(A, B, C))
-    assert stage.happened == ["start ours", "start textbook", "close ours"]
+    assert stage.happened == ["start ours", "start textbook", "close ours", "save"]
 
 
 # --- the file -----------------------------------------------------------------------------------------------------
@@ -225,24 +227,23 @@ def done(key: CellKey, count: int = 3) -> Slot:
     return Slot(key, repetitions=[NUMBERS] * count)
 
 
-def result(testbed: Testbed, *slots: Slot, settings: Mapping[str, str] = SETTINGS) -> Result:
-    return result_of(testbed, slots, PRICES, settings)
+def run_of(testbed: Testbed, path: Path, *slots: Slot) -> Run:
+    return Run(testbed, list(slots), replace(OPTIONS, output=path), PRICES)
 
 
 def test_a_result_has_measured_and_refused_cells_and_costs(testbed: Testbed, tmp_path: Path) -> None:
-    slots = [done(A), done(C), Slot(B, refused="no"), Slot(ours(SCOPE, 128))]
-    path = tmp_path / "new" / "folder" / "x.json"
-    write(result(testbed, *slots), path)
+    path = tmp_path / "x.json"
+    run_of(testbed, path, done(A), done(C), Slot(B, refused="no"), Slot(ours(SCOPE, 128))).save()
     found = read_result(path)
     assert [cell.key for cell in found.cells] == [A, C, B]
     assert found.cells[0].usd_per_million["compute"] > 0
     assert not found.cells[1].usd_per_million
     assert [pictures.name for pictures in found.picture_sets] == ["photos"]
-    assert (found.machine.limits, found.baseline, found.settings) == ("cgroup v2", BASELINE, SETTINGS)
+    assert (found.machine.limits, found.baseline, found.settings) == ("cgroup v2", TEXTBOOK, OPTIONS.settings())
 
 
 def test_nothing_is_written_before_the_first_cell(testbed: Testbed, tmp_path: Path) -> None:
-    write(result(testbed, Slot(A)), tmp_path / "x.json")
+    run_of(testbed, tmp_path / "x.json", Slot(A)).save()
     assert not list(tmp_path.glob("x.json*"))
 
 
@@ -264,14 +265,15 @@ def test_a_title_names_the_differences_of_a_cell(key: CellKey, name: str) -> Non
 
 def test_a_resumed_run_measures_only_missing_repetitions(stage: Stage, testbed: Testbed, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    before = result(testbed, done(A, 3), done(B, 1), Slot(C, refused="no"))
-    write(replace(before, made="2026-01-02T03:04:05Z"), path)
-    slots = slots_of(A, B, C)
-    assert resume(path, slots, before) == "2026-01-02T03:04:05Z"
-    stage.run(testbed, slots)
+    before = run_of(testbed, path, done(A, 3), done(B, 1), Slot(C, refused="no"))
+    write_result(replace(before.result(), made="2026-01-02T03:04:05Z"), path)
+    run = run_of(testbed, path, *slots_of(A, B, C))
+    run.resume()
+    assert run.made == "2026-01-02T03:04:05Z"
+    stage.run(testbed, run.slots)
     assert stage.happened[:2] == ["start textbook", "start floor"]
     assert stage.measured == "tf ft f"
-    assert [len(slot.repetitions) for slot in slots] == [3, 3, 3]
+    assert [len(slot.repetitions) for slot in run.slots] == [3, 3, 3]
 
 
 def test_a_complete_run_starts_nothing(stage: Stage, testbed: Testbed) -> None:
@@ -282,48 +284,46 @@ def test_a_complete_run_starts_nothing(stage: Stage, testbed: Testbed) -> None:
 
 OTHERS: dict[str, Callable[[Result], Result]] = {
     "machine": lambda one: replace(one, machine=replace(one.machine, cpu="another")),
-    "commit": lambda one: replace(one, software=replace(one.software, commit="0" * 40)),
-    "software": lambda one: replace(one, software=replace(one.software, versions={"pillow": "1.0"})),
+    "software": lambda one: replace(one, software=replace(one.software, commit="0" * 40)),
+    "software and settings": lambda one: replace(
+        one, software=replace(one.software, versions={"pillow": "1.0"}), settings={"repetitions": "4"}
+    ),
     "settings": lambda one: replace(one, settings={"repetitions": "4"}),
     "pictures": lambda one: replace(
         one, picture_sets=tuple(replace(each, hash="ab" * 32) for each in one.picture_sets)
     ),
-    "commit and settings": lambda one: OTHERS["commit"](OTHERS["settings"](one)),
 }
 
 
 @pytest.mark.parametrize("what", OTHERS)
 def test_a_different_run_is_not_resumed(testbed: Testbed, tmp_path: Path, what: str) -> None:
     path = tmp_path / "x.json"
-    now = result(testbed, done(A))
-    write(OTHERS[what](now), path)
-    slots = slots_of(A)
+    write_result(OTHERS[what](run_of(testbed, path, done(A)).result()), path)
+    run = run_of(testbed, path, Slot(A))
     with pytest.raises(ResultError, match=rf"x\.json: comes from another {what}: measure again, without --resume"):
-        resume(path, slots, now)
-    assert not slots[0].repetitions
+        run.resume()
+    assert not run.slots[0].repetitions
 
 
 def test_a_run_that_would_lose_cells_is_not_resumed(testbed: Testbed, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    now = result(testbed, done(A), done(B))
-    write(now, path)
+    run_of(testbed, path, done(A), done(B)).save()
     with pytest.raises(ResultError, match=r"would lose its cells that are not asked for now \(1\)"):
-        resume(path, slots_of(A, C), now)
+        run_of(testbed, path, *slots_of(A, C)).resume()
 
 
 def test_refused_cells_are_tried_again(testbed: Testbed, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    now = result(testbed, done(A), Slot(B, refused="no"), Slot(C, refused="no"))
-    write(now, path)
-    slots = slots_of(A, B)
-    resume(path, slots, now)
-    assert [(slot.refused, len(slot.repetitions)) for slot in slots] == [("", 3), ("", 0)]
+    run_of(testbed, path, done(A), Slot(B, refused="no"), Slot(C, refused="no")).save()
+    run = run_of(testbed, path, *slots_of(A, B))
+    run.resume()
+    assert [(slot.refused, len(slot.repetitions)) for slot in run.slots] == [("", 3), ("", 0)]
 
 
 def test_a_broken_file_is_not_resumed(testbed: Testbed, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{")
     with pytest.raises(ResultError, match="is not JSON"):
-        resume(tmp_path / "x.json", slots_of(A), result(testbed))
+        run_of(testbed, tmp_path / "x.json", Slot(A)).resume()
 
 
 # --- which kind of cell -------------------------------------------------------------------------------------------
@@ -332,8 +332,8 @@ def test_a_broken_file_is_not_resumed(testbed: Testbed, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "kind"),
     [
-        (A, "FunctionCell"),
-        (replace(A, start="cold"), "ColdCell"),
+        (A, "start_warm"),
+        (replace(A, start="cold"), "start_cold"),
         (replace(A, platform="fargate"), "WorkerCell"),
         (replace(A, platform="fargate-spot"), "WorkerCell"),
     ],
@@ -341,12 +341,13 @@ def test_a_broken_file_is_not_resumed(testbed: Testbed, tmp_path: Path) -> None:
 def test_the_key_decides_the_kind_of_cell(
     testbed: Testbed, monkeypatch: pytest.MonkeyPatch, key: CellKey, kind: str
 ) -> None:
-    for name in ("FunctionCell", "ColdCell", "WorkerCell"):
+    for name in ("start_warm", "start_cold"):
         monkeypatch.setattr(runs, name, lambda *arguments, name=name: (name, arguments[0]))
-    started: Any = runs.start(key, testbed, Effort(), ROOT, ExitStack())
+    monkeypatch.setattr(runs, "WorkerCell", lambda *arguments: SimpleNamespace(repeat=("WorkerCell", arguments[0])))
+    started: Any = runs.start(Slot(key), testbed, Options(), ExitStack())
     assert started == (kind, key)
 
 
 @pytest.mark.parametrize(("seconds", "passes"), [(0.0, 1), (1.0, 4), (1.01, 5), (1e6, 100)])
 def test_a_repetition_has_enough_passes(seconds: float, passes: int) -> None:
-    assert Effort(seconds).passes(0.25) == passes
+    assert Options(seconds=seconds).passes(0.25) == passes

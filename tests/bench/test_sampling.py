@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
-from bench.cells.pictures import NoPictures, pictures_in
-from bench.money import sampling, sources
-from bench.money.sampling import (
-    Header,
-    Survey,
-    download,
-    megapixel_class,
-    pick,
-    sampling_error,
-    survey,
-)
-from bench.money.sources import FolderSource, S3Source, SourceError, source_of
-from tests.support.cloud import SOURCE, Cloud
-from tests.support.servers import ScriptedServer, error
-
-FIRST_READ = sampling.HEADER_BYTES[0]
+from bench.cells.pictures import NoPictures
+from bench.money.sampling import Header, Survey, pick, sampling_error, survey
 
 
 def picture(width: int, height: int, kind: str = "JPEG") -> bytes:
@@ -48,11 +32,11 @@ def surveyed(
 ) -> Survey:
     """So many pictures of a format and of so many megapixels."""
     headers = tuple(
-        Header(f"{format_}-{megapixels:g}-{number}", 1000, format_, megapixels)
+        Header(format_, megapixels, Path(f"{format_}-{megapixels:g}-{number}"))
         for (format_, megapixels), count in counts.items()
         for number in range(count)
     )
-    return Survey(headers, looked or len(headers), listed or len(headers), True, {})
+    return Survey(tuple(sorted(headers)), looked or len(headers), listed or len(headers), {})
 
 
 @pytest.fixture
@@ -79,71 +63,53 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_folder_is_counted_by_format_and_megapixels(folder: Path) -> None:
-    found = survey(FolderSource(folder))
-    kinds = Counter(header.kind for header in found.headers)
-    assert kinds == {("jpeg", "<=1"): 4, ("png", "<=1"): 1, ("webp", "<=4"): 1}
-    assert (found.looked, found.listed, found.complete) == (9, 9, True)
-    assert found.largest_megapixels == 2.0
+    found = survey(folder)
+    kinds = Counter((header.format, round(header.megapixels, 1)) for header in found.headers)
+    assert kinds == {("jpeg", 0.1): 4, ("png", 0.2): 1, ("webp", 2.0): 1}
+    assert (found.looked, found.listed) == (9, 9)
 
 
 def test_unusable_files_are_counted_by_reason(folder: Path) -> None:
-    found = survey(FolderSource(folder))
+    found = survey(folder)
     assert sum(found.others.values()) == 3
     assert {"corrupt", "not-an-image"} <= set(found.others)
-
-
-@pytest.mark.parametrize(
-    ("megapixels", "name"), [(0.01, "<=1"), (1, "<=1"), (1.1, "<=4"), (12, "<=12"), (24, "<=24"), (24.2, ">24")]
-)
-def test_megapixel_classes_include_their_upper_ends(megapixels: float, name: str) -> None:
-    assert megapixel_class(megapixels) == name
 
 
 def test_survey_size_is_limited_and_seeded(folder: Path) -> None:
     for number in range(40):
         (folder / f"more-{number}.jpg").write_bytes((folder / "0.jpg").read_bytes())
-    one, again, other = (survey(FolderSource(folder), seed, most=10) for seed in (1, 1, 2))
+    one, again, other = (survey(folder, seed, most=10) for seed in (1, 1, 2))
     assert one == again
     assert one.looked == 10
     assert one.listed == 49
-    assert {header.key for header in one.headers} != {header.key for header in other.headers}
-
-
-def test_cut_listing_is_incomplete(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MOST_KEYS", 9)
-    assert FolderSource(folder).keys().complete
-    monkeypatch.setattr(sources, "MOST_KEYS", 8)
-    listing = FolderSource(folder).keys()
-    assert not listing.complete
-    assert len(listing.keys) == 8
-    assert not survey(FolderSource(folder)).complete
+    assert {header.path for header in one.headers} != {header.path for header in other.headers}
 
 
 def test_long_header_is_read_further(tmp_path: Path) -> None:
     (tmp_path / "long.jpg").write_bytes(with_long_header(picture(640, 480)))
-    found = survey(FolderSource(tmp_path))
+    found = survey(tmp_path)
     assert [header.megapixels for header in found.headers] == [640 * 480 / 1e6]
 
 
 def test_folder_without_pictures_is_refused_with_reasons(tmp_path: Path) -> None:
     for empty in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(NoPictures, match=str(empty)):
-            survey(FolderSource(empty))
+            survey(empty)
     (tmp_path / "notes.txt").write_bytes(b"what I did on my holidays, and more of it than one would like to read")
-    with pytest.raises(NoPictures, match=r"none of the 1 .*1 x not-an-image.*'notes\.txt'"):
-        survey(FolderSource(tmp_path))
+    with pytest.raises(NoPictures, match=r"none of 1 files .*'notes\.txt': 1 x not-an-image"):
+        survey(tmp_path)
 
 
 # --- a few that stand for it --------------------------------------------------------------------------------------
 
 
-def kinds_of(headers: list[Header]) -> Counter[tuple[str, str]]:
-    return Counter(header.kind for header in headers)
+def kinds_of(headers: list[Header]) -> Counter[tuple[str, float]]:
+    return Counter((header.format, header.megapixels) for header in headers)
 
 
 def test_sample_is_proportional() -> None:
     found = surveyed({("jpeg", 3): 100, ("jpeg", 12): 50, ("png", 1): 50})
-    assert kinds_of(pick(found, 12)) == {("jpeg", "<=4"): 6, ("jpeg", "<=12"): 3, ("png", "<=1"): 3}
+    assert kinds_of(pick(found, 12)) == {("jpeg", 3): 6, ("jpeg", 12): 3, ("png", 1): 3}
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -192,133 +158,3 @@ def test_error_is_the_deviation_of_all_possible_samples() -> None:
     found = surveyed({("jpeg", 2): 50, ("png", 20): 50})  # a single picture is 9 off the mean of 11
     assert sampling_error(found, 1) == pytest.approx(9 / 11)
     assert sampling_error(found, 2) == pytest.approx(0)
-
-
-def test_download_makes_files_from_any_key(tmp_path: Path) -> None:
-    class Odd:
-        def read(self, key: str, count: int | None = None) -> bytes:
-            return key.encode()
-
-        keys = None
-
-    keys = ["a/one.jpg", "b/one.jpg", "c/.hidden.jpg", "d/ü [x]\n.png", "e/" + "x" * 400 + ".jpg", "f/"]
-    headers = [Header(key, 1, "jpeg", 1) for key in keys]
-    download(Odd(), headers, tmp_path / "new")  # type: ignore[arg-type]
-    assert [path.read_bytes().decode() for path in pictures_in(tmp_path / "new")] == keys
-
-
-# --- S3 -----------------------------------------------------------------------------------------------------------
-
-
-class Watched:
-    """Counts what is asked of S3 by operation, and keeps the ranges."""
-
-    def __init__(self, source: S3Source) -> None:
-        self.calls: Counter[str] = Counter()
-        self.ranges: list[str | None] = []
-        self._lock = threading.Lock()
-        source._client.meta.events.register("before-call.s3", self._called)
-
-    def _called(self, model: Any, params: Any, **_: object) -> None:
-        with self._lock:
-            self.calls[model.name] += 1
-            if model.name == "GetObject":
-                self.ranges.append(params["headers"].get("Range"))
-
-
-def test_only_the_sample_is_fetched_whole(aws: Cloud, tmp_path: Path) -> None:
-    for number in range(12):
-        aws.put(f"in/{number} +ü.jpg", picture(400 + number, 300) + bytes(200_000))
-    aws.put("in/long.jpg", with_long_header(picture(640, 480)))
-    aws.put("elsewhere/other.jpg", picture(10, 10))
-    aws.put("in/folder/", b"")
-    source = S3Source(f"s3://{SOURCE}/in/")
-    watched = Watched(source)
-    found = survey(source)
-    assert (found.looked, len(found.headers)) == (13, 13)
-    assert watched.calls == {"ListObjectsV2": 1, "GetObject": 14}
-    assert watched.ranges.count(f"bytes=0-{FIRST_READ - 1}") == 13
-    picked = pick(found, 5)
-    download(source, picked, tmp_path)
-    assert watched.calls["GetObject"] == 14 + 5
-    assert watched.ranges[14:] == [None] * 5
-    assert sorted(path.stat().st_size for path in pictures_in(tmp_path)) == sorted(header.size for header in picked)
-
-
-def test_listing_of_a_prefix_is_bounded(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(5):
-        aws.put(f"{number}.jpg", picture(20, 20))
-    monkeypatch.setattr(sources, "MOST_KEYS", 3)
-    listing = S3Source(f"s3://{SOURCE}").keys()
-    assert [key for key, _ in listing.keys] == ["0.jpg", "1.jpg", "2.jpg"]
-    assert not listing.complete
-
-
-def test_object_deleted_during_the_survey_is_counted(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    aws.put("a.jpg", picture(20, 20))
-    source = S3Source(f"s3://{SOURCE}")
-    there = sources.Listing((("a.jpg", 700), ("gone.jpg", 700)), True)
-    monkeypatch.setattr(source, "keys", lambda: there)
-    found = survey(source)
-    assert [header.key for header in found.headers] == ["a.jpg"]
-    assert found.others == {"deleted during the survey": 1}
-    with pytest.raises(SourceError, match=r"gone\.jpg.*try again"):
-        download(source, [Header("gone.jpg", 700, "jpeg", 1)], Path("."))
-
-
-def test_empty_prefix_is_refused_by_name(aws: Cloud) -> None:
-    with pytest.raises(NoPictures, match=f"s3://{SOURCE}/none: is empty"):
-        survey(S3Source(f"s3://{SOURCE}/none"))
-
-
-def test_missing_bucket_is_reported(aws: Cloud) -> None:
-    with pytest.raises(
-        SourceError, match=r"s3://no-such-bucket/x.*NoSuchBucket.*check the bucket's name.*AWS_ENDPOINT_URL"
-    ):
-        survey(S3Source("s3://no-such-bucket/x"))
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "hint"),
-    [
-        (403, "AccessDenied", "s3:ListBucket.*s3:GetObject"),
-        (403, "InvalidAccessKeyId", "credentials"),
-        (400, "ExpiredToken", "credentials"),
-    ],
-)
-def test_refused_access_has_a_hint(
-    aws: Cloud, scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch, status: int, code: str, hint: str
-) -> None:
-    scripted.play(error(status, code))
-    monkeypatch.setenv("AWS_ENDPOINT_URL", scripted.url)
-    with pytest.raises(SourceError, match=f"s3://{SOURCE}.*{code}.*{hint}"):
-        S3Source(f"s3://{SOURCE}").keys()
-
-
-def test_unreachable_endpoint_is_named(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with pytest.raises(SourceError, match=r"Could not connect.*127\.0\.0\.1:1.*AWS_ENDPOINT_URL"):
-        S3Source(f"s3://{SOURCE}").keys()
-
-
-def test_missing_credentials_have_a_hint(aws: Cloud, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
-        monkeypatch.setenv(name, str(tmp_path / "none"))
-    with pytest.raises(SourceError, match="AWS_PROFILE"):
-        S3Source(f"s3://{SOURCE}").keys()
-
-
-def test_invalid_endpoint_is_reported(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost")
-    with pytest.raises(SourceError, match="Invalid endpoint: localhost"):
-        S3Source(f"s3://{SOURCE}")
-
-
-def test_images_are_a_folder_or_an_s3_url(aws: Cloud, tmp_path: Path) -> None:
-    assert isinstance(source_of(str(tmp_path)), FolderSource)
-    assert str(source_of("s3://photos/a/b")) == "s3://photos/a/b"
-    with pytest.raises(SourceError, match="expected s3://bucket"):
-        source_of("s3:///prefix")

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from bench.__main__ import app
 from bench.money.costing import Cost
 from bench.result import write_result
-from bench.scale.command import ScaleError, parse_rate
+from bench.scale.command import parse_rate
+from bench.scale.model import ScaleError
 from tests.bench.results import synthetic_result
 
 
@@ -84,7 +85,7 @@ def test_source_of_service_times_is_printed(tmp_path: Path) -> None:
     measured = tmp_path / "result.json"
     write_result(synthetic_result((1769,)), measured)
     said = told("--rate", "5/s", "--minutes", "0.5", "--results", str(measured))
-    assert "a batch of 10 at 1,769 MB (others in proportion; they vary as batches of 10 at 1,769 MB" in said
+    assert "a batch of 10 at 1,769 MB (others by a model of 1 measured; they vary as batches of 10 at 1,769 MB" in said
 
 
 @pytest.mark.parametrize(

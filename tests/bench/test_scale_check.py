@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.cells.pictures import SAMPLES
-from bench.measuring import Options
-from bench.questions import Scope
+from bench.questions import Options
 from bench.rig.limits import NoLimits, kind_of_limits
 from bench.rig.processes import NotStarted
 from bench.rig.s3 import rclone
@@ -48,7 +47,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Options]:
     monkeypatch.setattr(scale_check, "LOADS", (0.6,))
     monkeypatch.setattr(scale_check, "BURST_SECONDS", 1.0)
     cores = os.sched_getaffinity(0)
-    yield Options(Scope(quick=True, latency="loopback"), tmp_path / "x.json", folder, seconds=0.0)
+    yield Options(True, "loopback", output=tmp_path / "x.json", images=folder, seconds=0.0)
     assert os.sched_getaffinity(0) == cores
 
 

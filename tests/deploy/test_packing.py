@@ -12,7 +12,7 @@ import pytest
 
 from deploy.packing import IndexUnreachable, PackingError
 from deploy.packing.build import UNZIPPED_LIMIT, check_size, files_below, write_zip
-from deploy.packing.install import ROOT, constrained, install
+from deploy.packing.install import ROOT, constrain, install
 from deploy.packing.strip import first_match
 from deploy.packing.target import target_for
 
@@ -49,8 +49,8 @@ def test_an_unreachable_index_is_an_error_of_its_own(tmp_path: Path, monkeypatch
 
 def test_amazon_linux_2_gets_the_last_versions_that_load_there() -> None:
     given = "pillow==13.0.0 ; sys_platform == 'linux'\npillow-heif==1.8.1\nsix==1.17.0\n"
-    assert constrained(given, target_for("3.13", "arm64")) == given
-    assert constrained(given, target_for("3.11", "arm64")).splitlines() == [
+    assert constrain(given, target_for("3.13", "arm64")) == given
+    assert constrain(given, target_for("3.11", "arm64")).splitlines() == [
         "pillow==12.2.0 ; sys_platform == 'linux'",
         "pillow-heif==1.8.1",
         "six==1.17.0",

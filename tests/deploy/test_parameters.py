@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.parameters import COMMAND, ON_FARGATE, ON_LAMBDA, filled, outdated, parameter, up_to
+from deploy.parameters import COMMAND, ON_FARGATE, ON_LAMBDA, fill, made_files, parameter, up_to
 from tests.deploy.fargate import written
 from tests.deploy.stack import ACCOUNT, AS_ZIP, BASICS, IMAGE, Stack, accepts, source
 from thumbnailer.errors import SettingsError
@@ -82,6 +82,7 @@ INVALID: dict[str, Sequence[str]] = {
     "Transport": ("", "boto3"),
     "Svg": ("", "true"),
     "Thumbhash": ("", "yes"),
+    "UserMetadata": ("", "no"),
     "LogLevel": ("", "info"),
     "MaxPixels": ("0", "-1", "10000000001", "1e6"),
     "MaxBytes": ("0", "5000000000001", "9" * 13),
@@ -123,17 +124,18 @@ def setting_takes(name: str, value: str) -> bool:
 
 
 def test_templates_and_docs_settings_md_are_up_to_date() -> None:
-    assert outdated() == [], f"these files differ from thumbnailer/settings.py: run `{COMMAND}`"
+    outdated = [path for path, text in made_files().items() if path.read_text() != text]
+    assert outdated == [], f"these files differ from thumbnailer/settings.py: run `{COMMAND}`"
 
 
 def test_a_file_without_a_region_is_an_error() -> None:
     with pytest.raises(ValueError, match="there is no region 'groups'"):
-        filled("# settings: parameters\n# end of parameters\n", {"groups": []})
+        fill("# settings: parameters\n# end of parameters\n", {"groups": []})
 
 
 def test_only_the_text_in_a_region_is_replaced() -> None:
     before = "a\n  # settings: x (note)\n  old\n  # end of x\nb\n"
-    assert filled(before, {"x": ["  new", "  lines"]}) == "a\n  # settings: x (note)\n  new\n  lines\n  # end of x\nb\n"
+    assert fill(before, {"x": ["  new", "  lines"]}) == "a\n  # settings: x (note)\n  new\n  lines\n  # end of x\nb\n"
 
 
 @given(st.integers(1, 10**13), st.data())
@@ -148,9 +150,9 @@ def test_the_pattern_of_a_range_matches_its_numbers_and_no_others(most: int, dat
 
 @pytest.mark.parametrize("package", [{}, AS_ZIP], ids=["image", "zip"])
 def test_default_parameters_leave_every_setting_at_its_default_except_the_sources(package: Mapping[str, str]) -> None:
-    """A stack has one source bucket and refuses events of others."""
+    """A stack has one source bucket, refuses events of others, and buckets of other accounts."""
     given_ = environment(package)
-    own = {"THUMBNAILER_SOURCES": BASICS["SourceBucket"]}
+    own = {"THUMBNAILER_SOURCES": BASICS["SourceBucket"], "THUMBNAILER_EXPECTED_OWNER": ACCOUNT}
     assert parse_settings(given_) == parse_settings(own)
     unset = {setting.variable for setting in SETTINGS.values() if not setting.default} - own.keys()
     assert set(given_) == {setting.variable for setting in SETTINGS.values()} - unset

@@ -16,7 +16,8 @@ from urllib.parse import unquote_plus
 
 import pytest
 
-from bench.rig.emulator import HANDLER, Function, NoEmulator, find_binary
+from bench.rig.emulator import HANDLER, Function, find_binary
+from bench.rig.processes import NotInstalled
 from tests.deploy.deploying import Deployed, deploy
 from tests.deploy.running import DEAD, EVENTS, NO_EVENT, Running, emptied
 from tests.deploy.stack import AS_ZIP, alarmed, shown, translated
@@ -75,7 +76,7 @@ def start(aws: Cloud, invoked: object, tmp_path: Path) -> Iterator[Start]:
     """Deploys into an empty cloud and starts the function; a failing test shows its log."""
     try:
         find_binary()
-    except NoEmulator as error:
+    except NotInstalled as error:
         pytest.skip(str(error))
     with ExitStack() as stack:
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.deploy.policies import Request, decision
+from tests.deploy.fargate import environment, refused, worker
+from tests.deploy.policies import Request, decision, own
 from tests.deploy.stack import (
     ACCOUNT,
     AS_ZIP,
@@ -189,6 +190,7 @@ def test_the_reserved_concurrency_is_the_mapping_s() -> None:
 def test_the_log_s_retention_is_a_parameter() -> None:
     group = stack(LogRetentionDays="7")["LogGroup"]
     assert group == {"LogGroupName": "/aws/lambda/thumbnailer", "RetentionInDays": "7"}
+    assert stack(LogKmsKeyArn=KEY)["LogGroup"]["KmsKeyId"] == KEY
 
 
 # --- queues -------------------------------------------------------------------------------------------------------
@@ -289,7 +291,7 @@ def test_template_and_function_resolve_the_destination_alike(destination: str, n
     assert made["DestinationBucket"]["BucketName"] == name
     assert made.outputs["DestinationBucketName"] == name
     assert made["ImageFunction"]["Environment"]["Variables"]["THUMBNAILER_DESTINATION"] == destination
-    put = Request("s3:PutObject", f"arn:aws:s3:::{name}/a.jpg")
+    put = own("s3:PutObject", f"arn:aws:s3:::{name}/a.jpg")
     assert decision(role(made), put) == "allow"
 
 
@@ -372,15 +374,59 @@ RESOURCES: Final = {
 def test_the_role_allows_what_the_function_does_and_nothing_else(trigger: str, more: Mapping[str, str]) -> None:
     """Every action tried on every resource."""
     document = role(stack(Trigger=trigger, **more))
-    allowed = {one for one in product(ACTIONS, RESOURCES) if decision(document, Request(*one)) == "allow"}
+    allowed = {one for one in product(ACTIONS, RESOURCES) if decision(document, own(*one)) == "allow"}
     by_trigger = {("sqs:SendMessage", DEAD)} if trigger == "direct" else CONSUMES
     assert allowed == MAY | by_trigger | (KMS_AND_LIST if more else set())
 
 
 def test_on_delete_keep_gives_no_permission_to_delete() -> None:
-    delete = Request("s3:DeleteObject", THUMBNAIL)
+    delete = own("s3:DeleteObject", THUMBNAIL)
     assert decision(role(stack(OnDelete="keep")), delete) == "nothing"
     assert decision(role(stack(OnDelete="delete")), delete) == "allow"
+
+
+OTHER: Final = "999999999999"
+THIRD: Final = "333333333333"
+
+
+@pytest.mark.matrix(44)
+@pytest.mark.parametrize(
+    ("given", "source_account", "destination_account", "owner"),
+    [
+        ({}, ACCOUNT, ACCOUNT, ACCOUNT),
+        ({"ExpectedOwner": OTHER}, OTHER, OTHER, OTHER),
+        ({"DestinationAccount": OTHER}, ACCOUNT, OTHER, None),
+    ],
+    ids=["own account", "another account", "destination elsewhere"],
+)
+@pytest.mark.parametrize("template", ["function", "worker"])
+def test_a_bucket_of_the_same_name_in_another_account_is_of_no_use(
+    template: str, given: dict[str, str], source_account: str, destination_account: str, owner: str | None
+) -> None:
+    """Somebody may take the name of a deleted bucket. S3 compares one owner with both buckets, IAM one each."""
+    more = {"AllowListBucket": "true", **given}
+    made = stack(**more) if template == "function" else worker(**more)
+    document = role(made) if template == "function" else made["TaskRole"]["Policies"][0]["PolicyDocument"]
+    for action, resource, account in (
+        ("s3:GetObject", PHOTO, source_account),
+        ("s3:ListBucket", "arn:aws:s3:::photos", source_account),
+        ("s3:PutObject", THUMBNAIL, destination_account),
+        ("s3:DeleteObject", THUMBNAIL, destination_account),
+    ):
+        allowed = [
+            one
+            for one in (ACCOUNT, OTHER, THIRD)
+            if decision(document, Request(action, resource, context={"aws:ResourceAccount": one})) == "allow"
+        ]
+        assert allowed == [account], action
+    variables = made["ImageFunction"]["Environment"]["Variables"] if template == "function" else environment(made)
+    assert variables.get("THUMBNAILER_EXPECTED_OWNER") == owner
+
+
+def test_one_owner_contradicts_an_account_for_the_destination() -> None:
+    both = {"ExpectedOwner": ACCOUNT, "DestinationAccount": OTHER}
+    assert Stack(BASICS | both).refused()
+    assert refused(**both)
 
 
 S3: Final = ("Service", "s3.amazonaws.com")

@@ -399,6 +399,27 @@ def test_event_of_a_foreign_bucket_is_rejected_without_request_or_note(
     assert scripted.seen == []
 
 
+@pytest.mark.matrix(54)
+@pytest.mark.parametrize("sources", ["", "photos-*"])
+def test_a_forged_bucket_name_is_unreadable_and_reaches_no_server(
+    transport: str,
+    aws: Cloud,
+    scripted: ScriptedServer,
+    context: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    sources: str,
+) -> None:
+    """Without an endpoint, the name was the first part of the host that obstore connects to."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("THUMBNAILER_SOURCES", sources)
+    forged = s3_record("x.jpg", 500, "e", bucket=f"photos-x@{scripted.url.removeprefix('http://')}/")
+    answer = aws_lambda.handler(sqs_event(s3_event(forged)), context)
+    assert len(answer["batchItemFailures"]) == 1
+    assert "is no bucket name; expected 3 to 255" in capsys.readouterr().out
+    assert scripted.connections == 0
+
+
 @pytest.mark.matrix(44)
 def test_a_bucket_of_another_account_is_denied(
     aws: Cloud, transport: str, scripted: ScriptedServer, context: Any, monkeypatch: pytest.MonkeyPatch

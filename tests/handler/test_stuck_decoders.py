@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
 
 from handler import aws_lambda
-from handler.worker.sqs import Queue
-from handler.worker.status import Health
+from handler.worker.sqs import Queue, QueueError
+from handler.worker.status import READY_SECONDS, Health
 from tests.support.pipelines import pipeline_with_stuck_decodes, run, settings, until
 from thumbnailer.app import App
 from thumbnailer.execution import threads
@@ -46,6 +47,28 @@ def test_worker_is_unhealthy_and_function_exits_when_every_decoder_is_stuck(
             assert await health.live() is None
             assert not _exits(app)
             await pipeline.aclose()
+
+    run(work())
+
+
+def test_many_questions_for_readiness_cost_one_probe_and_the_answer_has_no_details() -> None:
+    class SecretQueue:
+        probes = 0
+
+        async def state(self) -> None:
+            self.probes += 1
+            raise QueueError("https://sqs.eu-west-1.amazonaws.com/123456789012/thumbnails: AccessDenied")
+
+    async def work() -> None:
+        queue = SecretQueue()
+        app = App(settings(), tier_for(1769), cast("Any", None), MemoryStore())
+        health = Health(app, cast("Queue", queue))
+        answers = await asyncio.gather(*(health.ready() for _ in range(20)))
+        assert queue.probes == 1
+        assert set(answers) == {"the queue or a bucket does not answer; see the log"}
+        health._probe_at -= READY_SECONDS
+        await health.ready()
+        assert queue.probes == 2
 
     run(work())
 

@@ -89,7 +89,7 @@ class Running:
 def function_in_container(
     function: Function, folder: Path, options: Sequence[str] = (), command: Sequence[str] = ()
 ) -> Iterator[Running]:
-    """Runs the image's default command, or another, under the emulator with Lambda's limits. Raises NoEmulator."""
+    """Runs the image's default command, or another, under the emulator with Lambda's limits. Raises NotInstalled."""
     container, inside = f"thumbnailer-test-{uuid4().hex[:8]}", "/usr/local/bin/aws-lambda-rie"
     # The image's own PATH holds inside; of the host's variables, those that podman and docker look at hold outside.
     inner = [f"--env={name}" for name in function.environment() if name not in ("PATH", "LAMBDA_TASK_ROOT")]

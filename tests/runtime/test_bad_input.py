@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from bench.rig.emulator import Answer, Function, NoEmulator, find_binary
+from bench.rig.emulator import Answer, Function, find_binary
+from bench.rig.processes import NotInstalled
 from handler.aws_lambda import RESERVE_SECONDS
 from tests.support import emf
 from tests.support.cloud import DESTINATION, SOURCE, Cloud, s3_event, s3_record, sqs_event
@@ -79,7 +80,7 @@ def running_door(cloud: Cloud, proxy: FaultProxy, tmp_path_factory: pytest.TempP
     env = {**cloud.env, **SECRETS, "AWS_ENDPOINT_URL": proxy.url, "TMPDIR": str(folder)}
     try:
         find_binary()
-    except NoEmulator as missing:
+    except NotInstalled as missing:
         pytest.skip(str(missing))
     with running(Function(timeout=TIMEOUT, env=env), folder / "log") as function:
         started = Door(function)

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from bench.rig.emulator import Function, NoEmulator, find_binary
+from bench.rig.emulator import Function, find_binary
+from bench.rig.processes import NotInstalled
 from tests.crashing import PYTHONPATH, children, eventually
 from tests.support.cloud import Cloud, s3_event, sqs_event
 from tests.support.emulator import Emulator, running
@@ -26,7 +27,7 @@ def function(cloud: Cloud, tmp_path: Path, request: pytest.FixtureRequest) -> It
     """A function with one decoder, whose engines do what keys say. The parameter is its timeout in seconds."""
     try:
         find_binary()
-    except NoEmulator as missing:
+    except NotInstalled as missing:
         pytest.skip(str(missing))
     cloud.reset()
     env = {**cloud.env, "TMPDIR": str(tmp_path), "PYTHONPATH": PYTHONPATH, "THUMBNAILER_WORKERS": "1"}

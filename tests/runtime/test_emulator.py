@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.rig.emulator import Function, NoEmulator, find_binary
+from bench.rig.emulator import Function, find_binary
+from bench.rig.processes import NotInstalled
 from tests.support.cloud import SOURCE, Cloud, s3_event, s3_record, sqs_event
 from tests.support.emulator import Emulator, running
 from tests.support.servers import Answer, ScriptedServer, whole
@@ -25,7 +26,7 @@ def start(cloud: Cloud, tmp_path: Path) -> Iterator[Start]:
     """Starts a function and prints its log for failed tests."""
     try:
         find_binary()
-    except NoEmulator as error:
+    except NotInstalled as error:
         pytest.skip(str(error))
     cloud.reset()
     with ExitStack() as stack:

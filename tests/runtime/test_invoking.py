@@ -7,13 +7,14 @@ import sys
 
 import pytest
 
-from bench.rig.emulator import NoEmulator, find_binary
+from bench.rig.emulator import find_binary
+from bench.rig.processes import NotInstalled
 
 
 def test_answers_to_real_s3_and_sqs_events_are_printed() -> None:
     try:
         find_binary()
-    except NoEmulator as error:
+    except NotInstalled as error:
         pytest.skip(str(error))
     done = subprocess.run(
         [sys.executable, "-m", "tests.tools", "lambda"], capture_output=True, text=True, timeout=100, check=False

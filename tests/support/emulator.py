@@ -18,6 +18,15 @@ STARTED: Final = re.compile(r"INIT START")
 
 
 class Emulator(emulator.Emulator):
+    def __init__(self, function: Function, binary: str, log: Path) -> None:
+        super().__init__(function, binary, log)
+        self._path = log
+
+    @property
+    def log(self) -> str:
+        """The output of emulator and function."""
+        return self._path.read_text(errors="replace")
+
     def lines(self) -> Iterator[dict[str, Any]]:
         """The function's own lines: JSON objects."""
         for line in self.log.splitlines():
@@ -41,7 +50,7 @@ class Emulator(emulator.Emulator):
 
 @contextmanager
 def running(function: Function, log: Path) -> Iterator[Emulator]:
-    """A running function. Raises NoEmulator."""
+    """A running function. Raises NotInstalled."""
     started = Emulator(function, find_binary(), log)
     try:
         yield started

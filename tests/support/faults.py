@@ -1,4 +1,4 @@
-"""The proxy of bench.rig in a thread of this process, with rules that say which requests go wrong.
+"""The proxy of bench.rig with rules that say which requests go wrong.
 
     with fault_proxy(cloud.url, at_random(seed=1, share=0.2)) as proxy:
         ...  # clients go to proxy.url
@@ -16,7 +16,6 @@ import random
 import socket
 import struct
 import termios
-import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -26,8 +25,8 @@ from typing import Final, Literal
 import aiohttp
 from aiohttp import web
 
-from bench.rig.processes import listen
-from bench.rig.proxy import Link, Proxy, accept_body
+from bench.rig.processes import serve
+from bench.rig.proxy import Paces, Proxy, accept_body
 from tests.support.servers import Answer, error
 
 Do = Literal["pass", "answer", "reset", "stall", "lost", "close", "short", "break", "hang"]
@@ -159,7 +158,7 @@ class FaultProxy(Proxy):
         self.connections += 1
         return super().connection()
 
-    async def handle(self, link: Link, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, up: Paces, down: Paces, request: web.BaseRequest) -> web.StreamResponse:
         fault = self._fault(request)
         _current.set((fault, request))
         self.requests[request.method, fault.name] += 1
@@ -169,7 +168,7 @@ class FaultProxy(Proxy):
             await asyncio.sleep(fault.delay)
             if fault.do in ("answer", "reset", "stall"):
                 return await self._refuse(fault, request)
-            return await super().handle(link, request)
+            return await super().handle(up, down, request)
         finally:
             self.at_once -= 1
 
@@ -190,39 +189,27 @@ class FaultProxy(Proxy):
             await break_off(fault, request)
         return web.Response(status=fault.answer.status, headers=fault.answer.headers, body=fault.answer.body)
 
-    async def respond(self, link: Link, request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
+    async def respond(
+        self, down: Paces, request: web.BaseRequest, answer: aiohttp.ClientResponse
+    ) -> web.StreamResponse:
         fault, _ = _current.get()
         if fault.do == "lost":
             await answer.read()
             await break_off(fault, request)
-        response = await super().respond(link, request, answer)
+        response = await super().respond(down, request, answer)
         if fault.do == "close":
             response.force_close()
         return response
 
-    async def body(self, link: Link, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async def body(self, down: Paces, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         fault, request = _current.get()
         left = fault.cut(answer.headers)
-        async for piece in super().body(link, answer):
+        async for piece in super().body(down, answer):
             yield piece[:left]
             if left is not None and len(piece) > left:
                 await break_off(fault, request)
                 raise ConnectionResetError
             left = None if left is None else left - len(piece)
-
-    def run(self, ready: threading.Event) -> None:
-        asyncio.run(self._run(ready))
-
-    async def _run(self, ready: threading.Event) -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        server, self.url = await listen(self.connection)
-        ready.set()
-        await self._stopping.wait()
-        server.close()
-        await self.client.close()
-
-    def end(self) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
 
 
 async def break_off(fault: Fault, request: web.BaseRequest) -> None:
@@ -254,15 +241,8 @@ def _unacknowledged(connection: socket.socket) -> int:
 @contextlib.contextmanager
 def fault_proxy(target: str, rule: Rule = never) -> Iterator[FaultProxy]:
     """A running proxy before the server at `target`. Raises ExceptionGroup at the end if the rule raised."""
-    proxy, ready = FaultProxy(target, rule), threading.Event()
-    thread = threading.Thread(target=proxy.run, args=(ready,), name="faults", daemon=True)
-    thread.start()
-    try:
-        if not ready.wait(10):
-            raise TimeoutError("the proxy does not start")
+    proxy = FaultProxy(target, rule)
+    with serve(proxy.connection, proxy.close) as (proxy.url, _):
         yield proxy
-    finally:
-        proxy.end()
-        thread.join(10)
     if proxy.errors:
         raise ExceptionGroup("the rule failed", proxy.errors)

@@ -40,6 +40,16 @@ MOST_TURNS: Final = 100
 
 Change = bytes | None
 """An upload of these bytes as the source, or the source's removal."""
+
+
+class Forged(bytes):
+    """An upload that carries a thumbnail's mark."""
+
+
+def upload_headers(change: bytes) -> PutHeaders:
+    return PutHeaders("image/png", metadata={SOURCE_ETAG: "forged"} if isinstance(change, Forged) else None)
+
+
 State = tuple[object, ...]
 
 
@@ -101,7 +111,7 @@ class World:
         if change is None:
             await self.store.delete(SOURCE, KEY)
         else:
-            await self.store.put(SOURCE, KEY, change, PutHeaders("image/png"))
+            await self.store.put(SOURCE, KEY, change, upload_headers(change))
         self._deliver(ObjectEvent(kind, SOURCE, KEY), f"record {len(self._changes)} {kind}")
 
     def _deliver(self, event: ObjectEvent, name: str) -> None:
@@ -280,15 +290,14 @@ async def explore(
         world = new_world()
         for name in prefix:
             await world.take(name)
-        taken = [*prefix]
+        taken, before = [*prefix], world.state()
         while last:
-            before = world.state()
             taken.append(last)
             await world.take(last)
             after[before].append(state := world.state())
             if state in after:
                 break
-            after[state] = []
+            after[state], before = [], state
             last, *others = world.steps or ("",)
             todo += [(*taken, other) for other in others]
             if not last and not _right(world, settings):
@@ -308,6 +317,8 @@ def _orders(after: Mapping[State, Sequence[State]]) -> int:
 
 
 def _right(world: World, settings: Settings) -> bool:
-    """Whether every rendition is of the source, or nothing is there without a source."""
+    """Whether every rendition is of the source, or nothing is there without a source or with a forged one."""
     source, made = world.content()
-    return list(made.values()) == ([source] * len(settings.renditions) if source else [])
+    newest = world.store._newest(SOURCE, KEY)
+    shown = newest is not None and SOURCE_ETAG not in newest.headers.metadata
+    return list(made.values()) == ([source] * len(settings.renditions) if shown else [])

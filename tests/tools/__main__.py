@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bench import measuring
-from bench.questions import Scope
+from bench.__main__ import Latency
+from bench.questions import Options
 from tests.tools import choices, cpu, invoke, scale_check
 from tests.tools import imports as imports_
 from tests.tools import memory as memory_
@@ -105,11 +105,10 @@ def lambda_(
 def scale_check_(
     seconds: Annotated[float, typer.Option(min=5, max=600, help="duration of each load")] = 30,
     quick: Annotated[bool, typer.Option("--quick", help="smaller pictures")] = False,
-    latency: Annotated[str, typer.Option(help="distance to S3: loopback, near, near-tail, published")] = "near",
+    latency: Latency = "near",
 ) -> None:
     """Compares the simulation of `python -m bench scale` with a real worker at small scale."""
-    scope = Scope(quick, measuring.known_latency(latency))
-    scale_check.run(measuring.Options(scope, Path("-"), repetitions=3, seconds=3.0), seconds)
+    scale_check.run(Options(quick, latency, repetitions=3, seconds=3.0), seconds)
 
 
 def main() -> None:

@@ -98,7 +98,11 @@ def parts(runs: Sequence[Mapping[str, float]]) -> list[tuple[str, int, float]]:
 def measure(picture: Path, endpoint: str) -> Measured:
     """One run in a process of its own. Raises HandlerFailed."""
     item = {"key": picture.name, "size": picture.stat().st_size, "eTag": "e"}
-    record = {"eventVersion": "2.1", "eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "b"}, "object": item}}
+    record = {
+        "eventVersion": "2.1",
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": "bkt"}, "object": item},
+    }
     with tempfile.TemporaryDirectory() as folder:
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
         env = kept | {

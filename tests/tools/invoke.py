@@ -22,7 +22,7 @@ MOST_POLLS: Final = 50
 
 
 def run(memory_mb: int, timeout: int) -> int:
-    """Prints the answers; returns exit code 0 if every record was stored. Raises NoEmulator."""
+    """Prints the answers; returns exit code 0 if every record was stored. Raises NotInstalled."""
     with moto_cloud() as cloud, tempfile.TemporaryDirectory() as folder:
         env = {
             "AWS_ENDPOINT_URL": cloud.endpoint_url,

@@ -18,13 +18,12 @@ from rich.box import SIMPLE_HEAD
 from rich.progress import track
 from rich.table import Table
 
-from bench.cells.base import Effort
-from bench.cells.runs import Slot, result_of
+from bench.cells.runs import Run, Slot
 from bench.cells.testbed import Testbed
 from bench.cells.worker import WorkerCell
-from bench.measuring import Options, pictures_for, set_up, wide_console
+from bench.measuring import pictures_for, set_up, wide_console
 from bench.money.prices import Prices, load_prices
-from bench.questions import ours
+from bench.questions import Options, ours
 from bench.result import CellKey, percentile
 from bench.scale.model import Arrivals, Fleet, Outcome
 from bench.scale.service import fleet_from
@@ -56,9 +55,9 @@ class Row:
 def run(options: Options, seconds: float) -> None:
     """Prints the table. Raises as a cell does."""
     prices, sets = load_prices(options.prices), pictures_for(options)
-    key = replace(ours(options.scope), platform="fargate", vcpus=1.0, memory_mb=2048, batch_size=10)
-    with set_up([Slot(key)], sets, options) as testbed:
-        rows = list(track(check(testbed, key, options.effort, seconds, prices), "measuring", transient=True))
+    key = replace(ours(options), platform="fargate", vcpus=1.0, memory_mb=2048, batch_size=10)
+    with set_up([key], sets, options) as testbed:
+        rows = list(track(check(testbed, key, options, seconds, prices), "measuring", transient=True))
     console = wide_console()
     console.print(table(rows))
     console.print(
@@ -67,11 +66,11 @@ def run(options: Options, seconds: float) -> None:
     )
 
 
-def check(testbed: Testbed, key: CellKey, effort: Effort, seconds: float, prices: Prices) -> Iterator[Row]:
+def check(testbed: Testbed, key: CellKey, options: Options, seconds: float, prices: Prices) -> Iterator[Row]:
     with ExitStack() as stack:
-        worker = WorkerCell(key, testbed, effort, stack)
+        worker = WorkerCell(key, testbed, options, stack)
         slot = Slot(key, repetitions=[worker.repeat() for _ in range(3)])
-        fleet = fleet_from(result_of(testbed, [slot], prices, {}))
+        fleet = fleet_from(Run(testbed, [slot], options, prices).result())
         fleet = replace(fleet, least=1, most=1)
         for load in LOADS:
             arrivals = Arrivals(load * fleet.images_per_second, seconds)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
@@ -14,7 +15,7 @@ from thumbnailer.events import parse_event, parse_text
 from thumbnailer.model import EventKind, ObjectEvent
 
 EVENTS = Path(__file__).parents[1] / "events"
-ANY_KEY = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+ANY_KEY = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=256)
 
 
 def load(name: str) -> Any:
@@ -240,6 +241,61 @@ def test_a_key_with_half_a_surrogate_pair_is_refused(shape: Any, text: str) -> N
         parse_text(json.dumps(shape("KEY")).replace("KEY", text))
 
 
+@pytest.mark.matrix(1)
+@pytest.mark.parametrize("shape", [s3, eventbridge])
+def test_a_key_longer_than_s3_allows_is_refused(shape: Any) -> None:
+    assert parse_event(shape("ü" * 512))[0].key == "ü" * 512
+    with pytest.raises(EventError, match="1026 bytes; expected at most 1024"):
+        parse_event(shape("ü" * 513))
+
+
+# --- forged buckets and fields --------------------------------------------------------------------------------------
+
+HOSTILE = st.text(st.sampled_from("ab.-_A0@:/?#[]\\%\r\n\t\0 üⅠ\u202e\u2028"), min_size=1, max_size=40)
+LEGAL = re.compile(r"[A-Za-z0-9._-]{3,255}")
+
+
+def with_bucket(shape: Any, name: object) -> Any:
+    return json.loads(json.dumps(shape("KEY")).replace('"photos"', json.dumps(name)))
+
+
+@pytest.mark.matrix(54)
+@given(HOSTILE | st.text(max_size=300), st.sampled_from([s3, eventbridge]))
+@example("photos-x@localhost:9000/", s3)
+@example("photos-x@localhost:9000/", eventbridge)
+@example("photos\n", s3)
+@example("ab", s3)
+@example("a" * 256, s3)
+@example("../photos", s3)
+@example("arn:aws:s3:eu-west-1:123456789012:accesspoint/photos", s3)
+@example("photos%2f", eventbridge)
+def test_a_bucket_name_is_one_of_s3_s_or_the_event_is_refused(name: str, shape: Any) -> None:
+    if LEGAL.fullmatch(name):
+        assert [event.bucket for event in parse_event(with_bucket(shape, name))] == [name]
+    else:
+        with pytest.raises(EventError, match="is no bucket name" if name else "is missing") as caught:
+            parse_event(with_bucket(shape, name))
+        assert len(str(caught.value)) <= 500
+
+
+@pytest.mark.matrix(54)
+@pytest.mark.parametrize("name", ["abc", "my.photos", "Photos_2016", "photos--use1-az4--x-s3", "a" * 255])
+def test_every_kind_of_bucket_is_accepted(name: str) -> None:
+    assert parse_event(with_bucket(s3, name))[0].bucket == name
+
+
+@pytest.mark.matrix(54)
+@given(st.text(max_size=2000))
+@example("a" * 1025)
+@example("x\r\nx-amz-acl: public-read")
+def test_a_field_that_no_header_can_carry_is_dropped(text: str) -> None:
+    payload = s3(eventTime=text)
+    payload["Records"][0]["s3"]["object"] |= {"eTag": text, "versionId": text, "sequencer": text}
+    (event,) = parse_event(payload)
+    expected = text if 1 <= len(text) <= 1024 and text.isascii() and text.isprintable() else None
+    assert {event.etag, event.version_id, event.sequencer, event.time} == {expected}
+
+
 # --- versions, kinds and fields -----------------------------------------------------------------------------------
 
 
@@ -410,9 +466,11 @@ def test_the_error_for_other_text_says_what_was_expected(text: object) -> None:
 
 @pytest.mark.matrix(27)
 def test_the_error_for_a_large_object_is_short() -> None:
-    with pytest.raises(EventError) as caught:
-        parse_event({f"{index}{'x' * 10_000}": index for index in range(100)})
-    assert len(str(caught.value)) < 1000
+    version = s3(eventVersion="3" * 10_000)
+    for payload in ({f"{index}{'x' * 10_000}": index for index in range(100)}, s3("%ff" * 9_000), version):
+        with pytest.raises(EventError) as caught:
+            parse_event(payload)
+        assert len(str(caught.value)) <= 500
 
 
 @pytest.mark.matrix(27)

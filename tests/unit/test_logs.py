@@ -93,6 +93,15 @@ def test_a_message_or_traceback_with_a_hostile_key_is_one_line(key: str) -> None
     assert "ValueError" in json.loads(text)["traceback"]
 
 
+def test_a_traceback_with_a_long_message_is_cut() -> None:
+    try:
+        raise ValueError("text of a stranger " * 100_000)
+    except ValueError:
+        text = formatted({}, exc_info=sys.exc_info())
+    assert "test_logs.py" in json.loads(text)["traceback"]
+    assert len(text) < 10_000
+
+
 def test_the_line_of_a_record_has_every_field_an_operator_needs() -> None:
     assert json.loads(formatted(record_line(outcome(), "r1"))) == {
         "level": "INFO",

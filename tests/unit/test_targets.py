@@ -185,6 +185,8 @@ def test_the_sources_headers_and_metadata_are_carried_over() -> None:
     assert made.content_disposition == 'attachment; filename="a.jpg"'
     assert made.content_language == "de"
     assert made.metadata == {"camera": "x100", SOURCE_ETAG: "e1", SOURCE_VERSION: "v1"}
+    without = target_headers(source, Format.JPEG, settings(USER_METADATA="off"))
+    assert without.metadata == {SOURCE_ETAG: "e1", SOURCE_VERSION: "v1"}
     assert (made.storage_class, made.sse, made.kms_key_id) == (None, None, None)
 
 

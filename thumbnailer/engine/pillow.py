@@ -10,8 +10,8 @@ from time import perf_counter
 from PIL import Image
 
 from thumbnailer.engine.base import Rendering, crop_corner, refuse_other_size, thumbhash, within_bytes
-from thumbnailer.engine.pillow_colours import in_srgb, on_white, profile_of, resizable
-from thumbnailer.engine.pillow_formats import LOADERS, SAVERS, import_plugin, upright
+from thumbnailer.engine.pillow_colours import convert_for_resize, in_srgb, on_white, profile_of
+from thumbnailer.engine.pillow_formats import LOADERS, SAVERS, import_plugin, turn_upright
 from thumbnailer.engine.salvage import DECODER_ERRORS
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.exif import build_credit
@@ -130,7 +130,7 @@ def _resize(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[Frame]]:
     corners: list[tuple[int, int]] = []
     visible = plan.info.details_of(HeifDetails).crop
     for number, frame in enumerate(frames_in):
-        pixels = resizable(frame if visible is None else frame.crop(visible), plan.info.bit_depth)
+        pixels = convert_for_resize(frame if visible is None else frame.crop(visible), plan.info.bit_depth)
         for index, target in enumerate(plan.targets):
             if number and not keeps_animation(plan.info, target):
                 continue
@@ -147,7 +147,7 @@ def _thumbnail(image: Image.Image, plan: Plan, target: Target) -> Image.Image:
     width, height = reversed(target.scaled) if orientation >= 5 else target.scaled
     box = _decoded_box(image, plan)
     small = image.resize((width, height), Image.Resampling.LANCZOS, box, reducing_gap=REDUCING_GAP)
-    return upright(in_srgb(small, profile_of(image)), orientation)
+    return turn_upright(in_srgb(small, profile_of(image)), orientation)
 
 
 def _decoded_box(image: Image.Image, plan: Plan) -> tuple[float, float, float, float]:

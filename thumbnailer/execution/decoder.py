@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -28,7 +29,7 @@ class Decoder:
         self._load = load
         self._threads: DecoderThreads[Rendering] = DecoderThreads(tier.workers)
         self._children = asyncio.Semaphore(tier.workers)
-        self._in_threads: set[asyncio.Task[Rendering]] = set()
+        self._in_threads: set[asyncio.Task[None]] = set()
 
     @property
     def stuck(self) -> int:
@@ -80,17 +81,20 @@ class Decoder:
         self._in_threads.add(task)
         task.add_done_callback(self._in_threads.discard)
         try:
-            return await asyncio.shield(task)
+            await asyncio.wait({task})  # it leaves the task alone if this record is cancelled
         except asyncio.CancelledError:
             self._threads.give_up(thread)
             raise
+        return thread.result()
 
-    async def _release_after(self, thread: Future[Rendering], memory: int) -> Rendering:
-        """Keeps the memory reserved until the thread ends, even if its record was given up before."""
-        try:
-            return await asyncio.wrap_future(thread)
-        finally:
-            self._memory.release(memory)
+    async def _release_after(self, thread: Future[Rendering], memory: int) -> None:
+        """Keeps the memory reserved until the thread ends, even if its record was given up before.
+
+        Raises nothing: asyncio would print an error that no record waits for.
+        """
+        with suppress(BaseException):
+            await asyncio.wrap_future(thread)
+        self._memory.release(memory)
 
     def _render(self, attempt: Attempt) -> Rendering:
         try:

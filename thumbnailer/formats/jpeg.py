@@ -66,6 +66,9 @@ def read_jpeg(head: Head) -> ImageInfo:
     # If the first scan lacks components, libjpeg holds the whole picture, as for a progressive frame.
     progressive = not sequential or in_scan not in (b"", bytes((channels,)))
     many_scans = progressive or not in_scan
+    defect = _scan_defect(head, scan) if scan and sequential else ""
+    samples, scans = _samples(head, frame, channels), _scans(head) if many_scans else 1
+    clean_header = scan is not None and not defect and _is_clean(head, header)
     return ImageInfo(
         Format.JPEG,
         width,
@@ -77,8 +80,8 @@ def read_jpeg(head: Head) -> ImageInfo:
         channels=channels,
         credit=exif.credit,
         complete=complete and (head.whole or not many_scans),
-        defect=_scan_defect(head, scan) if scan and sequential else "",
-        details=JpegDetails(samples=_samples(head, frame, channels), scans=_scans(head) if many_scans else 1),
+        defect=defect,
+        details=JpegDetails(samples=samples, scans=scans, clean_header=clean_header),
     )
 
 
@@ -197,6 +200,15 @@ def _scan_defect(head: Head, scan: Piece) -> str:
     return "a scan header that makes no sense" if nonsense else ""
 
 
+def _is_clean(head: Head, header: list[Piece]) -> bool:
+    """Whether libjpeg can read the header without a warning (jdmarker.c)."""
+    ends = [2, *(segment.end for segment in header)]
+    no_junk = all(_follows(head, end, segment) for end, segment in zip(ends, header, strict=False))
+    jfif, adobe = _find(head, header, APP0, b"JFIF\0"), _find(head, header, ADOBE, b"Adobe")
+    known_version = jfif is None or head.up_to(jfif.start + 5, 1) == b"\1"
+    return no_junk and known_version and (adobe is None or head.up_to(adobe.start + 11, 1) in (b"\0", b"\1", b"\2"))
+
+
 END_OF_IMAGE = re.compile(rb"\xff\xd9")
 APPENDED = re.compile(rb"\0*(\xff\xd8|....ftyp)", re.DOTALL)
 """Behind a JPEG: more pictures (multi-picture format, gain maps), or a phone's motion photo."""
@@ -224,7 +236,7 @@ def strip(head: Head) -> Iterator[bytes]:
     end = 2
     for segment in segments(head, through_scans=True):
         marker = segment.kind[0]
-        if head.read(end, segment.start - 2 - end).strip(b"\xff") != segment.kind:
+        if not _follows(head, end, segment):
             raise NotStrippable("junk between segments")
         if marker == EOI:
             break
@@ -235,6 +247,11 @@ def strip(head: Head) -> Iterator[bytes]:
         elif marker not in APPLICATIONS and marker != COMMENT:
             raise NotStrippable(f"a segment of kind {marker:#x}")
     yield b"\xff\xd9"
+
+
+def _follows(head: Head, end: int, segment: Piece) -> bool:
+    """Whether nothing but fill bytes are between `end` and the segment's marker."""
+    return head.read(end, segment.start - 2 - end).strip(b"\xff") == segment.kind
 
 
 def _tells_colours(marker: int, body: bytes) -> bool:

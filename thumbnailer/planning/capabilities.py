@@ -85,7 +85,7 @@ class Capability:
 Capabilities = Mapping[EngineName, Capability]
 
 
-def readable(engine: EngineName) -> Mapping[Format, InputFormat]:
+def readable_formats(engine: EngineName) -> Mapping[Format, InputFormat]:
     """Rows of the formats that the engine reads when every optional module is installed."""
     return {format_: row for format_, row in INPUTS.items() if engine in row.engines}
 

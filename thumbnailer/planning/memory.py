@@ -323,10 +323,10 @@ def _vips(work: Work, row: Decoder, peak: float, lasting: float) -> float:
         return max(encoding, max(peak, max(lasting, results) + copy + lines) + FRAME * work.frames)
     if len(work.wanted) == 1:
         return max(encoding, peak, lasting + lines + results)
-    return max(encoding, peak, _shared(work, lasting, results, lines))
+    return max(encoding, peak, _shared_bytes(work, lasting, results, lines))
 
 
-def _shared(work: Work, lasting: float, results: float, lines: float) -> float:
+def _shared_bytes(work: Work, lasting: float, results: float, lines: float) -> float:
     """Several thumbnails share a copy of the picture; its loader is freed, and libvips keeps fewer lines."""
     info, (width, height) = work.info, work.size(VIPS)
     copy = width * height * _vips_pixel(info)

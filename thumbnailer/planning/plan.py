@@ -96,11 +96,11 @@ def make_plan(
     if not (engines or natively):
         formats = ", ".join(sorted(outputs))
         raise errors.UnsupportedFormat(f"{info.format}: no engine here reads it and writes {formats}")
-    work = Work(info, shrink, source.size, tuple(_wanted(info, target) for target in targets))
+    work = Work(info, shrink, source.size, tuple(_describe_wanted(info, target) for target in targets))
     _refuse_work(info, work.frames, tier)
     needs: Mapping[EngineName, int] = {NATIVE: memory_estimate(NATIVE, work)} if natively else {}
     if not natively or needs[NATIVE] > tier.memory_budget:
-        needs = _fitting({name: memory_estimate(name, work) for name in engines}, info, tier, preferred)
+        needs = _select_fitting({name: memory_estimate(name, work) for name in engines}, info, tier, preferred)
     engine, *others = needs
     salvage_need = salvage_estimate(work) if EngineName.PILLOW in needs else 0
     salvage = 0 < salvage_need <= tier.memory_budget
@@ -147,14 +147,14 @@ def _reduction(info: ImageInfo, targets: Sequence[Target]) -> float:
     return min(min(width / target.scaled[0], height / target.scaled[1]) for target in targets)
 
 
-def _wanted(info: ImageInfo, target: Target) -> Wanted:
+def _describe_wanted(info: ImageInfo, target: Target) -> Wanted:
     """The thumbnail before it is turned and cropped."""
     width, height = reversed(target.scaled) if info.orientation >= 5 else target.scaled
     frames = info.frames if keeps_animation(info, target) else 1
     return Wanted(width, height, target.format, target.width * target.height, frames)
 
 
-def _fitting(
+def _select_fitting(
     needs: Mapping[EngineName, int], info: ImageInfo, tier: Tier, preferred: EngineName | None
 ) -> Mapping[EngineName, int]:
     """The engines that fit into the tier's memory, and their needs, in order. Raises TooManyPixels if none fits.

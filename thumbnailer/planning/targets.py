@@ -95,20 +95,20 @@ def target_headers(source: ObjectHeaders, format_: Format, settings: Settings) -
         cache_control=settings.cache_control or source.cache_control,
         content_disposition=source.content_disposition,
         content_language=source.content_language,
-        metadata=_metadata(source),
+        metadata=_metadata(source, settings.user_metadata),
         storage_class=settings.storage_class,
         sse=settings.sse,
         kms_key_id=settings.kms_key_id,
     )
 
 
-def _metadata(source: ObjectHeaders) -> Mapping[str, str]:
-    """The product's entries, and the user's if S3 takes all of them."""
+def _metadata(source: ObjectHeaders, user: bool) -> Mapping[str, str]:
+    """The product's entries, and the user's if they are wanted and S3 takes all of them."""
     own = {SOURCE_ETAG: source.etag or ""}
     if source.version_id:
         own[SOURCE_VERSION] = source.version_id
     every = {**source.metadata, **own}
-    return every if _size(every) <= MOST_METADATA else own
+    return every if user and _size(every) <= MOST_METADATA else own
 
 
 def with_placeholder(headers: PutHeaders, placeholder: str) -> PutHeaders:

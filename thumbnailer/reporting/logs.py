@@ -11,6 +11,7 @@ from typing import Any, Final
 from thumbnailer.model import Outcome, Status
 
 LOGGER: Final = logging.getLogger("thumbnailer")
+MOST_TRACEBACK: Final = 8000  # characters
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
 """The current invocation's; added to every line that has none."""
 
@@ -22,7 +23,7 @@ class JsonLines(logging.Formatter):
         line: dict[str, Any] = {"level": record.levelname, "message": record.getMessage()}
         line |= getattr(record, "line", {})
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = self.formatException(record.exc_info)[:MOST_TRACEBACK]
         if (request_id := REQUEST_ID.get()) is not None:
             line.setdefault("request_id", request_id)
         return json.dumps(line, default=str)

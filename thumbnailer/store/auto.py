@@ -49,7 +49,11 @@ def _credentials_obstore_misses(env: Mapping[str, str], exists: Callable[[str], 
         return "credentials come from a profile"
     if env.get("AWS_WEB_IDENTITY_TOKEN_FILE"):
         return None
-    for path in _profile_files(env):
+    home = env.get("HOME", "~")
+    for path in (
+        env.get("AWS_SHARED_CREDENTIALS_FILE") or f"{home}/.aws/credentials",
+        env.get("AWS_CONFIG_FILE") or f"{home}/.aws/config",
+    ):
         if exists(path):
             return f"credentials may come from {path}"
     # measured: without a token *file* object_store ignores it and asks the instance; Lambda with SnapStart sets it
@@ -58,14 +62,6 @@ def _credentials_obstore_misses(env: Mapping[str, str], exists: Callable[[str], 
     ):
         return "AWS_CONTAINER_CREDENTIALS_FULL_URI comes without a token file"
     return None
-
-
-def _profile_files(env: Mapping[str, str]) -> tuple[str, str]:
-    home = env.get("HOME", "~")
-    return (
-        env.get("AWS_SHARED_CREDENTIALS_FILE") or f"{home}/.aws/credentials",
-        env.get("AWS_CONFIG_FILE") or f"{home}/.aws/config",
-    )
 
 
 def open_store(config: StoreConfig, env: Mapping[str, str]) -> ObjectStore:

@@ -18,6 +18,7 @@ HEADERS: Final = {
     "content_language": "Content-Language",
 }
 """The header of each field that ObjectHeaders and PutHeaders share. aioboto3 writes these names without a hyphen."""
+_HOST_LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _SENDABLE_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 _SENDABLE_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -55,7 +56,7 @@ class ObjectHeaders:
 
 @dataclass(frozen=True, slots=True)
 class PutHeaders:
-    """The headers of a PUT. Stores leave out values that no header can carry, see `sendable`."""
+    """The headers of a PUT. Stores leave out values that no header can carry, see `drop_unsendable`."""
 
     content_type: str
     cache_control: str | None = None
@@ -145,11 +146,14 @@ class StoreConfig:
         return cls(**{"endpoint_url": endpoint or None, "region": region, "ca_bundle": bundle, **changes})
 
     def path_style(self, bucket: str) -> bool:
-        """Whether the path names the bucket: with an endpoint, or if a dot in the host would break the certificate."""
-        return self.endpoint_url is not None or "." in bucket
+        """Whether the path names the bucket: with an endpoint, or if it cannot be one label of a host.
+
+        A dot breaks the certificate. Host names have no capitals: `Photos` there would be the bucket `photos`.
+        """
+        return self.endpoint_url is not None or not _HOST_LABEL.fullmatch(bucket)
 
 
-def sendable(headers: PutHeaders) -> PutHeaders:
+def drop_unsendable(headers: PutHeaders) -> PutHeaders:
     """`headers` without values that HTTP cannot carry.
 
     Measured: obstore panics in Rust on a line break in a value or a space in a name, and aioboto3 refuses a whole PUT

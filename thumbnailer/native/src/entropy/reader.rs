@@ -1,9 +1,8 @@
 //! Reads entropy-coded segments: removes stuffed bytes (B.1.1.5) and finds the markers between segments.
-#![forbid(unsafe_code)]
 
-use crate::bits::{Bits, Buffer, BUFFER};
-use crate::error::{Error::Doubtful, Result};
-use crate::source::{find_ff, Source};
+use super::bits::{Bits, Buffer, BUFFER};
+use crate::error::{ensure, Result};
+use crate::file::source::Source;
 
 /// More than the bytes of the largest MCU: 10 blocks of 64 coefficients of 31 bits.
 const MARGIN: usize = 2560;
@@ -25,43 +24,6 @@ pub struct Reader<'a> {
     finished: bool,
     /// An MCU that starts below this byte ends inside the buffer.
     limit: usize,
-}
-
-/// What `unstuff` did: bytes read, bytes written, whether a marker follows.
-struct Step {
-    read: usize,
-    written: usize,
-    marker: bool,
-}
-
-/// Copies bytes up to a marker, the end of `from` or the end of `to`; 0xff 0x00 becomes 0xff.
-fn unstuff(from: &[u8], to: &mut [u8]) -> Step {
-    let mut step = Step { read: 0, written: 0, marker: false };
-    while step.written < to.len() {
-        let rest = &from[step.read..];
-        let rest = &rest[..rest.len().min(to.len() - step.written)];
-        let plain = find_ff(rest);
-        to[step.written..step.written + plain].copy_from_slice(&rest[..plain]);
-        step.written += plain;
-        step.read += plain;
-        if plain == rest.len() && plain > 0 {
-            continue;
-        }
-        match (from.get(step.read), from.get(step.read + 1)) {
-            (Some(_), Some(0)) => {
-                to[step.written] = 0xff;
-                step.written += 1;
-                step.read += 2;
-            }
-            (Some(_), Some(0xff)) => step.read += 1,
-            (Some(_), Some(_)) => {
-                step.marker = true;
-                break;
-            }
-            _ => break,
-        }
-    }
-    step
 }
 
 impl<'a> Reader<'a> {
@@ -101,21 +63,17 @@ impl<'a> Reader<'a> {
         if !self.finished {
             return self.refill(bits.used());
         }
-        if bits.used() > self.end * 8 {
-            return Err(Doubtful("entropy-coded data ends early"));
-        }
+        ensure(bits.used() <= self.end * 8, "entropy-coded data ends early")?;
         Ok(bits)
     }
 
     /// Ends a segment. Fails unless exactly its last byte was reached. Returns the position of the marker.
-    pub fn finish(&mut self, bits: Bits) -> Result<usize> {
-        let mut bits = bits;
+    pub fn finish(&mut self, mut bits: Bits) -> Result<usize> {
         if !self.finished {
             bits = self.refill(bits.used())?;
         }
-        if !self.finished || bits.used().div_ceil(8) != self.end {
-            return Err(Doubtful("entropy-coded data of another length than its scan"));
-        }
+        let complete = self.finished && bits.used().div_ceil(8) == self.end;
+        ensure(complete, "entropy-coded data of another length than its scan")?;
         Ok(self.position)
     }
 
@@ -138,9 +96,7 @@ impl<'a> Reader<'a> {
         let room = STEP - self.end;
         let chunk = self.source.chunk(self.position, room + 2, &mut self.window);
         let step = unstuff(chunk, &mut self.buffer[self.end..STEP]);
-        if step.read == 0 && !step.marker {
-            return Err(Doubtful("file ends in a scan"));
-        }
+        ensure(step.read > 0 || step.marker, "file ends in a scan")?;
         self.position += step.read;
         self.end += step.written;
         self.finished = step.marker;
@@ -148,8 +104,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Position of the next marker that is not RSTn: the end of a scan whose data are not needed.
-    pub fn skip_scan(&mut self, position: usize) -> Result<usize> {
-        let mut at = position;
+    pub fn skip_scan(&mut self, mut at: usize) -> Result<usize> {
         loop {
             let chunk = self.source.chunk(at, STEP, &mut self.window);
             let plain = find_ff(chunk);
@@ -158,9 +113,53 @@ impl<'a> Reader<'a> {
                 (Some(_), Some(0 | 0xd0..=0xd7)) => at += 2,
                 (Some(_), Some(0xff)) => at += 1,
                 (Some(_), Some(_)) => return Ok(at),
-                _ if plain == 0 => return Err(Doubtful("file ends in a scan")),
-                _ => {}
+                _ => ensure(plain > 0, "file ends in a scan")?,
             }
         }
     }
+}
+
+/// What `unstuff` did: bytes read, bytes written, whether a marker follows.
+struct Step {
+    read: usize,
+    written: usize,
+    marker: bool,
+}
+
+/// Copies bytes up to a marker, the end of `from` or the end of `to`; 0xff 0x00 becomes 0xff.
+fn unstuff(from: &[u8], to: &mut [u8]) -> Step {
+    let mut step = Step { read: 0, written: 0, marker: false };
+    while step.written < to.len() {
+        let rest = &from[step.read..];
+        let rest = &rest[..rest.len().min(to.len() - step.written)];
+        let plain = find_ff(rest);
+        to[step.written..step.written + plain].copy_from_slice(&rest[..plain]);
+        step.written += plain;
+        step.read += plain;
+        if plain == rest.len() && plain > 0 {
+            continue;
+        }
+        match (from.get(step.read), from.get(step.read + 1)) {
+            (Some(_), Some(0)) => {
+                to[step.written] = 0xff;
+                step.written += 1;
+                step.read += 2;
+            }
+            (Some(_), Some(0xff)) => step.read += 1,
+            (Some(_), Some(_)) => {
+                step.marker = true;
+                break;
+            }
+            _ => break,
+        }
+    }
+    step
+}
+
+/// Index of the first 0xff, or the length.
+fn find_ff(bytes: &[u8]) -> usize {
+    let has_ff = |block: &[u8; 32]| block.iter().fold(false, |found, byte| found | (*byte == 0xff));
+    let whole = 32 * bytes.as_chunks::<32>().0.iter().take_while(|block| !has_ff(block)).count();
+    let rest = &bytes[whole..];
+    whole + rest.iter().position(|byte| *byte == 0xff).unwrap_or(rest.len())
 }

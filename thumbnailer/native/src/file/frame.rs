@@ -1,7 +1,6 @@
 //! Headers as values: frame (B.2.2), scan (B.2.3), colour model (JFIF and Adobe segments).
-#![forbid(unsafe_code)]
 
-use crate::error::{Error::Doubtful, Error::Unsupported, Result};
+use crate::error::{ensure, require, Error::Doubtful, Result};
 
 /// The largest number of 8x8 blocks in an MCU of more than one component (B.2.3).
 const MAX_MCU_BLOCKS: usize = 10;
@@ -50,7 +49,7 @@ pub struct ScanHeader {
     pub low: u32,
 }
 
-fn word(high: u8, low: u8) -> usize {
+pub fn word(high: u8, low: u8) -> usize {
     usize::from(high) << 8 | usize::from(low)
 }
 
@@ -61,27 +60,17 @@ impl Frame {
             return Err(Doubtful("short frame header"));
         };
         let (width, height, count) = (word(w1, w0), word(h1, h0), usize::from(count));
-        check_frame(precision, width, height, count)?;
-        if rest.len() != 3 * count {
-            return Err(Doubtful("length of the frame header"));
-        }
+        require(precision == 8, "samples of other than 8 bits")?;
+        require(height > 0, "height in a DNL segment")?;
+        ensure(width > 0, "width of 0")?;
+        require(count == 1 || count == 3, "number of components")?;
+        ensure(rest.len() == 3 * count, "length of the frame header")?;
         let components = rest.chunks_exact(3).map(|c| component(c, count)).collect::<Result<Vec<_>>>()?;
-        Frame::with_components(progressive, width, height, components)
-    }
-
-    fn with_components(
-        progressive: bool, width: usize, height: usize, components: Vec<Component>,
-    ) -> Result<Frame> {
         let h_max = components.iter().map(|c| c.h).max().unwrap_or(1);
         let v_max = components.iter().map(|c| c.v).max().unwrap_or(1);
-        if components.iter().any(|c| h_max % c.h != 0 || v_max % c.v != 0) {
-            return Err(Unsupported("fractional sampling"));
-        }
-        for (i, c) in components.iter().enumerate() {
-            if components[..i].iter().any(|d| d.id == c.id) {
-                return Err(Doubtful("two components of one name"));
-            }
-        }
+        require(components.iter().all(|c| h_max % c.h == 0 && v_max % c.v == 0), "fractional sampling")?;
+        let unique = (1..count).all(|i| components[..i].iter().all(|c| c.id != components[i].id));
+        ensure(unique, "two components of one name")?;
         Ok(Frame { progressive, width, height, components, h_max, v_max })
     }
 
@@ -91,34 +80,16 @@ impl Frame {
     }
 
     /// Blocks in a row and rows of blocks of a scan of this component alone (A.2.2).
-    pub fn blocks(&self, index: usize) -> (usize, usize) {
+    fn blocks(&self, index: usize) -> (usize, usize) {
         let c = &self.components[index];
         ((self.width * c.h).div_ceil(8 * self.h_max), (self.height * c.v).div_ceil(8 * self.v_max))
     }
 }
 
-fn check_frame(precision: u8, width: usize, height: usize, count: usize) -> Result<()> {
-    if precision != 8 {
-        return Err(Unsupported("samples of other than 8 bits"));
-    }
-    if height == 0 {
-        return Err(Unsupported("height in a DNL segment"));
-    }
-    if width == 0 {
-        return Err(Doubtful("width of 0"));
-    }
-    match count {
-        1 | 3 => Ok(()),
-        4 => Err(Unsupported("four components")),
-        _ => Err(Unsupported("number of components")),
-    }
-}
-
 fn component(bytes: &[u8], count: usize) -> Result<Component> {
     let (h, v, quant) = (usize::from(bytes[1] >> 4), usize::from(bytes[1] & 15), usize::from(bytes[2]));
-    if !(1..=4).contains(&h) || !(1..=4).contains(&v) || quant > 3 {
-        return Err(Doubtful("sampling factor or table number"));
-    }
+    let valid = (1..=4).contains(&h) && (1..=4).contains(&v) && quant <= 3;
+    ensure(valid, "sampling factor or table number")?;
     // The factors of a single component have no effect (A.2.2).
     let (h, v) = if count == 1 { (1, 1) } else { (h, v) };
     Ok(Component { id: bytes[0], h, v, quant })
@@ -128,52 +99,32 @@ impl ScanHeader {
     /// Parses the payload of SOS.
     pub fn parse(payload: &[u8], frame: &Frame) -> Result<ScanHeader> {
         let count = usize::from(*payload.first().unwrap_or(&0));
-        if count < 1 || count > frame.components.len() || payload.len() != 4 + 2 * count {
-            return Err(Doubtful("length of the scan header"));
-        }
-        let mut components = Vec::with_capacity(count);
-        for pair in payload[1..1 + 2 * count].chunks_exact(2) {
-            let component = scan_component(pair, frame)?;
-            if components.iter().any(|c: &ScanComponent| c.index >= component.index) {
-                return Err(Doubtful("order of components in the scan"));
-            }
-            components.push(component);
-        }
-        let tail = &payload[1 + 2 * count..];
-        let header = ScanHeader {
-            components,
-            first: tail[0].into(),
-            last: tail[1].into(),
-            high: (tail[2] >> 4).into(),
-            low: (tail[2] & 15).into(),
-        };
-        header.check(frame)?;
+        let valid = count >= 1 && count <= frame.components.len() && payload.len() == 4 + 2 * count;
+        ensure(valid, "length of the scan header")?;
+        let (pairs, tail) = payload[1..].split_at(2 * count);
+        let components = pairs.chunks_exact(2).map(|pair| scan_component(pair, frame));
+        let components = components.collect::<Result<Vec<_>>>()?;
+        ensure(components.is_sorted_by(|a, b| a.index < b.index), "order of components in the scan")?;
+        let [first, last, high, low] = [tail[0], tail[1], tail[2] >> 4, tail[2] & 15].map(u32::from);
+        let header = ScanHeader { components, first, last, high, low };
+        ensure(header.mcu_blocks(frame) <= MAX_MCU_BLOCKS, "size of the MCU")?;
+        let sequential = (first, last, high, low) == (0, 63, 0, 0);
+        ensure(if frame.progressive { header.is_progressive() } else { sequential }, "parameters of the scan")?;
         Ok(header)
     }
 
-    fn check(&self, frame: &Frame) -> Result<()> {
-        let blocks: usize =
-            self.components.iter().map(|c| frame.components[c.index].h * frame.components[c.index].v).sum();
-        if self.components.len() > 1 && blocks > MAX_MCU_BLOCKS {
-            return Err(Doubtful("size of the MCU"));
-        }
-        let spectral = (self.first, self.last, self.high, self.low);
-        let valid = if frame.progressive { self.is_progressive() } else { spectral == (0, 63, 0, 0) };
-        if valid {
-            Ok(())
-        } else {
-            Err(Doubtful("parameters of the scan"))
+    fn mcu_blocks(&self, frame: &Frame) -> usize {
+        match self.components[..] {
+            [_] => 1,
+            _ => self.components.iter().map(|c| frame.components[c.index].h * frame.components[c.index].v).sum(),
         }
     }
 
     /// Limits of a progressive scan (G.1.1.1).
     fn is_progressive(&self) -> bool {
-        let band = if self.first == 0 {
-            self.last == 0
-        } else {
-            self.first <= self.last && self.last <= 63 && self.components.len() == 1
-        };
-        band && self.low <= 13 && (self.high == 0 || self.high == self.low + 1)
+        let dc = (self.first, self.last) == (0, 0);
+        let ac = (1..=self.last).contains(&self.first) && self.last <= 63 && self.components.len() == 1;
+        (dc || ac) && self.low <= 13 && (self.high == 0 || self.high == self.low + 1)
     }
 
     /// MCUs in a row and rows of MCUs of this scan.
@@ -186,12 +137,10 @@ impl ScanHeader {
 }
 
 fn scan_component(pair: &[u8], frame: &Frame) -> Result<ScanComponent> {
-    let index =
-        frame.components.iter().position(|c| c.id == pair[0]).ok_or(Doubtful("unknown component in the scan"))?;
+    let index = frame.components.iter().position(|c| c.id == pair[0]);
+    let index = index.ok_or(Doubtful("unknown component in the scan"))?;
     let (dc, ac) = (usize::from(pair[1] >> 4), usize::from(pair[1] & 15));
-    if dc > 3 || ac > 3 {
-        return Err(Doubtful("number of a Huffman table"));
-    }
+    ensure(dc <= 3 && ac <= 3, "number of a Huffman table")?;
     Ok(ScanComponent { index, dc, ac })
 }
 

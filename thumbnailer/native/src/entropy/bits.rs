@@ -1,5 +1,4 @@
 //! A bit buffer over unstuffed bytes.
-#![forbid(unsafe_code)]
 
 /// Size of the buffer of unstuffed bytes. Positions are masked, so that no read needs a bounds check.
 pub const BUFFER: usize = (1 << 15) + 8;

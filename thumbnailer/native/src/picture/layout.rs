@@ -1,7 +1,6 @@
 //! Sizes of a picture decoded at N/8: what each component contributes to a row of MCUs.
-#![forbid(unsafe_code)]
 
-use crate::frame::{Component, Frame};
+use crate::file::frame::{Component, Frame};
 
 /// Scales N of N/8. 7 gains little over 8 and is left out.
 pub const SCALES: [usize; 7] = [1, 2, 3, 4, 5, 6, 8];
@@ -13,23 +12,8 @@ pub const ZIGZAG: [u8; 64] = [
     61, 54, 47, 55, 62, 63,
 ];
 
-/// Position of a coefficient that the scale does not need.
-pub const UNUSED: u8 = 64;
-
-/// How the samples of a component become a row of full width.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stretch {
-    None,
-    Repeat {
-        h: usize,
-        v: usize,
-    },
-    /// libjpeg's triangle filter, by 2 in one or both directions.
-    Triangle {
-        h: bool,
-        v: bool,
-    },
-}
+/// Position of a coefficient that the scale does not need: the place of DC, which is written last.
+pub const UNUSED: u8 = 0;
 
 /// A component at the scale.
 #[derive(Debug, Clone)]
@@ -43,7 +27,10 @@ pub struct Plane {
     /// Pixels of a block.
     pub across: usize,
     pub down: usize,
-    pub stretch: Stretch,
+    /// How many times a sample is repeated in a row, and a row.
+    pub stretch: (usize, usize),
+    /// The stretching is libjpeg's triangle filter instead.
+    pub smooth: bool,
     /// Samples of the component that belong to the picture.
     pub width: usize,
     pub height: usize,
@@ -51,8 +38,6 @@ pub struct Plane {
     pub positions: [u8; 64],
     /// The last zigzag index that is needed.
     pub last: usize,
-    /// Bit k: zigzag index k is needed.
-    pub needed: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -78,14 +63,6 @@ fn block_size(scale: usize, ratio: usize) -> (usize, usize) {
     }
 }
 
-fn stretch(scale: usize, h: usize, v: usize, width: usize) -> Stretch {
-    match (scale, h, v) {
-        (_, 1, 1) => Stretch::None,
-        (8, 1 | 2, 1 | 2) if h == 1 || width > 2 => Stretch::Triangle { h: h == 2, v: v == 2 },
-        _ => Stretch::Repeat { h, v },
-    }
-}
-
 impl Plane {
     fn new(frame: &Frame, component: &Component, scale: usize) -> Plane {
         let (mcus_wide, mcus_high) = frame.mcus();
@@ -100,12 +77,12 @@ impl Plane {
             blocks_high: mcus_high * component.v,
             across,
             down,
-            stretch: stretch(scale, left_h, left_v, width),
+            stretch: (left_h, left_v),
+            smooth: scale == 8 && left_h <= 2 && left_v <= 2 && (left_h == 1 || width > 2),
             width,
             height,
             positions: [UNUSED; 64],
             last: 0,
-            needed: 0,
         };
         plane.select_coefficients();
         plane
@@ -118,7 +95,6 @@ impl Plane {
             if u < wide && v < high {
                 self.positions[k] = (v * wide + u) as u8;
                 self.last = k;
-                self.needed |= 1 << k;
             }
         }
     }
@@ -126,6 +102,11 @@ impl Plane {
     /// Coefficients kept of a block.
     pub fn coefficients(&self) -> usize {
         self.across.min(8) * self.down.min(8)
+    }
+
+    /// Whether the scale needs the coefficient of a zigzag index.
+    pub fn needs(&self, k: usize) -> bool {
+        k == 0 || self.positions[k] != UNUSED
     }
 
     pub fn blocks(&self) -> usize {
