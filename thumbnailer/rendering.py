@@ -2,19 +2,28 @@
 
 import mmap
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Final
+from typing import Final, TypeVar
 
 from thumbnailer.engine import Load, Rendering
-from thumbnailer.errors import OF_SOURCE, Corrupt, EngineBug, NeedMoreBytes, Rejected, Skipped, store_errors
+from thumbnailer.errors import (
+    OF_SOURCE,
+    Corrupt,
+    EngineBug,
+    NeedMoreBytes,
+    Rejected,
+    Skipped,
+    TooMuchWork,
+    store_errors,
+)
 from thumbnailer.execution.budget import MemoryBudget
 from thumbnailer.execution.decoder import Decoder
-from thumbnailer.formats import ending_defect, probe
-from thumbnailer.model import ImageInfo, ObjectEvent
+from thumbnailer.formats import ending_defect, hidden, probe
+from thumbnailer.model import ObjectEvent
 from thumbnailer.planning.capabilities import BOTH_ENGINES, NATIVE, Capabilities
 from thumbnailer.planning.plan import Plan, make_plan, refuse_headers
 from thumbnailer.planning.tier import Tier
@@ -24,7 +33,12 @@ from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectStore, Objec
 from thumbnailer.trace import Trace
 
 MOST_HEADER_BYTES: Final = 8 * 1024 * 1024
+QUICK_UNITS: Final = 1000
+"""Work on a header that may happen on the event loop: a millisecond, which suffices for all but one of 260 pictures of
+the corpus (docs/why.md)."""
 HEADER_AT_THE_END: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF: its directory may follow the pixels
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +71,13 @@ class Renderer:
     """
 
     def __init__(
-        self, tier: Tier, store: ObjectStore, installed: Capabilities, load_engine: Load, tmp: str | None = None
+        self,
+        tier: Tier,
+        store: ObjectStore,
+        installed: Capabilities,
+        load_engine: Load,
+        tmp: str | None = None,
+        always_isolated: bool = False,
     ) -> None:
         self.tier = tier
         self._store = store
@@ -65,7 +85,7 @@ class Renderer:
         self._without_native: Capabilities = {name: installed[name] for name in BOTH_ENGINES if name in installed}
         self._tmp = tmp
         self.memory = MemoryBudget(tier.memory_budget)
-        self.decoder = Decoder(tier, self.memory, load_engine)
+        self.decoder = Decoder(tier, self.memory, load_engine, always_isolated)
 
     async def render(
         self, event: ObjectEvent, settings: Settings, trace: Trace, isolated: bool = False
@@ -114,22 +134,27 @@ class Renderer:
             file.write(chunk)
             trace.bytes_in += len(chunk)
             if plan is None and trace.bytes_in >= probe_at:
-                plan = plan_now()
+                plan = await plan_now()
                 probe_at = _next_probe(trace.bytes_in)
         if plan is None or not plan.info.complete:  # data behind the pixels may change the plan
-            plan = plan_now()
+            plan = await plan_now()
         if plan is None:
             raise Corrupt("the file ends within its header")
-        with _memory_map(file) as data:
-            trace.add_defects(ending_defect(data, plan.info.format), plan.info.defect)
+        info = plan.info
+        defect = await self._read(file, lambda data, most: ending_defect(data, info.format, most))
+        trace.add_defects(defect, info.defect)
+        for at, patch in await self._read(file, lambda data, most: hidden(data, info.format, most)):
+            os.pwrite(file.fileno(), patch, at)
         return plan
 
-    def _plan(
+    async def _plan(
         self, event: ObjectEvent, settings: Settings, headers: ObjectHeaders, file: Scratch, trace: Trace
     ) -> Plan | None:
         """None while the header is incomplete."""
-        info = _probe(file, trace.bytes_in, headers.size)
-        if info is None:
+        try:
+            info = await self._read(file, lambda data, most: probe(data, headers.size, most))
+        except NeedMoreBytes as error:
+            _refuse_endless_header(file, trace.bytes_in, error)
             return None
         trace.info = info
         plan = make_plan(event, info, headers, settings, self.tier, self._installed)
@@ -147,16 +172,26 @@ class Renderer:
         trace.engine = plan.engine
         return plan
 
+    async def _read(self, file: Scratch, read: Callable[[mmap.mmap, int | None], T]) -> T:
+        """What `read` returns for the file and its most units of work: in a thread if it needs many.
 
-def _probe(file: Scratch, fetched: int, total: int) -> ImageInfo | None:
-    """None while the header is incomplete. Raises Corrupt if it never ends."""
-    try:
-        with _memory_map(file) as data:
-            return probe(data, total)
-    except NeedMoreBytes as error:
-        if fetched > MOST_HEADER_BYTES and os.pread(file.fileno(), 4, 0) not in HEADER_AT_THE_END:
-            raise Corrupt(f"no picture within the first {MOST_HEADER_BYTES >> 20} MB: {error}") from error
-        return None
+        So no file holds up the event loop, and most files are spared the switch to a thread.
+        """
+        with suppress(TooMuchWork), _memory_map(file) as data:
+            return read(data, QUICK_UNITS)
+        return await self.decoder.read(partial(_read_all, _memory_map(file), read))
+
+
+def _read_all(data: mmap.mmap, read: Callable[[mmap.mmap, int | None], T]) -> T:
+    """Closes `data`, because a record that was given up leaves its thread running."""
+    with data:
+        return read(data, None)
+
+
+def _refuse_endless_header(file: Scratch, fetched: int, error: NeedMoreBytes) -> None:
+    """Raises Corrupt if the header should have ended by now."""
+    if fetched > MOST_HEADER_BYTES and os.pread(file.fileno(), 4, 0) not in HEADER_AT_THE_END:
+        raise Corrupt(f"no picture within the first {MOST_HEADER_BYTES >> 20} MB: {error}") from error
 
 
 def _next_probe(fetched: int) -> int:

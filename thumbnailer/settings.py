@@ -187,6 +187,12 @@ class Settings:
         "The engine to prefer; auto is the fastest one for the format; native is the compiled one for JPEG. Falls back "
         "to the others if decoding fails.",
     )
+    isolation: Literal["redelivered", "always"] = _limits(
+        "redelivered",
+        Words(("redelivered", "always")),
+        "Pictures decoded in a child process without credentials, network or files: those whose message comes again, "
+        "or all.",
+    )
     transport: Literal["auto", "aioboto3", "obstore"] = _limits(
         "auto",
         Words(("auto", "obstore", "aioboto3")),

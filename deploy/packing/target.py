@@ -1,6 +1,5 @@
 """Lambda's managed Python runtimes, as far as wheels depend on them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -14,17 +13,17 @@ class System:
     name: str
     manylinux: str
     """the newest wheels to ask for"""
-    instead: Mapping[str, str]
-    """packages whose newest version does not load there, with the last version that has a manylinux2014 wheel"""
+    instead: tuple[str, ...]
+    """packages whose newest version does not load there; older.txt has the last one with a manylinux2014 wheel"""
     without: tuple[str, ...]
     """paths of packages of which no version loads there"""
 
 
-AMAZON_LINUX_2023: Final = System("Amazon Linux 2023", "manylinux_2_34", {}, ())
+AMAZON_LINUX_2023: Final = System("Amazon Linux 2023", "manylinux_2_34", (), ())
 AMAZON_LINUX_2: Final = System(
     "Amazon Linux 2",
     "manylinux_2_28",
-    {"pillow": "12.2.0"},
+    ("pillow",),
     # pyvips-binary 8.18.0 is the last for this glibc, and lacks functions that pyvips 3.2 needs
     ("pyvips/*", "pyvips-*", "_libvips.*", "pyvips_binary*", "_cffi_backend.*", "cffi-*"),
 )

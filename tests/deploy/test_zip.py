@@ -406,7 +406,7 @@ def test_a_missing_library_is_a_problem(wheels: Path) -> None:
 
 
 def test_unknown_symbol_versions_are_a_problem(wheels: Path) -> None:
-    bare = System("Bare Linux", "manylinux2014", {}, ())
+    bare = System("Bare Linux", "manylinux2014", (), ())
     found = problems(read_objects(wheels), Target("3.13", "x86_64", bare))
     assert [problem for problem in found if "of libc.so.6; Bare Linux has none such" in problem]
 

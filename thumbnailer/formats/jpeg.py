@@ -7,12 +7,11 @@ is an error, and so is a reserved marker.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
-from thumbnailer.formats.exif import read_ifd0
-from thumbnailer.formats.head import Head, Piece, first
-from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, starts_with
+from thumbnailer.formats.exif import is_costly, read_ifd0
+from thumbnailer.formats.head import NO_PADDING, Head, Piece, first
+from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, Patch, starts_with
 from thumbnailer.model import Details, Format, ImageInfo
 
 MAX_HEADER = 8 << 20
@@ -187,8 +186,11 @@ def _samples(head: Head, frame: Piece, components: int) -> float:
 
 def _scans(head: Head) -> int:
     """Counts the marker: scan data escapes every other 0xFF. The scans of an embedded thumbnail count too."""
-    scans = sum(1 for _ in islice(SCAN.finditer(head.view), MAX_SCANS + 1))
-    head.allow(scans, MAX_SCANS, "scans")
+    scans, position = 0, head.search(SCAN, 0)
+    while position is not None:
+        scans += 1
+        head.allow(scans, MAX_SCANS, "scans")
+        position = head.search(SCAN, position)
     return max(1, scans)
 
 
@@ -224,7 +226,21 @@ def ending_defect(head: Head) -> str:
         return NO_END
     if end is None:
         return NO_END
-    return "" if APPENDED.match(head.view, end) or head.is_padding(end) else JUNK
+    behind = head.search(NO_PADDING, end)
+    # The size before `ftyp` has four bytes, which may begin with zeros.
+    return "" if behind is None or APPENDED.match(head.up_to(max(end, behind - 5), 16)) else JUNK
+
+
+DIRECTORIES = {(APP1, b"Exif"): 0, (APP2, b"MPF\0"): 4}
+"""Bytes of a segment before its directory of tags. EXIF may have a prefix."""
+SKIPPED = b"\xef"  # a marker that no decoder looks at
+
+
+def hide(head: Head) -> Iterator[Patch]:
+    for segment in _header(head)[0]:
+        skip = DIRECTORIES.get((segment.kind[0], head.up_to(segment.start, 4)))
+        if skip is not None and is_costly(head, segment, skip):
+            yield segment.start - 3, SKIPPED
 
 
 KEPT = frozenset({0xC0, 0xC1, 0xC2, 0xC4, SOS, 0xDB, 0xDD})
@@ -260,4 +276,4 @@ def _tells_colours(marker: int, body: bytes) -> bool:
     return jfif or (marker == ADOBE and len(body) == 14 and body[2:7] == b"Adobe")
 
 
-FORMAT = FormatSpec("JPEG", (Format.JPEG,), starts_with(b"\xff\xd8"), read_jpeg, ending_defect, strip)
+FORMAT = FormatSpec("JPEG", (Format.JPEG,), starts_with(b"\xff\xd8"), read_jpeg, ending_defect, strip, hide)
