@@ -88,6 +88,8 @@ class Fit(StrEnum):
 
 
 class EngineName(StrEnum):
+    NATIVE = "native"
+    """the compiled JPEG engine; optional, and the other two take every file that it leaves to them"""
     VIPS = "vips"
     PILLOW = "pillow"
 
@@ -219,6 +221,8 @@ class Outcome:
     damaged: bool = False
     profile_ignored: bool = False
     """its colour profile is broken, or belongs to another colour space"""
+    engine_bug: str = ""
+    """message of a panic in the compiled engine; another engine took the picture"""
     timings: tuple[tuple[str, float], ...] = ()
 
     @property
