@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from bench.compare.intervals import Interval, ratio_interval
 from bench.pages.selection import OURS, outcome_shares
-from bench.result import METRICS, Cell, CellKey, Result
+from bench.result import Cell, CellKey, Result
 from thumbnailer.errors import ThumbnailerError
 
 JUDGED: Final = ("billed_ms_per_image", "cpu_ms_per_image", "p50_ms")
@@ -154,34 +154,24 @@ def _shares(outcomes: Mapping[str, float]) -> str:
 
 
 def _rows(pairs: Sequence[_Pair], paired: bool) -> tuple[Row, ...]:
-    samples_of = _neighbours if paired else _sides
-    every = [(pair, metric, *samples_of(pair, metric)) for pair in pairs for metric in (*JUDGED, *SHOWN)]
+    every = [(pair, metric, *_samples(pair, metric, paired)) for pair in pairs for metric in (*JUDGED, *SHOWN)]
     found = [each for each in every if each[2]]
     risk = FALSE_ALARMS / max(1, sum(metric in JUDGED for _, metric, *_ in found))
     least = LEAST if paired else LEAST_BETWEEN_RUNS
     return tuple(_row(pair, metric, ratio_interval(over, under, risk), least) for pair, metric, over, under in found)
 
 
-def _neighbours(pair: _Pair, metric: str) -> tuple[list[float], list[float]]:
-    """One sample: the ratios of neighbours in time."""
-    neighbours = zip(_values(pair.base, metric), _values(pair.new, metric), strict=False)
-    return [other / one for one, other in neighbours if one is not None and other is not None], []
-
-
-def _sides(pair: _Pair, metric: str) -> tuple[list[float], list[float]]:
-    """Two samples, or none if a side has no values."""
+def _samples(pair: _Pair, metric: str, paired: bool) -> tuple[list[float], list[float]]:
+    """The two sides; paired: the ratios of neighbours in time. Empty if a side has no values."""
     base, new = _known(pair.base, metric), _known(pair.new, metric)
+    if paired:
+        return [other / one for one, other in zip(base, new, strict=False)], []
     return (new, base) if base and new else ([], [])
 
 
-def _values(cell: Cell, metric: str) -> list[float | None]:
-    """A metric of each repetition; None if it is missing or 0, which has no ratio."""
-    found = (METRICS[metric](cell.key, one) for one in cell.repetitions)
-    return [value if value is not None and value > 0 else None for value in found]
-
-
 def _known(cell: Cell, metric: str) -> list[float]:
-    return [value for value in _values(cell, metric) if value is not None]
+    """A metric of each repetition that has it. 0 has no ratio."""
+    return [value for value in cell.values(metric) if value > 0]
 
 
 def _row(pair: _Pair, metric: str, interval: Interval, least: float) -> Row:

@@ -9,7 +9,6 @@ from typing import Final
 
 from bench.money.costing import (
     Cost,
-    architecture_of,
     cell_requests,
     cell_task,
     fargate_cost,
@@ -147,7 +146,7 @@ def _function_candidate(memory: int, batch: int, known: Known) -> Candidate:
     measured = known.functions[0]
     requests = replace(cell_requests(measured), sqs=sqs_requests(records))
     billed = timing.ms + cold_share * cold_ms
-    cost = lambda_cost(known.prices, memory, billed, records, requests, architecture_of(measured))
+    cost = lambda_cost(known.prices, memory, billed, records, requests, measured.key.architecture)
     fill = min(window, batch / rate) if rate else 0.0
     wait = fill + (cold_ms / 1000 if cold_share > COLD_IN_P95 else 0.0)
     found = _candidate(("lambda", memory, memory / MB_PER_VCPU, batch), timing, cost, wait, known)

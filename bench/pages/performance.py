@@ -11,7 +11,6 @@ import jinja2
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from bench.money.costing import architecture_of
 from bench.money.months import FORMULAS, HEADROOM, compare_platforms, volume_rows
 from bench.money.prices import Prices, load_prices, prices_of
 from bench.pages.charts import CHARTS, all_charts
@@ -92,7 +91,7 @@ def page(result: Result, prices: Prices, links: Mapping[Chart, str], name: str, 
         found=findings_of(result, prices),
         platforms=compare_platforms(result, prices),
         pictures={chart.name: f"![{chart.alt}]({link})\n" for chart, link in links.items()},
-        gb_seconds_a_usd=1 / prices.gb_second(architecture_of(result.cells[0]) if result.cells else "x86"),
+        gb_seconds_a_usd=1 / prices.gb_second(result.cells[0].key.architecture if result.cells else "x86"),
         quick=scope_of(result).quick,
         distances={cell.key.latency: PRESETS[cell.key.latency] for cell in result.cells if cell.key.latency in PRESETS},
         MB=MB,

@@ -68,11 +68,12 @@ def run(
     fleet = fleet_from(result)
     needed = math.ceil(arrivals.rate / fleet.images_per_second)
     fleet = replace(fleet, least=least_tasks, most=max(least_tasks, most_tasks or math.ceil(1.5 * needed)))
+    spot = replace(fleet, task=replace(fleet.task, spot=True))
     charged = load_prices(prices)
     outcomes = {
         "Lambda": simulate_lambda(arrivals, function, charged, seed=seed),
         "Fargate": simulate_fleet(arrivals, fleet, charged, seed=seed),
-        "Fargate Spot": simulate_fleet(arrivals, replace(fleet, spot=True), charged, seed=seed),
+        "Fargate Spot": simulate_fleet(arrivals, spot, charged, seed=seed),
     }
     console = Console()
     rows = ([title, *(show(outcome) for outcome in outcomes.values())] for title, show in ROWS.items())
