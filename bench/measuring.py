@@ -19,7 +19,7 @@ from bench.compare import command as compare_command
 from bench.money import command as advise_command
 from bench.money.advice import plan
 from bench.money.prices import Prices, load_prices
-from bench.pages.tables import LEGEND, WIDTH, experiments_of, refusals, tables
+from bench.pages.tables import LEGEND, WIDTH, experiments_of, refused_by_reason, say, tables
 from bench.peers import PEERS
 from bench.questions import FLOOR, Experiment, Options, ours
 from bench.result import CellKey, Result
@@ -50,7 +50,7 @@ def run(experiment: Experiment, options: Options) -> int:
         _print_tables(result, experiment, options, console)
     if stopped:
         done = f"What is done is in {options.output}; continue with --resume."
-        console.print(f"Stopped. {done if result.cells else 'Nothing is done yet.'}", markup=False, soft_wrap=True)
+        say(console, f"Stopped. {done if result.cells else 'Nothing is done yet.'}")
     return STOPPED if stopped else 0
 
 
@@ -59,8 +59,9 @@ def _print_tables(result: Result, experiment: Experiment, options: Options, cons
         console.print(table)
         console.print()
     console.print(LEGEND, soft_wrap=True)
-    for line in (*refusals(result), f"{options.output}: python -m bench report {options.output}"):
-        console.print(line, markup=False, soft_wrap=True)
+    for reason, cells in refused_by_reason(result).items():
+        say(console, f"refused: {reason}: {'; '.join(cells)}")
+    say(console, f"{options.output}: python -m bench report {options.output}")
 
 
 def compare(base: str, new: str, options: Options) -> int:
@@ -83,7 +84,7 @@ def advise(images: Path, rate: str | None, deadline: str | None, options: Option
 
     console = wide_console()
     code = advise_command.run(images, rate, deadline, options.prices, measure_sample, console)
-    console.print(f"Charts: python -m bench report {options.output}", markup=False, soft_wrap=True)
+    say(console, f"Charts: python -m bench report {options.output}")
     return code
 
 
@@ -118,8 +119,7 @@ def usable(keys: Sequence[CellKey], sets: Mapping[str, Pictures]) -> list[CellKe
 
 
 def wide_console() -> Console:
-    console = Console()
-    return console if console.width >= WIDTH else Console(width=WIDTH)
+    return Console(width=max(WIDTH, Console().width))
 
 
 def measure(slots: list[Slot], sets: Mapping[str, Pictures], options: Options, prices: Prices) -> tuple[Result, bool]:

@@ -215,8 +215,6 @@ class Result:
     prices: Mapping[str, Amount]
     cells: tuple[Cell, ...]
     region: Text = "us-east-1"
-    synthetic: bool = False
-    """invented to try a report, not measured"""
 
 
 def write_result(result: Result, path: Path) -> None:

@@ -147,11 +147,6 @@ def refused_by_reason(result: Result) -> dict[str, list[str]]:
     return reasons
 
 
-def refusals(result: Result) -> list[str]:
-    """Return a sentence for each reason, with its cells."""
-    return [f"refused: {reason}: {'; '.join(cells)}" for reason, cells in refused_by_reason(result).items()]
-
-
 def markdown_table(header: Sequence[str], body: Iterable[Sequence[str]], left: int = 1) -> str:
     """Return a table whose first `left` columns are aligned left, the others right."""
     rule = [*["---"] * left, *["---:"] * (len(header) - left)]

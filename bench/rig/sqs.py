@@ -57,9 +57,9 @@ class MemoryQueue:
 
     async def receive(self, most: int, wait_seconds: float) -> list[Received]:
         end = time.monotonic() + wait_seconds
-        while not (taken := self._take(most)) and (left := end - time.monotonic()) > 0:
+        while not (taken := list(islice(self.visible(), most))) and (left := end - time.monotonic()) > 0:
             await self._until_changed(left)
-        return taken
+        return [self._handed_out(stored) for stored in taken]
 
     def visible(self) -> Iterator[Stored]:
         """The messages that a receive would return."""
@@ -90,9 +90,6 @@ class MemoryQueue:
         with suppress(TimeoutError):
             async with asyncio.timeout(min(seconds, max(0.0, next_visible - time.monotonic()))):
                 await self._changed.wait()
-
-    def _take(self, most: int) -> list[Received]:
-        return [self._handed_out(stored) for stored in islice(self.visible(), most)]
 
     def _handed_out(self, stored: Stored) -> Received:
         stored.receives += 1

@@ -28,7 +28,6 @@ def synthetic_result(memories: tuple[int, ...] = MEMORIES) -> Result:
         picture_sets=(PictureSet("reference", "ab" * 32, 32, 123_456_789),),
         prices={name: price.usd for name, price in PRICES.items.items()},
         cells=tuple(_cells(memories)),
-        synthetic=True,
     )
 
 

@@ -117,10 +117,6 @@ def test_document_says_if_no_cell_was_refused(document: Path) -> None:
     assert "refused](" not in document.read_text()
 
 
-def test_measured_numbers_have_no_warning(tmp_path: Path) -> None:
-    assert "made up;" not in written(tmp_path, replace(RESULT, synthetic=False)).read_text()
-
-
 def test_charts_of_an_earlier_file_are_deleted(tmp_path: Path) -> None:
     charts = written(tmp_path).with_suffix("")
     (charts / "mine.png").write_bytes(b"not the bench's")

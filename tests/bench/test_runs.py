@@ -330,7 +330,6 @@ def test_a_broken_file_is_not_resumed(testbed: Testbed, tmp_path: Path) -> None:
         (A, "start_warm"),
         (replace(A, start="cold"), "start_cold"),
         (replace(A, platform="fargate"), "WorkerCell"),
-        (replace(A, platform="fargate-spot"), "WorkerCell"),
     ],
 )
 def test_the_key_decides_the_kind_of_cell(

@@ -17,7 +17,7 @@ from bench.pages.tables import (
     experiments_of,
     ratio_text,
     reference_cell,
-    refusals,
+    refused_by_reason,
     rows,
     tables,
     with_spread,
@@ -145,7 +145,7 @@ def test_refused_rows_share_one_reason_below() -> None:
         ["3,008", "MB", "textbook", "refused"],
     ]
     place = "lambda 3,008 MB, photos x 10, near"
-    assert list(refusals(found)) == [f"refused: {reason}: ours (auto), {place}; textbook, {place}"]
+    assert refused_by_reason(found) == {reason: [f"ours (auto), {place}", f"textbook, {place}"]}
 
 
 def test_question_without_cells_has_no_table() -> None:
