@@ -141,9 +141,7 @@ def report(
 
 
 @app.command()
-def performance(
-    results: Annotated[Path, typer.Argument(dir_okay=False, help="the file of a full run")],
-) -> None:
+def performance(results: Annotated[Path, typer.Argument(dir_okay=False, help="the file of a full run")]) -> None:
     """Writes docs/performance.md and its charts."""
     performance_.run(results)
 

@@ -7,15 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bench.money.costing import (
-    Cost,
-    cell_requests,
-    cell_task,
-    fargate_cost,
-    lambda_cost,
-    place_title,
-    sqs_requests,
-)
+from bench.money.costing import Cost, cell_requests, cell_task, fargate_cost, lambda_cost, place_title, sqs_requests
 from bench.money.measured import Known, Question, Timing, alive, timing_of, was_killed
 from bench.money.months import HEADROOM
 from bench.result import Cell

@@ -85,7 +85,7 @@ class Emulator:
         started = background(
             "the emulator", command, lambda: listens(self._port), function.environment(), function.root, log
         )
-        self._pid = self._stack.enter_context(started)
+        self._pid = self._stack.enter_context(started).pid
         self._stack.callback(self._kill_runtime)
 
     def invoke(self, event: object, wait: float = 120.0) -> Answer:

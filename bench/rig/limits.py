@@ -124,17 +124,13 @@ def _peak_rss(pid: int) -> int:
 
 
 @contextmanager
-def limited(
-    memory: int, vcpus: float | None = None, period_us: int = LAMBDA_PERIOD_US, root: Path = GROUPS
-) -> Iterator[Group]:
-    """A group of at most `memory` bytes and `vcpus` cores; killed and removed at the end. Raises NoLimits."""
+def limited(memory: int, root: Path = GROUPS) -> Iterator[Group]:
+    """A group of at most `memory` bytes; killed and removed at the end. Raises NoLimits."""
     group = _new_group(root)
     try:
         for folder in group.folders:
             _make(folder)
         group.limit_memory(memory)
-        if vcpus is not None:
-            group.limit_cpu(vcpus, period_us)
         yield group
     finally:
         _kill_all(group)
@@ -144,7 +140,8 @@ def limited(
 
 def kind_of_limits(root: Path = GROUPS) -> str:
     """`cgroup v1` or `cgroup v2`. Raises NoLimits if this process cannot make a group with memory and CPU."""
-    with limited(64 * MB, 0.5, root=root) as group:
+    with limited(64 * MB, root) as group:
+        group.limit_cpu(0.5)
         return f"cgroup v{group.version}"
 
 

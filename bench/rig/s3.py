@@ -57,7 +57,8 @@ def s3_server(*buckets: str, folder: Path | None = None) -> Iterator[S3Server]:
         options = (f"--addr=127.0.0.1:{port}", f"--auth-key={KEY_ID},{SECRET}", *OPTIONS)
         env = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
         command = [rclone(), "serve", "s3", *options, str(root)]
-        yield S3Server(port, root, stack.enter_context(background("rclone", command, lambda: listens(port), env)))
+        server = stack.enter_context(background("rclone", command, lambda: listens(port), env))
+        yield S3Server(port, root, server.pid)
 
 
 def rclone() -> str:
