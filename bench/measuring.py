@@ -47,21 +47,17 @@ def run(experiment: Experiment, options: Options) -> int:
         raise S3Gone(f"{error}; --resume continues with what is done, in {options.output}") from error
     console = wide_console()
     if result.cells:
-        _print_tables(result, experiment, options, console)
+        for table in tables(result, experiments_of(experiment.name), options):
+            console.print(table)
+            console.print()
+        console.print(LEGEND, soft_wrap=True)
+        for reason, cells in refused_by_reason(result).items():
+            say(console, f"refused: {reason}: {'; '.join(cells)}")
+        say(console, f"{options.output}: python -m bench report {options.output}")
     if stopped:
         done = f"What is done is in {options.output}; continue with --resume."
         say(console, f"Stopped. {done if result.cells else 'Nothing is done yet.'}")
     return STOPPED if stopped else 0
-
-
-def _print_tables(result: Result, experiment: Experiment, options: Options, console: Console) -> None:
-    for table in tables(result, experiments_of(experiment.name), options):
-        console.print(table)
-        console.print()
-    console.print(LEGEND, soft_wrap=True)
-    for reason, cells in refused_by_reason(result).items():
-        say(console, f"refused: {reason}: {'; '.join(cells)}")
-    say(console, f"{options.output}: python -m bench report {options.output}")
 
 
 def compare(base: str, new: str, options: Options) -> int:

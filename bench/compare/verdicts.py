@@ -99,14 +99,14 @@ def compare(base: Result, new: Result, paired: bool) -> Comparison:
     """
     _assert_comparable(base, new)
     bases, news = _by_key(base), _by_key(new)
-    if not bases.keys() & news.keys():
+    both = bases.keys() & news.keys()
+    if not both:
         has = [", ".join(key.title for key in cells) or "none" for cells in (bases, news)]
         return Comparison((), (f"no cell in common: {BASE} has {has[0]}; {NEW} has {has[1]}",))
-    pairs = [_Pair(cell, news[key]) for key, cell in bases.items() if key in news]
+    pairs = [_Pair(cell, news[key]) for key, cell in bases.items() if key in both]
     refused = [f"{pair.base.key.title}: {reason}" for pair in pairs if (reason := _obstacle(pair))]
     rows = _rows([pair for pair in pairs if not _obstacle(pair)], paired)
-    missing = [f"{key.title}: only in {BASE}" for key in bases if key not in news]
-    missing += [f"{key.title}: only in {NEW}" for key in news if key not in bases]
+    missing = [f"{key.title}: only in {BASE if key in bases else NEW}" for key in {**bases, **news} if key not in both]
     return Comparison(rows, tuple(refused), (*missing, *_other_settings(base, new)))
 
 

@@ -151,6 +151,5 @@ def cell_cost(cell: Cell, prices: Prices) -> Cost:
     """Return the cost from the medians of the repetitions. A Fargate task counts as always busy."""
     if cell.key.platform != "lambda":
         return fargate_cost(cell_task(cell), prices)
-    records = records_of(cell)
-    billed = (cell.median("billed_ms_per_image") or 0.0) * records
-    return lambda_cost(prices, cell.key.memory_mb, billed, records, cell_requests(cell), cell.key.architecture)
+    key, requests = cell.key, cell_requests(cell)
+    return lambda_cost(prices, key.memory_mb, invocation_ms(cell), records_of(cell), requests, key.architecture)

@@ -63,21 +63,16 @@ def run_report(paths: Sequence[Path], output: Path, prices: Path | None) -> None
 
 
 def _section(name: str, result: Result, prices: Prices, output: Path, prefix: str) -> str:
-    """Write the charts and return the HTML, which contains them."""
+    """Write the charts and return the HTML, which contains them. Links to other documents become plain text."""
     links = {}
     for chart in all_charts(result, prices):
         png = chart.png()
         (output / f"{prefix}{chart.name}.png").write_bytes(png)
         links[chart] = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    return _to_html(page(result, prices, links, name))
-
-
-def _to_html(markdown: str) -> str:
-    """The page stands alone, so links to other documents become plain text. HTML in `markdown` is escaped."""
     converter = MarkdownIt("commonmark", {"html": False}).enable("table")
     for rule in ("link_open", "link_close"):
         converter.add_render_rule(rule, lambda *_: "")
-    return str(converter.render(markdown))
+    return str(converter.render(page(result, prices, links, name)))
 
 
 def page(result: Result, prices: Prices, links: Mapping[Chart, str], name: str, source: str = "") -> str:

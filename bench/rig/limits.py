@@ -45,13 +45,11 @@ class Group:
     def folders(self) -> list[Path]:
         return list(dict.fromkeys((self.memory, self.cpu, self.cpuacct)))
 
-    def command(
-        self,
-        command: Sequence[str],
-        cores: Sequence[int] = (),
-        variables: Iterable[str] = (),  # noqa: ARG002 (a container has only the variables that it is given)
-    ) -> list[str]:
-        """A command line that joins the group, keeps to these cores and then becomes the command."""
+    def command(self, command: Sequence[str], cores: Sequence[int] = (), variables: Iterable[str] = ()) -> list[str]:  # noqa: ARG002
+        """A command line that joins the group, keeps to these cores and then becomes the command.
+
+        A control group has all variables of the caller, a container only `variables`.
+        """
         joins = " && ".join(f"echo $$ > {quote(f'{folder}/cgroup.procs')}" for folder in self.folders)
         pinned = f"taskset -c {','.join(map(str, cores))} " if cores else ""
         return ["sh", "-c", f'{joins} && exec {pinned}"$@"', "sh", *command]
@@ -133,7 +131,10 @@ def limited(memory: int, root: Path = GROUPS) -> Iterator[Group]:
         group.limit_memory(memory)
         yield group
     finally:
-        _kill_all(group)
+        with suppress(OSError):
+            for pid in group.pids():  # left by a crash or Ctrl-C
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         for folder in group.folders:
             _remove(folder)
 
@@ -170,14 +171,6 @@ def _make(folder: Path) -> None:
         folder.mkdir()
     except OSError as error:
         raise NoLimits(f"no group can be made in {folder.parent}: {error.strerror}; {ADVICE}") from error
-
-
-def _kill_all(group: Group) -> None:
-    """Kills the processes that a crash or Ctrl-C has left in the group."""
-    with suppress(OSError):
-        for pid in group.pids():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
 
 
 def _remove(folder: Path) -> None:

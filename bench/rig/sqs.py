@@ -21,10 +21,8 @@ from aiohttp import web
 from bench.rig.processes import serve
 from handler.worker.sqs import Received
 
-CONTENT_TYPE: Final = "application/x-amz-json-1.0"
 FIELDS: Final = {"MessageId": "id", "ReceiptHandle": "receipt", "Body": "body", "Attributes": "attributes"}
 """of a message, and their names in Received"""
-NOT_HELD: Final = "ReceiptHandleIsInvalid"
 
 
 @dataclass(slots=True)
@@ -116,7 +114,7 @@ class SqsServer:
         operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
         self.calls[operation] += 1
         result = await answer(self.queue, operation, json.loads(await request.content.read()))
-        return web.Response(body=json.dumps(result), content_type=CONTENT_TYPE)
+        return web.Response(body=json.dumps(result), content_type="application/x-amz-json-1.0")
 
     def send(self, bodies: Sequence[str]) -> list[str]:
         """The messages' ids."""
@@ -156,7 +154,8 @@ async def answer(queue: MemoryQueue, operation: str, asked: Mapping[str, Any]) -
 
 
 def _results(accepted: Mapping[str, bool]) -> dict[str, Any]:
-    refused = [{"Id": id_, "Code": NOT_HELD, "SenderFault": True} for id_, ok in accepted.items() if not ok]
+    error = {"Code": "ReceiptHandleIsInvalid", "SenderFault": True}
+    refused = [{"Id": id_, **error} for id_, ok in accepted.items() if not ok]
     return {"Successful": [{"Id": id_} for id_, ok in accepted.items() if ok], "Failed": refused}
 
 

@@ -98,11 +98,6 @@ class Fleet:
     start_seconds: float = 45.0
     alone_seconds: float = 0.0
 
-    @property
-    def images_per_second(self) -> float:
-        """Throughput of a full task."""
-        return self.in_flight / self.service.seconds(1)
-
 
 @dataclass(frozen=True, slots=True)
 class Sample:
