@@ -1,11 +1,9 @@
-"""The templates' parameters and docs/settings.md, made from the settings: `python -m deploy.parameters --write`.
+"""The templates' parameters and docs/settings.md, made from the settings: `python -m deploy.parameters` writes them.
 
-Each file has regions between the lines `# settings: REGION` and `# end of REGION`. `--check` exits with 1 if a region
-differs from what this module makes.
+Each template has regions between the lines `# settings: REGION` and `# end of REGION`.
 """
 
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +13,7 @@ from thumbnailer.renditions import MAX_SIDE
 from thumbnailer.settings import PREFIX, SETTINGS, STORAGE_CLASSES, Section, Setting, Text, Words, markdown_table
 
 ROOT: Final = Path(__file__).parents[1]
-COMMAND: Final = "python -m deploy.parameters --write"
+COMMAND: Final = "python -m deploy.parameters"
 ASCII: Final = "[ -~]{0,%d}"
 """Lambda counts the environment's 4 KB in bytes, so text is ASCII and its length is bounded."""
 MOST_TEXT: Final = 1024
@@ -59,9 +57,6 @@ ON_FARGATE: Final = Template(
     },
 )
 TEMPLATES: Final = (ON_LAMBDA, ON_FARGATE)
-
-
-# --- one parameter ------------------------------------------------------------------------------------------------
 
 
 def parameter(setting: Setting) -> str:
@@ -112,7 +107,7 @@ def _digit(least: int, most: int) -> str:
 
 
 def _list(words: tuple[str, ...]) -> str:
-    return f"[{', '.join(_quote(word) for word in words)}]"
+    return f"[{', '.join(map(_quote, words))}]"
 
 
 def _quote(text: str) -> str:
@@ -162,62 +157,45 @@ _IN_A_STACK: Final[Mapping[str, dict[str, str]]] = {
     },
     "port": {"MinValue": "1024"},
 }
-"""dict[str, str] that differ in a stack, by setting: what a template checks more strictly, and what it adds."""
-
-
-# --- regions ------------------------------------------------------------------------------------------------------
+"""Properties that differ in a stack, by setting: what a template checks more strictly, and what it adds."""
 
 
 def regions(template: Template) -> dict[str, list[str]]:
     """The lines of each region of a template."""
+    settings = template.settings()
+    optional = [parameter(setting) for setting in settings if not setting.default]
     return {
-        "groups": _groups(template),
-        "parameters": _parameters(template),
-        "conditions": _conditions(template),
-        "environment": _environment(template),
+        "groups": [line for section in Section for line in _group(section, settings)],
+        "parameters": [line for setting in settings for line in _parameter(setting)],
+        "conditions": [f'  Has{name}: !Not [!Equals [!Ref {name}, ""]]' for name in optional],
+        "environment": [_variable(setting, template) for setting in settings],
     }
 
 
-def _groups(template: Template) -> list[str]:
-    """The groups of the console's form."""
-    lines = []
-    for section in Section:
-        names = [parameter(setting) for setting in template.settings() if setting.section is section]
-        if names:
-            lines.append(f"      - Label: {{default: {_quote(f'Settings: {section}')}}}")
-            lines.append(f"        Parameters: [{', '.join(names)}]")
-    return lines
+def _group(section: Section, settings: list[Setting]) -> list[str]:
+    """A group of the console's form."""
+    names = ", ".join(parameter(setting) for setting in settings if setting.section is section)
+    label = f"      - Label: {{default: {_quote(f'Settings: {section}')}}}"
+    return [label, f"        Parameters: [{names}]"] if names else []
 
 
-def _parameters(template: Template) -> list[str]:
-    lines = []
-    for setting in template.settings():
-        lines.append(f"  {parameter(setting)}:")
-        lines += [f"    {name}: {value}" for name, value in properties(setting).items()]
-    return lines
+def _parameter(setting: Setting) -> list[str]:
+    return [f"  {parameter(setting)}:", *(f"    {name}: {value}" for name, value in properties(setting).items())]
 
 
-def _conditions(template: Template) -> list[str]:
-    names = [parameter(setting) for setting in template.settings() if not setting.default]
-    return [f'  Has{name}: !Not [!Equals [!Ref {name}, ""]]' for name in names]
+def _variable(setting: Setting, template: Template) -> str:
+    """A line of the environment. An empty parameter leaves its variable out, or takes the template's `unset`."""
+    condition, value = f"Has{parameter(setting)}", f"!Ref {parameter(setting)}"
+    is_optional = not setting.default and setting.field not in template.unset
+    if setting.field in template.unset:
+        value = f"!If [{condition}, {value}, {template.unset[setting.field]}]"
+    if setting.field == "expected_owner":  # one header cannot name two owners
+        is_optional, condition = True, "OneOwner"
+    line = template.optional_line if is_optional else template.environment_line
+    return line.format(name=setting.variable, value=value, condition=condition)
 
 
-def _environment(template: Template) -> list[str]:
-    lines = []
-    for setting in template.settings():
-        condition, value = f"Has{parameter(setting)}", f"!Ref {parameter(setting)}"
-        line = template.environment_line
-        if setting.field in template.unset:
-            value = f"!If [{condition}, {value}, {template.unset[setting.field]}]"
-        elif not setting.default:  # an empty parameter leaves the variable out
-            line = template.optional_line
-        if setting.field == "expected_owner":  # one header cannot name two owners
-            line, condition = template.optional_line, "OneOwner"
-        lines.append(line.format(name=setting.variable, value=value, condition=condition))
-    return lines
-
-
-def filled(text: str, made: Mapping[str, list[str]]) -> str:
+def fill(text: str, made: Mapping[str, list[str]]) -> str:
     """`text` with its regions replaced. Raises ValueError if a region is missing."""
     for name, lines in made.items():
         region = re.search(rf"^( *# settings: {name}\b.*\n)(?:.*\n)*?( *# end of {name}\n)", text, re.MULTILINE)
@@ -246,27 +224,10 @@ mistake and what its variable accepts. The templates have a parameter for each s
 
 def made_files() -> dict[Path, str]:
     """The text that each file should have."""
-    made = {template.path: filled(template.path.read_text(), regions(template)) for template in TEMPLATES}
+    made = {template.path: fill(template.path.read_text(), regions(template)) for template in TEMPLATES}
     return made | {ROOT / "docs" / "settings.md": settings_page()}
 
 
-def outdated() -> list[Path]:
-    """The files that differ from what this module makes."""
-    return [path for path, text in made_files().items() if not path.exists() or path.read_text() != text]
-
-
-def main(arguments: list[str]) -> int:
-    if arguments == ["--write"]:
-        for path, text in made_files().items():
-            path.write_text(text)
-        return 0
-    if arguments == ["--check"]:
-        for path in outdated():
-            print(f"{path.relative_to(ROOT)} differs from the settings: run `{COMMAND}`")  # noqa: T201
-        return 1 if outdated() else 0
-    print("usage: python -m deploy.parameters --write | --check")  # noqa: T201
-    return 2
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    for path, text in made_files().items():
+        path.write_text(text)

@@ -66,7 +66,7 @@ async def _work(event: object, context: Context) -> tuple[Delivery, list[Outcome
         LOGGER.error("unreadable-message", extra={"line": line})
     events = [event_ for message in delivery.messages for event_ in message.events]
     outcomes = await app.pipeline.process_all(
-        events, deadline, lambda outcome: log_record(outcome, request_id), delivered_before(delivery.messages)
+        events, deadline, lambda outcome: log_record(outcome, request_id), find_redelivered(delivery.messages)
     )
     log_batch(outcomes, perf_counter() - started, request_id)
     function = settings_.environment().get("AWS_LAMBDA_FUNCTION_NAME", "local")
@@ -75,7 +75,7 @@ async def _work(event: object, context: Context) -> tuple[Delivery, list[Outcome
     return delivery, outcomes
 
 
-def delivered_before(messages: Sequence[Message]) -> set[int]:
+def find_redelivered(messages: Sequence[Message]) -> set[int]:
     """The indexes of events whose message was received before. One of them may have killed the earlier process."""
     events = (message for message in messages for _ in message.events)
     return {place for place, message in enumerate(events) if message.receive_count > 1}

@@ -160,7 +160,11 @@ def demo(
     """Runs an S3 with notifications in this process, with sample pictures and a gallery for your own."""
     from handler.demo.run import demo as run_demo
 
-    raise typer.Exit(_run(run_demo(once=once, port=port)))
+    try:
+        code = _run(run_demo(once=once, port=port))
+    except KeyboardInterrupt:
+        code = 1 if once else 0
+    raise typer.Exit(code)
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

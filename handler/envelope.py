@@ -82,7 +82,7 @@ def answer(delivery: Delivery, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """
     if delivery.from_queue:
         return {"batchItemFailures": [{"itemIdentifier": id_} for id_ in ids_to_give_back(delivery, outcomes)]}
-    summary = summarised(outcomes)
+    summary = summarise(outcomes)
     if any(outcome.status.comes_back for outcome in outcomes):
         raise RecordsComeBack(f"some records failed or were deferred: {summary}")
     return summary
@@ -98,7 +98,7 @@ def ids_to_give_back(delivery: Delivery, outcomes: Sequence[Outcome]) -> list[st
     return ids
 
 
-def summarised(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Counts by status and reason, e.g. {"records": 3, "outcomes": {"stored": 2, "rejected:corrupt": 1}}."""
     ends = Counter(f"{o.status}:{o.reason}" if o.reason else str(o.status) for o in outcomes)
     return {"records": len(outcomes), "outcomes": dict(ends)}

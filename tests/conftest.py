@@ -13,20 +13,27 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import botocore.loaders
+import botocore.session
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from handler import aws_lambda
 from tests.support.cloud import Cloud
 from tests.support.matrix import ROW, Matrix
 from tests.support.pictures import SAMPLES
 from tests.support.servers import ScriptedServer, scripted_server
+from thumbnailer.engine import installed_engines
 from thumbnailer.model import EngineName
+from thumbnailer.planning.capabilities import BOTH_ENGINES
 from thumbnailer.scratch import Scratch
 
 TESTS = Path(__file__).parent
 hypothesis.settings.register_profile("busy", deadline=None)  # tests must pass on a busy machine
 hypothesis.settings.load_profile("busy")
+# One loader for all sessions: each would parse the same megabytes of JSON again.
+botocore.session.create_loader = cache(botocore.loaders.create_loader)
 GROUPS = {
     "limits": ("budgets/*", "bench/test_limits.py", "bench/test_enclosures.py"),
     "zip": ("deploy/test_zip.py",),
@@ -34,8 +41,20 @@ GROUPS = {
 }
 """Test modules by the resource that they need for themselves: control groups, .venv, ports.
 
-pytest-xdist (`--dist loadgroup`) runs the tests of one group in one process, one after the other.
+pytest-xdist runs the tests of one group in one process, one after the other.
 """
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """xdist's own groups (`--dist loadgroup`) do nothing: pytest 9.2 ignores the names that xdist gives to tests."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(TESTS.parent / nodeid.partition("::")[0]) or nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    return GroupScheduling(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,11 +72,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Matrix(Path(file)), "matrix")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if group := group_of(item.path):
-            item.add_marker(pytest.mark.xdist_group(group))
         item.user_properties += [(ROW, row) for mark in item.iter_markers("matrix") for row in mark.args]
 
 
@@ -113,9 +129,11 @@ def scripted(_scripted: ScriptedServer) -> ScriptedServer:
     return _scripted
 
 
-@pytest.fixture(params=list(EngineName))
+@pytest.fixture(params=BOTH_ENGINES)
 def engine(request: pytest.FixtureRequest) -> EngineName:
-    """Each engine in turn."""
+    """Each full engine in turn; with EVERY_ENGINE also the compiled one, where it is built."""
+    if request.param not in installed_engines():
+        pytest.skip(f"the engine {request.param} is not installed: make native")
     return EngineName(request.param)
 
 

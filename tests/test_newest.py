@@ -56,16 +56,22 @@ def explored(changes: Sequence[Change], chosen: Settings = ONE, **options: Any) 
     ("changes", "lists", "orders"),
     [
         pytest.param([OLD, NEW], True, 100, id="overwritten"),
-        pytest.param([OLD, NEW, NEWEST], True, 2_000_000, id="overwritten twice"),
+        pytest.param([OLD, NEW, NEWEST], True, 2_000_000, id="overwritten twice", marks=pytest.mark.slow),
         pytest.param([OLD, GONE], True, 100, id="removed, 404"),
         pytest.param([OLD, GONE], False, 100, id="removed, 403"),
         pytest.param([OLD, GONE, NEW], True, 2_000_000, id="removed and uploaded again, 404"),
-        pytest.param([OLD, GONE, NEW], False, 2_000_000, id="removed and uploaded again, 403"),
+        pytest.param([OLD, GONE, NEW], False, 2_000_000, id="removed and uploaded again, 403", marks=pytest.mark.slow),
         pytest.param([OLD, NEW, GONE], True, 2_000_000, id="overwritten and removed, 404"),
-        pytest.param([OLD, NEW, GONE], False, 2_000_000, id="overwritten and removed, 403"),
+        pytest.param([OLD, NEW, GONE], False, 2_000_000, id="overwritten and removed, 403", marks=pytest.mark.slow),
         pytest.param([OLD, FORGED], True, 100, id="replaced by a forged one", marks=pytest.mark.matrix(53)),
         pytest.param([OLD, FORGED, NEW], True, 2_000_000, id="forged and overwritten", marks=pytest.mark.matrix(53)),
-        pytest.param([OLD, FORGED, GONE], False, 2_000_000, id="forged and removed, 403", marks=pytest.mark.matrix(53)),
+        pytest.param(
+            [OLD, FORGED, GONE],
+            False,
+            2_000_000,
+            id="forged and removed, 403",
+            marks=[pytest.mark.matrix(53), pytest.mark.slow],
+        ),
     ],
 )
 def test_every_order_ends_with_the_newest_source(changes: Sequence[Change], lists: bool, orders: int) -> None:
@@ -381,7 +387,6 @@ def test_no_chain_of_stacks_loops(source: bytes, destinations: list[str], writte
 
 # --- over HTTP ----------------------------------------------------------------------------------------------------
 
-KEYS: Final = 12
 HISTORIES: Final[tuple[tuple[Change, ...], ...]] = (
     (OLD, NEW),
     (OLD, NEW, NEWEST),
@@ -407,7 +412,7 @@ def test_late_and_repeated_events_over_http_end_with_the_newest_source(
 
     async def live(pipe: Pipeline, number: int) -> None:
         async with asyncio.TaskGroup() as events:
-            for change in HISTORIES[number % len(HISTORIES)]:
+            for change in HISTORIES[number]:
                 event = await asyncio.to_thread(_change, aws, f"{number}", change)
                 for _ in range(2):
                     events.create_task(_delivered(pipe, event, dice.uniform(0, 0.03)))
@@ -416,7 +421,7 @@ def test_late_and_repeated_events_over_http_end_with_the_newest_source(
     async def work() -> None:
         chosen = settings(TRANSPORT=transport, RENDITIONS="4x4")
         pipe = build(chosen, Machine(3008, None), aws.env | {"AWS_ENDPOINT_URL": proxy.url}).pipeline
-        await asyncio.gather(*(live(pipe, number) for number in range(KEYS)))
+        await asyncio.gather(*(live(pipe, number) for number in range(len(HISTORIES))))
         await pipe.aclose()
 
     def slowly(request: Request) -> Fault:
@@ -425,8 +430,8 @@ def test_late_and_repeated_events_over_http_end_with_the_newest_source(
 
     with fault_proxy(aws.url, slowly) as proxy:
         run(work())
-    for number in range(KEYS):
-        newest = HISTORIES[number % len(HISTORIES)][-1]
+    for number in range(len(HISTORIES)):
+        newest = HISTORIES[number][-1]
         assert (f"{number}" in aws.thumbnails()) == (newest is not None), number
         if newest is not None:
             source = aws.s3.head_object(Bucket=SOURCE, Key=f"{number}")

@@ -12,6 +12,7 @@ from thumbnailer.errors import SettingsError
 from thumbnailer.execution.malloc import tame_heap
 from thumbnailer.machine import Machine
 from thumbnailer.pipeline import Pipeline
+from thumbnailer.planning.memory import CHILD
 from thumbnailer.planning.tier import Tier, tier_for
 from thumbnailer.rendering import Renderer
 from thumbnailer.settings import Settings
@@ -35,6 +36,8 @@ class App:
 def sized_tier(settings: Settings, machine: Machine) -> Tier:
     """The machine's tier. A setting with the name of a field replaces that field."""
     tier = tier_for(settings.memory_mb or machine.memory_mb, machine.cpus)
+    if settings.isolation == "always":
+        tier = tier.with_changes({"memory_budget": tier.memory_budget - tier.workers * CHILD})
     names = ("workers", "in_flight", "max_pixels", "max_bytes", "max_frames")
     return tier.with_changes({name: value for name in names if (value := getattr(settings, name)) is not None})
 
@@ -54,5 +57,6 @@ def build(settings: Settings, machine: Machine, env: Mapping[str, str], store: O
         env, transport=settings.transport, connections=2 * tier.in_flight, expected_owner=settings.expected_owner
     )
     chosen = store or open_store(config, env)
-    renderer = Renderer(tier, chosen, installed_engines(), cache(load_engine))
+    always = settings.isolation == "always"
+    renderer = Renderer(tier, chosen, installed_engines(), cache(load_engine), always_isolated=always)
     return App(settings, tier, Pipeline(settings, chosen, renderer), chosen)

@@ -146,6 +146,14 @@ class DamagedPixels(Corrupt):
     defect: ClassVar[str] = "libjpeg warns of damaged pixels"
 
 
+class EngineBug(Corrupt):
+    """The compiled engine caught a panic of its own: the picture is for the other engines, the bug for a metric."""
+
+
+class TooMuchWork(Rejected, reason="corrupt"):
+    """The file has more parts than any honest file of its size. No Corrupt, which readers may catch and read on."""
+
+
 class TooManyPixels(Rejected, reason="too-many-pixels"): ...
 
 

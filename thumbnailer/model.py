@@ -88,6 +88,8 @@ class Fit(StrEnum):
 
 
 class EngineName(StrEnum):
+    NATIVE = "native"
+    """the compiled JPEG engine; optional, and the other two take every file that it leaves to them"""
     VIPS = "vips"
     PILLOW = "pillow"
 
@@ -139,6 +141,8 @@ class Details:
     """the engine that shows this file as browsers do, if the other engine does not"""
     misread_by: frozenset[EngineName] = frozenset()
     """engines that decode this file wrongly without an error"""
+    clean_header: bool = False
+    """whether every warning of a decoder is about pixels, because it has nothing to warn of in the header"""
 
 
 NO_DETAILS: Final = Details()
@@ -215,6 +219,8 @@ class Outcome:
     damaged: bool = False
     profile_ignored: bool = False
     """its colour profile is broken, or belongs to another colour space"""
+    engine_bug: str = ""
+    """message of a panic in the compiled engine; another engine took the picture"""
     timings: tuple[tuple[str, float], ...] = ()
 
     @property

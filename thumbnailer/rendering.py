@@ -2,20 +2,29 @@
 
 import mmap
 import os
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Final
+from typing import Final, TypeVar
 
 from thumbnailer.engine import Load, Rendering
-from thumbnailer.errors import OF_SOURCE, Corrupt, NeedMoreBytes, Rejected, Skipped, store_errors
+from thumbnailer.errors import (
+    OF_SOURCE,
+    Corrupt,
+    EngineBug,
+    NeedMoreBytes,
+    Rejected,
+    Skipped,
+    TooMuchWork,
+    store_errors,
+)
 from thumbnailer.execution.budget import MemoryBudget
 from thumbnailer.execution.decoder import Decoder
-from thumbnailer.formats import ending_defect, probe
-from thumbnailer.model import ImageInfo, ObjectEvent
-from thumbnailer.planning.capabilities import Capabilities
+from thumbnailer.formats import ending_defect, hidden, probe
+from thumbnailer.model import ObjectEvent
+from thumbnailer.planning.capabilities import BOTH_ENGINES, NATIVE, Capabilities
 from thumbnailer.planning.plan import Plan, make_plan, refuse_headers
 from thumbnailer.planning.tier import Tier
 from thumbnailer.scratch import Scratch
@@ -24,7 +33,12 @@ from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectStore, Objec
 from thumbnailer.trace import Trace
 
 MOST_HEADER_BYTES: Final = 8 * 1024 * 1024
+QUICK_UNITS: Final = 1000
+"""Work on a header that may happen on the event loop: a millisecond, which suffices for all but one of 260 pictures of
+the corpus (docs/why.md)."""
 HEADER_AT_THE_END: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF: its directory may follow the pixels
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +71,21 @@ class Renderer:
     """
 
     def __init__(
-        self, tier: Tier, store: ObjectStore, installed: Capabilities, load_engine: Load, tmp: str | None = None
+        self,
+        tier: Tier,
+        store: ObjectStore,
+        installed: Capabilities,
+        load_engine: Load,
+        tmp: str | None = None,
+        always_isolated: bool = False,
     ) -> None:
         self.tier = tier
         self._store = store
         self._installed = installed
+        self._without_native: Capabilities = {name: installed[name] for name in BOTH_ENGINES if name in installed}
         self._tmp = tmp
         self.memory = MemoryBudget(tier.memory_budget)
-        self.decoder = Decoder(tier, self.memory, load_engine)
+        self.decoder = Decoder(tier, self.memory, load_engine, always_isolated)
 
     async def render(
         self, event: ObjectEvent, settings: Settings, trace: Trace, isolated: bool = False
@@ -84,7 +105,11 @@ class Renderer:
                     with trace.stage("fetch"):
                         plan = await self._fetch(event, settings, body, file, trace)
                 started = perf_counter()
-                rendering = await self.decoder.render(file.path, plan, isolated)
+                try:
+                    rendering = await self.decoder.render(file.path, plan, isolated)
+                except Corrupt as error:
+                    plan = self._plan_without_native(plan, settings, body.headers, trace, error)
+                    rendering = await self.decoder.render(file.path, plan, isolated)
                 trace.add_rendering(rendering, perf_counter() - started)
         except (Skipped, Rejected) as error:
             return Refused(version, error)
@@ -109,38 +134,64 @@ class Renderer:
             file.write(chunk)
             trace.bytes_in += len(chunk)
             if plan is None and trace.bytes_in >= probe_at:
-                plan = plan_now()
+                plan = await plan_now()
                 probe_at = _next_probe(trace.bytes_in)
         if plan is None or not plan.info.complete:  # data behind the pixels may change the plan
-            plan = plan_now()
+            plan = await plan_now()
         if plan is None:
             raise Corrupt("the file ends within its header")
-        with _memory_map(file) as data:
-            trace.add_defects(ending_defect(data, plan.info.format), plan.info.defect)
+        info = plan.info
+        defect = await self._read(file, lambda data, most: ending_defect(data, info.format, most))
+        trace.add_defects(defect, info.defect)
+        for at, patch in await self._read(file, lambda data, most: hidden(data, info.format, most)):
+            os.pwrite(file.fileno(), patch, at)
         return plan
 
-    def _plan(
+    async def _plan(
         self, event: ObjectEvent, settings: Settings, headers: ObjectHeaders, file: Scratch, trace: Trace
     ) -> Plan | None:
         """None while the header is incomplete."""
-        info = _probe(file, trace.bytes_in, headers.size)
-        if info is None:
+        try:
+            info = await self._read(file, lambda data, most: probe(data, headers.size, most))
+        except NeedMoreBytes as error:
+            _refuse_endless_header(file, trace.bytes_in, error)
             return None
         trace.info = info
         plan = make_plan(event, info, headers, settings, self.tier, self._installed)
         trace.engine = plan.engine
         return plan
 
+    def _plan_without_native(
+        self, plan: Plan, settings: Settings, headers: ObjectHeaders, trace: Trace, error: Corrupt
+    ) -> Plan:
+        """What the compiled engine leaves is rendered as if it were not installed. Raises `error` of other engines."""
+        if plan.engine is not NATIVE:
+            raise error
+        trace.engine, trace.engine_bug = None, str(error) if isinstance(error, EngineBug) else ""
+        plan = make_plan(plan.event, plan.info, headers, settings, self.tier, self._without_native)
+        trace.engine = plan.engine
+        return plan
 
-def _probe(file: Scratch, fetched: int, total: int) -> ImageInfo | None:
-    """None while the header is incomplete. Raises Corrupt if it never ends."""
-    try:
-        with _memory_map(file) as data:
-            return probe(data, total)
-    except NeedMoreBytes as error:
-        if fetched > MOST_HEADER_BYTES and os.pread(file.fileno(), 4, 0) not in HEADER_AT_THE_END:
-            raise Corrupt(f"no picture within the first {MOST_HEADER_BYTES >> 20} MB: {error}") from error
-        return None
+    async def _read(self, file: Scratch, read: Callable[[mmap.mmap, int | None], T]) -> T:
+        """What `read` returns for the file and its most units of work: in a thread if it needs many.
+
+        So no file holds up the event loop, and most files are spared the switch to a thread.
+        """
+        with suppress(TooMuchWork), _memory_map(file) as data:
+            return read(data, QUICK_UNITS)
+        return await self.decoder.read(partial(_read_all, _memory_map(file), read))
+
+
+def _read_all(data: mmap.mmap, read: Callable[[mmap.mmap, int | None], T]) -> T:
+    """Closes `data`, because a record that was given up leaves its thread running."""
+    with data:
+        return read(data, None)
+
+
+def _refuse_endless_header(file: Scratch, fetched: int, error: NeedMoreBytes) -> None:
+    """Raises Corrupt if the header should have ended by now."""
+    if fetched > MOST_HEADER_BYTES and os.pread(file.fileno(), 4, 0) not in HEADER_AT_THE_END:
+        raise Corrupt(f"no picture within the first {MOST_HEADER_BYTES >> 20} MB: {error}") from error
 
 
 def _next_probe(fetched: int) -> int:

@@ -1,7 +1,7 @@
 """Settings: described once, in `Settings`; read from the environment by `load`, and nowhere else.
 
 `SETTINGS` lists the rows. docs/settings.md, `thumbnailer settings`, `thumbnailer doctor` and the parameters of both
-templates follow from it (`python -m deploy.parameters --write`).
+templates follow from it (`python -m deploy.parameters`).
 """
 
 import os
@@ -184,7 +184,14 @@ class Settings:
     engine: EngineName | None = _limits(  # noqa: RUF009 - it returns a dataclass field
         "auto",
         _ENGINES,
-        "The engine to prefer; auto is the faster one for the format. Falls back to the other if decoding fails.",
+        "The engine to prefer; auto is the fastest one for the format; native is the compiled one for JPEG. Falls back "
+        "to the others if decoding fails.",
+    )
+    isolation: Literal["redelivered", "always"] = _limits(
+        "redelivered",
+        Words(("redelivered", "always")),
+        "Pictures decoded in a child process without credentials, network or files: those whose message comes again, "
+        "or all.",
     )
     transport: Literal["auto", "aioboto3", "obstore"] = _limits(
         "auto",

@@ -20,7 +20,7 @@ from bench.rig.emulator import Function
 from bench.rig.processes import NotInstalled, cache, find_program, made_once
 
 HERE: Final = Path(__file__).parent
-NPM_INSTALL: Final = ("install", "--omit=dev", "--no-audit", "--no-fund", "--no-package-lock")
+NPM_INSTALL: Final = ("ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund")  # checks package-lock.json
 # npm reports no error for a missing prebuilt library; importing the package does.
 IMPORT_ALL: Final = """
 import { readFile } from "node:fs/promises";

@@ -1,7 +1,7 @@
 """The zip and the layer for Lambda's managed Python runtimes: `python -m deploy.packing`, or `make zip`.
 
-target (the runtime) -> install (wheels for it) -> strip (files that are never used) -> elf (whether it loads there) ->
-build (the same bytes for the same files).
+target (the runtime) -> install (wheels for it) -> strip (files that are never used) -> build (the same bytes for the
+same files).
 """
 
 from thumbnailer.errors import ThumbnailerError

@@ -3,17 +3,15 @@
 import os
 import shutil
 import stat
-import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from deploy.packing import PackingError
-from deploy.packing.elf import problems, shared_objects
-from deploy.packing.install import ROOT, install
+from deploy.packing.install import ROOT, install, run
 from deploy.packing.strip import strip
 from deploy.packing.target import Target
 
@@ -22,21 +20,17 @@ NOT_OURS: Final = ("handler/demo/", "handler/cli.py")
 """People start these on their own machines; they need packages that are not in the zip."""
 LAYER_PREFIX: Final = "python/"
 """The folder of a layer's packages (docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html)."""
-
-
 UNZIPPED_LIMIT: Final = 250 * 1024 * 1024
 """Function and layers together (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html): 262,144,000 bytes."""
 DIRECT_LIMIT: Final = 50 * 1024 * 1024
 """The largest zip that Lambda takes directly; a larger one goes through S3. Same source."""
-LAYERS: Final = 5
 
 Files = Mapping[str, Path]
 """The files of an archive by their names in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
-    """Folders with everything that goes into the zips, checked. `stripped` has bytes by rule."""
+class Built(NamedTuple):
+    """Folders with everything that goes into the zips. `stripped` has bytes by rule."""
 
     target: Target
     code: Path
@@ -49,21 +43,11 @@ class Built:
         return files_below(self.dependencies) | files_below(self.code)
 
 
-class Artefact(NamedTuple):
-    """A written zip; sizes in bytes."""
-
-    path: Path
-    zipped: int
-    unzipped: int
-
-
 def build(target: Target, extras: Sequence[str], folder: Path) -> Built:
-    """Installs, strips, compiles and checks in an empty folder. Raises PackingError."""
+    """Installs, strips and compiles in an empty folder. Raises PackingError."""
     code, dependencies = folder / "code", folder / "dependencies"
     install(target, extras, dependencies)
     stripped = strip(dependencies, target.system)
-    if wrong := problems(shared_objects(dependencies), target):
-        raise PackingError(f"this would not load in {target.system.name}:\n" + "\n".join(f"  {p}" for p in wrong))
     copy_code(code)
     if interpreter := find_interpreter(target.python):
         compile_bytecode(interpreter, code)
@@ -73,16 +57,19 @@ def build(target: Target, extras: Sequence[str], folder: Path) -> Built:
     return built
 
 
-def write(built: Built, out: Path) -> list[Artefact]:
-    """Writes the complete zip, and the same files as a layer of dependencies and a zip of code."""
+def write(built: Built, out: Path) -> list[tuple[Path, int, int]]:
+    """Writes the complete zip, and the same files as a layer of dependencies and a zip of code.
+
+    Returns the path of each, and its bytes zipped and unzipped.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    zips: Mapping[str, Files] = {
+    zips = {
         "": built.files(),
         "-layer": files_below(built.dependencies, LAYER_PREFIX),
         "-code": files_below(built.code),
     }
     paths = {out / f"{built.target.name}{suffix}.zip": files for suffix, files in zips.items()}
-    return [Artefact(path, write_zip(path, files), check_size(files)) for path, files in paths.items()]
+    return [(path, write_zip(path, files), check_size(files)) for path, files in paths.items()]
 
 
 def copy_code(folder: Path) -> None:
@@ -101,7 +88,7 @@ def find_interpreter(python: str) -> str | None:
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     found = [shutil.which(f"python{python}"), *sorted(pyenv.glob(f"versions/{python}.*/bin/python{python}"))]
     # a shim of pyenv does not start if its version is not switched on
-    return next((str(path) for path in found if path and not _run([str(path), "-c", ""]).returncode), None)
+    return next((str(path) for path in found if path and not run([str(path), "-c", ""]).returncode), None)
 
 
 def compile_bytecode(interpreter: str, tree: Path) -> None:
@@ -110,7 +97,7 @@ def compile_bytecode(interpreter: str, tree: Path) -> None:
     Paths and hashes are fixed, so that the same sources give the same bytes.
     """
     arguments = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", str(tree), str(tree)]
-    done = _run([interpreter, *arguments], env={"PYTHONHASHSEED": "0"})
+    done = run([interpreter, *arguments], {"PYTHONHASHSEED": "0"})
     if done.returncode:
         raise PackingError(f"{interpreter} cannot compile everything:\n{done.stdout}{done.stderr}")
 
@@ -129,32 +116,20 @@ def write_zip(out: Path, files: Files) -> int:
     return out.stat().st_size
 
 
-def by_package(files: Files) -> dict[str, int]:
-    """Bytes by top-level name, the largest first."""
-    sizes: dict[str, int] = {}
-    for name, path in files.items():
-        package = name.partition("/")[0]
-        sizes[package] = sizes.get(package, 0) + path.stat().st_size
-    return dict(sorted(sizes.items(), key=lambda item: (-item[1], item[0])))
-
-
 def check_size(files: Files) -> int:
     """The unzipped bytes. Raises PackingError that names the largest packages."""
-    sizes = by_package(files)
-    total = sum(sizes.values())
-    if total > UNZIPPED_LIMIT:
-        largest = ", ".join(f"{name} {megabytes(size)}" for name, size in list(sizes.items())[:8])
+    sizes: Counter[str] = Counter()
+    for name, path in files.items():
+        sizes[name.partition("/")[0]] += path.stat().st_size
+    if sizes.total() > UNZIPPED_LIMIT:
+        largest = ", ".join(f"{name} {megabytes(size)}" for name, size in sizes.most_common(8))
         raise PackingError(
-            f"{megabytes(total)} MB unzipped, and Lambda takes {megabytes(UNZIPPED_LIMIT)} MB, function and up to "
-            f"{LAYERS} layers together. The largest, in MB: {largest}. Leave out an extra, or deploy the image."
+            f"{megabytes(sizes.total())} MB unzipped, and Lambda takes {megabytes(UNZIPPED_LIMIT)} MB, function and "
+            f"layers together. The largest, in MB: {largest}. Leave out an extra, or deploy the image."
         )
-    return total
+    return sizes.total()
 
 
 def megabytes(size: int) -> str:
     """In Lambda's MB, which are MiB."""
     return f"{size / (1024 * 1024):.1f}"
-
-
-def _run(command: Sequence[str], env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # noqa: S603

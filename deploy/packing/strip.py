@@ -7,9 +7,11 @@ S3 clients. `tests/deploy/test_zip.py` shows that everything still works, and ho
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
-from deploy.packing.elf import shared_objects, unneeded
+from elftools.elf.dynamic import DynamicSection
+from elftools.elf.elffile import ELFFile
+
 from deploy.packing.target import System
 
 
@@ -64,24 +66,50 @@ UNNEEDED: Final = "libraries"
 
 def strip(tree: Path, system: System) -> dict[str, int]:
     """Deletes files by the rules and for `system`; returns the deleted bytes by rule."""
-    rules = (*RULES, *([Rule("not loadable", f"in {system.name}", system.without)] if system.without else []))
+    rules = (*RULES, Rule("not loadable", f"in {system.name}", system.without))
     deleted = dict.fromkeys((*(rule.name for rule in rules), UNNEEDED), 0)
     for path in [path for path in tree.rglob("*") if path.is_file()]:
         if rule := first_match(path.relative_to(tree).as_posix(), rules):
             deleted[rule.name] += _delete(path)
-    deleted[UNNEEDED] = sum(_delete(path) for path in unneeded(shared_objects(tree)))
+    deleted[UNNEEDED] = sum(_delete(path) for path in find_unneeded(shared_objects(tree)))
     return deleted
+
+
+def first_match(path: str, rules: Sequence[Rule] = RULES) -> Rule | None:
+    """The rule that deletes `path`, which is relative to the installed folder."""
+    return next((rule for rule in rules if rule.matches(path)), None)
+
+
+def shared_objects(tree: Path) -> list[Path]:
+    """Every ELF file below `tree`."""
+    return [path for path in sorted(tree.rglob("*.so*")) if path.read_bytes().startswith(b"\x7fELF")]
+
+
+def needed_libraries(path: Path) -> list[str]:
+    """The names of the libraries that a shared object needs."""
+    with path.open("rb") as file:
+        dynamic = [each for each in ELFFile(file).iter_sections() if isinstance(each, DynamicSection)]
+        return [str(cast("Any", tag).needed) for each in dynamic for tag in each.iter_tags("DT_NEEDED")]
+
+
+def find_unneeded(objects: Sequence[Path]) -> set[Path]:
+    """The libraries in wheels (`name.libs/`) that no extension module needs, directly or through other libraries.
+
+    The search starts at the modules, because libraries can need each other in a ring.
+    """
+    bundled = {path for path in objects if path.parent.suffix == ".libs"}
+    asking = set(objects) - bundled
+    while asking:
+        names = {name for path in asking for name in needed_libraries(path)}
+        asking = {path for path in bundled if path.name in names}
+        bundled -= asking
+    return bundled
 
 
 def _delete(path: Path) -> int:
     size = path.stat().st_size
     path.unlink()
     return size
-
-
-def first_match(path: str, rules: Sequence[Rule] = RULES) -> Rule | None:
-    """The rule that deletes `path`, which is relative to the installed folder."""
-    return next((rule for rule in rules if rule.matches(path)), None)
 
 
 def _any(path: str, patterns: tuple[str, ...]) -> bool:

@@ -4,10 +4,9 @@ The demo never touches the user's own AWS: while the cloud runs, the environment
 credentials.
 """
 
-import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from threading import Thread
@@ -82,29 +81,19 @@ def _only_for_clients(moto: WSGIApplication) -> WSGIApplication:
 
 
 async def furnish(cloud: Cloud) -> tuple[str, str]:
-    """Makes the buckets, the queue with its dead-letter queue, and the notification, as deploy/ does in AWS.
-
-    Returns the URL and the ARN of the queue.
-    """
+    """Makes the buckets, the queue and the notification. Returns the URL and the ARN of the queue."""
     async with cloud.client("s3") as s3, cloud.client("sqs") as sqs:
         for bucket in (PHOTOS, RESIZED):
             await s3.create_bucket(Bucket=bucket)
-        _, dead = await _make_queue(sqs, "thumbnails-dead", {})
-        redrive = json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 5})
-        attributes = {"RedrivePolicy": redrive, "VisibilityTimeout": str(VISIBILITY_SECONDS)}
-        url, arn = await _make_queue(sqs, "thumbnails", attributes)
+        attributes = {"VisibilityTimeout": str(VISIBILITY_SECONDS)}
+        url = (await sqs.create_queue(QueueName="thumbnails", Attributes=attributes))["QueueUrl"]
+        answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        arn = answer["Attributes"]["QueueArn"]
         notify = {"Id": "thumbnails", "QueueArn": arn, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}
         await s3.put_bucket_notification_configuration(
             Bucket=PHOTOS, NotificationConfiguration={"QueueConfigurations": [notify]}
         )
         return url, arn
-
-
-async def _make_queue(sqs: Any, name: str, attributes: Mapping[str, str]) -> tuple[str, str]:
-    """The URL and the ARN of the new queue."""
-    url = (await sqs.create_queue(QueueName=name, Attributes=attributes))["QueueUrl"]
-    answer = await sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-    return url, answer["Attributes"]["QueueArn"]
 
 
 @contextmanager

@@ -3,10 +3,8 @@
 import asyncio
 import logging
 import mimetypes
-import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,70 +42,29 @@ async def demo(once: bool, port: int) -> int:
     """Runs the demo and returns the exit code. Raises SettingsError.
 
     With `once` the demo ends after the samples, with 0 if all were stored. Otherwise it serves the gallery on `port`
-    (0: any free one) until Ctrl-C or SIGTERM.
+    (0: any free one) until it is cancelled.
     """
     console = Console()
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
-    task, interrupted = asyncio.current_task(), asyncio.Event()
-
-    def interrupt() -> None:
-        if task is not None and not interrupted.is_set():  # a second Ctrl-C must not disturb the closing
-            interrupted.set()
-            task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, interrupt)
-    try:
-        return await _demo(console, once, port)
-    except asyncio.CancelledError:
-        if task is None or not interrupted.is_set():
-            raise
-        task.uncancel()
-        return 1 if once else 0
-
-
-async def _demo(console: Console, once: bool, port: int) -> int:
-    async with _stage() as stage, AsyncExitStack() as stack:
-        url = None
-        if not once:
-            try:
-                gallery = Gallery(stage.feed, stage.s3, stage.renditions)
-                url = await stack.enter_async_context(serve(gallery, port))
-            except OSError as error:
-                console.print(f"[red]Port {port} cannot be used[/] ({error.strerror}); 0 takes any free one.")
-                return 1
-            stack.callback(stage.feed.close)  # before the server closes: the feed ends its event streams
-        keys = sample_keys()
-        ended = await _run_samples(console, stage, keys)
-        console.print(outcome_table([ended[key] for key in keys if key in ended], console.width))
-        if missing := [key for key in keys if key not in ended or ended[key].status.comes_back]:
-            console.print(Text(f"No final outcome within {PATIENCE_SECONDS:.0f} s for: {', '.join(missing)}", "red"))
-            return 1
-        if url is None:
-            return 0 if all(outcome.status is Status.STORED for outcome in ended.values()) else 1
-        console.print(f"\nGallery: [bold]{url}[/]  (drop pictures on the page; Ctrl-C ends)", soft_wrap=True)
-        await asyncio.Event().wait()
-        return 0
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """The running parts."""
-
-    feed: Feed
-    s3: Any
-    renditions: str
-
-
-@asynccontextmanager
-async def _stage() -> AsyncIterator[Stage]:
-    """The cloud, and a worker on its queue."""
     with moto_cloud() as cloud, environment_for(cloud, RENDITIONS):
-        chosen, (url, _) = settings.load(), await furnish(cloud)
-        async with cloud.client("s3") as s3, _worker(chosen, url) as feed:
-            sizes = (f"{r.width or 'any'} {TIMES} {r.height or 'any'}" for r in chosen.renditions)
-            yield Stage(feed, s3, ", ".join(sizes))
+        chosen, (queue, _) = settings.load(), await furnish(cloud)
+        async with cloud.client("s3") as s3, _worker(chosen, queue) as feed, AsyncExitStack() as stack:
+            url = None
+            if not once:
+                sizes = ", ".join(f"{r.width or 'any'} {TIMES} {r.height or 'any'}" for r in chosen.renditions)
+                try:
+                    url = await stack.enter_async_context(serve(Gallery(feed, s3, sizes), port))
+                except OSError as error:
+                    console.print(f"[red]Port {port} cannot be used[/] ({error.strerror}); 0 takes any free one.")
+                    return 1
+                stack.callback(feed.close)  # before the server closes: the feed ends its event streams
+            ended = await _run_samples(console, feed, s3)
+            if url is None or len(ended) < len(sample_keys()):
+                return 0 if [outcome.status for outcome in ended] == [Status.STORED] * len(sample_keys()) else 1
+            console.print(f"\nGallery: [bold]{url}[/]  (drop pictures on the page; Ctrl-C ends)", soft_wrap=True)
+            await asyncio.Event().wait()
+            return 0
 
 
 @asynccontextmanager
@@ -136,22 +93,26 @@ def sample_keys() -> list[str]:
     return sorted(path.name for path in SAMPLES.iterdir() if path.name != "LICENCES.md")
 
 
-async def _run_samples(console: Console, stage: Stage, keys: Sequence[str]) -> Mapping[str, Outcome]:
-    """Uploads the samples and returns the last outcome of each, after at most PATIENCE_SECONDS."""
-    ended: dict[str, Outcome] = {}
+async def _run_samples(console: Console, feed: Feed, s3: Any) -> Sequence[Outcome]:
+    """Uploads the samples and shows and returns their final outcomes, after at most PATIENCE_SECONDS."""
+    keys, ended = sample_keys(), dict[str, Outcome]()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as progress:
         bar = progress.add_task("Thumbnails", total=len(keys))
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await asyncio.gather(*(_upload(stage.s3, key) for key in keys))
-                async for outcome in stage.feed.follow():
-                    ended[outcome.event.key] = outcome
-                    through = sum(key in ended and not ended[key].status.comes_back for key in keys)
-                    progress.update(bar, completed=through)
-                    if through == len(keys):
+                await asyncio.gather(*(_upload(s3, key) for key in keys))
+                async for outcome in feed.follow():
+                    if outcome.event.key in keys and not outcome.status.comes_back:
+                        ended[outcome.event.key] = outcome
+                    progress.update(bar, completed=len(ended))
+                    if len(ended) == len(keys):
                         break
-    return ended
+    outcomes = [ended[key] for key in keys if key in ended]
+    console.print(outcome_table(outcomes, console.width))
+    if missing := [key for key in keys if key not in ended]:
+        console.print(Text(f"No final outcome within {PATIENCE_SECONDS:.0f} s for: {', '.join(missing)}", "red"))
+    return outcomes
 
 
 async def _upload(s3: Any, key: str) -> None:

@@ -72,12 +72,12 @@ class Queue:
             WaitTimeSeconds=wait_seconds,
             AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
         )
-        return [_received(message) for message in answer.get("Messages", [])]
+        return [_parse_message(message) for message in answer.get("Messages", [])]
 
     async def delete(self, receipts: Sequence[str]) -> list[str]:
         """Deletes at most ten messages. Returns an error text for each refused one, which then reappears."""
         entries = [{"Id": str(number), "ReceiptHandle": receipt} for number, receipt in enumerate(receipts)]
-        return _refused(await self._ask("delete_message_batch", Entries=entries))
+        return _refused_receipts(await self._ask("delete_message_batch", Entries=entries))
 
     async def hide(self, receipts: Mapping[str, int]) -> list[str]:
         """Makes at most ten messages visible after that many seconds. Returns an error text for each refused one."""
@@ -85,7 +85,7 @@ class Queue:
             {"Id": str(number), "ReceiptHandle": receipt, "VisibilityTimeout": min(LONGEST_INVISIBLE, seconds)}
             for number, (receipt, seconds) in enumerate(receipts.items())
         ]
-        return _refused(await self._ask("change_message_visibility_batch", Entries=entries))
+        return _refused_receipts(await self._ask("change_message_visibility_batch", Entries=entries))
 
     async def state(self) -> QueueState:
         names = ["VisibilityTimeout", "ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
@@ -104,13 +104,13 @@ class Queue:
         return answer
 
 
-def _received(message: Mapping[str, Any]) -> Received:
+def _parse_message(message: Mapping[str, Any]) -> Received:
     attributes = message.get("Attributes", {})
     sent = float(attributes.get("SentTimestamp", "0")) / 1000
     return Received(message["MessageId"], message["ReceiptHandle"], message.get("Body", ""), attributes, sent)
 
 
-def _refused(answer: Mapping[str, Any]) -> list[str]:
+def _refused_receipts(answer: Mapping[str, Any]) -> list[str]:
     """An expired receipt is no error: another worker has the message and does the same work."""
     return [
         f"{failed.get('Code')}: {failed.get('Message', '')}"
@@ -160,11 +160,11 @@ class ReportingQueue:
 
     async def delete(self, receipts: Sequence[str]) -> int:
         """The number of messages that the queue deleted."""
-        return self._accepted(len(receipts), await self._try(self._queue.delete(receipts)))
+        return self._count_accepted(len(receipts), await self._try(self._queue.delete(receipts)))
 
     async def hide(self, receipts: dict[str, int]) -> int:
         """The number of messages whose visibility timeout the queue changed."""
-        return self._accepted(len(receipts), await self._try(self._queue.hide(receipts)))
+        return self._count_accepted(len(receipts), await self._try(self._queue.hide(receipts)))
 
     async def state(self) -> QueueState | None:
         """None if the request failed."""
@@ -177,7 +177,7 @@ class ReportingQueue:
             self._report(str(error))
             return None
 
-    def _accepted(self, entries: int, refused: list[str] | None) -> int:
+    def _count_accepted(self, entries: int, refused: list[str] | None) -> int:
         if refused is None:
             return 0
         for entry in refused:

@@ -15,7 +15,7 @@ from thumbnailer.errors import ObjectMissing, StoreDenied, StoreError
 from thumbnailer.reporting.logs import LOGGER
 from thumbnailer.settings import Settings
 
-HOST: Final = "0.0.0.0"  # noqa: S104  # a container is scraped from outside; the port serves nothing but numbers
+HOST: Final = "0.0.0.0"  # noqa: S104  # nosec B104  # a container is scraped from outside
 READY_SECONDS: Final = 5.0
 PROBE_KEY: Final = ".thumbnailer-ready"
 """This object need not exist: the probe asks whether S3 answers for the bucket."""

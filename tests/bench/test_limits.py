@@ -353,7 +353,8 @@ def test_the_peak_of_memory_can_be_reset(real: Callable[[int], Group]) -> None:
 
 
 def test_the_kind_of_limits_is_named(real: Callable[[int], Group]) -> None:
-    assert kind_of_limits() == f"cgroup v{real(64 * MB).version}"
+    version = real(64 * MB).version
+    assert kind_of_limits() == f"cgroup v{version}"
 
 
 def test_the_smallest_function_has_the_kernels_minimum_at_the_shortest_period(real: Callable[[int], Group]) -> None:

@@ -261,7 +261,7 @@ def test_packages_are_installed_once_for_the_same_files(programs: Callable[..., 
     (sources / "index.mjs").write_text("one")
     first = node_packages(sources, cache)
     assert node_packages(sources, cache) == first
-    assert calls.read_text() == "install --omit=dev --no-audit --no-fund --no-package-lock\n"
+    assert calls.read_text() == "ci --omit=dev --ignore-scripts --no-audit --no-fund\n"
     assert sorted(path.name for path in first.iterdir()) == ["index.mjs", "installed"]
     (sources / "index.mjs").write_text("two")
     second = node_packages(sources, cache)

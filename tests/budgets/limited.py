@@ -62,8 +62,10 @@ class FolderStore:
     async def aclose(self) -> None: ...
 
 
-async def work(folder: Path, memory_mb: int, renditions: str, keys: list[str], together: bool, isolated: bool) -> None:
-    settings = parse_settings({"THUMBNAILER_MEMORY_MB": str(memory_mb), "THUMBNAILER_RENDITIONS": renditions})
+async def work(folder: Path, memory_mb: int, renditions: str, keys: list[str], together: bool, isolation: str) -> None:
+    isolated = isolation == "redelivered"
+    env = {"MEMORY_MB": str(memory_mb), "RENDITIONS": renditions, "ISOLATION": isolation or "redelivered"}
+    settings = parse_settings({f"THUMBNAILER_{name}": value for name, value in env.items()})
     pipeline = build(settings, Machine(memory_mb, None), {}, FolderStore(folder)).pipeline
     events = [ObjectEvent(EventKind.CREATED, "photos", key) for key in keys]
     if together:
@@ -78,16 +80,16 @@ def say(outcome: Outcome) -> None:
     print(json.dumps([outcome.event.key, outcome.status, outcome.reason, outcome.detail]), flush=True)
 
 
-def main(folder: str, memory_mb: str, renditions: str, seeds: str, isolated: str = "") -> None:
+def main(folder: str, memory_mb: str, renditions: str, seeds: str, isolation: str = "") -> None:
     """`seeds` is a comma list: of each number a shuffled mix, all in flight at once; 0: one by one.
 
-    `isolated`: each in a child process.
+    `isolation`: in child processes, as messages that come again (`redelivered`) or by the setting (`always`).
     """
     keys = sorted(path.name for path in Path(folder).iterdir() if path.is_file())
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         for seed in map(int, seeds.split(",")):
             order = random.Random(seed).sample(keys, len(keys)) if seed else keys
-            runner.run(work(Path(folder), int(memory_mb), renditions, order, seed > 0, bool(isolated)))
+            runner.run(work(Path(folder), int(memory_mb), renditions, order, seed > 0, isolation))
 
 
 if __name__ == "__main__":

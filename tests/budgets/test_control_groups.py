@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(600)]
 
 MB = 1 << 20
 MEMORY_MB = (128, 256, 512, 1024)
-ONE_BY_ONE, MIXED, ISOLATED = "0", "1", "isolated"
+ONE_BY_ONE, MIXED = "0", "1"
 THREE = "s=128x128:jpeg,m=1024x1024:jpeg,c=512x512:cover:jpeg"
 LADDER = {
     1.0: ("alpha-interlaced.png", "rgb.avif", "frames.gif", "rgb.heic"),
@@ -133,11 +133,12 @@ def test_corpus_files_one_by_one_and_mixed_stay_within_the_limit(memory_mb: int,
 
 
 @needs_corpus
+@pytest.mark.parametrize("isolation", ["redelivered", "always"])
 @pytest.mark.parametrize("memory_mb", [128, 512])
-def test_child_processes_stay_within_the_limit(memory_mb: int, tmp_path: Path, pictures: Path) -> None:
+def test_child_processes_stay_within_the_limit(memory_mb: int, isolation: str, tmp_path: Path, pictures: Path) -> None:
     """As many children as there are workers or as fit, for the corpus and the large pictures."""
     files = [CORPUS / row.file for row in rows()] + list(pictures.iterdir())
     for file in files:
         (tmp_path / file.name).symlink_to(file)
-    run = limited(tmp_path, memory_mb, "128x128", MIXED, ISOLATED)
+    run = limited(tmp_path, memory_mb, "128x128", MIXED, isolation)
     assert_no_process_was_killed(run, len(files), rounds=1)

@@ -38,7 +38,7 @@ from thumbnailer.store.aioboto3_ import Aioboto3Store
 from thumbnailer.store.auto import choose_transport, open_store
 from thumbnailer.store.base import ObjectHeaders, ObjectStore, ObjectVersion, PutHeaders, StoreConfig
 from thumbnailer.store.memory import MemoryStore
-from thumbnailer.store.obstore_ import ObstoreStore, expressible
+from thumbnailer.store.obstore_ import ObstoreStore, is_expressible
 from thumbnailer.store.s3 import ObstoreCannot
 
 Use = Callable[[ObjectStore], Awaitable[Any]]
@@ -217,8 +217,8 @@ def test_the_bucket_lists_the_keys_that_were_put(transport: str, s3: Any, cloud:
 
 
 def test_expressible_keys_are_those_that_obstore_sends_unchanged(scripted: ScriptedServer) -> None:
-    assert [key for key in PLAIN_KEYS if not expressible(key)] == []
-    assert [key for key in ODD_KEYS if expressible(key)] == []
+    assert [key for key in PLAIN_KEYS if not is_expressible(key)] == []
+    assert [key for key in ODD_KEYS if is_expressible(key)] == []
     scripted.play(whole(b"it"))
 
     async def use(store: ObjectStore) -> None:

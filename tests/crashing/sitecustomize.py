@@ -13,12 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.crashing import takeover
 from thumbnailer import engine
 from thumbnailer.engine import Engine, Rendering
 from thumbnailer.model import EngineName
 from thumbnailer.planning.plan import Plan
 
 WAITING = "waiting"
+PR_SET_NAME = 15
 _real = engine.load_engine
 
 
@@ -45,7 +47,10 @@ def loop() -> None:
 
 def wait() -> None:
     """Blocks forever without the GIL. Renames the process, so that a test can see it."""
-    Path("/proc/self/comm").write_text(WAITING)
+    try:
+        Path("/proc/self/comm").write_text(WAITING)
+    except PermissionError:  # Landlock; a child decodes in its first thread
+        ctypes.CDLL(None).prctl(PR_SET_NAME, WAITING.encode(), 0, 0, 0)
     time.sleep(3600)
 
 
@@ -61,13 +66,35 @@ def chat() -> None:
     os.write(1, b"Warning, something\n")
 
 
+def busy() -> None:
+    """Uses more than a second of CPU time and then goes on."""
+    until = time.process_time() + 1.2
+    while time.process_time() < until:
+        pass
+
+
 def stumble() -> None:
     """A bug in Python code."""
     raise KeyError("unknown")
 
 
 DEEDS: dict[str, Callable[[], None]] = {
-    deed.__name__: deed for deed in (crash, abort, leave, loop, wait, hog, chat, stumble)
+    deed.__name__: deed
+    for deed in (
+        crash,
+        abort,
+        leave,
+        loop,
+        wait,
+        hog,
+        chat,
+        stumble,
+        busy,
+        takeover.escape,
+        takeover.replace,
+        takeover.forge,
+        takeover.pickle,
+    )
 }
 
 

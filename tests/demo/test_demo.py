@@ -67,8 +67,16 @@ def run_once(tmp: Path, **variables: str) -> subprocess.CompletedProcess[str]:
 
 class TestOnce:
     def test_stores_every_sample_and_leaves_nothing_behind(self, tmp_path: Path) -> None:
-        """Exit code 0, a row for each sample, no log line, and an empty temporary directory."""
-        ended = run_once(tmp_path)
+        """Exit code 0, a row for each sample, no log line, and an empty temporary directory.
+
+        The demo ignores the user's profiles, endpoints and destinations, and never contacts the user's AWS.
+        """
+        elsewhere = {
+            "AWS_PROFILE": "mine",
+            "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
+            "THUMBNAILER_DESTINATION": "mine",
+        }
+        ended = run_once(tmp_path, **elsewhere)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         rows = [line.split() for line in ended.stdout.splitlines()]
         assert [row[:2] for row in rows if row[:1] and row[0] in sample_keys()] == [
@@ -84,33 +92,17 @@ class TestOnce:
         assert ended.returncode == 1
         assert "too-many-pixels" in ended.stdout
 
-    def test_users_own_aws_is_never_contacted(self, tmp_path: Path) -> None:
-        """The demo ignores the user's profiles, endpoints and destinations."""
-        elsewhere = {
-            "AWS_PROFILE": "mine",
-            "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
-            "THUMBNAILER_DESTINATION": "mine",
-        }
-        ended = run_once(tmp_path, **elsewhere)
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-
 
 class TestServing:
-    def test_ctrl_c_ends_it_cleanly(self, tmp_path: Path) -> None:
-        """Exit code 0, no traceback, no left-over file."""
-        with running_demo(tmp_path) as demo:
-            assert ask(demo, "GET", "/", {})[0] == 200
-        assert demo.code == 0
-        assert "Traceback" not in "".join(demo.output)
-        assert list(tmp_path.iterdir()) == []
-
-    def test_ctrl_c_ends_it_while_a_page_listens(self, tmp_path: Path) -> None:
-        """An open event stream does not delay the end."""
+    def test_ctrl_c_ends_it_cleanly_while_a_page_listens(self, tmp_path: Path) -> None:
+        """Exit code 0, no traceback, no left-over file; an open event stream does not delay the end."""
         with running_demo(tmp_path) as demo, socket.create_connection(_address(demo)) as listener:
+            assert ask(demo, "GET", "/", {})[0] == 200
             listener.sendall(f"GET /events HTTP/1.1\r\nHost: {urlsplit(demo.url).netloc}\r\n\r\n".encode())
             assert b"200 OK" in listener.recv(4096)
         assert demo.code == 0
         assert "Traceback" not in "".join(demo.output)
+        assert list(tmp_path.iterdir()) == []
 
     def test_taken_port_is_reported(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

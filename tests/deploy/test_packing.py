@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from deploy.packing import IndexUnreachable, PackingError
+from deploy.packing import install as packing_install
 from deploy.packing.build import UNZIPPED_LIMIT, check_size, files_below, write_zip
-from deploy.packing.install import ROOT, constrained, install
+from deploy.packing.install import ROOT, constrain, install
 from deploy.packing.strip import first_match
 from deploy.packing.target import target_for
 
@@ -49,12 +51,37 @@ def test_an_unreachable_index_is_an_error_of_its_own(tmp_path: Path, monkeypatch
 
 def test_amazon_linux_2_gets_the_last_versions_that_load_there() -> None:
     given = "pillow==13.0.0 ; sys_platform == 'linux'\npillow-heif==1.8.1\nsix==1.17.0\n"
-    assert constrained(given, target_for("3.13", "arm64")) == given
-    assert constrained(given, target_for("3.11", "arm64")).splitlines() == [
-        "pillow==12.2.0 ; sys_platform == 'linux'",
-        "pillow-heif==1.8.1",
-        "six==1.17.0",
-    ]
+    assert constrain(given, target_for("3.13", "arm64")) == given
+    pillow, *others = constrain(given, target_for("3.11", "arm64")).splitlines()
+    assert pillow.startswith("pillow==12.2.0 --hash=sha256:")
+    assert others == ["pillow-heif==1.8.1", "six==1.17.0"]
+
+
+def test_a_file_with_another_hash_is_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked = (ROOT / "constraints.txt").read_text()
+    swapped = re.sub(r"^(six==\S+).*$", rf"\1 --hash=sha256:{'0' * 64}", locked, flags=re.MULTILINE)
+    monkeypatch.setattr(packing_install, "constrain", lambda *_: swapped)
+    with pytest.raises(PackingError, match="Hash mismatch for `six"):
+        install(target_for("3.13", "x86_64"), (), tmp_path)
+
+
+def test_a_package_without_a_hash_is_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    locked = (ROOT / "constraints.txt").read_text()
+    monkeypatch.setattr(packing_install, "constrain", lambda *_: re.sub(r"(?m)^six==.*\n", "", locked))
+    with pytest.raises(PackingError, match=r"without a hash in constraints\.txt: six$"):
+        install(target_for("3.13", "x86_64"), (), tmp_path)
+
+
+LOCKS = ("constraints.txt", "deploy/constraints.txt", "deploy/requirements.txt", "deploy/packing/older.txt",
+         ".ci/tools.txt", ".ci/checkov.txt")  # fmt: skip
+
+
+def test_every_locked_package_has_a_hash_and_one_version() -> None:
+    """The image installs from requirements.txt what the zip installs from constraints.txt."""
+    lines = {name: (ROOT / name).read_text().splitlines() for name in LOCKS}
+    wrong = [f"{name}: {line}" for name in LOCKS for line in lines[name] if line[:1] != "#" and "--hash=" not in line]
+    assert wrong == []
+    assert set(lines["deploy/requirements.txt"]) <= set(lines["constraints.txt"])
 
 
 def test_the_error_for_an_unknown_runtime_lists_the_known_ones() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.parameters import COMMAND, ON_FARGATE, ON_LAMBDA, filled, outdated, parameter, up_to
+from deploy.parameters import COMMAND, ON_FARGATE, ON_LAMBDA, fill, made_files, parameter, up_to
 from tests.deploy.fargate import written
 from tests.deploy.stack import ACCOUNT, AS_ZIP, BASICS, IMAGE, Stack, accepts, source
 from thumbnailer.errors import SettingsError
@@ -124,17 +124,18 @@ def setting_takes(name: str, value: str) -> bool:
 
 
 def test_templates_and_docs_settings_md_are_up_to_date() -> None:
-    assert outdated() == [], f"these files differ from thumbnailer/settings.py: run `{COMMAND}`"
+    outdated = [path for path, text in made_files().items() if path.read_text() != text]
+    assert outdated == [], f"these files differ from thumbnailer/settings.py: run `{COMMAND}`"
 
 
 def test_a_file_without_a_region_is_an_error() -> None:
     with pytest.raises(ValueError, match="there is no region 'groups'"):
-        filled("# settings: parameters\n# end of parameters\n", {"groups": []})
+        fill("# settings: parameters\n# end of parameters\n", {"groups": []})
 
 
 def test_only_the_text_in_a_region_is_replaced() -> None:
     before = "a\n  # settings: x (note)\n  old\n  # end of x\nb\n"
-    assert filled(before, {"x": ["  new", "  lines"]}) == "a\n  # settings: x (note)\n  new\n  lines\n  # end of x\nb\n"
+    assert fill(before, {"x": ["  new", "  lines"]}) == "a\n  # settings: x (note)\n  new\n  lines\n  # end of x\nb\n"
 
 
 @given(st.integers(1, 10**13), st.data())

@@ -31,10 +31,10 @@ from deploy.packing.build import (
     megabytes,
     write_zip,
 )
-from deploy.packing.elf import problems, shared_objects, unneeded
 from deploy.packing.install import ROOT, install
-from deploy.packing.strip import UNNEEDED, strip
+from deploy.packing.strip import UNNEEDED, find_unneeded, shared_objects, strip
 from deploy.packing.target import AMAZON_LINUX_2, AMAZON_LINUX_2023, MACHINES, RUNTIMES, System, Target, target_for
+from tests.deploy.loading import problems, read_objects
 from tests.support.cloud import Cloud, s3_event
 from tests.support.emulator import running
 
@@ -54,7 +54,7 @@ MADE = {"tiff": {"compression": "tiff_lzw"}, "tiff-jpeg": {"compression": "jpeg"
 """Formats without a sample, with Pillow's options to write them."""
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="300" height="200"><circle cx="99" cy="99" r="80"/></svg>'
 STORED = {"records": 1, "outcomes": {"stored": 1}}
-WITHOUT_A_LICENCE_IN_ITS_WHEEL = {"obstore"}
+WITHOUT_A_LICENCE_IN_ITS_WHEEL = {"obstore", "thumbnailer_jpeg"}  # the second is ours
 
 
 def runnable() -> list[Target]:
@@ -354,7 +354,7 @@ def test_the_zip_has_the_certificates_that_aioboto3_trusts(package: Package) -> 
 
 def test_every_rule_deletes_something(package: Package) -> None:
     idle = {name for name, size in package.built.stripped.items() if not size}
-    assert idle <= {"caches"}
+    assert idle <= {"caches", *(["not loadable"] if package.built.target.system is AMAZON_LINUX_2023 else [])}
     assert package.built.stripped[UNNEEDED] > 1_000_000
 
 
@@ -370,7 +370,7 @@ def test_every_runtime_has_wheels_whose_shared_objects_load_there(
     target = target_for(python, architecture)
     reachable(lambda: install(target, (), tmp_path))
     strip(tmp_path, target.system)
-    objects = shared_objects(tmp_path)
+    objects = read_objects(tmp_path)
     assert len(objects) > 30
     assert problems(objects, target) == []
     assert any("libc.so.6" in object_.versions for object_ in objects)
@@ -394,11 +394,11 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_shared_object_for_another_runtime_is_a_problem(wheels: Path, target: Target, problem: str) -> None:
-    assert [found for found in problems(shared_objects(wheels), target) if problem in found]
+    assert [found for found in problems(read_objects(wheels), target) if problem in found]
 
 
 def test_a_missing_library_is_a_problem(wheels: Path) -> None:
-    objects = [o for o in shared_objects(wheels) if "libx265" not in o.path.name]
+    objects = [o for o in read_objects(wheels) if "libx265" not in o.path.name]
     (problem,) = problems(objects, target_for("3.13", "x86_64"))
     assert "libheif" in problem
     assert "needs libx265" in problem
@@ -406,25 +406,19 @@ def test_a_missing_library_is_a_problem(wheels: Path) -> None:
 
 
 def test_unknown_symbol_versions_are_a_problem(wheels: Path) -> None:
-    bare = System("Bare Linux", {}, "manylinux2014")
-    found = problems(shared_objects(wheels), Target("3.13", "x86_64", bare))
+    bare = System("Bare Linux", "manylinux2014", (), ())
+    found = problems(read_objects(wheels), Target("3.13", "x86_64", bare))
     assert [problem for problem in found if "of libc.so.6; Bare Linux has none such" in problem]
 
 
 def test_libraries_in_a_ring_that_no_module_needs_are_deleted(wheels: Path) -> None:
     """FreeType and HarfBuzz need each other; both are for text only."""
     objects = shared_objects(wheels)
-    assert unneeded(objects) == set()
-    silent = [o for o in objects if "_imagingft" not in o.path.name]
-    gone = {path.name.partition("-")[0] for path in unneeded(silent)}
+    assert find_unneeded(objects) == set()
+    silent = [path for path in objects if "_imagingft" not in path.name]
+    gone = {path.name.partition("-")[0] for path in find_unneeded(silent)}
     assert {"libfreetype", "libharfbuzz"} <= gone
     assert not gone & {"libjpeg", "libtiff", "liblzma", "libwebp", "libavif", "libheif", "libvips"}
-
-
-def test_a_build_that_would_not_load_is_an_error(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.packing.build.install", lambda target, extras, folder: shutil.copytree(wheels, folder))
-    with pytest.raises(PackingError, match="is for x86_64, not for aarch64"):
-        build(target_for("3.13", "arm64"), (), tmp_path)
 
 
 def test_the_error_for_missing_wheels_has_uv_s_message(tmp_path: Path) -> None:
@@ -460,6 +454,6 @@ def test_building_again_gives_the_same_files(own: Package, dist: Dist) -> None:
 
 def test_the_command_reports_sizes(own: Package, dist: Dist) -> None:
     whole = check_size(files_below(own.tree))
-    for said in (dist.whole.name, megabytes(whole), megabytes(dist.layer.stat().st_size), "pillow_heif.libs"):
+    for said in (dist.whole.name, megabytes(whole), megabytes(dist.layer.stat().st_size)):
         assert said in dist.said
     assert "direct upload" in dist.said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
+from thumbnailer.errors import NeedMoreBytes, Rejected
 from thumbnailer.formats import ending_defect, probe
 from thumbnailer.model import Format, ImageInfo
 
@@ -17,7 +17,7 @@ def probed(data: bytes, total: int | None) -> ImageInfo | None:
     """The result of the probe, or None for one of its four errors. Any other error is raised."""
     try:
         info = probe(data, total)
-    except (NotAnImage, UnsupportedFormat, Corrupt):
+    except Rejected:
         return None
     except NeedMoreBytes:
         assert total is None or len(data) < total, "the probe asks for bytes beyond the end"

@@ -26,6 +26,7 @@ from tests.fuzz.last_words import last_words
 from tests.fuzz.mutate import broken_file
 from tests.fuzz.sources import Source, made
 from tests.fuzz.verdict import Problem, Verdict
+from tests.support.reading import too_slow
 from thumbnailer.app import new_event_loop
 from thumbnailer.engine import Engine, Rendering, installed_engines, load_engine
 from thumbnailer.execution.malloc import tame_heap
@@ -45,7 +46,7 @@ UNPLANNED: Final = 8 * MB
 HEADROOM: Final = 64 * MB
 """Stacks of threads, 8 MB each, and reserves of malloc: allocated and never touched."""
 BUCKET: Final = "photos"
-ENGINES: Final = (EngineName.VIPS, EngineName.PILLOW)
+ENGINES: Final = tuple(EngineName)
 RENDITIONS: Final = (
     "128x128",
     "a=64x64:cover:jpeg,b=24x24:webp",
@@ -118,6 +119,7 @@ class Rig:
             *self._with_place(wrong_ending(outcome)),
             *wrong_objects(outcome, written),
             *too_much(cpu, grown, allowed),
+            *(Problem("slow reader", text) for text in too_slow(data)),
             *self._left_behind(files),
         )
         engine = str(outcome.engine or "")

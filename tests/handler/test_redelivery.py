@@ -77,7 +77,7 @@ def test_only_events_of_redelivered_messages_are_isolated() -> None:
         Message("c", ()),
         Message("d", (event,), 7),
     )
-    assert aws_lambda.delivered_before(messages) == {2, 3, 4}
+    assert aws_lambda.find_redelivered(messages) == {2, 3, 4}
 
 
 def test_direct_event_is_never_isolated(aws: Cloud, samples: dict[str, bytes], context: Any) -> None:

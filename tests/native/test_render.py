@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from tests.tools.scoring import ssim
 
@@ -88,6 +88,47 @@ def test_photos_look_like_a_whole_decode(file: Path) -> None:
         theirs = whole.resize(size, Image.Resampling.LANCZOS)
         score = ssim(*(np.asarray(picture.convert("RGB"), dtype=float) for picture in (ours, theirs)))
         assert score >= LEAST_SSIM, f"{size}: {score:.4f}"
+
+
+def _screenshot(size: tuple[int, int], line: int) -> Image.Image:
+    """Lines of coloured text on white."""
+    picture = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(picture)
+    colours = ("black", "blue", "red", "green", "magenta")
+    for number, top in enumerate(range(4, size[1] - 12, line)):
+        draw.text((10 + number % 3 * 30, top), "let value = result? + 0x3f; " * 8, fill=colours[number % 5])
+    return picture
+
+
+@pytest.mark.parametrize("line", [13, 40])
+@pytest.mark.parametrize(("quality", "subsampling"), [(75, 2), (75, 0), (95, 2)])
+def test_coloured_text_is_as_good_as_in_pillow(line: int, quality: int, subsampling: int) -> None:
+    """Where Pillow reduces in the decoder: at most 0.0005 below Pillow. Elsewhere: 0.990 of a whole decode."""
+    file = BytesIO()
+    _screenshot((1280, 800), line).save(file, "JPEG", quality=quality, subsampling=subsampling)
+    whole = Image.open(file)
+    whole.load()
+    for side, drafted in ((64, True), (128, True), (320, True), (330, False), (480, False)):
+        size = _fit(whole.size, side)
+        reference = np.asarray(whole.resize(size, Image.Resampling.LANCZOS), dtype=float)
+        ours = _picture(native.render(file.getvalue(), [size])[0][0])
+        score = ssim(reference, np.asarray(ours, dtype=float))
+        limit = 0.99
+        if drafted:
+            theirs = Image.open(BytesIO(file.getvalue()))
+            theirs.thumbnail(size, Image.Resampling.LANCZOS)
+            limit = ssim(reference, np.asarray(theirs, dtype=float)) - 0.0005
+        assert score >= limit, f"{side}: {score:.4f} < {limit:.4f}"
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in _photos() if file.stat().st_size > 20_000], ids=lambda file: file.name
+)
+def test_photos_are_decoded_once(file: Path) -> None:
+    data = file.read_bytes()
+    info = native.info(data)
+    size = _fit((info.width, info.height), 64)
+    assert native.render(data, [size])[1].scale == native.plan(data, [size]).scale
 
 
 @pytest.mark.parametrize(("name", "kind"), sorted(FALLBACKS.items()))
@@ -177,5 +218,5 @@ def test_the_plan_needs_no_decode() -> None:
 def test_info_names_the_kind() -> None:
     info = native.info(_jpeg())
     assert (info.width, info.height, info.progressive, info.colour, info.scale) == (160, 120, False, "ycbcr", None)
-    assert native.simd() in {"avx2", "sse2", "portable"}
+    assert native.simd() in {"avx2", "neon", "none"}
     assert native.version()

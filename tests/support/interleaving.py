@@ -290,15 +290,14 @@ async def explore(
         world = new_world()
         for name in prefix:
             await world.take(name)
-        taken = [*prefix]
+        taken, before = [*prefix], world.state()
         while last:
-            before = world.state()
             taken.append(last)
             await world.take(last)
             after[before].append(state := world.state())
             if state in after:
                 break
-            after[state] = []
+            after[state], before = [], state
             last, *others = world.steps or ("",)
             todo += [(*taken, other) for other in others]
             if not last and not _right(world, settings):

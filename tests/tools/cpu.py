@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -22,9 +24,11 @@ from handler.doctor import instruction_set, pillow_distribution
 from tests.tools.peak import plan_for as plan_with_only
 from tests.tools.quality import SAMPLES, plan_for
 from thumbnailer.app import new_event_loop
-from thumbnailer.engine import load_engine, render_first
+from thumbnailer.engine import load_engine
 from thumbnailer.execution.attempt import Attempt
-from thumbnailer.execution.isolated import render_isolated
+from thumbnailer.execution.child import MOST_KEPT_FREE
+from thumbnailer.execution.isolated import Children
+from thumbnailer.execution.malloc import trim_heap
 from thumbnailer.model import EngineName
 from thumbnailer.planning.plan import Plan
 
@@ -77,7 +81,7 @@ def engines(megapixels: float, rounds: int) -> None:
     """Prints the CPU time by format. A ratio above 1 means that the preferred engine of `auto` is faster."""
     with tempfile.TemporaryDirectory() as folder:
         Console().print(f"{megapixels:g} MP to 128 px, {', '.join(pillow_distribution())} ({instruction_set()})")
-        columns = ("format", "vips ms", "pillow ms", "auto prefers", "other / preferred")
+        columns = ("format", *(f"{engine} ms" for engine in EngineName), "auto prefers", "other / preferred")
         _table(*columns, rows=_engine_rows(megapixels, rounds, Path(folder)))
 
 
@@ -92,7 +96,7 @@ def _engine_rows(megapixels: float, rounds: int, folder: Path) -> Iterator[tuple
         )
         preferred = plan_for(data, None, "128x128").engine
         others = [ms for engine, ms in times.items() if engine is not preferred]
-        ratio = f"{others[0] / times[preferred]:.2f}" if others else "-"
+        ratio = f"{min(others) / times[preferred]:.2f}" if others else "-"
         yield name, *(f"{times[engine]:.1f}" if engine in times else "-" for engine in EngineName), preferred, ratio
 
 
@@ -117,34 +121,48 @@ def shrink_saving(path: Path, plan: Plan, by: int, rounds: int) -> float:
 
 
 def isolated(rounds: int) -> None:
-    """Prints the cost of decoding in a child process, as the pipeline does for a redelivered message."""
-    _table("picture", "engine", "here: CPU ms", "in a child: CPU ms", "ms until it ends", rows=_child_rows(rounds))
+    """Prints the CPU time of a picture in this process, in a child that waits for pictures, and in a new child."""
+    with tempfile.TemporaryDirectory() as folder:
+        large = Path(folder, "photo.jpg")
+        large.write_bytes(encoded(photo(12.0), "JPEG", quality=95))
+        pictures = [*((SAMPLES / name, engine) for name, engine in ISOLATED), (large, EngineName.PILLOW)]
+        _table("picture", "engine", "here: CPU ms", "waiting child", "new child", rows=_child_rows(rounds, pictures))
 
 
-def _child_rows(rounds: int) -> Iterator[tuple[str, ...]]:
+def _child_rows(rounds: int, pictures: Sequence[tuple[Path, EngineName]]) -> Iterator[tuple[str, ...]]:
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        for name, engine in ISOLATED:
-            path = str(SAMPLES / name)
-            plan = plan_with_only(path, engine, "128x128")
-            pairs = [(_spend(path, plan), _spend(path, plan, runner)) for _ in range(rounds + 1)][1:]
-            own = statistics.median(here[0] for here, _ in pairs)
-            child, wall = (statistics.median(there[part] for _, there in pairs) for part in (1, 2))
-            yield name, engine, f"{own:.1f}", f"{child:.0f}", f"{wall:.0f}"
+        waiting, new = Children(keep=True), Children(keep=False)
+        for path, engine in pictures:
+            attempt = Attempt(str(path), plan_with_only(str(path), engine, "128x128"))
+            sides: list[Callable[[], object]] = [
+                partial(attempt.render, load_engine),
+                partial(_run, runner, waiting, attempt),
+                partial(_run, runner, new, attempt),
+            ]
+            spent = [[_spend(side) for side in sides] for _ in range(rounds + 1)][1:]
+            medians_ = (statistics.median(times) for times in zip(*spent, strict=True))
+            yield path.name, engine, *(f"{ms:.1f}" for ms in medians_)
+        runner.run(waiting.aclose())
 
 
-def _spend(path: str, plan: Plan, runner: asyncio.Runner | None = None) -> tuple[float, float, float]:
-    """Milliseconds of one render, in a child if there is a runner: CPU here, CPU of children, wall time."""
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    before, started = list(map(_usage, who)), time.perf_counter()
-    if runner:
-        runner.run(render_isolated(Attempt(path, plan)))
-    else:
-        render_first(load_engine, path, plan)
-    wall = time.perf_counter() - started
-    own, children = (1000 * (_usage(one) - cpu) for one, cpu in zip(who, before, strict=True))
-    return own, children, 1000 * wall
+def _run(runner: asyncio.Runner, children: Children, attempt: Attempt) -> None:
+    runner.run(children.render(attempt))
 
 
-def _usage(who: int) -> float:
-    usage = resource.getrusage(who)
-    return usage.ru_utime + usage.ru_stime
+def _spend(render: Callable[[], object]) -> float:
+    """CPU milliseconds of this process and its children, also of those that still run."""
+    before = _cpu_seconds()
+    render()
+    trim_heap(MOST_KEPT_FREE)  # as children and threads do after each picture
+    return 1000 * (_cpu_seconds() - before)
+
+
+def _cpu_seconds() -> float:
+    running = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages) + sum(map(_clock, map(int, running)))
+
+
+def _clock(pid: int) -> float:
+    """Seconds of CPU time of a process: clock_getcpuclockid(3)."""
+    return time.clock_gettime(~pid << 3 | 2)

@@ -38,7 +38,7 @@ def _read(head: Head) -> ImageInfo:
 
 def _end_of_pixels(head: Head) -> int:
     width, height, comment = head.unpack(">HHB", len(SIGNATURE))
-    return len(SIGNATURE) + 5 + comment + 3 * width * height
+    return int(len(SIGNATURE) + 5 + comment + 3 * width * height)
 
 
 def _ending(head: Head) -> str:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thumbnailer.formats.exif import Ifd0, build_credit, parse_ifd0, without_orientation
+from thumbnailer.formats.exif import Ifd0, build_credit, read_ifd0, without_orientation
+from thumbnailer.formats.head import Head, Piece
 from thumbnailer.formats.ifd import MAX_CREDIT, ORIENTATION
 from thumbnailer.model import Credit
 
@@ -23,6 +24,10 @@ def block(order: str, *entries: tuple[int, int, int, bytes], tail: bytes = b"") 
 
 def oriented(order: str, value: int) -> bytes:
     return block(order, (0x0112, 3, 1, struct.pack(order + "HH", value, 0)))
+
+
+def parse_ifd0(data: bytes) -> Ifd0:
+    return read_ifd0(Head(memoryview(data), len(data)), Piece(b"", 0, len(data)))
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

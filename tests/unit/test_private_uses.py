@@ -7,11 +7,9 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-import pyvips
 from PIL import Image, _imaging
 
 from thumbnailer.engine import pillow_private
-from thumbnailer.engine.vips import PIXEL_WARNINGS
 
 PILLOW = "Pillow has changed {}: adapt thumbnailer/engine/pillow_private.py, then raise the cap in pyproject.toml"
 SIDE = 64
@@ -84,20 +82,3 @@ def test_pillows_libwebp_counts_its_rows() -> None:
     halves = (pillow_private.decode_webp_rows(part, SIDE, SIDE) for part in (data[: len(data) // 2], data))
     cut, whole = (decoded[1] if decoded else 0 for decoded in halves)
     assert 0 < cut < whole == SIDE, PILLOW.format("the libwebp in its `_webp`")
-
-
-@pytest.mark.parametrize(
-    ("warning", "damage"),
-    [(PIXEL_WARNINGS[0], b"\xff\xd9"), (PIXEL_WARNINGS[1], b"\xff\0" * 100)],
-    ids=["an early end", "a code of ones, which no table has"],
-)
-def test_libvips_passes_on_libjpegs_warnings(tmp_path: Path, warning: str, damage: bytes) -> None:
-    source, path = encoded("JPEG", quality=95), tmp_path / "damaged.jpg"
-    half = len(source) // 2
-    path.write_bytes(source[:half] + damage + source[half + len(damage) :])
-    with pytest.raises(pyvips.Error) as error:
-        pyvips.Image.jpegload(str(path), fail_on="warning").copy_memory()
-    assert warning in str(error.value), (
-        "libvips or libjpeg words its warnings differently now: adapt PIXEL_WARNINGS in thumbnailer/engine/vips.py, "
-        "then raise the cap of pyvips-binary in pyproject.toml"
-    )

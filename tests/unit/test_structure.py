@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 TESTS = Path(__file__).parents[1]
 PENDING = (
@@ -40,3 +44,12 @@ def test_every_test_module_is_collected() -> None:
         if not path.name.startswith("test_") and "\ndef test_" in path.read_text(encoding="utf-8")
     ]
     assert missed == []
+
+
+@pytest.mark.slow
+def test_tests_that_share_a_fixture_run_in_one_process() -> None:
+    command = [sys.executable, "-m", "pytest", "-vv", "-n", "2", "tests/runtime/test_imports.py", "-k", "first_event"]
+    done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout
+    assert len(set(re.findall(r"\[gw\d\].* PASSED", done.stdout))) > 1
+    assert len(set(re.findall(r"\[gw\d\]", done.stdout))) == 1

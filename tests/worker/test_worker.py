@@ -107,6 +107,18 @@ def test_sigterm_under_load_loses_nothing_and_gives_messages_back_at_once(
 
 
 @pytest.mark.matrix(37)
+def test_sigterm_ends_waiting_children(aws: Cloud, env: dict[str, str], log: Path, samples: dict[str, bytes]) -> None:
+    filled(aws, samples["rocket.jpg"], 4)
+    with worker(env | {"THUMBNAILER_ISOLATION": "always"}, log) as process:
+        until(lambda: process.metric("thumbnailer_records_stored_total") == 4)
+        started = children(process.pid)
+        assert started
+        assert process.terminate() == 0
+    assert not any(map(alive, started))
+    assert not list(Path(env["TMPDIR"]).iterdir())
+
+
+@pytest.mark.matrix(37)
 @pytest.mark.matrix(47)
 def test_sigterm_gives_back_work_that_hangs_in_a_thread_or_in_a_child_process(
     server: str, scratch: Path, log: Path, samples: dict[str, bytes]

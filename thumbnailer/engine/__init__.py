@@ -8,8 +8,8 @@ from pathlib import Path
 
 from thumbnailer.engine.base import Engine, Rendering
 from thumbnailer.errors import Corrupt, CutShort, DamagedPixels
-from thumbnailer.model import EngineName
-from thumbnailer.planning.capabilities import OUTPUTS, Capabilities, Capability, readable
+from thumbnailer.model import EngineName, Format
+from thumbnailer.planning.capabilities import OUTPUTS, Capabilities, Capability, readable_formats
 from thumbnailer.planning.plan import Plan
 
 __all__ = ["Engine", "Load", "Rendering", "installed_engines", "load_engine", "render_first", "render_second"]
@@ -23,9 +23,11 @@ def installed_engines() -> Capabilities:
     if find_spec("pyvips"):
         found[EngineName.VIPS] = _capability_of_vips()
     if find_spec("PIL"):
-        rows = readable(EngineName.PILLOW).items()
+        rows = readable_formats(EngineName.PILLOW).items()
         reads = frozenset(format_ for format_, row in rows if not row.module or find_spec(row.module))
         found[EngineName.PILLOW] = Capability(reads, reads & OUTPUTS.keys())
+        if find_spec("thumbnailer_jpeg"):  # it encodes with Pillow
+            found[EngineName.NATIVE] = Capability(frozenset({Format.JPEG}), reads & OUTPUTS.keys())
     return found
 
 
@@ -33,7 +35,7 @@ def _capability_of_vips() -> Capability:
     """The libvips of pyvips' binary wheel is known; another one is asked, which imports it."""
     binding = find_spec("_libvips")
     if binding and binding.origin and Path(binding.origin).with_name("pyvips_binary.libs").is_dir():
-        reads = frozenset(format_ for format_, row in readable(EngineName.VIPS).items() if row.in_wheel)
+        reads = frozenset(format_ for format_, row in readable_formats(EngineName.VIPS).items() if row.in_wheel)
         return Capability(reads, frozenset(OUTPUTS))
     from thumbnailer.engine.vips_formats import capability
 
@@ -42,6 +44,10 @@ def _capability_of_vips() -> Capability:
 
 def load_engine(name: EngineName) -> Engine:
     """Imports an engine. Raises ImportError if it is not installed."""
+    if name is EngineName.NATIVE:
+        from thumbnailer.engine.native import NativeEngine
+
+        return NativeEngine()
     if name is EngineName.VIPS:
         from thumbnailer.engine.vips import VipsEngine
 

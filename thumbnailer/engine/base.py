@@ -84,13 +84,13 @@ def within_bytes(target: Target, encode: Callable[[Target], bytes], path: str, p
         return best
     output = OUTPUTS[target.format]
     lower = (encode(replace(target, quality=quality)) for quality in output.lower if quality < target.quality)
-    tries: list[Iterator[bytes]] = [lower, _unchanged(path, plan, target) if whole else iter(())]
+    tries: list[Iterator[bytes]] = [lower, _stripped_source(path, plan, target) if whole else iter(())]
     if output.lossless:
         tries.reverse()
     return next((data for some in tries for data in some if len(data) <= target.most_bytes), best)
 
 
-def _unchanged(path: str, plan: Plan, target: Target) -> Iterator[bytes]:
+def _stripped_source(path: str, plan: Plan, target: Target) -> Iterator[bytes]:
     """The source without its metadata, not encoded anew; nothing if the target differs from it in more than that."""
     info = plan.info
     same = target.format is info.format and (target.width, target.height) == (info.width, info.height)

@@ -16,7 +16,7 @@ CONVERSION: Final[dict[str, Any]] = {  # as in libvips
 RESAMPLED_AS: Final = {"PA": "RGBA", "La": "LA", "1": "L"}
 
 
-def resizable(image: Image.Image, bit_depth: int) -> Image.Image:
+def convert_for_resize(image: Image.Image, bit_depth: int) -> Image.Image:
     """The decoded picture in a mode that can be resampled: bits and palettes cannot."""
     if image.mode == "I;16" and "transparency" in image.info:
         return _without_key(image, image.info["transparency"])

@@ -114,7 +114,7 @@ def _open_cut_webp(path: str, plan: Plan) -> Image.Image:
 def _load_turned_rows(image: Image.Image, info: ImageInfo) -> Image.Image:
     """Rows that are missing are rows of the stored picture, so it is turned afterwards."""
     pillow_private.keep_as_stored(image, info.width, info.height)
-    return upright(salvage.load(image, info), info.orientation)
+    return turn_upright(salvage.load(image, info), info.orientation)
 
 
 def _frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
@@ -168,7 +168,7 @@ TURNS: Final = {
 }
 
 
-def upright(image: Image.Image, orientation: int) -> Image.Image:
+def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
     turn = TURNS.get(orientation)
     return image if turn is None else image.transpose(turn)
 

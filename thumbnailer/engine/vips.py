@@ -16,9 +16,6 @@ from thumbnailer.planning.capabilities import REDUCING_GAP
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.targets import Target, keeps_animation
 
-PIXEL_WARNINGS: Final = ("premature end of data segment", "bad Huffman code")
-"""libjpeg's warnings (jerror.h) that never concern the header, on which no pixel depends. libvips passes on nothing but
-their text, so the version of pyvips-binary is capped and tests/unit/test_private_uses.py checks the texts."""
 STRUCTURE: Final = frozenset(
     {"width", "height", "bands", "format", "coding", "interpretation", "xoffset", "yoffset", "xres", "yres", "filename"}
 )
@@ -44,18 +41,17 @@ class VipsEngine:
             # A message that quotes the file is not always UTF-8. pyvips fails to decode it and leaves it in libvips'
             # buffer, where it would break every later message as well.
             pyvips.vips_lib.vips_error_clear()
-            raise _as_corrupt(error) from error
+            raise _as_corrupt(error, plan.info) from error
         placeholders = tuple(_placeholder(frames[0]) for frames in resized) if plan.thumbhash else ()
         seconds = decoded - started, perf_counter() - decoded
         return Rendering(EngineName.VIPS, pictures, "", *seconds, placeholders, profile_ignored)
 
 
-def _as_corrupt(error: Exception) -> Corrupt:
+def _as_corrupt(error: Exception, info: ImageInfo) -> Corrupt:
     text = getattr(error, "detail", None) or str(error)
     lines = dict.fromkeys(line.strip() for line in text.splitlines())
     reason = "; ".join(filter(None, lines)) or "no reason given"
-    is_of_pixels = any(warning in reason for warning in PIXEL_WARNINGS)
-    return (DamagedPixels if is_of_pixels else Corrupt)(f"libvips cannot read it: {reason[:200]}")
+    return (DamagedPixels if info.details.clean_header else Corrupt)(f"libvips cannot read it: {reason[:200]}")
 
 
 def _decode(path: str, plan: Plan) -> tuple[list[list[Any]], bool]:
@@ -73,13 +69,13 @@ def _frames(path: str, plan: Plan) -> list[Any]:
     loader = LOADERS[plan.info.format]
     roll = loader.load(path, plan)
     if plan.frames == 1:
-        return [_held(roll) if len(plan.targets) > 1 and loader.streams else roll]
-    roll = _held(roll)
+        return [_hold(roll) if len(plan.targets) > 1 and loader.streams else roll]
+    roll = _hold(roll)
     height = roll.get("page-height")
     return [roll.crop(0, top, roll.width, height) for top in range(0, roll.height, height)]
 
 
-def _held(image: Any) -> Any:
+def _hold(image: Any) -> Any:
     """Decoded into memory, and not marked as a stream: libvips would keep lines of it in caches."""
     held = image.copy_memory()
     held.remove("vips-sequential")
@@ -121,12 +117,12 @@ def _thumbnail(image: Any, plan: Plan, target: Target) -> Any:
     """Resized, in sRGB and upright: colours and turns come after the resize, on fewer pixels."""
     orientation = 1 if LOADERS[plan.info.format].turns else plan.info.orientation
     width, height = reversed(target.scaled) if orientation >= 5 else target.scaled
-    source, times = _unrounded(image, plan)
+    source, times = _extend_rounded(image, plan)
     small = _resize(source, width * times, height * times)
-    return _upright(_srgb(small.crop(0, 0, width, height)), orientation)
+    return _turn_upright(_srgb(small.crop(0, 0, width, height)), orientation)
 
 
-def _unrounded(image: Any, plan: Plan) -> tuple[Any, int]:
+def _extend_rounded(image: Any, plan: Plan) -> tuple[Any, int]:
     """A shrunken decode that lost a fraction of a pixel, extended to `shrink` times its true size; and that factor.
 
     Of 631 rows halved there are 315.5, and libvips keeps 315: scaling those would shift the picture. The extension
@@ -172,7 +168,7 @@ def _srgb(image: Any) -> Any:
     return image.colourspace("b-w" if grey else "srgb")
 
 
-def _upright(image: Any, orientation: int) -> Any:
+def _turn_upright(image: Any, orientation: int) -> Any:
     tagged = image.copy()
     tagged.set_type(pyvips.GValue.gint_type, "orientation", orientation)
     return tagged.autorot()

@@ -1,64 +1,101 @@
-"""The child process that decodes one picture: the request comes on standard input, the answer goes to standard output.
+"""The child process that decodes pictures. It holds the picture in work and nothing else: see `sandbox.py`.
 
-`thumbnailer.execution.isolated` starts it. Requests and answers are pickles between two processes of one program: the
-child protects its parent from a crash, not from an attacker.
+`thumbnailer.execution.isolated` starts it. Standard input is a socket: each request brings its file's descriptor, and
+replies go back. Requests are pickles, because the child trusts its parent; replies are not (`replies.py`).
 """
 
-import ctypes
 import os
 import pickle
 import resource
 import signal
+import socket
 import sys
+import time
 from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from math import ceil
 from pathlib import Path
 from typing import Final
 
 from thumbnailer import engine
 from thumbnailer.engine import Rendering
-from thumbnailer.errors import RecordError, internal_error
+from thumbnailer.errors import CrashesEngine, RecordError, internal_error
+from thumbnailer.execution import sandbox
 from thumbnailer.execution.attempt import Attempt
-from thumbnailer.execution.malloc import tame_heap
+from thumbnailer.execution.malloc import tame_heap, trim_heap
+from thumbnailer.execution.replies import LENGTH_BYTES, framed, pack_reply
+from thumbnailer.planning.memory import MB
 
 BEGUN: Final = b"B"
 """The child writes this before it touches the picture: a child that dies without it was not killed by the picture."""
-PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+MOST_FILE_BYTES: Final = MB
+"""Only standard output and error are written."""
+LIMITS: Final = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 64, resource.RLIMIT_FSIZE: MOST_FILE_BYTES}
+SPARE_ADDRESSES: Final = (96 + 16 * (os.cpu_count() or 1)) * MB
+"""Address space beside twice the estimate and the mapped source: libraries loaded late, stacks of decoders' threads."""
+MOST_KEPT_FREE: Final = 8 * MB
+LIBRARIES: Final = (
+    str(Path(__file__).parents[1]), sys.prefix, sys.base_prefix,
+    "/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/etc/fonts", "/var/cache/fontconfig",
+)  # fmt: skip
 
 
-Request = tuple[Attempt, int, int]
-"""The attempt, its CPU seconds, and the parent's process id."""
+def main(parent: int, tmp: str) -> None:
+    """`tmp` is the folder of the parent's sources."""
+    channel = socket.socket(fileno=os.dup(0))
+    os.close(0)
+    sandbox.die_with(parent, signal.SIGKILL)
+    sizes = os.open("/proc/self/statm", os.O_RDONLY)
+    _limit_this_process()
+    refused = sandbox.enter([path for path in (*sys.path, *LIBRARIES) if path.startswith("/")], tmp)
+    channel.sendall(framed("; ".join(refused).encode()))
+    load = cache(engine.load_engine)
+    while request := _receive(channel):
+        attempt, cpu_seconds, file = request
+        load(attempt.engine)
+        _limit_picture(attempt, cpu_seconds, sizes)
+        channel.sendall(BEGUN)
+        channel.sendall(framed(pack_reply(_answer(attempt, load))))
+        os.close(file)
+        trim_heap(MOST_KEPT_FREE)
+    os._exit(0)  # skips destructors: one in a damaged library could still crash
 
 
-def main() -> None:
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # decoders print to standard error instead of into the answer
-    request: Request = pickle.load(sys.stdin.buffer)  # noqa: S301 (from our own parent)
-    attempt, cpu_seconds, parent = request
-    _limit_this_process(cpu_seconds, parent)
-    engine.load_engine(attempt.engine)
-    answers.write(BEGUN)
-    answers.flush()
-    answers.write(pickle.dumps(_answer(attempt)))
-    answers.flush()
-    os._exit(0)  # skips destructors: one in a damaged library could still crash after the complete answer
+def _receive(channel: socket.socket) -> tuple[Attempt, int, int] | None:
+    """An attempt, its CPU seconds and its file's descriptor; None if the parent has closed the channel."""
+    length, files, *_ = socket.recv_fds(channel, LENGTH_BYTES, 1)
+    if not length:
+        return None
+    request = channel.recv(int.from_bytes(length), socket.MSG_WAITALL)
+    attempt, cpu_seconds = pickle.loads(request)  # from our own parent  # noqa: S301  # nosec B301
+    return replace(attempt, path=f"/proc/self/fd/{files[0]}"), cpu_seconds, files[0]
 
 
-def _answer(attempt: Attempt) -> Rendering | RecordError:
+def _answer(attempt: Attempt, load: engine.Load) -> Rendering | RecordError:
     try:
-        return attempt.render(engine.load_engine)
+        return attempt.render(load)
     except RecordError as error:
         return error
+    except MemoryError:
+        return CrashesEngine("the picture needs several times its estimated memory")
     except Exception as error:
         return internal_error(error)
 
 
-def _limit_this_process(cpu_seconds: int, parent: int) -> None:
-    """Dies with its parent, is the kernel's first victim when memory runs out, has a CPU limit, leaves no core file."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)  # the parent died before the prctl call
+def _limit_this_process() -> None:
+    """The kernel's first victim when memory runs out. No core file, few open files, short output."""
     with suppress(OSError):  # if /proc is read-only, the kernel chooses its victim itself
         Path("/proc/self/oom_score_adj").write_text("1000")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
+    for limit, most in LIMITS.items():
+        resource.setrlimit(limit, (most, most))
     tame_heap()
+
+
+def _limit_picture(attempt: Attempt, cpu_seconds: int, sizes: int) -> None:
+    """Renews the limits of CPU time and of address space. `sizes` is this process's statm."""
+    taken = int(os.pread(sizes, 32, 0).split()[0]) * resource.getpagesize()
+    space = taken + 2 * attempt.memory + attempt.plan.fetch_bytes + SPARE_ADDRESSES
+    seconds = ceil(time.process_time()) + cpu_seconds
+    resource.setrlimit(resource.RLIMIT_AS, (space, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))

@@ -1,25 +1,30 @@
-"""Decodes one picture in a child process, so that a picture that kills its decoder kills nothing else.
+"""Decodes pictures in child processes: a picture that crashes its decoder, or takes it over, reaches nothing else.
 
-Pictures delivered before are decoded here. Each attempt starts a new child: a process pool needs /dev/shm for its
-locks, and Lambda has none.
+The standard library's process pools need /dev/shm, which Lambda has not, and unpickle what their processes send.
 """
 
 import asyncio
 import os
 import pickle
 import signal
+import socket
 import sys
-from asyncio.subprocess import PIPE, Process
-from contextlib import suppress
+from asyncio.subprocess import Process
+from contextlib import ExitStack, suppress
+from functools import cache
+from tempfile import gettempdir
 from typing import Final
 
 from thumbnailer.engine import Rendering
-from thumbnailer.errors import CrashesEngine, EngineCrash, RecordError
+from thumbnailer.errors import Corrupt, CrashesEngine, EngineCrash, RecordError, UnsupportedFormat
 from thumbnailer.execution.attempt import Attempt
-from thumbnailer.execution.child import BEGUN, Request
+from thumbnailer.execution.child import BEGUN, MOST_FILE_BYTES
+from thumbnailer.execution.replies import LENGTH_BYTES, MOST_HEADER_BYTES, most_reply_bytes, unpack_reply
+from thumbnailer.execution.sandbox import hide_memory
 from thumbnailer.planning.capabilities import OUTPUTS, pixels_of_work
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.targets import Target, keeps_animation
+from thumbnailer.reporting.logs import LOGGER
 
 FIXED_SECONDS: Final = 5.0
 SECONDS_PER_PIXEL_READ: Final = 0.2e-6
@@ -29,7 +34,13 @@ WALL_PER_CPU: Final = 10
 """Wall seconds per CPU second: a blocked decoder uses no CPU time, a decoder on a busy machine gets little."""
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """People and service managers send these; crashes do not."""
-MOST_STDERR_CHARACTERS: Final = 200
+MOST_PRINTED: Final = 200
+"""Bytes of a dead child's output that the outcome's detail quotes."""
+MOST_PICTURES: Final = 200
+"""A child is replaced after so many: a decoder that was taken over sees no more of them."""
+PIECE_BYTES: Final = 256 * 1024
+KEPT_VARIABLES: Final = ("HOME", "LANG", "LC_", "LD_LIBRARY_PATH", "MALLOC_", "PATH", "PYTHON", "TMPDIR", "VIPS_")
+"""Beginnings of the variables that a child gets: no credentials, no address of a service that hands them out."""
 
 
 def cpu_seconds(plan: Plan) -> int:
@@ -46,52 +57,148 @@ def _pixels_written(plan: Plan, target: Target) -> int:
     return target.scaled[0] * target.scaled[1] * frames * tries
 
 
-async def render_isolated(attempt: Attempt) -> Rendering:
-    """Runs the attempt in a child process, which has ended when this returns or raises.
+class Children:
+    """With `keep`, children wait for further pictures; else each decodes a single one."""
 
-    Raises what the engine raises, CrashesEngine if the picture crashed or hung the child, and EngineCrash if the child
-    died for another reason.
-    """
-    limit = cpu_seconds(attempt.plan)
-    child = await _start_child()
-    request: Request = (attempt, limit, os.getpid())
-    talk = asyncio.create_task(child.communicate(pickle.dumps(request)))
-    try:
-        finished, _ = await asyncio.wait({talk}, timeout=WALL_PER_CPU * limit)
-    finally:
-        _kill(child)
-        await asyncio.wait({talk})
-    answer, stderr = talk.result()
-    if child.returncode == 0 and len(answer) > len(BEGUN):
-        result: Rendering | RecordError = pickle.loads(answer[len(BEGUN) :])  # noqa: S301 (from our own child)
-        if isinstance(result, RecordError):
-            raise result
-        return result
-    cause = _cause_of_death(child.returncode or 0, bool(finished), limit)
-    text = " ".join(stderr.decode(errors="replace").split())[-MOST_STDERR_CHARACTERS:]
-    raise _crash(f"{cause}; {text}" if text else cause, child.returncode or 0, began=bool(answer))
+    def __init__(self, keep: bool) -> None:
+        self._most_pictures = MOST_PICTURES if keep else 1
+        self._idle: list[Child] = []
+
+    async def render(self, attempt: Attempt) -> Rendering:
+        """Raises as `Child.render` does. The caller limits how many attempts run at once."""
+        child = await self._take()
+        answered = False
+        try:
+            rendering = await child.render(attempt)
+            answered = True
+        except (Corrupt, UnsupportedFormat):
+            answered = True
+            raise
+        finally:
+            if answered and child.pictures < self._most_pictures:
+                self._idle.append(child)
+            else:
+                await child.close()
+        return rendering
+
+    async def aclose(self) -> None:
+        while self._idle:
+            await self._idle.pop().close()
+
+    async def _take(self) -> "Child":
+        """An idle child. A new one replaces those that died."""
+        while self._idle:
+            child = self._idle.pop()
+            if child.process.returncode is None:
+                return child
+            await child.close()
+        return await start_child()
+
+
+class Child:
+    """A process, the socket to it, and the descriptor of the file that it prints to."""
+
+    def __init__(self, process: Process, channel: socket.socket, printed: int) -> None:
+        self.process = process
+        self.pictures = 0
+        self._channel = channel
+        self._printed = printed
+
+    async def render(self, attempt: Attempt) -> Rendering:
+        """Raises what the engine raises, CrashesEngine if the picture crashed, hung or took over the child, and
+        EngineCrash if the child ended for another reason. After these two, the child has ended.
+        """
+        limit, printed = cpu_seconds(attempt.plan), os.fstat(self._printed).st_size
+        began, cause = False, ""
+        try:
+            async with asyncio.timeout(WALL_PER_CPU * limit):
+                await self._send(attempt, limit)
+                began = bool(await self._receive(len(BEGUN)))
+                reply = await self._receive_framed(most_reply_bytes(attempt))
+            return unpack_reply(reply, attempt.plan)
+        except TimeoutError:
+            cause = f"not finished after {WALL_PER_CPU * limit} s"
+        except ValueError as error:
+            cause = f"an unreadable answer: {error}"
+        except (EOFError, OSError):
+            pass
+        await self._end()
+        returncode = self.process.returncode or 0
+        text = os.pread(self._printed, MOST_FILE_BYTES, printed)[-MOST_PRINTED:].decode(errors="replace")
+        cause = cause or _cause_of_death(returncode, limit)
+        raise _crash("; ".join(filter(None, (cause, " ".join(text.split())))), returncode, began)
+
+    async def close(self) -> None:
+        await self._end()
+        self._channel.close()
+        os.close(self._printed)
+
+    async def _send(self, attempt: Attempt, limit: int) -> None:
+        if not self.pictures:
+            _warn((await self._receive_framed(MOST_HEADER_BYTES)).decode())
+        self.pictures += 1
+        request = pickle.dumps((attempt, limit))
+        file = os.open(attempt.path, os.O_RDONLY)
+        try:
+            socket.send_fds(self._channel, [len(request).to_bytes(LENGTH_BYTES)], [file])
+        finally:
+            os.close(file)
+        await asyncio.get_running_loop().sock_sendall(self._channel, request)
+
+    async def _receive_framed(self, most: int) -> bytes:
+        size = int.from_bytes(await self._receive(LENGTH_BYTES))
+        if size > most:
+            raise ValueError(f"{size} bytes")
+        return await self._receive(size)
+
+    async def _receive(self, size: int) -> bytes:
+        received = bytearray()
+        while len(received) < size:
+            piece = await asyncio.get_running_loop().sock_recv(self._channel, min(size - len(received), PIECE_BYTES))
+            if not piece:
+                raise EOFError
+            received += piece
+        return bytes(received)
+
+    async def _end(self) -> None:
+        """Kills the process and those it started."""
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        await self.process.wait()
+
+
+async def start_child() -> Child:
+    """Raises EngineCrash."""
+    hide_memory()
+    variables = {name: value for name, value in os.environ.items() if name.startswith(KEPT_VARIABLES)}
+    with ExitStack() as undo:
+        ours, theirs = map(undo.enter_context, socket.socketpair())
+        ours.setblocking(False)
+        printed = os.memfd_create("printed")
+        undo.callback(os.close, printed)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command(), stdin=theirs.fileno(), stdout=printed, stderr=printed, env=variables, start_new_session=True
+            )
+        except OSError as error:
+            raise EngineCrash(f"no child process can be started: {error.strerror}") from error
+        theirs.close()
+        undo.pop_all()
+    return Child(process, ours, printed)
 
 
 def command() -> tuple[str, ...]:
     """Starts a child that finds its modules where this process does: in a layer, a zip or anywhere else."""
-    code = f"import sys; sys.path[:] = {sys.path!r}; from thumbnailer.execution.child import main; main()"
-    return sys.executable, "-c", code
+    start = f"from thumbnailer.execution.child import main; main({os.getpid()}, {gettempdir()!r})"
+    return sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {start}"
 
 
-async def _start_child() -> Process:
-    try:
-        return await asyncio.create_subprocess_exec(
-            *command(), stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True
-        )
-    except OSError as error:
-        raise EngineCrash(f"no child process can be started: {error.strerror}") from error
-
-
-def _kill(child: Process) -> None:
-    """Kills a running child and every process it started."""
-    if child.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
+@cache
+def _warn(refused: str) -> None:
+    """Logs each set of refused protections once."""
+    if refused:
+        LOGGER.warning("isolation-limited", extra={"line": {"detail": f"this platform refuses {refused}"}})
 
 
 def _crash(cause: str, returncode: int, began: bool) -> RecordError:
@@ -102,9 +209,7 @@ def _crash(cause: str, returncode: int, began: bool) -> RecordError:
     return CrashesEngine(f"the picture ended its own child process: {cause}")
 
 
-def _cause_of_death(returncode: int, finished: bool, limit: int) -> str:
-    if not finished:
-        return f"not finished after {WALL_PER_CPU * limit} s"
+def _cause_of_death(returncode: int, limit: int) -> str:
     if -returncode == signal.SIGXCPU:
         return f"more than {limit} s of CPU time"
     if -returncode == signal.SIGKILL:

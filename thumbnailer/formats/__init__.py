@@ -5,19 +5,18 @@ Each format has one file in this package, which declares a `FormatSpec`. FORMATS
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from thumbnailer.errors import NeedMoreBytes, NotAnImage, Rejected
+from thumbnailer.errors import NeedMoreBytes, NotAnImage, Rejected, TooMuchWork
 from thumbnailer.formats import bmp, foreign, gif, heif, ico, jp2, jpeg, jxl, png, svg, tiff, webp
-from thumbnailer.formats.head import Head
-from thumbnailer.formats.spec import FormatSpec, NotStrippable
+from thumbnailer.formats.head import Budget, Head
+from thumbnailer.formats.spec import FormatSpec, NotStrippable, Patch
 from thumbnailer.model import Format, ImageInfo
 
 if TYPE_CHECKING:
     from mmap import mmap
 
-__all__ = ["FORMATS", "FormatSpec", "ending_defect", "probe", "stripped"]
+__all__ = ["FORMATS", "FormatSpec", "ending_defect", "hidden", "probe", "stripped"]
 
 DECISIVE = 32  # bytes from which on an unknown head stays unknown
 SIGNATURE_BYTES = 512  # as far as any signature reaches
@@ -26,21 +25,26 @@ FORMATS: tuple[FormatSpec, ...] = tuple(
 )
 
 
-def probe(data: bytes | memoryview | mmap, total: int | None = None) -> ImageInfo:
+def probe(data: bytes | memoryview | mmap, total: int | None = None, most: int | None = None) -> ImageInfo:
     """The header of an object, from its first bytes or all of them. `total` is its full size; None: more may follow.
 
-    Raises NotAnImage, UnsupportedFormat, Corrupt, or NeedMoreBytes if the header of a known format goes on. A head of
-    DECISIVE bytes without a known signature is refused for good.
+    Raises NotAnImage, UnsupportedFormat, Corrupt, TooMuchWork, or NeedMoreBytes if the header of a known format goes
+    on. A head of DECISIVE bytes without a known signature is refused for good. `most` units of work may be fewer than
+    the file is allowed.
     """
     with memoryview(data) as view:
-        return _probe(Head(view, total))
+        return _probe(Head(view, total, budget=_small_budget(most)))
+
+
+def _small_budget(most: int | None) -> Budget | None:
+    return None if most is None else Budget(most, TooMuchWork)
 
 
 def _probe(head: Head) -> ImageInfo:
     start = head.up_to(0, SIGNATURE_BYTES)
     spec = next((spec for spec in FORMATS if spec.matches(start)), None)
     if spec is not None:
-        return spec.read(replace(head, label=spec.label))
+        return spec.read(head.labelled(spec.label))
     foreign.refuse_by_name(start)
     if len(head) < DECISIVE and not head.whole:
         raise NeedMoreBytes(f"{len(head)} bytes do not tell the format")
@@ -49,16 +53,25 @@ def _probe(head: Head) -> ImageInfo:
     return svg.read_text(head)
 
 
-def ending_defect(data: bytes | mmap, format_: Format) -> str:
+def ending_defect(data: bytes | mmap, format_: Format, most: int | None = None) -> str:
     """The defect at the end of a whole file; empty if there is none, or if its format marks no end.
 
-    Decoders do not report it, because they stop at the last pixel.
+    Decoders do not report it, because they stop at the last pixel. Raises TooMuchWork; `most` as in `probe`.
     """
     spec = _spec(format_)
     if spec.ending is None:
         return ""
     with memoryview(data) as view:
-        return spec.ending(Head(view, len(view), spec.label))
+        return spec.ending(Head(view, len(view), spec.label, _small_budget(most)))
+
+
+def hidden(data: bytes | mmap, format_: Format, most: int | None = None) -> list[Patch]:
+    """The changes to a whole file that make decoders skip metadata. Raises TooMuchWork; `most` as in `probe`."""
+    spec = _spec(format_)
+    if spec.hide is None:
+        return []
+    with memoryview(data) as view:
+        return list(spec.hide(Head(view, len(view), spec.label, _small_budget(most))))
 
 
 def stripped(data: bytes, format_: Format) -> bytes | None:

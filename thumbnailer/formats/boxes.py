@@ -28,8 +28,7 @@ def children(head: Head, box: Piece, skip: int = 0) -> dict[bytes, Piece]:
 
 
 def _box(head: Head, start: int, end: int) -> Piece:
-    size = head.number(start, 4)
-    kind = head.read(start + 4, 4)
+    size, kind = head.unpack(">I4s", start)
     header = 8
     if size == LARGE_SIZE:
         size, header = head.number(start + 8, 8), 16

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.head import Head
-from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, starts_with
+from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, Patch, starts_with
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
 
 if TYPE_CHECKING:
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 Box = tuple[int, int, int, int]  # left, top, right and bottom
 
 VERSIONS = (b"GIF87a", b"GIF89a")
-MAX_STEPS = 4_000_000
-"""The price of a walk: one step for a data block (some 1 GB of full ones), BLOCK_STEPS for any other block. It is about
-a second; beyond it `complete` is False."""
-BLOCK_STEPS = 10
-MAX_EXTENSIONS = 10_000
-"""In a row, without a picture. Encoders write three or four; decoders and this walk read each of them."""
 MAX_GROWTH = 2
 SMALL = 65_536
 """A frame may make the canvas grow to this many times its pixels, and a small canvas to this many pixels: Pillow
@@ -38,6 +32,7 @@ EXTENSION, IMAGE, TRAILER = 0x21, 0x2C, 0x3B
 BLOCK_START = re.compile(rb"[!,;]")
 CONTROL, APPLICATION, COMMENT = 0xF9, 0xFF, 0xFE  # labels of extensions
 SCREEN_END, DESCRIPTOR = 13, 10
+FLAGS_AT = 3  # in a graphic control extension
 HAS_TRANSPARENT = 1
 NO_CONTROL = b"\0\x0a\0\0"  # the default of a frame without a graphic control extension: a tenth of a second
 TO_BACKGROUND, TO_PREVIOUS = 2, (3, 4)
@@ -61,22 +56,24 @@ class Block(NamedTuple):
     body: int
     """where its data blocks begin: behind the colour table of an image, or the label of an extension"""
     end: int
-    exhausted: bool  # whether the walk stops here, because it has taken MAX_STEPS
+    fields: bytes
+    """its first ten bytes: the descriptor of an image; label, size and flags of a graphic control extension"""
 
-    def label(self, head: Head) -> int:
+    @property
+    def label(self) -> int:
         """Of an extension; -1 for other blocks."""
-        return head.view[self.start + 1] if self.kind == EXTENSION and head.reaches(self.start + 2) else -1
+        return self.fields[1] if self.kind == EXTENSION and len(self.fields) > 1 else -1
 
 
 def blocks(head: Head) -> Iterator[Block]:
-    """All blocks at hand, up to the trailer or to MAX_STEPS. Junk between blocks is skipped, as Pillow does."""
-    position, steps = globals_end(head), MAX_STEPS
-    while steps > 0 and (found := head.search(BLOCK_START, position)) is not None:
-        kind = head.view[found - 1]
-        body = _body(head, kind, found)
-        position, taken = (found, 0) if kind == TRAILER else _skip_data(head.view, body, steps)
-        steps -= taken + BLOCK_STEPS
-        yield Block(kind, found - 1, body, position, steps <= 0)
+    """All blocks at hand, up to the trailer. Junk between blocks is skipped, as Pillow does."""
+    position = globals_end(head)
+    while (found := head.search(BLOCK_START, position)) is not None:
+        fields = head.up_to(found - 1, DESCRIPTOR)
+        kind = fields[0]
+        body = _body(fields, found)
+        position = found if kind == TRAILER else head.skip_blocks(body)
+        yield Block(kind, found - 1, body, position, fields)
         if kind == TRAILER:
             return
 
@@ -86,24 +83,10 @@ def globals_end(head: Head) -> int:
     return SCREEN_END + _colour_table(head.byte(10))
 
 
-def _body(head: Head, kind: int, start: int) -> int:
-    if kind != IMAGE:
-        return start + (kind == EXTENSION)
-    flags = head.up_to(start + 8, 1)
-    return start + 10 + (_colour_table(flags[0]) if flags else 0)
-
-
-def _skip_data(view: memoryview, position: int, steps: int) -> tuple[int, int]:
-    """Step over data blocks, up to the empty block; returns its end and the steps taken."""
-    end = len(view)
-    taken = 0
-    while position < end and taken < steps:
-        size = view[position]
-        position += size + 1
-        taken += 1
-        if size == 0:
-            break
-    return position, taken
+def _body(fields: bytes, start: int) -> int:
+    if fields[0] != IMAGE:
+        return start + (fields[0] == EXTENSION)
+    return start + 10 + (_colour_table(fields[9]) if len(fields) == DESCRIPTOR else 0)
 
 
 def _colour_table(flags: int) -> int:
@@ -122,7 +105,7 @@ def read_gif(head: Head) -> ImageInfo:
         raise Corrupt("GIF of an unknown version")
     width, height = head.unpack("<HH", 6)
     walk = _Walk(width, height)
-    block = Block(0, 0, 0, globals_end(head), exhausted=False)
+    block = Block(0, 0, 0, globals_end(head), b"")
     for block in blocks(head):
         walk.note(head, block)
     if walk.frames == 0:
@@ -140,7 +123,7 @@ def read_gif(head: Head) -> ImageInfo:
         frames=walk.frames,
         channels=1,
         # Otherwise another frame may come, looping or not.
-        complete=block.kind == TRAILER or (head.whole and not block.exhausted),
+        complete=block.kind == TRAILER or head.whole,
         details=GifDetails(1, palette=True, first_engine=EngineName.PILLOW if odd else None, odd_frames=odd),
     )
 
@@ -152,7 +135,6 @@ class _Walk:
     width: int
     height: int
     frames: int = 0
-    extensions: int = 0  # since the last picture
     interlaced: bool = False
     transparent: bool = False
     control: int = 0  # the flags of the graphic control extension for the next picture
@@ -165,20 +147,16 @@ class _Walk:
 
     def note(self, head: Head, block: Block) -> None:
         if block.kind == EXTENSION:
-            self._note_extension(head, block)
-        elif block.kind == IMAGE and head.reaches(block.start + DESCRIPTOR):
+            self._note_extension(block)
+        elif block.kind == IMAGE and len(block.fields) == DESCRIPTOR:
             self._note_image(*_descriptor(head, block))
         elif block.kind == IMAGE and self.frames == 0:  # only the first descriptor is worth asking for more bytes
             head.need(block.start + DESCRIPTOR)
 
-    def _note_extension(self, head: Head, block: Block) -> None:
-        self.extensions += 1
-        if self.extensions > MAX_EXTENSIONS:
-            raise Corrupt(f"GIF with more than {MAX_EXTENSIONS} extensions and no picture")
-        flags = head.up_to(block.body + 1, 1)
-        if block.label(head) == CONTROL and flags:
-            self.control = flags[0]
-            self.transparent = self.transparent or bool(flags[0] & HAS_TRANSPARENT)
+    def _note_extension(self, block: Block) -> None:
+        if block.label == CONTROL and len(block.fields) > FLAGS_AT:
+            self.control = block.fields[FLAGS_AT]
+            self.transparent = self.transparent or bool(self.control & HAS_TRANSPARENT)
 
     def _note_image(self, box: Box, flags: int) -> None:
         left, top, right, bottom = box
@@ -191,7 +169,7 @@ class _Walk:
             raise Corrupt(f"GIF of {self.width} x {self.height} pixels with a frame up to {right}, {bottom}")
         self._compose(box, opaque=not self.control & HAS_TRANSPARENT, disposal=self.control >> 2 & 7)
         self.frames += 1
-        self.extensions = self.control = 0
+        self.control = 0
 
     def _compose(self, box: Box, opaque: bool, disposal: int) -> None:
         """Notes whether the canvas shows around this frame or in a cleared box, or the frame goes beyond it."""
@@ -224,20 +202,20 @@ class Frame:
 
 
 def gif_frames(data: memoryview | mmap) -> Iterator[Frame]:
-    """The frames of a probed file, up to its end or to MAX_STEPS. Raises Corrupt for a cut descriptor."""
+    """The frames of a probed file. Raises Corrupt for a cut descriptor."""
     head = Head(memoryview(data), len(data), "GIF")
     control = NO_CONTROL
     for block in blocks(head):
         if block.kind == IMAGE:
             yield _frame(head, block, control)
             control = NO_CONTROL
-        elif block.label(head) == CONTROL:
+        elif block.label == CONTROL:
             control = head.read(block.body + 1, 4)
 
 
 def _frame(head: Head, block: Block, control: bytes) -> Frame:
     screen = head.read(0, 6) + head.read(block.start + 5, 4) + head.read(10, globals_end(head) - 10)
-    pixels = head.view[block.start + 5 : block.end]
+    pixels = head.up_to(block.start + 5, block.end - block.start - 5)
     return Frame(
         _descriptor(head, block)[0],
         disposal=control[0] >> 2 & 7,
@@ -247,7 +225,9 @@ def _frame(head: Head, block: Block, control: bytes) -> Frame:
     )
 
 
+MAX_COMMENTS = 256 << 10  # bytes of all comments that decoders see
 LAST = 64 << 10  # bytes at the end of a file in which zeros are padding
+LONGEST_LOOPING = 20  # bytes, one more than the extension has
 LOOPING = re.compile(rb"!\xff\x0b(NETSCAPE2\.0|ANIMEXTS1\.0)\x03\x01..\0", re.DOTALL)
 
 
@@ -272,11 +252,20 @@ def strip(head: Head) -> Iterator[bytes]:
 
 
 def _is_kept(head: Head, block: Block) -> bool:
-    if block.kind != EXTENSION or block.label(head) == CONTROL:
+    if block.kind != EXTENSION or block.label == CONTROL:
         return True
-    if block.label(head) not in (APPLICATION, COMMENT):
+    if block.label not in (APPLICATION, COMMENT):
         raise NotStrippable("text that is drawn")
-    return LOOPING.fullmatch(head.view, block.start, block.end) is not None
+    return LOOPING.fullmatch(head.up_to(block.start, min(LONGEST_LOOPING, block.end - block.start))) is not None
 
 
-FORMAT = FormatSpec("GIF", (Format.GIF,), starts_with(b"GIF8"), read_gif, ending_defect, strip)
+def hide(head: Head) -> Iterator[Patch]:
+    """Makes comments application extensions, if there are many: Pillow 12 joins their blocks in quadratic time."""
+    comments = (
+        [b for b in blocks(head) if b.label == COMMENT and b.fields[2:3] != b"\0"] if head.size > MAX_COMMENTS else []
+    )
+    if sum(comment.end - comment.start for comment in comments) > MAX_COMMENTS:
+        yield from ((comment.start + 1, bytes((APPLICATION,))) for comment in comments)
+
+
+FORMAT = FormatSpec("GIF", (Format.GIF,), starts_with(b"GIF8"), read_gif, ending_defect, strip, hide)

@@ -7,16 +7,17 @@ compares the two only after it has decoded.
 """
 
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import floor
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
 from thumbnailer.formats.av1 import coded_sizes
 from thumbnailer.formats.boxes import boxes, children
-from thumbnailer.formats.exif import Ifd0, read_ifd0
+from thumbnailer.formats.exif import Ifd0, is_costly, read_ifd0
 from thumbnailer.formats.head import Head, Piece, first
-from thumbnailer.formats.heif_items import Items, Sequence, read_items, read_sequence
-from thumbnailer.formats.spec import FormatSpec, starts_with
+from thumbnailer.formats.heif_items import Items, Sequence, item_extents, item_kinds, read_items, read_sequence
+from thumbnailer.formats.spec import FormatSpec, Patch, starts_with
 from thumbnailer.model import NO_CREDIT, Details, Format, ImageInfo
 
 MAX_BRANDS = 64
@@ -65,8 +66,8 @@ def read_heif(head: Head) -> ImageInfo:
     sequence = read_sequence(head) if brands[0] in SEQUENCE_BRANDS else Sequence()
     width, height = _upright_size(items)
     alphas = {number for number, box in enumerate(items.properties, 1) if _is_alpha(head, box)}
-    _refuse_hidden_pixels(items, width * height, alphas)
-    checked = format_ is Format.HEIC or _is_coded_size_checked(items, sequence)
+    decoded = _decoded_items(items, width * height, alphas)
+    checked = format_ is Format.HEIC or _is_coded_size_checked(items, decoded, sequence)
     properties = items.of(items.primary) + items.of(coded)
     crop = _crop(items)
     depth, samples = _depth_and_samples(head, properties)
@@ -137,17 +138,23 @@ def _coding(kind: bytes) -> Format:
     return CODINGS[kind]
 
 
-def _refuse_hidden_pixels(items: Items, pixels: int, alphas: set[int]) -> None:
-    """The plan counts the picture's pixels, but decoders also decode cropped parts, whole tiles and alpha."""
+def _decoded_items(items: Items, pixels: int, alphas: set[int]) -> Iterable[int]:
+    """The primary item, its alpha, and the tiles of both: no decoder looks at other items.
+
+    Raises Corrupt if they have too many pixels. The plan counts the picture's pixels, but decoders also decode cropped
+    parts, whole tiles and alpha.
+    """
     known: dict[int, int] = {}
     with_alpha = [item for item, numbers in items.links.items() if not alphas.isdisjoint(numbers)]
     for item in (items.primary, *with_alpha):
         decoded = _decoded_pixels(items, item, known)
         if decoded > MAX_GROWTH * pixels + SMALL_WHOLE:
             raise Corrupt(f"HEIF of {pixels} pixels, for which {decoded} are decoded")
+    return known
 
 
 def _decoded_pixels(items: Items, item: int, known: dict[int, int], hops: int = 0) -> int:
+    items.head.spend(1)
     if hops > MAX_HOPS:
         raise Corrupt("HEIF items are made of one another")
     if item not in known:
@@ -216,11 +223,11 @@ def _kept(side: int, clean: float, offset: float) -> tuple[int, int]:
     return max(0, start), min(side, start + floor(clean + 0.5))
 
 
-def _is_coded_size_checked(items: Items, sequence: Sequence) -> bool:
+def _is_coded_size_checked(items: Items, decoded: Iterable[int], sequence: Sequence) -> bool:
     """Whether all coded pictures were at hand. Raises Corrupt for one that is larger than the boxes say."""
     primary = items.size(items.primary)
     pictures = [(primary, (sample,)) for sample in sequence.first] + [
-        (items.size(item, primary), place) for item, place in items.places.items() if items.kinds.get(item) == b"av01"
+        (items.size(item, primary), items.places.get(item, ())) for item in decoded if items.kinds.get(item) == b"av01"
     ]
     return all(_is_checked(items.head, *picture) for picture in pictures)
 
@@ -230,8 +237,8 @@ def _is_checked(head: Head, size: tuple[int, int], extents: tuple[Piece, ...]) -
         return True  # it is not in the file: no decoder will read it either
     if not all(head.reaches(extent.end) for extent in extents):
         return False
-    data = b"".join(head.view[extent.start : extent.end] for extent in extents)
-    for width, height in coded_sizes(data):
+    item = head.within(b"".join(head.read(extent.start, extent.size) for extent in extents), "AV1")
+    for width, height in coded_sizes(item):
         if width * height > MAX_GROWTH * size[0] * size[1] + SMALL:
             raise Corrupt(f"AVIF item of {size[0]} x {size[1]} pixels, coded as {width} x {height}")
     return True
@@ -253,4 +260,19 @@ def _depth_and_samples(head: Head, properties: list[Piece]) -> tuple[int, float]
     return depth, samples
 
 
-FORMAT = FormatSpec("HEIF", (Format.HEIC, Format.AVIF), starts_with(b"ftyp", at=4), read_heif)
+def hide(head: Head) -> Iterator[Patch]:
+    """Gives costly EXIF items a type that decoders do not know."""
+    meta = _meta(head)
+    places = dict(item_extents(head, meta))
+    for item, kind, at in item_kinds(head, meta[b"iinf"]) if b"iinf" in meta else ():
+        if kind == b"Exif" and _is_costly(head, places.get(item, ())):
+            yield at, b"skip"
+
+
+def _is_costly(head: Head, extents: tuple[Piece, ...]) -> bool:
+    if len(extents) != 1 or not head.reaches(extents[0].start + 4):
+        return True
+    return is_costly(head, extents[0], skip=4 + head.number(extents[0].start, 4))
+
+
+FORMAT = FormatSpec("HEIF", (Format.HEIC, Format.AVIF), starts_with(b"ftyp", at=4), read_heif, hide=hide)

@@ -1,5 +1,6 @@
 """The items of a HEIF file and where their bytes lie (ISO/IEC 14496-12 and 23008-12), and the samples of its tracks."""
 
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -29,25 +30,13 @@ class Items:
 
     def of(self, item: int) -> list[Piece]:
         """An item's properties; links count from one, and 0 is none."""
-        known = len(self.properties)
-        return [self.properties[index - 1] for index in self.links.get(item, ()) if 0 < index <= known]
+        known, links = len(self.properties), self.links.get(item, ())
+        self.head.spend(1 + len(links) // 8)
+        return [self.properties[index - 1] for index in links if 0 < index <= known]
 
     def size(self, item: int, default: tuple[int, int] = (0, 0)) -> tuple[int, int]:
         ispe = first(self.of(item), b"ispe")
         return (self.head.number(ispe.start + 4, 4), self.head.number(ispe.start + 8, 4)) if ispe else default
-
-
-class _Fields:
-    """Reads big-endian numbers one after the other."""
-
-    def __init__(self, head: Head, position: int) -> None:
-        self._head = head
-        self.position = position
-
-    def take(self, size: int) -> int:
-        value = self._head.number(self.position, size)
-        self.position += size
-        return value
 
 
 def read_items(head: Head, meta: dict[bytes, Piece]) -> Items:
@@ -60,7 +49,7 @@ def read_items(head: Head, meta: dict[bytes, Piece]) -> Items:
     return Items(
         head,
         primary=head.number(meta[b"pitm"].start + 4, 2 if head.byte(meta[b"pitm"].start) == 0 else 4),
-        kinds=dict(_kinds(head, meta[b"iinf"])),
+        kinds={item: kind for item, kind, _ in item_kinds(head, meta[b"iinf"])},
         inputs=_inputs(head, references) if references else {},
         properties=tuple(boxes(head, properties.start, properties.end, MAX_ITEMS)) if properties else (),
         links=dict(_links(head, meta[b"iprp"])),
@@ -69,15 +58,18 @@ def read_items(head: Head, meta: dict[bytes, Piece]) -> Items:
     )
 
 
-def _kinds(head: Head, iinf: Piece) -> Iterator[tuple[int, bytes]]:
-    """Number and type of each item (ISO/IEC 14496-12 section 8.11.6); before version 2 there was no type."""
+def item_kinds(head: Head, iinf: Piece) -> Iterator[tuple[int, bytes, int]]:
+    """Number and type of each item, and where the type is (ISO/IEC 14496-12 section 8.11.6).
+
+    Before version 2 there was no type.
+    """
     start = iinf.start + (6 if head.byte(iinf.start) == 0 else 8)
     for infe in boxes(head, start, iinf.end, MAX_ITEMS):
         if infe.kind == b"infe":
             version = head.byte(infe.start)
-            id_size = 4 if version >= 3 else 2
-            item = head.number(infe.start + 4, id_size)
-            yield item, head.read(infe.start + 6 + id_size, 4) if version >= 2 else b""
+            fields = ">H" if version < 2 else ">H2x4s" if version == 2 else ">I2x4s"
+            item, *kind = head.unpack(fields, infe.start + 4)
+            yield item, kind[0] if kind else b"", infe.start + struct.calcsize(fields)
 
 
 def _inputs(head: Head, iref: Piece) -> dict[int, tuple[int, ...]]:
@@ -89,7 +81,8 @@ def _inputs(head: Head, iref: Piece) -> dict[int, tuple[int, ...]]:
             item, count = head.unpack(f">{code}H", reference.start)
             start = reference.start + size + 2
             count = min(count, MAX_ITEMS, max(0, reference.end - start) // size)
-            found.setdefault(item, head.unpack(f">{count}{code}", start))
+            if item not in found:
+                found[item] = tuple(number for (number,) in head.records(f">{code}", start, count))
     return found
 
 
@@ -99,14 +92,16 @@ def _links(head: Head, iprp: Piece) -> Iterator[tuple[int, tuple[int, ...]]]:
         if ipma.kind != b"ipma":
             continue
         version, flags, count = head.unpack(">BxxBI", ipma.start)
-        id_size, width = 2 if version == 0 else 4, 2 if flags & 1 else 1
-        index = (1 << (8 * width - 1)) - 1  # without the bit that marks a property as essential
-        fields = _Fields(head, ipma.start + 8)
+        fields, size = (">HB", 3) if version == 0 else (">IB", 5)
+        code, width, index = (">H", 2, 0x7FFF) if flags & 1 else (">B", 1, 0x7F)
+        position = ipma.start + 8
         for _ in range(min(count, MAX_ITEMS)):
-            if fields.position + id_size + 1 > ipma.end:
+            if position + size > ipma.end:
                 break
-            item = fields.take(id_size)
-            yield item, tuple(fields.take(width) & index for _ in range(fields.take(1)))
+            item, links = head.unpack(fields, position)
+            # The highest bit marks a property as essential.
+            yield item, tuple(number & index for (number,) in head.records(code, position + size, links))
+            position += size + width * links
 
 
 def item_extents(head: Head, meta: dict[bytes, Piece]) -> Iterator[tuple[int, tuple[Piece, ...]]]:
@@ -114,29 +109,36 @@ def item_extents(head: Head, meta: dict[bytes, Piece]) -> Iterator[tuple[int, tu
     if b"iloc" not in meta:
         return
     iloc = meta[b"iloc"]
-    version = head.byte(iloc.start)
-    sizes, other_sizes = head.unpack(">BB", iloc.start + 4)
+    version, sizes, other_sizes = head.unpack(">B3xBB", iloc.start)
     offset_size, length_size, base_size = sizes >> 4, sizes & 15, other_sizes >> 4
     index_size = other_sizes & 15 if version else 0
     id_size = 4 if version >= 2 else 2
-    fields = _Fields(head, iloc.start + 6)
-    for _ in range(min(fields.take(id_size), MAX_ITEMS)):
-        item = fields.take(id_size)
-        method = fields.take(2) & 15 if version else 0
-        fields.take(2)  # data reference
-        base, count = fields.take(base_size), fields.take(2)
-        if method == IN_IDAT and b"idat" in meta:
+    # An item: its number, the construction method, a data reference, the base of its offsets, the number of its pieces.
+    base_at = id_size + (4 if version else 2)
+    size = base_at + base_size + 2
+    position = iloc.start + 6 + id_size
+    for _ in range(min(head.number(iloc.start + 6, id_size), MAX_ITEMS)):
+        fields = head.read(position, size)
+        base, count = int.from_bytes(fields[base_at:-2]), int.from_bytes(fields[-2:])
+        if version and fields[id_size + 1] & 15 == IN_IDAT and b"idat" in meta:
             base += meta[b"idat"].start
+        head.spend(1 + count)
         if count > MAX_EXTENTS:
             raise Corrupt(f"HEIF item of {count} pieces")
-        extents = []
-        for _ in range(count):
-            fields.take(index_size)
-            start = base + fields.take(offset_size)
-            extents.append(Piece(b"", start, start + fields.take(length_size)))
+        sizes_of_extent = index_size, offset_size, length_size
+        extents = tuple(_extents(head, position + size, count, base, sizes_of_extent))
         if count > 1 and sum(extent.size for extent in extents) > head.end:
             raise Corrupt("HEIF item whose pieces overlap")
-        yield item, tuple(extents)
+        yield int.from_bytes(fields[:id_size]), extents
+        position += size + count * sum(sizes_of_extent)
+
+
+def _extents(head: Head, position: int, count: int, base: int, sizes: tuple[int, int, int]) -> Iterator[Piece]:
+    """`sizes` are the bytes of the index, the offset and the length of each."""
+    for at in range(position, position + count * sum(sizes), sum(sizes)) if sum(sizes) else ():
+        fields = head.read(at, sum(sizes))
+        start = base + int.from_bytes(fields[sizes[0] : sizes[0] + sizes[1]])
+        yield Piece(b"", start, start + int.from_bytes(fields[sizes[0] + sizes[1] :]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,11 @@ is an error, and so is a reserved marker.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
-from thumbnailer.formats.exif import read_ifd0
-from thumbnailer.formats.head import Head, Piece, first
-from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, starts_with
+from thumbnailer.formats.exif import is_costly, read_ifd0
+from thumbnailer.formats.head import NO_PADDING, Head, Piece, first
+from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, Patch, starts_with
 from thumbnailer.model import Details, Format, ImageInfo
 
 MAX_HEADER = 8 << 20
@@ -66,6 +65,9 @@ def read_jpeg(head: Head) -> ImageInfo:
     # If the first scan lacks components, libjpeg holds the whole picture, as for a progressive frame.
     progressive = not sequential or in_scan not in (b"", bytes((channels,)))
     many_scans = progressive or not in_scan
+    defect = _scan_defect(head, scan) if scan and sequential else ""
+    samples, scans = _samples(head, frame, channels), _scans(head) if many_scans else 1
+    clean_header = scan is not None and not defect and _is_clean(head, header)
     return ImageInfo(
         Format.JPEG,
         width,
@@ -77,8 +79,8 @@ def read_jpeg(head: Head) -> ImageInfo:
         channels=channels,
         credit=exif.credit,
         complete=complete and (head.whole or not many_scans),
-        defect=_scan_defect(head, scan) if scan and sequential else "",
-        details=JpegDetails(samples=_samples(head, frame, channels), scans=_scans(head) if many_scans else 1),
+        defect=defect,
+        details=JpegDetails(samples=samples, scans=scans, clean_header=clean_header),
     )
 
 
@@ -184,8 +186,11 @@ def _samples(head: Head, frame: Piece, components: int) -> float:
 
 def _scans(head: Head) -> int:
     """Counts the marker: scan data escapes every other 0xFF. The scans of an embedded thumbnail count too."""
-    scans = sum(1 for _ in islice(SCAN.finditer(head.view), MAX_SCANS + 1))
-    head.allow(scans, MAX_SCANS, "scans")
+    scans, position = 0, head.search(SCAN, 0)
+    while position is not None:
+        scans += 1
+        head.allow(scans, MAX_SCANS, "scans")
+        position = head.search(SCAN, position)
     return max(1, scans)
 
 
@@ -195,6 +200,15 @@ def _scan_defect(head: Head, scan: Piece) -> str:
     coefficients = head.up_to(scan.start + 1 + 2 * components[0], 3) if components else b""
     nonsense = len(coefficients) == 3 and coefficients != ALL_COEFFICIENTS
     return "a scan header that makes no sense" if nonsense else ""
+
+
+def _is_clean(head: Head, header: list[Piece]) -> bool:
+    """Whether libjpeg can read the header without a warning (jdmarker.c)."""
+    ends = [2, *(segment.end for segment in header)]
+    no_junk = all(_follows(head, end, segment) for end, segment in zip(ends, header, strict=False))
+    jfif, adobe = _find(head, header, APP0, b"JFIF\0"), _find(head, header, ADOBE, b"Adobe")
+    known_version = jfif is None or head.up_to(jfif.start + 5, 1) == b"\1"
+    return no_junk and known_version and (adobe is None or head.up_to(adobe.start + 11, 1) in (b"\0", b"\1", b"\2"))
 
 
 END_OF_IMAGE = re.compile(rb"\xff\xd9")
@@ -212,7 +226,21 @@ def ending_defect(head: Head) -> str:
         return NO_END
     if end is None:
         return NO_END
-    return "" if APPENDED.match(head.view, end) or head.is_padding(end) else JUNK
+    behind = head.search(NO_PADDING, end)
+    # The size before `ftyp` has four bytes, which may begin with zeros.
+    return "" if behind is None or APPENDED.match(head.up_to(max(end, behind - 5), 16)) else JUNK
+
+
+DIRECTORIES = {(APP1, b"Exif"): 0, (APP2, b"MPF\0"): 4}
+"""Bytes of a segment before its directory of tags. EXIF may have a prefix."""
+SKIPPED = b"\xef"  # a marker that no decoder looks at
+
+
+def hide(head: Head) -> Iterator[Patch]:
+    for segment in _header(head)[0]:
+        skip = DIRECTORIES.get((segment.kind[0], head.up_to(segment.start, 4)))
+        if skip is not None and is_costly(head, segment, skip):
+            yield segment.start - 3, SKIPPED
 
 
 KEPT = frozenset({0xC0, 0xC1, 0xC2, 0xC4, SOS, 0xDB, 0xDD})
@@ -224,7 +252,7 @@ def strip(head: Head) -> Iterator[bytes]:
     end = 2
     for segment in segments(head, through_scans=True):
         marker = segment.kind[0]
-        if head.read(end, segment.start - 2 - end).strip(b"\xff") != segment.kind:
+        if not _follows(head, end, segment):
             raise NotStrippable("junk between segments")
         if marker == EOI:
             break
@@ -237,10 +265,15 @@ def strip(head: Head) -> Iterator[bytes]:
     yield b"\xff\xd9"
 
 
+def _follows(head: Head, end: int, segment: Piece) -> bool:
+    """Whether nothing but fill bytes are between `end` and the segment's marker."""
+    return head.read(end, segment.start - 2 - end).strip(b"\xff") == segment.kind
+
+
 def _tells_colours(marker: int, body: bytes) -> bool:
     """JFIF without a thumbnail, and Adobe's transform."""
     jfif = marker == APP0 and len(body) == 16 and body[2:7] == b"JFIF\0"
     return jfif or (marker == ADOBE and len(body) == 14 and body[2:7] == b"Adobe")
 
 
-FORMAT = FormatSpec("JPEG", (Format.JPEG,), starts_with(b"\xff\xd8"), read_jpeg, ending_defect, strip)
+FORMAT = FormatSpec("JPEG", (Format.JPEG,), starts_with(b"\xff\xd8"), read_jpeg, ending_defect, strip, hide)

@@ -8,12 +8,11 @@ size is therefore the size after the codestream's orientation.
 from dataclasses import dataclass, field, replace
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes
-from thumbnailer.formats.bits import EndOfBits
 from thumbnailer.formats.boxes import boxes
 from thumbnailer.formats.colour_space import LINEAR, SRGB_PRIMARIES, ColourSpace, profile_for
 from thumbnailer.formats.exif import Ifd0, read_ifd0
-from thumbnailer.formats.head import Head, Piece
-from thumbnailer.formats.jxl_codestream import Codestream, read
+from thumbnailer.formats.head import EndOfBits, Head, Piece
+from thumbnailer.formats.jxl_codestream import Codestream, JxlBits, read
 from thumbnailer.formats.spec import FormatSpec, starts_with
 from thumbnailer.model import Details, Format, ImageInfo
 
@@ -32,7 +31,7 @@ class JxlDetails(Details):
 
 def read_jxl(head: Head) -> ImageInfo:
     if head.up_to(0, len(CONTAINER)) != CONTAINER:
-        return _parse(head.up_to(0, ENOUGH), whole=head.whole or len(head) >= ENOUGH)
+        return _parse(head, head.up_to(0, ENOUGH), whole=head.whole or len(head) >= ENOUGH)
     stream, exif, ended = b"", Ifd0(), True
     try:
         for box in boxes(head, 0, head.end):
@@ -43,7 +42,7 @@ def read_jxl(head: Head) -> ImageInfo:
         if not stream:
             raise
         ended = isinstance(error, Corrupt)
-    info = _parse(stream, whole=ended or len(stream) >= ENOUGH)
+    info = _parse(head, stream, whole=ended or len(stream) >= ENOUGH)
     return replace(info, credit=exif.credit)
 
 
@@ -55,11 +54,11 @@ def _codestream_part(head: Head, box: Piece, wanted: int) -> bytes:
     return head.up_to(box.start + skip, max(0, min(wanted, box.end - box.start - skip)))
 
 
-def _parse(stream: bytes, whole: bool) -> ImageInfo:
+def _parse(head: Head, stream: bytes, whole: bool) -> ImageInfo:
     if len(stream) >= len(SIGNATURE) and not stream.startswith(SIGNATURE):
         raise Corrupt("JPEG XL codestream has no signature")
     try:
-        return _info(read(stream[len(SIGNATURE) :]))
+        return _info(read(JxlBits(head, stream[len(SIGNATURE) :], "little")))
     except EndOfBits as error:
         if whole:
             raise

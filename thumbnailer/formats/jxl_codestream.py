@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.formats import colour_space as colours
-from thumbnailer.formats.bits import Bits
 from thumbnailer.formats.colour_space import SRGB, ColourSpace, Curve, Point
+from thumbnailer.formats.head import Bits
 
 MAX_EXTRA_CHANNELS = 8
 """Beside the colours: alpha, depth, spot colours. libjxl decodes all of them, up to 4,096."""
@@ -74,9 +74,8 @@ class Codestream:
         return ALPHA in self.channels
 
 
-def read(data: bytes) -> Codestream:
+def read(bits: JxlBits) -> Codestream:
     """All fields, from behind the signature. Raises EndOfBits, Corrupt, UnsupportedFormat."""
-    bits = JxlBits(data, "little", "JPEG XL")
     stream = Codestream(*_size(bits))
     if not bits.flag():
         _read_metadata(bits, stream)

@@ -5,7 +5,6 @@ much as one before the pixels. `complete` is False until the reader reaches the 
 """
 
 import re
-import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,13 +16,11 @@ from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-CHUNK = struct.Struct(">I4s")  # length and kind of a chunk
-FRAME_CONTROL = struct.Struct(">4xIIII5xB")
+CHUNK, CHUNK_SIZE = ">I4s", 8  # length and kind of a chunk
+FRAME_CONTROL, FRAME_CONTROL_SIZE = ">4xIIII5xB", 26
 """Width, height, left and top of a frame, and whether it is blended over the earlier frames."""
 FIRST_CHUNK, IHDR_END = 8, 33
 CHECKSUM = 4
-MAX_CHUNKS = 200_000
-"""libpng writes pixels in chunks of 8 KB by default: this is 1.6 GB of pixels, and a fraction of a second to walk."""
 MAX_OTHER_CHUNKS = 300
 """Chunks without pixels. Pillow inflates up to 1 MB of every profile, one after the other, and keeps unknown chunks;
 libpng itself stops at 1,000."""
@@ -40,6 +37,7 @@ WITH_ALPHA = (4, 6)
 TRUECOLOUR, PALETTE = 2, 3
 PIXELS = (b"IDAT", b"fdAT", b"fcTL")
 PIECE = 1 << 20
+BYTES_INFLATED_PER_UNIT = 1024
 DEFLATED = {
     b"zTXt": re.compile(rb"[^\x00]{1,79}\x00\x00"),
     b"iTXt": re.compile(rb"[^\x00]{1,79}\x00\x01\x00[^\x00]*\x00[^\x00]*\x00"),
@@ -133,16 +131,13 @@ def read_ihdr(head: Head, start: int = 0) -> Ihdr:
 
 
 def chunks(head: Head, start: int = FIRST_CHUNK) -> Iterator[Piece]:
-    """The chunks at hand, as far as their lengths make sense. Raises Corrupt for a flood of them."""
-    for _ in range(MAX_CHUNKS):
-        if not head.reaches(start + CHUNK.size):
-            return
-        length, kind = CHUNK.unpack_from(head.view, start)
+    """The chunks at hand, as far as their lengths make sense."""
+    while head.reaches(start + CHUNK_SIZE):
+        length, kind = head.unpack(CHUNK, start)
         if length > MAX_LENGTH:
             return
-        yield (chunk := Piece(kind, start + CHUNK.size, start + CHUNK.size + length))
+        yield (chunk := Piece(kind, start + CHUNK_SIZE, start + CHUNK_SIZE + length))
         start = chunk.end + CHECKSUM
-    head.allow(MAX_CHUNKS + 1, MAX_CHUNKS, "chunks")
 
 
 def _collect(head: Head) -> _Collected:
@@ -179,18 +174,22 @@ def _text_size(head: Head, chunk: Piece, most: int) -> int:
         return chunk.size
     if chunk.kind not in DEFLATED:
         return 0
+    if chunk.size > MAX_TEXT:  # packed text is no larger than the text
+        return chunk.size
     body = head.up_to(chunk.start, chunk.size)
     start = DEFLATED[chunk.kind].match(body)
-    return chunk.size if start is None else _inflated_size(body[start.end() :], most)
+    return chunk.size if start is None else _inflated_size(head, body[start.end() :], most)
 
 
-def _inflated_size(packed: bytes, most: int) -> int:
+def _inflated_size(head: Head, packed: bytes, most: int) -> int:
     """Counted piece by piece; no piece is kept. Broken data counts up to the fault."""
     inflater = zlib.decompressobj()
     size = 0
     try:
         while packed and size <= most:
-            size += len(inflater.decompress(packed, PIECE))
+            inflated = len(inflater.decompress(packed, PIECE))
+            head.spend(1 + inflated // BYTES_INFLATED_PER_UNIT)
+            size += inflated
             packed = inflater.unconsumed_tail
     except zlib.error:
         pass
@@ -202,9 +201,9 @@ def _hides_first(head: Head, ihdr: Ihdr, found: dict[bytes, Piece]) -> bool:
     control, first = found.get(b"fcTL"), found.get(b"IDAT")
     if b"acTL" not in found or control is None or first is None or control.start < first.start:
         return False
-    if not head.reaches(control.start + FRAME_CONTROL.size):
+    if not head.reaches(control.start + FRAME_CONTROL_SIZE):
         return False
-    *box, blends = FRAME_CONTROL.unpack_from(head.view, control.start)
+    *box, blends = head.unpack(FRAME_CONTROL, control.start)
     opaque = ihdr.colour not in WITH_ALPHA and b"tRNS" not in found
     return box == [ihdr.width, ihdr.height, 0, 0] and (opaque or not blends)
 
@@ -231,7 +230,7 @@ def strip(head: Head) -> Iterator[bytes]:
         if chunk.kind in NOT_STRIPPED or not (chunk.kind in KEPT or chunk.kind[0] & ANCILLARY):
             raise NotStrippable(f"a chunk of kind {chunk.kind!r}")
         if chunk.kind in KEPT:
-            yield head.read(chunk.start - CHUNK.size, CHUNK.size + chunk.size + CHECKSUM)
+            yield head.read(chunk.start - CHUNK_SIZE, CHUNK_SIZE + chunk.size + CHECKSUM)
         if chunk.kind == b"IEND":
             return
     raise NotStrippable("no end")

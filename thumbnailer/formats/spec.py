@@ -10,6 +10,10 @@ NO_END = "its end is missing"
 JUNK = "junk after its end"
 
 
+Patch = tuple[int, bytes]
+"""A position in the file, and the bytes to put there."""
+
+
 class NotStrippable(Exception):
     """A file laid out in a way that encoders do not use, or whose metadata changes its colours."""
 
@@ -30,6 +34,8 @@ class FormatSpec:
     """the defect at the end of a whole file, empty if there is none; None: the format marks no end"""
     strip: Callable[[Head], Iterator[bytes]] | None = None
     """the pieces of a whole file that make the picture; raises NotStrippable, Corrupt; None: never stripped"""
+    hide: Callable[[Head], Iterator[Patch]] | None = None
+    """the changes that make decoders skip the metadata which cost them more than its size; None: it has none"""
 
 
 def starts_with(*marks: bytes, at: int = 0) -> Callable[[bytes], bool]:

@@ -5,13 +5,14 @@ the values of their tags. The reader therefore walks the whole chain, and refuse
 Limits: pages are counted only as far as the bytes reach; sub-directories are ignored.
 """
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats import tiff_samples as tags
 from thumbnailer.formats.head import Head
-from thumbnailer.formats.ifd import ARTIST, COPYRIGHT, Directory, Layout, read_directory
+from thumbnailer.formats.ifd import ARTIST, COPYRIGHT, Directory, Layout, bytes_of_values, read_directory
 from thumbnailer.formats.spec import FormatSpec, starts_with
 from thumbnailer.formats.tiff_samples import MAX_SAMPLES, Samples, misread_by, read_samples, refuse_unread
 from thumbnailer.model import Details, Format, ImageInfo
@@ -40,8 +41,6 @@ MAX_TILE = 4 << 20  # pixels of a tile that is larger than the picture: decoders
 MAX_PIECES = 1 << 20  # tiles or strips to check: a million of the smallest tiles are 268 million pixels
 FAR_TAGS = (tags.BITS, tags.EXTRA_SAMPLES, tags.SAMPLE_FORMAT, ARTIST, COPYRIGHT)
 """Tags with several values, or a text, which may be far from the directory."""
-VALUE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-"""Bytes of a value of each type; other types have one byte (TIFF 6.0, page 15; BigTIFF adds 16 to 18)."""
 
 
 def read_tiff(head: Head) -> ImageInfo:
@@ -110,7 +109,7 @@ def _extent(head: Head, layout: Layout, offset: int) -> tuple[int, int]:
     (count,) = head.unpack(layout.order + layout.count, offset)
     if not 0 < count <= MAX_ENTRIES:
         raise Corrupt(f"TIFF directory of {count} entries")
-    end = offset + layout.count_size + count * layout.entry.size
+    end = offset + layout.count_size + count * struct.calcsize(layout.entry)
     head.need(end)
     # Some writers leave out the last link; libtiff takes that for the end of the chain.
     return count, head.unpack(layout.order + layout.offset, end)[0] if head.reaches(end + layout.inline) else 0
@@ -129,19 +128,12 @@ def _chain(head: Head, layout: Layout, offset: int) -> tuple[int, int, bool]:
             break
         visited.add(offset)
         lookups += count**2
-        own = _bytes_of_values(head, layout, offset, count)
+        own = bytes_of_values(head, layout, offset, count, head.end)
         held, values = max(held, own), values + own
         if len(visited) > MAX_PAGES or lookups > MAX_LOOKUPS or values > head.end + SHARED:
             raise Corrupt(f"TIFF with more tags than are of use: {values} bytes in {len(visited)} pages")
         offset = after
     return max(1, len(visited)), held, reached
-
-
-def _bytes_of_values(head: Head, layout: Layout, offset: int, count: int) -> int:
-    """Of values outside the directory, and within the file: other offsets point at nothing."""
-    entries = layout.entry.iter_unpack(head.read(offset + layout.count_size, count * layout.entry.size))
-    sizes = (values * VALUE_SIZES.get(kind, 1) for _, kind, values in entries)
-    return sum(size for size in sizes if layout.inline < size <= head.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +190,10 @@ def _missing_rows(directory: Directory, grid: _Grid, samples: Samples, pieces: i
     end = directory.head.end
     row_bytes = -(-grid.piece_width * samples.bits * (1 if samples.planar else samples.count) // 8)
     most = row_bytes * grid.piece_height if samples.is_plain else end  # some writers count more bytes than there are
-    offsets, sizes = (directory.integers(tag, pieces) for tag in grid.tags)
-    for index, (start, size) in enumerate(zip(offsets, sizes, strict=False)):
-        if start + min(size, most) > end:
+    offsets, sizes = (directory.records(tag, pieces) for tag in grid.tags)
+    for index, ((start,), (size,)) in enumerate(zip(offsets, sizes, strict=False)):
+        if start + (size if size < most else most) > end:
+            directory.head.spend(1)
             # An uncompressed strip shows rows as far as its bytes go.
             whole = max(0, end - start) // row_bytes if samples.is_plain and not samples.tiled else 0
             # Pieces go from left to right, then down, then on to the next plane.

@@ -10,13 +10,12 @@ from thumbnailer.formats.head import Head, Piece
 from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, starts_with
 from thumbnailer.model import Details, Format, ImageInfo
 
-MAX_CHUNKS = 200_000  # chunks walked of an extended file, a fraction of a second
 MAX_OTHER_CHUNKS = 300
 """Chunks without pixels, in frames and beside them. Encoders write three; libwebp notes every one."""
 PIXELS = frozenset({b"ANMF", b"VP8 ", b"VP8L", b"ALPH"})
 FRAME_HEADER = 16
 FIRST_CHUNK = 12
-CHUNK = struct.Struct("<4sI")  # kind and size of a chunk
+CHUNK, CHUNK_SIZE = "<4sI", 8  # kind and size of a chunk
 ICC, ALPHA, EXIF, XMP, ANIMATION = 0x20, 0x10, 0x08, 0x04, 0x02  # flags of the VP8X chunk (section 2.7.1)
 LOSSY_SAMPLES, LOSSLESS_SAMPLES = 1.5, 4.0  # VP8 is always 4:2:0; a VP8L picture is decoded as ARGB
 
@@ -97,6 +96,7 @@ def _walk(head: Head, flags: int) -> _Walked:
         others += chunk.kind not in PIXELS
         if chunk.kind == b"ANMF" and flags & ANIMATION:
             found.frames += 1
+            head.spend(1)
             inner = chunks(head, chunk.start + FRAME_HEADER, min(chunk.end, head.end))
             others += sum(piece.kind not in PIXELS for piece in inner)
         head.allow(others, MAX_OTHER_CHUNKS, "chunks beside its pixels")
@@ -104,7 +104,7 @@ def _walk(head: Head, flags: int) -> _Walked:
             if not head.reaches(chunk.end) and not head.whole:
                 return found
             found.exif = read_ifd0(head, chunk)
-    found.ended = head.whole or _next(chunk) + CHUNK.size > _end(head)
+    found.ended = head.whole or _next(chunk) + CHUNK_SIZE > _end(head)
     return found
 
 
@@ -113,20 +113,18 @@ def _next(chunk: Piece) -> int:
 
 
 def chunks(head: Head, start: int = FIRST_CHUNK, end: int | None = None) -> Iterator[Piece]:
-    """The chunks at hand, the last of which may be cut. Raises Corrupt for a flood of them."""
+    """The chunks at hand, the last of which may be cut."""
     end = _end(head) if end is None else end
-    for _ in range(MAX_CHUNKS):
-        if start + CHUNK.size > end or not head.reaches(start + CHUNK.size):
-            return
-        kind, size = CHUNK.unpack_from(head.view, start)
-        yield (chunk := Piece(kind, start + CHUNK.size, start + CHUNK.size + size))
+    while start + CHUNK_SIZE <= end and head.reaches(start + CHUNK_SIZE):
+        kind, size = head.unpack(CHUNK, start)
+        yield (chunk := Piece(kind, start + CHUNK_SIZE, start + CHUNK_SIZE + size))
         start = _next(chunk)
-    head.allow(MAX_CHUNKS + 1, MAX_CHUNKS, "chunks")
 
 
 def _end(head: Head) -> int:
     """Where the container says that it ends, or where the file ends before that."""
-    return min(8 + head.unpack("<I", 4)[0], head.end)
+    (size,) = head.unpack("<I", 4)
+    return min(8 + int(size), head.end)
 
 
 KEPT = PIXELS | {b"VP8X", b"ANIM"}
@@ -150,7 +148,7 @@ def _kept(head: Head) -> Iterator[bytes]:
     for chunk in chunks(head):
         if chunk.kind == b"ICCP":
             raise NotStrippable("a profile")
-        data = head.read(chunk.start - CHUNK.size, CHUNK.size + chunk.size)
+        data = head.read(chunk.start - CHUNK_SIZE, CHUNK_SIZE + chunk.size)
         if chunk.kind == b"VP8X":
             data = data[:8] + bytes(flags & ~(EXIF | XMP) for flags in data[8:9]) + data[9:]
         if chunk.kind in KEPT:

@@ -55,6 +55,7 @@ def record_line(outcome: Outcome, request_id: str) -> dict[str, Any]:
         "engine": outcome.engine,
         "damaged": outcome.damaged,
         "profile_ignored": outcome.profile_ignored,
+        **({"engine_bug": outcome.engine_bug} if outcome.engine_bug else {}),
         "ms": {stage: round(seconds * 1000, 2) for stage, seconds in outcome.timings},
         "request_id": request_id,
     }

@@ -11,7 +11,7 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
 from thumbnailer.errors import StoreError, StoreRefused, StoreUnavailable
-from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
+from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, drop_unsendable
 from thumbnailer.store.s3 import CHUNK, Answer, S3Store, Stream, error_for
 
 T = TypeVar("T")
@@ -138,7 +138,7 @@ def _headers(response: _Response) -> ObjectHeaders:
 
 
 def _arguments(headers: PutHeaders) -> dict[str, Any]:
-    sent = sendable(headers)
+    sent = drop_unsendable(headers)
     arguments = {name.replace("-", ""): getattr(sent, field) for field, name in HEADERS.items()} | {
         "Metadata": sent.metadata,
         "StorageClass": sent.storage_class,

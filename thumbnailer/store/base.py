@@ -56,7 +56,7 @@ class ObjectHeaders:
 
 @dataclass(frozen=True, slots=True)
 class PutHeaders:
-    """The headers of a PUT. Stores leave out values that no header can carry, see `sendable`."""
+    """The headers of a PUT. Stores leave out values that no header can carry, see `drop_unsendable`."""
 
     content_type: str
     cache_control: str | None = None
@@ -153,7 +153,7 @@ class StoreConfig:
         return self.endpoint_url is not None or not _HOST_LABEL.fullmatch(bucket)
 
 
-def sendable(headers: PutHeaders) -> PutHeaders:
+def drop_unsendable(headers: PutHeaders) -> PutHeaders:
     """`headers` without values that HTTP cannot carry.
 
     Measured: obstore panics in Rust on a line break in a value or a space in a name, and aioboto3 refuses a whole PUT

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from thumbnailer.errors import BucketMissing, ObjectMissing
-from thumbnailer.store.base import HEADERS, ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, sendable
+from thumbnailer.store.base import HEADERS, ObjectBody, ObjectHeaders, ObjectVersion, PutHeaders, drop_unsendable
 
 
 class _Body(NamedTuple):
@@ -39,7 +39,7 @@ class MemoryStore:
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
         """`puts` keeps the headers of the last PUT of each bucket and key."""
         versions, id_ = self._next(bucket, key)
-        self.puts[bucket, key] = sent = sendable(headers)
+        self.puts[bucket, key] = sent = drop_unsendable(headers)
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
         said = {field: getattr(sent, field) for field in (*HEADERS, "metadata")}
         headers_ = ObjectHeaders(len(data), etag, id_ if self._versioned else None, **said)

@@ -18,7 +18,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store as RustStore
 
 from thumbnailer.errors import StoreError, StoreRefused, StoreUnavailable
-from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, sendable
+from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, drop_unsendable
 from thumbnailer.store.s3 import Answer, BucketElsewhere, ObstoreCannot, S3Store, Stream, error_for
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _NOT_METADATA: Final = (*HEADERS.values(), "Content-Encoding")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def expressible(key: str) -> bool:
+def is_expressible(key: str) -> bool:
     """Whether object_store sends `key` byte for byte.
 
     Measured on 0.14: it drops one leading and one trailing slash, and refuses empty, `.` and `..` segments and ASCII
@@ -122,7 +122,7 @@ def _check(verb: str, bucket: str, key: str) -> str:
     what = f"{verb} {bucket}/{key!r}"
     if bucket.startswith("arn:") or bucket.endswith("--x-s3"):
         raise ObstoreCannot(f"{what}: not a general purpose bucket", bucket_too=True)
-    if not expressible(key):
+    if not is_expressible(key):
         raise ObstoreCannot(f"{what}: object_store would change this key")
     return what
 
@@ -177,7 +177,7 @@ def _headers(result: GetResult) -> ObjectHeaders:
 
 
 def _attributes(headers: PutHeaders) -> Attributes:
-    sent = sendable(headers)
+    sent = drop_unsendable(headers)
     named = {name: getattr(sent, field) for field, name in HEADERS.items()} | {"Storage-Class": sent.storage_class}
     return {**(sent.metadata or {}), **{name: value for name, value in named.items() if value is not None}}
 

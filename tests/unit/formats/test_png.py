@@ -9,7 +9,7 @@ import pytest
 
 from tests.bombs.png import chunk
 from tests.support.headers import CPU_BOUND, HEAD, animated, exif, png, saved, whole
-from thumbnailer.errors import Corrupt
+from thumbnailer.errors import Corrupt, Rejected
 from thumbnailer.formats import probe
 
 
@@ -51,13 +51,13 @@ def test_a_png_head_without_pixels_is_incomplete() -> None:
 def test_a_png_of_a_million_tiny_chunks_is_corrupt(kind: bytes) -> None:
     data = png(chunk(kind) * 1_000_000)
     before = time.process_time()
-    with pytest.raises(Corrupt, match="chunks"):
+    with pytest.raises(Rejected, match=r"chunks|parts"):
         whole(data)
     assert time.process_time() - before < CPU_BOUND
 
 
 def test_a_png_of_many_chunks_is_read() -> None:
-    assert whole(png(chunk(b"tEXt") * 250, chunk(b"IDAT") * 150_000, chunk(b"IEND"))).complete
+    assert whole(png(chunk(b"tEXt") * 250, chunk(b"IDAT", bytes(90)) * 50_000, chunk(b"IEND"))).complete
 
 
 @pytest.mark.parametrize(

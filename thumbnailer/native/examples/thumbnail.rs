@@ -17,11 +17,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let data = fs::read(file)?;
     let source = &&data[..];
-    let (frame, _) = info(source)?;
+    let (frame, _) = info(source).map_err(|error| format!("{error:?}"))?;
     let targets = sides.split(',').map(|side| Ok(fit(frame.width, frame.height, side.parse()?)));
     let targets = targets.collect::<Result<Vec<_>, std::num::ParseIntError>>()?;
     let request = Request { targets, orientation: 1, scale: None, max_bytes: 1 << 30 };
-    let rendered = render(source, &request)?;
+    let rendered = render(source, &request).map_err(|error| format!("{error:?}"))?;
     eprintln!("scale {} bytes {}", rendered.plan.scale, rendered.plan.bytes);
     let picture = &rendered.pictures[0];
     if let [out, ..] = rest {

@@ -1,8 +1,6 @@
 //! Why a picture is not rendered here. Each kind sends the caller to another decoder.
 #![forbid(unsafe_code)]
 
-use std::fmt;
-
 pub type Result<T> = std::result::Result<T, Error>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,13 +13,12 @@ pub enum Error {
     TooLarge(usize),
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Unsupported(reason) | Error::Doubtful(reason) => f.write_str(reason),
-            Error::TooLarge(bytes) => write!(f, "needs {bytes} bytes of memory"),
-        }
-    }
+/// Fails with `Doubtful` unless the condition holds.
+pub fn ensure(valid: bool, reason: &'static str) -> Result<()> {
+    valid.then_some(()).ok_or(Error::Doubtful(reason))
 }
 
-impl std::error::Error for Error {}
+/// Fails with `Unsupported` unless the condition holds.
+pub fn require(supported: bool, reason: &'static str) -> Result<()> {
+    supported.then_some(()).ok_or(Error::Unsupported(reason))
+}

@@ -1,14 +1,16 @@
 //! What a picture will cost, from its header alone.
 #![forbid(unsafe_code)]
 
-use crate::bands::Bands;
-use crate::coefficients::{needs_history, Store};
-use crate::error::{Error, Error::Doubtful, Result};
-use crate::frame::{ColourModel, Frame, ScanHeader};
-use crate::layout::Layout;
-use crate::reader::READER_BYTES;
-use crate::resize::request::{Request, Stored};
-use crate::resize::{self, Input, Step};
+use crate::audited::simd;
+use crate::entropy::reader::READER_BYTES;
+use crate::error::{ensure, require, Error, Result};
+use crate::file::frame::{ColourModel, Frame, ScanHeader};
+use crate::memory::Memory;
+use crate::picture::bands::Bands;
+use crate::picture::layout::{Layout, Plane};
+use crate::picture::store::Store;
+use crate::resize::request::{Request, Stored, GRAPHIC_RATIO, MIN_RATIO};
+use crate::resize::{self, Input, Resizer, Step};
 
 /// Huffman tables of four numbers and two classes, the tables that build them, and segments.
 const TABLE_BYTES: usize = 320 << 10;
@@ -19,16 +21,20 @@ const BLOCK_SLACK: usize = 4096;
 
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// N of N/8.
+    /// N of N/8, and the same if the picture turns out to be text or a drawing.
     pub scale: usize,
+    pub graphic_scale: usize,
     /// Bytes that are allocated at any time at most, the pixels of the targets included.
     pub bytes: usize,
     pub layout: Layout,
     pub targets: Vec<Stored>,
-    pub steps: Vec<Step>,
     pub input: Input,
     /// All scans of the file must be read before the first pixel is known.
     pub buffered: bool,
+    steps: Vec<Step>,
+    orientation: u8,
+    progressive: bool,
+    colour: ColourModel,
 }
 
 impl Plan {
@@ -36,50 +42,57 @@ impl Plan {
     pub fn new(
         frame: &Frame, scan: &ScanHeader, size: usize, request: &Request, colour: ColourModel,
     ) -> Result<Plan> {
+        require(simd() != "none", "processor")?;
         let targets = request.stored(frame.width, frame.height)?;
-        let scale = request.choose_scale(&targets)?;
+        let scale = request.choose_scale(&targets, MIN_RATIO)?;
         let layout = Layout::new(frame, scale);
-        check_blocks(&layout, size)?;
-        let input = Input {
-            width: layout.width,
-            height: layout.height,
-            scale: scale as f64 / 8.0,
-            channels: if colour == ColourModel::Grey { 1 } else { 3 },
-        };
+        let blocks: usize = layout.planes.iter().map(Plane::blocks).sum();
+        ensure(blocks / MAX_BLOCKS_PER_BYTE <= size + BLOCK_SLACK, "more blocks than the file can hold")?;
+        let channels = if colour == ColourModel::Grey { 1 } else { 3 };
+        let input = Input { width: layout.width, height: layout.height, scale: scale as f64 / 8.0, channels };
         let steps = resize::steps(&targets, &input, (frame.width, frame.height));
-        let buffered = frame.progressive || scan.components.len() < frame.components.len();
-        let mut plan = Plan { scale, bytes: 0, layout, targets, steps, input, buffered };
-        plan.bytes = plan.count_bytes(frame.progressive);
+        let (progressive, orientation) = (frame.progressive, request.orientation);
+        let buffered = progressive || scan.components.len() < frame.components.len();
+        let mut plan = Plan {
+            scale,
+            graphic_scale: scale,
+            bytes: 0,
+            layout,
+            targets,
+            input,
+            buffered,
+            steps,
+            orientation,
+            progressive,
+            colour,
+        };
+        plan.bytes = plan.count_bytes();
+        plan.graphic_scale = request.choose_scale(&plan.targets, GRAPHIC_RATIO).unwrap_or(scale);
+        if plan.graphic_scale > scale && !buffered {
+            let request = Request { scale: Some(plan.graphic_scale), ..request.clone() };
+            plan.bytes = plan.bytes.max(Plan::new(frame, scan, size, &request, colour)?.bytes);
+        }
         if plan.bytes > request.max_bytes {
             return Err(Error::TooLarge(plan.bytes));
         }
         Ok(plan)
     }
 
-    fn count_bytes(&self, progressive: bool) -> usize {
-        let stores: usize = if self.buffered {
-            let history = |plane| needs_history(plane, self.scale, progressive);
-            self.layout.planes.iter().map(|plane| Store::bytes(plane, history(plane))).sum()
-        } else {
-            0
-        };
-        let resize = resize::bytes(&self.steps, &self.input, self.input.channels);
-        let work = TABLE_BYTES + READER_BYTES + Bands::bytes(&self.layout) + stores + resize;
-        work.max(self.copy_bytes())
-    }
-
-    /// All pictures, and a copy of the largest one: Python takes them one by one after the work.
-    fn copy_bytes(&self) -> usize {
+    /// The bytes of the work, or of all pictures and a copy of the largest one, if those are more: Python
+    /// takes the pictures one by one after the work.
+    fn count_bytes(&self) -> usize {
+        let mut memory = Memory { bytes: TABLE_BYTES + READER_BYTES, dry: true };
+        self.build(&mut memory);
         let sizes = || self.targets.iter().map(|t| t.width * t.height * self.input.channels);
-        sizes().sum::<usize>() + sizes().max().unwrap_or(0)
+        memory.bytes.max(sizes().sum::<usize>() + sizes().max().unwrap_or(0))
     }
-}
 
-/// A short file cannot hold a huge picture.
-fn check_blocks(layout: &Layout, size: usize) -> Result<()> {
-    let blocks: usize = layout.planes.iter().map(|plane| plane.blocks()).sum();
-    if blocks / MAX_BLOCKS_PER_BYTE > size + BLOCK_SLACK {
-        return Err(Doubtful("more blocks than the file can hold"));
+    /// Makes the stores of all components and the way from there to the targets.
+    pub fn build(&self, memory: &mut Memory) -> (Vec<Store>, Bands) {
+        let history = self.progressive && self.scale > 1;
+        let planes = &self.layout.planes;
+        let stores = planes.iter().map(|plane| Store::new(plane, self.buffered, history, memory)).collect();
+        let resizer = Resizer::new(&self.steps, &self.input, self.orientation, memory);
+        (stores, Bands::new(&self.layout, self.colour, resizer, memory))
     }
-    Ok(())
 }

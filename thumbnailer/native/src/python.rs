@@ -8,10 +8,8 @@ use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::audited::{self, shared::Buffer};
-use crate::frame::ColourModel;
-use crate::resize::request::{Area, Request, Target};
-use crate::{Error, Frame, Plan, Rendered};
+use crate::audited::shared::{Buffer, SharedBytes};
+use crate::{Area, ColourModel, Error, Frame, Plan, Request, Target};
 
 create_exception!(thumbnailer_jpeg, Fallback, PyException, "Another decoder must take the file.");
 create_exception!(thumbnailer_jpeg, Unsupported, Fallback, "A kind of file or request for another decoder.");
@@ -19,12 +17,15 @@ create_exception!(thumbnailer_jpeg, Doubtful, Fallback, "Damage, or what another
 create_exception!(thumbnailer_jpeg, TooLarge, Fallback, "Needs more memory than allowed; args[0] is in bytes.");
 create_exception!(thumbnailer_jpeg, Internal, Fallback, "A bug in this module; args[0] is the message.");
 
-/// Upright width and height, and in the second form the part of the upright picture that is shown: left, top,
-/// width and height in pixels of the full picture.
+/// Left, top, width and height.
+type AreaTuple = (f64, f64, f64, f64);
+
+/// Upright width and height, and in the second form the part of the upright picture that is shown, in pixels of
+/// the full picture.
 #[derive(FromPyObject)]
 enum TargetTuple {
     Whole((usize, usize)),
-    Part((usize, usize, (f64, f64, f64, f64))),
+    Part((usize, usize, AreaTuple)),
 }
 
 /// Bytes.
@@ -54,113 +55,88 @@ impl Info {
             ColourModel::YCbCr => "ycbcr",
             ColourModel::Rgb => "rgb",
         };
-        Info {
-            width: frame.width,
-            height: frame.height,
-            progressive: frame.progressive,
-            colour,
-            scale: plan.map(|plan| plan.scale),
-            bytes: plan.map(|plan| plan.bytes),
-        }
+        let (scale, bytes) = (plan.map(|plan| plan.scale), plan.map(|plan| plan.bytes));
+        Info { width: frame.width, height: frame.height, progressive: frame.progressive, colour, scale, bytes }
     }
 }
 
-fn exception(error: Error) -> PyErr {
-    match error {
-        Error::Unsupported(reason) => Unsupported::new_err(reason),
-        Error::Doubtful(reason) => Doubtful::new_err(reason),
-        Error::TooLarge(bytes) => TooLarge::new_err(bytes),
-    }
-}
-
-/// Runs work without the GIL. A panic becomes `Internal`.
-fn guarded<T: Send>(py: Python<'_>, work: impl FnOnce() -> crate::Result<T> + Send) -> PyResult<T> {
-    match py.detach(|| catch_unwind(AssertUnwindSafe(work))) {
-        Ok(result) => result.map_err(exception),
+/// Runs work on a buffer without the GIL. A panic becomes `Internal`.
+fn guarded<T: Send>(
+    data: &Bound<'_, PyAny>, work: impl FnOnce(&SharedBytes) -> crate::Result<T> + Send,
+) -> PyResult<T> {
+    let buffer = Buffer::new(data)?;
+    match data.py().detach(|| catch_unwind(AssertUnwindSafe(|| work(&buffer.bytes)))) {
+        Ok(Ok(result)) => Ok(result),
+        Ok(Err(Error::Unsupported(reason))) => Err(Unsupported::new_err(reason)),
+        Ok(Err(Error::Doubtful(reason))) => Err(Doubtful::new_err(reason)),
+        Ok(Err(Error::TooLarge(bytes))) => Err(TooLarge::new_err(bytes)),
         Err(panic) => {
-            let message = panic.downcast_ref::<&str>().copied().unwrap_or("panic");
-            Err(Internal::new_err(message.to_owned()))
-        }
-    }
-}
-
-fn target(tuple: TargetTuple) -> Target {
-    match tuple {
-        TargetTuple::Whole((width, height)) => Target { width, height, area: None },
-        TargetTuple::Part((width, height, (left, top, area_width, area_height))) => {
-            let area = Area { left, top, width: area_width, height: area_height };
-            Target { width, height, area: Some(area) }
+            let message = panic.downcast_ref::<&str>().map(|text| text.to_string());
+            let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(Internal::new_err(message.unwrap_or("panic".to_owned())))
         }
     }
 }
 
 fn request(targets: Vec<TargetTuple>, orientation: u8, scale: Option<usize>, max_bytes: usize) -> Request {
+    let target = |target| match target {
+        TargetTuple::Whole((width, height)) => Target { width, height, area: None },
+        TargetTuple::Part((width, height, area)) => {
+            Target { width, height, area: Some(Area { left: area.0, top: area.1, width: area.2, height: area.3 }) }
+        }
+    };
     Request { targets: targets.into_iter().map(target).collect(), orientation, scale, max_bytes }
 }
 
-/// Reads the header of a file.
-#[pyfunction]
-fn info(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Info> {
-    let buffer = Buffer::new(data)?;
-    let (frame, colour) = guarded(py, || crate::info(&buffer))?;
-    Ok(Info::new(&frame, colour, None))
-}
+#[pymodule(name = "thumbnailer_jpeg")]
+mod module {
+    use super::*;
+    #[pymodule_export]
+    use super::{Doubtful, Fallback, Info, Internal, TooLarge, Unsupported};
 
-/// Plans a request without decoding. Raises TooLarge if the plan exceeds `max_bytes`.
-#[pyfunction]
-#[pyo3(signature = (data, targets, orientation=1, scale=None, max_bytes=DEFAULT_LIMIT))]
-fn plan(
-    py: Python<'_>, data: &Bound<'_, PyAny>, targets: Vec<TargetTuple>, orientation: u8, scale: Option<usize>,
-    max_bytes: usize,
-) -> PyResult<Info> {
-    let buffer = Buffer::new(data)?;
-    let request = request(targets, orientation, scale, max_bytes);
-    let ((frame, colour), plan) = guarded(py, || Ok((crate::info(&buffer)?, crate::plan(&buffer, &request)?)))?;
-    Ok(Info::new(&frame, colour, Some(&plan)))
-}
+    /// Reads the header of a file.
+    #[pyfunction]
+    fn info(data: &Bound<'_, PyAny>) -> PyResult<Info> {
+        let (frame, colour) = guarded(data, |buffer| crate::info(buffer))?;
+        Ok(Info::new(&frame, colour, None))
+    }
 
-/// Decodes a file and makes its targets: a list of (width, height, channels, pixels), and an Info.
-#[pyfunction]
-#[pyo3(signature = (data, targets, orientation=1, scale=None, max_bytes=DEFAULT_LIMIT))]
-fn render(
-    py: Python<'_>, data: &Bound<'_, PyAny>, targets: Vec<TargetTuple>, orientation: u8, scale: Option<usize>,
-    max_bytes: usize,
-) -> PyResult<(Vec<PictureTuple>, Info)> {
-    let buffer = Buffer::new(data)?;
-    let request = request(targets, orientation, scale, max_bytes);
-    let Rendered { pictures, plan, frame, colour } = guarded(py, || crate::render(&buffer, &request))?;
-    let pictures = pictures.into_iter().map(|picture| {
-        let pixels = PyBytes::new(py, &picture.pixels).unbind();
-        (picture.width, picture.height, picture.channels, pixels)
-    });
-    Ok((pictures.collect(), Info::new(&frame, colour, Some(&plan))))
-}
+    /// Plans a request without decoding. Raises TooLarge if the plan exceeds `max_bytes`.
+    #[pyfunction]
+    #[pyo3(signature = (data, targets, orientation=1, scale=None, max_bytes=DEFAULT_LIMIT))]
+    fn plan(
+        data: &Bound<'_, PyAny>, targets: Vec<TargetTuple>, orientation: u8, scale: Option<usize>, max_bytes: usize,
+    ) -> PyResult<Info> {
+        let request = request(targets, orientation, scale, max_bytes);
+        let work = |buffer: &SharedBytes| Ok((crate::info(buffer)?, crate::plan(buffer, &request)?));
+        let ((frame, colour), plan) = guarded(data, work)?;
+        Ok(Info::new(&frame, colour, Some(&plan)))
+    }
 
-/// Version of the module.
-#[pyfunction]
-fn version() -> &'static str {
-    crate::VERSION
-}
+    /// Decodes a file and makes its targets: a list of (width, height, channels, pixels), and an Info.
+    #[pyfunction]
+    #[pyo3(signature = (data, targets, orientation=1, scale=None, max_bytes=DEFAULT_LIMIT))]
+    fn render(
+        data: &Bound<'_, PyAny>, targets: Vec<TargetTuple>, orientation: u8, scale: Option<usize>, max_bytes: usize,
+    ) -> PyResult<(Vec<PictureTuple>, Info)> {
+        let request = request(targets, orientation, scale, max_bytes);
+        let rendered = guarded(data, |buffer| crate::render(buffer, &request))?;
+        let pictures = rendered.pictures.into_iter().map(|picture| {
+            let pixels = PyBytes::new(data.py(), &picture.pixels).unbind();
+            (picture.width, picture.height, picture.channels, pixels)
+        });
+        Ok((pictures.collect(), Info::new(&rendered.frame, rendered.colour, Some(&rendered.plan))))
+    }
 
-/// Instruction sets in use: "avx2", "sse2" or "portable".
-#[pyfunction]
-fn simd() -> &'static str {
-    audited::simd()
-}
+    /// Version of the module.
+    #[pyfunction]
+    fn version() -> &'static str {
+        crate::VERSION
+    }
 
-#[pymodule]
-fn thumbnailer_jpeg(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let py = module.py();
-    module.add("Fallback", py.get_type::<Fallback>())?;
-    module.add("Unsupported", py.get_type::<Unsupported>())?;
-    module.add("Doubtful", py.get_type::<Doubtful>())?;
-    module.add("TooLarge", py.get_type::<TooLarge>())?;
-    module.add("Internal", py.get_type::<Internal>())?;
-    module.add_class::<Info>()?;
-    module.add_function(wrap_pyfunction!(info, module)?)?;
-    module.add_function(wrap_pyfunction!(plan, module)?)?;
-    module.add_function(wrap_pyfunction!(render, module)?)?;
-    module.add_function(wrap_pyfunction!(version, module)?)?;
-    module.add_function(wrap_pyfunction!(simd, module)?)?;
-    Ok(())
+    /// Instruction set in use: "avx2" or "neon"; "none" if every file is `Unsupported` on this processor.
+    #[pyfunction]
+    fn simd() -> &'static str {
+        crate::audited::simd()
+    }
 }

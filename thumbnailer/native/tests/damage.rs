@@ -278,3 +278,37 @@ fn colour_models_that_disagree_are_doubtful() {
     version[9] = 3;
     assert!(is_doubtful(&with(&version)));
 }
+
+#[test]
+fn tables_of_impossible_lengths_are_doubtful() {
+    let file = Jpeg::new(64, 48, &ycc(), 1).bytes();
+    for marker in [0xdb, 0xc4] {
+        let at = find(&file, marker);
+        for length in [0u16, 1, 3, 18, 60, 0xffff] {
+            let mut file = file.clone();
+            file[at + 2..at + 4].copy_from_slice(&length.to_be_bytes());
+            assert!(is_doubtful(&file), "{marker:x} of {length} bytes");
+        }
+    }
+    let at = find(&file, 0xc4);
+    for (length, count) in [(0, 3), (0, 255), (3, 13), (15, 255)] {
+        let mut file = file.clone();
+        file[at + 5 + length] = count;
+        assert!(is_doubtful(&file), "{count} codes of {} bits", length + 1);
+    }
+}
+
+/// The first quantisation table of a component counts, as in libjpeg; a Huffman table counts from then on.
+#[test]
+fn tables_may_be_redefined_between_scans() {
+    let plain = Jpeg::new(64, 48, &ycc(), 1).progressive(script()).bytes();
+    let last = plain.windows(2).rposition(|w| w == [0xff, 0xda]).unwrap();
+    let mut quant = segment(&plain, 0xdb);
+    quant[5..].fill(99);
+    for scale in [1, 2, 8] {
+        let pixels = |file: &[u8]| render(&file, &request(Some(scale), 1)).unwrap().pictures.remove(0).pixels;
+        let with = |segment: &[u8]| [&plain[..last], segment, &plain[last..]].concat();
+        assert_eq!(pixels(&with(&quant)), pixels(&plain));
+        assert_eq!(pixels(&with(&segment(&plain, 0xc4))), pixels(&plain));
+    }
+}

@@ -74,7 +74,7 @@ fn check(jpeg: &Jpeg, name: &str) {
         let (width, height) = (jpeg.width * scale / 8, jpeg.height * scale / 8);
         let target = Target { width, height, area: None };
         let request = Request { targets: vec![target], orientation: 1, scale: Some(scale), max_bytes: 1 << 26 };
-        let rendered = render(&&file[..], &request).unwrap_or_else(|e| panic!("{name} {scale}/8: {e}"));
+        let rendered = render(&&file[..], &request).unwrap_or_else(|e| panic!("{name} {scale}/8: {e:?}"));
         let picture = &rendered.pictures[0];
         assert_eq!((picture.width, picture.height), (width, height));
         for (index, (_, h, v)) in jpeg.components.iter().enumerate() {

@@ -3,7 +3,7 @@
 mod support;
 
 use support::Jpeg;
-use thumbnailer_jpeg::{render, Area, Picture, Request, Target};
+use thumbnailer_jpeg::{plan, render, Area, Picture, Request, Target};
 
 const WIDTH: usize = 96;
 const HEIGHT: usize = 64;
@@ -114,5 +114,30 @@ fn the_scale_leaves_almost_two_pixels_for_each() {
             max_bytes: 1 << 26,
         };
         assert_eq!(render(&&file[..], &request).unwrap().plan.scale, scale, "{width}");
+    }
+}
+
+/// Blocks of sharp detail as in text: decoded a second time at a larger scale. Photos are not.
+#[test]
+fn graphics_are_decoded_at_a_larger_scale() {
+    let request = Request {
+        targets: vec![Target { width: 128, height: 96, area: None }],
+        orientation: 1,
+        scale: None,
+        max_bytes: 1 << 26,
+    };
+    for (sharp, scale) in [(0, 2), (15, 2), (60, 3)] {
+        let mut jpeg = Jpeg::new(1024, 768, &[(1, 2, 2), (2, 1, 1), (3, 1, 1)], 1);
+        for block in jpeg.blocks.iter_mut().flatten() {
+            *block = [0; 64];
+            (block[0], block[40], block[50], block[60]) = (30, sharp, -sharp, sharp);
+        }
+        let file = jpeg.bytes();
+        let planned = plan(&&file[..], &request).unwrap();
+        let rendered = render(&&file[..], &request).unwrap();
+        assert_eq!((planned.scale, rendered.plan.scale), (2, scale), "{sharp}");
+        assert!(rendered.plan.bytes <= planned.bytes);
+        let fixed = Request { scale: Some(2), ..request.clone() };
+        assert_eq!(render(&&file[..], &fixed).unwrap().plan.scale, 2);
     }
 }

@@ -1,88 +1,72 @@
-//! The only module with `unsafe`. Three uses, each sound by a check in the same function:
+//! The only module with `unsafe`. Three uses, each sound by a check in the same function or file:
 //!
-//! * calls of functions with a target feature: SSE2 belongs to x86-64, AVX2 is detected at run time;
-//! * transmutes between arrays and vectors of one size (`vectors`);
+//! * calls of functions with a target feature: AVX2 is detected at run time, NEON belongs to AArch64;
+//! * transmutes between arrays and vectors of one size (`words`);
 //! * reads of memory that others may change, by atomic loads (`shared`).
 //!
-//! The kernels themselves (`idct`, `rows`) are safe code. Each gives the same bits as the plain code, which
-//! serves all other processors.
+//! The kernels themselves are safe code over `words::Words`, written once for all processors.
 #![allow(unsafe_code)]
 
-#[cfg(target_arch = "x86_64")]
-mod idct;
-#[cfg(target_arch = "x86_64")]
-mod rows;
 pub mod shared;
-#[cfg(target_arch = "x86_64")]
-mod vectors;
+pub mod words;
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
-use crate::colour;
-use crate::idct::{portable, Kernel};
+use self::words::Vector;
+use crate::picture::{idct, Kernel};
 use crate::resize::axis::Axis;
-use crate::resize::rows::{self as plain, Ring};
+use crate::resize::rows::{self, Ring};
 
-static PORTABLE: AtomicBool = AtomicBool::new(false);
-
-/// Switches the vector code off or on for the whole process: for tests.
-pub fn force_portable(portable: bool) {
-    PORTABLE.store(portable, Relaxed);
-}
-
-#[cfg(target_arch = "x86_64")]
+/// The instruction set of the kernels, "avx2" or "neon"; "none" if the processor lacks it.
 #[inline]
-fn has_avx2() -> bool {
-    is_x86_feature_detected!("avx2") && !PORTABLE.load(Relaxed)
-}
-
-/// Instruction sets in use: "avx2", "sse2" or "portable".
 pub fn simd() -> &'static str {
     #[cfg(target_arch = "x86_64")]
-    return match (has_avx2(), PORTABLE.load(Relaxed)) {
-        (true, _) => "avx2",
-        (_, false) => "sse2",
-        _ => "portable",
-    };
-    #[cfg(not(target_arch = "x86_64"))]
-    "portable"
+    return if is_x86_feature_detected!("avx2") { "avx2" } else { "none" };
+    #[cfg(target_arch = "aarch64")]
+    "neon"
+}
+
+/// Defines functions that run a kernel with vectors. `Plan` refuses processors without them.
+macro_rules! dispatch {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $kind:ty),*);)*) => {$(
+        $(#[$doc])*
+        pub fn $name($($arg: $kind),*) {
+            #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2"))]
+            fn vectors($($arg: $kind),*) {
+                rows::$name::<Vector>($($arg),*);
+            }
+            if simd() != "none" {
+                // SAFETY: AVX2 was detected. Other processors enable no feature here.
+                #[allow(unused_unsafe)]
+                unsafe { vectors($($arg),*) }
+            }
+        }
+    )*};
+}
+
+dispatch! {
+    vertical(ring: Ring, first: usize, weights: &[i16], out: &mut [i16]);
+    horizontal(columns: &[i16], axis: &Axis, out: &mut [i16]);
+    /// Rows must be a multiple of 8, columns of 16.
+    transpose(samples: &[i16], stride: usize, out: &mut [i16], out_stride: usize, size: (usize, usize));
+    /// Rows must have multiples of 16 pixels, as for the next two.
+    ycbcr_rows(ycbcr: [&[u8]; 3], rgb: [&mut [i16]; 3]);
+    pack_grey(row: &[i16], pixels: &mut [u8]);
+    pack_rgb(rows: [&[i16]; 3], pixels: &mut [u8]);
+}
+
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2"))]
+fn transform<const W: usize, const H: usize>(values: &[i16], pixels: &mut [u8], stride: usize) {
+    idct::transform::<Vector, W, H>(values, pixels, stride);
 }
 
 /// The kernel for W x H pixels.
 pub fn idct_kernel<const W: usize, const H: usize>() -> Kernel {
-    #[cfg(target_arch = "x86_64")]
-    if !PORTABLE.load(Relaxed) {
-        return |block, last, out, stride| {
-            // SAFETY: SSE2 belongs to x86-64.
-            unsafe { idct::block::<W, H>(block, last, out, stride) }
-        };
-    }
-    portable::block::<W, H>
-}
-
-/// Defines a function that calls its AVX2 version where there is one, else the plain one.
-macro_rules! dispatch {
-    ($(#[$doc:meta])* $name:ident, $plain:path, ($($arg:ident: $kind:ty),*)) => {
-        $(#[$doc])*
-        #[inline]
-        pub fn $name($($arg: $kind),*) {
-            #[cfg(target_arch = "x86_64")]
-            if has_avx2() {
-                // SAFETY: AVX2 was detected.
-                return unsafe { rows::$name($($arg),*) };
+    |values, pixels, stride| {
+        if simd() != "none" {
+            // SAFETY: AVX2 was detected. Other processors enable no feature here.
+            #[allow(unused_unsafe)]
+            unsafe {
+                transform::<W, H>(values, pixels, stride)
             }
-            $plain($($arg),*)
         }
-    };
+    }
 }
-
-dispatch!(vertical, plain::vertical, (ring: Ring, first: usize, weights: &[i16], out: &mut [i16]));
-dispatch!(horizontal, plain::horizontal, (columns: &[i16], axis: &Axis, out: &mut [i16]));
-dispatch!(ycbcr_rows, colour::ycbcr_rows, (ycbcr: [&[u8]; 3], rgb: [&mut [i16]; 3]));
-dispatch!(pack_row, colour::pack_row, (rows: [&[i16]; 3], pixels: &mut [u8]));
-dispatch!(
-    /// Rows and columns must be multiples of 8.
-    transpose,
-    plain::transpose,
-    (samples: &[i16], stride: usize, out: &mut [i16], out_stride: usize, size: (usize, usize))
-);

@@ -3,7 +3,7 @@
 use std::slice;
 use std::sync::atomic::{AtomicU64, AtomicU8, Ordering::Relaxed};
 
-use crate::source::Source;
+use crate::file::source::Source;
 
 /// Bytes behind a pointer, read by relaxed atomic loads only: a change in between gives old or new bytes and
 /// is not undefined behaviour. A mapped file that is cut short still raises SIGBUS, as for every reader.
@@ -25,7 +25,7 @@ impl SharedBytes {
 }
 
 impl Source for SharedBytes {
-    fn len(&self) -> usize {
+    fn size(&self) -> usize {
         self.bytes.len()
     }
 
@@ -60,7 +60,7 @@ fn copy_bytes(from: &[AtomicU8], to: &mut [u8]) {
 /// The memory of a Python object with the buffer protocol.
 #[cfg(feature = "python")]
 pub struct Buffer {
-    bytes: SharedBytes,
+    pub bytes: SharedBytes,
     /// Keeps the memory in place: an object with an exported buffer can neither free nor resize the memory.
     _export: pyo3::buffer::PyBuffer<u8>,
 }
@@ -75,16 +75,5 @@ impl Buffer {
         // SAFETY: `export` lives as long as the value and is C-contiguous, so `len_bytes` bytes are readable.
         let bytes = unsafe { SharedBytes::new(export.buf_ptr().cast(), export.len_bytes()) };
         Ok(Buffer { bytes, _export: export })
-    }
-}
-
-#[cfg(feature = "python")]
-impl Source for Buffer {
-    fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn chunk<'a>(&'a self, position: usize, max: usize, scratch: &'a mut [u8]) -> &'a [u8] {
-        self.bytes.chunk(position, max, scratch)
     }
 }

@@ -1,7 +1,8 @@
 //! Lanczos3 weights of one direction.
-#![forbid(unsafe_code)]
 
 use std::f64::consts::PI;
+
+use crate::memory::Memory;
 
 /// Fraction bits of a weight.
 const ONE: i32 = 1 << 14;
@@ -21,14 +22,9 @@ impl Span {
         self.length / self.out as f64
     }
 
-    /// More than the taps of any output sample.
+    /// The most taps that an output sample may have.
     pub fn max_taps(&self) -> usize {
         ((2.0 * LOBES * self.scale().max(1.0)) as usize + 3).min(self.samples)
-    }
-
-    /// Bytes of the axis of this span.
-    pub fn bytes(&self) -> usize {
-        self.out * (2 * self.max_taps() + 8) + 8 + 16 * self.max_taps()
     }
 }
 
@@ -42,23 +38,25 @@ pub struct Axis {
 }
 
 impl Axis {
-    pub fn new(span: Span) -> Axis {
+    pub fn new(span: Span, memory: &mut Memory) -> Axis {
         let mut axis = Axis {
-            starts: Vec::with_capacity(span.out),
-            offsets: Vec::with_capacity(span.out + 1),
-            weights: Vec::with_capacity(span.out * span.max_taps()),
+            starts: memory.buffer(span.out),
+            offsets: memory.buffer(span.out + 1),
+            weights: memory.buffer(span.out * span.max_taps()),
         };
-        axis.offsets.push(0);
-        let mut values = Vec::with_capacity(span.max_taps());
-        for out in 0..span.out {
-            let first = lanczos(&span, out, &mut values);
-            axis.add(first, &values);
+        let mut values: Vec<f64> = memory.buffer(2 * span.max_taps());
+        if !memory.dry {
+            axis.weights.clear();
+            for out in 0..span.out {
+                axis.starts[out] = axis.add(lanczos(&span, out, &mut values), &values) as u32;
+                axis.offsets[out + 1] = axis.weights.len() as u32;
+            }
         }
         axis
     }
 
-    /// Adds an output sample. Drops weights of zero at both ends.
-    fn add(&mut self, first: usize, values: &[f64]) {
+    /// Adds the weights of an output sample but for zeros at both ends. Returns the first source sample.
+    fn add(&mut self, first: usize, values: &[f64]) -> usize {
         let begin = self.weights.len();
         self.quantise(values);
         let added = &self.weights[begin..];
@@ -66,8 +64,7 @@ impl Axis {
         let end = added.iter().rposition(|w| *w != 0).map_or(added.len(), |last| last + 1);
         self.weights.truncate(begin + end);
         self.weights.drain(begin..begin + lead);
-        self.starts.push((first + lead) as u32);
-        self.offsets.push(self.weights.len() as u32);
+        first + lead
     }
 
     /// Rounds the weights; the largest takes what is missing from a sum of 1.
@@ -106,23 +103,12 @@ impl Axis {
         let (start, weights) = self.get(out);
         start + weights.len()
     }
-
-    /// Source samples that must be kept while they are read in order.
-    pub fn memory(&self) -> usize {
-        let mut read = 0;
-        let mut most = 1;
-        for out in 0..self.outputs() {
-            read = read.max(self.end(out));
-            most = most.max(read - self.starts[out] as usize);
-        }
-        most
-    }
 }
 
 /// Computes the weights of an output sample, not normalised. Returns its first source sample.
 ///
-/// The kernel is sin(pi t) sin(pi t / 3) * 3 / (pi t)^2 on an even grid, so both sines advance by rotation:
-/// this saves two sines a tap.
+/// The kernel is sin(pi t) sin(pi t / 3) * 3 / (pi t)^2 = 3 (1 - c) (1 + 2 c) / 2 (pi t)^2 with
+/// c = cos(2 pi t / 3), on an even grid: c advances by rotation, which saves two sines a tap.
 fn lanczos(span: &Span, out: usize, values: &mut Vec<f64>) -> usize {
     let scale = span.scale();
     let stretch = scale.max(1.0);
@@ -131,44 +117,18 @@ fn lanczos(span: &Span, out: usize, values: &mut Vec<f64>) -> usize {
     let first = ((centre - support + 0.5).max(0.0) as usize).min(span.samples - 1);
     let end = ((centre + support + 0.5) as usize).clamp(first + 1, span.samples);
     let offset = (first as f64 - centre + 0.5) / stretch;
-    let (mut wave, mut window) = (Rotation::new(offset, stretch), Rotation::new(offset / LOBES, stretch * LOBES));
+    let turn = 2.0 * PI / LOBES;
+    let (mut sin, mut cos) = (turn * offset).sin_cos();
+    let (step_sin, step_cos) = (turn / stretch).sin_cos();
     values.clear();
     for i in 0..end - first {
         let t = offset + i as f64 / stretch;
-        values.push(if t.abs() >= LOBES {
-            0.0
-        } else if t.abs() < 1e-6 {
-            1.0
-        } else {
-            wave.sin * window.sin * LOBES / (PI * PI * t * t)
-        });
-        wave.advance();
-        window.advance();
+        let weight = LOBES * (1.0 - cos) * (1.0 + 2.0 * cos) / (2.0 * PI * PI * t * t);
+        values.push(if t.abs() < 1e-4 { 1.0 } else { weight * f64::from(u8::from(t.abs() < LOBES)) });
+        (sin, cos) = (sin * step_cos + cos * step_sin, cos * step_cos - sin * step_sin);
     }
     if values.iter().sum::<f64>() < 1e-3 {
         values.fill(1.0);
     }
     first
-}
-
-/// sin(pi t) for t on an even grid.
-struct Rotation {
-    sin: f64,
-    cos: f64,
-    step_sin: f64,
-    step_cos: f64,
-}
-
-impl Rotation {
-    fn new(start: f64, stretch: f64) -> Rotation {
-        let (sin, cos) = (PI * start).sin_cos();
-        let (step_sin, step_cos) = (PI / stretch).sin_cos();
-        Rotation { sin, cos, step_sin, step_cos }
-    }
-
-    fn advance(&mut self) {
-        let sin = self.sin * self.step_cos + self.cos * self.step_sin;
-        self.cos = self.cos * self.step_cos - self.sin * self.step_sin;
-        self.sin = sin;
-    }
 }

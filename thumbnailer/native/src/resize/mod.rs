@@ -7,14 +7,13 @@ pub mod output;
 pub mod request;
 pub mod rows;
 
-use std::rc::Rc;
-
 use self::axis::{Axis, Span};
 use self::output::Output;
 use self::request::Stored;
 use self::rows::{Ring, COLUMNS, GROUP};
-use crate::frame::ColourModel;
-use crate::{audited, colour};
+use crate::audited;
+use crate::file::frame::ColourModel;
+use crate::memory::Memory;
 
 /// A target is made from a larger one that is at least this many times as large.
 const CASCADE: usize = 2;
@@ -75,23 +74,6 @@ fn stride(width: usize) -> usize {
     width.next_multiple_of(COLUMNS) + 32
 }
 
-/// Bytes that a resizer allocates for these steps, or a little less than that many.
-pub fn bytes(steps: &[Step], input: &Input, channels: usize) -> usize {
-    let mut ring_taps = vec![0; steps.len() + 1];
-    let mut total = 0;
-    for step in steps {
-        let (horizontal, vertical) = (&step.horizontal, &step.vertical);
-        let taps = &mut ring_taps[step.parent.map_or(0, |parent| parent + 1)];
-        *taps = vertical.max_taps().max(*taps);
-        let group = GROUP * stride(horizontal.samples) * channels * 2;
-        let scratch = GROUP * 2 * (horizontal.samples + (1 + channels) * horizontal.out + 32);
-        total += group + scratch + horizontal.bytes() + vertical.bytes();
-        total += Output::bytes(horizontal.out, vertical.out, channels);
-    }
-    let width = |node: usize| if node == 0 { input.width } else { steps[node - 1].horizontal.out };
-    total + (0..=steps.len()).map(|n| (ring_taps[n] + 1) * stride(width(n)) * channels * 2).sum::<usize>()
-}
-
 /// Rows of one picture: the decoded one or a target from which others are made.
 struct Node {
     width: usize,
@@ -107,17 +89,12 @@ struct Node {
 /// The way from a node to a target.
 struct Branch {
     target: usize,
-    horizontal: Rc<Axis>,
-    vertical: Rc<Axis>,
+    horizontal: Axis,
+    vertical: Axis,
     next: usize,
-    /// Output rows of the vertical pass, by channel.
-    group: Vec<i16>,
     child: Option<Node>,
-    scratch: Scratch,
-}
-
-#[derive(Default)]
-struct Scratch {
+    /// Output rows of the vertical pass, by channel; one channel of them by columns, and the same resized.
+    group: Vec<i16>,
     columns: Vec<i16>,
     resized: Vec<i16>,
     /// Finished rows, by channel.
@@ -129,30 +106,17 @@ pub struct Resizer {
     pub outputs: Vec<Output>,
 }
 
-/// Axes that are already made.
-type Axes = Vec<(Span, Rc<Axis>)>;
-
-fn axis(axes: &mut Axes, span: Span) -> Rc<Axis> {
-    if let Some((_, axis)) = axes.iter().find(|(known, _)| *known == span) {
-        return axis.clone();
-    }
-    let axis = Rc::new(Axis::new(span));
-    axes.push((span, axis.clone()));
-    axis
-}
-
 impl Resizer {
-    pub fn new(steps: &[Step], input: &Input, orientation: u8) -> Resizer {
-        let output = |s: &Step| Output::new(s.horizontal.out, s.vertical.out, input.channels, orientation);
-        Resizer {
-            root: Node::new(steps, None, input.width, input.channels, &mut Vec::new()),
-            outputs: steps.iter().map(output).collect(),
-        }
+    pub fn new(steps: &[Step], input: &Input, orientation: u8, memory: &mut Memory) -> Resizer {
+        let root = Node::new(steps, None, input.width, input.channels, memory);
+        let (spans, channels) = (steps.iter().map(|s| (s.horizontal.out, s.vertical.out)), input.channels);
+        let output = |(width, height)| Output::new(width, height, channels, orientation, memory);
+        Resizer { root, outputs: spans.map(output).collect() }
     }
 
     /// Takes the next row of the decoded picture, given by components.
     pub fn push(&mut self, rows: &[&[u8]], model: ColourModel) {
-        let width = self.root.width;
+        let width = self.root.width.next_multiple_of(16);
         match (model, rows) {
             (ColourModel::YCbCr, [y, cb, cr]) => {
                 let rgb = self.root.three_slots();
@@ -160,7 +124,7 @@ impl Resizer {
             }
             _ => {
                 for (channel, row) in rows.iter().enumerate() {
-                    colour::widen_row(&row[..width], self.root.slot(channel));
+                    rows::widen_row(&row[..width], self.root.slot(channel));
                 }
             }
         }
@@ -173,19 +137,19 @@ impl Resizer {
 }
 
 impl Node {
-    fn new(steps: &[Step], parent: Option<usize>, width: usize, channels: usize, axes: &mut Axes) -> Node {
-        let indices = (0..steps.len()).filter(|i| steps[*i].parent == parent);
-        let branches: Vec<Branch> = indices.map(|i| Branch::new(steps, i, channels, axes)).collect();
-        let capacity = branches.iter().map(|b| b.vertical.memory()).max().unwrap_or(1);
+    fn new(steps: &[Step], parent: Option<usize>, width: usize, channels: usize, memory: &mut Memory) -> Node {
+        let indices = || (0..steps.len()).filter(|i| steps[*i].parent == parent);
+        let branches = indices().map(|i| Branch::new(steps, i, channels, memory)).collect();
+        let capacity = indices().map(|i| steps[i].vertical.max_taps()).max().unwrap_or(1);
         let stride = stride(width);
-        let samples = vec![0; channels * capacity * stride];
+        let samples = memory.buffer(channels * capacity * stride);
         Node { width, stride, capacity, channels, samples, rows: 0, branches }
     }
 
     /// Place of the next row of a channel.
     fn slot(&mut self, channel: usize) -> &mut [i16] {
         let start = (channel * self.capacity + self.rows % self.capacity) * self.stride;
-        &mut self.samples[start..start + self.width]
+        &mut self.samples[start..start + self.width.next_multiple_of(16)]
     }
 
     fn three_slots(&mut self) -> [&mut [i16]; 3] {
@@ -193,7 +157,7 @@ impl Node {
         let channel = self.capacity * self.stride;
         let (first, rest) = self.samples.split_at_mut(channel);
         let (second, third) = rest.split_at_mut(channel);
-        [first, second, third].map(|ring| &mut ring[start..start + self.width])
+        [first, second, third].map(|ring| &mut ring[start..start + self.width.next_multiple_of(16)])
     }
 
     /// Counts the row whose slots were filled and makes the output rows that it completes.
@@ -216,23 +180,20 @@ impl Node {
 }
 
 impl Branch {
-    fn new(steps: &[Step], target: usize, channels: usize, axes: &mut Axes) -> Branch {
+    fn new(steps: &[Step], target: usize, channels: usize, memory: &mut Memory) -> Branch {
         let step = &steps[target];
         let has_child = steps.iter().any(|s| s.parent == Some(target));
-        let width = step.horizontal.out;
-        let out = width.next_multiple_of(8);
+        let out = step.horizontal.out.next_multiple_of(16);
         Branch {
             target,
-            horizontal: axis(axes, step.horizontal),
-            vertical: axis(axes, step.vertical),
+            horizontal: Axis::new(step.horizontal, memory),
+            vertical: Axis::new(step.vertical, memory),
             next: 0,
-            group: vec![0; channels * GROUP * stride(step.horizontal.samples)],
-            child: has_child.then(|| Node::new(steps, Some(target), width, channels, axes)),
-            scratch: Scratch {
-                columns: vec![0; step.horizontal.samples.next_multiple_of(8) * GROUP],
-                resized: vec![0; out * GROUP],
-                rows: vec![0; channels * out * GROUP],
-            },
+            child: has_child.then(|| Node::new(steps, Some(target), step.horizontal.out, channels, memory)),
+            group: memory.buffer(channels * GROUP * stride(step.horizontal.samples)),
+            columns: memory.buffer(step.horizontal.samples.next_multiple_of(16) * GROUP),
+            resized: memory.buffer(out * GROUP),
+            rows: memory.buffer(channels * out * GROUP),
         }
     }
 
@@ -248,17 +209,16 @@ impl Branch {
         for channel in 0..channels {
             self.horizontal_pass(width, stride, channel);
         }
-        let out = self.horizontal.outputs();
-        let padded = out.next_multiple_of(8);
+        let padded = self.horizontal.outputs().next_multiple_of(16);
         for row in 0..(self.next - 1) % GROUP + 1 {
             let rows = [0, 1, 2].map(|channel| {
                 let start = (channel.min(channels - 1) * GROUP + row) * padded;
-                &self.scratch.rows[start..start + out]
+                &self.rows[start..start + padded]
             });
             outputs[self.target].push(&rows[..channels]);
             if let Some(child) = &mut self.child {
                 for (channel, row) in rows[..channels].iter().enumerate() {
-                    colour::lift_row(row, child.slot(channel));
+                    rows::lift_row(row, child.slot(channel));
                 }
                 child.advance(outputs);
             }
@@ -266,12 +226,11 @@ impl Branch {
     }
 
     fn horizontal_pass(&mut self, width: usize, stride: usize, channel: usize) {
-        let scratch = &mut self.scratch;
         let group = &self.group[channel * GROUP * stride..];
-        audited::transpose(group, stride, &mut scratch.columns, GROUP, (GROUP, width.next_multiple_of(8)));
-        audited::horizontal(&scratch.columns, &self.horizontal, &mut scratch.resized);
-        let padded = self.horizontal.outputs().next_multiple_of(8);
-        let rows = &mut scratch.rows[channel * GROUP * padded..];
-        audited::transpose(&scratch.resized, GROUP, rows, padded, (padded, GROUP));
+        audited::transpose(group, stride, &mut self.columns, GROUP, (GROUP, width.next_multiple_of(16)));
+        audited::horizontal(&self.columns, &self.horizontal, &mut self.resized);
+        let padded = self.horizontal.outputs().next_multiple_of(16);
+        let rows = &mut self.rows[channel * GROUP * padded..];
+        audited::transpose(&self.resized, GROUP, rows, padded, (padded, GROUP));
     }
 }

@@ -1,7 +1,7 @@
 //! The pixels of a target, turned upright while they are written.
-#![forbid(unsafe_code)]
 
-use crate::{audited, colour};
+use crate::audited;
+use crate::memory::Memory;
 
 pub struct Output {
     /// Size in the file's orientation.
@@ -10,25 +10,16 @@ pub struct Output {
     channels: usize,
     orientation: u8,
     next: usize,
+    /// A row, padded to 16 pixels.
     line: Vec<u8>,
     pub pixels: Vec<u8>,
 }
 
 impl Output {
-    pub fn new(width: usize, height: usize, channels: usize, orientation: u8) -> Output {
-        Output {
-            width,
-            height,
-            channels,
-            orientation,
-            next: 0,
-            line: vec![0; width * channels],
-            pixels: vec![0; width * height * channels],
-        }
-    }
-
-    pub fn bytes(width: usize, height: usize, channels: usize) -> usize {
-        width * channels * (height + 1)
+    pub fn new(width: usize, height: usize, channels: usize, orientation: u8, memory: &mut Memory) -> Output {
+        let line = memory.buffer(width.next_multiple_of(16) * channels);
+        let pixels = memory.buffer(width * height * channels);
+        Output { width, height, channels, orientation, next: 0, line, pixels }
     }
 
     /// Size of the upright picture.
@@ -44,15 +35,14 @@ impl Output {
         self.next == self.height
     }
 
-    /// Adds a row, given by channels with 6 fraction bits.
+    /// Adds a row, given by channels with 6 fraction bits and padded to 16 pixels.
     pub fn push(&mut self, rows: &[&[i16]]) {
         if self.next >= self.height {
             return;
         }
         match *rows {
-            [a, b, c] => audited::pack_row([a, b, c], &mut self.line),
-            [grey] => colour::narrow_row(grey, &mut self.line),
-            _ => {}
+            [red, green, blue] => audited::pack_rgb([red, green, blue], &mut self.line),
+            _ => audited::pack_grey(rows[0], &mut self.line),
         }
         self.place(self.next);
         self.next += 1;
@@ -60,27 +50,17 @@ impl Output {
 
     /// Copies the line to row `y` of the file's orientation.
     fn place(&mut self, y: usize) {
-        let size = self.line.len();
-        let row = if matches!(self.orientation, 3 | 4) { self.height - 1 - y } else { y };
-        match self.orientation {
-            1 | 4 => self.pixels[row * size..(row + 1) * size].copy_from_slice(&self.line),
-            2 | 3 => {
-                let row = &mut self.pixels[row * size..(row + 1) * size];
-                let pixels = row.chunks_exact_mut(self.channels).rev();
-                pixels.zip(self.line.chunks_exact(self.channels)).for_each(|(to, from)| to.copy_from_slice(from));
-            }
-            _ => self.place_column(y),
+        let (width, height, channels) = (self.width, self.height, self.channels);
+        let row = if matches!(self.orientation, 3 | 4 | 6 | 7) { height - 1 - y } else { y };
+        let (line, size) = (&self.line[..width * channels], width * channels);
+        if matches!(self.orientation, 1 | 4) {
+            return self.pixels[row * size..(row + 1) * size].copy_from_slice(line);
         }
-    }
-
-    /// Copies the line to a column of the upright picture.
-    fn place_column(&mut self, y: usize) {
-        let column = if matches!(self.orientation, 6 | 7) { self.height - 1 - y } else { y };
-        let upwards = matches!(self.orientation, 7 | 8);
-        for (x, pixel) in self.line.chunks_exact(self.channels).enumerate() {
-            let row = if upwards { self.width - 1 - x } else { x };
-            let at = (row * self.height + column) * self.channels;
-            self.pixels[at..at + self.channels].copy_from_slice(pixel);
+        let backwards = matches!(self.orientation, 2 | 3 | 7 | 8);
+        for (x, pixel) in line.chunks_exact(channels).enumerate() {
+            let column = if backwards { width - 1 - x } else { x };
+            let place = if self.orientation > 4 { column * height + row } else { row * width + column };
+            self.pixels[place * channels..(place + 1) * channels].copy_from_slice(pixel);
         }
     }
 }

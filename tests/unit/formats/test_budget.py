@@ -1,0 +1,104 @@
+"""No file makes its readers work longer than its budget allows, and no reader works without charging it."""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.bombs import MB
+from tests.bombs.floods import FLOODS, METADATA
+from tests.support.headers import needs_avif
+from tests.support.reading import readings, too_slow
+from thumbnailer import formats
+from thumbnailer.errors import NeedMoreBytes, TooMuchWork
+from thumbnailer.formats import FORMATS, hidden, probe
+from thumbnailer.formats.head import LEAST_UNITS, MOST_UNITS, Head, units_for
+from thumbnailer.model import Format
+
+FOLDER = Path(formats.__file__).parent
+LARGEST_CHARGE = 20_000
+"""Units of one read: a table of a MB, or an inflated MB."""
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_every_reader_ends_within_its_budget(name: str) -> None:
+    data = FLOODS[name](MB)
+    for reading in readings(data):
+        assert reading.units <= reading.allowed + LARGEST_CHARGE, reading
+        assert (reading.units > reading.allowed) == (reading.ended == TooMuchWork.__name__), reading
+    assert too_slow(data) == []
+
+
+def test_there_are_floods_of_every_format() -> None:
+    starts = [make(4096)[:512] for make in FLOODS.values()]
+    assert [spec.label for spec in FORMATS if not any(map(spec.matches, starts))] == ["SVG"]  # it has no signature
+
+
+def test_a_flood_costs_the_same_units_each_time() -> None:
+    for name in ("GIF: frames", "AVIF: alphas of one extent", "TIFF: tiles"):
+        data = FLOODS[name](MB)
+        assert [r.units for r in readings(data)] == [r.units for r in readings(data)]
+
+
+def test_the_budget_grows_with_the_file_up_to_a_limit() -> None:
+    assert units_for(0) == units_for(MB) == LEAST_UNITS
+    assert units_for(3 * MB) == 3 * LEAST_UNITS
+    assert units_for(1 << 40) == MOST_UNITS
+
+
+def test_a_head_that_uses_up_its_budget_asks_for_more_bytes() -> None:
+    data = FLOODS["PNG: empty IDAT"](MB)
+    with pytest.raises(NeedMoreBytes):
+        probe(data, 8 * MB)
+    with pytest.raises(TooMuchWork):
+        probe(data, len(data))
+
+
+def test_a_file_within_a_file_has_the_same_budget() -> None:
+    head = Head(memoryview(bytes(100)), 100)
+    head.within(b"abc", "inner").byte(0)
+    head.labelled("other").byte(0)
+    head.bits(0, 4, "big").flag()
+    assert LEAST_UNITS - head.budget.left == 4
+
+
+@pytest.mark.parametrize("name", ["JPEG: EXIF tags", "JPEG: tags of more pictures", "GIF: comment", "GIF: comments"])
+def test_costly_metadata_is_hidden_from_decoders(name: str) -> None:
+    """Of any version of Pillow; tests/test_bounds.py has the cost with the installed one."""
+    data = METADATA[name](MB)
+    format_ = probe(data, len(data)).format
+    patches = hidden(data, format_)
+    changed = bytearray(data)
+    for at, patch in patches:
+        changed[at : at + len(patch)] = patch
+    image = Image.open(BytesIO(changed))
+    assert patches
+    assert image.info.keys().isdisjoint({"exif", "mp", "comment"})
+    assert image.format == format_.upper()
+    image.load()
+
+
+@needs_avif
+def test_a_costly_exif_item_gets_another_type() -> None:
+    data = METADATA["AVIF: EXIF tags"](MB)
+    ((at, patch),) = hidden(data, Format.AVIF)
+    changed = data[:at] + patch + data[at + 4 :]
+    assert data[at : at + 4] == b"Exif"
+    assert "exif" not in Image.open(BytesIO(changed)).info
+
+
+def test_nothing_of_an_ordinary_picture_is_hidden(samples: dict[str, bytes]) -> None:
+    kinds = {name: probe(data, len(data)).format for name, data in samples.items()}
+    assert {name: found for name, kind in kinds.items() if (found := hidden(samples[name], kind))} == {}
+
+
+def test_readers_get_bytes_from_a_head_alone() -> None:
+    """A view of the bytes could be read without a charge; the three modules begin one with a head."""
+    for path in FOLDER.glob("*.py"):
+        views = len(re.findall(r"memoryview\(|\._view\b", path.read_text()))
+        allowed = {"__init__.py": 4, "gif.py": 1, "ico.py": 1}.get(path.name, 0)
+        assert path.name == "head.py" or views <= allowed, path.name

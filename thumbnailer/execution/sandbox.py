@@ -1,0 +1,167 @@
+"""Takes from this process every right that a decoder does not need. Linux only.
+
+Numbers are from linux/prctl.h, seccomp.h, bpf_common.h, landlock.h, capability.h and the tables of system calls.
+"""
+
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
+SECCOMP_MODE_FILTER: Final = 2
+CAPABILITY_VERSION: Final = 0x20080522
+CLONE_THREAD: Final = 0x10000
+LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446
+LANDLOCK_READ: Final = 1 << 2 | 1 << 3
+"""files and folders"""
+LANDLOCK_READ_FILE: Final = 1 << 2
+LANDLOCK_VERSION: Final = 1
+LANDLOCK_RIGHTS: Final = {1: 13, 2: 14, 3: 15, 5: 16}
+"""Number of rights on files that the kernel knows, by the first version with that number."""
+LANDLOCK_TCP, LANDLOCK_SCOPES = 0b11, 0b11
+"""bind and connect; abstract sockets and signals"""
+
+X32: Final = 0x40000000
+"""System calls of another ABI in an x86-64 kernel: they would bypass the numbers below."""
+MACHINES: Final = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
+"""The kernel's name of the architecture, and its column below."""
+DENIED: Final = {
+    "socket": (41, 198), "socketpair": (53, 199), "connect": (42, 203), "bind": (49, 200), "io_uring_setup": (425, 425),
+    "execve": (59, 221), "execveat": (322, 281), "fork": (57, None), "vfork": (58, None),
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
+    "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "pidfd_send_signal": (424, 424), "kill": (62, 129),
+    "tkill": (200, 130), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
+    "bpf": (321, 280), "userfaultfd": (323, 282), "perf_event_open": (298, 241), "add_key": (248, 217),
+    "request_key": (249, 218), "keyctl": (250, 219), "open_by_handle_at": (304, 265), "mount": (165, 40),
+    "chroot": (161, 51), "unshare": (272, 97), "setns": (308, 268),
+}  # fmt: skip
+CLONE, CLONE3, TGKILL, PRLIMIT = (56, 220), (435, 435), (234, 131), (302, 261)
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with(parent: int, signal: int) -> None:
+    """The kernel sends `signal` when the parent ends. Exits if the parent has ended already."""
+    _prctl(PR_SET_PDEATHSIG, signal)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def hide_memory() -> None:
+    """Processes of the same user can no longer read this one's memory, environment and descriptors."""
+    _prctl(PR_SET_DUMPABLE, 0)
+
+
+def enter(readable: Sequence[str], tmp: str) -> list[str]:
+    """Drops all rights for good. Returns the protections that the platform refuses, each with its reason.
+
+    Files below `readable` can be read and listed. Files in `tmp` can be read, because the picture may lie there.
+    """
+    steps: dict[str, Callable[[], object]] = {
+        "hidden memory": hide_memory,
+        "no capabilities": _drop_capabilities,
+        "no new privileges": partial(_prctl, PR_SET_NO_NEW_PRIVS, 1),
+        "Landlock": partial(_restrict_files, readable, tmp),
+        "seccomp": _restrict_calls,
+    }
+    refused = []
+    for name, step in steps.items():
+        try:
+            step()
+        except OSError as error:
+            refused.append(f"{name}: {error.strerror}")
+    return refused
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+def _prctl(option: int, *values: Any) -> None:
+    padded = [value if isinstance(value, ctypes.Array) else ctypes.c_ulong(value) for value in (*values, 0, 0, 0)]
+    _checked(_libc.prctl(option, *padded))
+
+
+def _drop_capabilities() -> None:
+    header = struct.pack("=Ii", CAPABILITY_VERSION, 0)
+    _checked(_libc.capset(header, bytes(24)))
+
+
+# --- Landlock -------------------------------------------------------------------------------------------------------
+
+
+def _restrict_files(readable: Sequence[str], tmp: str) -> None:
+    version = _landlock(LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_VERSION)
+    rights = (1 << max(number for first, number in LANDLOCK_RIGHTS.items() if first <= version)) - 1
+    handled = [rights] + [LANDLOCK_TCP] * (version >= 4) + [LANDLOCK_SCOPES] * (version >= 6)
+    ruleset = _landlock(LANDLOCK_CREATE_RULESET, struct.pack(f"={len(handled)}Q", *handled), 8 * len(handled), 0)
+    for path in readable:
+        _allow(ruleset, path, LANDLOCK_READ)
+    _allow(ruleset, tmp, LANDLOCK_READ_FILE)
+    _landlock(LANDLOCK_RESTRICT_SELF, ruleset, 0)
+    os.close(ruleset)
+
+
+def _allow(ruleset: int, path: str, rights: int) -> None:
+    """Paths that do not exist are left out."""
+    with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        try:
+            wanted = rights if os.path.isdir(path) else rights & LANDLOCK_READ_FILE
+            _landlock(LANDLOCK_ADD_RULE, ruleset, 1, struct.pack("=Qi", wanted, folder), 0)
+        finally:
+            os.close(folder)
+
+
+def _landlock(number: int, *values: bytes | int | None) -> int:
+    typed = [ctypes.c_long(value) if isinstance(value, int) else value for value in values]
+    return _checked(_libc.syscall(ctypes.c_long(number), *typed))
+
+
+# --- seccomp --------------------------------------------------------------------------------------------------------
+
+LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000
+NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
+"""Offsets in struct seccomp_data."""
+
+
+def _restrict_calls() -> None:
+    machine = os.uname().machine
+    if machine not in MACHINES:
+        raise OSError(errno.ENOSYS, f"no table of system calls for {machine}")
+    code = b"".join(_filter(*MACHINES[machine]))
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(buffer))
+    _prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.create_string_buffer(program, len(program)))
+
+
+def _filter(architecture: int, column: int) -> Iterator[bytes]:
+    """Threads may start and be signalled, processes may not; nobody else's limits can be set."""
+    refuse = _step(RETURN, REFUSE | errno.EPERM)
+    yield _step(LOAD, ARCHITECTURE) + _step(EQUAL, architecture, 1, 0) + _step(RETURN, KILL)
+    yield _step(LOAD, NUMBER) + _step(AT_LEAST, X32, 0, 1) + refuse
+    for numbers in DENIED.values():
+        if (number := numbers[column]) is not None:
+            yield _step(EQUAL, number, 0, 1) + refuse
+    # glibc then uses clone, whose flags the filter can read
+    yield _step(EQUAL, CLONE3[column], 0, 1) + _step(RETURN, REFUSE | errno.ENOSYS)
+    for numbers, test in {
+        CLONE: _step(ANY_BIT, CLONE_THREAD, 1, 0),
+        TGKILL: _step(EQUAL, os.getpid(), 1, 0),
+        PRLIMIT: _step(EQUAL, 0, 1, 0),
+    }.items():
+        yield _step(EQUAL, numbers[column], 0, 4) + _step(LOAD, FIRST_ARGUMENT) + test + refuse + _step(RETURN, ALLOW)
+    yield _step(RETURN, ALLOW)
+
+
+def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    """One instruction: struct sock_filter."""
+    return struct.pack("=HBBI", code, if_true, if_false, value)
