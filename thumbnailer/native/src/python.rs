@@ -116,7 +116,10 @@ mod module {
         let info = Info::new(&rendered.plan.frame, rendered.plan.colour, Some(&rendered.plan));
         let pictures = rendered.pictures.into_iter().map(|picture| {
             let size = picture.pixels.len();
-            let fill = |bytes: &mut [u8]| Ok(bytes.copy_from_slice(&picture.pixels));
+            let fill = |bytes: &mut [u8]| {
+                bytes.copy_from_slice(&picture.pixels);
+                Ok(())
+            };
             let pixels = PyBytes::new_with(data.py(), size, fill).map_err(|_| TooLarge::new_err(size))?;
             Ok((picture.width, picture.height, picture.channels, pixels.unbind()))
         });

@@ -101,7 +101,7 @@ impl Huffman {
             let entries = &mut table[at..at + span];
             let (run, size) = (symbol >> 4, symbol & 15);
             if size == 0 && run < 15 {
-                return entries.fill((used + length | passed << 8) as u16 | SKIP_END);
+                return entries.fill(((used + length) | passed << 8) as u16 | SKIP_END);
             }
             let (used, passed) = (used + length + size, passed + run + 1);
             if used > SKIP_MAX || passed > 63 {
@@ -132,7 +132,7 @@ fn fill_symbol(dc: bool, entries: &mut [u32], length: u32, symbol: u32) {
     }
     let shift = SYMBOL_BITS - length - size;
     for (i, entry) in entries.iter_mut().enumerate() {
-        *entry = length + size | step | (extend(i as i32 >> shift, size) as u32 & 0xffff) << 16;
+        *entry = (length + size) | step | (extend(i as i32 >> shift, size) as u32 & 0xffff) << 16;
     }
 }
 
