@@ -104,9 +104,9 @@ impl<'a> Coder<'a> {
         let Some((values, history)) = store.block_with_history(index, &mut none) else { return input };
         while k <= last && input.state.end_run == 0 {
             input.bits.refill(input.buffer);
-            let entry = next_symbol::<PROGRESSIVE>(&mut input, self.ac);
+            let entry = next_symbol(&mut input, self.ac);
             if entry & END != 0 {
-                input.state.end_run = (entry >> 16) + 1;
+                input.state.end_run = if PROGRESSIVE { take_run(&mut input, entry) } else { 1 };
                 break;
             }
             k += entry >> 8 & 255;
@@ -201,12 +201,12 @@ impl<'a> Coder<'a> {
         let (mut k, last) = (self.first, self.last);
         loop {
             input.bits.refill(input.buffer);
-            // Four short symbols take no more than 40 bits.
+            // Four short symbols take no more than 40 bits, the length of a run no more than 14.
             for _ in 0..4 {
-                let entry = next_symbol::<PROGRESSIVE>(input, self.ac);
+                let entry = next_symbol(input, self.ac);
                 if entry & END != 0 {
                     if PROGRESSIVE {
-                        input.state.end_run = entry >> 16;
+                        input.state.end_run = take_run(input, entry) - 1;
                     }
                     return 64;
                 }
@@ -242,7 +242,7 @@ impl<'a> Coder<'a> {
                 } else {
                     // A long code, or more symbols than the block holds.
                     let entry;
-                    (*input, entry) = long_symbol::<false>(*input, self.ac, PARTIAL);
+                    (*input, entry) = long_symbol(*input, self.ac, PARTIAL);
                     k += entry >> 8 & 255;
                     if k >= 64 {
                         input.state.bad |= k > 64 && entry & END == 0;
@@ -262,9 +262,9 @@ impl<'a> Coder<'a> {
         let (mut k, mut left) = (self.first, band & u64::MAX << self.first);
         while input.state.end_run == 0 && k <= self.last {
             input.bits.refill(input.buffer);
-            let entry = next_symbol::<true>(input, self.ac);
+            let entry = next_symbol(input, self.ac);
             if entry & END != 0 {
-                input.state.end_run = (entry >> 16) + 1;
+                input.state.end_run = take_run(input, entry);
                 break;
             }
             // The place of the new coefficient: behind so many zeros.
@@ -315,12 +315,19 @@ impl<'a> Coder<'a> {
     }
 }
 
+/// Blocks without further coefficients, this one included (G.1.2.2). `entry`: an end of block.
+#[inline(always)]
+fn take_run(input: &mut Input, entry: u32) -> u32 {
+    let bits = entry >> 16;
+    (1 << bits) + input.bits.take(bits)
+}
+
 /// The next symbol as a table entry without `PARTIAL`. The bits must be refilled before.
 #[inline(always)]
-fn next_symbol<const PROGRESSIVE: bool>(input: &mut Input, code: &Huffman) -> u32 {
+fn next_symbol(input: &mut Input, code: &Huffman) -> u32 {
     let mut entry = code.symbols[input.bits.peek(SYMBOL_BITS)];
     if entry & PARTIAL != 0 {
-        (*input, entry) = long_symbol::<PROGRESSIVE>(*input, code, entry);
+        (*input, entry) = long_symbol(*input, code, entry);
     } else {
         input.bits.consume(entry & 255);
     }
@@ -331,7 +338,7 @@ fn next_symbol<const PROGRESSIVE: bool>(input: &mut Input, code: &Huffman) -> u3
 /// the input by value, so that the callers keep theirs in registers.
 #[cold]
 #[inline(never)]
-fn long_symbol<'i, const PROGRESSIVE: bool>(mut input: Input<'i>, code: &Huffman, entry: u32) -> (Input<'i>, u32) {
+fn long_symbol<'i>(mut input: Input<'i>, code: &Huffman, entry: u32) -> (Input<'i>, u32) {
     input.bits.refill(input.buffer);
     let (mut length, mut size, mut step) = (entry & 255, entry >> 16, entry >> 8 & 63);
     if length == 0 {
@@ -343,9 +350,7 @@ fn long_symbol<'i, const PROGRESSIVE: bool>(mut input: Input<'i>, code: &Huffman
         (length, size, step) = (bits, symbol & 15, (symbol >> 4) + 1);
         if size == 0 && step < 16 {
             input.bits.consume(length);
-            let run = if PROGRESSIVE { step - 1 } else { 0 };
-            let blocks = (1 << run) - 1 + input.bits.take(run);
-            return (input, END | blocks << 16);
+            return (input, END | (step - 1) << 16);
         }
     }
     input.bits.consume(length);

@@ -18,7 +18,7 @@ pub type SkipTable = [u16; 1 << SKIP_BITS];
 
 /// The value's bits are not in the window: value holds their number. Length 0: long or unknown code.
 pub const PARTIAL: u32 = 64 << 8;
-/// End of block. Value holds the number of further blocks without coefficients.
+/// End of block. Value holds the number of bits that extend a progressive run of such blocks (G.1.2.2).
 pub const END: u32 = 128 << 8;
 /// The same in a skip table.
 const SKIP_LONG: u16 = 64 << 8;
@@ -120,11 +120,7 @@ impl Huffman {
 fn fill_symbol(dc: bool, entries: &mut [u32], length: u32, symbol: u32) {
     let (run, size) = (symbol >> 4, symbol & 15);
     if size == 0 && run < 15 && !dc {
-        // A run of blocks in a progressive scan takes more bits and stays on the slow way.
-        if run == 0 {
-            entries.fill(length | END);
-        }
-        return;
+        return entries.fill(length | END | run << 16);
     }
     let step = (run + 1) << 8;
     if dc || length + size > SYMBOL_BITS {
