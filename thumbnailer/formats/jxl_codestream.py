@@ -6,9 +6,9 @@ A colour profile and a preview are entropy-coded and have no length: behind one 
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat
-from thumbnailer.formats import colour_space as colours
-from thumbnailer.formats.colour_space import SRGB, ColourSpace, Curve, Point
+from thumbnailer.formats import icc as colours
 from thumbnailer.formats.head import Bits
+from thumbnailer.formats.icc import SRGB, ColourSpace, Curve, Point
 
 MAX_EXTRA_CHANNELS = 8
 """Beside the colours: alpha, depth, spot colours. libjxl decodes all of them, up to 4,096."""
