@@ -13,7 +13,8 @@ from thumbnailer.engine import Load, Rendering
 from thumbnailer.errors import OF_SOURCE, Corrupt, NeedMoreBytes, Rejected, Skipped, TooMuchWork, store_errors
 from thumbnailer.execution.budget import MemoryBudget
 from thumbnailer.execution.decoder import Decoder
-from thumbnailer.formats import ending_defect, hidden, probe
+from thumbnailer.formats import ending_defect, hide_metadata, probe
+from thumbnailer.formats.head import Budget
 from thumbnailer.model import ObjectEvent
 from thumbnailer.planning.capabilities import Capabilities
 from thumbnailer.planning.plan import Plan, make_plan, refuse_headers
@@ -127,9 +128,9 @@ class Renderer:
         if plan is None:
             raise Corrupt("the file ends within its header")
         info = plan.info
-        defect = await self._read(file, lambda data, most: ending_defect(data, info.format, most))
+        defect = await self._read(file, lambda data, budget: ending_defect(data, info.format, budget))
         trace.add_defects(defect, info.defect)
-        for at, patch in await self._read(file, lambda data, most: hidden(data, info.format, most)):
+        for at, patch in await self._read(file, lambda data, budget: hide_metadata(data, info.format, budget)):
             os.pwrite(file.fileno(), patch, at)
         return plan
 
@@ -138,7 +139,7 @@ class Renderer:
     ) -> Plan | None:
         """None while the header is incomplete."""
         try:
-            info = await self._read(file, lambda data, most: probe(data, headers.size, most))
+            info = await self._read(file, lambda data, budget: probe(data, headers.size, budget))
         except NeedMoreBytes as error:
             _refuse_endless_header(file, trace.bytes_in, error)
             return None
@@ -147,17 +148,17 @@ class Renderer:
         trace.engine = plan.engine
         return plan
 
-    async def _read(self, file: Scratch, read: Callable[[mmap.mmap, int | None], T]) -> T:
-        """What `read` returns for the file and its most units of work: in a thread if it needs many.
+    async def _read(self, file: Scratch, read: Callable[[mmap.mmap, Budget | None], T]) -> T:
+        """What `read` returns for the file within a budget: in a thread if it needs many units.
 
         So no file holds up the event loop, and most files are spared the switch to a thread.
         """
         with suppress(TooMuchWork), _memory_map(file) as data:
-            return read(data, QUICK_UNITS)
+            return read(data, Budget(QUICK_UNITS, TooMuchWork))
         return await self.decoder.read(partial(_read_all, _memory_map(file), read))
 
 
-def _read_all(data: mmap.mmap, read: Callable[[mmap.mmap, int | None], T]) -> T:
+def _read_all(data: mmap.mmap, read: Callable[[mmap.mmap, Budget | None], T]) -> T:
     """Closes `data`, because a record that was given up leaves its thread running."""
     with data:
         return read(data, None)

@@ -41,8 +41,7 @@ def readings(data: bytes) -> Iterator[Reading]:
     """Runs every reader that its format has, even if the first of them rejects the file."""
     spec = next((spec for spec in FORMATS if spec.matches(data[:512])), TEXT)
     for name in ("read", "ending", "strip", "hide"):
-        if getattr(spec, name) is not None:
-            yield _reading(spec, name, data)
+        yield _reading(spec, name, data)
 
 
 def _reading(spec: FormatSpec, name: str, data: bytes) -> Reading:

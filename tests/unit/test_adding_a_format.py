@@ -101,8 +101,8 @@ def test_the_end_of_an_added_format_is_checked() -> None:
 
 
 def test_an_added_format_is_stripped() -> None:
-    assert formats.stripped(toy(4, 2, b"taken at home"), TOY) == toy(4, 2)
-    assert formats.stripped(toy(4, 2)[:-1], TOY) is None
+    assert formats.strip_metadata(toy(4, 2, b"taken at home"), TOY) == toy(4, 2)
+    assert formats.strip_metadata(toy(4, 2)[:-1], TOY) is None
 
 
 def test_without_its_file_the_format_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,7 +74,7 @@ class Head:
         self._view = view
         self.total = total
         self.label = label  # the format's name in messages
-        self.budget = self._own_budget() if budget is None else budget
+        self.budget = budget or self._own_budget()
         self.spend = self.budget.spend
 
     def __len__(self) -> int:
@@ -100,7 +100,7 @@ class Head:
         """Where the object ends, as far as known."""
         return UNKNOWN_END if self.total is None else max(self.total, len(self._view))
 
-    def labelled(self, label: str) -> Head:
+    def with_label(self, label: str) -> Head:
         """The same bytes and budget."""
         return Head(self._view, self.total, label, self.budget)
 
@@ -184,11 +184,6 @@ class Head:
                 return found.end()
             start = stop if stop == end else stop - 1
         return None
-
-    def matches(self, pattern: re.Pattern[bytes], start: int, end: int) -> bool:
-        """Whether all bytes of the given range, which is small, match `pattern`."""
-        self.spend(1 + (end - start) // BYTES_PER_UNIT)
-        return pattern.fullmatch(self._view, start, end) is not None
 
     def is_padding(self, start: int) -> bool:
         """Whether only zeros follow."""

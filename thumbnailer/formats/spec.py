@@ -18,6 +18,10 @@ class NotStrippable(Exception):
     """A file laid out in a way that encoders do not use, or whose metadata changes its colours."""
 
 
+def refuse_to_strip(head: Head) -> Iterator[bytes]:
+    raise NotStrippable(f"{head.label} is never stripped")
+
+
 @dataclass(frozen=True, slots=True)
 class FormatSpec:
     """One file format. Each function gets a `Head` that is labelled with `label`."""
@@ -30,12 +34,12 @@ class FormatSpec:
     """whether an object that starts with these bytes has this format"""
     read: Callable[[Head], ImageInfo]
     """reads the header; raises UnsupportedFormat, Corrupt, NeedMoreBytes"""
-    ending: Callable[[Head], str] | None = None
-    """the defect at the end of a whole file, empty if there is none; None: the format marks no end"""
-    strip: Callable[[Head], Iterator[bytes]] | None = None
-    """the pieces of a whole file that make the picture; raises NotStrippable, Corrupt; None: never stripped"""
-    hide: Callable[[Head], Iterator[Patch]] | None = None
-    """the changes that make decoders skip the metadata which cost them more than its size; None: it has none"""
+    ending: Callable[[Head], str] = lambda _: ""
+    """the defect at the end of a whole file, empty if there is none, or if the format marks no end"""
+    strip: Callable[[Head], Iterator[bytes]] = refuse_to_strip
+    """the pieces of a whole file that make the picture; raises NotStrippable, Corrupt"""
+    hide: Callable[[Head], Iterator[Patch]] = lambda _: iter(())
+    """the changes that make decoders skip the metadata which cost them more than its size"""
 
 
 def starts_with(*marks: bytes, at: int = 0) -> Callable[[bytes], bool]:

@@ -15,7 +15,7 @@ from tests.support.headers import needs_avif
 from tests.support.reading import readings, too_slow
 from thumbnailer import formats
 from thumbnailer.errors import NeedMoreBytes, TooMuchWork
-from thumbnailer.formats import FORMATS, hidden, probe
+from thumbnailer.formats import FORMATS, hide_metadata, probe
 from thumbnailer.formats.head import LEAST_UNITS, MOST_UNITS, Head, units_for
 from thumbnailer.model import Format
 
@@ -71,7 +71,7 @@ def test_costly_metadata_is_hidden_from_decoders(name: str) -> None:
     """Of any version of Pillow; tests/test_bounds.py has the cost with the installed one."""
     data = METADATA[name](MB)
     format_ = probe(data, len(data)).format
-    patches = hidden(data, format_)
+    patches = hide_metadata(data, format_)
     changed = bytearray(data)
     for at, patch in patches:
         changed[at : at + len(patch)] = patch
@@ -85,7 +85,7 @@ def test_costly_metadata_is_hidden_from_decoders(name: str) -> None:
 @needs_avif
 def test_a_costly_exif_item_gets_another_type() -> None:
     data = METADATA["AVIF: EXIF tags"](MB)
-    ((at, patch),) = hidden(data, Format.AVIF)
+    ((at, patch),) = hide_metadata(data, Format.AVIF)
     changed = data[:at] + patch + data[at + 4 :]
     assert data[at : at + 4] == b"Exif"
     assert "exif" not in Image.open(BytesIO(changed)).info
@@ -93,7 +93,7 @@ def test_a_costly_exif_item_gets_another_type() -> None:
 
 def test_nothing_of_an_ordinary_picture_is_hidden(samples: dict[str, bytes]) -> None:
     kinds = {name: probe(data, len(data)).format for name, data in samples.items()}
-    assert {name: found for name, kind in kinds.items() if (found := hidden(samples[name], kind))} == {}
+    assert {name: found for name, kind in kinds.items() if (found := hide_metadata(samples[name], kind))} == {}
 
 
 def test_readers_get_bytes_from_a_head_alone() -> None:
