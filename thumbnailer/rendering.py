@@ -14,7 +14,7 @@ from thumbnailer.errors import OF_SOURCE, Corrupt, NeedMoreBytes, Rejected, Skip
 from thumbnailer.execution.budget import MemoryBudget
 from thumbnailer.execution.decoder import Decoder
 from thumbnailer.formats import ending_defect, hide_metadata, probe
-from thumbnailer.formats.head import Budget
+from thumbnailer.formats.base import Budget
 from thumbnailer.model import ObjectEvent
 from thumbnailer.planning.capabilities import Capabilities
 from thumbnailer.planning.plan import Plan, make_plan, refuse_headers

@@ -9,8 +9,7 @@ from typing import Final
 
 from thumbnailer.errors import NeedMoreBytes, Rejected, TooMuchWork
 from thumbnailer.formats import FORMATS
-from thumbnailer.formats.head import Budget, Head, units_for
-from thumbnailer.formats.spec import FormatSpec, NotStrippable
+from thumbnailer.formats.base import Budget, FormatSpec, Head, NotStrippable, units_for
 from thumbnailer.formats.svg import FORMAT as TEXT
 
 MB: Final = 1 << 20

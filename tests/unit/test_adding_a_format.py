@@ -13,8 +13,7 @@ from tests.support.processing import process
 from thumbnailer import formats
 from thumbnailer.engine.pillow_formats import LOADERS, Loader
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage
-from thumbnailer.formats.head import Head
-from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, starts_with
+from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, starts_with
 from thumbnailer.model import EngineName, Format, ImageInfo, Status
 from thumbnailer.planning.capabilities import INPUTS, InputFormat
 from thumbnailer.planning.plan import Plan
@@ -45,7 +44,7 @@ def _ending(head: Head) -> str:
     end = _end_of_pixels(head)
     if head.up_to(end, len(END)) != END:
         return NO_END
-    return "" if head.is_padding(end + len(END)) else JUNK
+    return JUNK if head.skip_padding(end + len(END)) else ""
 
 
 def _strip(head: Head) -> Iterator[bytes]:

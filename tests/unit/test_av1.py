@@ -6,7 +6,7 @@ import pytest
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.av1 import MAX_FRAMES, MAX_UNITS, coded_sizes
-from thumbnailer.formats.head import Head
+from thumbnailer.formats.base import Head
 
 TEMPORAL_DELIMITER, FRAME = 2, 6
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from thumbnailer.errors import NeedMoreBytes, NotAnImage, Rejected
 from thumbnailer.formats import bmp, foreign, gif, heif, ico, jp2, jpeg, jxl, png, svg, tiff, webp
-from thumbnailer.formats.head import Budget, Head
-from thumbnailer.formats.spec import FormatSpec, NotStrippable, Patch
+from thumbnailer.formats.base import Budget, FormatSpec, Head, NotStrippable, Patch
 from thumbnailer.model import Format, ImageInfo
 
 if TYPE_CHECKING:

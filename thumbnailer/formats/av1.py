@@ -6,7 +6,7 @@ AVIF repeats the size in its own boxes, but the two may differ, and decoders com
 from collections.abc import Iterator
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.head import Bits, Head
+from thumbnailer.formats.base import Bits, Head
 
 MAX_UNITS = 1000  # of one picture. Encoders write three, and one more for each tile group.
 MAX_FRAMES = 16  # of one picture: layers, and hidden frames for prediction. dav1d and aom decode all of them.
@@ -32,7 +32,7 @@ def coded_sizes(head: Head) -> Iterator[tuple[int, int]]:
 
 def _unit(head: Head, position: int) -> tuple[int, int, int]:
     """Type, start and end of a unit's payload; a unit without a size is the last one."""
-    header = head.byte(position)
+    header = head.number(position)
     position += 2 if header & 4 else 1  # an extension of one byte
     if not header & 2:
         return header >> 3 & 15, position, max(position, len(head))

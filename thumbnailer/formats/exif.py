@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.head import Head, Piece
+from thumbnailer.formats.base import Head, Piece
 from thumbnailer.model import NO_CREDIT, Credit
 
 ORIENTATION, ARTIST, COPYRIGHT = 0x0112, 0x013B, 0x8298

@@ -13,11 +13,10 @@ from math import floor
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
 from thumbnailer.formats.av1 import coded_sizes
+from thumbnailer.formats.base import FormatSpec, Head, Patch, Piece, first, starts_with
 from thumbnailer.formats.boxes import boxes, children
 from thumbnailer.formats.exif import Ifd0, is_costly, read_ifd0
-from thumbnailer.formats.head import Head, Piece, first
 from thumbnailer.formats.heif_items import Items, Sequence, item_extents, item_kinds, read_items, read_sequence
-from thumbnailer.formats.spec import FormatSpec, Patch, starts_with
 from thumbnailer.model import NO_CREDIT, Details, Format, ImageInfo
 
 MAX_BRANDS = 64
@@ -191,7 +190,7 @@ def _upright_size(items: Items) -> tuple[int, int]:
         if box.kind == b"clap":
             left, top, right, bottom = _clean(items.head, box, width, height)
             width, height = right - left, bottom - top
-        if box.kind == b"irot" and items.head.byte(box.start) & QUARTER_TURN:
+        if box.kind == b"irot" and items.head.number(box.start) & QUARTER_TURN:
             width, height = height, width
     if not (width > 0 and height > 0):
         raise Corrupt(f"HEIF of {width} x {height} pixels")
@@ -248,15 +247,15 @@ def _depth_and_samples(head: Head, properties: list[Piece]) -> tuple[int, float]
     """Bits, and samples a pixel: the pixels' own property counts before the decoder's configuration."""
     depth, samples = 8, 3.0
     if av1 := first(properties, b"av1C"):
-        flags = head.byte(av1.start + 2)  # AV1 in ISOBMFF, section 2.3.3
+        flags = head.number(av1.start + 2)  # AV1 in ISOBMFF, section 2.3.3
         depth = (8, 8, 10, 12)[flags >> 5 & 3]  # high_bitdepth, twelve_bit
         across, down = 1 + (flags >> 3 & 1), 1 + (flags >> 2 & 1)  # chroma_subsampling_x and _y
         samples = 1.0 if flags & 0x10 else 1 + 2 / (across * down)  # monochrome
     elif hevc := first(properties, b"hvcC"):  # ISO/IEC 14496-15 section 8.3.3.1.2
-        depth = 8 + (head.byte(hevc.start + 17) & 7)  # bitDepthLumaMinus8
-        samples = (1.0, 1.5, 2.0, 3.0)[head.byte(hevc.start + 16) & 3]  # none, 4:2:0, 4:2:2 or 4:4:4
+        depth = 8 + (head.number(hevc.start + 17) & 7)  # bitDepthLumaMinus8
+        samples = (1.0, 1.5, 2.0, 3.0)[head.number(hevc.start + 16) & 3]  # none, 4:2:0, 4:2:2 or 4:4:4
     if pixi := first(properties, b"pixi"):
-        depth = max(head.read(pixi.start + 5, head.byte(pixi.start + 4)), default=8)
+        depth = max(head.read(pixi.start + 5, head.number(pixi.start + 4)), default=8)
     return depth, samples
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes
+from thumbnailer.formats.base import Head, Piece, first
 from thumbnailer.formats.boxes import boxes, children
-from thumbnailer.formats.head import Head, Piece, first
 
 MAX_ITEMS = 16_384
 MAX_EXTENTS = 32  # pieces of an item: libheif's own limit
@@ -48,7 +48,7 @@ def read_items(head: Head, meta: dict[bytes, Piece]) -> Items:
     references = meta.get(b"iref")
     return Items(
         head,
-        primary=head.number(meta[b"pitm"].start + 4, 2 if head.byte(meta[b"pitm"].start) == 0 else 4),
+        primary=head.number(meta[b"pitm"].start + 4, 2 if head.number(meta[b"pitm"].start) == 0 else 4),
         kinds={item: kind for item, kind, _ in item_kinds(head, meta[b"iinf"])},
         inputs=_inputs(head, references) if references else {},
         properties=tuple(boxes(head, properties.start, properties.end, MAX_ITEMS)) if properties else (),
@@ -63,10 +63,10 @@ def item_kinds(head: Head, iinf: Piece) -> Iterator[tuple[int, bytes, int]]:
 
     Before version 2 there was no type.
     """
-    start = iinf.start + (6 if head.byte(iinf.start) == 0 else 8)
+    start = iinf.start + (6 if head.number(iinf.start) == 0 else 8)
     for infe in boxes(head, start, iinf.end, MAX_ITEMS):
         if infe.kind == b"infe":
-            version = head.byte(infe.start)
+            version = head.number(infe.start)
             fields = ">H" if version < 2 else ">H2x4s" if version == 2 else ">I2x4s"
             item, *kind = head.unpack(fields, infe.start + 4)
             yield item, kind[0] if kind else b"", infe.start + struct.calcsize(fields)
@@ -74,7 +74,7 @@ def item_kinds(head: Head, iinf: Piece) -> Iterator[tuple[int, bytes, int]]:
 
 def _inputs(head: Head, iref: Piece) -> dict[int, tuple[int, ...]]:
     """Each derived item's inputs. An input that is listed twice is decoded twice."""
-    code, size = ("H", 2) if head.byte(iref.start) == 0 else ("I", 4)
+    code, size = ("H", 2) if head.number(iref.start) == 0 else ("I", 4)
     found: dict[int, tuple[int, ...]] = {}
     for reference in boxes(head, iref.start + 4, iref.end, MAX_ITEMS):
         if reference.kind == b"dimg":

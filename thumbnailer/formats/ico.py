@@ -1,11 +1,10 @@
 """ICO (the Win32 reference): a directory of icons, each a PNG or a BMP without its first header."""
 
 from thumbnailer.errors import Corrupt
+from thumbnailer.formats.base import FormatSpec, Head, starts_with
 from thumbnailer.formats.bmp import read_dib
-from thumbnailer.formats.head import Head
 from thumbnailer.formats.png import SIGNATURE as PNG_SIGNATURE
 from thumbnailer.formats.png import read_ihdr
-from thumbnailer.formats.spec import FormatSpec, starts_with
 from thumbnailer.model import Format, ImageInfo
 
 MAX_ICONS = 256

@@ -6,9 +6,8 @@ The size is the codestream's own, whatever the file format's `ihdr` says: decode
 from dataclasses import replace
 
 from thumbnailer.errors import Corrupt
+from thumbnailer.formats.base import FormatSpec, Head, Piece, starts_with
 from thumbnailer.formats.boxes import boxes, children
-from thumbnailer.formats.head import Head, Piece
-from thumbnailer.formats.spec import FormatSpec, starts_with
 from thumbnailer.model import Format, ImageInfo
 
 FILE, CODESTREAM = b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"
@@ -47,7 +46,7 @@ def _codestream(head: Head, start: int) -> ImageInfo:
 def _with_header(head: Head, info: ImageInfo, header: dict[bytes, Piece]) -> ImageInfo:
     """The file format knows alpha and profile better than the codestream."""
     colour, channels = header.get(b"colr"), header.get(b"cdef")
-    method = head.byte(colour.start) if colour else 0
+    method = head.number(colour.start) if colour else 0
     alpha = info.has_alpha
     if channels is not None:
         alpha = _has_opacity(head, channels)

@@ -9,9 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
+from thumbnailer.formats.base import (
+    JUNK,
+    NO_END,
+    FormatSpec,
+    Head,
+    NotStrippable,
+    Patch,
+    Piece,
+    first,
+    starts_with,
+)
 from thumbnailer.formats.exif import is_costly, read_ifd0
-from thumbnailer.formats.head import NO_PADDING, Head, Piece, first
-from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, Patch, starts_with
 from thumbnailer.model import Details, Format, ImageInfo
 
 MAX_HEADER = 8 << 20
@@ -109,7 +118,7 @@ def _next_marker(head: Head, position: int) -> tuple[int, int]:
         raise Corrupt(f"JPEG has no frame header in its first {MAX_HEADER >> 20} MB")
     end = head.search(MARKER, position, position + MAX_JUNK)
     if end is not None:
-        return head.byte(end - 1), end
+        return head.number(end - 1), end
     if not head.reaches(position + MAX_JUNK):
         head.need(len(head) + 1)
     raise Corrupt(f"JPEG has {MAX_JUNK >> 10} KB of junk between two segments")
@@ -179,7 +188,7 @@ def _frame_fields(head: Head, frame: Piece) -> tuple[int, int, int, int]:
 
 def _samples(head: Head, frame: Piece, components: int) -> float:
     """Samples a pixel, by the sampling factors (T.81 A.1.1)."""
-    factors = [divmod(head.byte(frame.start + 7 + 3 * index), 16) for index in range(components)]
+    factors = [divmod(head.number(frame.start + 7 + 3 * index), 16) for index in range(components)]
     finest = max(across for across, _ in factors) * max(down for _, down in factors)
     return sum(across * down for across, down in factors) / max(1, finest)
 
@@ -226,7 +235,7 @@ def ending_defect(head: Head) -> str:
         return NO_END
     if end is None:
         return NO_END
-    behind = head.search(NO_PADDING, end)
+    behind = head.skip_padding(end)
     # The size before `ftyp` has four bytes, which may begin with zeros.
     return "" if behind is None or APPENDED.match(head.up_to(max(end, behind - 5), 16)) else JUNK
 

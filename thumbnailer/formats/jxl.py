@@ -8,12 +8,11 @@ size is therefore the size after the codestream's orientation.
 from dataclasses import dataclass, field, replace
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes
+from thumbnailer.formats.base import EndOfBits, FormatSpec, Head, Piece, starts_with
 from thumbnailer.formats.boxes import boxes
 from thumbnailer.formats.exif import Ifd0, read_ifd0
-from thumbnailer.formats.head import EndOfBits, Head, Piece
 from thumbnailer.formats.icc import LINEAR, SRGB_PRIMARIES, ColourSpace, profile_for
 from thumbnailer.formats.jxl_codestream import Codestream, JxlBits, read
-from thumbnailer.formats.spec import FormatSpec, starts_with
 from thumbnailer.model import Details, Format, ImageInfo
 
 CONTAINER, SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\x0a"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.formats import icc as colours
-from thumbnailer.formats.head import Bits
+from thumbnailer.formats.base import Bits
 from thumbnailer.formats.icc import SRGB, ColourSpace, Curve, Point
 
 MAX_EXTRA_CHANNELS = 8

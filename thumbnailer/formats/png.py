@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat
+from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Piece
 from thumbnailer.formats.exif import read_ifd0
-from thumbnailer.formats.head import Head, Piece
-from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -221,7 +220,7 @@ def ending_defect(head: Head) -> str:
     found = last.rfind(IEND)
     if found < 0:
         return NO_END
-    return "" if head.is_padding(len(head) - len(last) + found + len(IEND)) else JUNK
+    return JUNK if head.skip_padding(len(head) - len(last) + found + len(IEND)) else ""
 
 
 def strip(head: Head) -> Iterator[bytes]:

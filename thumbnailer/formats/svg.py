@@ -6,8 +6,7 @@ XML is never parsed: the reader steps over the prologue and searches the root fo
 import re
 
 from thumbnailer.errors import NeedMoreBytes, NotAnImage, UnsupportedFormat
-from thumbnailer.formats.head import Head
-from thumbnailer.formats.spec import FormatSpec
+from thumbnailer.formats.base import FormatSpec, Head
 from thumbnailer.model import Format, ImageInfo
 
 LIMIT = 64 << 10

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
+from thumbnailer.formats.base import FormatSpec, Head, starts_with
 from thumbnailer.formats.exif import ARTIST, COPYRIGHT, Directory, Layout, bytes_of_values, read_directory
-from thumbnailer.formats.head import Head
-from thumbnailer.formats.spec import FormatSpec, starts_with
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
 
 

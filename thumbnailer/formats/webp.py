@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt
+from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Piece, starts_with
 from thumbnailer.formats.exif import Ifd0, read_ifd0
-from thumbnailer.formats.head import Head, Piece
-from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, starts_with
 from thumbnailer.model import Details, Format, ImageInfo
 
 MAX_OTHER_CHUNKS = 300
@@ -65,7 +64,7 @@ def _details(head: Head, samples: float, pixels: int) -> Details:
 
 
 def _read_extended(head: Head) -> ImageInfo:
-    flags = head.byte(20)
+    flags = head.number(20)
     width, height = (1 + int.from_bytes(head.read(at, 3), "little") for at in (24, 27))
     walked = _walk(head, flags)
     exif = walked.exif or Ifd0()
@@ -134,7 +133,7 @@ def ending_defect(head: Head) -> str:
     end = 8 + head.unpack("<I", 4)[0]
     if end > len(head):
         return NO_END
-    return "" if head.is_padding(end) else JUNK
+    return JUNK if head.skip_padding(end) else ""
 
 
 def strip(head: Head) -> Iterator[bytes]:

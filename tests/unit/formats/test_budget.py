@@ -16,7 +16,7 @@ from tests.support.reading import readings, too_slow
 from thumbnailer import formats
 from thumbnailer.errors import NeedMoreBytes, TooMuchWork
 from thumbnailer.formats import FORMATS, hide_metadata, probe
-from thumbnailer.formats.head import LEAST_UNITS, MOST_UNITS, Head, units_for
+from thumbnailer.formats.base import LEAST_UNITS, MOST_UNITS, Head, units_for
 from thumbnailer.model import Format
 
 FOLDER = Path(formats.__file__).parent
@@ -60,8 +60,8 @@ def test_a_head_that_uses_up_its_budget_asks_for_more_bytes() -> None:
 
 def test_a_file_within_a_file_has_the_same_budget() -> None:
     head = Head(memoryview(bytes(100)), 100)
-    head.within(b"abc", "inner").byte(0)
-    head.labelled("other").byte(0)
+    head.within(b"abc", "inner").number(0)
+    head.with_label("other").number(0)
     head.bits(0, 4, "big").flag()
     assert LEAST_UNITS - head.budget.left == 4
 
@@ -101,4 +101,4 @@ def test_readers_get_bytes_from_a_head_alone() -> None:
     for path in FOLDER.glob("*.py"):
         views = len(re.findall(r"memoryview\(|\._view\b", path.read_text()))
         allowed = {"__init__.py": 4, "gif.py": 1, "ico.py": 1}.get(path.name, 0)
-        assert path.name == "head.py" or views <= allowed, path.name
+        assert path.name == "base.py" or views <= allowed, path.name
