@@ -50,7 +50,7 @@ def _ending(head: Head) -> str:
 def _strip(head: Head) -> Iterator[bytes]:
     if _ending(head):
         raise NotStrippable(_ending(head))
-    pixels = len(SIGNATURE) + 5 + head.byte(len(SIGNATURE) + 4)
+    pixels = len(SIGNATURE) + 5 + head.number(len(SIGNATURE) + 4)
     yield head.read(0, len(SIGNATURE) + 4) + b"\0"
     yield head.read(pixels, _end_of_pixels(head) + len(END) - pixels)
 

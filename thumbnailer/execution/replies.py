@@ -1,8 +1,9 @@
 """The child's reply as bytes: the length of a JSON header, the header, the pictures. Its parent trusts none of it."""
 
 import json
-import math
 import re
+from itertools import accumulate
+from math import inf
 from typing import Any, Final
 
 from thumbnailer import errors
@@ -23,7 +24,7 @@ KINDS: Final[dict[str, type[errors.RecordError]]] = {
 PLACEHOLDER: Final = re.compile(r"[A-Za-z0-9+/=]{1,64}")
 
 
-def framed(data: bytes) -> bytes:
+def frame(data: bytes) -> bytes:
     """`data` after its length."""
     return len(data).to_bytes(LENGTH_BYTES) + data
 
@@ -43,7 +44,7 @@ def pack_reply(result: Rendering | errors.RecordError) -> bytes:
             "placeholders": result.placeholders,
             "profile_ignored": result.profile_ignored,
         }
-    return b"".join([framed(json.dumps(header).encode()), *pictures])
+    return b"".join([frame(json.dumps(header).encode()), *pictures])
 
 
 def most_reply_bytes(attempt: Attempt) -> int:
@@ -60,36 +61,29 @@ def unpack_reply(reply: bytes, plan: Plan) -> Rendering:
         header = json.loads(reply[LENGTH_BYTES:size])
         if "error" in header:
             raise KINDS[header["error"]](_text(header["text"]))
+        sizes, seconds, placeholders = header["sizes"], header["seconds"], header["placeholders"]
+        _require(len(sizes) == len(plan.targets) and min(sizes) > 0 and sum(sizes) == len(reply) - size, "sizes")
+        _require(all(isinstance(value, float) and 0 <= value < inf for value in seconds), "times")
+        _require(len(placeholders) == len(plan.targets) * plan.thumbhash, "placeholders")
+        _require(all(map(PLACEHOLDER.fullmatch, placeholders)), "placeholders")
         return Rendering(
             engine=EngineName(header["engine"]),
-            pictures=_pictures(reply[size:], header["sizes"], plan),
+            pictures=tuple(
+                reply[size + end - own : size + end] for own, end in zip(sizes, accumulate(sizes), strict=True)
+            ),
             defect=_text(header["defect"]),
-            decode_seconds=_seconds(header["seconds"][0]),
-            encode_seconds=_seconds(header["seconds"][1]),
-            placeholders=_placeholders(header["placeholders"], plan),
+            decode_seconds=seconds[0],
+            encode_seconds=seconds[1],
+            placeholders=tuple(placeholders),
             profile_ignored=header["profile_ignored"] is True,
         )
     except (KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"its header is wrong: {type(error).__name__}") from error
 
 
-def _pictures(data: bytes, sizes: list[int], plan: Plan) -> tuple[bytes, ...]:
-    if len(sizes) != len(plan.targets) or min(sizes) < 1 or sum(sizes) != len(data):
-        raise ValueError("its pictures have other sizes")
-    ends = [sum(sizes[: place + 1]) for place in range(len(sizes))]
-    return tuple(data[end - size : end] for size, end in zip(sizes, ends, strict=True))
-
-
-def _placeholders(texts: list[str], plan: Plan) -> tuple[str, ...]:
-    if len(texts) != len(plan.targets) * plan.thumbhash or not all(map(PLACEHOLDER.fullmatch, texts)):
-        raise ValueError("its placeholders are wrong")
-    return tuple(texts)
-
-
-def _seconds(value: float) -> float:
-    if not (isinstance(value, float) and math.isfinite(value) and value >= 0):
-        raise ValueError("its times are wrong")
-    return value
+def _require(holds: bool, part: str) -> None:
+    if not holds:
+        raise ValueError(f"its {part} are wrong")
 
 
 def _text(value: str) -> str:

@@ -78,7 +78,7 @@ def enter(readable: Sequence[str], tmp: str) -> list[str]:
     return refused
 
 
-def _checked(result: int) -> int:
+def _check_result(result: int) -> int:
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
@@ -86,12 +86,12 @@ def _checked(result: int) -> int:
 
 def _prctl(option: int, *values: Any) -> None:
     padded = [value if isinstance(value, ctypes.Array) else ctypes.c_ulong(value) for value in (*values, 0, 0, 0)]
-    _checked(_libc.prctl(option, *padded))
+    _check_result(_libc.prctl(option, *padded))
 
 
 def _drop_capabilities() -> None:
     header = struct.pack("=Ii", CAPABILITY_VERSION, 0)
-    _checked(_libc.capset(header, bytes(24)))
+    _check_result(_libc.capset(header, bytes(24)))
 
 
 # --- Landlock -------------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
 
 def _landlock(number: int, *values: bytes | int | None) -> int:
     typed = [ctypes.c_long(value) if isinstance(value, int) else value for value in values]
-    return _checked(_libc.syscall(ctypes.c_long(number), *typed))
+    return _check_result(_libc.syscall(ctypes.c_long(number), *typed))
 
 
 # --- seccomp --------------------------------------------------------------------------------------------------------

@@ -224,10 +224,10 @@ def without_orientation(picture: bytes) -> bytes:
     first, end = found.end(1), found.end(1) + ENTRY * count + LINK
     entries = picture[first + ENTRY : end] + bytes(ENTRY)
     changed = picture[: found.start(1)] + struct.pack("<H", count - 1) + entries + picture[end:]
-    return _checked_png(changed, found.start()) if picture.startswith(b"\x89PNG") else changed
+    return _renew_checksum(changed, found.start()) if picture.startswith(b"\x89PNG") else changed
 
 
-def _checked_png(picture: bytes, start: int) -> bytes:
+def _renew_checksum(picture: bytes, start: int) -> bytes:
     """The PNG with a new checksum for the chunk whose data begin at `start`."""
     (length,) = struct.unpack_from(">I", picture, start - 8)
     end = start + length

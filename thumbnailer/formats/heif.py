@@ -56,13 +56,12 @@ class HeifDetails(Details):
 
 
 def read_heif(head: Head) -> ImageInfo:
-    brands = _brands(head)
-    _refuse_other(brands)
+    major = _read_brand(head)
     items = read_items(head, _meta(head))
     coded = _coded_item(items)
     format_ = _coding(items.kinds.get(coded, b""))
     exif = _exif(items)
-    sequence = read_sequence(head) if brands[0] in SEQUENCE_BRANDS else Sequence()
+    sequence = read_sequence(head) if major in SEQUENCE_BRANDS else Sequence()
     width, height = _upright_size(items)
     alphas = {number for number, box in enumerate(items.properties, 1) if _is_alpha(head, box)}
     decoded = _decoded_items(items, width * height, alphas)
@@ -90,20 +89,16 @@ def read_heif(head: Head) -> ImageInfo:
     )
 
 
-def _brands(head: Head) -> list[bytes]:
-    """The major brand, then the compatible ones."""
+def _read_brand(head: Head) -> bytes:
+    """The major brand. Raises, with its name, for a file without a known picture brand."""
     ftyp = next(boxes(head, 0, head.end))
     count = min(ftyp.size // 4, MAX_BRANDS)
     if count < 1:
         raise Corrupt("ISO media file without a brand")
     listed = head.read(ftyp.start, 4 * count)
-    return [listed[:4], *(listed[at : at + 4] for at in range(8, len(listed), 4))]
-
-
-def _refuse_other(brands: list[bytes]) -> None:
-    """Raises, with its name, for a file without a known picture brand."""
+    brands = [listed[:4], *(listed[at : at + 4] for at in range(8, len(listed), 4))]
     if any(brand in STILL_BRANDS | SEQUENCE_BRANDS for brand in brands):
-        return
+        return brands[0]
     if picture := next((OTHER_PICTURES[brand] for brand in brands if brand in OTHER_PICTURES), None):
         raise UnsupportedFormat(picture)
     video = "a 3GP video" if brands[0].startswith(MOBILE_BRANDS) else "an MP4 video"
@@ -212,11 +207,11 @@ def _clean(head: Head, clap: Piece, width: int, height: int) -> tuple[int, int, 
     """A clean aperture: its sides, and how far its middle is from the picture's (ISO/IEC 14496-12 12.1.4)."""
     fractions = struct.iter_unpack(">iI", head.read(clap.start, 32))
     across, down, right, below = (top / max(1, bottom) for top, bottom in fractions)
-    (left, end), (top, bottom) = _kept(width, across, right), _kept(height, down, below)
+    (left, end), (top, bottom) = _visible_range(width, across, right), _visible_range(height, down, below)
     return left, top, end, bottom
 
 
-def _kept(side: int, clean: float, offset: float) -> tuple[int, int]:
+def _visible_range(side: int, clean: float, offset: float) -> tuple[int, int]:
     """Rounds halves as libheif does when it crops."""
     start = floor(offset + (side - clean) / 2)
     return max(0, start), min(side, start + floor(clean + 0.5))
@@ -264,14 +259,12 @@ def hide(head: Head) -> Iterator[Patch]:
     meta = _meta(head)
     places = dict(item_extents(head, meta))
     for item, kind, at in item_kinds(head, meta[b"iinf"]) if b"iinf" in meta else ():
-        if kind == b"Exif" and _is_costly(head, places.get(item, ())):
+        if kind != b"Exif":
+            continue
+        extents = places.get(item, ())
+        is_near = len(extents) == 1 and head.reaches(extents[0].start + 4)
+        if not is_near or is_costly(head, extents[0], skip=4 + head.number(extents[0].start, 4)):
             yield at, b"skip"
-
-
-def _is_costly(head: Head, extents: tuple[Piece, ...]) -> bool:
-    if len(extents) != 1 or not head.reaches(extents[0].start + 4):
-        return True
-    return is_costly(head, extents[0], skip=4 + head.number(extents[0].start, 4))
 
 
 FORMAT = FormatSpec("HEIF", (Format.HEIC, Format.AVIF), starts_with(b"ftyp", at=4), read_heif, hide=hide)

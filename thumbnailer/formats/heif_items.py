@@ -81,8 +81,7 @@ def _inputs(head: Head, iref: Piece) -> dict[int, tuple[int, ...]]:
             item, count = head.unpack(f">{code}H", reference.start)
             start = reference.start + size + 2
             count = min(count, MAX_ITEMS, max(0, reference.end - start) // size)
-            if item not in found:
-                found[item] = tuple(number for (number,) in head.records(f">{code}", start, count))
+            found.setdefault(item, tuple(number for (number,) in head.records(f">{code}", start, count)))
     return found
 
 

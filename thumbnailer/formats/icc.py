@@ -118,7 +118,7 @@ SRGB = ColourSpace()
 
 def profile_for(space: ColourSpace) -> bytes:
     """The ICC profile of `space`. Raises ValueError for primaries that span no colours."""
-    curve = _sample(space.curve) if callable(space.curve) else _parametric(space.curve)
+    curve = _pack_curve(space.curve)
     white = (b"wtpt", _xyz(D50))
     if space.primaries is None:
         return _profile(GREY, [white, (b"kTRC", curve)])
@@ -136,7 +136,8 @@ def _columns(white: Point, primaries: Sequence[Point]) -> list[Vector]:
         raise ValueError("a white that cones do not see")
     gains = [_dot(row, D50) / cone for row, cone in zip(BRADFORD, cones, strict=True)]
     scaled = ([part * share for part in light] for light, share in zip(lights, shares, strict=True))
-    return [_adapt(colour, gains) for colour in scaled]
+    responses = ([_dot(row, colour) * gain for row, gain in zip(BRADFORD, gains, strict=True)] for colour in scaled)
+    return [_solve(list(zip(*BRADFORD, strict=True)), response) for response in responses]
 
 
 def _light(point: Point) -> Vector:
@@ -145,12 +146,6 @@ def _light(point: Point) -> Vector:
     if y == 0:
         raise ValueError("a colour without luminance")
     return x / y, 1.0, (1 - x - y) / y
-
-
-def _adapt(colour: Vector, gains: Vector) -> Vector:
-    """Multiplies the response of each of Bradford's cones."""
-    responses = [_dot(row, colour) * gain for row, gain in zip(BRADFORD, gains, strict=True)]
-    return _solve(list(zip(*BRADFORD, strict=True)), responses)
 
 
 def _solve(columns: Sequence[Vector], target: Vector) -> Vector:
@@ -171,14 +166,12 @@ def _cross(a: Vector, b: Vector) -> Vector:
     return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
 
 
-def _sample(light: Callable[[float], float]) -> bytes:
-    values = (min(1.0, light(step / (CURVE_POINTS - 1))) for step in range(CURVE_POINTS))
-    return struct.pack(f">4s4xI{CURVE_POINTS}H", b"curv", CURVE_POINTS, *(round(65535 * value) for value in values))
-
-
-def _parametric(parameters: tuple[float, ...]) -> bytes:
-    kind = 3 if len(parameters) == 5 else 0
-    return struct.pack(f">4s4xHxx{len(parameters)}i", b"para", kind, *map(_to_s15_fixed, parameters))
+def _pack_curve(curve: Curve) -> bytes:
+    if callable(curve):
+        values = (round(65535 * min(1.0, curve(step / (CURVE_POINTS - 1)))) for step in range(CURVE_POINTS))
+        return struct.pack(f">4s4xI{CURVE_POINTS}H", b"curv", CURVE_POINTS, *values)
+    kind = 3 if len(curve) == 5 else 0
+    return struct.pack(f">4s4xHxx{len(curve)}i", b"para", kind, *map(_to_s15_fixed, curve))
 
 
 def _to_s15_fixed(value: float) -> int:

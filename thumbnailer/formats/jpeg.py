@@ -9,17 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
-from thumbnailer.formats.base import (
-    JUNK,
-    NO_END,
-    FormatSpec,
-    Head,
-    NotStrippable,
-    Patch,
-    Piece,
-    first,
-    starts_with,
-)
+from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Patch, Piece, first, starts_with
 from thumbnailer.formats.exif import is_costly, read_ifd0
 from thumbnailer.model import Details, Format, ImageInfo
 
@@ -267,7 +257,9 @@ def strip(head: Head) -> Iterator[bytes]:
             break
         end = segment.end
         body = head.read(segment.start - 2, end - segment.start + 2)
-        if marker in KEPT or _tells_colours(marker, body):
+        is_jfif = marker == APP0 and len(body) == 16 and body[2:7] == b"JFIF\0"  # without a thumbnail
+        is_adobe = marker == ADOBE and len(body) == 14 and body[2:7] == b"Adobe"
+        if marker in KEPT or is_jfif or is_adobe:
             yield b"\xff" + segment.kind + body
         elif marker not in APPLICATIONS and marker != COMMENT:
             raise NotStrippable(f"a segment of kind {marker:#x}")
@@ -277,12 +269,6 @@ def strip(head: Head) -> Iterator[bytes]:
 def _follows(head: Head, end: int, segment: Piece) -> bool:
     """Whether nothing but fill bytes are between `end` and the segment's marker."""
     return head.read(end, segment.start - 2 - end).strip(b"\xff") == segment.kind
-
-
-def _tells_colours(marker: int, body: bytes) -> bool:
-    """JFIF without a thumbnail, and Adobe's transform."""
-    jfif = marker == APP0 and len(body) == 16 and body[2:7] == b"JFIF\0"
-    return jfif or (marker == ADOBE and len(body) == 14 and body[2:7] == b"Adobe")
 
 
 FORMAT = FormatSpec("JPEG", (Format.JPEG,), starts_with(b"\xff\xd8"), read_jpeg, ending_defect, strip, hide)

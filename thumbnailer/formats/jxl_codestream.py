@@ -34,7 +34,7 @@ class JxlBits(Bits):
     def enum(self) -> int:
         return self.choice((0, 0), (1, 0), (2, 4), (18, 6))
 
-    def signed(self, *distribution: tuple[int, int]) -> int:
+    def take_signed(self, *distribution: tuple[int, int]) -> int:
         """The sign is the lowest bit."""
         packed = self.choice(*distribution)
         return -(packed + 1) // 2 if packed & 1 else packed // 2
@@ -197,12 +197,9 @@ def _primaries(bits: JxlBits) -> tuple[Point, Point, Point] | None:
 
 
 def _point(bits: JxlBits) -> Point:
-    return _coordinate(bits), _coordinate(bits)
-
-
-def _coordinate(bits: JxlBits) -> float:
     """Stored in millionths."""
-    return bits.signed((0, 19), (524_288, 19), (1_048_576, 20), (2_097_152, 21)) / 1_000_000
+    x, y = (bits.take_signed((0, 19), (524_288, 19), (1_048_576, 20), (2_097_152, 21)) for _ in "xy")
+    return x / 1_000_000, y / 1_000_000
 
 
 def _transfer(bits: JxlBits) -> Curve | None:
@@ -267,7 +264,7 @@ def _skip_passes(bits: JxlBits) -> None:
 def _is_partial(bits: JxlBits, stream: Codestream) -> bool:
     """Whether a frame with a place of its own does not cover the picture."""
     sides = (0, 8), (256, 11), (2304, 14), (18_688, 30)
-    left, top = bits.signed(*sides), bits.signed(*sides)
+    left, top = bits.take_signed(*sides), bits.take_signed(*sides)
     width, height = bits.choice(*sides), bits.choice(*sides)
     return left > 0 or top > 0 or left + width < stream.width or top + height < stream.height
 

@@ -291,7 +291,8 @@ def _refuse_unread(samples: Samples, little_endian: bool) -> None:
         raise UnsupportedFormat(name)
     if samples.planar and not _are_planes_read(samples):
         raise UnsupportedFormat(f"{name}, in planes" + (" of tiles" if samples.tiled else ""))
-    if samples.extra == ASSOCIATED and not _is_premultiplied_read(samples):
+    is_float, unsigned = samples.numbers == FLOAT, samples.numbers == UNSIGNED and samples.bits <= 16
+    if samples.extra == ASSOCIATED and not (samples.photometric == RGB if is_float else unsigned):
         raise UnsupportedFormat(f"{name}, with premultiplied alpha")
 
 
@@ -315,12 +316,6 @@ def _are_planes_read(samples: Samples) -> bool:
         known = samples.photometric != WHITE_IS_ZERO and samples.extra in (None, UNASSOCIATED)
         return samples.bits == 8 and samples.numbers == UNSIGNED and known and samples.count < MAX_SAMPLES
     return not (samples.numbers == FLOAT and samples.bits == 16)
-
-
-def _is_premultiplied_read(samples: Samples) -> bool:
-    if samples.numbers == FLOAT:
-        return samples.photometric == RGB
-    return samples.numbers == UNSIGNED and samples.bits <= 16
 
 
 FORMAT = FormatSpec("TIFF", (Format.TIFF,), starts_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff)

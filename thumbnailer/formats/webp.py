@@ -139,11 +139,11 @@ def ending_defect(head: Head) -> str:
 def strip(head: Head) -> Iterator[bytes]:
     if ending_defect(head) == NO_END:
         raise NotStrippable(NO_END)
-    pieces = b"".join(_kept(head))
+    pieces = b"".join(_kept_chunks(head))
     yield b"RIFF" + struct.pack("<I", 4 + len(pieces)) + b"WEBP" + pieces
 
 
-def _kept(head: Head) -> Iterator[bytes]:
+def _kept_chunks(head: Head) -> Iterator[bytes]:
     for chunk in chunks(head):
         if chunk.kind == b"ICCP":
             raise NotStrippable("a profile")
