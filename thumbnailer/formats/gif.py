@@ -199,22 +199,18 @@ def gif_frames(data: memoryview | mmap) -> Iterator[Frame]:
     control = NO_CONTROL
     for block in blocks(head):
         if block.kind == IMAGE:
-            yield _frame(head, block, control)
+            screen = head.read(0, 6) + head.read(block.start + 5, 4) + head.read(10, globals_end(head) - 10)
+            pixels = head.up_to(block.start + 5, block.end - block.start - 5)
+            yield Frame(
+                _descriptor(head, block)[0],
+                disposal=control[0] >> 2 & 7,
+                milliseconds=10 * int.from_bytes(control[1:3], "little"),
+                transparent=control[3] if control[0] & HAS_TRANSPARENT else None,
+                file=b"".join((screen, b",", bytes(4), pixels, b";")),
+            )
             control = NO_CONTROL
         elif block.label == CONTROL:
             control = head.read(block.body + 1, 4)
-
-
-def _frame(head: Head, block: Block, control: bytes) -> Frame:
-    screen = head.read(0, 6) + head.read(block.start + 5, 4) + head.read(10, globals_end(head) - 10)
-    pixels = head.up_to(block.start + 5, block.end - block.start - 5)
-    return Frame(
-        _descriptor(head, block)[0],
-        disposal=control[0] >> 2 & 7,
-        milliseconds=10 * int.from_bytes(control[1:3], "little"),
-        transparent=control[3] if control[0] & HAS_TRANSPARENT else None,
-        file=b"".join((screen, b",", bytes(4), pixels, b";")),
-    )
 
 
 MAX_COMMENTS = 256 << 10  # bytes of all comments that decoders see

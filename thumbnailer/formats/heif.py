@@ -58,8 +58,7 @@ class HeifDetails(Details):
 def read_heif(head: Head) -> ImageInfo:
     major = _read_brand(head)
     items = read_items(head, _meta(head))
-    coded = _coded_item(items)
-    format_ = _coding(items.kinds.get(coded, b""))
+    coded, format_ = _coded_item(items)
     exif = _exif(items)
     sequence = read_sequence(head) if major in SEQUENCE_BRANDS else Sequence()
     width, height = _upright_size(items)
@@ -114,22 +113,21 @@ def _meta(head: Head) -> dict[bytes, Piece]:
     return children(head, meta, skip=4)
 
 
-def _coded_item(items: Items) -> int:
-    """The item with the coded pixels, or the first one of a derived primary item."""
+def _coded_item(items: Items) -> tuple[int, Format]:
+    """The item with the coded pixels, or the first one of a derived primary item; and its format."""
     item = items.primary
     for _ in range(MAX_HOPS):
-        if items.kinds.get(item) not in DERIVED:
-            return item
+        kind = items.kinds.get(item, b"")
+        if kind not in DERIVED:
+            break
         item = next(iter(items.inputs.get(item, ())), 0)
-    raise Corrupt("HEIF items are made of one another")
-
-
-def _coding(kind: bytes) -> Format:
+    else:
+        raise Corrupt("HEIF items are made of one another")
     if not kind:
         raise Corrupt("HEIF primary item does not exist")
     if kind not in CODINGS:
         raise UnsupportedFormat(f"HEIF with items of type {kind.decode('ascii', 'backslashreplace')!r}")
-    return CODINGS[kind]
+    return item, CODINGS[kind]
 
 
 def _decoded_items(items: Items, pixels: int, alphas: set[int]) -> Iterable[int]:

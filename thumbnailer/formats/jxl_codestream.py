@@ -107,7 +107,10 @@ def _read_metadata(bits: JxlBits, stream: Codestream) -> None:
         _read_extra_fields(bits, stream)
     stream.bit_depth = _bit_depth(bits)
     bits.skip(1)  # modular_16bit_buffers
-    stream.channels = _extra_channels(bits)
+    count = bits.choice((0, 0), (1, 0), (2, 4), (1, 12))
+    if count > MAX_EXTRA_CHANNELS:
+        raise UnsupportedFormat(f"JPEG XL of {count} channels beside its colours")
+    stream.channels = tuple(_extra_channel(bits) for _ in range(count))
     stream.xyb = bits.flag()
     if not bits.flag():  # not the default colours
         _read_colours(bits, stream)
@@ -124,7 +127,11 @@ def _read_extra_fields(bits: JxlBits, stream: Codestream) -> None:
         _size(bits)  # intrinsic size: a hint for display, pixels are not scaled to it
     stream.has_preview = bits.flag()
     if stream.has_preview:
-        _skip_preview_size(bits)
+        in_eights = bits.flag()
+        sides = ((16, 0), (32, 0), (1, 5), (33, 9)) if in_eights else ((1, 6), (65, 8), (321, 10), (1345, 12))
+        bits.choice(*sides)
+        if not bits.take(3):  # ratio
+            bits.choice(*sides)
     stream.animated = bits.flag()
     if stream.animated:
         bits.choice((100, 0), (1000, 0), (1, 10), (1, 30))  # ticks a second
@@ -133,27 +140,12 @@ def _read_extra_fields(bits: JxlBits, stream: Codestream) -> None:
         stream.has_timecodes = bits.flag()
 
 
-def _skip_preview_size(bits: JxlBits) -> None:
-    in_eights = bits.flag()
-    sides = ((16, 0), (32, 0), (1, 5), (33, 9)) if in_eights else ((1, 6), (65, 8), (321, 10), (1345, 12))
-    bits.choice(*sides)
-    if not bits.take(3):  # ratio
-        bits.choice(*sides)
-
-
 def _bit_depth(bits: JxlBits) -> int:
     if not bits.flag():  # float_sample
         return bits.choice((8, 0), (10, 0), (12, 0), (1, 6))
     depth = bits.choice((32, 0), (16, 0), (24, 0), (1, 6))
     bits.skip(4)  # exponent bits
     return depth
-
-
-def _extra_channels(bits: JxlBits) -> tuple[int, ...]:
-    count = bits.choice((0, 0), (1, 0), (2, 4), (1, 12))
-    if count > MAX_EXTRA_CHANNELS:
-        raise UnsupportedFormat(f"JPEG XL of {count} channels beside its colours")
-    return tuple(_extra_channel(bits) for _ in range(count))
 
 
 def _extra_channel(bits: JxlBits) -> int:
