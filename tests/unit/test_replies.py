@@ -14,7 +14,7 @@ from tests.support.pictures import SAMPLES
 from tests.tools.peak import plan_for
 from thumbnailer import errors
 from thumbnailer.engine import Rendering
-from thumbnailer.execution.replies import KINDS, frame, pack_reply, unpack_reply
+from thumbnailer.execution.attempt import KINDS, frame, pack_reply, unpack_reply
 from thumbnailer.model import EngineName
 
 PLAN = plan_for(str(next(path for path in SAMPLES if path.name == "rocket.jpg")), EngineName.PILLOW, "128x128")

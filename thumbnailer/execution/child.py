@@ -1,7 +1,7 @@
 """The child process that decodes pictures. It holds the picture in work and nothing else: see `sandbox.py`.
 
 `thumbnailer.execution.isolated` starts it. Standard input is a socket: each request brings its file's descriptor, and
-replies go back. Requests are pickles, because the child trusts its parent; replies are not (`replies.py`).
+replies go back. Requests are pickles, because the child trusts its parent; replies are not (`attempt.py`).
 """
 
 import os
@@ -22,9 +22,8 @@ from thumbnailer import engine
 from thumbnailer.engine import Rendering
 from thumbnailer.errors import CrashesEngine, RecordError, internal_error
 from thumbnailer.execution import sandbox
-from thumbnailer.execution.attempt import Attempt
+from thumbnailer.execution.attempt import LENGTH_BYTES, Attempt, frame, pack_reply
 from thumbnailer.execution.malloc import tame_heap, trim_heap
-from thumbnailer.execution.replies import LENGTH_BYTES, frame, pack_reply
 from thumbnailer.planning.memory import MB
 
 BEGUN: Final = b"B"

@@ -17,9 +17,8 @@ from typing import Final
 
 from thumbnailer.engine import Rendering
 from thumbnailer.errors import Corrupt, CrashesEngine, EngineCrash, RecordError, UnsupportedFormat
-from thumbnailer.execution.attempt import Attempt
+from thumbnailer.execution.attempt import LENGTH_BYTES, MOST_HEADER_BYTES, Attempt, most_reply_bytes, unpack_reply
 from thumbnailer.execution.child import BEGUN, MOST_FILE_BYTES
-from thumbnailer.execution.replies import LENGTH_BYTES, MOST_HEADER_BYTES, most_reply_bytes, unpack_reply
 from thumbnailer.execution.sandbox import hide_memory
 from thumbnailer.planning.capabilities import OUTPUTS, pixels_of_work
 from thumbnailer.planning.plan import Plan

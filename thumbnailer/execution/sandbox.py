@@ -97,9 +97,8 @@ def _restrict_files(readable: Sequence[str], tmp: str) -> None:
     version = _call(_libc.syscall, LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_VERSION)
     rights = (1 << max(number for first, number in LANDLOCK_RIGHTS.items() if first <= version)) - 1
     handled = [rights] + [LANDLOCK_TCP] * (version >= 4) + [LANDLOCK_SCOPES] * (version >= 6)
-    ruleset = _call(
-        _libc.syscall, LANDLOCK_CREATE_RULESET, struct.pack(f"={len(handled)}Q", *handled), 8 * len(handled), 0
-    )
+    fields = struct.pack(f"={len(handled)}Q", *handled)
+    ruleset = _call(_libc.syscall, LANDLOCK_CREATE_RULESET, fields, len(fields), 0)
     for path in readable:
         _allow(ruleset, path, LANDLOCK_READ)
     _allow(ruleset, tmp, LANDLOCK_READ_FILE)
