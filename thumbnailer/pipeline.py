@@ -10,7 +10,7 @@ from thumbnailer import errors
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Output, Status
 from thumbnailer.newest import Rounds
 from thumbnailer.planning.plan import refuse_event
-from thumbnailer.planning.targets import Target, with_placeholder
+from thumbnailer.planning.targets import with_placeholder
 from thumbnailer.rendering import Rendered, Renderer
 from thumbnailer.renditions import possible_target_keys
 from thumbnailer.reporting.notes import note_body, note_headers, note_key
@@ -34,11 +34,6 @@ class Pipeline:
     def stuck(self) -> int:
         """Decodes that still run long after their records were given up. If all `workers` are stuck, exit."""
         return self.renderer.decoder.stuck
-
-    @property
-    def memory_reserved(self) -> int:
-        """Bytes that the pictures in work may take by their plans."""
-        return self.renderer.memory.reserved
 
     async def process_all(
         self,
@@ -78,7 +73,7 @@ class Pipeline:
             for _ in rounds:  # newest wins: again until the source is still the version that was fetched
                 trace.begin_round()
                 # Fetch, plan, render: one GET; the plan drops hopeless objects before the rest of them is read.
-                result = await self.renderer.render(_current(event), self._settings, trace, isolated)
+                result = await self.renderer.render(_to_creation(event), self._settings, trace, isolated)
                 rounds.check(result)  # a refusal ends the record if no older thumbnail can be there
                 with trace.stage("upload"):
                     # Upload: all PUTs at once. Or delete: no older thumbnail may stand for a refused source.
@@ -107,19 +102,23 @@ class Pipeline:
             raise errors.Filtered("the source was removed; THUMBNAILER_ON_DELETE=keep leaves its thumbnails")
 
     async def _upload(self, rendered: Rendered) -> list[Output]:
-        pairs = list(zip(_labelled_targets(rendered), rendered.rendering.pictures, strict=True))
+        targets, placeholders = rendered.plan.targets, rendered.rendering.placeholders
+        if placeholders:
+            labelled = zip(targets, placeholders, strict=True)
+            targets = tuple(replace(t, headers=with_placeholder(t.headers, text)) for t, text in labelled)
+        pairs = list(zip(targets, rendered.rendering.pictures, strict=True))
         with (
-            self.renderer.memory.counted(sum(len(data) for _, data in pairs)),
+            self.renderer.memory.count(sum(len(data) for _, data in pairs)),
             errors.store_errors(errors.OF_DESTINATION),
         ):
-            await _all(self._store.put(t.bucket, t.key, data, t.headers) for t, data in pairs)
+            await _write_all(self._store.put(t.bucket, t.key, data, t.headers) for t, data in pairs)
         return [Output(t.bucket, t.key, t.name, t.width, t.height, t.format, len(data)) for t, data in pairs]
 
     async def _delete(self, event: ObjectEvent) -> list[Output]:
         bucket = self._settings.destination_bucket(event.bucket)
         keys = possible_target_keys(self._settings.key, event.key, self._settings.renditions)
         with errors.store_errors(errors.OF_DESTINATION), suppress(errors.BucketMissing):
-            await _all(self._store.delete(bucket, key) for key in keys)
+            await _write_all(self._store.delete(bucket, key) for key in keys)
         return []
 
     async def _is_current(self, event: ObjectEvent, version: ObjectVersion | None) -> bool:
@@ -147,21 +146,12 @@ def _require_time(deadline: float | None) -> None:
         raise errors.OutOfTime("too little time was left to begin")
 
 
-def _current(event: ObjectEvent) -> ObjectEvent:
+def _to_creation(event: ObjectEvent) -> ObjectEvent:
     """A removal may be late: its key may hold a newer source, which is then made into thumbnails."""
     return ObjectEvent(EventKind.CREATED, event.bucket, event.key) if event.kind is EventKind.REMOVED else event
 
 
-def _labelled_targets(rendered: Rendered) -> list[Target]:
-    """The targets, with the placeholders in their headers if there are any."""
-    targets, placeholders = rendered.plan.targets, rendered.rendering.placeholders
-    if not placeholders:
-        return list(targets)
-    pairs = zip(targets, placeholders, strict=True)
-    return [replace(target, headers=with_placeholder(target.headers, text)) for target, text in pairs]
-
-
-async def _all(writes: Iterable[Coroutine[Any, Any, None]]) -> None:
+async def _write_all(writes: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Runs all writes at once and waits for every one even if one fails: no write may happen after the look.
 
     A TaskGroup would cancel the others, and a cancelled PUT may still reach S3.

@@ -9,14 +9,14 @@ from functools import partial
 from time import perf_counter
 from typing import Final, TypeVar
 
+from thumbnailer import errors
 from thumbnailer.engine import Load, Rendering
-from thumbnailer.errors import OF_SOURCE, Corrupt, NeedMoreBytes, Rejected, Skipped, TooMuchWork, store_errors
 from thumbnailer.execution.budget import MemoryBudget
 from thumbnailer.execution.decoder import Decoder
 from thumbnailer.formats import ending_defect, hide_metadata, probe
 from thumbnailer.formats.base import Budget
 from thumbnailer.model import ObjectEvent
-from thumbnailer.planning.capabilities import Capabilities
+from thumbnailer.planning.capabilities import BOTH_ENGINES, NATIVE, Capabilities
 from thumbnailer.planning.plan import Plan, make_plan, refuse_headers
 from thumbnailer.planning.tier import Tier
 from thumbnailer.scratch import Scratch
@@ -53,7 +53,7 @@ class Refused:
 
     version: ObjectVersion | None
     """None: nothing was found"""
-    error: Skipped | Rejected
+    error: errors.Skipped | errors.Rejected
 
 
 class Renderer:
@@ -74,6 +74,7 @@ class Renderer:
         self.tier = tier
         self._store = store
         self._installed = installed
+        self._without_native: Capabilities = {name: installed[name] for name in BOTH_ENGINES if name in installed}
         self._tmp = tmp
         self.memory = MemoryBudget(tier.memory_budget)
         self.decoder = Decoder(tier, self.memory, load_engine, always_isolated)
@@ -96,15 +97,19 @@ class Renderer:
                     with trace.stage("fetch"):
                         plan = await self._fetch(event, settings, body, file, trace)
                 started = perf_counter()
-                rendering = await self.decoder.render(file.path, plan, isolated)
+                try:
+                    rendering = await self.decoder.render(file.path, plan, isolated)
+                except errors.Corrupt as error:
+                    plan = self._plan_without_native(plan, settings, body.headers, trace, error)
+                    rendering = await self.decoder.render(file.path, plan, isolated)
                 trace.add_rendering(rendering, perf_counter() - started)
-        except (Skipped, Rejected) as error:
+        except (errors.Skipped, errors.Rejected) as error:
             return Refused(version, error)
         return Rendered(body.headers, plan, rendering)
 
     @asynccontextmanager
     async def _open(self, event: ObjectEvent, trace: Trace) -> AsyncIterator[ObjectBody]:
-        with store_errors(OF_SOURCE):
+        with errors.store_errors(errors.OF_SOURCE):
             async with AsyncExitStack() as stack:
                 with trace.stage("open"):
                     body = await stack.enter_async_context(self._store.open(event.bucket, event.key))
@@ -126,7 +131,7 @@ class Renderer:
         if plan is None or not plan.info.complete:  # data behind the pixels may change the plan
             plan = await plan_now()
         if plan is None:
-            raise Corrupt("the file ends within its header")
+            raise errors.Corrupt("the file ends within its header")
         info = plan.info
         defect = await self._read(file, lambda data, budget: ending_defect(data, info.format, budget))
         trace.add_defects(defect, info.defect)
@@ -140,11 +145,22 @@ class Renderer:
         """None while the header is incomplete."""
         try:
             info = await self._read(file, lambda data, budget: probe(data, headers.size, budget))
-        except NeedMoreBytes as error:
+        except errors.NeedMoreBytes as error:
             _refuse_endless_header(file, trace.bytes_in, error)
             return None
         trace.info = info
         plan = make_plan(event, info, headers, settings, self.tier, self._installed)
+        trace.engine = plan.engine
+        return plan
+
+    def _plan_without_native(
+        self, plan: Plan, settings: Settings, headers: ObjectHeaders, trace: Trace, error: errors.Corrupt
+    ) -> Plan:
+        """What the compiled engine leaves is rendered as if it were not installed. Raises `error` of other engines."""
+        if plan.engine is not NATIVE:
+            raise error
+        trace.engine, trace.engine_bug = None, str(error) if isinstance(error, errors.EngineBug) else ""
+        plan = make_plan(plan.event, plan.info, headers, settings, self.tier, self._without_native)
         trace.engine = plan.engine
         return plan
 
@@ -153,8 +169,8 @@ class Renderer:
 
         So no file holds up the event loop, and most files are spared the switch to a thread.
         """
-        with suppress(TooMuchWork), _memory_map(file) as data:
-            return read(data, Budget(QUICK_UNITS, TooMuchWork))
+        with suppress(errors.TooMuchWork), _memory_map(file) as data:
+            return read(data, Budget(QUICK_UNITS, errors.TooMuchWork))
         return await self.decoder.read(partial(_read_all, _memory_map(file), read))
 
 
@@ -164,10 +180,10 @@ def _read_all(data: mmap.mmap, read: Callable[[mmap.mmap, Budget | None], T]) ->
         return read(data, None)
 
 
-def _refuse_endless_header(file: Scratch, fetched: int, error: NeedMoreBytes) -> None:
-    """Raises Corrupt if the header should have ended by now."""
+def _refuse_endless_header(file: Scratch, fetched: int, error: errors.NeedMoreBytes) -> None:
+    """Raises errors.Corrupt if the header should have ended by now."""
     if fetched > MOST_HEADER_BYTES and os.pread(file.fileno(), 4, 0) not in HEADER_AT_THE_END:
-        raise Corrupt(f"no picture within the first {MOST_HEADER_BYTES >> 20} MB: {error}") from error
+        raise errors.Corrupt(f"no picture within the first {MOST_HEADER_BYTES >> 20} MB: {error}") from error
 
 
 def _next_probe(fetched: int) -> int:
