@@ -39,6 +39,12 @@ def test_an_error_arrives_with_its_class_and_a_bounded_text(kind: type[errors.Re
     assert type(raised.value) is kind
 
 
+def test_every_error_of_a_decoder_has_its_class_in_a_reply() -> None:
+    """Otherwise a picture that the compiled engine leaves to the others is rejected as a crash."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.Corrupt)]
+    assert {*kinds, errors.UnsupportedFormat} <= set(KINDS.values())
+
+
 WRONG = {
     "empty": b"",
     "long header": b"\0\1\0\0" + b"x" * 65536,

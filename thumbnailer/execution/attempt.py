@@ -46,8 +46,8 @@ MOST_HEADER_BYTES: Final = 64 * 1024
 MOST_TEXT: Final = 500
 KINDS: Final[dict[str, type[errors.RecordError]]] = {
     kind.__name__: kind
-    for kind in (errors.Corrupt, errors.CutShort, errors.DamagedPixels, errors.UnsupportedFormat, errors.CrashesEngine,
-                 errors.EngineCrash)
+    for kind in (errors.Corrupt, errors.CutShort, errors.DamagedPixels, errors.EngineBug, errors.UnsupportedFormat,
+                 errors.CrashesEngine, errors.EngineCrash)
 }  # fmt: skip
 """The errors of engines."""
 PLACEHOLDER: Final = re.compile(r"[A-Za-z0-9+/=]{1,64}")
