@@ -38,7 +38,8 @@ def _probe(head: Head) -> ImageInfo:
     start = head.up_to(0, SIGNATURE_BYTES)
     spec = next((spec for spec in FORMATS if spec.matches(start)), None)
     if spec is not None:
-        return spec.read(head.with_label(spec.label))
+        head.label = spec.label
+        return spec.read(head)
     foreign.refuse_by_name(start)
     if len(head) < DECISIVE and not head.whole:
         raise NeedMoreBytes(f"{len(head)} bytes do not tell the format")

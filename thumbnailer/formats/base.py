@@ -102,10 +102,6 @@ class Head:
         """Where the object ends, as far as known."""
         return UNKNOWN_END if self.total is None else max(self.total, len(self._view))
 
-    def with_label(self, label: str) -> Head:
-        """The same bytes and budget."""
-        return Head(self._view, self.total, label, self.budget)
-
     def within(self, data: bytes, label: str) -> Head:
         """A file within this one, whole. It has the same budget."""
         return Head(memoryview(data), len(data), label, self.budget)

@@ -66,7 +66,7 @@ def read_heif(head: Head) -> ImageInfo:
     decoded = _decoded_items(items, width * height, alphas)
     checked = format_ is Format.HEIC or _is_coded_size_checked(items, decoded, sequence)
     properties = items.of(items.primary) + items.of(coded)
-    crop = _crop(items)
+    crop, cropped_pixels = _crop(items)
     depth, samples = _depth_and_samples(head, properties)
     return ImageInfo(
         format_,
@@ -81,7 +81,7 @@ def read_heif(head: Head) -> ImageInfo:
         complete=sequence.reached and checked and exif is not None,
         details=HeifDetails(
             samples=samples + bool(alphas),
-            held=head.size + HELD_OF_CROPPED * _cropped_pixels(items, crop),
+            held=head.size + HELD_OF_CROPPED * cropped_pixels,
             premultiplied=items.premultiplied,
             crop=crop if format_ is Format.AVIF else None,
         ),
@@ -190,15 +190,14 @@ def _upright_size(items: Items) -> tuple[int, int]:
     return width, height
 
 
-def _crop(items: Items) -> tuple[int, int, int, int] | None:
-    """The primary item's clean aperture, which comes before its turn (ISO/IEC 23000-22, section 7.3.6.7)."""
+def _crop(items: Items) -> tuple[tuple[int, int, int, int] | None, int]:
+    """The primary item's clean aperture, before its turn (ISO/IEC 23000-22 section 7.3.6.7), and the pixels cut off."""
     clap = first(items.of(items.primary), b"clap")
-    return _clean(items.head, clap, *items.size(items.primary)) if clap else None
-
-
-def _cropped_pixels(items: Items, crop: tuple[int, int, int, int] | None) -> int:
+    if clap is None:
+        return None, 0
     width, height = items.size(items.primary)
-    return width * height - (crop[2] - crop[0]) * (crop[3] - crop[1]) if crop else 0
+    left, top, right, bottom = _clean(items.head, clap, width, height)
+    return (left, top, right, bottom), width * height - (right - left) * (bottom - top)
 
 
 def _clean(head: Head, clap: Piece, width: int, height: int) -> tuple[int, int, int, int]:
