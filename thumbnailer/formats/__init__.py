@@ -31,21 +31,18 @@ def probe(data: bytes | memoryview | mmap, total: int | None = None, budget: Bud
     on. A head of DECISIVE bytes without a known signature is refused for good. `budget` may be smaller than the file's.
     """
     with memoryview(data) as view:
-        return _probe(Head(view, total, budget=budget))
-
-
-def _probe(head: Head) -> ImageInfo:
-    start = head.up_to(0, SIGNATURE_BYTES)
-    spec = next((spec for spec in FORMATS if spec.matches(start)), None)
-    if spec is not None:
-        head.label = spec.label
-        return spec.read(head)
-    foreign.refuse_by_name(start)
-    if len(head) < DECISIVE and not head.whole:
-        raise NeedMoreBytes(f"{len(head)} bytes do not tell the format")
-    if len(head) <= 1:
-        raise NotAnImage("1 byte" if len(head) else "empty object")
-    return svg.read_text(head)
+        head = Head(view, total, budget=budget)
+        start = head.up_to(0, SIGNATURE_BYTES)
+        spec = next((spec for spec in FORMATS if spec.matches(start)), None)
+        if spec is not None:
+            head.label = spec.label
+            return spec.read(head)
+        foreign.refuse_by_name(start)
+        if len(head) < DECISIVE and not head.whole:
+            raise NeedMoreBytes(f"{len(head)} bytes do not tell the format")
+        if len(head) <= 1:
+            raise NotAnImage("1 byte" if len(head) else "empty object")
+        return svg.read_text(head)
 
 
 def ending_defect(data: bytes | mmap, format_: Format, budget: Budget | None = None) -> str:

@@ -14,7 +14,7 @@ MAX_HEADER = 256  # bytes of a sequence header: 32 operating points need fewer
 SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6
 
 
-def coded_sizes(head: Head) -> Iterator[tuple[int, int]]:
+def read_coded_sizes(head: Head) -> Iterator[tuple[int, int]]:
     """Width and height of every sequence header. Raises Corrupt."""
     position = frames = 0
     for _ in range(MAX_UNITS):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import floor
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
-from thumbnailer.formats.av1 import coded_sizes
+from thumbnailer.formats.av1 import read_coded_sizes
 from thumbnailer.formats.base import FormatSpec, Head, Patch, Piece, first, starts_with
 from thumbnailer.formats.boxes import boxes, children
 from thumbnailer.formats.exif import Ifd0, is_costly, read_ifd0
@@ -58,12 +58,12 @@ class HeifDetails(Details):
 def read_heif(head: Head) -> ImageInfo:
     major = _read_brand(head)
     items = read_items(head, _meta(head))
-    coded, format_ = _coded_item(items)
+    coded, format_ = _find_coded_item(items)
     exif = _exif(items)
     sequence = read_sequence(head) if major in SEQUENCE_BRANDS else Sequence()
     width, height = _upright_size(items)
     alphas = {number for number, box in enumerate(items.properties, 1) if _is_alpha(head, box)}
-    decoded = _decoded_items(items, width * height, alphas)
+    decoded = _find_decoded_items(items, width * height, alphas)
     checked = format_ is Format.HEIC or _is_coded_size_checked(items, decoded, sequence)
     properties = items.of(items.primary) + items.of(coded)
     crop, cropped_pixels = _crop(items)
@@ -113,7 +113,7 @@ def _meta(head: Head) -> dict[bytes, Piece]:
     return children(head, meta, skip=4)
 
 
-def _coded_item(items: Items) -> tuple[int, Format]:
+def _find_coded_item(items: Items) -> tuple[int, Format]:
     """The item with the coded pixels, or the first one of a derived primary item; and its format."""
     item = items.primary
     for _ in range(MAX_HOPS):
@@ -130,7 +130,7 @@ def _coded_item(items: Items) -> tuple[int, Format]:
     return item, CODINGS[kind]
 
 
-def _decoded_items(items: Items, pixels: int, alphas: set[int]) -> Iterable[int]:
+def _find_decoded_items(items: Items, pixels: int, alphas: set[int]) -> Iterable[int]:
     """The primary item, its alpha, and the tiles of both: no decoder looks at other items.
 
     Raises Corrupt if they have too many pixels. The plan counts the picture's pixels, but decoders also decode cropped
@@ -139,20 +139,20 @@ def _decoded_items(items: Items, pixels: int, alphas: set[int]) -> Iterable[int]
     known: dict[int, int] = {}
     with_alpha = [item for item, numbers in items.links.items() if not alphas.isdisjoint(numbers)]
     for item in (items.primary, *with_alpha):
-        decoded = _decoded_pixels(items, item, known)
+        decoded = _count_decoded_pixels(items, item, known)
         if decoded > MAX_GROWTH * pixels + SMALL_WHOLE:
             raise Corrupt(f"HEIF of {pixels} pixels, for which {decoded} are decoded")
     return known
 
 
-def _decoded_pixels(items: Items, item: int, known: dict[int, int], hops: int = 0) -> int:
+def _count_decoded_pixels(items: Items, item: int, known: dict[int, int], hops: int = 0) -> int:
     items.head.spend(1)
     if hops > MAX_HOPS:
         raise Corrupt("HEIF items are made of one another")
     if item not in known:
         inputs = items.inputs.get(item, ()) if items.kinds.get(item) in DERIVED else ()
         width, height = items.size(item)
-        parts = sum(_decoded_pixels(items, part, known, hops + 1) for part in inputs)
+        parts = sum(_count_decoded_pixels(items, part, known, hops + 1) for part in inputs)
         known[item] = max(width * height, parts)
     return known[item]
 
@@ -229,7 +229,7 @@ def _is_checked(head: Head, size: tuple[int, int], extents: tuple[Piece, ...]) -
     if not all(head.reaches(extent.end) for extent in extents):
         return False
     item = head.within(b"".join(head.read(extent.start, extent.size) for extent in extents), "AV1")
-    for width, height in coded_sizes(item):
+    for width, height in read_coded_sizes(item):
         if width * height > MAX_GROWTH * size[0] * size[1] + SMALL:
             raise Corrupt(f"AVIF item of {size[0]} x {size[1]} pixels, coded as {width} x {height}")
     return True

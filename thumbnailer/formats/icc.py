@@ -41,16 +41,11 @@ def is_usable(profile: bytes, space: bytes | None) -> bool:
         return False
     if space is None or profile[16:20] != space or profile[20:24] not in CONNECTION_SPACES:
         return False
-    tags = _tags(profile)
-    return any(all(tags.get(tag) in TYPES[tag] for tag in needed) for needed in SUFFICIENT.get(space, ()))
-
-
-def _tags(profile: bytes) -> dict[bytes, bytes]:
-    """Each tag within the profile, and the type of its value."""
     (count,) = struct.unpack_from(">I", profile, HEADER)
     table = profile[HEADER + 4 : HEADER + 4 + 12 * min(count, MOST_TAGS)]
     entries = struct.iter_unpack(">4sII", table[: len(table) // 12 * 12])
-    return {tag: profile[at : at + 4] for tag, at, size in entries if at + size <= len(profile)}
+    tags = {tag: profile[at : at + 4] for tag, at, size in entries if at + size <= len(profile)}
+    return any(all(tags.get(tag) in TYPES[tag] for tag in needed) for needed in SUFFICIENT.get(space, ()))
 
 
 Point = tuple[float, float]  # a chromaticity: x and y of CIE 1931

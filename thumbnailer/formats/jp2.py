@@ -49,16 +49,11 @@ def _with_header(head: Head, info: ImageInfo, header: dict[bytes, Piece]) -> Ima
     method = head.number(colour.start) if colour else 0
     alpha = info.has_alpha
     if channels is not None:
-        alpha = _has_opacity(head, channels)
+        count = min(head.number(channels.start, 2), MAX_CHANNELS)
+        alpha = any(head.number(channels.start + 4 + 6 * index, 2) in OPACITY for index in range(count))
     elif colour is not None and method == 1:
         alpha = alpha and head.number(colour.start + 3, 4) != CMYK
     return replace(info, has_alpha=alpha, icc=method in ICC_METHODS)
-
-
-def _has_opacity(head: Head, channels: Piece) -> bool:
-    count = min(head.number(channels.start, 2), MAX_CHANNELS)
-    kinds = (head.number(channels.start + 4 + 6 * index, 2) for index in range(count))
-    return any(kind in OPACITY for kind in kinds)
 
 
 FORMAT = FormatSpec("JPEG 2000", (Format.JP2,), starts_with(FILE, CODESTREAM), read_jp2)

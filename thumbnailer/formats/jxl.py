@@ -10,13 +10,15 @@ from dataclasses import dataclass, field, replace
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats import icc
-from thumbnailer.formats.base import Bits, EndOfBits, FormatSpec, Head, Piece, starts_with
+from thumbnailer.formats.base import Bits, EndOfBits, FormatSpec, Head, starts_with
 from thumbnailer.formats.boxes import boxes
 from thumbnailer.formats.exif import Ifd0, read_ifd0
 from thumbnailer.formats.icc import LINEAR, SRGB, SRGB_PRIMARIES, ColourSpace, Curve, Point, profile_for
 from thumbnailer.model import Details, Format, ImageInfo
 
 CONTAINER, SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\x0a"
+PARTS = {b"jxlc": 0, b"jxlp": 4}
+"""Boxes of the codestream; a jxlp box begins with its number, and they come in order (ISO/IEC 18181-2 section 9)."""
 ENOUGH = 16_384  # bytes that hold every field read here, whatever its value
 SIDES_SWAPPED = 5  # the first orientation that turns the picture on its side
 MAX_EXTRA_CHANNELS = 8
@@ -97,7 +99,9 @@ def read_jxl(head: Head) -> ImageInfo:
     stream, exif, ended = b"", Ifd0(), True
     try:
         for box in boxes(head, 0, head.end):
-            stream += _codestream_part(head, box, ENOUGH - len(stream))
+            if box.kind in PARTS and len(stream) < ENOUGH:
+                start = box.start + PARTS[box.kind]
+                stream += head.up_to(start, max(0, min(ENOUGH - len(stream), box.end - start)))
             if box.kind == b"Exif":
                 exif = read_ifd0(head, box, skip=4 + head.number(box.start, 4))
     except (Corrupt, NeedMoreBytes) as error:
@@ -106,14 +110,6 @@ def read_jxl(head: Head) -> ImageInfo:
         ended = isinstance(error, Corrupt)
     info = _parse(head, stream, whole=ended or len(stream) >= ENOUGH)
     return replace(info, credit=exif.credit)
-
-
-def _codestream_part(head: Head, box: Piece, wanted: int) -> bytes:
-    # jxlp begins with the part's number; parts come in order (ISO/IEC 18181-2 section 9).
-    skip = {b"jxlc": 0, b"jxlp": 4}.get(box.kind)
-    if skip is None or wanted <= 0:
-        return b""
-    return head.up_to(box.start + skip, max(0, min(wanted, box.end - box.start - skip)))
 
 
 def _parse(head: Head, stream: bytes, whole: bool) -> ImageInfo:

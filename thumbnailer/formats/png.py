@@ -164,10 +164,10 @@ def _text_size(head: Head, chunk: Piece, most: int) -> int:
         return chunk.size
     body = head.up_to(chunk.start, chunk.size)
     start = DEFLATED[chunk.kind].match(body)
-    return chunk.size if start is None else _inflated_size(head, body[start.end() :], most)
+    return chunk.size if start is None else _measure_inflated(head, body[start.end() :], most)
 
 
-def _inflated_size(head: Head, packed: bytes, most: int) -> int:
+def _measure_inflated(head: Head, packed: bytes, most: int) -> int:
     """Counted piece by piece; no piece is kept. Broken data counts up to the fault."""
     inflater = zlib.decompressobj()
     size = 0

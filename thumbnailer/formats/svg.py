@@ -84,7 +84,8 @@ def _svg(root: bytes) -> ImageInfo:
     """Width and height in CSS pixels; one that is missing follows from the view box (SVG 2, section 8.2)."""
     tag = root.partition(b">")[0]
     width, height = (_length(_attribute(tag, name)) for name in (b"width", b"height"))
-    box_width, box_height = _view_box(_attribute(tag, b"viewBox"))
+    view_box = re.split(rb"[\s,]+", _attribute(tag, b"viewBox").strip())
+    box_width, box_height = map(_length, view_box[2:]) if len(view_box) == 4 else (0.0, 0.0)
     if box_width and box_height:
         if not (width or height):
             width, height = box_width, box_height
@@ -104,12 +105,6 @@ def _length(value: bytes) -> float:
     """In CSS pixels; 0 for a length that depends on the surroundings (%, em) or makes no sense."""
     found = NUMBER.match(value)
     return float(found[1]) * PIXELS[(found[2] or b"").lower()] if found else 0.0
-
-
-def _view_box(value: bytes) -> tuple[float, float]:
-    """Width and height of the view box; zeros if there is none."""
-    numbers = re.split(rb"[\s,]+", value.strip())
-    return (_length(numbers[2]), _length(numbers[3])) if len(numbers) == 4 else (0.0, 0.0)
 
 
 FORMAT = FormatSpec("SVG", (Format.SVG,), lambda _: False, read_text)
