@@ -90,7 +90,7 @@ def _colour_table(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _descriptor(head: Head, block: Block) -> tuple[Box, int]:
+def _read_descriptor(head: Head, block: Block) -> tuple[Box, int]:
     """The box and the flags of an image."""
     left, top, width, height, flags = head.unpack("<HHHHB", block.start + 1)
     return (left, top, left + width, top + height), flags
@@ -146,7 +146,7 @@ class _Walk:
             self.control = block.fields[FLAGS_AT]
             self.transparent = self.transparent or bool(self.control & HAS_TRANSPARENT)
         elif block.kind == IMAGE and len(block.fields) == DESCRIPTOR:
-            self._note_image(*_descriptor(head, block))
+            self._note_image(*_read_descriptor(head, block))
         elif block.kind == IMAGE and self.frames == 0:  # only the first descriptor is worth asking for more bytes
             head.need(block.start + DESCRIPTOR)
 
@@ -202,7 +202,7 @@ def gif_frames(data: memoryview | mmap) -> Iterator[Frame]:
             screen = head.read(0, 6) + head.read(block.start + 5, 4) + head.read(10, globals_end(head) - 10)
             pixels = head.up_to(block.start + 5, block.end - block.start - 5)
             yield Frame(
-                _descriptor(head, block)[0],
+                _read_descriptor(head, block)[0],
                 disposal=control[0] >> 2 & 7,
                 milliseconds=10 * int.from_bytes(control[1:3], "little"),
                 transparent=control[3] if control[0] & HAS_TRANSPARENT else None,

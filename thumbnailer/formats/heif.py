@@ -57,9 +57,9 @@ class HeifDetails(Details):
 
 def read_heif(head: Head) -> ImageInfo:
     major = _read_brand(head)
-    items = read_items(head, _meta(head))
+    items = read_items(head, _find_meta(head))
     coded, format_ = _find_coded_item(items)
-    exif = _exif(items)
+    exif = _read_exif(items)
     sequence = read_sequence(head) if major in SEQUENCE_BRANDS else Sequence()
     width, height = _upright_size(items)
     alphas = {number for number, box in enumerate(items.properties, 1) if _is_alpha(head, box)}
@@ -104,7 +104,7 @@ def _read_brand(head: Head) -> bytes:
     raise NotAnImage(OTHER_MEDIA.get(brands[0], video))
 
 
-def _meta(head: Head) -> dict[bytes, Piece]:
+def _find_meta(head: Head) -> dict[bytes, Piece]:
     """The boxes within the meta box."""
     meta = first(boxes(head, 0, head.end), b"meta")
     if meta is None:
@@ -161,7 +161,7 @@ def _is_alpha(head: Head, box: Piece) -> bool:
     return box.kind == b"auxC" and head.read(box.start + 4, min(64, max(0, box.size - 4))).startswith(ALPHA_KINDS)
 
 
-def _exif(items: Items) -> Ifd0 | None:
+def _read_exif(items: Items) -> Ifd0 | None:
     """The EXIF item, of which only the credit counts; None if it lies beyond the bytes at hand."""
     places = next((items.places.get(item, ()) for item, kind in items.kinds.items() if kind == b"Exif"), ())
     if not places:
@@ -253,7 +253,7 @@ def _depth_and_samples(head: Head, properties: list[Piece]) -> tuple[int, float]
 
 def hide(head: Head) -> Iterator[Patch]:
     """Gives costly EXIF items a type that decoders do not know."""
-    meta = _meta(head)
+    meta = _find_meta(head)
     places = dict(item_extents(head, meta))
     for item, kind, at in item_kinds(head, meta[b"iinf"]) if b"iinf" in meta else ():
         if kind != b"Exif":

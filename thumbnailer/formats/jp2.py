@@ -21,17 +21,17 @@ MAX_CHANNELS = 64
 
 def read_jp2(head: Head) -> ImageInfo:
     if head.up_to(0, len(CODESTREAM)) == CODESTREAM:
-        return _codestream(head, 0)
+        return _read_codestream(head, 0)
     header: dict[bytes, Piece] = {}
     for box in boxes(head, 0, head.end):
         if box.kind == b"jp2h":
             header = children(head, box)
         if box.kind == b"jp2c":
-            return _with_header(head, _codestream(head, box.start), header)
+            return _with_header(head, _read_codestream(head, box.start), header)
     raise Corrupt("JPEG 2000 has no codestream")
 
 
-def _codestream(head: Head, start: int) -> ImageInfo:
+def _read_codestream(head: Head, start: int) -> ImageInfo:
     """The SIZ marker segment (A.5.1), which must be the first."""
     if head.read(start, 4) != CODESTREAM:
         raise Corrupt("JPEG 2000 codestream does not begin with its size")

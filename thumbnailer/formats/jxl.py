@@ -116,14 +116,14 @@ def _parse(head: Head, stream: bytes, whole: bool) -> ImageInfo:
     if len(stream) >= len(SIGNATURE) and not stream.startswith(SIGNATURE):
         raise Corrupt("JPEG XL codestream has no signature")
     try:
-        return _info(_read_codestream(JxlBits(head, stream[len(SIGNATURE) :], "little")))
+        return _make_info(_read_codestream(JxlBits(head, stream[len(SIGNATURE) :], "little")))
     except EndOfBits as error:
         if whole:
             raise
         raise NeedMoreBytes("JPEG XL header goes on beyond the bytes at hand") from error
 
 
-def _info(stream: Codestream) -> ImageInfo:
+def _make_info(stream: Codestream) -> ImageInfo:
     turned = stream.orientation >= SIDES_SWAPPED
     return ImageInfo(
         Format.JXL,
@@ -134,29 +134,29 @@ def _info(stream: Codestream) -> ImageInfo:
         icc=stream.icc,
         channels=(1 if stream.grey else 3) + stream.alpha,
         details=JxlDetails(
-            samples=_samples(stream),
-            whole_planes=_whole_planes(stream),
+            samples=_count_samples(stream),
+            whole_planes=_count_whole_planes(stream),
             saved_frames=0 if stream.independent else 1,
-            profile=_profile(stream),
+            profile=_make_profile(stream),
         ),
     )
 
 
-def _samples(stream: Codestream) -> int:
+def _count_samples(stream: Codestream) -> int:
     return (3 if stream.xyb or not stream.grey else 1) + len(stream.channels)
 
 
-def _whole_planes(stream: Codestream) -> int:
+def _count_whole_planes(stream: Codestream) -> int:
     """All samples of a modular frame; else the extra channels, which are modular in any frame and cost more.
 
     An unknown frame counts as the dearer of the two.
     """
     if stream.channels and not stream.modular:
         return len(stream.channels)
-    return 0 if stream.modular is False else _samples(stream)
+    return 0 if stream.modular is False else _count_samples(stream)
 
 
-def _profile(stream: Codestream) -> bytes:
+def _make_profile(stream: Codestream) -> bytes:
     """Of the pixels that libjxl hands out; empty for sRGB, and if the file's own profile holds for them."""
     space = stream.space
     if stream.icc and stream.xyb:  # libjxl cannot convert XYB into a space that only a profile describes
@@ -171,7 +171,7 @@ def _profile(stream: Codestream) -> bytes:
 
 def _read_codestream(bits: JxlBits) -> Codestream:
     """All fields, from behind the signature. Raises EndOfBits, Corrupt, UnsupportedFormat."""
-    stream = Codestream(*_size(bits))
+    stream = Codestream(*_read_size(bits))
     if not bits.flag():
         _read_metadata(bits, stream)
     if not (stream.has_preview or stream.icc):
@@ -181,18 +181,18 @@ def _read_codestream(bits: JxlBits) -> Codestream:
     return stream
 
 
-def _size(bits: JxlBits) -> tuple[int, int]:
+def _read_size(bits: JxlBits) -> tuple[int, int]:
     """Width and height; the height comes first, and often the width is a ratio of it (D.2)."""
     small = bits.flag()
-    height = _side(bits, small)
+    height = _read_side(bits, small)
     ratio = bits.take(3)
     if not ratio:
-        return _side(bits, small), height
+        return _read_side(bits, small), height
     numerator, denominator = RATIOS[ratio - 1]
     return height * numerator // denominator, height
 
 
-def _side(bits: JxlBits, small: bool) -> int:
+def _read_side(bits: JxlBits, small: bool) -> int:
     return 8 * (1 + bits.take(5)) if small else bits.choice((1, 9), (1, 13), (1, 18), (1, 30))
 
 
@@ -200,12 +200,12 @@ def _read_metadata(bits: JxlBits, stream: Codestream) -> None:
     has_extra_fields = bits.flag()
     if has_extra_fields:
         _read_extra_fields(bits, stream)
-    stream.bit_depth = _bit_depth(bits)
+    stream.bit_depth = _read_bit_depth(bits)
     bits.skip(1)  # modular_16bit_buffers
     count = bits.choice((0, 0), (1, 0), (2, 4), (1, 12))
     if count > MAX_EXTRA_CHANNELS:
         raise UnsupportedFormat(f"JPEG XL of {count} channels beside its colours")
-    stream.channels = tuple(_extra_channel(bits) for _ in range(count))
+    stream.channels = tuple(_read_extra_channel(bits) for _ in range(count))
     stream.xyb = bits.flag()
     if not bits.flag():  # not the default colours
         _read_colours(bits, stream)
@@ -219,7 +219,7 @@ def _read_metadata(bits: JxlBits, stream: Codestream) -> None:
 def _read_extra_fields(bits: JxlBits, stream: Codestream) -> None:
     stream.orientation = 1 + bits.take(3)
     if bits.flag():
-        _size(bits)  # intrinsic size: a hint for display, pixels are not scaled to it
+        _read_size(bits)  # intrinsic size: a hint for display, pixels are not scaled to it
     stream.has_preview = bits.flag()
     if stream.has_preview:
         in_eights = bits.flag()
@@ -235,7 +235,7 @@ def _read_extra_fields(bits: JxlBits, stream: Codestream) -> None:
         stream.has_timecodes = bits.flag()
 
 
-def _bit_depth(bits: JxlBits) -> int:
+def _read_bit_depth(bits: JxlBits) -> int:
     if not bits.flag():  # float_sample
         return bits.choice((8, 0), (10, 0), (12, 0), (1, 6))
     depth = bits.choice((32, 0), (16, 0), (24, 0), (1, 6))
@@ -243,11 +243,11 @@ def _bit_depth(bits: JxlBits) -> int:
     return depth
 
 
-def _extra_channel(bits: JxlBits) -> int:
+def _read_extra_channel(bits: JxlBits) -> int:
     if bits.flag():  # an alpha channel with default fields
         return ALPHA
     kind = bits.enum()
-    _bit_depth(bits)
+    _read_bit_depth(bits)
     bits.choice((0, 0), (3, 0), (4, 0), (1, 3))  # downsampling
     bits.skip(8 * bits.choice((0, 0), (0, 4), (16, 5), (48, 10)))  # name
     if kind == ALPHA:
@@ -262,34 +262,34 @@ def _extra_channel(bits: JxlBits) -> int:
 def _read_colours(bits: JxlBits, stream: Codestream) -> None:
     stream.icc, kind = bits.flag(), bits.enum()
     stream.grey = kind == GREY
-    stream.space = None if stream.icc or kind == XYB else _space(bits, stream.grey)
+    stream.space = None if stream.icc or kind == XYB else _read_space(bits, stream.grey)
     if not stream.icc:
         bits.enum()  # rendering intent
 
 
-def _space(bits: JxlBits, grey: bool) -> ColourSpace | None:
+def _read_space(bits: JxlBits, grey: bool) -> ColourSpace | None:
     """None for numbers that the specification does not give a meaning."""
     kind = bits.enum()
-    white = _point(bits) if kind == CUSTOM else WHITES.get(kind)
-    primaries = None if grey else _primaries(bits)
-    curve = _transfer(bits)
+    white = _read_point(bits) if kind == CUSTOM else WHITES.get(kind)
+    primaries = None if grey else _read_primaries(bits)
+    curve = _read_transfer(bits)
     if white is None or curve is None or (primaries is None and not grey):
         return None
     return ColourSpace(white, primaries, curve)
 
 
-def _primaries(bits: JxlBits) -> tuple[Point, Point, Point] | None:
+def _read_primaries(bits: JxlBits) -> tuple[Point, Point, Point] | None:
     kind = bits.enum()
-    return (_point(bits), _point(bits), _point(bits)) if kind == CUSTOM else icc.PRIMARIES.get(kind)
+    return (_read_point(bits), _read_point(bits), _read_point(bits)) if kind == CUSTOM else icc.PRIMARIES.get(kind)
 
 
-def _point(bits: JxlBits) -> Point:
+def _read_point(bits: JxlBits) -> Point:
     """Stored in millionths."""
     x, y = (bits.take_signed((0, 19), (524_288, 19), (1_048_576, 20), (2_097_152, 21)) for _ in "xy")
     return x / 1_000_000, y / 1_000_000
 
 
-def _transfer(bits: JxlBits) -> Curve | None:
+def _read_transfer(bits: JxlBits) -> Curve | None:
     if not bits.flag():
         return icc.CURVES.get(bits.enum())
     gamma = bits.take(24)  # of encoding, in ten millionths

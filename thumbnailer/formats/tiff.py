@@ -105,8 +105,8 @@ class Samples:
 def read_tiff(head: Head) -> ImageInfo:
     if head.up_to(8, 2) == b"CR":
         raise UnsupportedFormat("Canon CR2 raw")
-    layout, offset = _start(head)
-    count, _ = _extent(head, layout, offset)
+    layout, offset = _read_start(head)
+    count, _ = _read_extent(head, layout, offset)
     directory = read_directory(head, layout, offset + layout.count_size, count)
     if DNG_VERSION in directory.entries:
         raise UnsupportedFormat("DNG raw")
@@ -120,7 +120,7 @@ def read_tiff(head: Head) -> ImageInfo:
     samples = _read_samples(near, width, height, depth_is_missing=BITS in missing)
     _refuse_unread(samples, little_endian=layout.order == "<")
     missing_from, is_cut_known = _find_missing_row(directory, samples, width, height)
-    pages, held, is_end_reached = _chain(head, layout, offset)
+    pages, held, is_end_reached = _walk_chain(head, layout, offset)
     piece_height = samples.piece_height
     return ImageInfo(
         Format.TIFF,
@@ -148,7 +148,7 @@ def read_tiff(head: Head) -> ImageInfo:
     )
 
 
-def _start(head: Head) -> tuple[Layout, int]:
+def _read_start(head: Head) -> tuple[Layout, int]:
     """The layout, and the offset of the first directory."""
     order = "<" if head.read(0, 2) == b"II" else ">"
     (version,) = head.unpack(order + "H", 2)
@@ -160,7 +160,7 @@ def _start(head: Head) -> tuple[Layout, int]:
     return Layout(order, "Q", 8, "Q", 8), offset
 
 
-def _extent(head: Head, layout: Layout, offset: int) -> tuple[int, int]:
+def _read_extent(head: Head, layout: Layout, offset: int) -> tuple[int, int]:
     """The number of entries of the directory at `offset`, and the offset of the next directory (0: none)."""
     if offset < layout.inline:
         raise Corrupt("TIFF directory lies within the file header")
@@ -173,14 +173,14 @@ def _extent(head: Head, layout: Layout, offset: int) -> tuple[int, int]:
     return count, head.unpack(layout.order + layout.offset, end)[0] if head.reaches(end + layout.inline) else 0
 
 
-def _chain(head: Head, layout: Layout, offset: int) -> tuple[int, int, bool]:
+def _walk_chain(head: Head, layout: Layout, offset: int) -> tuple[int, int, bool]:
     """The number of pages, the most bytes of tags in one page, and whether the chain was followed to its end."""
     visited: set[int] = set()
     lookups = held = values = 0
     reached = True
     while offset and offset not in visited:
         try:
-            count, after = _extent(head, layout, offset)
+            count, after = _read_extent(head, layout, offset)
         except (Corrupt, NeedMoreBytes) as error:
             reached = isinstance(error, Corrupt)
             break

@@ -31,14 +31,14 @@ class _Walked:
 
 
 def read_webp(head: Head) -> ImageInfo:
-    readers = {b"VP8 ": _lossy, b"VP8L": _lossless, b"VP8X": _read_extended}
+    readers = {b"VP8 ": _read_lossy, b"VP8L": _read_lossless, b"VP8X": _read_extended}
     kind = head.read(FIRST_CHUNK, 4)
     if kind not in readers:
         raise Corrupt("WebP does not begin with a picture chunk")
     return readers[kind](head)
 
 
-def _lossy(head: Head) -> ImageInfo:
+def _read_lossy(head: Head) -> ImageInfo:
     """A VP8 key frame (RFC 6386 section 9.1)."""
     size, tag = head.unpack("<IB", FIRST_CHUNK + 4)
     start_code, sides = head.read(23, 3), head.unpack("<HH", 26)
@@ -48,7 +48,7 @@ def _lossy(head: Head) -> ImageInfo:
     return ImageInfo(Format.WEBP, width, height, channels=3, details=_details(head, LOSSY_SAMPLES, size))
 
 
-def _lossless(head: Head) -> ImageInfo:
+def _read_lossless(head: Head) -> ImageInfo:
     """A VP8L header (RFC 9649 section 3.4): signature, 14 bits a side, alpha, version."""
     size, signature, bits = head.unpack("<IBI", FIRST_CHUNK + 4)
     if signature != 0x2F or bits >> 29:
