@@ -2,11 +2,10 @@
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Piece, starts_with
-from thumbnailer.formats.exif import Ifd0, read_ifd0
+from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Piece, first, starts_with
+from thumbnailer.formats.exif import read_ifd0
 from thumbnailer.model import Details, Format, ImageInfo
 
 MAX_OTHER_CHUNKS = 300
@@ -17,17 +16,6 @@ FIRST_CHUNK = 12
 CHUNK, CHUNK_SIZE = "<4sI", 8  # kind and size of a chunk
 ICC, ALPHA, EXIF, XMP, ANIMATION = 0x20, 0x10, 0x08, 0x04, 0x02  # flags of the VP8X chunk (section 2.7.1)
 LOSSY_SAMPLES, LOSSLESS_SAMPLES = 1.5, 4.0  # VP8 is always 4:2:0; a VP8L picture is decoded as ARGB
-
-
-@dataclass(slots=True)
-class _Walked:
-    """The chunks behind VP8X; `ended` is False while some of them are beyond the bytes at hand."""
-
-    frames: int = 0
-    lossy: bool = False
-    pixels: int = 0
-    exif: Ifd0 | None = None
-    ended: bool = False
 
 
 def read_webp(head: Head) -> ImageInfo:
@@ -66,45 +54,41 @@ def _details(head: Head, samples: float, pixels: int) -> Details:
 def _read_extended(head: Head) -> ImageInfo:
     flags = head.number(20)
     width, height = (1 + int.from_bytes(head.read(at, 3), "little") for at in (24, 27))
-    walked = _walk(head, flags)
-    exif = walked.exif or Ifd0()
+    pieces = list(_walk(head, bool(flags & ANIMATION)))
+    frames = sum(piece.kind == b"ANMF" for piece in pieces) if flags & ANIMATION else 1
+    pixels = sum(piece.size for piece in pieces if piece.kind in PIXELS)
+    end = _next(pieces[-1]) if pieces else FIRST_CHUNK
+    block = first(pieces, b"EXIF") if flags & EXIF else None  # libwebp ignores one that the flags do not announce
+    is_cut = block is not None and not head.reaches(block.end) and not head.whole
+    exif = read_ifd0(head, None if is_cut else block)
     has_alpha = bool(flags & ALPHA)
+    samples = LOSSY_SAMPLES + has_alpha if first(pieces, b"VP8 ") else LOSSLESS_SAMPLES
     return ImageInfo(
         Format.WEBP,
         width,
         height,
         orientation=exif.orientation,
         has_alpha=has_alpha,
-        frames=max(1, walked.frames),
+        frames=max(1, frames),
         icc=bool(flags & ICC),
         channels=3 + has_alpha,
         credit=exif.credit,
-        complete=walked.ended,
-        details=_details(head, LOSSY_SAMPLES + has_alpha if walked.lossy else LOSSLESS_SAMPLES, walked.pixels),
+        complete=head.whole or not (is_cut or end + CHUNK_SIZE <= _end(head)),
+        details=_details(head, samples, pixels),
     )
 
 
-def _walk(head: Head, flags: int) -> _Walked:
-    """Counts frames and finds EXIF if the flags announce them; libwebp ignores them otherwise."""
-    found, others = _Walked(), 0
-    chunk = Piece(b"", 0, FIRST_CHUNK)
+def _walk(head: Head, in_frames: bool) -> Iterator[Piece]:
+    """The chunks of the file. Raises Corrupt if too many, with those in frames, have no pixels."""
+    others = 0
     for chunk in chunks(head):
-        found.lossy = found.lossy or chunk.kind == b"VP8 "
-        if chunk.kind in PIXELS:
-            found.pixels += chunk.size
         others += chunk.kind not in PIXELS
-        if chunk.kind == b"ANMF" and flags & ANIMATION:
-            found.frames += 1
+        if chunk.kind == b"ANMF" and in_frames:
             head.spend(1)
             inner = chunks(head, chunk.start + FRAME_HEADER, min(chunk.end, head.end))
             others += sum(piece.kind not in PIXELS for piece in inner)
         head.allow(others, MAX_OTHER_CHUNKS, "chunks beside its pixels")
-        if chunk.kind == b"EXIF" and flags & EXIF and found.exif is None:
-            if not head.reaches(chunk.end) and not head.whole:
-                return found
-            found.exif = read_ifd0(head, chunk)
-    found.ended = head.whole or _next(chunk) + CHUNK_SIZE > _end(head)
-    return found
+        yield chunk
 
 
 def _next(chunk: Piece) -> int:
