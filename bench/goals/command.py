@@ -3,20 +3,20 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, NamedTuple
 
 import msgspec
+import typer
 
 from bench.cells.base import CellFailed
 from bench.cells.pictures import Pictures, folder_set
 from bench.cells.runs import REFUSALS, Slot
 from bench.goals import thumbnails
-from bench.measuring import STOPPED, measure, pictures_for, usable, wide_console
+from bench.measuring import STOPPED, measure, pictures_for, usable
 from bench.money.costing import cell_cost
 from bench.money.prices import Prices, load_prices
-from bench.pages.tables import plain_table
 from bench.peers import PEERS
 from bench.questions import VARIANTS, Experiment, Options, ours, peer
 from bench.result import Cell, CellKey
@@ -25,92 +25,77 @@ from bench.rig.processes import NotStarted, cache, made_once
 from thumbnailer.errors import SettingsError
 from thumbnailer.settings import parse_settings
 
-REACHED: Final = "reached"
-NOT_MEASURED: Final = "not measured: "
 
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A run; `reason` says why it has no cells."""
-
+class Measured(NamedTuple):
     options: Options
     prices: Prices
     sets: Mapping[str, Pictures]
-    cells: Mapping[CellKey, Cell] = field(default_factory=dict)
-    reason: str = ""
+    cells: Mapping[CellKey, Cell]
 
 
 class Goal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A row. `number` names a function of bench.goals.thumbnails, which gets `pictures` and `of`, or one of cells.
+    """A row. `number` names a metric of cells, or a function of bench.goals.thumbnails with the arguments `of`.
 
     Our cells differ in memory; the best of them is divided by the best cell of the best rival. A rival is a peer, or
-    ourselves at another distance to S3.
+    ourselves at another distance to S3. `cell`: other fields of the cells' keys.
     """
 
     name: str
     number: str
-    most: float = float("inf")
-    least: float = float("-inf")
+    most: float | None = None
+    least: float | None = None
     unit: str = "x"
     pictures: str = "photos"
     of: Sequence[str] = ()
     rivals: Sequence[str] = ()
     memories: tuple[int, ...] = (1769,)
-    batch_size: int = 10
-    latency: str = ""
-    start: Literal["warm", "cold"] = "warm"
-    variant: str = ""
+    cell: Mapping[str, Any] = {}
 
-    def keys(self, options: Options) -> Iterator[Sequence[CellKey]]:
+    def keys(self, options: Options) -> Iterator[list[CellKey]]:
         """Yields our cells, then those of each rival; nothing for thumbnails. Raises SettingsError if not built."""
-        parse_settings(VARIANTS[self.variant])
+        parse_settings(VARIANTS[self.cell.get("variant", "")])
         if hasattr(thumbnails, self.number):
             return
         memories = options.memories if options.memories and len(self.memories) > 1 else self.memories
-        key = replace(ours(options), pictures=self.pictures, batch_size=self.batch_size, start=self.start)
-        key = replace(key, latency=self.latency or options.latency, variant=self.variant)
-        sizes = [ours(options, memory) for memory in memories]
-        places = [replace(key, memory_mb=size.memory_mb, vcpus=size.vcpus) for size in sizes]
+        cell = {"pictures": self.pictures, "batch_size": 10, **self.cell}
+        places = [replace(ours(options, memory), **cell) for memory in memories]
         yield places
         for name in self.rivals:
             yield [peer(name, place) if name in PEERS else replace(place, latency=name) for place in places]
 
     def measure(self, run: Measured) -> float:
-        """Raises SettingsError if the product does not know the variant, REFUSALS if nothing is measured."""
-        best = max if self.number.startswith("images_per") else min
-        mine, *theirs = [best(self._numbers(run, keys)) for keys in self.keys(run.options)] or [self._number(run)]
-        return mine / best(theirs) if theirs else mine
-
-    def _number(self, run: Measured) -> float:
+        """Raises SettingsError if not built, REFUSALS if the run has no number."""
+        groups = list(self.keys(run.options))
         if self.pictures not in run.sets:
             raise CellFailed(f"this run has no pictures {self.pictures}")
-        return float(getattr(thumbnails, self.number)(run.sets[self.pictures].files, *self.of))
+        if not groups:
+            return float(getattr(thumbnails, self.number)(run.sets[self.pictures].files, *self.of))
+        best = max if self.number.startswith("images_per") else min
+        mine, *theirs = [best(self._numbers(run, keys)) for keys in groups]
+        return mine / best(theirs) if theirs else mine
 
     def _numbers(self, run: Measured, keys: Sequence[CellKey]) -> list[float]:
-        cells = [run.cells[key] for key in keys if key in run.cells]
-        usd = self.number == "usd_per_million"
-        found = [
-            cell_cost(cell, run.prices).total if usd else cell.median(self.number) for cell in cells if cell.repetitions
-        ]
+        found = [cell for key in keys if (cell := run.cells[key]).repetitions]
         if not found:
-            refused = "; ".join(dict.fromkeys(cell.refused for cell in cells))
-            raise CellFailed(run.reason or refused or f"this run has no pictures {self.pictures}")
-        return [number for number in found if number is not None]
+            raise CellFailed("; ".join(dict.fromkeys(run.cells[key].refused for key in keys)))
+        if self.number == "usd_per_million":
+            return [cell_cost(cell, run.prices).total for cell in found]
+        return [cell.median(self.number) or 0.0 for cell in found]
 
-    def row(self, run: Measured) -> tuple[str, str, str, str]:
-        """Returns name, goal, measured number and verdict."""
-        goal = f"≤ {self.most:g} {self.unit}" if self.most < float("inf") else f"≥ {self.least:g} {self.unit}"
+    def judge(self, run: Measured) -> tuple[str, str]:
+        """Returns the verdict, and the measured number or the reason why there is none."""
         try:
             value = self.measure(run)
         except SettingsError:
-            return self.name, goal, "-", "not built"
+            return "not built", "the product has no such setting"
         except REFUSALS as error:
-            return self.name, goal, "-", NOT_MEASURED + " ".join(str(error).split())
-        return self.name, goal, f"{value:.4g} {self.unit}", REACHED if self.least <= value <= self.most else "MISSED"
+            return "not measured", " ".join(str(error).split())
+        missed = (self.most is not None and value > self.most) or (self.least is not None and value < self.least)
+        return "missed" if missed else "reached", f"{value:.4g} {self.unit}"
 
 
 GOALS: Final = msgspec.toml.decode(Path(__file__).with_name("goals.toml").read_bytes(), type=dict[str, list[Goal]])
-"""rows by the title of their table"""
+"""rows by table"""
 
 
 def _cells(options: Options) -> Iterator[CellKey]:
@@ -127,17 +112,25 @@ def run(experiment: Experiment, options: Options) -> int:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])  # one core for the cells, one for S3
     prices, sets = load_prices(options.prices), pictures_for(options)
     sets["coloured-text"] = folder_set(made_once(cache() / "coloured-text", thumbnails.draw_text))
+    keys = usable(experiment.keys(options), sets)
     try:
-        slots = [Slot(key) for key in usable(experiment.keys(options), sets)]
-        result, stopped = measure(slots, sets, options, prices)
-        measured = Measured(options, prices, sets, {cell.key: cell for cell in result.cells})
+        result, stopped = measure([Slot(key) for key in keys], sets, options, prices)
+        if stopped:
+            return STOPPED
+        cells = result.cells
     except (NoLimits, NotStarted) as error:
-        measured, stopped = Measured(options, prices, sets, reason=str(error)), False
-    if stopped:
-        return STOPPED
-    console, failed = wide_console(), False
-    for title, goals in GOALS.items():
-        rows = [goal.row(measured) for goal in goals]
-        failed |= any(verdict != REACHED and not verdict.startswith(NOT_MEASURED) for *_, verdict in rows)
-        console.print(plain_table((title, "goal", "measured", "verdict"), rows), "")
+        cells = tuple(Cell(key, refused=str(error)) for key in keys)
+    return show(Measured(options, prices, sets, {cell.key: cell for cell in cells}))
+
+
+def show(measured: Measured) -> int:
+    """Prints a line a goal. Returns the exit code."""
+    failed = False
+    for table, goals in GOALS.items():
+        typer.echo(f"\n{table}")
+        for goal in goals:
+            verdict, number = goal.judge(measured)
+            failed |= verdict in ("missed", "not built")
+            bound = f"≤ {goal.most:g}" if goal.least is None else f"≥ {goal.least:g}"
+            typer.echo(f"{goal.name:80} {bound:>8} {goal.unit:5} {verdict}: {number}")
     return int(failed)

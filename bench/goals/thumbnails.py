@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from multiprocessing import get_context
+from operator import sub
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import pyvips
@@ -60,23 +60,17 @@ def _peak_mb(path: Path, renditions: str) -> float:
     return (peak_rss_of(os.getpid()) - idle) / MB
 
 
+@cache
 def likeness(path: Path, thumbnail: bytes) -> float:
     """Returns the SSIM (channels, 7 x 7 windows, usual constants) to the whole decode, reduced by Lanczos."""
     one = pyvips.Image.new_from_buffer(thumbnail, "").numpy().astype(np.float64)
-    other = _reduced(path, one.shape[1], one.shape[0])
-    mean, mean_other, both, squares = (
-        uniform_filter(values, (7, 7, 1)) for values in (one, other, one * other, one**2 + other**2)
-    )
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    above = (2 * mean * mean_other + c1) * (2 * (both - mean * mean_other) + c2)
-    means = mean**2 + mean_other**2
-    return float((above / ((means + c1) * (squares - means + c2))).mean())
-
-
-@cache
-def _reduced(path: Path, width: int, height: int) -> Any:
     with Image.open(path) as image:
-        return np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS), np.float64)
+        reduced = image.convert("RGB").resize(one.shape[1::-1], Image.Resampling.LANCZOS)
+    other = np.asarray(reduced, np.float64)
+    a, b, ab, squares = (uniform_filter(each, (7, 7, 1)) for each in (one, other, one * other, one**2 + other**2))
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    means, above = a**2 + b**2, (2 * a * b + c1) * (2 * (ab - a * b) + c2)
+    return float((above / ((means + c1) * (squares - means + c2))).mean())
 
 
 def _likenesses(paths: Paths, sides: tuple[str, ...], engine: str = "auto") -> list[float]:
@@ -89,8 +83,7 @@ def least_likeness(paths: Paths, *sides: str) -> float:
 
 def likeness_lost(paths: Paths, *sides: str) -> float:
     """Returns the most likeness lost against Pillow."""
-    pairs = zip(_likenesses(paths, sides), _likenesses(paths, sides, "pillow"), strict=True)
-    return max(pillow - own for own, pillow in pairs)
+    return float(max(map(sub, _likenesses(paths, sides, "pillow"), _likenesses(paths, sides))))
 
 
 def draw_text(folder: Path) -> None:
@@ -109,19 +102,18 @@ def _by_sharp(paths: Paths) -> Mapping[str, bytes]:
         return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
 
 
-def _side_by_side(paths: Paths, format_: str, option: str) -> Iterator[tuple[list[bytes], list[bytes]]]:
+def _pairs(paths: Paths, format_: str, option: str = "") -> Iterator[tuple[list[bytes], list[bytes]]]:
     """Our thumbnails and sharp's, for each side of sizes.mjs. Raises NotInstalled."""
     for side in (128, 320, 512):
         sharp = [_by_sharp(paths)[f"{number}-{side}.{format_}"] for number in range(len(paths))]
         yield [render(path, f"{side}x{side}:{format_}{option}") for path in paths], sharp
 
 
-def bytes_ratio(paths: Paths, format_: str, option: str = "") -> float:
+def bytes_ratio(paths: Paths, *wish: str) -> float:
     """Returns our bytes divided by sharp's, at the worst side."""
-    return max(sum(map(len, own)) / sum(map(len, sharp)) for own, sharp in _side_by_side(paths, format_, option))
+    return max(sum(map(len, own)) / sum(map(len, sharp)) for own, sharp in _pairs(paths, *wish))
 
 
-def likeness_gained(paths: Paths, format_: str) -> float:
+def likeness_gained(paths: Paths, *wish: str) -> float:
     """Returns our mean likeness less sharp's, at the worst side."""
-    pairs = _side_by_side(paths, format_, "")
-    return min(fmean(map(likeness, paths, own)) - fmean(map(likeness, paths, sharp)) for own, sharp in pairs)
+    return min(fmean(map(sub, *(map(likeness, paths, each) for each in pair))) for pair in _pairs(paths, *wish))
