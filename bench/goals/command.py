@@ -12,7 +12,7 @@ import typer
 
 from bench.cells.base import CellFailed
 from bench.cells.pictures import Pictures, folder_set
-from bench.cells.runs import REFUSALS, Slot
+from bench.cells.runs import Slot
 from bench.goals import thumbnails
 from bench.measuring import STOPPED, measure, pictures_for, usable
 from bench.money.costing import cell_cost
@@ -22,7 +22,7 @@ from bench.questions import VARIANTS, Experiment, Options, ours, peer
 from bench.result import Cell, CellKey
 from bench.rig.limits import NoLimits
 from bench.rig.processes import NotStarted, cache, made_once
-from thumbnailer.errors import SettingsError
+from thumbnailer.errors import SettingsError, ThumbnailerError
 from thumbnailer.settings import parse_settings
 
 
@@ -64,7 +64,7 @@ class Goal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             yield [peer(name, place) if name in PEERS else replace(place, latency=name) for place in places]
 
     def measure(self, run: Measured) -> float:
-        """Raises SettingsError if not built, REFUSALS if the run has no number."""
+        """Raises SettingsError if not built, ThumbnailerError if the run has no number."""
         groups = list(self.keys(run.options))
         if self.pictures not in run.sets:
             raise CellFailed(f"this run has no pictures {self.pictures}")
@@ -88,7 +88,7 @@ class Goal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             value = self.measure(run)
         except SettingsError:
             return "not built", "the product has no such setting"
-        except REFUSALS as error:
+        except ThumbnailerError as error:
             return "not measured", " ".join(str(error).split())
         missed = (self.most is not None and value > self.most) or (self.least is not None and value < self.least)
         return "missed" if missed else "reached", f"{value:.4g} {self.unit}"
