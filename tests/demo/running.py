@@ -50,7 +50,8 @@ def environment(tmp: Path) -> dict[str, str]:
 def running_demo(tmp: Path) -> Iterator[Demo]:
     """A demo on a free port. SIGINT ends it."""
     child = subprocess.Popen(
-        [*COMMAND, "--port", "0"],
+        # A test run in the background inherits that SIGINT is ignored.
+        ["env", "--default-signal=INT", *COMMAND, "--port", "0"],
         cwd=ROOT,
         env=environment(tmp),
         stdout=subprocess.PIPE,
