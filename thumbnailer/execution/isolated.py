@@ -114,7 +114,7 @@ class Child:
             async with asyncio.timeout(WALL_PER_CPU * limit):
                 await self._send(attempt, limit)
                 began = bool(await self._receive(len(BEGUN)))
-                reply = await self._receive_framed(most_reply_bytes(attempt))
+                reply = await self._receive_framed(most_reply_bytes(attempt.plan))
             return unpack_reply(reply, attempt.plan)
         except TimeoutError:
             cause = f"not finished after {WALL_PER_CPU * limit} s"

@@ -1,19 +1,19 @@
 """The child's reply as bytes: the length of a JSON header, the header, the pictures. Its parent trusts none of it."""
 
 import json
-import math
 import re
 from typing import Any, Final
 
 from thumbnailer import errors
 from thumbnailer.engine import Rendering
-from thumbnailer.execution.attempt import Attempt
 from thumbnailer.model import EngineName
+from thumbnailer.planning.memory import MB
 from thumbnailer.planning.plan import Plan
 
 LENGTH_BYTES: Final = 4
 MOST_HEADER_BYTES: Final = 64 * 1024
 MOST_TEXT: Final = 500
+MOST_SECONDS: Final = 86_400.0
 KINDS: Final[dict[str, type[errors.RecordError]]] = {
     kind.__name__: kind
     for kind in (errors.Corrupt, errors.CutShort, errors.DamagedPixels, errors.UnsupportedFormat, errors.CrashesEngine,
@@ -46,9 +46,11 @@ def pack_reply(result: Rendering | errors.RecordError) -> bytes:
     return b"".join([framed(json.dumps(header).encode()), *pictures])
 
 
-def most_reply_bytes(attempt: Attempt) -> int:
-    """The attempt's memory holds the thumbnails' pixels; a source without its metadata may be a thumbnail too."""
-    return MOST_HEADER_BYTES + attempt.memory + len(attempt.plan.targets) * attempt.plan.fetch_bytes
+def most_reply_bytes(plan: Plan) -> int:
+    """No thumbnail has more bytes a pixel than 16 bits of four channels; its metadata, or the source in its place, have
+    a limit too."""
+    sizes = (t.width * t.height * plan.frames * 8 + (t.most_bytes or 0) for t in plan.targets)
+    return MOST_HEADER_BYTES + sum(MB + size for size in sizes)
 
 
 def unpack_reply(reply: bytes, plan: Plan) -> Rendering:
@@ -87,7 +89,7 @@ def _placeholders(texts: list[str], plan: Plan) -> tuple[str, ...]:
 
 
 def _seconds(value: float) -> float:
-    if not (isinstance(value, float) and math.isfinite(value) and value >= 0):
+    if not (isinstance(value, float) and 0 <= value <= MOST_SECONDS):
         raise ValueError("its times are wrong")
     return value
 

@@ -27,7 +27,7 @@ MAX_COMPONENTS = 10  # libjpeg's MAX_COMPONENTS
 MARKER = re.compile(rb"\xff[\x01-\xfe]")
 SCAN = re.compile(rb"\xff\xda")
 AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-"""The marker behind a scan's data, in which only restart markers stand. A pattern with fill bytes takes quadratic time."""
+"""The marker behind a scan's data, in which only restart markers stand. With fill bytes, it takes quadratic time."""
 SOI, EOI, SOS, APP0, APP1, APP2, ADOBE, COMMENT = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
 """Markers; the kind of a segment is its marker as one byte."""
 STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and RSTn: no length follows

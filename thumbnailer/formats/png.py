@@ -38,7 +38,7 @@ TRUECOLOUR, PALETTE = 2, 3
 PIXELS = (b"IDAT", b"fdAT", b"fcTL")
 PIECE = 1 << 20
 BYTES_INFLATED_PER_UNIT = 1024
-PACKED_PER_UNIT = 32  # bytes: a deflated block may be empty, and still costs its table
+PACKED_PER_UNIT = 40  # bytes: a deflated block may be empty, and still costs its table
 DEFLATED = {
     b"zTXt": re.compile(rb"[^\x00]{1,79}\x00\x00"),
     b"iTXt": re.compile(rb"[^\x00]{1,79}\x00\x01\x00[^\x00]*\x00[^\x00]*\x00"),

@@ -219,13 +219,15 @@ def memory_estimate(engine: EngineName, work: Work) -> int:
 
 
 def salvage_estimate(work: Work) -> int:
-    """The same for the visible part of a damaged picture: Pillow compares all its bytes. 0: too many rows to look at."""
+    """The same for the visible part of a damaged picture: Pillow compares all its bytes. 0: it has too many rows."""
     info, (row, peak, lasting) = work.info, _decoder(PILLOW, work)
     stored = info.channels if info.channels > 1 else _bytes_of(info.bit_depth)
     width, height = work.size(PILLOW)
     if height > MOST_SALVAGED_ROWS:
         return 0
-    rows = SALVAGED_ROW * height + width * height * (_pillow_pixel(info, row) + 2 * stored + _converted_pixel(info, row))
+    rows = SALVAGED_ROW * height + width * height * (
+        _pillow_pixel(info, row) + 2 * stored + _converted_pixel(info, row)
+    )
     return _fixed_bytes(info, row) + ceil(MARGIN * max(_pillow(work, row, peak, lasting), rows))
 
 
