@@ -2,7 +2,7 @@
 
 import mmap
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +14,7 @@ from thumbnailer.errors import OF_SOURCE, Corrupt, NeedMoreBytes, Rejected, Skip
 from thumbnailer.execution.budget import MemoryBudget
 from thumbnailer.execution.decoder import Decoder
 from thumbnailer.formats import ending_defect, hidden, probe
+from thumbnailer.formats.spec import Patch
 from thumbnailer.model import ObjectEvent
 from thumbnailer.planning.capabilities import Capabilities
 from thumbnailer.planning.plan import Plan, make_plan, refuse_headers
@@ -129,8 +130,7 @@ class Renderer:
         info = plan.info
         defect = await self._read(file, lambda data, most: ending_defect(data, info.format, most))
         trace.add_defects(defect, info.defect)
-        for at, patch in await self._read(file, lambda data, most: hidden(data, info.format, most)):
-            os.pwrite(file.fileno(), patch, at)
+        await self._read(file, lambda data, most: _patch(data, hidden(data, info.format, most)))
         return plan
 
     async def _plan(
@@ -157,6 +157,12 @@ class Renderer:
         return await self.decoder.read(partial(_read_all, _memory_map(file), read))
 
 
+def _patch(data: mmap.mmap, patches: Iterable[Patch]) -> None:
+    """A file may need 80,000 patches: too many for the event loop."""
+    for at, patch in patches:
+        data[at : at + len(patch)] = patch
+
+
 def _read_all(data: mmap.mmap, read: Callable[[mmap.mmap, int | None], T]) -> T:
     """Closes `data`, because a record that was given up leaves its thread running."""
     with data:
@@ -175,4 +181,4 @@ def _next_probe(fetched: int) -> int:
 
 
 def _memory_map(file: Scratch) -> mmap.mmap:
-    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return mmap.mmap(file.fileno(), 0)  # shared: patches reach the file
