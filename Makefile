@@ -7,6 +7,8 @@
 # make matrix    `make test` and `make test-all`, then the rows of the bad-input matrix that they show
 # make test-pictures  the tests that may differ between Pillow and Pillow-SIMD
 # make simd      Pillow-SIMD in place of Pillow in .venv
+# make native    the compiled JPEG engine into .venv; make without-native removes it
+# make test-native   the tests of its Rust crate, if there is a cargo
 # make bench     what each MB of memory buys, in some three minutes; ARGS='tiers' and others: docs/bench.md
 # make fuzz      thousands of broken pictures through the whole path, in processes that may die
 # make fuzz-probe    the probe alone, with inputs chosen by the code that they reach
@@ -17,12 +19,13 @@
 # make test-image    builds and tests the image, and prints its size and the memory of a picture in it
 # make checkov   known mistakes in both templates; part of test-all
 # make constraints   newer versions of every installed package, with their hashes
-.PHONY: demo quick test test-all test-pictures lab check lint types layers simd matrix bench fuzz fuzz-probe soak lambda zip image test-image test-tools checkov constraints clean
+.PHONY: demo quick test test-all test-pictures lab check lint types layers simd native without-native test-native crate matrix bench fuzz fuzz-probe soak lambda zip image test-image test-tools checkov constraints clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
 # Tests start many processes. Without bytecode each of them compiles every module again.
 unexport PYTHONDONTWRITEBYTECODE
+export CARGO_TARGET_DIR := $(CURDIR)/.venv/crate
 PYTHON ?= python3
 BIN := .venv/bin
 # uv compares packages, and those that build them, with the hashes in these files.
@@ -41,6 +44,7 @@ ARCH ?= x86_64
 AVX2 := $(if $(shell grep -m1 -o avx2 /proc/cpuinfo),-mavx2,)
 
 demo: .venv/.demo
+	@$(NATIVE_OR_NOT)
 	$(BIN)/thumbnailer demo $(ARGS)
 
 # The tiers are markers: `slow` is for test-all, `lab` for lab. ARGS: paths or options of pytest.
@@ -52,6 +56,7 @@ quick: lint types layers
 	$(PYTEST) -m 'not slow and not lab' tests/unit $(ARGS)
 
 test: .venv/.dev test-tools $(BIN)/aws-lambda-rie
+	@$(NATIVE_OR_NOT)
 	$(PYTEST) -m 'not slow and not lab' --matrix=.matrix/test.json $(ARGS)
 
 test-all: .venv/.dev test-tools $(BIN)/aws-lambda-rie
@@ -62,7 +67,7 @@ test-all: .venv/.dev test-tools $(BIN)/aws-lambda-rie
 lab: .venv/.dev test-tools
 	$(BIN)/pytest -m lab --matrix=.matrix/lab.json $(ARGS)
 
-check: lint types layers test
+check: lint types layers test-native test
 
 # What may differ between Pillow and Pillow-SIMD.
 PICTURE_TESTS := $(wildcard $(patsubst %,tests/test_%.py,bounds cli colours damaged formats loaders metadata options pipeline sizes tiff)) \
@@ -98,6 +103,7 @@ lambda: .venv/.dev $(BIN)/aws-lambda-rie
 	$(BIN)/python -m tests.tools lambda $(ARGS)
 
 zip: .venv/.dev
+	.ci/wheel $(if $(filter arm64,$(ARCH)),aarch64,x86_64)
 	$(BIN)/python -m deploy.packing --python $(PYTHON_VERSION) --arch $(ARCH) $(ARGS)
 
 image:
@@ -138,6 +144,32 @@ simd: .venv/.dev
 	    --constraints deploy/constraints.txt -C tiff=enable -C lcms=enable -C webp=enable pillow-simd
 	touch .venv/.simd
 	$(BIN)/thumbnailer doctor | grep PIL
+
+# Rust is installed from Debian if there is none; its crates come from crates.io, in the versions of Cargo.lock.
+CRATE := --manifest-path thumbnailer/native/Cargo.toml --locked
+NATIVE_OR_NOT = $(BIN)/python -c 'import thumbnailer_jpeg as n; print("with the compiled JPEG engine", n.version(), n.simd())' \
+    2>/dev/null || echo 'without the compiled JPEG engine; make native builds it'
+
+native: .venv/.demo
+	@command -v cargo >/dev/null || .ci/apt cargo-web rustc-web rustfmt-web gcc libc6-dev
+	$(UV) --editable '.[$(PIL)native]'
+	rm -rf .venv/native
+	$(BIN)/maturin build --quiet --release $(CRATE) --interpreter $(BIN)/python --out .venv/native
+	$(UV) --reinstall .venv/native/*.whl
+	@$(NATIVE_OR_NOT)
+
+without-native: .venv/bin/uv
+	$(BIN)/uv pip uninstall --quiet --python $(BIN)/python thumbnailer-jpeg
+
+test-native:
+	@if command -v cargo >/dev/null; then $(MAKE) --no-print-directory crate; else echo 'no cargo: the Rust crate is not tested'; fi
+
+# Debian has no clippy.
+crate:
+	cargo fmt --check --manifest-path thumbnailer/native/Cargo.toml
+	@if cargo clippy --version >/dev/null 2>&1; then set -x; cargo clippy --quiet $(CRATE) --all-targets --features python -- -D warnings; \
+	    else echo 'no clippy: the Rust crate is not linted'; fi
+	cargo test --quiet $(CRATE) --profile checked
 
 .venv/bin/uv:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/apt python3-venv

@@ -8,7 +8,6 @@ import typer
 from typer.core import TyperGroup
 
 from bench import measuring
-from bench.cells import pictures as pictures_
 from bench.pages import performance as performance_
 from bench.questions import EXPERIMENTS, Experiment, Options
 from bench.scale import command as scale_
@@ -142,20 +141,9 @@ def report(
 
 
 @app.command()
-def performance(
-    results: Annotated[Path, typer.Argument(dir_okay=False, help="the file of a full run")],
-) -> None:
+def performance(results: Annotated[Path, typer.Argument(dir_okay=False, help="the file of a full run")]) -> None:
     """Writes docs/performance.md and its charts."""
     performance_.run(results)
-
-
-@app.command()
-def pictures(
-    quick: Annotated[bool, typer.Option("--quick", help="fewer and smaller pictures")] = False,
-    folder: Annotated[Path | None, typer.Option(file_okay=False, help="in place of ~/.cache")] = None,
-) -> None:
-    """Makes the reference set of pictures once, and prints its hash."""
-    pictures_.run(quick, folder)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from bench.compare import command as compare_command
 from bench.money import command as advise_command
 from bench.money.advice import plan
 from bench.money.prices import Prices, load_prices
-from bench.pages.tables import LEGEND, WIDTH, experiments_of, refusals, tables
+from bench.pages.tables import LEGEND, WIDTH, experiments_of, refused_by_reason, say, tables
 from bench.peers import PEERS
 from bench.questions import FLOOR, Experiment, Options, ours
 from bench.result import CellKey, Result
@@ -47,20 +47,17 @@ def run(experiment: Experiment, options: Options) -> int:
         raise S3Gone(f"{error}; --resume continues with what is done, in {options.output}") from error
     console = wide_console()
     if result.cells:
-        _print_tables(result, experiment, options, console)
+        for table in tables(result, experiments_of(experiment.name), options):
+            console.print(table)
+            console.print()
+        console.print(LEGEND, soft_wrap=True)
+        for reason, cells in refused_by_reason(result).items():
+            say(console, f"refused: {reason}: {'; '.join(cells)}")
+        say(console, f"{options.output}: python -m bench report {options.output}")
     if stopped:
         done = f"What is done is in {options.output}; continue with --resume."
-        console.print(f"Stopped. {done if result.cells else 'Nothing is done yet.'}", markup=False, soft_wrap=True)
+        say(console, f"Stopped. {done if result.cells else 'Nothing is done yet.'}")
     return STOPPED if stopped else 0
-
-
-def _print_tables(result: Result, experiment: Experiment, options: Options, console: Console) -> None:
-    for table in tables(result, experiments_of(experiment.name), options):
-        console.print(table)
-        console.print()
-    console.print(LEGEND, soft_wrap=True)
-    for line in (*refusals(result), f"{options.output}: python -m bench report {options.output}"):
-        console.print(line, markup=False, soft_wrap=True)
 
 
 def compare(base: str, new: str, options: Options) -> int:
@@ -83,7 +80,7 @@ def advise(images: Path, rate: str | None, deadline: str | None, options: Option
 
     console = wide_console()
     code = advise_command.run(images, rate, deadline, options.prices, measure_sample, console)
-    console.print(f"Charts: python -m bench report {options.output}", markup=False, soft_wrap=True)
+    say(console, f"Charts: python -m bench report {options.output}")
     return code
 
 
@@ -118,8 +115,7 @@ def usable(keys: Sequence[CellKey], sets: Mapping[str, Pictures]) -> list[CellKe
 
 
 def wide_console() -> Console:
-    console = Console()
-    return console if console.width >= WIDTH else Console(width=WIDTH)
+    return Console(width=max(WIDTH, Console().width))
 
 
 def measure(slots: list[Slot], sets: Mapping[str, Pictures], options: Options, prices: Prices) -> tuple[Result, bool]:

@@ -23,7 +23,6 @@ ARCHITECTURE: Final = "arm64" if platform.machine() in ("aarch64", "arm64") else
 """of this machine: prices differ by architecture"""
 FLOOR: Final = "floor"
 TEXTBOOK: Final = "textbook"
-KINDS: Final = ("baseline", "progressive", "rgb", "lossy")
 MOST_PASSES: Final = 100
 
 
@@ -155,7 +154,7 @@ def _peers(options: Options) -> Iterator[CellKey]:
 
 def _formats(options: Options) -> Iterator[CellKey]:
     base = replace(ours(options, _one_memory(options)), batch_size=1)
-    for kind in KINDS:
+    for kind in ("baseline", "progressive", "rgb", "lossy"):
         yield from trio(replace(base, pictures=kind))
 
 

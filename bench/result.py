@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -27,13 +27,11 @@ AtLeastOne = Annotated[int, Meta(ge=1)]
 Amount = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 Text = Annotated[str, Meta(min_length=1)]
+Architecture = Literal["x86", "arm64"]
 
 
 class ResultError(ThumbnailerError):
     """The file is not a readable file of results. The message names the file and the place in it."""
-
-
-# --- measurements -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class CellKey:
     environment. `in_flight` 0 means the tier's own limit.
     """
 
-    platform: Annotated[str, Meta(pattern="^(lambda|fargate|fargate-spot)$")]
+    platform: Literal["lambda", "fargate"]
     memory_mb: AtLeastOne
     vcpus: Positive
     engine: Text
@@ -82,9 +80,9 @@ class CellKey:
     pictures: Text
     batch_size: AtLeastOne
     handler: Text = "ours"
-    architecture: Annotated[str, Meta(pattern="^(x86|arm64)$")] = "x86"
+    architecture: Architecture = "x86"
     latency: Text = "loopback"
-    start: Annotated[str, Meta(pattern="^(warm|cold)$")] = "warm"
+    start: Literal["warm", "cold"] = "warm"
     in_flight: Count = 0
 
     @property
@@ -125,12 +123,11 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The repetitions of a cell, or the reason why there are none. `usd_per_million` is the cost by line."""
+    """The repetitions of a cell, or the reason why there are none."""
 
     key: CellKey
     repetitions: tuple[Repetition, ...] = ()
     refused: str = ""
-    usd_per_million: Mapping[str, Amount] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if bool(self.repetitions) == bool(self.refused):
@@ -141,9 +138,8 @@ class Cell:
         found = (METRICS[metric](self.key, repetition) for repetition in self.repetitions)
         return [value for value in found if value is not None]
 
-    def summary(self) -> dict[str, Spread]:
-        values = ((metric, self.values(metric)) for metric in METRICS)
-        return {metric: Spread.of(found) for metric, found in values if found}
+    def spread(self, metric: str) -> Spread:
+        return Spread.of(self.values(metric))
 
     def median(self, metric: str) -> float | None:
         values = self.values(metric)
@@ -173,9 +169,6 @@ def percentile(values: Iterable[float], share: float) -> float:
     """The smallest value that at least this share of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
-
-
-# --- the run ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +205,7 @@ class PictureSet:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One run. `prices` are USD per unit in `region`; `baseline` is the handler to compare with."""
+    """One run. `prices` are USD per unit in `region`."""
 
     made: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$")]
     machine: Machine
@@ -221,18 +214,7 @@ class Result:
     picture_sets: tuple[PictureSet, ...]
     prices: Mapping[str, Amount]
     cells: tuple[Cell, ...]
-    baseline: str = ""
     region: Text = "us-east-1"
-    synthetic: bool = False
-    """invented to try a report, not measured"""
-
-    def baseline_of(self, cell: Cell) -> Cell | None:
-        """The baseline's cell in the same place of this run."""
-        same = (other for other in self.cells if other.key.place() == cell.key.place())
-        return next((other for other in same if other.key.handler == self.baseline and other.repetitions), None)
-
-
-# --- the file -----------------------------------------------------------------------------------------------------
 
 
 def write_result(result: Result, path: Path) -> None:
@@ -260,16 +242,16 @@ def encode(result: Result) -> bytes:
     return head.removesuffix(b"\n}") + b',\n "cells": [\n' + b",\n".join(cells) + b"\n]}\n"
 
 
-def _columns(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+def _columns(rows: Sequence[Mapping[str, object]]) -> list[object]:
     return [_column(list(values)) for values in zip(*(row.values() for row in rows), strict=True)]
 
 
-def _column(values: list[Any]) -> Any:
-    is_constant = not isinstance(values[0], list | tuple) and all(value == values[0] for value in values)
+def _column(values: list[object]) -> object:
+    is_constant = not isinstance(values[0], list | tuple) and values.count(values[0]) == len(values)
     return values[0] if is_constant else values
 
 
-def _rows(columns: Sequence[Any], names: Sequence[str]) -> list[dict[str, Any]]:
+def _rows(columns: Sequence[object], names: Sequence[str]) -> list[dict[str, object]]:
     """Raises TypeError and ValueError for columns that do not fit."""
     count = max((len(column) for column in columns if isinstance(column, list)), default=0)
     lists = [column if isinstance(column, list) else [column] * count for column in columns]

@@ -18,7 +18,7 @@ from thumbnailer import settings as settings_
 from thumbnailer.app import App, build, new_event_loop
 from thumbnailer.machine import machine
 from thumbnailer.model import Message, Outcome
-from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, log_batch, log_record, start_logging
+from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, log_batch, log_record, log_unreadable, start_logging
 from thumbnailer.reporting.metrics import emf_lines
 
 RESERVE_SECONDS: Final = 1.5
@@ -57,21 +57,17 @@ def handler(event: object, context: Context) -> dict[str, Any]:
 
 async def _work(event: object, context: Context) -> tuple[Delivery, list[Outcome]]:
     started = perf_counter()
-    app, delivery, request_id = _app(), open_envelope(event), context.aws_request_id
-    REQUEST_ID.set(request_id)  # for log lines of modules that know no request
-    _exit_if_all_decoders_stuck(app, request_id)
+    app, delivery = _app(), open_envelope(event)
+    REQUEST_ID.set(context.aws_request_id)
+    _exit_if_all_decoders_stuck(app)
     deadline = asyncio.get_running_loop().time() + context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
-    for broken in delivery.broken:
-        line = {"message_id": broken.id, "detail": broken.error, "request_id": request_id}
-        LOGGER.error("unreadable-message", extra={"line": line})
+    log_unreadable(delivery.unreadable)
     events = [event_ for message in delivery.messages for event_ in message.events]
-    outcomes = await app.pipeline.process_all(
-        events, deadline, lambda outcome: log_record(outcome, request_id), find_redelivered(delivery.messages)
-    )
-    log_batch(outcomes, perf_counter() - started, request_id)
+    outcomes = await app.pipeline.process_all(events, deadline, log_record, find_redelivered(delivery.messages))
+    log_batch(outcomes, perf_counter() - started)
     function = settings_.environment().get("AWS_LAMBDA_FUNCTION_NAME", "local")
     for line in emf_lines(outcomes, round(time() * 1000), function):
-        print(json.dumps(line | {"request_id": request_id}), file=sys.stdout)
+        print(json.dumps(line | {"request_id": context.aws_request_id}), file=sys.stdout)
     return delivery, outcomes
 
 
@@ -81,12 +77,12 @@ def find_redelivered(messages: Sequence[Message]) -> set[int]:
     return {place for place, message in enumerate(events) if message.receive_count > 1}
 
 
-def _exit_if_all_decoders_stuck(app: App, request_id: str) -> None:
+def _exit_if_all_decoders_stuck(app: App) -> None:
     """Exits when every decoder is stuck. Lambda starts a fresh environment and retries the event there."""
     if app.pipeline.stuck < app.tier.workers:
         return
     detail = f"{app.pipeline.stuck} decoders are stuck: this environment exits, and Lambda retries the event"
-    LOGGER.critical("all-decoders-stuck", extra={"line": {"detail": detail, "request_id": request_id}})
+    LOGGER.critical("all-decoders-stuck", extra={"line": {"detail": detail}})
     sys.stdout.flush()
     os._exit(1)  # a normal exit would wait for their threads
 

@@ -117,13 +117,13 @@ def event(
     outcomes = _run(_events([e for m in delivery.messages for e in m.events], settings))
     console = Console()
     console.print(outcome_table(outcomes, console.width))
-    for broken in delivery.broken:
+    for broken in delivery.unreadable:
         console.print(f"message {escape(broken.id)} is unreadable: {escape(broken.error)}")
     try:
         console.print_json(json.dumps(answer(delivery, outcomes)))
     except RecordsComeBack as error:
         console.print(f"the invocation would raise: {escape(str(error))}")
-    raise typer.Exit(1 if delivery.broken else exit_code(outcomes))
+    raise typer.Exit(1 if delivery.unreadable else exit_code(outcomes))
 
 
 async def _events(events: Sequence[ObjectEvent], settings: Settings) -> list[Outcome]:

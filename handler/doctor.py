@@ -1,5 +1,6 @@
 """Checks the installation, the engines and the settings."""
 
+import platform
 import re
 import sys
 from collections.abc import Iterator
@@ -80,7 +81,8 @@ def _engines() -> Iterator[Finding]:
     installed = installed_engines()
     for name in EngineName:
         if name not in installed:
-            yield Finding(None, f"engine {name}", "not installed")
+            hint = ": JPEG is slower; `make native` builds it" if name is EngineName.NATIVE else ""
+            yield Finding(None, f"engine {name}", f"not installed{hint}")
             continue
         try:
             load_engine(name)
@@ -88,9 +90,17 @@ def _engines() -> Iterator[Finding]:
             yield Finding(False, f"engine {name}", f"cannot be imported: {error}")
             continue
         can = installed[name]
-        yield Finding(True, f"engine {name}", f"reads {_list(can.reads)}; writes {_list(can.writes)}")
+        build = _native_build() if name is EngineName.NATIVE else ""
+        yield Finding(True, f"engine {name}", f"{build}reads {_list(can.reads)}; writes {_list(can.writes)}")
     if EngineName.VIPS in installed:
         yield Finding(True, "loaders", "libvips: all are blocked except those in use")
+
+
+def _native_build() -> str:
+    """Version, instruction set and processor of the compiled engine, for the start of a line."""
+    import thumbnailer_jpeg
+
+    return f"{thumbnailer_jpeg.version()}, {thumbnailer_jpeg.simd()} on {platform.machine()}; "
 
 
 def _libraries() -> Iterator[Finding]:

@@ -12,57 +12,37 @@ from thumbnailer.model import Message, Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class BrokenMessage:
-    """An unreadable message of a queue. It goes back, so that it ends in the dead-letter queue."""
-
-    id: str
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
 class Delivery:
     """One invocation. `from_queue`: single messages can be given back. Otherwise it is all or nothing."""
 
     messages: tuple[Message, ...]
-    broken: tuple[BrokenMessage, ...] = ()
     from_queue: bool = False
+
+    @property
+    def unreadable(self) -> list[Message]:
+        return [message for message in self.messages if message.error]
 
 
 def open_envelope(payload: object) -> Delivery:
     """Raises EventError if the payload has no known shape, or has a message without an id."""
-    if _is_sqs(payload):
-        return _queue_delivery(payload["Records"])  # type: ignore[index]
+    match payload:
+        case {"Records": [{"eventSource": "aws:sqs"}, *_] as records}:
+            return Delivery(tuple(map(_message, records)), from_queue=True)
     return Delivery((Message("", parse_event(payload)),))
 
 
-def _is_sqs(payload: object) -> bool:
-    if not isinstance(payload, Mapping) or not isinstance(payload.get("Records"), list) or not payload["Records"]:
-        return False
-    first = payload["Records"][0]
-    return isinstance(first, Mapping) and first.get("eventSource") == "aws:sqs"
-
-
-def _queue_delivery(records: list[Any]) -> Delivery:
-    read = [_message(record) for record in records]
-    return Delivery(
-        messages=tuple(message for message in read if isinstance(message, Message)),
-        broken=tuple(message for message in read if isinstance(message, BrokenMessage)),
-        from_queue=True,
-    )
-
-
-def _message(record: object) -> Message | BrokenMessage:
+def _message(record: object) -> Message:
     if not isinstance(record, Mapping) or not isinstance(record.get("messageId"), str):
         raise EventError("a record of an SQS event has no messageId, so it could not be given back")
     return open_message(record["messageId"], record.get("body"), record.get("attributes"))
 
 
-def open_message(id_: str, body: object, attributes: object) -> Message | BrokenMessage:
+def open_message(id_: str, body: object, attributes: object) -> Message:
     """One message, as Lambda's mapping and SQS itself deliver it."""
     try:
         return Message(id_, parse_text(body), receive_count(attributes))
     except EventError as error:
-        return BrokenMessage(id_, str(error))
+        return Message(id_, (), error=str(error))
 
 
 def receive_count(attributes: object) -> int:
@@ -90,10 +70,10 @@ def answer(delivery: Delivery, outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
 def ids_to_give_back(delivery: Delivery, outcomes: Sequence[Outcome]) -> list[str]:
     """The unreadable messages, and those with a failed or deferred record."""
-    ids, ends = [message.id for message in delivery.broken], iter(outcomes)
+    ids, ends = [], iter(outcomes)
     for message in delivery.messages:
         ended = list(islice(ends, len(message.events)))
-        if any(outcome.status.comes_back for outcome in ended):
+        if message.error or any(outcome.status.comes_back for outcome in ended):
             ids.append(message.id)
     return ids
 

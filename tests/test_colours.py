@@ -19,7 +19,7 @@ from PIL import Image, ImageCms, features
 from tests.bombs import png
 from tests.support.corpus import CORPUS, needs_corpus
 from tests.support.pictures import opened, saved
-from tests.support.processing import Processed, process, process_by
+from tests.support.processing import EVERY_ENGINE, Processed, process, process_by
 from tests.support.profiles import (
     ADOBE_RGB,
     GREY_GAMMA,
@@ -125,6 +125,7 @@ def test_sixteen_bits_become_eight(space: str | None, saver: str, engine: Engine
     check(deep(PATCHES, "rgb16", profile, saver), engine, expected)
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 def test_a_grey_profile_is_converted(kind: str, engine: EngineName) -> None:
     data = saved(picture(GREYS, "L"), kind, icc_profile=grey_profile(), **LOSSLESS[kind])
@@ -259,6 +260,7 @@ def converted_and_shrunk(data: bytes) -> Image.Image:
         return whole.convert("RGB")
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize("missing", [2, 3])
 def test_a_profile_with_a_missing_segment_is_ignored(missing: int, engine: EngineName) -> None:
     """All tags are in the first segment."""
@@ -284,6 +286,7 @@ BROKEN: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize("mode", VALID)
 @pytest.mark.parametrize("how", BROKEN)
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.support.pictures import on_white, opened, saved
-from tests.support.processing import Processed, process
+from tests.support.processing import EVERY_ENGINE, Processed, process
 from tests.support.profiles import P3, rgb_profile
 from tests.support.tiffs import DEFLATED, RGB, tiff
 from thumbnailer.engine import load_engine
@@ -65,6 +65,7 @@ def rows_alike(made: Processed, whole: Processed) -> int:
     return int(np.argmax(differences > 12)) if (differences > 12).any() else len(differences)
 
 
+@EVERY_ENGINE
 @pytest.mark.matrix(4)
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_cut_picture_is_shown_if_half_of_its_rows_are_there(name: str, engine: EngineName) -> None:
@@ -132,6 +133,7 @@ def test_a_tile_that_cannot_be_decoded_is_not_black(engine: EngineName) -> None:
     assert on_white(made.thumbnails[0])[98:].min() > 250
 
 
+@EVERY_ENGINE
 @pytest.mark.matrix(4)
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("missing", [1, 2, 5, 10])
@@ -143,6 +145,7 @@ def test_a_jpeg_without_its_last_bytes_is_shown_whole(missing: int, progressive:
     assert rows_alike(made, whole) == 120
 
 
+@EVERY_ENGINE
 @pytest.mark.matrix(4)
 def test_a_progressive_jpeg_cut_within_a_table_or_scan_header_is_shown(engine: EngineName) -> None:
     data = saved(photo(), "JPEG", quality=95, progressive=True)
@@ -164,6 +167,7 @@ def test_grey_rows_before_the_cut_of_a_jpeg_are_kept() -> None:
     assert rows_alike(made, whole) >= 110, "all but the last row of blocks"
 
 
+@EVERY_ENGINE
 @pytest.mark.matrix(4)
 def test_a_cut_progressive_jpeg_is_shown_from_its_complete_scans(engine: EngineName) -> None:
     data = saved(photo(), "JPEG", quality=95, progressive=True)
@@ -180,6 +184,7 @@ def test_a_cut_progressive_jpeg_is_shown_from_its_complete_scans(engine: EngineN
     assert process(data[: data.index(b"\xff\xda") + 60], ENGINE=engine).outcome.reason == "corrupt"
 
 
+@EVERY_ENGINE
 @pytest.mark.matrix(4)
 @pytest.mark.parametrize(("share", "status"), [(0.8, Status.STORED), (0.2, Status.REJECTED)])
 def test_a_jpeg_with_an_early_end_marker_is_damaged(engine: EngineName, share: float, status: Status) -> None:
@@ -192,6 +197,7 @@ def test_a_jpeg_with_an_early_end_marker_is_damaged(engine: EngineName, share: f
         assert on_white(made.thumbnails[0])[-1].min() > 250
 
 
+@EVERY_ENGINE
 def test_a_whole_picture_with_grey_rows_is_not_damaged(engine: EngineName) -> None:
     image = photo()
     image.paste((128, 128, 128), (0, SIDE // 4, SIDE, SIDE))
@@ -265,6 +271,7 @@ def test_data_that_phones_append_to_a_jpeg_is_no_damage(appended: bytes) -> None
     assert (outcome.status, outcome.damaged) == (Status.STORED, False)
 
 
+@EVERY_ENGINE
 def test_an_invalid_scan_header_is_reported(engine: EngineName) -> None:
     data = bytearray(saved(photo(), "JPEG", quality=95))
     end_of_scan_header = data.index(b"\xff\xda") + 2 + 12
@@ -298,6 +305,7 @@ def test_a_cut_animation_keeps_its_whole_frames(engine: EngineName) -> None:
         assert 2 <= opened(made.thumbnails[0]).n_frames <= 3  # type: ignore[attr-defined]
 
 
+@EVERY_ENGINE
 def test_decoders_write_nothing_to_standard_error(engine: EngineName, capfd: pytest.CaptureFixture[str]) -> None:
     """Messages of decoders would break the JSON lines of the log."""
     data = bytearray(saved(photo(), "TIFF", compression="tiff_lzw"))

@@ -237,7 +237,7 @@ def test_a_record_cancelled_at_any_moment_leaves_nothing(samples: dict[str, byte
                 await task
             await asyncio.sleep(0)
         await until(lambda: not children())
-        assert app.pipeline.memory_reserved == 0
+        assert app.pipeline.renderer.memory.reserved == 0
         await app.pipeline.aclose()
 
     run(work())

@@ -278,8 +278,8 @@ from PIL import features
 pyvips.version = lambda part: (8, 15, 9)[part]
 PIL.__version__ = "11.0.0"
 from thumbnailer.engine import load_engine
-from thumbnailer.model import EngineName
-for name in EngineName:
+from thumbnailer.planning.capabilities import BOTH_ENGINES
+for name in BOTH_ENGINES:
     try:
         load_engine(name)
     except ImportError as error:

@@ -15,7 +15,7 @@ from tests.bombs import png, webp
 from tests.bombs.jpeg import with_segments
 from tests.support.containers import assert_only_pixels_and_credit, exif_tags
 from tests.support.pictures import BLUE, GREEN, RED, WHITE, gradient, is_near, opened, quarters, saved
-from tests.support.processing import process, process_by
+from tests.support.processing import EVERY_ENGINE, process, process_by
 from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, Format, Status
 
@@ -49,6 +49,7 @@ def assert_upright_and_untagged(data: bytes, engine: EngineName, artist: str = "
         assert_only_pixels_and_credit(thumbnail)
 
 
+@EVERY_ENGINE
 @pytest.mark.matrix(16)
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
 def test_every_orientation_comes_out_upright_without_the_tag(
@@ -91,6 +92,7 @@ UNREADABLE = {BROKEN["of a million values"], *BROKEN_BLOCKS.values()}
 """Blocks whose artist is lost, too."""
 
 
+@EVERY_ENGINE
 @pytest.mark.matrix(16)
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP"])
 def test_an_invalid_orientation_or_exif_block_is_ignored(
@@ -207,6 +209,7 @@ PRIVATE: dict[str, Callable[[], bytes]] = {
 }
 
 
+@EVERY_ENGINE
 @pytest.mark.matrix(17)
 @pytest.mark.parametrize("source", PRIVATE)
 def test_no_private_metadata_comes_out(source: str, engine: EngineName, subtests: pytest.Subtests) -> None:
@@ -258,6 +261,7 @@ POLYGLOTS: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
+@EVERY_ENGINE
 @pytest.mark.matrix(20)
 @pytest.mark.parametrize("name", POLYGLOTS)
 def test_only_the_picture_of_a_polyglot_comes_out(name: str, engine: EngineName) -> None:

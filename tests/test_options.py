@@ -12,7 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from tests.support.gifs import Painted, gif, looping
 from tests.support.pictures import opened, saved
-from tests.support.processing import process
+from tests.support.processing import EVERY_ENGINE, process
 from thumbnailer import app
 from thumbnailer.errors import SettingsError
 from thumbnailer.formats import probe
@@ -30,6 +30,7 @@ def with_something_red_at_the_left() -> Image.Image:
     return image
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize("format_", ["PNG", "JPEG", "WEBP"])
 def test_a_smart_crop_keeps_the_salient_part_and_a_plain_one_the_middle(engine: EngineName, format_: str) -> None:
     source = saved(with_something_red_at_the_left(), format_)
@@ -52,6 +53,7 @@ def test_a_smart_crop_is_the_same_for_every_frame(engine: EngineName) -> None:
     assert reds == [True, False]
 
 
+@EVERY_ENGINE
 def test_a_jpeg_is_progressive_if_the_rendition_asks_for_it(engine: EngineName) -> None:
     source = saved(with_something_red_at_the_left(), "JPEG")
     made = process(source, ENGINE=engine, RENDITIONS="a=100x100:progressive,b=100x100,c=100x100:jpeg:q70:progressive")
@@ -164,6 +166,7 @@ def test_a_png_below_full_quality_has_a_palette(engine: EngineName) -> None:
     assert len(less) < len(full)
 
 
+@EVERY_ENGINE
 @needs_thumbhash
 def test_a_setting_adds_a_thumbhash_to_the_metadata(engine: EngineName) -> None:
     from thumbhash import thumb_hash_to_average_rgba

@@ -149,7 +149,7 @@ def test_a_decode_that_fails_after_its_record_ended_prints_nothing(
         outcome = await pipe.process(created("hang"), asyncio.get_running_loop().time() + 0.4)
         assert outcome.reason == "out-of-time"
         engine.let_go.set()
-        await until(lambda: pipe.memory_reserved == 0)
+        await until(lambda: pipe.renderer.memory.reserved == 0)
         await pipe.aclose()
 
     run(work())

@@ -62,15 +62,6 @@ def test_a_source_too_large_for_memory_is_deferred_unread_with_the_reason(sample
     assert outcomes["small.jpg"].status is Status.STORED
 
 
-@pytest.mark.matrix(43)
-def test_without_memfd_a_source_without_room_is_deferred(
-    samples: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delattr("os.memfd_create")
-    outcomes, _ = outcomes_in({"x": samples["rocket.jpg"]}, NOWHERE)
-    assert (outcomes["x"].status, outcomes["x"].reason) == (Status.DEFERRED, "no-space")
-
-
 def test_a_file_in_memory_can_be_opened_by_another_process() -> None:
     scratch = Scratch(NOWHERE, MemoryBudget(MB))
     scratch.expect(5)
@@ -164,13 +155,13 @@ def test_sources_in_memory_take_at_most_their_share_of_the_budget(samples: dict[
         pipe = pipeline(await store_with(dict.fromkeys(keys, data)), engine, tier, NOWHERE)
         processing = asyncio.create_task(pipe.process_all([created(key) for key in keys]))
         await until(lambda: engine.held >= 1)
-        assert 3 * len(data) < pipe.memory_reserved <= tier.memory_budget
+        assert 3 * len(data) < pipe.renderer.memory.reserved <= tier.memory_budget
         engine.let_go.set()
         outcomes = await processing
         ends = sorted(f"{outcome.status}:{outcome.reason}" for outcome in outcomes)
         assert ends == ["deferred:no-space"] * 5 + ["stored:None"] * 3
         assert all("bytes in memory" in (outcome.detail or "") for outcome in outcomes if outcome.reason)
-        assert pipe.memory_reserved == 0
+        assert pipe.renderer.memory.reserved == 0
         await pipe.aclose()
 
     run(work())

@@ -11,7 +11,7 @@ from PIL import Image, features
 
 from tests.bombs.heif import AVIF, HEIC, file, picture
 from tests.support.pictures import opened, saved
-from tests.support.processing import process, process_by
+from tests.support.processing import EVERY_ENGINE, process, process_by
 from thumbnailer.model import EngineName, Status
 
 pytestmark = pytest.mark.matrix(19)
@@ -48,6 +48,7 @@ def test_a_heic_that_claims_one_pixel_is_rejected_or_rendered() -> None:
     assert outcome.reason == "corrupt" or (outcome.outputs[0].width, outcome.outputs[0].height) == (1, 1)
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("upright", [True, False])
 def test_no_side_of_a_single_row_or_column_becomes_zero(kind: str, upright: bool, engine: EngineName) -> None:
@@ -62,6 +63,7 @@ def test_a_picture_smaller_than_the_rendition_is_not_enlarged(kind: str, renditi
     check(source(kind, (48, 48)), engine, (48, 48), renditions)
 
 
+@EVERY_ENGINE
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_picture_smaller_on_one_side_is_cropped_on_the_other(kind: str, engine: EngineName) -> None:
     check(source(kind, (300, 40)), engine, (128, 40), "128x128:cover")

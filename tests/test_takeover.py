@@ -50,7 +50,7 @@ def outcomes(data: bytes, *keys: str) -> dict[str, Outcome]:
         app = built(await store_with(dict.fromkeys(keys, data)), ISOLATION="always")
         found = {key: await app.pipeline.process(created(key)) for key in keys}
         await app.pipeline.aclose()
-        assert app.pipeline.memory_reserved == 0
+        assert app.pipeline.renderer.memory.reserved == 0
         return found
 
     return run(work())

@@ -10,12 +10,7 @@
         │   └── StoreThrottled, StoreUnavailable                            temporary
         │       └── StoreRefused    temporary, but a retry at once cannot help: credentials, clock, region
         └── RecordError             ends one record; `status` and `reason` are on the class
-            ├── Skipped             OwnOutput, Filtered, FolderMarker, Gone
-            ├── Rejected            NotAnImage, UnsupportedFormat, Corrupt (CutShort, DamagedPixels), TooManyPixels,
-            │                       TooManyBytes, TooManyFrames, Archived, AccessDenied, KeyTooLong,
-            │                       BucketNotAllowed, CrashesEngine
-            ├── Failed              SourceUnavailable, DestinationUnavailable, DestinationDenied, Throttled, EngineCrash
-            └── Deferred            OutOfTime, NoSpace
+            └── Skipped, Rejected, Failed, Deferred                         and their subclasses, one for each reason
 
 The adapter of a library maps its errors to these, once; no other code matches on message text. `store_errors` maps
 StoreErrors to RecordErrors.
@@ -32,8 +27,7 @@ REASONS: Final[set[str]] = set()
 MOST_DETAIL: Final = 500  # characters
 
 
-class ThumbnailerError(Exception):
-    """The root of the tree above."""
+class ThumbnailerError(Exception): ...
 
 
 class SettingsError(ThumbnailerError):
@@ -65,8 +59,7 @@ class ObjectMissing(StoreError):
     """No such key, or no such version."""
 
 
-class BucketMissing(StoreError):
-    """No such bucket."""
+class BucketMissing(StoreError): ...
 
 
 class StoreDenied(StoreError):
@@ -144,6 +137,10 @@ class DamagedPixels(Corrupt):
     """libjpeg warns of the pixels. If another decoder shows the picture all the same, its outcome names `defect`."""
 
     defect: ClassVar[str] = "libjpeg warns of damaged pixels"
+
+
+class EngineBug(Corrupt):
+    """The compiled engine caught a panic of its own: the picture is for the other engines, the bug for a metric."""
 
 
 class TooMuchWork(Rejected, reason="corrupt"):

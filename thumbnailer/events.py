@@ -86,13 +86,14 @@ def _eventbridge(payload: Mapping[str, Any]) -> ObjectEvent:
 def _event(kind: EventKind, parent: Mapping[str, Any], time: object, decode: Callable[[str], str]) -> ObjectEvent:
     """`parent` describes bucket and object; `decode` decodes the key."""
     item = _object(parent, "object")
+    size = item.get("size")
     return ObjectEvent(
         kind=kind,
         bucket=_bucket(_text(_object(parent, "bucket"), "name")),
         key=_key(_text(item, "key"), decode),
         version_id=_optional_text(item.get("versionId", item.get("version-id"))),
         etag=_optional_text(item.get("eTag", item.get("etag"))),
-        size=_size(item),
+        size=size if type(size) is int and size >= 0 else None,
         sequencer=_optional_text(item.get("sequencer")),
         time=_optional_text(time),
     )
@@ -142,11 +143,6 @@ def _text(parent: Mapping[str, Any], name: str) -> str:
 
 def _optional_text(value: object) -> str | None:
     return value if isinstance(value, str) and _LABEL.fullmatch(value) else None
-
-
-def _size(item: Mapping[str, Any]) -> int | None:
-    value = item.get("size")
-    return value if type(value) is int and value >= 0 else None
 
 
 def _names(payload: Mapping[str, Any]) -> str:

@@ -20,14 +20,10 @@ def machine(root: Path = Path("/")) -> Machine:
         return Machine(int(configured), None)
     groups = root / "sys/fs/cgroup"
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    memory = min(physical, _memory_limit(groups) or physical)
+    limit = _read(groups / "memory.max") or _read(groups / "memory/memory.limit_in_bytes")
+    memory = min(physical, int(limit) if limit.isdecimal() and int(limit) else physical)
     cores = float(len(os.sched_getaffinity(0)))
     return Machine(memory // (1024 * 1024), min(cores, _cpu_limit(groups) or cores))
-
-
-def _memory_limit(groups: Path) -> int | None:
-    text = _read(groups / "memory.max") or _read(groups / "memory/memory.limit_in_bytes")
-    return int(text) if text.isdecimal() else None
 
 
 def _cpu_limit(groups: Path) -> float | None:

@@ -88,6 +88,8 @@ class Fit(StrEnum):
 
 
 class EngineName(StrEnum):
+    NATIVE = "native"
+    """the compiled JPEG engine; optional, and the other two take every file that it leaves to them"""
     VIPS = "vips"
     PILLOW = "pillow"
 
@@ -113,6 +115,8 @@ class Message:
     id: str
     events: tuple[ObjectEvent, ...]
     receive_count: int = 1
+    error: str = ""
+    """why it is unreadable: it has no events and goes back, so that it ends in the dead-letter queue"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +221,8 @@ class Outcome:
     damaged: bool = False
     profile_ignored: bool = False
     """its colour profile is broken, or belongs to another colour space"""
+    engine_bug: str = ""
+    """message of a panic in the compiled engine; another engine took the picture"""
     timings: tuple[tuple[str, float], ...] = ()
 
     @property

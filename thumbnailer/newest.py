@@ -2,12 +2,7 @@
 
 Events arrive late, twice and in any order, and records of one key run at the same time in many processes. So a record
 works in rounds. Each round fetches the source, writes its thumbnails or deletes them, and then looks at the source
-again. If the source has changed, another round follows.
-
-Proof: take the last write to a thumbnail. Its record looked at the source after that write and found the version it
-had fetched; otherwise it would have written again. If the source changed after the look, that change has an event, and
-the event's record fetches later and writes later: so the write was not the last one. S3 is strongly consistent, so a
-look finds every earlier change of the source.
+again. If the source has changed, another round follows. docs/architecture.md proves that this is enough.
 """
 
 from collections.abc import Iterator

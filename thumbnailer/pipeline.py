@@ -10,7 +10,7 @@ from thumbnailer import errors
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Output, Status
 from thumbnailer.newest import Rounds
 from thumbnailer.planning.plan import refuse_event
-from thumbnailer.planning.targets import Target, with_placeholder
+from thumbnailer.planning.targets import with_placeholder
 from thumbnailer.rendering import Rendered, Renderer
 from thumbnailer.renditions import possible_target_keys
 from thumbnailer.reporting.notes import note_body, note_headers, note_key
@@ -34,11 +34,6 @@ class Pipeline:
     def stuck(self) -> int:
         """Decodes that still run long after their records were given up. If all `workers` are stuck, exit."""
         return self.renderer.decoder.stuck
-
-    @property
-    def memory_reserved(self) -> int:
-        """Bytes that the pictures in work may take by their plans."""
-        return self.renderer.memory.reserved
 
     async def process_all(
         self,
@@ -107,7 +102,11 @@ class Pipeline:
             raise errors.Filtered("the source was removed; THUMBNAILER_ON_DELETE=keep leaves its thumbnails")
 
     async def _upload(self, rendered: Rendered) -> list[Output]:
-        pairs = list(zip(_labelled_targets(rendered), rendered.rendering.pictures, strict=True))
+        targets, placeholders = rendered.plan.targets, rendered.rendering.placeholders
+        if placeholders:
+            labelled = zip(targets, placeholders, strict=True)
+            targets = tuple(replace(t, headers=with_placeholder(t.headers, text)) for t, text in labelled)
+        pairs = list(zip(targets, rendered.rendering.pictures, strict=True))
         with (
             self.renderer.memory.counted(sum(len(data) for _, data in pairs)),
             errors.store_errors(errors.OF_DESTINATION),
@@ -150,15 +149,6 @@ def _require_time(deadline: float | None) -> None:
 def _current(event: ObjectEvent) -> ObjectEvent:
     """A removal may be late: its key may hold a newer source, which is then made into thumbnails."""
     return ObjectEvent(EventKind.CREATED, event.bucket, event.key) if event.kind is EventKind.REMOVED else event
-
-
-def _labelled_targets(rendered: Rendered) -> list[Target]:
-    """The targets, with the placeholders in their headers if there are any."""
-    targets, placeholders = rendered.plan.targets, rendered.rendering.placeholders
-    if not placeholders:
-        return list(targets)
-    pairs = zip(targets, placeholders, strict=True)
-    return [replace(target, headers=with_placeholder(target.headers, text)) for target, text in pairs]
 
 
 async def _all(writes: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -10,13 +10,22 @@ from time import perf_counter
 from typing import Final, TypeVar
 
 from thumbnailer.engine import Load, Rendering
-from thumbnailer.errors import OF_SOURCE, Corrupt, NeedMoreBytes, Rejected, Skipped, TooMuchWork, store_errors
+from thumbnailer.errors import (
+    OF_SOURCE,
+    Corrupt,
+    EngineBug,
+    NeedMoreBytes,
+    Rejected,
+    Skipped,
+    TooMuchWork,
+    store_errors,
+)
 from thumbnailer.execution.budget import MemoryBudget
 from thumbnailer.execution.decoder import Decoder
 from thumbnailer.formats import ending_defect, hidden, probe
 from thumbnailer.formats.spec import Patch
 from thumbnailer.model import ObjectEvent
-from thumbnailer.planning.capabilities import Capabilities
+from thumbnailer.planning.capabilities import BOTH_ENGINES, NATIVE, Capabilities
 from thumbnailer.planning.plan import Plan, make_plan, refuse_headers
 from thumbnailer.planning.tier import Tier
 from thumbnailer.scratch import Scratch
@@ -74,6 +83,7 @@ class Renderer:
         self.tier = tier
         self._store = store
         self._installed = installed
+        self._without_native: Capabilities = {name: installed[name] for name in BOTH_ENGINES if name in installed}
         self._tmp = tmp
         self.memory = MemoryBudget(tier.memory_budget)
         self.decoder = Decoder(tier, self.memory, load_engine, always_isolated)
@@ -96,7 +106,11 @@ class Renderer:
                     with trace.stage("fetch"):
                         plan = await self._fetch(event, settings, body, file, trace)
                 started = perf_counter()
-                rendering = await self.decoder.render(file.path, plan, isolated)
+                try:
+                    rendering = await self.decoder.render(file.path, plan, isolated)
+                except Corrupt as error:
+                    plan = self._plan_without_native(plan, settings, body.headers, trace, error)
+                    rendering = await self.decoder.render(file.path, plan, isolated)
                 trace.add_rendering(rendering, perf_counter() - started)
         except (Skipped, Rejected) as error:
             return Refused(version, error)
@@ -144,6 +158,17 @@ class Renderer:
             return None
         trace.info = info
         plan = make_plan(event, info, headers, settings, self.tier, self._installed)
+        trace.engine = plan.engine
+        return plan
+
+    def _plan_without_native(
+        self, plan: Plan, settings: Settings, headers: ObjectHeaders, trace: Trace, error: Corrupt
+    ) -> Plan:
+        """What the compiled engine leaves is rendered as if it were not installed. Raises `error` of other engines."""
+        if plan.engine is not NATIVE:
+            raise error
+        trace.engine, trace.engine_bug = None, str(error) if isinstance(error, EngineBug) else ""
+        plan = make_plan(plan.event, plan.info, headers, settings, self.tier, self._without_native)
         trace.engine = plan.engine
         return plan
 

@@ -46,16 +46,14 @@ class Rendition:
     def __str__(self) -> str:
         """The canonical text; `parse_rendition(str(r)) == r`."""
         size = _size_text(self.width, self.height)
-        parts = [size if self.name == size else f"{self.name}={size}"]
-        if self.fit is not Fit.INSIDE:
-            parts.append(self.fit)
-        if self.format is not None:
-            parts.append(self.format)
-        if self.quality is not None:
-            parts.append(f"q{self.quality}")
-        if self.progressive:
-            parts.append("progressive")
-        return ":".join(parts)
+        parts = (
+            size if self.name == size else f"{self.name}={size}",
+            self.fit if self.fit.crops else "",
+            self.format or "",
+            f"q{self.quality}" if self.quality else "",
+            "progressive" if self.progressive else "",
+        )
+        return ":".join(filter(None, parts))
 
 
 def parse_rendition(text: str) -> Rendition:

@@ -1,7 +1,6 @@
 """Holds a source while it is worked on: in a file in /tmp, or in memory if /tmp has no room."""
 
 import os
-import sys
 import tempfile
 from typing import IO, Final
 
@@ -12,7 +11,6 @@ MOST_IN_MEMORY: Final = 16 * 1024 * 1024
 """Larger sources are deferred: a retry may find room on a disk."""
 _COPY_BYTES: Final = 1024 * 1024
 PREFIX: Final = "thumbnailer-"  # the name reveals nothing of the key
-LINUX: Final = sys.platform == "linux"
 
 
 class Scratch:
@@ -31,20 +29,22 @@ class Scratch:
     @property
     def path(self) -> str:
         """Contains this process's id instead of `self`, which would be another file in a child."""
-        return f"/proc/{os.getpid()}/fd/{self.fileno()}" if LINUX else str(self._handle.name)
+        return f"/proc/{os.getpid()}/fd/{self.fileno()}"
 
     @property
     def closed(self) -> bool:
         return self._file is None or self._file.closed
 
     def fileno(self) -> int:
-        return self._handle.fileno()
+        assert self._file is not None, "expect() comes first"
+        return self._file.fileno()
 
     def expect(self, size: int) -> None:
         """Makes room for `size` bytes. Raises NoSpace if there is none."""
         self._size = size
         try:
-            self._file = _temporary_file(self._folder)
+            # a file without a name: even a killed process leaves nothing behind
+            self._file = tempfile.TemporaryFile(prefix=PREFIX, dir=self._folder, buffering=0)
         except OSError as error:
             self._move_to_memory(error)
 
@@ -65,11 +65,6 @@ class Scratch:
         self._budget.release_source(self._in_memory)
         self._in_memory = 0
 
-    @property
-    def _handle(self) -> IO[bytes]:
-        assert self._file is not None, "expect() comes first"
-        return self._file
-
     def _problem(self, error: OSError) -> str:
         return f"{self._folder} takes no file of {self._size} bytes: {error.strerror}"
 
@@ -78,8 +73,6 @@ class Scratch:
         problem = self._problem(error)
         if self._size > MOST_IN_MEMORY:
             raise NoSpace(f"{problem}; memory takes up to {MOST_IN_MEMORY >> 20} MB") from error
-        if not hasattr(os, "memfd_create"):
-            raise NoSpace(f"{problem}; only Linux has files in memory") from error
         try:
             self._budget.reserve_source(self._size)
         except NoSpace as refusal:
@@ -91,10 +84,3 @@ class Scratch:
                 on_disk.seek(0)
                 while piece := on_disk.read(_COPY_BYTES):
                     self.write(piece)
-
-
-def _temporary_file(folder: str) -> IO[bytes]:
-    """Without a name on Linux, so that even a killed process leaves nothing behind. Raises OSError."""
-    make = tempfile.TemporaryFile if LINUX else tempfile.NamedTemporaryFile
-    file: IO[bytes] = make(prefix=PREFIX, dir=folder, buffering=0)
-    return file

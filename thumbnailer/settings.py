@@ -184,7 +184,8 @@ class Settings:
     engine: EngineName | None = _limits(  # noqa: RUF009 - it returns a dataclass field
         "auto",
         _ENGINES,
-        "The engine to prefer; auto is the faster one for the format. Falls back to the other if decoding fails.",
+        "The engine to prefer; auto is the fastest one for the format; native is the compiled one for JPEG. Falls back "
+        "to the others if decoding fails.",
     )
     isolation: Literal["redelivered", "always"] = _limits(
         "redelivered",

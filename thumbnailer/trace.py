@@ -28,6 +28,7 @@ class Trace:
         self.info: ImageInfo | None = None
         self.engine: EngineName | None = None
         self.profile_ignored = False
+        self.engine_bug = ""
         self.defects: tuple[str, ...] = ()
 
     @contextmanager
@@ -83,6 +84,7 @@ class Trace:
             engine=self.engine,
             damaged=status is Status.STORED and bool(self.defects),
             profile_ignored=self.profile_ignored,
+            engine_bug=self.engine_bug,
             timings=(*self._timings.items(), ("total", perf_counter() - self._started)),
         )
 

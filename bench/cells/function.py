@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote_plus
 
 from bench.cells.base import TAIL, CellFailed, Recorder, Repeat, check_output, settings_of
 from bench.cells.testbed import Testbed, batches, keys_of_pass, s3_event, visible_cores
@@ -37,11 +36,12 @@ INIT_DONE: Final = re.compile(rb"INIT (?:RTDONE|REPORT)")
 def start_warm(key: CellKey, testbed: Testbed, options: Options, tree: Path, stack: ExitStack) -> Repeat:
     """One environment, from its cold start until the stack ends it."""
     environment = _Environment(key, testbed, options, tree, stack)
-    events = events_of(key, testbed)
+    keys = keys_of_pass(testbed.sets[key.pictures], key.batch_size)
+    events = [s3_event(batch) for batch in batches(keys, key.batch_size)]
     began = time.time()
     cold_starts = iter([environment.invoke_first(events[0]).cold_start_ms])
     warm = environment.invoke_all(events)
-    check_output(key, testbed, began, keys_in(events))
+    check_output(key, testbed, began, keys)
     events *= options.passes(warm.wall_seconds)
     # The first repetition carries the cold start: there was one.
     return lambda: replace(environment.invoke_all(events), cold_start_ms=next(cold_starts, None))
@@ -49,7 +49,8 @@ def start_warm(key: CellKey, testbed: Testbed, options: Options, tree: Path, sta
 
 def start_cold(key: CellKey, testbed: Testbed, options: Options, tree: Path, _: ExitStack) -> Repeat:
     """Each repetition is a new environment and its first invocation."""
-    event = events_of(key, testbed)[0]
+    keys = keys_of_pass(testbed.sets[key.pictures], key.batch_size)[: key.batch_size]
+    event = s3_event(keys)
 
     def repeat() -> Repetition:
         with ExitStack() as stack:
@@ -57,7 +58,7 @@ def start_cold(key: CellKey, testbed: Testbed, options: Options, tree: Path, _: 
 
     began = time.time()
     repeat()  # brings its files into the page cache
-    check_output(key, testbed, began, keys_in([event]))
+    check_output(key, testbed, began, keys)
     return repeat
 
 
@@ -166,13 +167,3 @@ def function_of(key: CellKey, testbed: Testbed, tree: Path, scratch: Path) -> Fu
     python = "python" if testbed.enclosure.image else sys.executable
     command = (python, "-m", "awslambdaric", HANDLER)
     return Function(key.memory_mb, TIMEOUT, env | settings_of(key), command, tree)
-
-
-def events_of(key: CellKey, testbed: Testbed) -> list[dict[str, Any]]:
-    """One pass through the pictures, in batches."""
-    keys = keys_of_pass(testbed.sets[key.pictures], key.batch_size)
-    return [s3_event(batch) for batch in batches(keys, key.batch_size)]
-
-
-def keys_in(events: Sequence[dict[str, Any]]) -> list[str]:
-    return [unquote_plus(record["s3"]["object"]["key"]) for event in events for record in event["Records"]]

@@ -22,29 +22,26 @@ PACKAGES: Final = (
 
 def machine(limits: str) -> Machine:
     uname = platform.uname()
-    return Machine(uname.system, uname.release, uname.machine, _cpu(), os.cpu_count() or 1, memory_mb(), limits)
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    cpu = next(models, uname.processor)
+    return Machine(uname.system, uname.release, uname.machine, cpu, os.cpu_count() or 1, memory_mb(), limits)
 
 
 def memory_mb() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MB
 
 
-def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
-
-
 @cache
 def software() -> Software:
     """The software at the start of the run."""
+    installed = {each.name.lower(): each.version for each in distributions()}
     return Software(
         commit=_git("rev-parse", "HEAD") or "unknown",
         modified=bool(_git("status", "--porcelain", "--untracked-files=no")),
         python=sys.version.split()[0],
         simd=instruction_set(),
-        versions=_package_versions() | node_versions(),
+        versions={name: installed[name] for name in PACKAGES if name in installed} | node_versions(),
     )
 
 
@@ -54,8 +51,3 @@ def _git(*arguments: str) -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return done.stdout.strip()
-
-
-def _package_versions() -> dict[str, str]:
-    installed = {each.name.lower(): each.version for each in distributions()}
-    return {name: installed[name] for name in PACKAGES if name in installed}

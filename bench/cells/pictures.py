@@ -10,12 +10,12 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import pyvips
-from rich.console import Console
 
 from bench.result import PictureSet
 from bench.rig.processes import ROOT, cache, made_once
@@ -81,13 +81,13 @@ def pictures_in(folder: Path) -> list[Path]:
     return pictures
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Picture:
     """One picture of the set. Its name gives size, kind and photo."""
 
     megapixels: int
-    kind: str
     photo: str
+    kind: str
 
     @property
     def name(self) -> str:
@@ -98,7 +98,7 @@ class Picture:
 def reference_pictures(quick: bool = False) -> tuple[Picture, ...]:
     """Two photos of each size and kind. Quick: one of each kind at 1 and 3 MP, and one JPEG of 12 MP."""
     pairs = itertools.cycle(zip(PHOTOS, (*PHOTOS[1:], PHOTOS[0]), strict=True))
-    found = [Picture(mp, kind, photo) for mp in MEGAPIXELS for kind in KINDS for photo in next(pairs)]
+    found = [Picture(mp, photo, kind) for mp in MEGAPIXELS for kind in KINDS for photo in next(pairs)]
     if quick:
         return tuple(one for one in found[::2] if one.megapixels <= 3 or one.name.startswith("12mp-baseline"))
     return tuple(found)
@@ -134,14 +134,11 @@ def reference_folder(quick: bool = False, folder: Path | None = None) -> Path:
 
 
 def _make(pictures: Iterable[Picture], folder: Path) -> None:
-    def scene(picture: Picture) -> tuple[int, str]:
-        return picture.megapixels, picture.photo
-
-    for parts, same in itertools.groupby(sorted(pictures, key=scene), scene):
-        image = _scene(*parts)
-        for picture in same:
-            saver, options = KINDS[picture.kind]
-            getattr(image, saver)(str(folder / picture.name), keep="none", **options)
+    scene = lru_cache(1)(_scene)
+    for picture in sorted(pictures):  # all kinds of a scene follow one another
+        saver, options = KINDS[picture.kind]
+        image = scene(picture.megapixels, picture.photo)
+        getattr(image, saver)(str(folder / picture.name), keep="none", **options)
 
 
 def _scene(megapixels: int, photo: str) -> Any:
@@ -153,12 +150,3 @@ def _scene(megapixels: int, photo: str) -> Any:
     )
     noise = pyvips.Image.gaussnoise(width, height, sigma=NOISE, seed=1)
     return (source[0:3] + noise).cast("uchar").copy(interpretation="srgb").copy_memory()
-
-
-def run(quick: bool, folder: Path | None) -> None:
-    """Prints the folder of the reference set, and its hash."""
-    pictures = folder_set(reference_folder(quick, folder))
-    about = pictures.description()
-    console = Console()
-    console.print(f"{about.count} pictures, {about.bytes / 1e6:.1f} MB, in {pictures.folder}", soft_wrap=True)
-    console.print(f"sha256 {about.hash}", soft_wrap=True)

@@ -6,7 +6,7 @@ file of results after each round; a run that Ctrl-C or a failing S3 has stopped 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -17,9 +17,8 @@ from bench.cells.machine import machine, memory_mb, software
 from bench.cells.outputs import WrongOutput
 from bench.cells.testbed import Testbed
 from bench.cells.worker import WorkerCell
-from bench.money.costing import cell_cost
 from bench.money.prices import Prices
-from bench.questions import FLOOR, TEXTBOOK, Options
+from bench.questions import Options
 from bench.result import Cell, CellKey, Repetition, Result, ResultError, read_result, write_result
 from bench.rig.limits import NoLimits
 from bench.rig.processes import ROOT, NotInstalled
@@ -38,14 +37,6 @@ class Slot:
     tree: Path = ROOT
     repetitions: list[Repetition] = field(default_factory=list)
     refused: str = ""
-
-    def cell(self, prices: Prices) -> Cell | None:
-        """None before the first repetition."""
-        if not (self.refused or self.repetitions):
-            return None
-        cell = Cell(self.key, tuple(self.repetitions), self.refused)
-        free = self.refused or self.key.handler == FLOOR
-        return cell if free else replace(cell, usd_per_million=cell_cost(cell, prices).lines())
 
 
 @dataclass
@@ -74,7 +65,7 @@ class Run:
 
     def result(self) -> Result:
         """The result so far."""
-        cells = tuple(cell for slot in self.slots if (cell := slot.cell(self.prices)) is not None)
+        begun = [slot for slot in self.slots if slot.refused or slot.repetitions]
         return Result(
             made=self.made,
             machine=machine(self.testbed.enclosure.name),
@@ -82,8 +73,7 @@ class Run:
             settings=self.options.settings(),
             picture_sets=tuple(pictures.description() for pictures in self.testbed.sets.values()),
             prices={name: price.usd for name, price in self.prices.items.items()},
-            cells=cells,
-            baseline=TEXTBOOK,
+            cells=tuple(Cell(slot.key, tuple(slot.repetitions), slot.refused) for slot in begun),
             region=self.prices.region,
         )
 

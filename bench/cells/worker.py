@@ -3,11 +3,9 @@
 import json
 import math
 import os
-import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Final
 
@@ -16,12 +14,13 @@ from bench.cells.testbed import Testbed, keys_of_pass, s3_event
 from bench.questions import Options
 from bench.result import CellKey, Repetition
 from bench.rig.limits import CONTAINER_PERIOD_US
-from bench.rig.processes import ROOT
+from bench.rig.processes import background
 from bench.rig.sqs import sqs_server
 
 PATIENCE: Final = 120.0
 """seconds without progress in the queue"""
 POLL: Final = 0.01
+MAIN: Final = "from handler.cli import main; main()"
 
 
 class WorkerCell:
@@ -43,21 +42,14 @@ class WorkerCell:
             **testbed.environment(key.latency),
             **settings_of(key),
         }
-        self._process = self._start(env, bool(testbed.enclosure.image), stack)
+        program = ("thumbnailer",) if testbed.enclosure.image else (sys.executable, "-c", MAIN)
+        command = self._recorder.command([*program, "worker"], variables=env)
+        worker = background("the worker", command, lambda: True, env, output=self._recorder.log.path)
+        self._process = stack.enter_context(worker)
         began = time.time()
         self._measure(1)
         check_output(key, testbed, began, self._keys)
         self._passes = options.passes(self._measure(1).wall_seconds)
-
-    def _start(self, env: Mapping[str, str], in_image: bool, stack: ExitStack) -> subprocess.Popen[bytes]:
-        program = ["thumbnailer"] if in_image else [sys.executable, "-c", "from handler.cli import main; main()"]
-        out = stack.enter_context(self._recorder.log.path.open("wb"))
-        process = subprocess.Popen(  # noqa: S603
-            self._recorder.command([*program, "worker"], variables=env), cwd=ROOT, env=env, stdout=out, stderr=out
-        )
-        stack.callback(process.wait)
-        stack.callback(process.kill)
-        return process
 
     def bodies(self, count: int) -> list[str]:
         """Message bodies, in rounds through the pictures."""

@@ -8,11 +8,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from bench.compare.trees import ROOT, Side, checked_out, side_of
+from bench.compare.trees import Side, checked_out, side_of
 from bench.compare.verdicts import BASE, NEW, CompareError, Comparison, Row, Verdict, compare
 from bench.pages.selection import OURS
 from bench.pages.tables import plain_table, say
 from bench.result import Result, read_result
+from bench.rig.processes import ROOT
 
 COLUMNS = ("", BASE, NEW, "change", "between", "visible from", "verdict")
 Measure = Callable[[Mapping[str, Path]], Result]

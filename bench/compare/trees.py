@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from bench.compare.verdicts import CompareError
+from bench.rig.processes import ROOT
 
-ROOT: Final = Path(__file__).parents[2]
 PACKAGE: Final = Path("thumbnailer", "__init__.py")
 """A file of every checkout."""
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from bench.compare.intervals import Interval, ratio_interval
 from bench.pages.selection import OURS, outcome_shares
-from bench.result import METRICS, Cell, CellKey, Result
+from bench.result import Cell, CellKey, Result
 from thumbnailer.errors import ThumbnailerError
 
 JUDGED: Final = ("billed_ms_per_image", "cpu_ms_per_image", "p50_ms")
@@ -99,14 +99,14 @@ def compare(base: Result, new: Result, paired: bool) -> Comparison:
     """
     _assert_comparable(base, new)
     bases, news = _by_key(base), _by_key(new)
-    if not bases.keys() & news.keys():
+    both = bases.keys() & news.keys()
+    if not both:
         has = [", ".join(key.title for key in cells) or "none" for cells in (bases, news)]
         return Comparison((), (f"no cell in common: {BASE} has {has[0]}; {NEW} has {has[1]}",))
-    pairs = [_Pair(cell, news[key]) for key, cell in bases.items() if key in news]
+    pairs = [_Pair(cell, news[key]) for key, cell in bases.items() if key in both]
     refused = [f"{pair.base.key.title}: {reason}" for pair in pairs if (reason := _obstacle(pair))]
     rows = _rows([pair for pair in pairs if not _obstacle(pair)], paired)
-    missing = [f"{key.title}: only in {BASE}" for key in bases if key not in news]
-    missing += [f"{key.title}: only in {NEW}" for key in news if key not in bases]
+    missing = [f"{key.title}: only in {BASE if key in bases else NEW}" for key in {**bases, **news} if key not in both]
     return Comparison(rows, tuple(refused), (*missing, *_other_settings(base, new)))
 
 
@@ -154,34 +154,24 @@ def _shares(outcomes: Mapping[str, float]) -> str:
 
 
 def _rows(pairs: Sequence[_Pair], paired: bool) -> tuple[Row, ...]:
-    samples_of = _neighbours if paired else _sides
-    every = [(pair, metric, *samples_of(pair, metric)) for pair in pairs for metric in (*JUDGED, *SHOWN)]
+    every = [(pair, metric, *_samples(pair, metric, paired)) for pair in pairs for metric in (*JUDGED, *SHOWN)]
     found = [each for each in every if each[2]]
     risk = FALSE_ALARMS / max(1, sum(metric in JUDGED for _, metric, *_ in found))
     least = LEAST if paired else LEAST_BETWEEN_RUNS
     return tuple(_row(pair, metric, ratio_interval(over, under, risk), least) for pair, metric, over, under in found)
 
 
-def _neighbours(pair: _Pair, metric: str) -> tuple[list[float], list[float]]:
-    """One sample: the ratios of neighbours in time."""
-    neighbours = zip(_values(pair.base, metric), _values(pair.new, metric), strict=False)
-    return [other / one for one, other in neighbours if one is not None and other is not None], []
-
-
-def _sides(pair: _Pair, metric: str) -> tuple[list[float], list[float]]:
-    """Two samples, or none if a side has no values."""
+def _samples(pair: _Pair, metric: str, paired: bool) -> tuple[list[float], list[float]]:
+    """The two sides; paired: the ratios of neighbours in time. Empty if a side has no values."""
     base, new = _known(pair.base, metric), _known(pair.new, metric)
+    if paired:
+        return [other / one for one, other in zip(base, new, strict=False)], []
     return (new, base) if base and new else ([], [])
 
 
-def _values(cell: Cell, metric: str) -> list[float | None]:
-    """A metric of each repetition; None if it is missing or 0, which has no ratio."""
-    found = (METRICS[metric](cell.key, one) for one in cell.repetitions)
-    return [value if value is not None and value > 0 else None for value in found]
-
-
 def _known(cell: Cell, metric: str) -> list[float]:
-    return [value for value in _values(cell, metric) if value is not None]
+    """A metric of each repetition that has it. 0 has no ratio."""
+    return [value for value in cell.values(metric) if value > 0]
 
 
 def _row(pair: _Pair, metric: str, interval: Interval, least: float) -> Row:

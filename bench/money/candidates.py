@@ -7,16 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bench.money.costing import (
-    Cost,
-    architecture_of,
-    cell_requests,
-    cell_task,
-    fargate_cost,
-    lambda_cost,
-    place_title,
-    sqs_requests,
-)
+from bench.money.costing import Cost, cell_requests, cell_task, fargate_cost, lambda_cost, place_title, sqs_requests
 from bench.money.measured import Known, Question, Timing, alive, timing_of, was_killed
 from bench.money.months import HEADROOM
 from bench.result import Cell
@@ -100,7 +91,9 @@ class Candidate:
 
 
 def candidates_from(known: Known) -> tuple[Candidate, ...]:
-    return (*function_candidates(known), *_task_candidates(known))
+    """Functions, and each measured task at Fargate's and at Spot's price."""
+    tasks = (_task_candidate(cell, platform, known) for cell in known.tasks for platform in ("fargate", "fargate-spot"))
+    return (*function_candidates(known), *tasks)
 
 
 def _candidate(
@@ -116,15 +109,8 @@ def _candidate(
 
 def _refused(found: Candidate, reasons: Mapping[str, bool], question: Question) -> Candidate:
     """The candidate with the first reason that holds."""
-    every = (
-        {**reasons, f"p95 above {question.deadline:g} s": found.p95 > question.deadline}
-        if question.deadline
-        else reasons
-    )
-    return replace(found, refused=next((reason for reason, holds in every.items() if holds), ""))
-
-
-# --- functions ----------------------------------------------------------------------------------------------------
+    late = {f"p95 above {question.deadline:g} s": found.p95 > question.deadline} if question.deadline else {}
+    return replace(found, refused=next((reason for reason, holds in {**reasons, **late}.items() if holds), ""))
 
 
 def function_candidates(known: Known) -> Iterator[Candidate]:
@@ -147,7 +133,7 @@ def _function_candidate(memory: int, batch: int, known: Known) -> Candidate:
     measured = known.functions[0]
     requests = replace(cell_requests(measured), sqs=sqs_requests(records))
     billed = timing.ms + cold_share * cold_ms
-    cost = lambda_cost(known.prices, memory, billed, records, requests, architecture_of(measured))
+    cost = lambda_cost(known.prices, memory, billed, records, requests, measured.key.architecture)
     fill = min(window, batch / rate) if rate else 0.0
     wait = fill + (cold_ms / 1000 if cold_share > COLD_IN_P95 else 0.0)
     found = _candidate(("lambda", memory, memory / MB_PER_VCPU, batch), timing, cost, wait, known)
@@ -199,16 +185,6 @@ def _runs_out_of_memory(found: Candidate, known: Known) -> bool:
     enough = [cell for cell in known.functions if cell.key.memory_mb <= found.memory_mb and not was_killed(cell)]
     survived = any(cell.key.batch_size >= found.batch_size for cell in enough)
     return not survived and any(was_killed(one) and one.key.memory_mb >= found.memory_mb for one in known.functions)
-
-
-# --- tasks --------------------------------------------------------------------------------------------------------
-
-
-def _task_candidates(known: Known) -> Iterator[Candidate]:
-    """Yield each measured task, and the same one at Spot's price."""
-    for cell in known.tasks:
-        for platform in ("fargate", "fargate-spot"):
-            yield _task_candidate(cell, platform, known)
 
 
 def _task_candidate(cell: Cell, platform: str, known: Known) -> Candidate:

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Final
 
-from bench.money.prices import Architecture, Prices
-from bench.result import Cell
+from bench.money.prices import Prices
+from bench.result import Architecture, Cell
 
 MILLION: Final = 1_000_000
 MB_PER_GB: Final = 1024
@@ -124,10 +124,6 @@ def fargate_cost(task: Task, prices: Prices, busy: float = 1.0) -> Cost:
     return Cost(**task.requests.cost(prices).lines() | {"compute": compute})
 
 
-def architecture_of(cell: Cell) -> Architecture:
-    return "arm64" if cell.key.architecture == "arm64" else "x86"
-
-
 def records_of(cell: Cell) -> float:
     """Return the records of one invocation."""
     return median(one.records / max(1, one.invocations) for one in cell.repetitions)
@@ -148,13 +144,12 @@ def cell_requests(cell: Cell) -> Requests:
 def cell_task(cell: Cell, spot: bool = False) -> Task:
     """Return the task that a Fargate cell measured."""
     rate, key = cell.median("images_per_second") or 0.0, cell.key
-    return Task(key.vcpus, key.memory_mb / MB_PER_GB, rate, cell_requests(cell), architecture_of(cell), spot)
+    return Task(key.vcpus, key.memory_mb / MB_PER_GB, rate, cell_requests(cell), key.architecture, spot)
 
 
 def cell_cost(cell: Cell, prices: Prices) -> Cost:
     """Return the cost from the medians of the repetitions. A Fargate task counts as always busy."""
     if cell.key.platform != "lambda":
         return fargate_cost(cell_task(cell), prices)
-    records = records_of(cell)
-    billed = (cell.median("billed_ms_per_image") or 0.0) * records
-    return lambda_cost(prices, cell.key.memory_mb, billed, records, cell_requests(cell), architecture_of(cell))
+    key, requests = cell.key, cell_requests(cell)
+    return lambda_cost(prices, key.memory_mb, invocation_ms(cell), records_of(cell), requests, key.architecture)

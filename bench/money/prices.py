@@ -7,16 +7,15 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
-from bench.result import Result
+from bench.result import Architecture, Result
 from thumbnailer.errors import ThumbnailerError
 
 SHIPPED: Final = Path(__file__).with_name("prices.toml")
-Architecture = Literal["x86", "arm64"]
 
 
 class PricesError(ThumbnailerError):

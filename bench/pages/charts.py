@@ -66,11 +66,10 @@ def stages_of(cell: Cell) -> dict[str, float]:
 
 
 def _stages(cells: Sequence[Cell], note: str) -> Chart:
-    def stage_ms(name: str, cell: Cell) -> float:
-        return stages_of(cell).get(name, 0.0)
-
-    names = dict.fromkeys(name for cell in cells for name in stages_of(cell))
-    series = [_line(name, cells, partial(stage_ms, name)) for name in names]
+    stages = [stages_of(cell) for cell in cells]
+    memories = [cell.key.memory_mb for cell in cells]
+    names = dict.fromkeys(name for each in stages for name in each)
+    series = [Series(name, memories, [each.get(name, 0.0) for each in stages]) for name in names]
     panel = Panel("ms of a record, waiting for its turn included", series, is_log=True)
     return Chart("stages", f"Stages of a record: {OURS}", note, [panel])
 

@@ -49,7 +49,7 @@ def _billed(cell: Cell) -> float:
 
 def _differs(one: Cell, other: Cell) -> bool:
     """Whether the quartiles of the paid memory-time do not overlap."""
-    mine, theirs = (cell.summary()["mb_seconds_per_image"] for cell in (one, other))
+    mine, theirs = (cell.spread("mb_seconds_per_image") for cell in (one, other))
     return mine.lower > theirs.upper or theirs.lower > mine.upper
 
 

@@ -11,7 +11,6 @@ import jinja2
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from bench.money.costing import architecture_of
 from bench.money.months import FORMULAS, HEADROOM, compare_platforms, volume_rows
 from bench.money.prices import Prices, load_prices, prices_of
 from bench.pages.charts import CHARTS, all_charts
@@ -64,21 +63,16 @@ def run_report(paths: Sequence[Path], output: Path, prices: Path | None) -> None
 
 
 def _section(name: str, result: Result, prices: Prices, output: Path, prefix: str) -> str:
-    """Write the charts and return the HTML, which contains them."""
+    """Write the charts and return the HTML, which contains them. Links to other documents become plain text."""
     links = {}
     for chart in all_charts(result, prices):
         png = chart.png()
         (output / f"{prefix}{chart.name}.png").write_bytes(png)
         links[chart] = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    return _to_html(page(result, prices, links, name))
-
-
-def _to_html(markdown: str) -> str:
-    """The page stands alone, so links to other documents become plain text. HTML in `markdown` is escaped."""
     converter = MarkdownIt("commonmark", {"html": False}).enable("table")
     for rule in ("link_open", "link_close"):
         converter.add_render_rule(rule, lambda *_: "")
-    return str(converter.render(markdown))
+    return str(converter.render(page(result, prices, links, name)))
 
 
 def page(result: Result, prices: Prices, links: Mapping[Chart, str], name: str, source: str = "") -> str:
@@ -92,7 +86,7 @@ def page(result: Result, prices: Prices, links: Mapping[Chart, str], name: str, 
         found=findings_of(result, prices),
         platforms=compare_platforms(result, prices),
         pictures={chart.name: f"![{chart.alt}]({link})\n" for chart, link in links.items()},
-        gb_seconds_a_usd=1 / prices.gb_second(architecture_of(result.cells[0]) if result.cells else "x86"),
+        gb_seconds_a_usd=1 / prices.gb_second(result.cells[0].key.architecture if result.cells else "x86"),
         quick=scope_of(result).quick,
         distances={cell.key.latency: PRESETS[cell.key.latency] for cell in result.cells if cell.key.latency in PRESETS},
         MB=MB,

@@ -7,6 +7,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from bench.money.costing import cell_cost
+from bench.money.prices import Prices, prices_of
 from bench.questions import EXPERIMENTS, FLOOR, ONE_VCPU_MB, TEXTBOOK, Experiment, Options
 from bench.result import Cell, CellKey, Result
 
@@ -81,13 +83,14 @@ def columns_of(cells: Sequence[Cell]) -> list[str]:
 
 def rows(result: Result, experiment: Experiment, cells: Sequence[Cell]) -> Iterator[list[str]]:
     """Yield a text for each column."""
+    prices = prices_of(result)
     for cell in cells:
         name = ", ".join(filter(None, (NAMES[part](cell.key) for part in experiment.by)))
-        numbers = ["refused", *[""] * (len(COLUMNS) - 3)] if cell.refused else _numbers(result, cell)
+        numbers = ["refused", *[""] * (len(COLUMNS) - 3)] if cell.refused else _numbers(result, cell, prices)
         yield [name, cell.key.handler, *numbers]
 
 
-def _numbers(result: Result, cell: Cell) -> Iterator[str]:
+def _numbers(result: Result, cell: Cell, prices: Prices) -> Iterator[str]:
     yield with_spread(cell, "images_per_second")
     for metric in ("billed_ms_per_image", "cpu_ms_per_image"):
         yield number_text(cell.median(metric) or 0, 1)
@@ -96,9 +99,9 @@ def _numbers(result: Result, cell: Cell) -> Iterator[str]:
     yield f"{cell.median('peak_rss_mb') or 0:.0f}"
     latency = cell.latency_ms(0.5 if cold else 0.95)
     yield "-" if latency is None else f"{latency:.0f}"
-    total = sum(cell.usd_per_million.values())
-    yield number_text(total, 2) if total else "-"
-    yield number_text(cell.usd_per_million["compute"], 2) if total else "-"
+    cost = cell_cost(cell, prices)
+    for usd in (cost.total, cost.compute):
+        yield "-" if cell.key.handler == FLOOR else number_text(usd, 2)
     yield ratio_text(result, cell, TEXTBOOK, "billed_ms_per_image", inverse=True)
     yield ratio_text(result, cell, FLOOR, "cpu_ms_per_image")
 
@@ -109,7 +112,7 @@ def number_text(value: float, decimals: int) -> str:
 
 
 def with_spread(cell: Cell, metric: str) -> str:
-    spread = cell.summary()[metric]
+    spread = cell.spread(metric)
     return f"{spread.median:.3g} ±{50 * (spread.upper - spread.lower) / spread.median:.0f}%"
 
 
@@ -142,11 +145,6 @@ def refused_by_reason(result: Result) -> dict[str, list[str]]:
         if cell.refused:
             reasons.setdefault(" ".join(cell.refused.split()), []).append(cell.key.title)
     return reasons
-
-
-def refusals(result: Result) -> list[str]:
-    """Return a sentence for each reason, with its cells."""
-    return [f"refused: {reason}: {'; '.join(cells)}" for reason, cells in refused_by_reason(result).items()]
 
 
 def markdown_table(header: Sequence[str], body: Iterable[Sequence[str]], left: int = 1) -> str:

@@ -19,7 +19,6 @@ from typing import Any, Final
 from bench.rig.processes import ROOT, background, find_program, free_port, listens
 
 HANDLER: Final = "handler.aws_lambda.handler"
-INVOCATIONS: Final = "/2015-03-31/functions/function/invocations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +84,20 @@ class Emulator:
         started = background(
             "the emulator", command, lambda: listens(self._port), function.environment(), function.root, log
         )
-        self._pid = self._stack.enter_context(started)
-        self._stack.callback(self._kill_runtime)
+        self._pid = self._stack.enter_context(started).pid
 
     def invoke(self, event: object, wait: float = 120.0) -> Answer:
         """Sends one event. Raises urllib.error.URLError without an answer within `wait` seconds."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self._port}{INVOCATIONS}", json.dumps(event).encode())
+        url = f"http://127.0.0.1:{self._port}/2015-03-31/functions/function/invocations"
+        request = urllib.request.Request(url, json.dumps(event).encode())
         began = time.monotonic()
         with urllib.request.urlopen(request, timeout=wait) as response:  # noqa: S310
             body = response.read()
-        return Answer(_decode(body), time.monotonic() - began, began)
+        seconds = time.monotonic() - began
+        try:
+            return Answer(json.loads(body), seconds, began)
+        except ValueError:
+            return Answer(body.decode(errors="replace"), seconds, began)
 
     def runtime_pids(self) -> list[int]:
         """The processes of the function itself."""
@@ -102,20 +105,11 @@ class Emulator:
         return [int(pid) for path in tasks for pid in path.read_text().split()]
 
     def close(self) -> None:
-        self._stack.close()
-
-    def _kill_runtime(self) -> None:
         for pid in self.runtime_pids():
             os.kill(pid, signal.SIGKILL)
+        self._stack.close()
 
 
 def find_binary() -> str:
     """The path of the emulator. Raises NotInstalled that says how to install it."""
     return find_program("aws-lambda-rie", "`make .venv/bin/aws-lambda-rie` takes it from aws-sam-cli")
-
-
-def _decode(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except ValueError:
-        return body.decode(errors="replace")

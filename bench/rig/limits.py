@@ -45,13 +45,11 @@ class Group:
     def folders(self) -> list[Path]:
         return list(dict.fromkeys((self.memory, self.cpu, self.cpuacct)))
 
-    def command(
-        self,
-        command: Sequence[str],
-        cores: Sequence[int] = (),
-        variables: Iterable[str] = (),  # noqa: ARG002 (a container has only the variables that it is given)
-    ) -> list[str]:
-        """A command line that joins the group, keeps to these cores and then becomes the command."""
+    def command(self, command: Sequence[str], cores: Sequence[int] = (), variables: Iterable[str] = ()) -> list[str]:  # noqa: ARG002
+        """A command line that joins the group, keeps to these cores and then becomes the command.
+
+        A control group has all variables of the caller, a container only `variables`.
+        """
         joins = " && ".join(f"echo $$ > {quote(f'{folder}/cgroup.procs')}" for folder in self.folders)
         pinned = f"taskset -c {','.join(map(str, cores))} " if cores else ""
         return ["sh", "-c", f'{joins} && exec {pinned}"$@"', "sh", *command]
@@ -124,27 +122,27 @@ def _peak_rss(pid: int) -> int:
 
 
 @contextmanager
-def limited(
-    memory: int, vcpus: float | None = None, period_us: int = LAMBDA_PERIOD_US, root: Path = GROUPS
-) -> Iterator[Group]:
-    """A group of at most `memory` bytes and `vcpus` cores; killed and removed at the end. Raises NoLimits."""
+def limited(memory: int, root: Path = GROUPS) -> Iterator[Group]:
+    """A group of at most `memory` bytes; killed and removed at the end. Raises NoLimits."""
     group = _new_group(root)
     try:
         for folder in group.folders:
             _make(folder)
         group.limit_memory(memory)
-        if vcpus is not None:
-            group.limit_cpu(vcpus, period_us)
         yield group
     finally:
-        _kill_all(group)
+        with suppress(OSError):
+            for pid in group.pids():  # left by a crash or Ctrl-C
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         for folder in group.folders:
             _remove(folder)
 
 
 def kind_of_limits(root: Path = GROUPS) -> str:
     """`cgroup v1` or `cgroup v2`. Raises NoLimits if this process cannot make a group with memory and CPU."""
-    with limited(64 * MB, 0.5, root=root) as group:
+    with limited(64 * MB, root) as group:
+        group.limit_cpu(0.5)
         return f"cgroup v{group.version}"
 
 
@@ -173,14 +171,6 @@ def _make(folder: Path) -> None:
         folder.mkdir()
     except OSError as error:
         raise NoLimits(f"no group can be made in {folder.parent}: {error.strerror}; {ADVICE}") from error
-
-
-def _kill_all(group: Group) -> None:
-    """Kills the processes that a crash or Ctrl-C has left in the group."""
-    with suppress(OSError):
-        for pid in group.pids():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
 
 
 def _remove(folder: Path) -> None:

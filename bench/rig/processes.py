@@ -50,8 +50,8 @@ def background(
     env: Mapping[str, str] | None = None,
     folder: Path = ROOT,
     output: Path | None = None,
-) -> Iterator[int]:
-    """The pid of a program that is ready, keeps to the cores of the calling thread and ends with it. Raises NotStarted.
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that is ready, keeps to the cores of the calling thread and ends with it. Raises NotStarted.
 
     The program has a session of its own: Ctrl-C does not end it before its user. Its output goes to a file, so it never
     waits for a reader.
@@ -71,7 +71,7 @@ def background(
                 _stop(process)
                 text = os.pread(log.fileno(), os.fstat(log.fileno()).st_size, 0).decode(errors="replace").strip()
                 raise NotStarted(f"{name} does not start: {text[-500:] or 'it has no output'}")
-            yield process.pid
+            yield process
         finally:
             _stop(process)
 

@@ -115,7 +115,10 @@ class Proxy:
             allow_redirects=False,
         )
         async with asked as answer:
-            await self._wait(request.method, sent)
+            wait = self.distance.get if request.method in READING else self.distance.put
+            left = sent + wait.draw(self._chance) - now()
+            if left > 0:
+                await asyncio.sleep(left + TICK)
             return await self.respond(down, request, answer)
 
     async def respond(
@@ -136,13 +139,6 @@ class Proxy:
             self.counts.bytes_down += len(piece)
             await _pace(len(piece), down)
             yield piece
-
-    async def _wait(self, method: str, sent: float) -> None:
-        """Sleeps until the first byte of the response is due."""
-        wait = self.distance.get if method in READING else self.distance.put
-        left = sent + wait.draw(self._chance) - now()
-        if left > 0:
-            await asyncio.sleep(left + TICK)
 
     def take_counts(self) -> Counts:
         """The traffic since the last call."""

@@ -12,8 +12,6 @@ from bench.rig.processes import background, find_program, free_port, listens
 
 KEY_ID: Final = "bench"
 SECRET: Final = "bench-secret"  # noqa: S105
-OPTIONS: Final = ("--config=", "--max-header-bytes=65536")
-"""The user's own configuration is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +52,11 @@ def s3_server(*buckets: str, folder: Path | None = None) -> Iterator[S3Server]:
         for bucket in buckets:
             (root / bucket).mkdir(exist_ok=True)
         port = free_port()
-        options = (f"--addr=127.0.0.1:{port}", f"--auth-key={KEY_ID},{SECRET}", *OPTIONS)
+        options = f"--addr=127.0.0.1:{port}", f"--auth-key={KEY_ID},{SECRET}", "--max-header-bytes=65536"
         env = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
-        command = [rclone(), "serve", "s3", *options, str(root)]
-        yield S3Server(port, root, stack.enter_context(background("rclone", command, lambda: listens(port), env)))
+        command = [rclone(), "serve", "s3", "--config=", *options, str(root)]  # without the user's configuration
+        server = stack.enter_context(background("rclone", command, lambda: listens(port), env))
+        yield S3Server(port, root, server.pid)
 
 
 def rclone() -> str:

@@ -21,10 +21,8 @@ from aiohttp import web
 from bench.rig.processes import serve
 from handler.worker.sqs import Received
 
-CONTENT_TYPE: Final = "application/x-amz-json-1.0"
 FIELDS: Final = {"MessageId": "id", "ReceiptHandle": "receipt", "Body": "body", "Attributes": "attributes"}
 """of a message, and their names in Received"""
-NOT_HELD: Final = "ReceiptHandleIsInvalid"
 
 
 @dataclass(slots=True)
@@ -57,9 +55,9 @@ class MemoryQueue:
 
     async def receive(self, most: int, wait_seconds: float) -> list[Received]:
         end = time.monotonic() + wait_seconds
-        while not (taken := self._take(most)) and (left := end - time.monotonic()) > 0:
+        while not (taken := list(islice(self.visible(), most))) and (left := end - time.monotonic()) > 0:
             await self._until_changed(left)
-        return taken
+        return [self._handed_out(stored) for stored in taken]
 
     def visible(self) -> Iterator[Stored]:
         """The messages that a receive would return."""
@@ -91,9 +89,6 @@ class MemoryQueue:
             async with asyncio.timeout(min(seconds, max(0.0, next_visible - time.monotonic()))):
                 await self._changed.wait()
 
-    def _take(self, most: int) -> list[Received]:
-        return [self._handed_out(stored) for stored in islice(self.visible(), most)]
-
     def _handed_out(self, stored: Stored) -> Received:
         stored.receives += 1
         stored.receipt = f"{stored.id}.{stored.receives}"
@@ -119,7 +114,7 @@ class SqsServer:
         operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
         self.calls[operation] += 1
         result = await answer(self.queue, operation, json.loads(await request.content.read()))
-        return web.Response(body=json.dumps(result), content_type=CONTENT_TYPE)
+        return web.Response(body=json.dumps(result), content_type="application/x-amz-json-1.0")
 
     def send(self, bodies: Sequence[str]) -> list[str]:
         """The messages' ids."""
@@ -159,7 +154,8 @@ async def answer(queue: MemoryQueue, operation: str, asked: Mapping[str, Any]) -
 
 
 def _results(accepted: Mapping[str, bool]) -> dict[str, Any]:
-    refused = [{"Id": id_, "Code": NOT_HELD, "SenderFault": True} for id_, ok in accepted.items() if not ok]
+    error = {"Code": "ReceiptHandleIsInvalid", "SenderFault": True}
+    refused = [{"Id": id_, **error} for id_, ok in accepted.items() if not ok]
     return {"Successful": [{"Id": id_} for id_, ok in accepted.items() if ok], "Failed": refused}
 
 

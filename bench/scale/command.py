@@ -66,13 +66,14 @@ def run(
     given = {name: value for name, value in change.items() if value is not None}
     function = replace(function_from(result, given.get("memory_mb"), given.get("batch_size")), **given)  # type: ignore[arg-type]
     fleet = fleet_from(result)
-    needed = math.ceil(arrivals.rate / fleet.images_per_second)
+    needed = math.ceil(arrivals.rate / fleet.task.images_per_second)
     fleet = replace(fleet, least=least_tasks, most=max(least_tasks, most_tasks or math.ceil(1.5 * needed)))
+    spot = replace(fleet, task=replace(fleet.task, spot=True))
     charged = load_prices(prices)
     outcomes = {
         "Lambda": simulate_lambda(arrivals, function, charged, seed=seed),
         "Fargate": simulate_fleet(arrivals, fleet, charged, seed=seed),
-        "Fargate Spot": simulate_fleet(arrivals, replace(fleet, spot=True), charged, seed=seed),
+        "Fargate Spot": simulate_fleet(arrivals, spot, charged, seed=seed),
     }
     console = Console()
     rows = ([title, *(show(outcome) for outcome in outcomes.values())] for title, show in ROWS.items())
@@ -86,7 +87,9 @@ def run(
 def _source(results: Path, function: Function, fleet: Fleet) -> str:
     batch = f"{function.service.seconds(function.batch_size):.3f} s a batch of {function.batch_size}"
     measured = f"{batch} at {function.memory_mb:,} MB ({function.service.source})"
-    return f"service times from {os.path.relpath(results)}: {measured}, {fleet.images_per_second:.0f} images/s a task"
+    return (
+        f"service times from {os.path.relpath(results)}: {measured}, {fleet.task.images_per_second:.0f} images/s a task"
+    )
 
 
 def _price_basis(function: Function, fleet: Fleet) -> str:

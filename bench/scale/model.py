@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from bench.money.costing import Cost, Requests
-from bench.money.prices import Architecture
+from bench.money.costing import Cost, Requests, Task
+from bench.result import Architecture
 from thumbnailer.errors import ThumbnailerError
 
 INIT_SECONDS: Final = 0.6
@@ -87,8 +87,7 @@ class Fleet:
     """
 
     service: Service
-    vcpus: float = 1.0
-    memory_gb: float = 2.0
+    task: Task
     in_flight: int = 8
     least: int = 1
     most: int = 100
@@ -97,15 +96,7 @@ class Fleet:
     looks_out: int = 3
     looks_in: int = 15
     start_seconds: float = 45.0
-    spot: bool = False
-    architecture: Architecture = "x86"
     alone_seconds: float = 0.0
-    requests: Requests = DEPLOYED
-
-    @property
-    def images_per_second(self) -> float:
-        """Throughput of a full task."""
-        return self.in_flight / self.service.seconds(1)
 
 
 @dataclass(frozen=True, slots=True)

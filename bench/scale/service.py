@@ -5,14 +5,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Final
 
-from bench.money.costing import (
-    MB_PER_GB,
-    MOST_MESSAGES_A_REQUEST,
-    architecture_of,
-    cell_requests,
-    invocation_ms,
-    records_of,
-)
+from bench.money.costing import MOST_MESSAGES_A_REQUEST, cell_requests, cell_task, invocation_ms, records_of
 from bench.money.invocation_model import fit_cells
 from bench.pages.selection import ours_alike
 from bench.result import Cell, Result
@@ -44,7 +37,7 @@ def function_from(result: Result, memory_mb: int | None = None, batch_size: int 
         memory_mb=best.key.memory_mb,
         batch_size=best.key.batch_size,
         init_seconds=INIT_SECONDS if cold is None else cold / 1000,
-        architecture=architecture_of(best),
+        architecture=best.key.architecture,
         requests=cell_requests(best),
     )
 
@@ -88,13 +81,10 @@ def fleet_from(result: Result) -> Fleet:
     in_flight = max(1, round(rate * latency_ms / 1000))  # Little's law
     return Fleet(
         Service(0.0, in_flight / rate, sigma_of(best)),
-        best.key.vcpus,
-        best.key.memory_mb / MB_PER_GB,
+        cell_task(best),
         in_flight,
         backlog_a_task=ALLOWED_WAIT * rate,
-        architecture=architecture_of(best),
         alone_seconds=_alone_seconds(best),
-        requests=cell_requests(best),
     )
 
 

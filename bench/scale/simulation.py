@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import simpy
 
-from bench.money.costing import MILLION, MOST_MESSAGES_A_REQUEST, Cost, Task, lambda_cost
+from bench.money.costing import MILLION, MOST_MESSAGES_A_REQUEST, Cost, lambda_cost
 from bench.money.prices import Prices
 from bench.scale.model import Arrivals, Fleet, Function, Outcome, Sample, ScaleError, Service
 
@@ -283,7 +283,6 @@ def simulate_fleet(
     outcome = run.outcome(Cost(), run.started)
     paid_until = run.run_until_scaled_in() if run.finished else None
     run.receives = math.ceil(run.receives / MOST_MESSAGES_A_REQUEST)  # tasks receive ten single messages a request
-    requests = replace(fleet.requests, sqs=run.sqs_requests())
-    task = Task(fleet.vcpus, fleet.memory_gb, 1.0, requests, fleet.architecture, fleet.spot)
-    compute = MILLION * run.task_seconds() / 3600 * task.hour(prices) / run.done
+    requests = replace(fleet.task.requests, sqs=run.sqs_requests())
+    compute = MILLION * run.task_seconds() / 3600 * fleet.task.hour(prices) / run.done
     return replace(outcome, cost=replace(requests.cost(prices), compute=compute), paid_until=paid_until)

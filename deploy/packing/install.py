@@ -16,6 +16,8 @@ ROOT: Final = Path(__file__).parents[2]
 EXTRAS: Final = ("pillow", "thumbhash")
 """Plain Pillow: Pillow-SIMD has no wheels, and one compiled on this machine may not load on Lambda's."""
 OLDER: Final = Path(__file__).with_name("older.txt")
+WHEELS: Final = ROOT / "dist" / "native"
+"""Where `.ci/wheel` puts the compiled JPEG engine."""
 ARGUMENTS: Final = (
     "--quiet",
     "--only-binary=:all:",
@@ -42,6 +44,8 @@ def install(target: Target, extras: Sequence[str], folder: Path) -> None:
         install_wheels(target, target.system.manylinux, folder, [chosen, *wanted])
     if unlocked := installed(folder) - {line.partition("==")[0] for line in locked.splitlines()}:
         raise PackingError(f"without a hash in constraints.txt: {', '.join(sorted(unlocked))}")
+    for wheel in WHEELS.glob(f"*_{target.machine}.whl"):
+        install_wheels(target, target.system.manylinux, folder, ["--no-deps", str(wheel)])
 
 
 def installed(folder: Path) -> set[str]:

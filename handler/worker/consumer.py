@@ -14,12 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from handler.envelope import BrokenMessage, open_message, receive_count
+from handler.envelope import open_message, receive_count
 from handler.worker.heartbeat import Heartbeat
 from handler.worker.receiver import MOST_RECEIVERS, Receiver, Room, StopSignal
-from handler.worker.sqs import BATCH, Batches, MessageQueue, Received, ReportingQueue
+from handler.worker.sqs import BATCH, Batches, Queue, Received, ReportingQueue
 from thumbnailer.model import Message, ObjectEvent, Outcome
-from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, log_record
+from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, log_record, log_unreadable
 from thumbnailer.reporting.metrics import Prometheus
 
 CLOSING_SECONDS: Final = 3.0
@@ -67,7 +67,7 @@ class Consumer:
 
     def __init__(
         self,
-        queue: MessageQueue,
+        queue: Queue,
         records: Records,
         limits: Limits,
         metrics: Prometheus,
@@ -82,18 +82,21 @@ class Consumer:
         self._metrics = metrics
         self._busy = busy
         self._room = Room(limits.held)
-        self._receiver = Receiver(self._queue, self._room, self.stopping, self._accept, self._all_fail)
+        self._receiver = Receiver(
+            self._queue, self._room, self.stopping, self._accept, lambda: self._failed_in_a_row >= limits.held
+        )
         self._heartbeat = Heartbeat(self._queue, self.held.keys(), metrics)
         self._slots = asyncio.Semaphore(limits.in_flight)
         self._working: set[asyncio.Task[None]] = set()
         self._failed_in_a_row = 0
+        """records to retry; the receiver slows down at as many as the worker may hold"""
         self._bugs: list[Exception] = []
-        self._deletes = Batches(self._delete)
-        self._returns = Batches(self._give_back)
+        self._deletes = Batches(self._queue.delete)
+        self._returns = Batches(self._heartbeat.give_back)
 
     def stop(self) -> None:
         """Takes no more messages. `run` finishes what it can in time and gives back the rest."""
-        if not self.stopping.is_set:
+        if not self.stopping.is_set():
             self.stopping.set()
             LOGGER.info("stopping", extra={"line": {"held": len(self.held)}})
 
@@ -125,10 +128,6 @@ class Consumer:
             self._bugs.append(bug)
             self.stop()
 
-    def _all_fail(self) -> bool:
-        """Whether as many records in a row as the worker may hold had to be retried."""
-        return self._failed_in_a_row >= self._limits.held
-
     def _accept(self, received: Received) -> None:
         self._metrics.count("thumbnailer_messages_received")
         self._metrics.measure("thumbnailer_receive_count", receive_count(received.attributes))
@@ -153,9 +152,8 @@ class Consumer:
         """The seconds until the message must be retried; None if it is done."""
         REQUEST_ID.set(received.id)
         message = open_message(received.id, received.body, received.attributes)
-        if isinstance(message, BrokenMessage):  # it must end in the dead-letter queue
-            line = {"message_id": message.id, "detail": message.error}
-            LOGGER.error("unreadable-message", extra={"line": line})
+        if message.error:
+            log_unreadable([message])
             return UNREADABLE_SECONDS
         outcomes = await asyncio.gather(*(self._process_record(event, message) for event in message.events))
         if None in outcomes:
@@ -169,7 +167,7 @@ class Consumer:
 
         A message received before may have killed the worker that had it, so its records run in a child process.
         """
-        if self.stopping.is_set or not await self.stopping.unless_set(self._slots.acquire()):
+        if self.stopping.is_set() or not await self.stopping.unless_set(self._slots.acquire()):
             return None
         try:
             deadline = asyncio.get_running_loop().time() + self._limits.record_seconds
@@ -177,7 +175,7 @@ class Consumer:
         finally:
             self._slots.release()
         self._failed_in_a_row = self._failed_in_a_row + 1 if outcome.status.comes_back else 0
-        log_record(outcome, message.id)
+        log_record(outcome)
         self._metrics.observe(outcome)
         return outcome
 
@@ -190,12 +188,6 @@ class Consumer:
             self._returns.add((received.receipt, retry_seconds))
         if not self.held:
             self._busy(False)
-
-    async def _delete(self, receipts: list[str]) -> None:
-        self._metrics.count("thumbnailer_messages_deleted", await self._queue.delete(receipts))
-
-    async def _give_back(self, pairs: list[tuple[str, int]]) -> None:
-        self._metrics.count("thumbnailer_messages_returned", await self._heartbeat.give_back(dict(pairs)))
 
     async def _finish(self) -> None:
         """Gives running work its time, cancels the rest, which gives it back, and sends what the queue must know.

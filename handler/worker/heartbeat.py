@@ -1,7 +1,7 @@
 """Keeps held messages invisible to other workers, and follows the queue's own visibility timeout."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -39,7 +39,11 @@ class Heartbeat:
             self._changed.clear()
             receipts = list(self._held)
             for start in range(0, len(receipts), BATCH):
-                await self._renew(receipts[start : start + BATCH])
+                async with self._lock:
+                    # without the receipts that were released meanwhile
+                    held = [receipt for receipt in receipts[start : start + BATCH] if receipt in self._held]
+                    if held:
+                        await self._queue.hide(dict.fromkeys(held, self._visibility))
 
     async def follow_queue(self) -> None:
         """Publishes the queue's length and adopts its visibility timeout. Never ends."""
@@ -50,14 +54,8 @@ class Heartbeat:
                 self.adopt(state.visibility)
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def give_back(self, seconds: Mapping[str, int]) -> int:
-        """Makes released messages visible after that many seconds. Returns how many the queue accepted."""
+    async def give_back(self, messages: Sequence[tuple[str, int]]) -> None:
+        """`messages` are released receipts, and the seconds after which each message is visible again."""
         async with self._lock:
-            return await self._queue.hide(dict(seconds))
-
-    async def _renew(self, receipts: Sequence[str]) -> None:
-        """Skips receipts that were released meanwhile."""
-        async with self._lock:
-            held = [receipt for receipt in receipts if receipt in self._held]
-            if held:
-                await self._queue.hide(dict.fromkeys(held, self._visibility))
+            returned = await self._queue.hide(dict(messages))
+        self._metrics.count("thumbnailer_messages_returned", returned)

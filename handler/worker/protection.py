@@ -65,12 +65,9 @@ class Protection:
         wanted = {"ProtectionEnabled": on, "ExpiresInMinutes": MINUTES} if on else {"ProtectionEnabled": False}
         try:
             async with session.put(self._url, json=wanted) as answer:
-                text = await answer.text()
-                if answer.status >= 400 or "failure" in json.loads(text):
-                    _report(text)
+                detail = await answer.text()
+                failed = answer.status >= 400 or "failure" in json.loads(detail)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            _report(f"{type(error).__name__}: {error}")
-
-
-def _report(detail: str) -> None:
-    LOGGER.warning("task-protection-failed", extra={"line": {"detail": detail[:500]}})
+            failed, detail = True, f"{type(error).__name__}: {error}"
+        if failed:
+            LOGGER.warning("task-protection-failed", extra={"line": {"detail": detail[:500]}})

@@ -4,6 +4,7 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from handler.worker.sqs import BATCH, CONNECTIONS, Received, ReportingQueue
@@ -20,27 +21,22 @@ MOST_RECEIVERS: Final = CONNECTIONS // 2
 """The other connections are for requests that must not wait for a long poll: deletes, heartbeats, returns."""
 
 
-class StopSignal:
-    """Set once. `deadline` is loop time, infinite until then. Belongs to the running loop."""
+class StopSignal(asyncio.Event):
+    """Is set once. `deadline` is loop time, infinite until then."""
 
     def __init__(self, seconds: float) -> None:
+        super().__init__()
         self.deadline = math.inf
         self._seconds = seconds
-        self._event = asyncio.Event()
-
-    @property
-    def is_set(self) -> bool:
-        return self._event.is_set()
 
     def set(self) -> None:
-        if not self.is_set:
-            self.deadline = asyncio.get_running_loop().time() + self._seconds
-            self._event.set()
+        self.deadline = asyncio.get_running_loop().time() + self._seconds
+        super().set()
 
     async def unless_set(self, awaitable: Awaitable[T], grace: float = 0) -> T | None:
         """The result, or None if the signal is set and the result does not arrive within `grace` seconds of that."""
         task = asyncio.ensure_future(awaitable)
-        stopping = asyncio.ensure_future(self._event.wait())
+        stopping = asyncio.ensure_future(self.wait())
         await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             await asyncio.wait({task}, timeout=grace)
@@ -71,6 +67,7 @@ class Room:
         self._changed.set()
 
 
+@dataclass(frozen=True, slots=True)
 class Receiver:
     """`run` may run several times at once. `accept` gets each message; `all_fail` says whether every record fails.
 
@@ -78,37 +75,29 @@ class Receiver:
     queue, so a receiver then receives one message at a time, with pauses, and leaves the backlog in the queue.
     """
 
-    def __init__(
-        self,
-        queue: ReportingQueue,
-        room: Room,
-        stop: StopSignal,
-        accept: Callable[[Received], None],
-        all_fail: Callable[[], bool],
-    ) -> None:
-        self._queue = queue
-        self._room = room
-        self._stop = stop
-        self._accept = accept
-        self._all_fail = all_fail
+    queue: ReportingQueue
+    room: Room
+    stop: StopSignal
+    accept: Callable[[Received], None]
+    all_fail: Callable[[], bool]
 
     async def run(self) -> None:
         """Ends after the stop signal."""
         shortest, longest = PAUSE_SECONDS
         pause = shortest
-        while not self._stop.is_set and await self._stop.unless_set(self._room.reserve_batch()):
+        while not self.stop.is_set() and await self.stop.unless_set(self.room.reserve_batch()):
             succeeded = await self._receive()
-            if succeeded and not self._all_fail():
+            if succeeded and not self.all_fail():
                 pause = shortest
                 continue
-            await self._stop.unless_set(asyncio.sleep(pause * (1 + random.random())))  # noqa: S311
+            await self.stop.unless_set(asyncio.sleep(pause * (1 + random.random())))  # noqa: S311
             pause = min(longest, 2 * pause)
 
     async def _receive(self) -> bool:
         """Passes on the messages of one long poll and frees the rest of the batch. Returns False if SQS fails."""
-        poll = self._queue.receive(1 if self._all_fail() else BATCH, POLL_SECONDS)
-        messages = await self._stop.unless_set(poll, LAST_POLL_SECONDS)
-        self._room.release(BATCH - len(messages or ()))
+        poll = self.queue.receive(1 if self.all_fail() else BATCH, POLL_SECONDS)
+        messages = await self.stop.unless_set(poll, LAST_POLL_SECONDS)
+        self.room.release(BATCH - len(messages or ()))
         for message in messages or ():
-            self._accept(message)
-        return messages is not None or self._stop.is_set
+            self.accept(message)
+        return messages is not None or self.stop.is_set()

@@ -44,7 +44,7 @@ async def _work(settings: Settings, url: str, env: Mapping[str, str]) -> None:
     async with AsyncExitStack() as stack:
         app = build(settings, machine(), env)
         stack.push_async_callback(app.pipeline.aclose)
-        metrics.watch("thumbnailer_memory_reserved_bytes", lambda: app.pipeline.memory_reserved)
+        metrics.watch("thumbnailer_memory_reserved_bytes", lambda: app.pipeline.renderer.memory.reserved)
         queue = await stack.enter_async_context(open_queue(url, env))
         port = await stack.enter_async_context(serve_status(settings.port, registry, Health(app, queue)))
         LOGGER.info("serving", extra={"line": {"port": port}})

@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import aioboto3
@@ -119,17 +119,15 @@ def _refused_receipts(answer: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def region_of(url: str, env: Mapping[str, str]) -> str | None:
-    """The environment's region, else the one in the queue's address. botocore does not read AWS_REGION."""
-    named = re.fullmatch(r"sqs\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?", urlsplit(url).hostname or "")
-    return env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or (named[1] if named else None)
-
-
 @asynccontextmanager
 async def open_queue(url: str, env: Mapping[str, str]) -> AsyncIterator[Queue]:
-    """Takes endpoint, region and credentials from the environment. Raises SettingsError if there is no region."""
-    region = region_of(url, env)
-    if region is None:
+    """Takes endpoint, region and credentials from the environment, or the region from the queue's address.
+
+    botocore does not read AWS_REGION. Raises SettingsError if there is no region.
+    """
+    named = re.fullmatch(r"sqs\.([a-z0-9-]+)\.amazonaws\.com(\.cn)?", urlsplit(url).hostname or "")
+    region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or (named and named[1])
+    if not region:
         raise SettingsError("AWS_REGION is not set, and the queue's address has no region in it")
     config = AioConfig(
         max_pool_connections=CONNECTIONS, connect_timeout=5, read_timeout=30, retries={"mode": "standard"}
@@ -138,36 +136,28 @@ async def open_queue(url: str, env: Mapping[str, str]) -> AsyncIterator[Queue]:
         yield Queue(client, url)
 
 
-class MessageQueue(Protocol):
-    """The methods of handler.worker.sqs.Queue. Each raises QueueError."""
-
-    async def receive(self, most: int, wait_seconds: int) -> list[Received]: ...
-    async def delete(self, receipts: Sequence[str]) -> list[str]: ...
-    async def hide(self, receipts: dict[str, int]) -> list[str]: ...
-    async def state(self) -> QueueState: ...
-
-
 class ReportingQueue:
-    """Logs and counts errors, never raises them. Entries that SQS refuses need no retry: their messages reappear."""
+    """Logs and counts errors, never raises them: `receive` and `state` return None instead.
 
-    def __init__(self, queue: MessageQueue, metrics: Prometheus) -> None:
+    Entries that SQS refuses need no retry: their messages reappear.
+    """
+
+    def __init__(self, queue: Queue, metrics: Prometheus) -> None:
         self._queue = queue
         self._metrics = metrics
 
     async def receive(self, most: int, wait_seconds: int) -> list[Received] | None:
-        """None if the request failed."""
         return await self._try(self._queue.receive(most, wait_seconds))
 
-    async def delete(self, receipts: Sequence[str]) -> int:
-        """The number of messages that the queue deleted."""
-        return self._count_accepted(len(receipts), await self._try(self._queue.delete(receipts)))
+    async def delete(self, receipts: Sequence[str]) -> None:
+        deleted = self._count_accepted(len(receipts), await self._try(self._queue.delete(receipts)))
+        self._metrics.count("thumbnailer_messages_deleted", deleted)
 
     async def hide(self, receipts: dict[str, int]) -> int:
         """The number of messages whose visibility timeout the queue changed."""
         return self._count_accepted(len(receipts), await self._try(self._queue.hide(receipts)))
 
     async def state(self) -> QueueState | None:
-        """None if the request failed."""
         return await self._try(self._queue.state())
 
     async def _try(self, request: Awaitable[T]) -> T | None:

@@ -68,7 +68,6 @@ class Made:
             picture_sets=(PictureSet("photos", "ab" * 32, 12, 12_345_678),),
             prices={},
             cells=tuple(self.cells(wanted)),
-            synthetic=True,
         )
 
 

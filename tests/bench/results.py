@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from bench.money.costing import cell_cost
 from bench.money.prices import load_prices
 from bench.questions import EXPERIMENTS, Options
 from bench.result import Cell, CellKey, Machine, PictureSet, Repetition, Result, Software
@@ -29,8 +28,6 @@ def synthetic_result(memories: tuple[int, ...] = MEMORIES) -> Result:
         picture_sets=(PictureSet("reference", "ab" * 32, 32, 123_456_789),),
         prices={name: price.usd for name, price in PRICES.items.items()},
         cells=tuple(_cells(memories)),
-        baseline="textbook",
-        synthetic=True,
     )
 
 
@@ -51,8 +48,7 @@ def cell_of(key: CellKey) -> Cell:
     cpu = CPU_MS[key.engine if key.handler == "ours" else key.handler]
     overlapping = 1 if key.handler == "textbook" else key.batch_size
     waits = 0.0 if key.handler == "floor" else 60.0 / overlapping
-    cell = Cell(key, _repetitions(key.memory_mb, cpu / min(key.vcpus, 1) + waits, cpu, 90))
-    return cell if key.handler == "floor" else _with_cost(cell)
+    return Cell(key, _repetitions(key.memory_mb, cpu / min(key.vcpus, 1) + waits, cpu, 90))
 
 
 def _cells(memories: tuple[int, ...]) -> Iterator[Cell]:
@@ -76,19 +72,13 @@ def lambda_cell(memory: int, engine: str, handler: str = "ours") -> Cell:
     speed = min(vcpus, threads)
     base = {"auto": 95.0, "vips": 60.0, "pillow": 76.0, "none": 20.0}[engine]
     one = _repetitions(memory, cpu / speed + waits, cpu, min(memory * 0.97, base + base * memory / 900))
-    if handler == "floor":
-        return Cell(key, one)
-    return _with_cost(Cell(key, one))
+    return Cell(key, one)
 
 
 def task_cell(vcpus: float, memory: int) -> Cell:
     key = CellKey("fargate", memory, vcpus, "auto", "obstore", "reference", 10)
     one = _repetitions(memory, CPU_MS["auto"] * 1.1 / vcpus, CPU_MS["auto"], 260)
-    return _with_cost(Cell(key, one))
-
-
-def _with_cost(cell: Cell) -> Cell:
-    return replace(cell, usd_per_million=cell_cost(cell, PRICES).lines())
+    return Cell(key, one)
 
 
 def _repetitions(memory: int, ms: float, cpu_ms: float, rss_mb: float) -> tuple[Repetition, ...]:

@@ -21,7 +21,8 @@ from bench.money.costing import (
     sqs_requests,
 )
 from bench.money.months import BreakEven, break_even, fargate_month, lambda_month, pictures_per_task
-from bench.money.prices import Architecture, load_prices
+from bench.money.prices import load_prices
+from bench.result import Architecture
 from tests.bench.results import lambda_cell, task_cell
 
 

@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 from bench.cells.base import CellFailed, settings_of
-from bench.cells.function import events_of, function_of, keys_in, latencies, limit_after_init
+from bench.cells.function import function_of, latencies, limit_after_init
 from bench.cells.pictures import Pictures
 from bench.cells.testbed import Testbed
 from bench.questions import Options, ours, peer
@@ -147,10 +147,3 @@ def test_a_container_uses_its_own_python(tmp_path: Path) -> None:
 def test_a_container_refuses_a_peer(tmp_path: Path) -> None:
     with pytest.raises(CellFailed, match="not in podman, image thumbnailer: only control groups can hold it"):
         function_of(peer("textbook", KEY), stub_testbed(tmp_path, IMAGE), tmp_path, tmp_path)
-
-
-def test_events_are_a_pass_through_the_pictures_in_batches(tmp_path: Path) -> None:
-    events = events_of(KEY, stub_testbed(tmp_path, IMAGE))
-    assert [len(event["Records"]) for event in events] == [5, 5]
-    assert sorted(keys_in(events)) == sorted(f"0{copy}/{name}.jpg" for copy in range(5) for name in "ab")
-    assert {record["s3"]["bucket"]["name"] for event in events for record in event["Records"]} == {"bench"}

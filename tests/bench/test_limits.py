@@ -84,7 +84,7 @@ def laid(path: Path, files: dict[str, str]) -> Path:
 
 def test_version_1_makes_and_removes_three_groups(tmp_path: Path, kernel: Kernel) -> None:
     root = version_1(tmp_path)
-    with limited(64 * MB, 0.5, root=root) as group:
+    with limited(64 * MB, root) as group:
         assert group.version == 1
         assert [place.parent.name for place in group.folders] == list(PARTS)
         assert all(place.is_dir() for place in group.folders)
@@ -94,7 +94,8 @@ def test_version_1_makes_and_removes_three_groups(tmp_path: Path, kernel: Kernel
 
 
 def test_version_1_resets_the_quota_before_the_period(tmp_path: Path, kernel: Kernel) -> None:
-    with limited(64 * MB, 0.5, root=version_1(tmp_path)) as group:
+    with limited(64 * MB, root=version_1(tmp_path)) as group:
+        group.limit_cpu(0.5)
         assert kernel.written == [
             ("memory.limit_in_bytes", str(64 * MB)),
             ("cpu.cfs_quota_us", "-1"),
@@ -118,20 +119,21 @@ def test_version_1_recognises_a_joint_cpu_hierarchy(tmp_path: Path, kernel: Kern
     version_1(tmp_path, ("memory", "cpu,cpuacct"))
     for link in ("cpu", "cpuacct"):
         (tmp_path / link).symlink_to("cpu,cpuacct")
-    with limited(64 * MB, 1, root=tmp_path) as group:
+    with limited(64 * MB, root=tmp_path) as group:
         assert group.cpu == group.cpuacct
         assert [place.parent.name for place in group.folders] == ["memory", "cpu,cpuacct"]
 
 
 def test_version_1_finds_a_joint_hierarchy_without_links(tmp_path: Path, kernel: Kernel) -> None:
-    with limited(64 * MB, 1, root=version_1(tmp_path, ("memory", "cpu,cpuacct"))) as group:
+    with limited(64 * MB, root=version_1(tmp_path, ("memory", "cpu,cpuacct"))) as group:
         assert group.cpu == group.cpuacct
 
 
 def test_version_2_is_one_group(tmp_path: Path, kernel: Kernel) -> None:
     kernel.files["memory.swap.max"] = "max"
     root = version_2(tmp_path)
-    with limited(64 * MB, 0.25, 100_000, root) as group:
+    with limited(64 * MB, root) as group:
+        group.limit_cpu(0.25, 100_000)
         assert (group.version, len(group.folders)) == (2, 1)
         assert kernel.written == [
             ("memory.max", str(64 * MB)),
@@ -156,9 +158,9 @@ def test_groups_of_one_process_have_different_names(tmp_path: Path, kernel: Kern
 # --- why not ------------------------------------------------------------------------------------------------------
 
 
-def refusal(root: Path, vcpus: float | None = 0.5) -> str:
-    with pytest.raises(NoLimits) as raised, limited(64 * MB, vcpus, root=root):
-        pytest.fail("there is no limit")
+def refusal(root: Path) -> str:
+    with pytest.raises(NoLimits) as raised:
+        kind_of_limits(root)
     return str(raised.value)
 
 
@@ -265,13 +267,13 @@ def test_a_command_joins_all_folders_first(tmp_path: Path, version: int) -> None
 
 
 @pytest.fixture
-def real() -> Iterator[Callable[[int, float | None], Group]]:
+def real() -> Iterator[Callable[[int], Group]]:
     """Makes real groups, and skips where that cannot be."""
     with ExitStack() as stack:
 
-        def make(memory: int, vcpus: float | None = None) -> Group:
+        def make(memory: int) -> Group:
             try:
-                return stack.enter_context(limited(memory, vcpus))
+                return stack.enter_context(limited(memory))
             except NoLimits as reason:
                 pytest.skip(f"no limit can be set: {reason}")
 
@@ -294,7 +296,7 @@ def member(group: Group, program: str) -> Iterator[subprocess.Popen[str]]:
 WAITS: Final = "print('ready', flush=True); input()"
 
 
-def test_the_kernel_kills_above_the_limit_and_the_group_counts_it(real: Callable[..., Group]) -> None:
+def test_the_kernel_kills_above_the_limit_and_the_group_counts_it(real: Callable[[int], Group]) -> None:
     group = real(48 * MB)
     assert group.kills == 0
     fits = subprocess.run(group.command([sys.executable, "-c", f"bytearray({8 * MB})"]), timeout=60, check=False)
@@ -316,7 +318,7 @@ input()
 """
 
 
-def test_two_busy_threads_stay_within_the_share(real: Callable[..., Group]) -> None:
+def test_two_busy_threads_stay_within_the_share(real: Callable[[int], Group]) -> None:
     group = real(256 * MB)
     with member(group, BUSY):
         group.limit_cpu(0.25)
@@ -327,9 +329,9 @@ def test_two_busy_threads_stay_within_the_share(real: Callable[..., Group]) -> N
     assert 0.02 < share < 0.35
 
 
-def test_a_group_ends_with_its_processes(real: Callable[..., Group]) -> None:
+def test_a_group_ends_with_its_processes(real: Callable[[int], Group]) -> None:
     try:
-        with limited(256 * MB, 1.0) as group:
+        with limited(256 * MB) as group:
             with_no_end = subprocess.Popen(group.command(["sleep", "600"]))
             while with_no_end.pid not in group.pids():
                 time.sleep(0.01)
@@ -339,7 +341,7 @@ def test_a_group_ends_with_its_processes(real: Callable[..., Group]) -> None:
     assert with_no_end.wait(10) == -9
 
 
-def test_the_peak_of_memory_can_be_reset(real: Callable[..., Group]) -> None:
+def test_the_peak_of_memory_can_be_reset(real: Callable[[int], Group]) -> None:
     group = real(512 * MB)
     with member(group, f"bytearray({64 * MB}); {WAITS}"):
         before = group.peak_rss()
@@ -350,11 +352,11 @@ def test_the_peak_of_memory_can_be_reset(real: Callable[..., Group]) -> None:
     assert group.peak_rss() == 0
 
 
-def test_the_kind_of_limits_is_named(real: Callable[..., Group]) -> None:
+def test_the_kind_of_limits_is_named(real: Callable[[int], Group]) -> None:
     version = real(64 * MB).version
     assert kind_of_limits() == f"cgroup v{version}"
 
 
-def test_the_smallest_function_has_the_kernels_minimum_at_the_shortest_period(real: Callable[..., Group]) -> None:
+def test_the_smallest_function_has_the_kernels_minimum_at_the_shortest_period(real: Callable[[int], Group]) -> None:
     """The kernel gives no less than 1 ms a period; `--period` takes no less than 14 ms."""
     real(64 * MB).limit_cpu(128 / 1769, 14_000)

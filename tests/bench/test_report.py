@@ -77,14 +77,6 @@ def test_page_is_self_contained_with_text_alternatives(written: Path) -> None:
     assert "url(" not in (written / "index.html").read_text()
 
 
-def test_only_synthetic_results_have_a_warning(tmp_path: Path) -> None:
-    for synthetic in (True, False):
-        write_result(replace(synthetic_result((512,)), synthetic=synthetic), tmp_path / "run.json")
-        ended = CliRunner().invoke(app, ["report", str(tmp_path / "run.json"), "-o", str(tmp_path)])
-        assert ended.exit_code == 0, ended.output
-        assert ("none was measured" in (tmp_path / "index.html").read_text()) is synthetic
-
-
 def test_page_has_machine_versions_pictures_prices_and_refusals(written: Path) -> None:
     text = Page((written / "index.html").read_text()).text
     wanted = [

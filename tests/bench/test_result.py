@@ -25,7 +25,7 @@ from bench.result import (
     read_result,
     write_result,
 )
-from tests.bench.results import lambda_cell, synthetic_result, task_cell
+from tests.bench.results import lambda_cell, synthetic_result
 
 RESULT = decode(encode(synthetic_result((512, 1769))))
 DOCUMENT = json.loads(encode(RESULT))
@@ -64,11 +64,10 @@ def test_a_file_has_one_line_per_cell() -> None:
     assert len(lines[start + 1 : -1]) == len(RESULT.cells)
 
 
-def test_a_summary_is_median_and_quartiles_of_the_repetitions() -> None:
+def test_a_spread_is_median_and_quartiles_of_the_repetitions() -> None:
     cell = lambda_cell(1024, "vips")
     rates = sorted(one.records / one.wall_seconds for one in cell.repetitions)
-    assert cell.summary()["images_per_second"] == Spread(rates[2], rates[1], rates[3])
-    assert set(cell.summary()) == set(METRICS)
+    assert cell.spread("images_per_second") == Spread(rates[2], rates[1], rates[3])
     assert Spread.of([7.0]) == Spread(7.0, 7.0, 7.0)
 
 
@@ -84,15 +83,6 @@ def test_metrics_are_what_their_names_say() -> None:
             "images_per_gb_second": 100,
         }
     )
-
-
-def test_the_baseline_is_measured_in_the_same_place() -> None:
-    ours, textbook = lambda_cell(512, "auto"), lambda_cell(512, "pillow", "textbook")
-    other = lambda_cell(1769, "pillow", "textbook")
-    result = replace(RESULT, cells=(other, ours, textbook))
-    assert result.baseline_of(ours) == textbook
-    assert replace(result, baseline="").baseline_of(ours) is None
-    assert result.baseline_of(task_cell(1, 2048)) is None
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1))

@@ -197,9 +197,6 @@ def test_a_cell_that_breaks_later_has_no_numbers(stage: Stage, testbed: Testbed,
     stage.run(testbed, slots)
     assert [(slot.refused, len(slot.repetitions)) for slot in slots] == [("", 3), (str(error), 0), ("", 3)]
     assert stage.measured == "otf fto of"
-    cell = slots[1].cell(PRICES)
-    assert cell is not None
-    assert (cell.refused, cell.repetitions) == (str(error), ())
 
 
 @pytest.mark.parametrize("error", [S3Gone("S3 is gone"), KeyboardInterrupt()])
@@ -231,15 +228,13 @@ def run_of(testbed: Testbed, path: Path, *slots: Slot) -> Run:
     return Run(testbed, list(slots), replace(OPTIONS, output=path), PRICES)
 
 
-def test_a_result_has_measured_and_refused_cells_and_costs(testbed: Testbed, tmp_path: Path) -> None:
+def test_a_result_has_measured_and_refused_cells(testbed: Testbed, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     run_of(testbed, path, done(A), done(C), Slot(B, refused="no"), Slot(ours(SCOPE, 128))).save()
     found = read_result(path)
     assert [cell.key for cell in found.cells] == [A, C, B]
-    assert found.cells[0].usd_per_million["compute"] > 0
-    assert not found.cells[1].usd_per_million
     assert [pictures.name for pictures in found.picture_sets] == ["photos"]
-    assert (found.machine.limits, found.baseline, found.settings) == ("cgroup v2", TEXTBOOK, OPTIONS.settings())
+    assert (found.machine.limits, found.settings) == ("cgroup v2", OPTIONS.settings())
 
 
 def test_nothing_is_written_before_the_first_cell(testbed: Testbed, tmp_path: Path) -> None:
@@ -335,7 +330,6 @@ def test_a_broken_file_is_not_resumed(testbed: Testbed, tmp_path: Path) -> None:
         (A, "start_warm"),
         (replace(A, start="cold"), "start_cold"),
         (replace(A, platform="fargate"), "WorkerCell"),
-        (replace(A, platform="fargate-spot"), "WorkerCell"),
     ],
 )
 def test_the_key_decides_the_kind_of_cell(

@@ -144,7 +144,7 @@ def test_requests_are_the_measured_ones() -> None:
     cells = [_asking(cell, asked.get(cell.key.platform, {})) for cell in base.cells]
     result = replace(base, cells=tuple(cells))
     function, fleet = function_from(result), fleet_from(result)
-    for one, platform in ((function, "lambda"), (fleet, "fargate")):
+    for one, platform in ((function, "lambda"), (fleet.task, "fargate")):
         assert one.requests == cell_requests(next(cell for cell in cells if cell.key.platform == platform))
         assert (one.requests.get, one.requests.head, one.requests.put) == tuple(asked[platform].values())
 
@@ -153,7 +153,7 @@ def test_task_has_the_measured_architecture() -> None:
     base = synthetic_result((1769,))
     cells = (replace(cell, key=replace(cell.key, architecture="arm64")) for cell in base.cells)
     fleet = fleet_from(replace(base, cells=tuple(cells)))
-    assert fleet.architecture == "arm64"
+    assert fleet.task.architecture == "arm64"
 
 
 # --- cells that are made up -----------------------------------------------------------------------------------------

@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.money.costing import Requests, sqs_requests
+from bench.money.costing import Requests, Task, sqs_requests
 from bench.money.prices import load_prices
-from bench.scale.model import Arrivals, Fleet, Function, Outcome, Service
+from bench.scale.model import DEPLOYED, Arrivals, Fleet, Function, Outcome, Service
 from bench.scale.simulation import simulate_fleet, simulate_lambda
 
 PRICES = load_prices()
+TASK = Task(1.0, 2.0, 40.0, DEPLOYED)
 
 
 def servers(count: int, service: Service) -> Function:
@@ -60,7 +61,7 @@ def test_littles_law_holds_with_a_backlog(rate: int, sigma: float) -> None:
     """The mean number in the system is the rate times the mean time of each."""
     for outcome in (
         simulate(rate, 300, Function(Service(0.1, 0.02, sigma), most=rate // 40)),
-        simulate_fleet(Arrivals(rate, 300), Fleet(Service(0, 0.2, sigma), least=rate // 50), PRICES),
+        simulate_fleet(Arrivals(rate, 300), Fleet(Service(0, 0.2, sigma), TASK, least=rate // 50), PRICES),
     ):
         in_system = np.mean([sample.backlog + sample.in_work for sample in outcome.samples])
         assert in_system == pytest.approx(outcome.done / outcome.seconds * outcome.mean_latency, rel=0.03)
@@ -124,7 +125,7 @@ def test_requests_come_from_function_or_task() -> None:
     requests = Requests(get=2, head=3, put=4)
     outcomes = (
         simulate(5, 20, Function(Service(0.1, 0.02), requests=requests)),
-        simulate_fleet(Arrivals(5, 20), Fleet(Service(0, 0.2), requests=requests), PRICES),
+        simulate_fleet(Arrivals(5, 20), Fleet(Service(0, 0.2), replace(TASK, requests=requests)), PRICES),
     )
     for cost in (outcome.cost for outcome in outcomes):
         assert cost.s3_get == pytest.approx(2e6 * PRICES["s3_get"])
@@ -160,7 +161,7 @@ def test_full_batches_match_the_costing() -> None:
 
 
 def test_tasks_are_added_after_three_looks_and_their_start() -> None:
-    fleet = Fleet(Service(0, 0.2), least=1, most=10, backlog_a_task=100)
+    fleet = Fleet(Service(0, 0.2), TASK, least=1, most=10, backlog_a_task=100)
     outcome = simulate_fleet(Arrivals(200, 300), fleet, PRICES)
     capacity = {round(sample.seconds): sample.capacity for sample in outcome.samples}
     assert capacity[3 * 60 + 44] == 1
@@ -170,7 +171,7 @@ def test_tasks_are_added_after_three_looks_and_their_start() -> None:
 
 
 def test_tasks_are_paid_from_the_request_for_at_least_a_minute() -> None:
-    fleet = Fleet(Service(0, 0.2), least=3, most=3)
+    fleet = Fleet(Service(0, 0.2), TASK, least=3, most=3)
     short = simulate_fleet(Arrivals(10, 20), fleet, PRICES)
     long = simulate_fleet(Arrivals(10, 1200), fleet, PRICES)
     minute = PRICES.task_hour(1, 2, "x86", spot=False) / 60 + PRICES["public_ipv4_hour"] / 60
@@ -179,14 +180,17 @@ def test_tasks_are_paid_from_the_request_for_at_least_a_minute() -> None:
 
 
 def test_spot_has_the_same_outcome_for_less() -> None:
-    fleet = Fleet(Service(0, 0.2), least=2)
-    dear, cheap = (simulate_fleet(Arrivals(20, 60), replace(fleet, spot=spot), PRICES) for spot in (False, True))
+    fleet = Fleet(Service(0, 0.2), TASK, least=2)
+    dear, cheap = (
+        simulate_fleet(Arrivals(20, 60), replace(fleet, task=replace(TASK, spot=spot)), PRICES)
+        for spot in (False, True)
+    )
     assert cheap.cost.compute < 0.6 * dear.cost.compute
     assert replace(cheap, cost=dear.cost) == dear
 
 
 def test_unneeded_tasks_end() -> None:
-    fleet = Fleet(Service(0, 0.2), least=1, most=10, backlog_a_task=100, looks_in=3)
+    fleet = Fleet(Service(0, 0.2), TASK, least=1, most=10, backlog_a_task=100, looks_in=3)
     outcome = simulate_fleet(Arrivals(60, 1500), fleet, PRICES)
     capacities = [sample.capacity for sample in outcome.samples]
     assert max(capacities) == 10
@@ -195,9 +199,9 @@ def test_unneeded_tasks_end() -> None:
 
 def test_tasks_are_paid_until_scale_in_completes() -> None:
     """Looks come once a minute: the third asks for nine more tasks, the fourth to sixth see them not needed."""
-    fleet = Fleet(Service(0, 0.2), least=1, most=10, backlog_a_task=100, looks_in=3)
+    fleet = Fleet(Service(0, 0.2), TASK, least=1, most=10, backlog_a_task=100, looks_in=3)
     for spot in (False, True):
-        outcome = simulate_fleet(Arrivals(60, 300), replace(fleet, spot=spot), PRICES)
+        outcome = simulate_fleet(Arrivals(60, 300), replace(fleet, task=replace(TASK, spot=spot)), PRICES)
         assert outcome.started == 10
         assert outcome.drained is not None
         assert outcome.samples[-1].capacity == 10
@@ -209,19 +213,19 @@ def test_tasks_are_paid_until_scale_in_completes() -> None:
 
 
 def test_outcome_ends_with_the_last_message() -> None:
-    fleet = Fleet(Service(0, 0.2), least=1, most=10, backlog_a_task=100)
+    fleet = Fleet(Service(0, 0.2), TASK, least=1, most=10, backlog_a_task=100)
     soon, late = (simulate_fleet(Arrivals(60, 300), replace(fleet, looks_in=looks), PRICES) for looks in (5, 50))
     assert soon.cost.compute < late.cost.compute
     assert replace(soon, cost=late.cost, paid_until=late.paid_until) == late
 
 
 def test_constant_tasks_are_paid_until_the_load_ends() -> None:
-    outcome = simulate_fleet(Arrivals(10, 200), Fleet(Service(0, 0.2), least=2, most=2), PRICES)
+    outcome = simulate_fleet(Arrivals(10, 200), Fleet(Service(0, 0.2), TASK, least=2, most=2), PRICES)
     assert outcome.paid_until == outcome.seconds == pytest.approx(200, abs=1)
 
 
 def test_unfinished_queue_pays_tasks_until_the_end() -> None:
-    fleet = Fleet(Service(0, 0.2), least=1, most=2, backlog_a_task=100)
+    fleet = Fleet(Service(0, 0.2), TASK, least=1, most=2, backlog_a_task=100)
     outcome = simulate_fleet(Arrivals(200, 300), fleet, PRICES, patience=0)
     assert (outcome.drained, outcome.paid_until) == (None, None)
     hour = PRICES.task_hour(1, 2, "x86", spot=False) + PRICES["public_ipv4_hour"]
@@ -230,17 +234,16 @@ def test_unfinished_queue_pays_tasks_until_the_end() -> None:
 
 def test_functions_and_tasks_get_the_same_messages() -> None:
     one = simulate(300, 30, Function(Service(0.1, 0.02, 0.5)))
-    other = simulate_fleet(Arrivals(300, 30), Fleet(Service(0, 0.2, 0.4), least=9), PRICES)
+    other = simulate_fleet(Arrivals(300, 30), Fleet(Service(0, 0.2, 0.4), TASK, least=9), PRICES)
     assert one.arrived == other.arrived
 
 
 def test_fewer_pictures_in_a_task_finish_sooner() -> None:
-    fleet = Fleet(Service(0.0, 0.4), in_flight=16, least=1, most=1, alone_seconds=0.1)
+    fleet = Fleet(Service(0.0, 0.4), TASK, in_flight=16, least=1, most=1, alone_seconds=0.1)
     idle = simulate_fleet(Arrivals(1, 300), fleet, PRICES)
-    busy = simulate_fleet(Arrivals(0.95 * fleet.images_per_second, 300), fleet, PRICES)
+    busy = simulate_fleet(Arrivals(0.95 * 16 / 0.4, 300), fleet, PRICES)
     assert idle.p50 == pytest.approx(0.1)
     assert busy.p50 > 0.1
-    assert fleet.images_per_second == pytest.approx(40)
 
 
 # --- large -----------------------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def test_a_program_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatc
     )
     output = tmp_path / "output"
     command = [sys.executable, "-c", ignore]
-    with background("the thing", command, lambda: output.read_text() == "up\n", output=output) as pid:
+    with background("the thing", command, lambda: output.read_text() == "up\n", output=output) as process:
         pass
     with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+        os.kill(process.pid, 0)

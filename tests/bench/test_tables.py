@@ -8,6 +8,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from bench.money.costing import cell_cost
+from bench.money.prices import prices_of
 from bench.pages.tables import (
     COLUMNS,
     LEGEND,
@@ -15,7 +17,7 @@ from bench.pages.tables import (
     experiments_of,
     ratio_text,
     reference_cell,
-    refusals,
+    refused_by_reason,
     rows,
     tables,
     with_spread,
@@ -43,7 +45,7 @@ def cell(key: CellKey, billed_ms: float = 10.0, cpu_ms: float = 5.0, count: int 
 
 
 def result(*cells: Cell) -> Result:
-    return replace(synthetic_result((512,)), cells=cells, baseline=TEXTBOOK)
+    return replace(synthetic_result((512,)), cells=cells)
 
 
 def drawn(found: Result, name: str, scope: Options = SCOPE) -> str:
@@ -94,11 +96,12 @@ def test_task_is_compared_with_the_nearest_cpu_and_marked() -> None:
 
 
 def test_row_has_a_text_for_every_column() -> None:
-    mine = cell(PLACE, usd_per_million={"compute": 0.5, "s3": 1.25})
+    mine = cell(PLACE)
+    cost = cell_cost(mine, prices_of(result(mine)))
     made = list(rows(result(mine), EXPERIMENTS["tiers"], [mine]))
     assert [len(row) for row in made] == [len(COLUMNS)]
     assert made[0][:2] == ["512 MB", "ours"]
-    assert made[0][8:10] == ["1.75", "0.50"]
+    assert made[0][8:10] == [f"{cost.total:.2f}", f"{cost.compute:.2f}"]
 
 
 def test_spread_is_half_of_what_lies_between_the_quartiles() -> None:
@@ -142,7 +145,7 @@ def test_refused_rows_share_one_reason_below() -> None:
         ["3,008", "MB", "textbook", "refused"],
     ]
     place = "lambda 3,008 MB, photos x 10, near"
-    assert list(refusals(found)) == [f"refused: {reason}: ours (auto), {place}; textbook, {place}"]
+    assert refused_by_reason(found) == {reason: [f"ours (auto), {place}", f"textbook, {place}"]}
 
 
 def test_question_without_cells_has_no_table() -> None:
@@ -178,11 +181,10 @@ HUGE = Repetition(
 TINY = replace(HUGE, wall_seconds=0.001234, cpu_seconds=0.001, billed_ms=1, latencies_ms=(1,) * 20, peak_rss_bytes=1)
 SLOW = tuple(replace(HUGE, wall_seconds=600.0 * factor) for factor in (1, 1.9, 3.1))
 FAST = tuple(replace(TINY, wall_seconds=0.001234 * factor) for factor in (1, 1.9, 3.1))
-USD = {"compute": 14_850.55, "s3": 149.45}
 
 
 def extreme(key: CellKey, slow: bool) -> Cell:
-    return Cell(key, SLOW if slow else FAST, usd_per_million={} if key.handler == FLOOR else USD)
+    return Cell(key, SLOW if slow else FAST)
 
 
 @pytest.mark.parametrize("ours_slow", [True, False])

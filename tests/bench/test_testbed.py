@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.cells import testbed as testbed_
-from bench.cells.function import keys_in
 from bench.cells.pictures import SAMPLES, NoPictures, Pictures, folder_set, reference_pictures, reference_sets
 from bench.cells.testbed import (
     Cores,
@@ -79,7 +78,6 @@ def test_our_parser_reads_events_with_any_key() -> None:
         (EventKind.CREATED, "bench", ODD),
     ]
     assert [one.key for one in parse_text(json.dumps(s3_event([ODD])))] == [ODD]
-    assert keys_in([s3_event(["00/one.jpg"]), s3_event([ODD])]) == ["00/one.jpg", ODD]
 
 
 def test_an_event_has_the_fields_of_real_s3_events() -> None:

@@ -407,7 +407,7 @@ def test_both_stores_use_the_same_url(
         client = await python._client()
         signed = await client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
         await python.aclose()
-        return [obstore.sign(rust._store(bucket), "GET", "k", timedelta(minutes=1)), signed]
+        return [obstore.sign(rust._store(bucket, None, None), "GET", "k", timedelta(minutes=1)), signed]
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert [url.partition("?")[0] for url in runner.run(main())] == [expected] * 2

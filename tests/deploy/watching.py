@@ -18,6 +18,7 @@ ALL_OUTCOMES: Final = [
         outputs=(Output("photos-resized", "a.jpg", "128x128", 128, 96, Format.JPEG, 4000),),
         bytes_in=100_000,
         profile_ignored=True,
+        engine_bug="panic",
         timings=tuple((stage, 0.01) for stage in STAGES),
     ),
 ]

@@ -46,7 +46,7 @@ UNPLANNED: Final = 8 * MB
 HEADROOM: Final = 64 * MB
 """Stacks of threads, 8 MB each, and reserves of malloc: allocated and never touched."""
 BUCKET: Final = "photos"
-ENGINES: Final = (EngineName.VIPS, EngineName.PILLOW)
+ENGINES: Final = tuple(EngineName)
 RENDITIONS: Final = (
     "128x128",
     "a=64x64:cover:jpeg,b=24x24:webp",

@@ -75,7 +75,7 @@ def test_many_questions_for_readiness_cost_one_probe_and_the_answer_has_no_detai
 
 def _exits(app: Any) -> bool:
     try:
-        aws_lambda._exit_if_all_decoders_stuck(app, "r")
+        aws_lambda._exit_if_all_decoders_stuck(app)
     except Exited:
         return True
     return False

@@ -9,9 +9,10 @@ from pathlib import Path
 from tests.support.processing import planned
 from tests.support.rendering import render
 from tests.tools.scoring import Pixels, references
-from thumbnailer.engine import load_engine
+from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import Rejected
 from thumbnailer.model import EngineName
+from thumbnailer.planning.capabilities import BOTH_ENGINES
 from thumbnailer.planning.targets import Target
 
 SIZES = ("128x128", "512x512", "64x64:cover")
@@ -50,8 +51,9 @@ class Gallery:
         return self.path.read_bytes()
 
     def by_each_engine(self, size: str) -> list[Render | Reason]:
-        """With each engine preferred: the render, or the reason of the rejection."""
-        return [self._by(engine, size) for engine in EngineName]
+        """With each engine preferred that reads the format: the render, or the reason of the rejection."""
+        is_jpeg = self.data.startswith(b"\xff\xd8")
+        return [self._by(engine, size) for engine in (installed_engines() if is_jpeg else BOTH_ENGINES)]
 
     def _by(self, preferred: EngineName, size: str) -> Render | Reason:
         """Both preferences share a render if only one engine reads the format."""

@@ -9,6 +9,7 @@ from random import Random
 import pytest
 
 from tests.support.corpus import TWINS, Row, needs_corpus, rows
+from tests.support.processing import EVERY_ENGINE
 from tests.tools.quality import plan_for
 from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import Rejected
@@ -16,6 +17,7 @@ from thumbnailer.model import EngineName, Format
 from thumbnailer.renditions import OUTPUT_FORMATS
 
 
+@EVERY_ENGINE
 @needs_corpus
 @pytest.mark.slow
 @pytest.mark.timeout(600)
@@ -28,7 +30,8 @@ def test_a_picture_gives_the_same_bytes_in_any_order_and_concurrency(engine: Eng
     with ThreadPoolExecutor(4) as pool:
         concurrent = dict(pool.map(lambda source: rendered(source, engine), shuffled))
     assert [file for file in in_order if in_order[file] != concurrent[file]] == []
-    assert sum(isinstance(made, tuple) for made in in_order.values()) > len(sources) // 2
+    least = 10 if engine is EngineName.NATIVE else len(sources) // 2  # that one reads JPEG only
+    assert sum(isinstance(made, tuple) for made in in_order.values()) > least
 
 
 def rendered(source: tuple[Row, Format], engine: EngineName) -> tuple[str, tuple[bytes, ...] | str]:

@@ -98,12 +98,8 @@ class World:
 
     def content(self) -> tuple[str | None, dict[str, str]]:
         """The source's ETag, and by key the source ETag of each thumbnail."""
-        source = self.store._newest(SOURCE, KEY)
-        made = {
-            key: body.headers.metadata[SOURCE_ETAG]
-            for key in self.store._objects[DESTINATION]
-            if (body := self.store._newest(DESTINATION, key))
-        }
+        source = self.store._objects[SOURCE].get(KEY)
+        made = {key: body.headers.metadata[SOURCE_ETAG] for key, body in self.store._objects[DESTINATION].items()}
         return source and source.headers.etag, made
 
     async def _change(self, change: Change) -> None:
@@ -319,6 +315,6 @@ def _orders(after: Mapping[State, Sequence[State]]) -> int:
 def _right(world: World, settings: Settings) -> bool:
     """Whether every rendition is of the source, or nothing is there without a source or with a forged one."""
     source, made = world.content()
-    newest = world.store._newest(SOURCE, KEY)
+    newest = world.store._objects[SOURCE].get(KEY)
     shown = newest is not None and SOURCE_ETAG not in newest.headers.metadata
     return list(made.values()) == ([source] * len(settings.renditions) if shown else [])

@@ -83,7 +83,7 @@ def outcomes_in(pictures: Mapping[str, bytes], tmp: str | None, **env: Any) -> t
         pipe = real_pipeline(store, tmp, **env)
         outcomes = await pipe.process_all([created(key) for key in pictures])
         await pipe.aclose()
-        assert pipe.memory_reserved == 0
+        assert pipe.renderer.memory.reserved == 0
         return {outcome.event.key: outcome for outcome in outcomes}, store
 
     return run(work())

@@ -12,11 +12,11 @@ import pytest
 
 from bench.rig.sqs import MemoryQueue, Stored
 from handler.worker import consumer, receiver
-from handler.worker.sqs import BATCH, QueueError, QueueState, Received
+from handler.worker.sqs import BATCH, Queue, QueueError, QueueState, Received
 from thumbnailer.model import ObjectEvent, Outcome, Status
 
 
-class FlakyQueue(MemoryQueue):
+class FlakyQueue(MemoryQueue, Queue):
     """Operations in `broken` fail. `hidden` are all requested visibility timeouts, in order.
 
     A receive after `most_receives` moves the message to `dead`.

@@ -13,6 +13,7 @@ from tests.tools import choices, cpu, invoke, scale_check
 from tests.tools import imports as imports_
 from tests.tools import memory as memory_
 from tests.tools import quality as quality_
+from tests.tools import sheet as sheet_
 from thumbnailer.errors import ThumbnailerError
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -58,6 +59,14 @@ def quality(
 ) -> None:
     """A page with each original, both engines' thumbnails, a reference, the differences and the scores."""
     quality_.run(images, output, rendition, expected)
+
+
+@app.command()
+def sheet(
+    output: Annotated[Path, typer.Option("-o", "--output", help="the picture")] = Path("docs/quality/sheet.webp"),
+) -> None:
+    """A contact sheet of JPEGs by the compiled engine, the other two and a whole decode, with their SSIM."""
+    sheet_.run(output)
 
 
 @app.command()

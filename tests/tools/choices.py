@@ -17,7 +17,7 @@ from rich.table import Table
 from tests.tools.cpu import encoded, photo, shrink_saving
 from tests.tools.quality import SAMPLES, TITLES, pictures_in, plan_for
 from tests.tools.scoring import LEAST_SSIM, MOST_MEAN, Pixels, references, score, shown
-from thumbnailer.engine import load_engine
+from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import Rejected
 from thumbnailer.model import EngineName, Format
 
@@ -84,7 +84,7 @@ def _encoder_row(found: list[tuple[Path, Pixels]], rendition: str) -> Iterator[s
 def _renderings(path: Path, rendition: str) -> Iterator[bytes]:
     """By each engine that reads the picture."""
     data = path.read_bytes()
-    for engine in EngineName:
+    for engine in installed_engines():
         plan = plan_for(data, engine, rendition)
         if plan.engine is engine:
             try:

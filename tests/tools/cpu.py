@@ -81,7 +81,7 @@ def engines(megapixels: float, rounds: int) -> None:
     """Prints the CPU time by format. A ratio above 1 means that the preferred engine of `auto` is faster."""
     with tempfile.TemporaryDirectory() as folder:
         Console().print(f"{megapixels:g} MP to 128 px, {', '.join(pillow_distribution())} ({instruction_set()})")
-        columns = ("format", "vips ms", "pillow ms", "auto prefers", "other / preferred")
+        columns = ("format", *(f"{engine} ms" for engine in EngineName), "auto prefers", "other / preferred")
         _table(*columns, rows=_engine_rows(megapixels, rounds, Path(folder)))
 
 
@@ -96,7 +96,7 @@ def _engine_rows(megapixels: float, rounds: int, folder: Path) -> Iterator[tuple
         )
         preferred = plan_for(data, None, "128x128").engine
         others = [ms for engine, ms in times.items() if engine is not preferred]
-        ratio = f"{others[0] / times[preferred]:.2f}" if others else "-"
+        ratio = f"{min(others) / times[preferred]:.2f}" if others else "-"
         yield name, *(f"{times[engine]:.1f}" if engine in times else "-" for engine in EngineName), preferred, ratio
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from handler.doctor import pillow_distribution
 from tests.tools import ladder
 from tests.tools.peak import Job, Peak, PeakServer, peak_server
+from thumbnailer.engine import installed_engines
 from thumbnailer.model import EngineName
 from thumbnailer.planning.memory import MB
 
@@ -73,7 +74,7 @@ def measure_folder(folder: Path, rendition: str) -> Iterator[Row]:
 
 def _rows(server: PeakServer, path: Path, warm: Path, rendition: str) -> Iterator[Row]:
     """One row per engine that reads the picture."""
-    for engine in EngineName:
+    for engine in installed_engines():
         peak = server.measure(Job(str(path), engine, rendition, str(warm)))
         if peak.estimate:
             yield Row(path.name, engine, peak)

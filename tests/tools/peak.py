@@ -16,7 +16,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -140,7 +140,8 @@ def _measured(job: Job) -> Peak:
         return Peak(0, 0, 0, error.reason)
     with ThreadPoolExecutor(1) as decoder:  # as in the pipeline: each thread has an allocation arena
         if job.warm:
-            decoder.submit(_render, render, job.warm, plan_for(job.warm, job.engine, job.renditions)).result()
+            with suppress(Rejected):  # the compiled engine takes nothing that is not made smaller
+                decoder.submit(_render, render, job.warm, plan_for(job.warm, job.engine, job.renditions)).result()
         before = _idle()
         ended = decoder.submit(_render, render, job.path, plan).result()
         peak = _status("VmHWM")

@@ -22,7 +22,7 @@ from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import Rejected
 from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, EventKind, ObjectEvent
-from thumbnailer.planning.capabilities import OUTPUTS
+from thumbnailer.planning.capabilities import BOTH_ENGINES, OUTPUTS
 from thumbnailer.planning.plan import Plan, make_plan
 from thumbnailer.planning.targets import Target
 from thumbnailer.planning.tier import tier_for
@@ -34,7 +34,7 @@ NO_PICTURES: Final = (".md", ".csv")
 AMPLIFIED: Final = 8
 ORIGINAL_SIDE: Final = 256  # of the page, not of a thumbnail
 STANDARDS: Final = {"reference": "decoded whole, one Lanczos3", "expected": "by another program"}
-TITLES: Final = {EngineName.VIPS: "libvips", EngineName.PILLOW: "Pillow"}
+TITLES: Final = {EngineName.NATIVE: "native", EngineName.VIPS: "libvips", EngineName.PILLOW: "Pillow"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def _card(path: Path, rendition: str, expected: Path | None) -> Card:
     """Raises Rejected if no engine makes a thumbnail."""
     data = path.read_bytes()
     pictures: dict[EngineName, bytes] = {}
-    for engine in EngineName:
+    for engine in installed_engines():
         plan = plan_for(data, engine, rendition)
         if plan.engine is engine:
             try:
@@ -192,8 +192,9 @@ def _compared(
 
 
 def _comparisons(made: dict[EngineName, Pixels], standards: dict[str, Pixels]) -> Iterator[Comparison]:
-    if len(made) == 2:
-        yield Comparison("libvips and Pillow", score(*made.values()), of_reference=False)
+    if made.keys() >= set(BOTH_ENGINES):
+        between = score(*(made[engine] for engine in BOTH_ENGINES))
+        yield Comparison("libvips and Pillow", between, of_reference=False)
     for title, wanted in standards.items():
         for engine, pixels in made.items():
             yield Comparison(f"{TITLES[engine]} and {title}", score(pixels, wanted), of_reference=True)
@@ -224,7 +225,7 @@ def _inline(title: str, pixels: Pixels, note: str) -> Figure:
 def _differences(made: dict[EngineName, Pixels], standards: dict[str, Pixels]) -> Iterator[Figure]:
     """Images of differences: grey is none."""
     pairs: list[tuple[str, Pixels, Pixels]] = []
-    if len(made) == 2:
+    if made.keys() >= set(BOTH_ENGINES):
         pairs.append(("libvips - Pillow", made[EngineName.VIPS], made[EngineName.PILLOW]))
     for title, wanted in standards.items():
         pairs += [(f"{TITLES[engine]} - {title}", pixels, wanted) for engine, pixels in made.items()]

@@ -73,7 +73,7 @@ def check(testbed: Testbed, key: CellKey, options: Options, seconds: float, pric
         fleet = fleet_from(Run(testbed, [slot], options, prices).result())
         fleet = replace(fleet, least=1, most=1)
         for load in LOADS:
-            arrivals = Arrivals(load * fleet.images_per_second, seconds)
+            arrivals = Arrivals(load * fleet.task.images_per_second, seconds)
             real = _steady(worker, arrivals)
             simulated = _simulated(arrivals, fleet, prices)
             yield from _percentile_rows(f"{load:.0%} of its speed", real, simulated, [1.0] * len(simulated))
@@ -101,7 +101,7 @@ def _steady(worker: WorkerCell, arrivals: Arrivals) -> list[float]:
 
 
 def _burst_rows(worker: WorkerCell, fleet: Fleet, prices: Prices) -> Iterator[Row]:
-    count = max(1, round(BURST_SECONDS * fleet.images_per_second))
+    count = max(1, round(BURST_SECONDS * fleet.task.images_per_second))
     bodies = worker.bodies(count)
     with _Watch(worker) as watch:
         began = time.monotonic()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
@@ -53,7 +54,10 @@ def test_each_engine_lists_its_formats(name: EngineName) -> None:
     assert finding.good in (True, None)
     if finding.good:
         assert "reads" in finding.found
+        assert (name is EngineName.NATIVE) == (f" on {platform.machine()};" in finding.found)
         assert "jpeg" in finding.found
+    else:
+        assert "make native" in finding.found
 
 
 def test_good_settings_give_no_bad_finding_and_all_are_listed() -> None:

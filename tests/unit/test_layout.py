@@ -11,7 +11,18 @@ import pytest
 from thumbnailer.planning.tier import IDLE_MB
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("boto3", "botocore", "aiohttp", "aioboto3", "PIL", "pyvips", "prometheus_client", "rich", "typer")
+HEAVY = (
+    "thumbnailer_jpeg",
+    "boto3",
+    "botocore",
+    "aiohttp",
+    "aioboto3",
+    "PIL",
+    "pyvips",
+    "prometheus_client",
+    "rich",
+    "typer",
+)
 SCRIPT = f"""
 import sys
 import {{module}}
@@ -55,8 +66,8 @@ import re
 import handler.aws_lambda, pillow_heif, thumbnailer.store.obstore_
 from PIL import Image
 from thumbnailer.engine import load_engine
-from thumbnailer.model import EngineName
-for name in EngineName:
+from thumbnailer.engine import installed_engines
+for name in installed_engines():
     load_engine(name)
 Image.init()
 print(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])

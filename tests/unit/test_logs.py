@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thumbnailer.model import EngineName, EventKind, Format, ImageInfo, ObjectEvent, Outcome, Output, Status
-from thumbnailer.reporting.logs import LOGGER, JsonLines, batch_line, log_batch, log_record, record_line, start_logging
+from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, JsonLines, log_batch, log_record, record_line, start_logging
 
 HOSTILE = [
     "line\nbreak\r\n.jpg",
@@ -63,10 +63,17 @@ def is_one_ascii_line(text: str) -> bool:
     return text.isascii() and text.isprintable() and len(text.splitlines()) == 1
 
 
+@pytest.fixture
+def request_id() -> Iterator[None]:
+    token = REQUEST_ID.set("r1")
+    yield
+    REQUEST_ID.reset(token)
+
+
 @pytest.mark.matrix(1)
 @pytest.mark.parametrize("key", HOSTILE, ids=ascii)
 def test_a_hostile_key_is_one_ascii_line_and_reads_back_unchanged(key: str) -> None:
-    text = formatted(record_line(outcome(key, Status.REJECTED, "corrupt"), "r1"))
+    text = formatted(record_line(outcome(key, Status.REJECTED, "corrupt")))
     assert is_one_ascii_line(text)
     read = json.loads(text)
     assert (read["key"], read["detail"]) == (key, f"about {key}")
@@ -76,7 +83,7 @@ def test_a_hostile_key_is_one_ascii_line_and_reads_back_unchanged(key: str) -> N
 @pytest.mark.matrix(1)
 @given(st.text(st.characters()))
 def test_any_key_is_one_ascii_line_and_reads_back_unchanged(key: str) -> None:
-    text = formatted(record_line(outcome(key), "r1"))
+    text = formatted(record_line(outcome(key)))
     assert is_one_ascii_line(text)
     assert json.loads(text)["key"] == key
 
@@ -102,8 +109,9 @@ def test_a_traceback_with_a_long_message_is_cut() -> None:
     assert len(text) < 10_000
 
 
+@pytest.mark.usefixtures("request_id")
 def test_the_line_of_a_record_has_every_field_an_operator_needs() -> None:
-    assert json.loads(formatted(record_line(outcome(), "r1"))) == {
+    assert json.loads(formatted(record_line(outcome()))) == {
         "level": "INFO",
         "message": "record",
         "bucket": "photos",
@@ -125,13 +133,15 @@ def test_the_line_of_a_record_has_every_field_an_operator_needs() -> None:
 
 
 def test_a_record_that_was_never_opened_has_a_line() -> None:
-    line = record_line(Outcome(outcome().event, Status.SKIPPED, "filtered"), "r1")
+    line = record_line(Outcome(outcome().event, Status.SKIPPED, "filtered"))
     assert (line["pixels"], line["format"], line["engine"], line["ms"]) == (None, None, None, {})
 
 
-def test_the_line_of_a_batch_counts_its_outcomes() -> None:
-    outcomes = [outcome(), outcome(), outcome(status=Status.FAILED)]
-    assert batch_line(outcomes, 0.5, "r1") == {"records": 3, "stored": 2, "failed": 1, "ms": 500.0, "request_id": "r1"}
+def test_the_line_of_a_batch_counts_its_outcomes(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging("INFO")
+    log_batch([outcome(), outcome(), outcome(status=Status.FAILED)], 0.5)
+    counts = {"records": 3, "stored": 2, "failed": 1}
+    assert json.loads(capsys.readouterr().out) == {"level": "INFO", "message": "batch", **counts, "ms": 500.0}
 
 
 @pytest.mark.parametrize(
@@ -149,7 +159,7 @@ def test_a_record_is_one_line_on_standard_output(
     status: Status, level: str, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_logging("INFO")
-    log_record(outcome("a\nb", status), "r1")
+    log_record(outcome("a\nb", status))
     lines = capsys.readouterr().out.splitlines()
     assert [(json.loads(line)["level"], json.loads(line)["outcome"]) for line in lines] == [(level, status)]
 
@@ -157,14 +167,14 @@ def test_a_record_is_one_line_on_standard_output(
 def test_starting_twice_prints_each_line_once(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     start_logging("INFO")
     start_logging("INFO")
-    log_batch([outcome()], 0.5, "r1")
+    log_batch([outcome()], 0.5)
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_lines_below_the_level_are_not_logged(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     start_logging("WARNING")
-    log_record(outcome(), "r1")
-    log_batch([outcome()], 0.5, "r1")
+    log_record(outcome())
+    log_batch([outcome()], 0.5)
     assert capsys.readouterr().out == ""
 
 
@@ -173,7 +183,7 @@ def test_the_root_logger_does_not_repeat_our_lines(logger: logging.Logger, capsy
     logging.getLogger().addHandler(root)
     try:
         start_logging("INFO")
-        log_record(outcome(), "r1")
+        log_record(outcome())
     finally:
         logging.getLogger().removeHandler(root)
     assert len(capsys.readouterr().out.splitlines()) == 1

@@ -44,7 +44,7 @@ def outcome(status: Status = Status.STORED, reason: str | None = None) -> Outcom
 ALL = [
     *(outcome(status) for status in Status),
     *(outcome(Status.REJECTED, reason) for reason in REASONS),
-    replace(outcome(), profile_ignored=True),
+    replace(outcome(), profile_ignored=True, engine_bug="panic"),
 ]
 
 

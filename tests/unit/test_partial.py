@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.envelope import (
-    BrokenMessage,
     Delivery,
     RecordsComeBack,
     answer,
@@ -31,7 +30,8 @@ def end_record(*statuses: Status) -> list[Outcome]:
 def queue(*sizes: int, broken: int = 0) -> Delivery:
     """Messages m0, m1, ... with that many events each, and unreadable messages b0, b1, ..."""
     messages = tuple(Message(f"m{index}", (EVENT,) * size) for index, size in enumerate(sizes))
-    return Delivery(messages, tuple(BrokenMessage(f"b{index}", "x") for index in range(broken)), from_queue=True)
+    unreadable = tuple(Message(f"b{index}", (), error="x") for index in range(broken))
+    return Delivery(unreadable + messages, from_queue=True)
 
 
 def direct(size: int) -> Delivery:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from thumbnailer.engine.base import Engine, Rendering
 from thumbnailer.errors import Corrupt, CutShort, DamagedPixels
-from thumbnailer.model import EngineName
+from thumbnailer.model import EngineName, Format
 from thumbnailer.planning.capabilities import OUTPUTS, Capabilities, Capability, readable_formats
 from thumbnailer.planning.plan import Plan
 
@@ -26,6 +26,8 @@ def installed_engines() -> Capabilities:
         rows = readable_formats(EngineName.PILLOW).items()
         reads = frozenset(format_ for format_, row in rows if not row.module or find_spec(row.module))
         found[EngineName.PILLOW] = Capability(reads, reads & OUTPUTS.keys())
+        if find_spec("thumbnailer_jpeg"):  # it encodes with Pillow
+            found[EngineName.NATIVE] = Capability(frozenset({Format.JPEG}), reads & OUTPUTS.keys())
     return found
 
 
@@ -42,6 +44,10 @@ def _capability_of_vips() -> Capability:
 
 def load_engine(name: EngineName) -> Engine:
     """Imports an engine. Raises ImportError if it is not installed."""
+    if name is EngineName.NATIVE:
+        from thumbnailer.engine.native import NativeEngine
+
+        return NativeEngine()
     if name is EngineName.VIPS:
         from thumbnailer.engine.vips import VipsEngine
 

@@ -1,6 +1,6 @@
 """Pillow, or Pillow-SIMD if that provides `PIL`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
@@ -27,42 +27,44 @@ MOST_CROPPED = 4 << 20
 """Pixels that the probe lets a picture be larger before it is cropped."""
 Frame = tuple[Image.Image, float]
 """A picture and its duration in milliseconds."""
+Decoded = tuple[list[list[Frame]], int, bool]
+"""The frames of each target, how often they are played, and whether there is a profile that cannot be used."""
 
 
 class PillowEngine:
     """The faster engine for JPEG: the decoder shrinks, SIMD resamples."""
 
     def render(self, path: str, plan: Plan) -> Rendering:
-        return _render(path, plan)
+        return rendered(EngineName.PILLOW, _decode, path, plan)
 
 
 def render_damaged(path: str, plan: Plan) -> Rendering:
     """The readable part of a damaged picture. Raises Corrupt if that is less than half of its rows."""
     if LOADERS[plan.info.format].salvage is None:
         raise Corrupt(f"{plan.info.format}: it is damaged, and only all of it could be shown")
-    return _render(path, plan, damaged=True)
+    decode = partial(_decode, damaged=True)
+    return rendered(EngineName.PILLOW, decode, path, plan, "not all of it can be decoded")
 
 
-def _render(path: str, plan: Plan, damaged: bool = False) -> Rendering:
+def rendered(
+    name: EngineName, decode: Callable[[str, Plan], Decoded], path: str, plan: Plan, defect: str = ""
+) -> Rendering:
+    """The pictures of `decode`, encoded."""
     started = perf_counter()
-    resized, plays, profile_ignored = _decode(path, plan, damaged)
+    resized, plays, profile_ignored = decode(path, plan)
     decoded = perf_counter()
     placeholders = tuple(_placeholder(frames[0][0]) for frames in resized) if plan.thumbhash else ()
-    pictures = tuple(
-        within_bytes(target, partial(_encode, frames, plays, plan.info), path, plan, whole=not damaged)
-        for frames, target in zip(resized, plan.targets, strict=True)
+    pictures = tuple(  # `pop` frees the pixels of one thumbnail after the other
+        within_bytes(target, partial(_encode, resized.pop(0), plays, plan.info), path, plan, whole=not defect)
+        for target in plan.targets
     )
-    defect = "not all of it can be decoded" if damaged else ""
     seconds = decoded - started, perf_counter() - decoded
-    return Rendering(EngineName.PILLOW, pictures, defect, *seconds, placeholders, profile_ignored)
+    return Rendering(name, pictures, defect, *seconds, placeholders, profile_ignored)
 
 
-def _decode(path: str, plan: Plan, damaged: bool) -> tuple[list[list[Frame]], int, bool]:
-    """The frames of each target, how often they are played, and whether there is a profile that cannot be used.
-
-    The decoded picture is freed before any thumbnail is encoded.
-    """
-    with _open(path, plan, damaged) as image:
+def _decode(path: str, plan: Plan, damaged: bool = False) -> Decoded:
+    """The decoded picture is freed before any thumbnail is encoded."""
+    with open_picture(path, plan, damaged) as image:
         plays = LOADERS[plan.info.format].plays(image.info.get("loop"))
         profile_ignored = "icc_profile" in image.info and profile_of(image) is None
         frames = _readable_frames if damaged else _all_frames
@@ -70,7 +72,7 @@ def _decode(path: str, plan: Plan, damaged: bool) -> tuple[list[list[Frame]], in
 
 
 @contextmanager
-def _open(path: str, plan: Plan, damaged: bool) -> Iterator[Image.Image]:
+def open_picture(path: str, plan: Plan, damaged: bool = False) -> Iterator[Image.Image]:
     """The file, opened as the format that was probed. Raises Corrupt for every error of a decoder."""
     loader, info = LOADERS[plan.info.format], plan.info
     opener = loader.open_damaged if damaged and loader.open_damaged else loader.open
@@ -134,11 +136,8 @@ def _resize(frames_in: Iterator[Image.Image], plan: Plan) -> list[list[Frame]]:
                 continue
             whole = _thumbnail(pixels, plan, target)
             if number == 0:
-                corners.append(_corner(whole, target))
-            left, top = corners[index]
-            if whole.size != (target.width, target.height):
-                whole = whole.crop((left, top, left + target.width, top + target.height))
-            resized[index].append((whole, frame.info.get("duration", 100)))
+                corners.append(corner_of(whole, target))
+            resized[index].append((cropped(whole, corners[index], target), frame.info.get("duration", 100)))
     return resized
 
 
@@ -158,8 +157,13 @@ def _decoded_box(image: Image.Image, plan: Plan) -> tuple[float, float, float, f
     return 0, 0, min(width, image.width), min(height, image.height)
 
 
-def _corner(image: Image.Image, target: Target) -> tuple[int, int]:
+def corner_of(image: Image.Image, target: Target) -> tuple[int, int]:
     return crop_corner(*image.size, target, lambda: on_white(image).tobytes())
+
+
+def cropped(image: Image.Image, corner: tuple[int, int], target: Target) -> Image.Image:
+    size = (target.width, target.height)
+    return image if image.size == size else image.crop((*corner, corner[0] + size[0], corner[1] + size[1]))
 
 
 def _placeholder(image: Image.Image) -> str:

@@ -10,8 +10,9 @@ from typing import Final
 from thumbnailer.formats.jpeg import JpegDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
 
-PILLOW, VIPS = EngineName.PILLOW, EngineName.VIPS
-BOTH_ENGINES: Final = frozenset(EngineName)
+NATIVE, PILLOW, VIPS = EngineName.NATIVE, EngineName.PILLOW, EngineName.VIPS
+BOTH_ENGINES: Final = (VIPS, PILLOW)
+"""Engines that render a picture alone. The compiled one is optional and leaves what it doubts to these."""
 REDUCING_GAP: Final = 3.0
 """Both engines shrink by a whole number to three times the wanted size, then resample by Lanczos."""
 MOST_SHRINK: Final = 8
@@ -34,7 +35,7 @@ class InputFormat:
 
 
 INPUTS: Final[dict[Format, InputFormat]] = {
-    Format.JPEG: InputFormat((PILLOW, VIPS), shrinks=BOTH_ENGINES),
+    Format.JPEG: InputFormat((PILLOW, VIPS), shrinks=frozenset(BOTH_ENGINES)),
     Format.PNG: InputFormat((VIPS, PILLOW)),
     Format.GIF: InputFormat((PILLOW, VIPS), animated=True),
     # libvips' scaled decode is 1.75 times as fast as Pillow's full decode at 12 MP.
@@ -105,6 +106,18 @@ def engines_for(
         if name in installed and info.format in installed[name].reads and outputs <= installed[name].writes
         if name not in info.details.misread_by
     )
+
+
+def suits_native(
+    info: ImageInfo, reduction: float, outputs: frozenset[Format], preferred: EngineName | None, installed: Capabilities
+) -> bool:
+    """Whether the compiled engine takes this picture first. It does not enlarge, and sides that stay are not its work.
+
+    It finds out itself that a file is none of its: then the picture is planned anew without it.
+    """
+    can = installed.get(NATIVE)
+    wanted = can is not None and preferred in (None, NATIVE) and info.format in can.reads and outputs <= can.writes
+    return wanted and info.bit_depth == 8 and info.channels in (1, 3) and reduction > 1
 
 
 def shrink_on_load(info: ImageInfo, reduction: float) -> int:

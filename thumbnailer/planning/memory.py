@@ -16,7 +16,7 @@ from thumbnailer.formats.jxl import JxlDetails
 from thumbnailer.formats.png import PngDetails
 from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
-from thumbnailer.planning.capabilities import PILLOW, REDUCING_GAP, VIPS, decoder_shrink
+from thumbnailer.planning.capabilities import NATIVE, PILLOW, REDUCING_GAP, VIPS, decoder_shrink
 
 MB: Final = 1024 * 1024
 MARGIN: Final = 1.08  # measurements of one picture differ by some percent, versions of decoders by some more
@@ -30,6 +30,7 @@ MOST_SALVAGED_ROWS: Final = 65_535  # of a JPEG. Python looks at each: a PNG of 
 SALVAGED_ROW: Final = 80  # Python's numbers of missing rows
 SUMS: Final = 205  # libvips' sums for a column and channel: numbers of 16 bytes
 SOURCE_LINES: Final = 460
+NATIVE_RATIO: Final = 1.95  # decoded pixels that the compiled engine keeps for a pixel of the largest thumbnail
 CACHED_LINES: Final = 384  # most lines of a stream in one cache of libvips: three times 128
 
 
@@ -62,6 +63,13 @@ class Work:
         shrink = decoder_shrink(engine, self.info.format, self.shrink)
         return ceil(self.info.width / shrink), ceil(self.info.height / shrink)
 
+    @property
+    def eighths(self) -> int:
+        """The compiled engine decodes at so many eighths: `choose_scale` of native/src/resize/request.rs."""
+        sides = (self.info.width, self.info.height)
+        reduction = min(side / size for w in self.wanted for side, size in zip(sides, (w.width, w.height), strict=True))
+        return next((eighths for eighths in range(1, 7) if eighths * reduction >= 8 * NATIVE_RATIO), 8)
+
 
 # --- rows ---------------------------------------------------------------------------------------------------------
 
@@ -91,6 +99,7 @@ SCANS: Final[Terms] = {"coefficients": 1, "source": 1}
 ROLL: Final[Terms] = {"roll": 4, "source": 1}
 
 DECODERS: Final[dict[tuple[EngineName, Format], tuple[Decoder, ...]]] = {
+    (NATIVE, Format.JPEG): (Decoder({"source": 1, "kept coefficients": 1}),),
     (PILLOW, Format.JPEG): (Decoder({"coefficients": 1}),),
     (PILLOW, Format.PNG): (Decoder({"hidden frame": 2}),),
     (PILLOW, Format.GIF): (Decoder({"composed": 11}, {"composed": 11}),),
@@ -185,6 +194,7 @@ def quantities(work: Work) -> Mapping[str, float]:
         "decoded": info.pixels * decoded,
         "shrunk": info.pixels / work.shrink**2 * decoded,
         "coefficients": 512 * blocks * stored if scans > 1 else 0,  # of a JPEG in several scans, 16 bits each
+        "kept coefficients": 256 * blocks * _kept(work) if scans > 1 else 0,
         "hidden frame": info.pixels * raw if info.details_of(PngDetails).hidden_first else 0,
         "composed": info.pixels if is_composed else 0,
         "webp planes": info.pixels * (4 if stored == 4 else 2 * (stored - 1.5)),  # at full size, or only alpha's
@@ -201,6 +211,14 @@ def quantities(work: Work) -> Mapping[str, float]:
     }
 
 
+def _kept(work: Work) -> float:
+    """Bytes a pixel of the coefficients that the compiled engine keeps; it decodes small chroma with more of them."""
+    stored, eighths = work.info.details.samples, work.eighths
+    plane = eighths**2 / 32
+    known = stored / 8 if eighths > 1 else 0  # a bit for each coefficient: it was not zero in an earlier scan
+    return plane + min(plane * (work.info.channels - 1), 2 * (stored - 1)) + known
+
+
 def _unread_strip(info: ImageInfo, rows: int) -> int:
     """Pillow reads a strip whole, before its rows are in the picture; the last strip may be lower."""
     last = (info.height - 1) % rows + 1 if rows else 0
@@ -214,7 +232,7 @@ def _unread_strip(info: ImageInfo, rows: int) -> int:
 def memory_estimate(engine: EngineName, work: Work) -> int:
     """The most bytes that the process grows by: no less than measured, and close to it for large pictures."""
     row, peak, lasting = _decoder(engine, work)
-    render = _vips if engine is VIPS else _pillow
+    render = {NATIVE: _native, VIPS: _vips}.get(engine, _pillow)
     return _fixed_bytes(work.info, row) + ceil(MARGIN * render(work, row, peak, lasting))
 
 
@@ -254,6 +272,18 @@ def _pillow(work: Work, row: Decoder, peak: float, lasting: float) -> float:
     converted = width * height * _converted_pixel(info, row)
     decoding = width * height * _pillow_pixel(info, row) + max(peak, lasting + (converted + passes + results))
     return max(decoding, results + _encoding(PILLOW, work))
+
+
+def _native(work: Work, _row: Decoder, peak: float, _lasting: float) -> float:
+    """The compiled engine holds rows of the decoded picture, then each thumbnail twice: its own pixels and Pillow's."""
+    channels, eighths = work.info.channels, work.eighths
+    width, height = work.info.width * eighths / 8, work.info.height * eighths / 8
+    taps = 6 * max(height / wanted.height for wanted in work.wanted) + 4
+    rows = width * (channels * (2 * taps + 4 * eighths + 4) + 32 * (channels + 1) * len(work.wanted))
+    sizes = [wanted.width * wanted.height for wanted in work.wanted]
+    pillow = 1 if channels == 1 else 4
+    results = max(sizes) * channels + sum(sizes) * max(channels, pillow)
+    return max(peak + rows + results, pillow * sum(sizes) + _encoding(PILLOW, work))
 
 
 def _pillow_pixel(info: ImageInfo, row: Decoder) -> int:

@@ -10,7 +10,15 @@ from typing import Final
 from thumbnailer import errors
 from thumbnailer.formats.jpeg import JpegDetails
 from thumbnailer.model import EngineName, EventKind, ImageInfo, ObjectEvent
-from thumbnailer.planning.capabilities import INPUTS, Capabilities, engines_for, pixels_of_work, shrink_on_load
+from thumbnailer.planning.capabilities import (
+    INPUTS,
+    NATIVE,
+    Capabilities,
+    engines_for,
+    pixels_of_work,
+    shrink_on_load,
+    suits_native,
+)
 from thumbnailer.planning.memory import Wanted, Work, memory_estimate, salvage_estimate
 from thumbnailer.planning.targets import SOURCE_ETAG, Target, keeps_animation, resolve
 from thumbnailer.planning.tier import Tier
@@ -77,15 +85,20 @@ def make_plan(
     """
     _refuse_picture(info, settings, tier)
     targets = tuple(resolve(rendition, event, info, source, settings) for rendition in settings.renditions)
-    shrink = shrink_on_load(info, _reduction(info, targets))
+    reduction = _reduction(info, targets)
+    shrink = shrink_on_load(info, reduction)
     outputs = frozenset(target.format for target in targets)
-    engines = engines_for(info, shrink, outputs, settings.engine, installed)
-    if not engines:
+    preferred = None if settings.engine is NATIVE else settings.engine
+    engines = engines_for(info, shrink, outputs, preferred, installed)
+    natively = suits_native(info, reduction, outputs, settings.engine, installed)
+    if not (engines or natively):
         formats = ", ".join(sorted(outputs))
         raise errors.UnsupportedFormat(f"{info.format}: no engine here reads it and writes {formats}")
     work = Work(info, shrink, source.size, tuple(_describe_wanted(info, target) for target in targets))
     _refuse_work(info, work.frames, tier)
-    needs = _select_fitting({name: memory_estimate(name, work) for name in engines}, info, tier, settings.engine)
+    needs: Mapping[EngineName, int] = {NATIVE: memory_estimate(NATIVE, work)} if natively else {}
+    if not natively or needs[NATIVE] > tier.memory_budget:
+        needs = _select_fitting({name: memory_estimate(name, work) for name in engines}, info, tier, preferred)
     engine, *others = needs
     salvage_need = salvage_estimate(work) if EngineName.PILLOW in needs else 0
     salvage = 0 < salvage_need <= tier.memory_budget

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any, Final
 
-from thumbnailer.model import Outcome, Status
+from thumbnailer.model import Message, Outcome, Status
 
 LOGGER: Final = logging.getLogger("thumbnailer")
 MOST_TRACEBACK: Final = 8000  # characters
 REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
-"""The current invocation's; added to every line that has none."""
+"""The id of the current invocation or message, for every line logged in it."""
 
 
 class JsonLines(logging.Formatter):
@@ -25,7 +25,7 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)[:MOST_TRACEBACK]
         if (request_id := REQUEST_ID.get()) is not None:
-            line.setdefault("request_id", request_id)
+            line["request_id"] = request_id
         return json.dumps(line, default=str)
 
 
@@ -38,7 +38,7 @@ def start_logging(level: str) -> None:
     LOGGER.setLevel(level)
 
 
-def record_line(outcome: Outcome, request_id: str) -> dict[str, Any]:
+def record_line(outcome: Outcome) -> dict[str, Any]:
     """The fields of a record's line. Times are milliseconds."""
     event, info = outcome.event, outcome.info
     return {
@@ -55,21 +55,23 @@ def record_line(outcome: Outcome, request_id: str) -> dict[str, Any]:
         "engine": outcome.engine,
         "damaged": outcome.damaged,
         "profile_ignored": outcome.profile_ignored,
+        **({"engine_bug": outcome.engine_bug} if outcome.engine_bug else {}),
         "ms": {stage: round(seconds * 1000, 2) for stage, seconds in outcome.timings},
-        "request_id": request_id,
     }
 
 
-def batch_line(outcomes: Sequence[Outcome], seconds: float, request_id: str) -> dict[str, Any]:
-    """The fields of a batch's line."""
-    counts = Counter(str(outcome.status) for outcome in outcomes)
-    return {"records": len(outcomes), **counts, "ms": round(seconds * 1000, 2), "request_id": request_id}
-
-
-def log_record(outcome: Outcome, request_id: str) -> None:
+def log_record(outcome: Outcome) -> None:
     level = logging.WARNING if outcome.status.comes_back or outcome.status is Status.REJECTED else logging.INFO
-    LOGGER.log(level, "record", extra={"line": record_line(outcome, request_id), "outcome": outcome})
+    LOGGER.log(level, "record", extra={"line": record_line(outcome), "outcome": outcome})
 
 
-def log_batch(outcomes: Sequence[Outcome], seconds: float, request_id: str) -> None:
-    LOGGER.info("batch", extra={"line": batch_line(outcomes, seconds, request_id)})
+def log_batch(outcomes: Sequence[Outcome], seconds: float) -> None:
+    counts = Counter(str(outcome.status) for outcome in outcomes)
+    line = {"records": len(outcomes), **counts, "ms": round(seconds * 1000, 2)}
+    LOGGER.info("batch", extra={"line": line})
+
+
+def log_unreadable(messages: Sequence[Message]) -> None:
+    for message in messages:
+        line = {"message_id": message.id, "detail": message.error}
+        LOGGER.error("unreadable-message", extra={"line": line})

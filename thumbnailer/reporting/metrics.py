@@ -35,6 +35,7 @@ _BYTE_BUCKETS: Final = tuple(float(4**power) for power in range(5, 15))
 METRICS: Final = (
     *(Metric(f"thumbnailer_records_{status}", "counter", "Count", f"records that ended {status}") for status in Status),
     Metric("thumbnailer_profiles_ignored", "counter", "Count", "pictures with an unusable colour profile"),
+    Metric("thumbnailer_engine_bugs", "counter", "Count", "panics that the compiled JPEG engine caught"),
     Metric("thumbnailer_bytes_in", "histogram", "Bytes", "bytes read of one source", _BYTE_BUCKETS),
     Metric("thumbnailer_bytes_out", "histogram", "Bytes", "bytes of thumbnails stored for one record", _BYTE_BUCKETS),
     *(
@@ -63,6 +64,8 @@ def observations(outcome: Outcome) -> Iterator[tuple[str, float]]:
     yield f"thumbnailer_records_{outcome.status}", 1
     if outcome.profile_ignored:
         yield "thumbnailer_profiles_ignored", 1
+    if outcome.engine_bug:
+        yield "thumbnailer_engine_bugs", 1
     if outcome.bytes_in:
         yield "thumbnailer_bytes_in", outcome.bytes_in
     if outcome.outputs:

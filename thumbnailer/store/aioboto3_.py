@@ -10,9 +10,9 @@ import aiohttp
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
-from thumbnailer.errors import StoreError, StoreRefused, StoreUnavailable
+from thumbnailer.errors import StoreRefused, StoreUnavailable
 from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, drop_unsendable
-from thumbnailer.store.s3 import CHUNK, Answer, S3Store, Stream, error_for
+from thumbnailer.store.s3 import CHUNK, Answer, S3Store, error_for
 
 T = TypeVar("T")
 
@@ -35,20 +35,14 @@ class Aioboto3Store(S3Store):
         self._current = None
         await self._exit.aclose()
 
-    async def _get(self, bucket: str, key: str) -> Answer:
-        response = await self._request("get_object", bucket, key)
-        return Answer(_headers(response), _Stream(response, f"GET {bucket}/{key!r}"), response.get("ETag"))
-
-    async def _get_rest(self, bucket: str, key: str, first: Answer, offset: int) -> Stream:
-        etag, size = first.etag, first.headers.size
-        response = await self._request("get_object", bucket, key, Range=f"bytes={offset}-", IfMatch=etag)
+    async def _get(self, bucket: str, key: str, offset: int = 0, etag: str | None = None) -> Answer:
+        rest = {"Range": f"bytes={offset}-", "IfMatch": etag} if etag else {}
+        response = await self._request("get_object", bucket, key, **rest)
         stream = _Stream(response, f"GET {bucket}/{key!r}")
-        # both: a store that ignores If-Match must not deliver the end of another object
-        expected = f"bytes {offset}-{size - 1}/{size}", etag
-        if (response.get("ContentRange"), response["ETag"]) != expected:
+        if etag and "ContentRange" not in response:
             stream.close()
-            raise StoreRefused(f"GET {bucket}/{key!r}: the object changed while it was read")
-        return stream
+            raise StoreRefused(f"GET {bucket}/{key!r}: the store ignores Range")
+        return Answer(_headers(response, offset), stream, response.get("ETag"))
 
     async def _head(self, bucket: str, key: str) -> ObjectVersion:
         return _version(await self._request("head_object", bucket, key))
@@ -59,7 +53,7 @@ class Aioboto3Store(S3Store):
     async def _delete(self, bucket: str, key: str) -> None:
         await self._request("delete_object", bucket, key)
 
-    async def _renew(self, bucket: str) -> None:  # noqa: ARG002 - the client serves all buckets
+    async def _renew(self) -> None:
         """Makes a new client, which looks for credentials again; the old one stays open for unfinished bodies.
 
         botocore itself renews credentials whose expiry it knows. At most once a minute: a token that stays expired
@@ -107,18 +101,14 @@ async def _map_errors(what: str, operation: Awaitable[T]) -> T:
     try:
         return await operation
     except ClientError as error:
-        raise _error(what, error) from error
+        code = error.response.get("Error", {}).get("Code")
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        # without an XML body, botocore gives the status as the code
+        raise error_for(what, status, None if code and code.isdigit() else code) from error
     except (NoCredentialsError, ParamValidationError) as error:
         raise StoreRefused(f"{what}: {error}") from error
     except (BotoCoreError, aiohttp.ClientError, TimeoutError, OSError) as error:
         raise StoreUnavailable(f"{what}: {type(error).__name__}: {error}") from error
-
-
-def _error(what: str, error: ClientError) -> StoreError:
-    code = error.response.get("Error", {}).get("Code")
-    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-    # without an XML body, botocore gives the status as the code
-    return error_for(what, status, None if code and code.isdigit() else code)
 
 
 def _version(response: _Response) -> ObjectVersion:
@@ -126,12 +116,11 @@ def _version(response: _Response) -> ObjectVersion:
     return ObjectVersion(etag.strip('"') if etag else None, response.get("VersionId"))
 
 
-def _headers(response: _Response) -> ObjectHeaders:
-    version = _version(response)
+def _headers(response: _Response, offset: int) -> ObjectHeaders:
+    """The headers of an object whose bytes from `offset` on are in the response."""
     return ObjectHeaders(
-        size=response["ContentLength"],
-        etag=version.etag,
-        version_id=version.version_id,
+        size=offset + response["ContentLength"],
+        **_version(response)._asdict(),
         **{field: response.get(name.replace("-", "")) for field, name in HEADERS.items()},
         metadata={name.lower(): value for name, value in response.get("Metadata", {}).items()},
     )

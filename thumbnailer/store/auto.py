@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from importlib.util import find_spec
 from typing import Final, Literal, NamedTuple, TypeVar
 
@@ -70,9 +71,8 @@ def open_store(config: StoreConfig, env: Mapping[str, str]) -> ObjectStore:
     Keys and buckets that obstore does not support go through aioboto3, with transport `obstore` too. The first such key
     imports aioboto3.
     """
-    if choose_transport(config, env).transport == "aioboto3":
-        return _aioboto3(config)
-    if config.transport == "auto" and find_spec("obstore") is None:
+    obstore_missing = config.transport == "auto" and find_spec("obstore") is None
+    if obstore_missing or choose_transport(config, env).transport == "aioboto3":
         return _aioboto3(config)
     from thumbnailer.store.obstore_ import ObstoreStore
 
@@ -90,8 +90,7 @@ class FallbackStore:
 
     def __init__(self, obstore: ObjectStore, make_other: Callable[[], ObjectStore]) -> None:
         self._obstore = obstore
-        self._make_other = make_other
-        self._other: ObjectStore | None = None
+        self._other = cache(make_other)
         self._buckets: set[str] = set()
 
     @asynccontextmanager
@@ -110,24 +109,19 @@ class FallbackStore:
 
     async def aclose(self) -> None:
         await self._obstore.aclose()
-        if self._other is not None:
-            await self._other.aclose()
+        if self._other.cache_info().currsize:
+            await self._other().aclose()
 
     async def _do(self, bucket: str, operation: Callable[[ObjectStore], Awaitable[T]]) -> T:
         if bucket in self._buckets:
-            return await operation(self._get_other())
+            return await operation(self._other())
         try:
             return await operation(self._obstore)
         except ObstoreCannot as error:
             if error.bucket_too and len(self._buckets) < _BUCKETS_REMEMBERED:
                 self._buckets.add(bucket)
             try:
-                other = self._get_other()
+                other = self._other()
             except ImportError:
                 raise error from None
         return await operation(other)
-
-    def _get_other(self) -> ObjectStore:
-        if self._other is None:
-            self._other = self._make_other()
-        return self._other

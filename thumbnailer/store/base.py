@@ -18,7 +18,6 @@ HEADERS: Final = {
     "content_language": "Content-Language",
 }
 """The header of each field that ObjectHeaders and PutHeaders share. aioboto3 writes these names without a hyphen."""
-_HOST_LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _SENDABLE_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 _SENDABLE_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -80,7 +79,6 @@ class ObjectBody(Protocol):
 
         To stop early, drop the iterator and leave the context of `open`.
         """
-        ...
 
 
 class ObjectStore(Protocol):
@@ -91,26 +89,21 @@ class ObjectStore(Protocol):
 
     def open(self, bucket: str, key: str) -> AbstractAsyncContextManager[ObjectBody]:
         """One GET of the current object. Leaving the context early drops the connection and the rest of the body."""
-        ...
 
     async def head(self, bucket: str, key: str) -> ObjectVersion | None:
         """One HEAD: the current version, None if the object or the bucket is missing.
 
         The answer to a HEAD has no body, so an error has no code: StoreDenied can be any 403.
         """
-        ...
 
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
         """Stores `data` completely or not at all. It may be repeated."""
-        ...
 
     async def delete(self, bucket: str, key: str) -> None:
         """Deletes the key, if it exists."""
-        ...
 
     async def aclose(self) -> None:
         """Closes all connections; the store cannot be used afterwards."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +138,6 @@ class StoreConfig:
         bundle = env.get("AWS_CA_BUNDLE") or None
         return cls(**{"endpoint_url": endpoint or None, "region": region, "ca_bundle": bundle, **changes})
 
-    def path_style(self, bucket: str) -> bool:
-        """Whether the path names the bucket: with an endpoint, or if it cannot be one label of a host.
-
-        A dot breaks the certificate. Host names have no capitals: `Photos` there would be the bucket `photos`.
-        """
-        return self.endpoint_url is not None or not _HOST_LABEL.fullmatch(bucket)
-
 
 def drop_unsendable(headers: PutHeaders) -> PutHeaders:
     """`headers` without values that HTTP cannot carry.
@@ -159,12 +145,10 @@ def drop_unsendable(headers: PutHeaders) -> PutHeaders:
     Measured: obstore panics in Rust on a line break in a value or a space in a name, and aioboto3 refuses a whole PUT
     for one non-ASCII value. Metadata comes from strangers' objects; a thumbnail without it is better than none.
     """
-
-    def value(text: str | None) -> str | None:
-        return text if text is not None and _SENDABLE_VALUE.fullmatch(text) else None
-
-    values: dict[str, Any] = {field: value(getattr(headers, field)) for field in HEADERS}
-    values["content_type"] = values["content_type"] or "application/octet-stream"
+    unsendable = [field for field in HEADERS if not _SENDABLE_VALUE.fullmatch(getattr(headers, field) or "")]
+    values: dict[str, Any] = dict.fromkeys(unsendable)
+    if not headers.content_type or "content_type" in unsendable:
+        values["content_type"] = "application/octet-stream"
     metadata = {
         name.lower(): text
         for name, text in (headers.metadata or {}).items()

@@ -1,6 +1,7 @@
 """An object store in memory, for tests, the demo and other programs; with versions on request."""
 
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -19,47 +20,41 @@ class _Body(NamedTuple):
 
 
 class MemoryStore:
-    """`buckets` are the only buckets. Version ids are "v1", "v2", ... if `versioned`."""
+    """`buckets` are the only buckets. If `versioned`, version ids are "v1", "v2", ...; old versions are not kept."""
 
     def __init__(self, *buckets: str, versioned: bool = False) -> None:
         self.puts: dict[tuple[str, str], PutHeaders] = {}
         self._versioned = versioned
-        self._objects: dict[str, dict[str, dict[str, _Body | None]]] = {bucket: {} for bucket in buckets}
+        self._revisions: Counter[tuple[str, str]] = Counter()
+        self._objects: dict[str, dict[str, _Body]] = {bucket: {} for bucket in buckets}
 
     @asynccontextmanager
     async def open(self, bucket: str, key: str) -> AsyncIterator[ObjectBody]:
-        if (body := self._newest(bucket, key)) is None:
+        if (body := self._bucket(bucket).get(key)) is None:
             raise ObjectMissing(f"GET {bucket}/{key!r}: no such object")
         yield body
 
     async def head(self, bucket: str, key: str) -> ObjectVersion | None:
-        body = self._newest(bucket, key) if bucket in self._objects else None
+        body = self._objects.get(bucket, {}).get(key)
         return body and body.headers.version
 
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
         """`puts` keeps the headers of the last PUT of each bucket and key."""
-        versions, id_ = self._next(bucket, key)
+        objects = self._bucket(bucket)
         self.puts[bucket, key] = sent = drop_unsendable(headers)
+        self._revisions[bucket, key] += 1
+        version = f"v{self._revisions[bucket, key]}" if self._versioned else None
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
         said = {field: getattr(sent, field) for field in (*HEADERS, "metadata")}
-        headers_ = ObjectHeaders(len(data), etag, id_ if self._versioned else None, **said)
-        versions[id_] = _Body(headers_, bytes(data))
+        objects[key] = _Body(ObjectHeaders(len(data), etag, version, **said), bytes(data))
 
     async def delete(self, bucket: str, key: str) -> None:
-        versions, id_ = self._next(bucket, key)
-        versions[id_] = None
+        self._revisions[bucket, key] += 1
+        self._bucket(bucket).pop(key, None)
 
     async def aclose(self) -> None: ...
 
-    def _newest(self, bucket: str, key: str) -> _Body | None:
-        versions = self._versions(bucket, key)
-        return versions.get(next(reversed(versions), ""))
-
-    def _next(self, bucket: str, key: str) -> tuple[dict[str, _Body | None], str]:
-        versions = self._versions(bucket, key)
-        return versions, f"v{len(versions) + 1}" if self._versioned else "null"
-
-    def _versions(self, bucket: str, key: str) -> dict[str, _Body | None]:
+    def _bucket(self, bucket: str) -> dict[str, _Body]:
         if bucket not in self._objects:
             raise BucketMissing(f"{bucket}: no such bucket")
-        return self._objects[bucket].setdefault(key, {})
+        return self._objects[bucket]

@@ -7,9 +7,9 @@ reads credentials from the environment (keys, session token, web identity, conta
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Awaitable
 from datetime import timedelta
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -19,7 +19,7 @@ from obstore.store import S3Store as RustStore
 
 from thumbnailer.errors import StoreError, StoreRefused, StoreUnavailable
 from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, drop_unsendable
-from thumbnailer.store.s3 import Answer, BucketElsewhere, ObstoreCannot, S3Store, Stream, error_for
+from thumbnailer.store.s3 import Answer, BucketElsewhere, ObstoreCannot, S3Store, error_for
 
 if TYPE_CHECKING:
     from obstore import Attributes, BytesStream, GetOptions, GetResult
@@ -31,6 +31,8 @@ LEAST_CHUNK: Final = 32 * 1024
 """Measured: hyper reads 8, 16, 32, ... KB at a time, so the first piece, enough to reject most objects, is 56 KB."""
 STORES: Final = 64
 _NOT_METADATA: Final = (*HEADERS.values(), "Content-Encoding")
+_HOST_LABEL: Final = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+"""Other buckets are named by the path: a dot breaks the certificate, and a host name has no capitals."""
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -48,27 +50,19 @@ class ObstoreStore(S3Store):
 
     def __init__(self, config: StoreConfig) -> None:
         super().__init__(config)
-        self._stores: OrderedDict[tuple[str, str | None, str | None], RustStore] = OrderedDict()
+        self._store = lru_cache(STORES)(partial(_rust_store, config))
 
     async def aclose(self) -> None:
-        self._stores.clear()
+        self._store.cache_clear()
 
-    async def _get(self, bucket: str, key: str) -> Answer:
+    async def _get(self, bucket: str, key: str, offset: int = 0, etag: str | None = None) -> Answer:
         what = _check("GET", bucket, key)
-        result = await _map_errors(what, obstore.get_async(self._store(bucket), key))
+        options: GetOptions = {"range": {"offset": offset}, "if_match": etag} if etag else {}
+        result = await _map_errors(what, obstore.get_async(self._store(bucket, None, None), key, options=options))
         return Answer(_headers(result), _Stream(result, what), result.meta["e_tag"])
 
-    async def _get_rest(self, bucket: str, key: str, first: Answer, offset: int) -> Stream:
-        what = _check("GET", bucket, key)
-        options: GetOptions = {"range": {"offset": offset}, "if_match": first.etag}
-        result = await _map_errors(what, obstore.get_async(self._store(bucket), key, options=options))
-        # both: a store that ignores If-Match must not deliver the end of another object
-        if (result.meta["e_tag"], result.meta["size"]) != (first.etag, first.headers.size):
-            raise StoreRefused(f"{what}: the object changed while it was read")
-        return _Stream(result, what)
-
     async def _head(self, bucket: str, key: str) -> ObjectVersion:
-        meta = await _map_errors(_check("HEAD", bucket, key), obstore.head_async(self._store(bucket), key))
+        meta = await _map_errors(_check("HEAD", bucket, key), obstore.head_async(self._store(bucket, None, None), key))
         return ObjectVersion(_bare(meta["e_tag"]), meta["version"])
 
     async def _put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
@@ -77,25 +71,10 @@ class ObstoreStore(S3Store):
         await _map_errors(what, obstore.put_async(store, key, data, attributes=attributes, use_multipart=False))
 
     async def _delete(self, bucket: str, key: str) -> None:
-        await _map_errors(_check("DELETE", bucket, key), obstore.delete_async(self._store(bucket), key))
+        await _map_errors(_check("DELETE", bucket, key), obstore.delete_async(self._store(bucket, None, None), key))
 
-    async def _renew(self, bucket: str) -> None:
-        for name in [name for name in self._stores if name[0] == bucket]:
-            del self._stores[name]
-
-    def _store(self, bucket: str, sse: str | None = None, kms_key_id: str | None = None) -> RustStore:
-        """The store for a bucket and an encryption, which obstore configures per store and not per PUT.
-
-        Measured: each keeps its own connections and takes 4 to 10 ms to make; one with an encryption sends no
-        encryption header on GET.
-        """
-        name = (bucket, sse, kms_key_id)
-        if name not in self._stores:
-            self._stores[name] = _rust_store(self._config, bucket, sse, kms_key_id)
-            if len(self._stores) > STORES:
-                self._stores.popitem(last=False)
-        self._stores.move_to_end(name)
-        return self._stores[name]
+    async def _renew(self) -> None:
+        self._store.cache_clear()
 
 
 class _Stream:
@@ -183,7 +162,12 @@ def _attributes(headers: PutHeaders) -> Attributes:
 
 
 def _rust_store(config: StoreConfig, bucket: str, sse: str | None, kms_key_id: str | None) -> RustStore:
-    virtual_host = not config.path_style(bucket)
+    """The store for a bucket and an encryption, which obstore configures per store and not per PUT.
+
+    Measured: each keeps its own connections and takes 4 to 10 ms to make; one with an encryption sends no encryption
+    header on GET.
+    """
+    virtual_host = config.endpoint_url is None and _HOST_LABEL.fullmatch(bucket) is not None
     amazon = f"https://{bucket + '.' if virtual_host else ''}s3.{config.region}.amazonaws.com"
     options: S3Config = {
         "region": config.region,

@@ -105,22 +105,15 @@ class Retry:
             renew, self._renew = self._renew, None
             await renew()
             return
-        pause = self._pause()
-        if not error.again or self._failures >= self._config.retries or self._too_late(pause):
+        now, config = asyncio.get_running_loop().time(), self._config
+        if self._deadline is None:
+            self._deadline = now + config.retry_timeout
+        # full jitter: thousands of environments that are throttled must not come back at the same time
+        pause = _JITTER.uniform(0, min(config.max_backoff, config.backoff * 4**self._failures))
+        if not error.again or self._failures >= config.retries or now + pause > self._deadline:
             raise error
         self._failures += 1
         await asyncio.sleep(pause)
-
-    def _pause(self) -> float:
-        """Full jitter: thousands of environments that are throttled must not come back at the same time."""
-        ceiling = min(self._config.max_backoff, self._config.backoff * 4**self._failures)
-        return _JITTER.uniform(0, ceiling)
-
-    def _too_late(self, pause: float) -> bool:
-        now = asyncio.get_running_loop().time()
-        if self._deadline is None:
-            self._deadline = now + self._config.retry_timeout
-        return now + pause > self._deadline
 
 
 # --- bodies -------------------------------------------------------------------------------------------------------
@@ -131,11 +124,9 @@ class Stream(Protocol):
 
     async def read(self) -> bytes:
         """The next piece; empty at the end. Raises StoreError."""
-        ...
 
     def close(self) -> None:
         """Drops the connection unless the body was read to its end."""
-        ...
 
 
 class Answer(NamedTuple):
@@ -146,52 +137,49 @@ class Answer(NamedTuple):
     etag: str | None
 
 
-GetRest = Callable[[Answer, int], Awaitable[Stream]]
-"""`S3Store._get_rest` of one object."""
-
-
 class S3Body:
     """An ObjectBody that resumes where it broke off, if the object is still the same."""
 
-    def __init__(self, first: Answer, what: str, get_rest: GetRest, retry: Retry) -> None:
+    def __init__(self, first: Answer, what: str, get: Callable[[int, str], Awaitable[Answer]], retry: Retry) -> None:
+        """`get` asks for the bytes from an offset on, of the object with an ETag."""
         self.headers = first.headers
-        self._first = first
         self._stream = first.stream
+        self._etag = first.etag
         self._what = what
-        self._get_rest = get_rest
+        self._get = get
         self._retry = retry
-        self._read_bytes = 0
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        while chunk := await self._next():
-            yield chunk
+        """Reads up to the empty piece, so that the connection can be used again."""
+        read, size = 0, self.headers.size
+        while True:
+            try:
+                chunk = await self._stream.read()
+                read += len(chunk)
+                if not chunk and read != size:
+                    raise StoreUnavailable(f"{self._what}: the body ended at byte {read} of {size}")
+            except StoreError as error:
+                if read == size:
+                    return
+                await self._resume(error, read)
+            else:
+                if not chunk:
+                    return
+                yield chunk
 
     def close(self) -> None:
         self._stream.close()
 
-    async def _next(self) -> bytes:
-        """The next piece, empty at the end. Reading up to the end lets the connection be used again."""
-        while True:
-            try:
-                return await self._read()
-            except StoreError as error:
-                if self._read_bytes == self.headers.size:
-                    return b""
-                await self._resume(error)
-
-    async def _read(self) -> bytes:
-        chunk = await self._stream.read()
-        self._read_bytes += len(chunk)
-        if not chunk and self._read_bytes != self.headers.size:
-            raise StoreUnavailable(f"{self._what}: the body ended at byte {self._read_bytes} of {self.headers.size}")
-        return chunk
-
-    async def _resume(self, error: StoreError) -> None:
-        self._stream.close()
-        if self.headers.etag is None:
+    async def _resume(self, error: StoreError, offset: int) -> None:
+        self.close()
+        if not (etag := self._etag):
             raise error
         await self._retry.wait_after(error)
-        self._stream = await self._retry.run(lambda: self._get_rest(self._first, self._read_bytes))
+        rest = await self._retry.run(lambda: self._get(offset, etag))
+        self._stream = rest.stream
+        # both: a store that ignores If-Match must not deliver the end of another object
+        if (rest.etag, rest.headers.size) != (etag, self.headers.size):
+            raise StoreRefused(f"{self._what}: the object changed while it was read")
 
 
 # --- the store ----------------------------------------------------------------------------------------------------
@@ -205,9 +193,9 @@ class S3Store(ABC):
 
     @asynccontextmanager
     async def open(self, bucket: str, key: str) -> AsyncIterator[ObjectBody]:
-        retry = self._retry(bucket)
+        retry = self._retry()
         first = await retry.run(lambda: self._get(bucket, key))
-        body = S3Body(first, f"GET {bucket}/{key!r}", partial(self._get_rest, bucket, key), retry)
+        body = S3Body(first, f"GET {bucket}/{key!r}", partial(self._get, bucket, key), retry)
         try:
             yield body
         finally:
@@ -215,34 +203,28 @@ class S3Store(ABC):
 
     async def head(self, bucket: str, key: str) -> ObjectVersion | None:
         try:
-            return await self._retry(bucket).run(lambda: self._head(bucket, key))
+            return await self._retry().run(lambda: self._head(bucket, key))
         except (ObjectMissing, BucketMissing):
             return None
 
     async def put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
-        await self._retry(bucket).run(lambda: self._put(bucket, key, data, headers))
+        await self._retry().run(lambda: self._put(bucket, key, data, headers))
 
     async def delete(self, bucket: str, key: str) -> None:
         try:
-            await self._retry(bucket).run(lambda: self._delete(bucket, key))
+            await self._retry().run(lambda: self._delete(bucket, key))
         except ObjectMissing:
             return
 
-    def _retry(self, bucket: str) -> Retry:
-        return Retry(self._config, lambda: self._renew(bucket))
+    def _retry(self) -> Retry:
+        return Retry(self._config, self._renew)
 
     @abstractmethod
     async def aclose(self) -> None: ...
 
     @abstractmethod
-    async def _get(self, bucket: str, key: str) -> Answer: ...
-
-    @abstractmethod
-    async def _get_rest(self, bucket: str, key: str, first: Answer, offset: int) -> Stream:
-        """Asks for the bytes from `offset` on, if the object still is that of the `first` answer.
-
-        Raises StoreRefused if the answer is another object's.
-        """
+    async def _get(self, bucket: str, key: str, offset: int = 0, etag: str | None = None) -> Answer:
+        """With `etag`: asks for the bytes from `offset` on, if the object still has this ETag."""
 
     @abstractmethod
     async def _head(self, bucket: str, key: str) -> ObjectVersion: ...
@@ -254,5 +236,5 @@ class S3Store(ABC):
     async def _delete(self, bucket: str, key: str) -> None: ...
 
     @abstractmethod
-    async def _renew(self, bucket: str) -> None:
+    async def _renew(self) -> None:
         """Makes the next request look for credentials again."""
