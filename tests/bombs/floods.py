@@ -337,7 +337,7 @@ METADATA: dict[str, Maker] = {
     "AVIF: EXIF tags": avif_with_exif,
     "GIF: comment": lambda size: gif.header(64, 64) + gif_comment(size) + GIF_FRAME + b";",
     "GIF: comments": lambda size: gif.header(64, 64) + gif_comment(1000) * (size // 1026) + GIF_FRAME + b";",
-    "GIF: small comments": lambda size: gif.header(64, 64) + GIF_FRAME + gif_comment(124, block=124) * (size // 128) + b";",
+    "GIF: small comments": lambda size: gif_of(gif_comment(124, block=124), size),
     "PNG: XMP": lambda size: png.with_chunks([png.chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + b"<" * size)]),
     "WebP: EXIF tags": lambda size: saved(gradient(), "WEBP", exif=exif(size)),
     "WebP: XMP": lambda size: saved(gradient(), "WEBP", xmp=b"<" * size),
