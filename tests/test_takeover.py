@@ -12,9 +12,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.crashing import PYTHONPATH, children, takeover
+from tests.support.jpeg_xl import HEIGHT, WIDTH, lossless
 from tests.support.pipelines import built, created, reasons, run, store_with, until
 from thumbnailer.execution import isolated
 from thumbnailer.model import Outcome, Status
@@ -169,6 +171,20 @@ def test_a_decoder_that_takes_memory_without_end_is_stopped(samples: dict[str, b
     found = outcomes(samples["rocket.jpg"], "hog.jpg", "good.jpg")
     assert reasons(found.values()) == {"hog.jpg": "rejected:engine-crash", "good.jpg": "stored"}
     assert "several times its estimated memory" in (found["hog.jpg"].detail or "")
+
+
+def test_libraries_that_are_loaded_late_find_addresses() -> None:
+    """JPEG XL needs numpy, a smart crop libvips: together 200 MB of addresses for a picture of 64 x 40."""
+    pytest.importorskip("pylibjxl")
+    data = lossless(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+
+    async def work() -> Outcome:
+        app = built(await store_with({"x.jxl": data}), ISOLATION="always", RENDITIONS="16x16:smart:webp")
+        outcome = await app.pipeline.process(created("x.jxl"))
+        await app.pipeline.aclose()
+        return outcome
+
+    assert run(work()).status is Status.STORED
 
 
 def test_always_leaves_room_for_the_children(samples: dict[str, bytes]) -> None:

@@ -41,6 +41,8 @@ MOST_PICTURES: Final = 200
 PIECE_BYTES: Final = 256 * 1024
 KEPT_VARIABLES: Final = ("HOME", "LANG", "LC_", "LD_LIBRARY_PATH", "MALLOC_", "PATH", "PYTHON", "TMPDIR", "VIPS_")
 """Beginnings of the variables that a child gets: no credentials, no address of a service that hands them out."""
+ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1"}
+"""numpy, which pylibjxl needs, takes 40 MB of addresses for each of OpenBLAS' threads."""
 
 
 def cpu_seconds(plan: Plan) -> int:
@@ -171,7 +173,7 @@ class Child:
 async def start_child() -> Child:
     """Raises EngineCrash."""
     hide_memory()
-    variables = {name: value for name, value in os.environ.items() if name.startswith(KEPT_VARIABLES)}
+    variables = {name: value for name, value in os.environ.items() if name.startswith(KEPT_VARIABLES)} | ONE_THREAD
     with ExitStack() as undo:
         ours, theirs = map(undo.enter_context, socket.socketpair())
         ours.setblocking(False)
