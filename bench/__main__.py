@@ -1,6 +1,7 @@
 """`python -m bench COMMAND`."""
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from bench import measuring
+from bench.goals import command as goals
 from bench.pages import performance as performance_
 from bench.questions import EXPERIMENTS, Experiment, Options
 from bench.scale import command as scale_
@@ -42,7 +44,7 @@ Seconds = Annotated[float, typer.Option(min=0, max=600, help="shortest repetitio
 Output = Annotated[Path | None, typer.Option("-o", "--output", dir_okay=False, help="the file of results")]
 
 
-def _add_question(experiment: Experiment) -> None:
+def _add_question(experiment: Experiment, run: Callable[[Experiment, Options], int] = measuring.run) -> None:
     def command(
         quick: Annotated[bool, typer.Option("--quick", help="fewer cells, smaller pictures, shorter")] = False,
         images: Images = None,
@@ -64,13 +66,14 @@ def _add_question(experiment: Experiment) -> None:
         path = output or Path(f"bench-{experiment.name}.json")
         least = (0.4 if quick else 2.0) if seconds is None else seconds
         options = Options(quick, latency, memories, path, images, resume, prices, repetitions, least, period, container)
-        raise typer.Exit(measuring.run(experiment, options))
+        raise typer.Exit(run(experiment, options))
 
     app.command(experiment.name, help=experiment.question)(command)
 
 
 for _experiment in EXPERIMENTS.values():
     _add_question(_experiment)
+_add_question(goals.EXPERIMENT, goals.run)
 
 
 @app.command()

@@ -6,7 +6,7 @@ of a comparison. `all` asks all questions in one run and measures shared cells o
 
 import math
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,17 @@ ARCHITECTURE: Final = "arm64" if platform.machine() in ("aarch64", "arm64") else
 FLOOR: Final = "floor"
 TEXTBOOK: Final = "textbook"
 MOST_PASSES: Final = 100
+VARIANTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "": {},
+    "web": {
+        "THUMBNAILER_RENDITIONS": "320x320:jpeg:q80,768x768:jpeg:q80,1280x1280:jpeg:q80",
+        "THUMBNAILER_KEY": "{key}.{name}.{ext}",
+        "BENCH_SIDES": "320,768,1280",
+    },
+    "small": {"THUMBNAILER_RENDITIONS": "128x128:jpeg:small"},
+    "write-once": {"THUMBNAILER_WRITE_ONCE": "on"},
+}
+"""Environment variables of `CellKey.variant`; BENCH_SIDES is for peers."""
 
 
 @dataclass(frozen=True, slots=True)

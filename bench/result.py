@@ -69,7 +69,7 @@ class CellKey:
     """What a cell measures: platform, memory, engine, transport, pictures, batch size, handler and distance to S3.
 
     `handler` is "ours" or the name of a peer. With `start` "cold", each repetition is one invocation of a new
-    environment. `in_flight` 0 means the tier's own limit.
+    environment. `in_flight` 0 means the tier's own limit. `variant`: other settings, by name.
     """
 
     platform: Literal["lambda", "fargate"]
@@ -84,6 +84,7 @@ class CellKey:
     latency: Text = "loopback"
     start: Literal["warm", "cold"] = "warm"
     in_flight: Count = 0
+    variant: str = ""
 
     @property
     def title(self) -> str:
@@ -97,6 +98,7 @@ class CellKey:
             self.transport if ours and self.transport == "aioboto3" else "",
             self.latency,
             self.start if self.start == "cold" else "",
+            self.variant,
         ]
         return ", ".join(filter(None, parts))
 
@@ -160,6 +162,8 @@ METRICS: Final[Mapping[str, Metric]] = {
     "images_per_gb_second": lambda key, one: one.records / (key.memory_mb / 1024 * one.billed_ms / 1000),
     "peak_rss_mb": lambda _, one: one.peak_rss_bytes / MB,
     "cold_start_ms": lambda _, one: one.cold_start_ms,
+    "ms_beyond_cpu": lambda _, one: (one.billed_ms - 1000 * one.cpu_seconds) / max(1, one.invocations),
+    "log_bytes_per_image": lambda _, one: one.log_bytes / one.records,
     "p50_ms": lambda _, one: percentile(one.latencies_ms, 0.5),
 }
 """Values computed from each repetition."""

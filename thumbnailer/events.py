@@ -40,7 +40,7 @@ _EVENTBRIDGE_KINDS: Final = {
 
 def parse_text(text: object) -> tuple[ObjectEvent, ...]:
     """Parses an event from JSON text. Raises EventError if it is not an event."""
-    return parse_event(_json(text))
+    return parse_event(_load_json(text))
 
 
 def parse_event(payload: object, envelopes: int = 0) -> tuple[ObjectEvent, ...]:
@@ -52,61 +52,61 @@ def parse_event(payload: object, envelopes: int = 0) -> tuple[ObjectEvent, ...]:
     if payload.get("Event") == "s3:TestEvent":
         return ()
     if isinstance(payload.get("Records"), list):
-        return tuple(event for record in payload["Records"] for event in _record(record, envelopes))
+        return tuple(event for record in payload["Records"] for event in _parse_record(record, envelopes))
     if payload.get("Type") == "Notification":
-        return parse_event(_json(payload.get("Message")), envelopes + 1)
+        return parse_event(_load_json(payload.get("Message")), envelopes + 1)
     if payload.get("source") == "aws.s3":
-        return (_eventbridge(payload),)
-    raise EventError(f"got an object with {_names(payload)}; {EXPECTED}")
+        return (_parse_eventbridge(payload),)
+    raise EventError(f"got an object with {_list_names(payload)}; {EXPECTED}")
 
 
-def _record(record: object, envelopes: int) -> tuple[ObjectEvent, ...]:
+def _parse_record(record: object, envelopes: int) -> tuple[ObjectEvent, ...]:
     if isinstance(record, Mapping) and "s3" in record:
-        return (_s3(record),)
+        return (_parse_s3(record),)
     if isinstance(record, Mapping) and isinstance(record.get("Sns"), Mapping):
-        return parse_event(_json(record["Sns"].get("Message")), envelopes + 1)
-    got = _names(record) if isinstance(record, Mapping) else type(record).__name__
+        return parse_event(_load_json(record["Sns"].get("Message")), envelopes + 1)
+    got = _list_names(record) if isinstance(record, Mapping) else type(record).__name__
     raise EventError(f"got a record with {got}; {EXPECTED}")
 
 
-def _s3(record: Mapping[str, Any]) -> ObjectEvent:
+def _parse_s3(record: Mapping[str, Any]) -> ObjectEvent:
     version = str(record.get("eventVersion", "2.0"))[:40]
     if version.partition(".")[0] != "2":
         raise EventError(f"eventVersion {version!r} is not supported; expected 2.x")
-    name = _text(record, "eventName").removeprefix("s3:")
+    name = _get_text(record, "eventName").removeprefix("s3:")
     kind = _S3_KINDS.get(name) or _S3_KINDS.get(name.partition(":")[0], EventKind.OTHER)
-    return _event(kind, _object(record, "s3"), record.get("eventTime"), partial(unquote_plus, errors="strict"))
+    return _make_event(kind, _get_object(record, "s3"), record.get("eventTime"), partial(unquote_plus, errors="strict"))
 
 
-def _eventbridge(payload: Mapping[str, Any]) -> ObjectEvent:
-    kind = _EVENTBRIDGE_KINDS.get(_text(payload, "detail-type"), EventKind.OTHER)
-    return _event(kind, _object(payload, "detail"), payload.get("time"), str)  # its keys are not form-encoded
+def _parse_eventbridge(payload: Mapping[str, Any]) -> ObjectEvent:
+    kind = _EVENTBRIDGE_KINDS.get(_get_text(payload, "detail-type"), EventKind.OTHER)
+    return _make_event(kind, _get_object(payload, "detail"), payload.get("time"), str)  # its keys are not form-encoded
 
 
-def _event(kind: EventKind, parent: Mapping[str, Any], time: object, decode: Callable[[str], str]) -> ObjectEvent:
+def _make_event(kind: EventKind, parent: Mapping[str, Any], time: object, decode: Callable[[str], str]) -> ObjectEvent:
     """`parent` describes bucket and object; `decode` decodes the key."""
-    item = _object(parent, "object")
+    item = _get_object(parent, "object")
     size = item.get("size")
     return ObjectEvent(
         kind=kind,
-        bucket=_bucket(_text(_object(parent, "bucket"), "name")),
-        key=_key(_text(item, "key"), decode),
-        version_id=_optional_text(item.get("versionId", item.get("version-id"))),
-        etag=_optional_text(item.get("eTag", item.get("etag"))),
+        bucket=_check_bucket(_get_text(_get_object(parent, "bucket"), "name")),
+        key=_decode_key(_get_text(item, "key"), decode),
+        version_id=_get_label(item.get("versionId", item.get("version-id"))),
+        etag=_get_label(item.get("eTag", item.get("etag"))),
         size=size if type(size) is int and size >= 0 else None,
-        sequencer=_optional_text(item.get("sequencer")),
-        time=_optional_text(time),
+        sequencer=_get_label(item.get("sequencer")),
+        time=_get_label(time),
     )
 
 
-def _bucket(name: str) -> str:
+def _check_bucket(name: str) -> str:
     """Raises EventError if no bucket can have this name: `a@localhost:1/` in a URL would be another host."""
     if not _BUCKET.fullmatch(name):
         raise EventError(f"{name[:80]!r} is no bucket name; expected 3 to 255 of A-Z, a-z, 0-9, '.', '-', '_'")
     return name
 
 
-def _key(text: str, decode: Callable[[str], str]) -> str:
+def _decode_key(text: str, decode: Callable[[str], str]) -> str:
     """Raises EventError if no key can be so: JSON can contain half of a surrogate pair, UTF-8 cannot."""
     try:
         key = decode(text)
@@ -118,7 +118,7 @@ def _key(text: str, decode: Callable[[str], str]) -> str:
     return key
 
 
-def _json(text: object) -> object:
+def _load_json(text: object) -> object:
     if not isinstance(text, str):
         raise EventError(f"got {type(text).__name__} where JSON text was expected; {EXPECTED}")
     try:
@@ -127,23 +127,23 @@ def _json(text: object) -> object:
         raise EventError(f"the text is not JSON ({error}); {EXPECTED}") from error
 
 
-def _object(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _get_object(parent: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = parent.get(name)
     if not isinstance(value, Mapping):
         raise EventError(f"{name!r} is missing or no object; {EXPECTED}")
     return value
 
 
-def _text(parent: Mapping[str, Any], name: str) -> str:
+def _get_text(parent: Mapping[str, Any], name: str) -> str:
     value = parent.get(name)
     if not isinstance(value, str) or not value:
         raise EventError(f"{name!r} is missing or no text; {EXPECTED}")
     return value
 
 
-def _optional_text(value: object) -> str | None:
+def _get_label(value: object) -> str | None:
     return value if isinstance(value, str) and _LABEL.fullmatch(value) else None
 
 
-def _names(payload: Mapping[str, Any]) -> str:
+def _list_names(payload: Mapping[str, Any]) -> str:
     return ", ".join(repr(str(name)[:40]) for name in list(payload)[:6]) or "no fields"

@@ -73,7 +73,7 @@ class Pipeline:
             for _ in rounds:  # newest wins: again until the source is still the version that was fetched
                 trace.begin_round()
                 # Fetch, plan, render: one GET; the plan drops hopeless objects before the rest of them is read.
-                result = await self.renderer.render(_current(event), self._settings, trace, isolated)
+                result = await self.renderer.render(_to_creation(event), self._settings, trace, isolated)
                 rounds.check(result)  # a refusal ends the record if no older thumbnail can be there
                 with trace.stage("upload"):
                     # Upload: all PUTs at once. Or delete: no older thumbnail may stand for a refused source.
@@ -108,17 +108,17 @@ class Pipeline:
             targets = tuple(replace(t, headers=with_placeholder(t.headers, text)) for t, text in labelled)
         pairs = list(zip(targets, rendered.rendering.pictures, strict=True))
         with (
-            self.renderer.memory.counted(sum(len(data) for _, data in pairs)),
+            self.renderer.memory.count(sum(len(data) for _, data in pairs)),
             errors.store_errors(errors.OF_DESTINATION),
         ):
-            await _all(self._store.put(t.bucket, t.key, data, t.headers) for t, data in pairs)
+            await _write_all(self._store.put(t.bucket, t.key, data, t.headers) for t, data in pairs)
         return [Output(t.bucket, t.key, t.name, t.width, t.height, t.format, len(data)) for t, data in pairs]
 
     async def _delete(self, event: ObjectEvent) -> list[Output]:
         bucket = self._settings.destination_bucket(event.bucket)
         keys = possible_target_keys(self._settings.key, event.key, self._settings.renditions)
         with errors.store_errors(errors.OF_DESTINATION), suppress(errors.BucketMissing):
-            await _all(self._store.delete(bucket, key) for key in keys)
+            await _write_all(self._store.delete(bucket, key) for key in keys)
         return []
 
     async def _is_current(self, event: ObjectEvent, version: ObjectVersion | None) -> bool:
@@ -146,12 +146,12 @@ def _require_time(deadline: float | None) -> None:
         raise errors.OutOfTime("too little time was left to begin")
 
 
-def _current(event: ObjectEvent) -> ObjectEvent:
+def _to_creation(event: ObjectEvent) -> ObjectEvent:
     """A removal may be late: its key may hold a newer source, which is then made into thumbnails."""
     return ObjectEvent(EventKind.CREATED, event.bucket, event.key) if event.kind is EventKind.REMOVED else event
 
 
-async def _all(writes: Iterable[Coroutine[Any, Any, None]]) -> None:
+async def _write_all(writes: Iterable[Coroutine[Any, Any, None]]) -> None:
     """Runs all writes at once and waits for every one even if one fails: no write may happen after the look.
 
     A TaskGroup would cancel the others, and a cancelled PUT may still reach S3.

@@ -9,21 +9,12 @@ from functools import partial
 from time import perf_counter
 from typing import Final, TypeVar
 
+from thumbnailer import errors
 from thumbnailer.engine import Load, Rendering
-from thumbnailer.errors import (
-    OF_SOURCE,
-    Corrupt,
-    EngineBug,
-    NeedMoreBytes,
-    Rejected,
-    Skipped,
-    TooMuchWork,
-    store_errors,
-)
 from thumbnailer.execution.budget import MemoryBudget
 from thumbnailer.execution.decoder import Decoder
-from thumbnailer.formats import ending_defect, hidden, probe
-from thumbnailer.formats.spec import Patch
+from thumbnailer.formats import ending_defect, hide_metadata, probe
+from thumbnailer.formats.base import Budget, Patch
 from thumbnailer.model import ObjectEvent
 from thumbnailer.planning.capabilities import BOTH_ENGINES, NATIVE, Capabilities
 from thumbnailer.planning.plan import Plan, make_plan, refuse_headers
@@ -62,7 +53,7 @@ class Refused:
 
     version: ObjectVersion | None
     """None: nothing was found"""
-    error: Skipped | Rejected
+    error: errors.Skipped | errors.Rejected
 
 
 class Renderer:
@@ -108,17 +99,17 @@ class Renderer:
                 started = perf_counter()
                 try:
                     rendering = await self.decoder.render(file.path, plan, isolated)
-                except Corrupt as error:
+                except errors.Corrupt as error:
                     plan = self._plan_without_native(plan, settings, body.headers, trace, error)
                     rendering = await self.decoder.render(file.path, plan, isolated)
                 trace.add_rendering(rendering, perf_counter() - started)
-        except (Skipped, Rejected) as error:
+        except (errors.Skipped, errors.Rejected) as error:
             return Refused(version, error)
         return Rendered(body.headers, plan, rendering)
 
     @asynccontextmanager
     async def _open(self, event: ObjectEvent, trace: Trace) -> AsyncIterator[ObjectBody]:
-        with store_errors(OF_SOURCE):
+        with errors.store_errors(errors.OF_SOURCE):
             async with AsyncExitStack() as stack:
                 with trace.stage("open"):
                     body = await stack.enter_async_context(self._store.open(event.bucket, event.key))
@@ -140,11 +131,11 @@ class Renderer:
         if plan is None or not plan.info.complete:  # data behind the pixels may change the plan
             plan = await plan_now()
         if plan is None:
-            raise Corrupt("the file ends within its header")
+            raise errors.Corrupt("the file ends within its header")
         info = plan.info
-        defect = await self._read(file, lambda data, most: ending_defect(data, info.format, most))
+        defect = await self._read(file, lambda data, budget: ending_defect(data, info.format, budget))
         trace.add_defects(defect, info.defect)
-        await self._read(file, lambda data, most: _patch(data, hidden(data, info.format, most)))
+        await self._read(file, lambda data, budget: _patch(data, hide_metadata(data, info.format, budget)))
         return plan
 
     async def _plan(
@@ -152,8 +143,8 @@ class Renderer:
     ) -> Plan | None:
         """None while the header is incomplete."""
         try:
-            info = await self._read(file, lambda data, most: probe(data, headers.size, most))
-        except NeedMoreBytes as error:
+            info = await self._read(file, lambda data, budget: probe(data, headers.size, budget))
+        except errors.NeedMoreBytes as error:
             _refuse_endless_header(file, trace.bytes_in, error)
             return None
         trace.info = info
@@ -162,23 +153,23 @@ class Renderer:
         return plan
 
     def _plan_without_native(
-        self, plan: Plan, settings: Settings, headers: ObjectHeaders, trace: Trace, error: Corrupt
+        self, plan: Plan, settings: Settings, headers: ObjectHeaders, trace: Trace, error: errors.Corrupt
     ) -> Plan:
         """What the compiled engine leaves is rendered as if it were not installed. Raises `error` of other engines."""
         if plan.engine is not NATIVE:
             raise error
-        trace.engine, trace.engine_bug = None, str(error) if isinstance(error, EngineBug) else ""
+        trace.engine, trace.engine_bug = None, str(error) if isinstance(error, errors.EngineBug) else ""
         plan = make_plan(plan.event, plan.info, headers, settings, self.tier, self._without_native)
         trace.engine = plan.engine
         return plan
 
-    async def _read(self, file: Scratch, read: Callable[[mmap.mmap, int | None], T]) -> T:
-        """What `read` returns for the file and its most units of work: in a thread if it needs many.
+    async def _read(self, file: Scratch, read: Callable[[mmap.mmap, Budget | None], T]) -> T:
+        """What `read` returns for the file within a budget: in a thread if it needs many units.
 
         So no file holds up the event loop, and most files are spared the switch to a thread.
         """
-        with suppress(TooMuchWork), _memory_map(file) as data:
-            return read(data, QUICK_UNITS)
+        with suppress(errors.TooMuchWork), _memory_map(file) as data:
+            return read(data, Budget(QUICK_UNITS, errors.TooMuchWork))
         return await self.decoder.read(partial(_read_all, _memory_map(file), read))
 
 
@@ -188,16 +179,16 @@ def _patch(data: mmap.mmap, patches: Iterable[Patch]) -> None:
         data[at : at + len(patch)] = patch
 
 
-def _read_all(data: mmap.mmap, read: Callable[[mmap.mmap, int | None], T]) -> T:
+def _read_all(data: mmap.mmap, read: Callable[[mmap.mmap, Budget | None], T]) -> T:
     """Closes `data`, because a record that was given up leaves its thread running."""
     with data:
         return read(data, None)
 
 
-def _refuse_endless_header(file: Scratch, fetched: int, error: NeedMoreBytes) -> None:
-    """Raises Corrupt if the header should have ended by now."""
+def _refuse_endless_header(file: Scratch, fetched: int, error: errors.NeedMoreBytes) -> None:
+    """Raises errors.Corrupt if the header should have ended by now."""
     if fetched > MOST_HEADER_BYTES and os.pread(file.fileno(), 4, 0) not in HEADER_AT_THE_END:
-        raise Corrupt(f"no picture within the first {MOST_HEADER_BYTES >> 20} MB: {error}") from error
+        raise errors.Corrupt(f"no picture within the first {MOST_HEADER_BYTES >> 20} MB: {error}") from error
 
 
 def _next_probe(fetched: int) -> int:

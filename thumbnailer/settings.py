@@ -1,7 +1,7 @@
 """Settings: described once, in `Settings`; read from the environment by `load`, and nowhere else.
 
 `SETTINGS` lists the rows. docs/settings.md, `thumbnailer settings`, `thumbnailer doctor` and the parameters of both
-templates follow from it (`python -m deploy.parameters`).
+templates follow from it (`python -m tests.tools.parameters`).
 """
 
 import os

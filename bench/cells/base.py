@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from bench.cells.outputs import check_thumbnail
 from bench.cells.testbed import Testbed
+from bench.questions import VARIANTS
 from bench.result import CellKey, Repetition
 from bench.rig.processes import listens
 from bench.rig.proxy import Counts
@@ -43,8 +44,11 @@ def check_output(key: CellKey, testbed: Testbed, since: float, keys: Iterable[st
     if key.handler == "floor":
         return  # it makes none
     thumbnails = testbed.pictures.with_name(f"{testbed.pictures.name}-resized")
+    sides = VARIANTS[key.variant].get("BENCH_SIDES")
+    names = {f".{side}x{side}.jpg": int(side) for side in sides.split(",")} if sides else {"": 128}
     for each in keys:
-        check_thumbnail(thumbnails / each, testbed.pictures / each, since)
+        for ending, side in names.items():
+            check_thumbnail(thumbnails / f"{each}{ending}", testbed.pictures / each, since, side)
 
 
 class Recorder:

@@ -21,7 +21,7 @@ from bench.cells.base import TAIL, CellFailed, Recorder, Repeat, check_output, s
 from bench.cells.testbed import Testbed, batches, keys_of_pass, s3_event, visible_cores
 from bench.money.costing import billed_ms, sqs_requests
 from bench.peers import PEERS
-from bench.questions import Options
+from bench.questions import VARIANTS, Options
 from bench.result import CellKey, Repetition
 from bench.rig.emulator import HANDLER, Answer, Emulator, Function, find_binary
 
@@ -158,7 +158,7 @@ def outcomes_of(answer: Answer, records: int) -> Counter[str]:
 
 def function_of(key: CellKey, testbed: Testbed, tree: Path, scratch: Path) -> Function:
     """Our handler, of this or another checkout, or a peer. Raises CellFailed and NotInstalled for a peer."""
-    env = testbed.environment(key.latency) | {"TMPDIR": str(scratch)}
+    env = testbed.environment(key.latency) | {"TMPDIR": str(scratch), **VARIANTS[key.variant]}
     if key.handler in PEERS:
         if testbed.enclosure.image:
             raise CellFailed(f"not in {testbed.enclosure.name}: only control groups can hold it")

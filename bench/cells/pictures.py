@@ -105,12 +105,14 @@ def reference_pictures(quick: bool = False) -> tuple[Picture, ...]:
 
 
 def reference_sets(quick: bool, folder: Path | None = None) -> dict[str, Pictures]:
-    """One set per kind, and `photos`: JPEGs of every size, baseline and progressive."""
+    """One set per kind, one per size and kind ("12mp-baseline"), and `photos`: JPEGs of every size."""
     whole = folder_set(reference_folder(quick, folder))
     files = {"photos": _photos([path for path in whole.files if path.suffix == ".jpg"])}
     for kind in KINDS:
         stem = kind.partition(".")[0]
         files[stem] = [path for path in whole.files if f"-{stem}-" in path.name]
+    for path in whole.files:
+        files.setdefault(path.name.rpartition("-")[0], []).append(path)
     return {name: Pictures(name, whole.folder, tuple(found)) for name, found in files.items()}
 
 

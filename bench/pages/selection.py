@@ -38,8 +38,8 @@ def is_deployed(cell: Cell) -> bool:
 
 def _usual(result: Result) -> list[Cell]:
     """The measured warm cells of other handlers, and ours as the template deploys it; the smallest memory first."""
-    found = [one for one in result.cells if one.repetitions and one.key.start == "warm" and not one.key.in_flight]
-    handlers = [cell for cell in found if cell.key.handler != OURS or is_deployed(cell)]
+    found = [one for one in result.cells if one.repetitions and not (one.key.in_flight or one.key.variant)]
+    handlers = [one for one in found if one.key.start == "warm" and (one.key.handler != OURS or is_deployed(one))]
     return sorted(handlers, key=lambda cell: cell.key.memory_mb)
 
 

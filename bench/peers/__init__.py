@@ -72,7 +72,7 @@ def node_versions() -> dict[str, str]:
     """Versions of Node and the packages, which package.json pins; empty without Node."""
     with suppress(NotInstalled):
         packages: dict[str, str] = json.loads((HERE / "sharp" / "package.json").read_text())["dependencies"]
-        return {"node": _run(find_program("node"), ["--version"], HERE).strip(), **packages}
+        return {"node": run_program(find_program("node"), ["--version"], HERE).strip(), **packages}
     return {}
 
 
@@ -84,14 +84,14 @@ def node_packages(sources: Path, folder: Path | None = None) -> Path:
     def install(target: Path) -> None:
         for name in contents:
             shutil.copy(sources / name, target)
-        _run(npm, NPM_INSTALL, target)
-        _run(node, ["--input-type=module", "--eval", IMPORT_ALL], target)
+        run_program(npm, NPM_INSTALL, target)
+        run_program(node, ["--input-type=module", "--eval", IMPORT_ALL], target)
 
     digest = hashlib.sha256(repr(contents).encode()).hexdigest()[:16]
     return made_once((folder or cache()) / f"{sources.name}-{digest}", install)
 
 
-def _run(program: str, arguments: Sequence[str], folder: Path) -> str:
+def run_program(program: str, arguments: Sequence[str], folder: Path) -> str:
     """The program's output. Raises NotInstalled."""
     name = Path(program).name
     try:

@@ -91,7 +91,7 @@ class Group:
 
     def peak_rss(self) -> int:
         """Sum of the resident peaks of the processes since `reset_peak_rss`, in bytes."""
-        return sum(map(_peak_rss, self.pids()))
+        return sum(map(peak_rss_of, self.pids()))
 
     def reset_peak_rss(self) -> None:
         for pid in self.pids():
@@ -113,7 +113,7 @@ def _fields(path: Path) -> dict[str, int]:
     return {key: int(value) for key, value in map(str.split, path.read_text().splitlines())}
 
 
-def _peak_rss(pid: int) -> int:
+def peak_rss_of(pid: int) -> int:
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

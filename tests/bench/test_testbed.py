@@ -136,6 +136,9 @@ def test_photos_are_jpegs_of_both_kinds(
 
     monkeypatch.setattr("bench.cells.pictures._make", make)
     sets = reference_sets(quick, tmp_path)
+    sizes = {name: sets.pop(name).files for name in list(sets) if "-" in name}
+    assert {path for files in sizes.values() for path in files} == {path for one in sets.values() for path in one.files}
+    assert all(path.name.startswith(f"{name}-") for name, files in sizes.items() for path in files)
     assert set(sets) == {"photos", "baseline", "progressive", "rgb", "lossy"}
     assert len(sets["photos"].files) == photos
     assert {path.name.split("-")[1] for path in sets["photos"].files} == {"baseline", "progressive"}

@@ -9,8 +9,8 @@ from functools import cache
 from io import BytesIO
 
 from tests.support.pictures import gradient, saved
+from thumbnailer.formats.base import Head
 from thumbnailer.formats.boxes import boxes, children
-from thumbnailer.formats.head import Head
 from thumbnailer.formats.heif_items import item_extents
 
 HEIC, AVIF = "HEIF", "AVIF"

@@ -60,9 +60,9 @@ def _neighbours() -> None:
 
 
 def _limit_parent() -> None:
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    """To its own limits: where this succeeds, the parent is the process of the tests."""
     try:
-        resource.prlimit(PARENT, resource.RLIMIT_NOFILE, (most, most))
+        resource.prlimit(PARENT, resource.RLIMIT_NOFILE, resource.prlimit(PARENT, resource.RLIMIT_NOFILE))
     except PermissionError as error:
         raise OSError("refused") from error
 

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import pytest
 
-from deploy.parameters import ON_FARGATE, parameter
 from tests.deploy import stack as lambda_stack
 from tests.deploy.fargate import (
     BASICS,
@@ -35,6 +34,7 @@ from tests.deploy.fargate import (
 )
 from tests.deploy.policies import Request, decision, own
 from tests.deploy.stack import ACCOUNT, IMAGE, REGION, Stack, accepts, as_list
+from tests.tools.parameters import ON_FARGATE, parameter
 from thumbnailer.planning.tier import tier_for
 from thumbnailer.settings import parse_settings
 

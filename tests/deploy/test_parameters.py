@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.parameters import COMMAND, ON_FARGATE, ON_LAMBDA, fill, made_files, parameter, up_to
 from tests.deploy.fargate import written
 from tests.deploy.stack import ACCOUNT, AS_ZIP, BASICS, IMAGE, Stack, accepts, source
+from tests.tools.parameters import COMMAND, ON_FARGATE, ON_LAMBDA, fill, made_files, parameter, up_to
 from thumbnailer.errors import SettingsError
 from thumbnailer.settings import Setting, parse_settings
 

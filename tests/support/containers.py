@@ -7,8 +7,8 @@ import struct
 from collections.abc import Iterator
 
 from thumbnailer.formats import probe
+from thumbnailer.formats.base import Head
 from thumbnailer.formats.boxes import boxes, children
-from thumbnailer.formats.head import Head
 from thumbnailer.formats.heif_items import item_extents
 from thumbnailer.model import Format
 

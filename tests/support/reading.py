@@ -9,8 +9,7 @@ from typing import Final
 
 from thumbnailer.errors import NeedMoreBytes, Rejected, TooMuchWork
 from thumbnailer.formats import FORMATS
-from thumbnailer.formats.head import Budget, Head, units_for
-from thumbnailer.formats.spec import FormatSpec, NotStrippable
+from thumbnailer.formats.base import Budget, FormatSpec, Head, NotStrippable, units_for
 from thumbnailer.formats.svg import FORMAT as TEXT
 
 MB: Final = 1 << 20
@@ -41,8 +40,7 @@ def readings(data: bytes) -> Iterator[Reading]:
     """Runs every reader that its format has, even if the first of them rejects the file."""
     spec = next((spec for spec in FORMATS if spec.matches(data[:512])), TEXT)
     for name in ("read", "ending", "strip", "hide"):
-        if getattr(spec, name) is not None:
-            yield _reading(spec, name, data)
+        yield _reading(spec, name, data)
 
 
 def _reading(spec: FormatSpec, name: str, data: bytes) -> Reading:

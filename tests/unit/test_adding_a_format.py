@@ -13,8 +13,7 @@ from tests.support.processing import process
 from thumbnailer import formats
 from thumbnailer.engine.pillow_formats import LOADERS, Loader
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage
-from thumbnailer.formats.head import Head
-from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, starts_with
+from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, starts_with
 from thumbnailer.model import EngineName, Format, ImageInfo, Status
 from thumbnailer.planning.capabilities import INPUTS, InputFormat
 from thumbnailer.planning.plan import Plan
@@ -45,13 +44,13 @@ def _ending(head: Head) -> str:
     end = _end_of_pixels(head)
     if head.up_to(end, len(END)) != END:
         return NO_END
-    return "" if head.is_padding(end + len(END)) else JUNK
+    return JUNK if head.skip_padding(end + len(END)) else ""
 
 
 def _strip(head: Head) -> Iterator[bytes]:
     if _ending(head):
         raise NotStrippable(_ending(head))
-    pixels = len(SIGNATURE) + 5 + head.byte(len(SIGNATURE) + 4)
+    pixels = len(SIGNATURE) + 5 + head.number(len(SIGNATURE) + 4)
     yield head.read(0, len(SIGNATURE) + 4) + b"\0"
     yield head.read(pixels, _end_of_pixels(head) + len(END) - pixels)
 
@@ -101,8 +100,8 @@ def test_the_end_of_an_added_format_is_checked() -> None:
 
 
 def test_an_added_format_is_stripped() -> None:
-    assert formats.stripped(toy(4, 2, b"taken at home"), TOY) == toy(4, 2)
-    assert formats.stripped(toy(4, 2)[:-1], TOY) is None
+    assert formats.strip_metadata(toy(4, 2, b"taken at home"), TOY) == toy(4, 2)
+    assert formats.strip_metadata(toy(4, 2)[:-1], TOY) is None
 
 
 def test_without_its_file_the_format_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,8 @@ import contextlib
 import pytest
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.av1 import MAX_FRAMES, MAX_UNITS, coded_sizes
-from thumbnailer.formats.head import Head
+from thumbnailer.formats.av1 import MAX_FRAMES, MAX_UNITS, read_coded_sizes
+from thumbnailer.formats.base import Head
 
 TEMPORAL_DELIMITER, FRAME = 2, 6
 
@@ -34,7 +34,7 @@ FULL = packed((0, 3), (0, 1), (0, 1), *TIMING[:4], (1, 1), *TIMING[5:], (1, 1), 
 
 
 def sizes(data: bytes) -> list[tuple[int, int]]:
-    return list(coded_sizes(Head(memoryview(data), len(data), "AV1")))
+    return list(read_coded_sizes(Head(memoryview(data), len(data), "AV1")))
 
 
 @pytest.mark.parametrize("header", [REDUCED, NO_TIMING, FULL], ids=["reduced", "no timing", "timing and delays"])

@@ -8,21 +8,23 @@ import pytest
 from PIL import Image, ImageCms
 
 from tests.support import profiles
-from thumbnailer.formats.colour_space import (
+from thumbnailer.formats.icc import (
     BT709_CURVE,
     BT2100_PRIMARIES,
     D65,
     DCI_GAMMA,
     DCI_WHITE,
+    GREY,
     LINEAR,
     P3_PRIMARIES,
+    RGB,
     SRGB,
     ColourSpace,
     hlg_light,
+    is_usable,
     pq_light,
     profile_for,
 )
-from thumbnailer.formats.icc import GREY, RGB, is_usable
 
 SPACES = (
     SRGB,

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thumbnailer.formats.exif import Ifd0, build_credit, read_ifd0, without_orientation
-from thumbnailer.formats.head import Head, Piece
-from thumbnailer.formats.ifd import MAX_CREDIT, ORIENTATION
+from thumbnailer.formats.base import Head, Piece
+from thumbnailer.formats.exif import MAX_CREDIT, ORIENTATION, Ifd0, build_credit, read_ifd0, without_orientation
 from thumbnailer.model import Credit
 
 credit = st.binary(max_size=MAX_CREDIT).map(lambda text: text.rstrip(b"\0"))

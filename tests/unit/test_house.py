@@ -13,7 +13,7 @@ from thumbnailer.model import ImageInfo
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("thumbnailer", "handler", "bench", "deploy")
-MAX_LINES, MAX_BENCH_LINES = 19_600, 7_500
+MAX_LINES, MAX_BENCH_LINES = 18_500, 6_500
 """Lower them with every cut; nothing may raise them but a new feature."""
 MAX_README_WORDS = 1_000
 MAX_MODULE_LINES, MAX_LONG_MODULES = 400, 3

@@ -14,7 +14,7 @@ from tests.support.pictures import SAMPLES
 from tests.tools.peak import plan_for
 from thumbnailer import errors
 from thumbnailer.engine import Rendering
-from thumbnailer.execution.replies import KINDS, framed, most_reply_bytes, pack_reply, unpack_reply
+from thumbnailer.execution.attempt import KINDS, frame, most_reply_bytes, pack_reply, unpack_reply
 from thumbnailer.model import EngineName
 from thumbnailer.planning.memory import MB
 
@@ -24,7 +24,7 @@ HEADER = json.loads(pack_reply(RENDERING)[4:-7])
 
 
 def reply(picture: bytes = b"picture", **changes: object) -> bytes:
-    return framed(json.dumps(HEADER | changes).encode()) + picture
+    return frame(json.dumps(HEADER | changes).encode()) + picture
 
 
 def test_a_rendering_arrives_as_it_was_sent() -> None:
@@ -45,15 +45,21 @@ def test_a_reply_is_no_longer_than_its_thumbnails_can_be() -> None:
     assert most_reply_bytes(PLAN) < 2 * MB < PLAN.memory_estimate
 
 
+def test_every_error_of_a_decoder_has_its_class_in_a_reply() -> None:
+    """Otherwise a picture that the compiled engine leaves to the others is rejected as a crash."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.Corrupt)]
+    assert {*kinds, errors.UnsupportedFormat} <= set(KINDS.values())
+
+
 WRONG = {
     "empty": b"",
     "long header": b"\0\1\0\0" + b"x" * 65536,
-    "no JSON": framed(b"x"),
-    "no object": framed(b"[]"),
-    "deep": framed(b"[" * 60_000),
-    "another error": framed(b'{"error": "SystemExit", "text": ""}'),
-    "another policy": framed(b'{"error": "Gone", "text": ""}'),
-    "no text": framed(b'{"error": "Corrupt", "text": 1}'),
+    "no JSON": frame(b"x"),
+    "no object": frame(b"[]"),
+    "deep": frame(b"[" * 60_000),
+    "another error": frame(b'{"error": "SystemExit", "text": ""}'),
+    "another policy": frame(b'{"error": "Gone", "text": ""}'),
+    "no text": frame(b'{"error": "Corrupt", "text": 1}'),
     "unknown engine": reply(engine="x"),
     "two pictures": reply(sizes=[3, 4]),
     "no picture": reply(b"", sizes=[]),
@@ -83,7 +89,7 @@ def test_a_placeholder_that_no_header_can_carry_is_refused() -> None:
 
 @given(st.binary(max_size=64), st.recursive(st.none() | st.text() | st.floats() | st.integers(), st.lists))
 def test_any_bytes_are_refused_without_another_error(data: bytes, value: object) -> None:
-    candidates = [data, framed(data), *(reply(b"picture", **{name: value}) for name in HEADER)]
+    candidates = [data, frame(data), *(reply(b"picture", **{name: value}) for name in HEADER)]
     for candidate in candidates:
         try:
             unpack_reply(candidate, PLAN)

@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 from tests.bombs.png import chunk
 from tests.support.gifs import Painted, gif, looping
 from tests.support.pictures import saved
-from thumbnailer.formats import stripped
+from thumbnailer.formats import strip_metadata
 from thumbnailer.model import Format
 
 SECRET = b"taken at home"
@@ -61,7 +61,7 @@ MARKED = {
 @pytest.mark.parametrize("case", MARKED)
 def test_metadata_is_removed_and_pixels_are_kept(case: str) -> None:
     format_, data = MARKED[case]
-    plain = stripped(data, format_)
+    plain = strip_metadata(data, format_)
     assert plain is not None
     assert SECRET in data
     assert SECRET not in plain
@@ -74,12 +74,12 @@ def test_metadata_is_removed_and_pixels_are_kept(case: str) -> None:
         after.seek(number)
         assert np.array_equal(np.asarray(before.convert("RGBA")), np.asarray(after.convert("RGBA")))
     assert after.info.get("duration") == before.info.get("duration")
-    assert stripped(plain, format_) == plain
+    assert strip_metadata(plain, format_) == plain
 
 
 def test_the_loop_count_of_a_gif_is_kept() -> None:
     data = gif((20, 20), *FRAMES, extension=COMMENT + looping(3))
-    assert stripped(data, Format.GIF) == gif((20, 20), *FRAMES, extension=looping(3))
+    assert strip_metadata(data, Format.GIF) == gif((20, 20), *FRAMES, extension=looping(3))
 
 
 REFUSED = {
@@ -101,4 +101,4 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_cut_or_unusual_file_is_not_stripped(case: str) -> None:
     format_, data = REFUSED[case]
-    assert stripped(data, format_) is None
+    assert strip_metadata(data, format_) is None

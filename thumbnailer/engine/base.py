@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats import stripped
+from thumbnailer.formats import strip_metadata
 from thumbnailer.model import NO_CREDIT, EngineName, ImageInfo
 from thumbnailer.planning.capabilities import OUTPUTS
 from thumbnailer.planning.plan import Plan
@@ -97,5 +97,5 @@ def _stripped_source(path: str, plan: Plan, target: Target) -> Iterator[bytes]:
     in_srgb = not (info.icc or info.bit_depth > 8 or (info.channels == 4 and not info.has_alpha))
     upright = info.orientation == 1 and (info.progressive or not target.progressive)
     if same and in_srgb and upright and not info.defect and info.credit == NO_CREDIT:
-        data = stripped(Path(path).read_bytes(), info.format)
+        data = strip_metadata(Path(path).read_bytes(), info.format)
         yield from () if data is None else (data,)

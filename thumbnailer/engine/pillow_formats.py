@@ -14,9 +14,9 @@ from PIL import ExifTags, Image, ImageFile, ImageSequence
 from thumbnailer.engine import pillow_private, salvage, versions
 from thumbnailer.engine.pillow_colours import in_palette, on_white
 from thumbnailer.errors import Corrupt, UnsupportedFormat
+from thumbnailer.formats.exif import valid_orientation
 from thumbnailer.formats.gif import TO_BACKGROUND, TO_PREVIOUS, Frame, GifDetails, gif_frames
 from thumbnailer.formats.ico import with_best_icon_alone
-from thumbnailer.formats.ifd import valid_orientation
 from thumbnailer.formats.jxl import JxlDetails
 from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import Format, ImageInfo

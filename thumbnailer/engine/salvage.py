@@ -18,7 +18,7 @@ from thumbnailer.engine import pillow_private
 from thumbnailer.engine.pillow_colours import on_white
 from thumbnailer.errors import Corrupt, CutShort
 from thumbnailer.formats import webp
-from thumbnailer.formats.head import Head, Piece, first
+from thumbnailer.formats.base import Head, Piece, first
 from thumbnailer.formats.jpeg import scan_start
 from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import Format, ImageInfo

@@ -57,7 +57,7 @@ class MemoryBudget:
         self.release(amount)
 
     @contextmanager
-    def counted(self, amount: int) -> Iterator[None]:
+    def count(self, amount: int) -> Iterator[None]:
         """Counts bytes that exist already, even beyond the budget: later decodes wait for them too."""
         self._free -= amount
         try:

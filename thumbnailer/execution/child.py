@@ -1,7 +1,7 @@
 """The child process that decodes pictures. It holds the picture in work and nothing else: see `sandbox.py`.
 
 `thumbnailer.execution.isolated` starts it. Standard input is a socket: each request brings its file's descriptor, and
-replies go back. Requests are pickles, because the child trusts its parent; replies are not (`replies.py`).
+replies go back. Requests are pickles, because the child trusts its parent; replies are not (`attempt.py`).
 """
 
 import os
@@ -22,9 +22,8 @@ from thumbnailer import engine
 from thumbnailer.engine import Rendering
 from thumbnailer.errors import CrashesEngine, RecordError, internal_error
 from thumbnailer.execution import sandbox
-from thumbnailer.execution.attempt import Attempt
+from thumbnailer.execution.attempt import LENGTH_BYTES, Attempt, frame, pack_reply
 from thumbnailer.execution.malloc import tame_heap, trim_heap
-from thumbnailer.execution.replies import LENGTH_BYTES, framed, pack_reply
 from thumbnailer.planning.memory import MB
 
 BEGUN: Final = b"B"
@@ -49,14 +48,14 @@ def main(parent: int, tmp: str) -> None:
     sizes = os.open("/proc/self/statm", os.O_RDONLY)
     _limit_this_process()
     refused = sandbox.enter([path for path in (*sys.path, *LIBRARIES) if path.startswith("/")], tmp)
-    channel.sendall(framed("; ".join(refused).encode()))
+    channel.sendall(frame("; ".join(refused).encode()))
     load = cache(engine.load_engine)
     while request := _receive(channel):
         attempt, cpu_seconds, file = request
         load(attempt.engine)
         _limit_picture(attempt, cpu_seconds, sizes)
         channel.sendall(BEGUN)
-        channel.sendall(framed(pack_reply(_answer(attempt, load))))
+        channel.sendall(frame(pack_reply(_answer(attempt, load))))
         os.close(file)
         trim_heap(MOST_KEPT_FREE)
     os._exit(0)  # skips destructors: one in a damaged library could still crash

@@ -75,7 +75,6 @@ class Decoder:
             await asyncio.wait(self._in_threads, timeout=0 if self.stuck else CLOSING_SECONDS)
         self._threads.close()
         self._readers.close()
-        self._readers.close()
 
     async def _run(self, attempt: Attempt, isolated: bool) -> Rendering:
         """In a thread if the tier has no room for a child process: the kernel would kill even a good picture's."""

@@ -17,13 +17,12 @@ from typing import Final
 
 from thumbnailer.engine import Rendering
 from thumbnailer.errors import Corrupt, CrashesEngine, EngineCrash, RecordError, UnsupportedFormat
-from thumbnailer.execution.attempt import Attempt
+from thumbnailer.execution.attempt import LENGTH_BYTES, MOST_HEADER_BYTES, Attempt, most_reply_bytes, unpack_reply
 from thumbnailer.execution.child import BEGUN, MOST_FILE_BYTES
-from thumbnailer.execution.replies import LENGTH_BYTES, MOST_HEADER_BYTES, most_reply_bytes, unpack_reply
 from thumbnailer.execution.sandbox import hide_memory
 from thumbnailer.planning.capabilities import OUTPUTS, pixels_of_work
 from thumbnailer.planning.plan import Plan
-from thumbnailer.planning.targets import Target, keeps_animation
+from thumbnailer.planning.targets import keeps_animation
 from thumbnailer.reporting.logs import LOGGER
 
 FIXED_SECONDS: Final = 5.0
@@ -48,15 +47,12 @@ ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1"}
 def cpu_seconds(plan: Plan) -> int:
     """The CPU time after which a decode counts as an endless loop."""
     read = pixels_of_work(plan.info, plan.frames)
-    written = sum(_pixels_written(plan, target) for target in plan.targets)
+    written = 0
+    for target in plan.targets:
+        frames = plan.frames if keeps_animation(plan.info, target) else 1
+        tries = 1 if target.most_bytes is None else 1 + len(OUTPUTS[target.format].lower)  # for a byte limit
+        written += target.scaled[0] * target.scaled[1] * frames * tries
     return round(FIXED_SECONDS + read * SECONDS_PER_PIXEL_READ + written * SECONDS_PER_PIXEL_WRITTEN)
-
-
-def _pixels_written(plan: Plan, target: Target) -> int:
-    """Pixels of all frames, times the encodes that a byte limit may need."""
-    frames = plan.frames if keeps_animation(plan.info, target) else 1
-    tries = 1 if target.most_bytes is None else 1 + len(OUTPUTS[target.format].lower)
-    return target.scaled[0] * target.scaled[1] * frames * tries
 
 
 class Children:

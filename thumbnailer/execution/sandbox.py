@@ -86,7 +86,7 @@ def enter(readable: Sequence[str], tmp: str) -> list[str]:
     """
     steps: dict[str, Callable[[], object]] = {
         "hidden memory": hide_memory,
-        "no capabilities": _drop_capabilities,
+        "no capabilities": partial(_call, _libc.capset, struct.pack("=Ii", CAPABILITY_VERSION, 0), bytes(24)),
         "no new privileges": partial(_prctl, PR_SET_NO_NEW_PRIVS, 1),
         "Landlock": partial(_restrict_files, readable, tmp),
         "seccomp": _restrict_calls,
@@ -100,34 +100,31 @@ def enter(readable: Sequence[str], tmp: str) -> list[str]:
     return refused
 
 
-def _checked(result: int) -> int:
+def _call(function: Callable[..., int], *values: Any) -> int:
+    """Raises OSError. Numbers are passed as longs, the width that system calls take."""
+    result = function(*(ctypes.c_long(value) if isinstance(value, int) else value for value in values))
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
 
 
 def _prctl(option: int, *values: Any) -> None:
-    padded = [value if isinstance(value, ctypes.Array) else ctypes.c_ulong(value) for value in (*values, 0, 0, 0)]
-    _checked(_libc.prctl(option, *padded))
-
-
-def _drop_capabilities() -> None:
-    header = struct.pack("=Ii", CAPABILITY_VERSION, 0)
-    _checked(_libc.capset(header, bytes(24)))
+    _call(_libc.prctl, option, *values, 0, 0, 0)
 
 
 # --- Landlock -------------------------------------------------------------------------------------------------------
 
 
 def _restrict_files(readable: Sequence[str], tmp: str) -> None:
-    version = _landlock(LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_VERSION)
+    version = _call(_libc.syscall, LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_VERSION)
     rights = (1 << max(number for first, number in LANDLOCK_RIGHTS.items() if first <= version)) - 1
     handled = [rights] + [LANDLOCK_TCP] * (version >= 4) + [LANDLOCK_SCOPES] * (version >= 6)
-    ruleset = _landlock(LANDLOCK_CREATE_RULESET, struct.pack(f"={len(handled)}Q", *handled), 8 * len(handled), 0)
+    fields = struct.pack(f"={len(handled)}Q", *handled)
+    ruleset = _call(_libc.syscall, LANDLOCK_CREATE_RULESET, fields, len(fields), 0)
     for path in readable:
         _allow(ruleset, path, LANDLOCK_READ)
     _allow(ruleset, tmp, LANDLOCK_READ_FILE)
-    _landlock(LANDLOCK_RESTRICT_SELF, ruleset, 0)
+    _call(_libc.syscall, LANDLOCK_RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
 
 
@@ -137,14 +134,9 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
         folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
             wanted = rights if os.path.isdir(path) else rights & LANDLOCK_READ_FILE
-            _landlock(LANDLOCK_ADD_RULE, ruleset, 1, struct.pack("=Qi", wanted, folder), 0)
+            _call(_libc.syscall, LANDLOCK_ADD_RULE, ruleset, 1, struct.pack("=Qi", wanted, folder), 0)
         finally:
             os.close(folder)
-
-
-def _landlock(number: int, *values: bytes | int | None) -> int:
-    typed = [ctypes.c_long(value) if isinstance(value, int) else value for value in values]
-    return _checked(_libc.syscall(ctypes.c_long(number), *typed))
 
 
 # --- seccomp --------------------------------------------------------------------------------------------------------

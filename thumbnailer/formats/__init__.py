@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from thumbnailer.errors import NeedMoreBytes, NotAnImage, Rejected, TooMuchWork
+from thumbnailer.errors import NeedMoreBytes, NotAnImage, Rejected
 from thumbnailer.formats import bmp, foreign, gif, heif, ico, jp2, jpeg, jxl, png, svg, tiff, webp
-from thumbnailer.formats.head import Budget, Head
-from thumbnailer.formats.spec import FormatSpec, NotStrippable, Patch
+from thumbnailer.formats.base import Budget, FormatSpec, Head, NotStrippable, Patch
 from thumbnailer.model import Format, ImageInfo
 
 if TYPE_CHECKING:
     from mmap import mmap
 
-__all__ = ["FORMATS", "FormatSpec", "ending_defect", "hidden", "probe", "stripped"]
+__all__ = ["FORMATS", "FormatSpec", "ending_defect", "hide_metadata", "probe", "strip_metadata"]
 
 DECISIVE = 32  # bytes from which on an unknown head stays unknown
 SIGNATURE_BYTES = 512  # as far as any signature reaches
@@ -25,65 +24,52 @@ FORMATS: tuple[FormatSpec, ...] = tuple(
 )
 
 
-def probe(data: bytes | memoryview | mmap, total: int | None = None, most: int | None = None) -> ImageInfo:
+def probe(data: bytes | memoryview | mmap, total: int | None = None, budget: Budget | None = None) -> ImageInfo:
     """The header of an object, from its first bytes or all of them. `total` is its full size; None: more may follow.
 
     Raises NotAnImage, UnsupportedFormat, Corrupt, TooMuchWork, or NeedMoreBytes if the header of a known format goes
-    on. A head of DECISIVE bytes without a known signature is refused for good. `most` units of work may be fewer than
-    the file is allowed.
+    on. A head of DECISIVE bytes without a known signature is refused for good. `budget` may be smaller than the file's.
     """
     with memoryview(data) as view:
-        return _probe(Head(view, total, budget=_small_budget(most)))
+        head = Head(view, total, budget=budget)
+        start = head.up_to(0, SIGNATURE_BYTES)
+        spec = next((spec for spec in FORMATS if spec.matches(start)), None)
+        if spec is not None:
+            head.label = spec.label
+            return spec.read(head)
+        foreign.refuse_by_name(start)
+        if len(head) < DECISIVE and not head.whole:
+            raise NeedMoreBytes(f"{len(head)} bytes do not tell the format")
+        if len(head) <= 1:
+            raise NotAnImage("1 byte" if len(head) else "empty object")
+        return svg.read_text(head)
 
 
-def _small_budget(most: int | None) -> Budget | None:
-    return None if most is None else Budget(most, TooMuchWork)
-
-
-def _probe(head: Head) -> ImageInfo:
-    start = head.up_to(0, SIGNATURE_BYTES)
-    spec = next((spec for spec in FORMATS if spec.matches(start)), None)
-    if spec is not None:
-        return spec.read(head.labelled(spec.label))
-    foreign.refuse_by_name(start)
-    if len(head) < DECISIVE and not head.whole:
-        raise NeedMoreBytes(f"{len(head)} bytes do not tell the format")
-    if len(head) <= 1:
-        raise NotAnImage("1 byte" if len(head) else "empty object")
-    return svg.read_text(head)
-
-
-def ending_defect(data: bytes | mmap, format_: Format, most: int | None = None) -> str:
+def ending_defect(data: bytes | mmap, format_: Format, budget: Budget | None = None) -> str:
     """The defect at the end of a whole file; empty if there is none, or if its format marks no end.
 
-    Decoders do not report it, because they stop at the last pixel. Raises TooMuchWork; `most` as in `probe`.
+    Decoders do not report it, because they stop at the last pixel. Raises TooMuchWork; `budget` as in `probe`.
     """
-    spec = _spec(format_)
-    if spec.ending is None:
-        return ""
+    spec = _find_spec(format_)
     with memoryview(data) as view:
-        return spec.ending(Head(view, len(view), spec.label, _small_budget(most)))
+        return spec.ending(Head(view, len(view), spec.label, budget))
 
 
-def hidden(data: bytes | mmap, format_: Format, most: int | None = None) -> list[Patch]:
-    """The changes to a whole file that make decoders skip metadata. Raises TooMuchWork; `most` as in `probe`."""
-    spec = _spec(format_)
-    if spec.hide is None:
-        return []
+def hide_metadata(data: bytes | mmap, format_: Format, budget: Budget | None = None) -> list[Patch]:
+    """The changes to a whole file that make decoders skip metadata. Raises TooMuchWork; `budget` as in `probe`."""
+    spec = _find_spec(format_)
     with memoryview(data) as view:
-        return list(spec.hide(Head(view, len(view), spec.label, _small_budget(most))))
+        return list(spec.hide(Head(view, len(view), spec.label, budget)))
 
 
-def stripped(data: bytes, format_: Format) -> bytes | None:
+def strip_metadata(data: bytes, format_: Format) -> bytes | None:
     """The file without its metadata, not encoded anew; None if the file has pieces that encoders do not write."""
-    spec = _spec(format_)
-    if spec.strip is None:
-        return None
+    spec = _find_spec(format_)
     try:
         return b"".join(spec.strip(Head(memoryview(data), len(data), spec.label)))
     except (NotStrippable, Rejected):
         return None
 
 
-def _spec(format_: Format) -> FormatSpec:
+def _find_spec(format_: Format) -> FormatSpec:
     return next(spec for spec in FORMATS if format_ in spec.formats)

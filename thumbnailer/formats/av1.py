@@ -6,7 +6,7 @@ AVIF repeats the size in its own boxes, but the two may differ, and decoders com
 from collections.abc import Iterator
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.head import Bits, Head
+from thumbnailer.formats.base import Bits, Head
 
 MAX_UNITS = 1000  # of one picture. Encoders write three, and one more for each tile group.
 MAX_FRAMES = 16  # of one picture: layers, and hidden frames for prediction. dav1d and aom decode all of them.
@@ -14,15 +14,15 @@ MAX_HEADER = 256  # bytes of a sequence header: 32 operating points need fewer
 SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6
 
 
-def coded_sizes(head: Head) -> Iterator[tuple[int, int]]:
+def read_coded_sizes(head: Head) -> Iterator[tuple[int, int]]:
     """Width and height of every sequence header. Raises Corrupt."""
     position = frames = 0
     for _ in range(MAX_UNITS):
         if position >= len(head):
             return
-        kind, start, end = _unit(head, position)
+        kind, start, end = _read_unit(head, position)
         if kind == SEQUENCE_HEADER:
-            yield _size(head.bits(start, min(end - start, MAX_HEADER), "big"))
+            yield _read_size(head.bits(start, min(end - start, MAX_HEADER), "big"))
         frames += kind in (FRAME_HEADER, FRAME)
         if frames > MAX_FRAMES:
             raise Corrupt(f"AV1 of more than {MAX_FRAMES} frames in one picture")
@@ -30,17 +30,17 @@ def coded_sizes(head: Head) -> Iterator[tuple[int, int]]:
     raise Corrupt(f"AV1 of more than {MAX_UNITS} units")
 
 
-def _unit(head: Head, position: int) -> tuple[int, int, int]:
+def _read_unit(head: Head, position: int) -> tuple[int, int, int]:
     """Type, start and end of a unit's payload; a unit without a size is the last one."""
-    header = head.byte(position)
+    header = head.number(position)
     position += 2 if header & 4 else 1  # an extension of one byte
     if not header & 2:
         return header >> 3 & 15, position, max(position, len(head))
-    size, start = _leb128(head, position)
+    size, start = _read_leb128(head, position)
     return header >> 3 & 15, start, start + size
 
 
-def _leb128(head: Head, position: int) -> tuple[int, int]:
+def _read_leb128(head: Head, position: int) -> tuple[int, int]:
     """A number in groups of seven bits, the lowest first, and where it ends."""
     value = 0
     for index, byte in enumerate(head.up_to(position, 8)):
@@ -50,7 +50,7 @@ def _leb128(head: Head, position: int) -> tuple[int, int]:
     raise Corrupt("AV1 unit of no size")
 
 
-def _size(bits: Bits) -> tuple[int, int]:
+def _read_size(bits: Bits) -> tuple[int, int]:
     bits.skip(4)  # profile, still picture
     if bits.flag():  # reduced header
         bits.skip(5)  # level

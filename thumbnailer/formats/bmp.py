@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat
-from thumbnailer.formats.head import Head
-from thumbnailer.formats.spec import FormatSpec
+from thumbnailer.formats.base import FormatSpec, Head
 from thumbnailer.model import Details, Format, ImageInfo
 
 DIB = 14  # where the second header begins; the first is the file's

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.head import Head, Piece
+from thumbnailer.formats.base import Head, Piece
 
 MAX_BOXES = 256  # side by side at one level, unless the caller says otherwise
 LARGE_SIZE, TO_THE_END = 1, 0
@@ -14,7 +14,14 @@ def boxes(head: Head, start: int, end: int, limit: int = MAX_BOXES) -> Iterator[
     for _ in range(limit):
         if start + 8 > end:
             return
-        yield (box := _box(head, start, end))
+        (size, kind), header = head.unpack(">I4s", start), 8
+        if size == LARGE_SIZE:
+            size, header = head.number(start + 8, 8), 16
+        if size == TO_THE_END:
+            size = end - start
+        if size < header:
+            raise Corrupt(f"{head.label} has a box of impossible size")
+        yield (box := Piece(kind, start + header, min(start + size, end)))
         start = box.end
     head.allow(limit + 1, limit, "boxes side by side")
 
@@ -25,15 +32,3 @@ def children(head: Head, box: Piece, skip: int = 0) -> dict[bytes, Piece]:
     for child in boxes(head, box.start + skip, box.end):
         found.setdefault(child.kind, child)
     return found
-
-
-def _box(head: Head, start: int, end: int) -> Piece:
-    size, kind = head.unpack(">I4s", start)
-    header = 8
-    if size == LARGE_SIZE:
-        size, header = head.number(start + 8, 8), 16
-    if size == TO_THE_END:
-        size = end - start
-    if size < header:
-        raise Corrupt(f"{head.label} has a box of impossible size")
-    return Piece(kind, start + header, min(start + size, end))

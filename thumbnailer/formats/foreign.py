@@ -76,11 +76,7 @@ def refuse_by_name(start: bytes) -> None:
     """Raises UnsupportedFormat or NotAnImage, with its name, for everything that has a signature."""
     if start.startswith(POSTSCRIPT):
         raise UnsupportedFormat("EPS" if b"EPSF" in start[:64] else "PostScript")
-    if name := _name(OTHER_PICTURES, start):
-        raise UnsupportedFormat(name)
-    if name := _name(OTHER_THINGS, start):
-        raise NotAnImage(name)
-
-
-def _name(signatures: tuple[tuple[str, int, *tuple[bytes, ...]], ...], start: bytes) -> str | None:
-    return next((name for name, at, *marks in signatures if start.startswith(tuple(marks), at)), None)
+    for error, signatures in ((UnsupportedFormat, OTHER_PICTURES), (NotAnImage, OTHER_THINGS)):
+        for name, at, *marks in signatures:
+            if start.startswith(tuple(marks), at):
+                raise error(name)

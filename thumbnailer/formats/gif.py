@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.head import Head
-from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, Patch, starts_with
+from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Patch, starts_with
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
 
 if TYPE_CHECKING:
@@ -70,8 +69,11 @@ def blocks(head: Head) -> Iterator[Block]:
     position = globals_end(head)
     while (found := head.search(BLOCK_START, position)) is not None:
         fields = head.up_to(found - 1, DESCRIPTOR)
-        kind = fields[0]
-        body = _body(fields, found)
+        kind, body = fields[0], found
+        if kind == IMAGE:
+            body += 10 + (_colour_table(fields[9]) if len(fields) == DESCRIPTOR else 0)
+        elif kind == EXTENSION:
+            body += 1
         position = found if kind == TRAILER else head.skip_blocks(body)
         yield Block(kind, found - 1, body, position, fields)
         if kind == TRAILER:
@@ -80,13 +82,7 @@ def blocks(head: Head) -> Iterator[Block]:
 
 def globals_end(head: Head) -> int:
     """Where the global colour table ends."""
-    return SCREEN_END + _colour_table(head.byte(10))
-
-
-def _body(fields: bytes, start: int) -> int:
-    if fields[0] != IMAGE:
-        return start + (fields[0] == EXTENSION)
-    return start + 10 + (_colour_table(fields[9]) if len(fields) == DESCRIPTOR else 0)
+    return SCREEN_END + _colour_table(head.number(10))
 
 
 def _colour_table(flags: int) -> int:
@@ -94,7 +90,7 @@ def _colour_table(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _descriptor(head: Head, block: Block) -> tuple[Box, int]:
+def _read_descriptor(head: Head, block: Block) -> tuple[Box, int]:
     """The box and the flags of an image."""
     left, top, width, height, flags = head.unpack("<HHHHB", block.start + 1)
     return (left, top, left + width, top + height), flags
@@ -146,17 +142,13 @@ class _Walk:
     odd: bool = False
 
     def note(self, head: Head, block: Block) -> None:
-        if block.kind == EXTENSION:
-            self._note_extension(block)
-        elif block.kind == IMAGE and len(block.fields) == DESCRIPTOR:
-            self._note_image(*_descriptor(head, block))
-        elif block.kind == IMAGE and self.frames == 0:  # only the first descriptor is worth asking for more bytes
-            head.need(block.start + DESCRIPTOR)
-
-    def _note_extension(self, block: Block) -> None:
         if block.label == CONTROL and len(block.fields) > FLAGS_AT:
             self.control = block.fields[FLAGS_AT]
             self.transparent = self.transparent or bool(self.control & HAS_TRANSPARENT)
+        elif block.kind == IMAGE and len(block.fields) == DESCRIPTOR:
+            self._note_image(*_read_descriptor(head, block))
+        elif block.kind == IMAGE and self.frames == 0:  # only the first descriptor is worth asking for more bytes
+            head.need(block.start + DESCRIPTOR)
 
     def _note_image(self, box: Box, flags: int) -> None:
         left, top, right, bottom = box
@@ -207,22 +199,18 @@ def gif_frames(data: memoryview | mmap) -> Iterator[Frame]:
     control = NO_CONTROL
     for block in blocks(head):
         if block.kind == IMAGE:
-            yield _frame(head, block, control)
+            screen = head.read(0, 6) + head.read(block.start + 5, 4) + head.read(10, globals_end(head) - 10)
+            pixels = head.up_to(block.start + 5, block.end - block.start - 5)
+            yield Frame(
+                _read_descriptor(head, block)[0],
+                disposal=control[0] >> 2 & 7,
+                milliseconds=10 * int.from_bytes(control[1:3], "little"),
+                transparent=control[3] if control[0] & HAS_TRANSPARENT else None,
+                file=b"".join((screen, b",", bytes(4), pixels, b";")),
+            )
             control = NO_CONTROL
         elif block.label == CONTROL:
             control = head.read(block.body + 1, 4)
-
-
-def _frame(head: Head, block: Block, control: bytes) -> Frame:
-    screen = head.read(0, 6) + head.read(block.start + 5, 4) + head.read(10, globals_end(head) - 10)
-    pixels = head.up_to(block.start + 5, block.end - block.start - 5)
-    return Frame(
-        _descriptor(head, block)[0],
-        disposal=control[0] >> 2 & 7,
-        milliseconds=10 * int.from_bytes(control[1:3], "little"),
-        transparent=control[3] if control[0] & HAS_TRANSPARENT else None,
-        file=b"".join((screen, b",", bytes(4), pixels, b";")),
-    )
 
 
 MAX_COMMENTS = 256 << 10  # bytes of all comments that decoders see
@@ -261,9 +249,9 @@ def _is_kept(head: Head, block: Block) -> bool:
 
 def hide(head: Head) -> Iterator[Patch]:
     """Makes comments application extensions, if there are many: Pillow 12 joins their blocks in quadratic time."""
-    comments = (
-        [b for b in blocks(head) if b.label == COMMENT and b.fields[2:3] != b"\0"] if head.size > MAX_COMMENTS else []
-    )
+    if head.size <= MAX_COMMENTS:
+        return
+    comments = [block for block in blocks(head) if block.label == COMMENT and block.fields[2:3] != b"\0"]
     if sum(comment.end - comment.start for comment in comments) > MAX_COMMENTS:
         yield from ((comment.start + 1, bytes((APPLICATION,))) for comment in comments)
 

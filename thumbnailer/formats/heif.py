@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from math import floor
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
-from thumbnailer.formats.av1 import coded_sizes
+from thumbnailer.formats.av1 import read_coded_sizes
+from thumbnailer.formats.base import FormatSpec, Head, Patch, Piece, first, starts_with
 from thumbnailer.formats.boxes import boxes, children
 from thumbnailer.formats.exif import Ifd0, is_costly, read_ifd0
-from thumbnailer.formats.head import Head, Piece, first
 from thumbnailer.formats.heif_items import Items, Sequence, item_extents, item_kinds, read_items, read_sequence
-from thumbnailer.formats.spec import FormatSpec, Patch, starts_with
 from thumbnailer.model import NO_CREDIT, Details, Format, ImageInfo
 
 MAX_BRANDS = 64
@@ -57,19 +56,17 @@ class HeifDetails(Details):
 
 
 def read_heif(head: Head) -> ImageInfo:
-    brands = _brands(head)
-    _refuse_other(brands)
-    items = read_items(head, _meta(head))
-    coded = _coded_item(items)
-    format_ = _coding(items.kinds.get(coded, b""))
-    exif = _exif(items)
-    sequence = read_sequence(head) if brands[0] in SEQUENCE_BRANDS else Sequence()
+    major = _read_brand(head)
+    items = read_items(head, _find_meta(head))
+    coded, format_ = _find_coded_item(items)
+    exif = _read_exif(items)
+    sequence = read_sequence(head) if major in SEQUENCE_BRANDS else Sequence()
     width, height = _upright_size(items)
     alphas = {number for number, box in enumerate(items.properties, 1) if _is_alpha(head, box)}
-    decoded = _decoded_items(items, width * height, alphas)
+    decoded = _find_decoded_items(items, width * height, alphas)
     checked = format_ is Format.HEIC or _is_coded_size_checked(items, decoded, sequence)
     properties = items.of(items.primary) + items.of(coded)
-    crop = _crop(items)
+    crop, cropped_pixels = _crop(items)
     depth, samples = _depth_and_samples(head, properties)
     return ImageInfo(
         format_,
@@ -84,34 +81,30 @@ def read_heif(head: Head) -> ImageInfo:
         complete=sequence.reached and checked and exif is not None,
         details=HeifDetails(
             samples=samples + bool(alphas),
-            held=head.size + HELD_OF_CROPPED * _cropped_pixels(items, crop),
+            held=head.size + HELD_OF_CROPPED * cropped_pixels,
             premultiplied=items.premultiplied,
             crop=crop if format_ is Format.AVIF else None,
         ),
     )
 
 
-def _brands(head: Head) -> list[bytes]:
-    """The major brand, then the compatible ones."""
+def _read_brand(head: Head) -> bytes:
+    """The major brand. Raises, with its name, for a file without a known picture brand."""
     ftyp = next(boxes(head, 0, head.end))
     count = min(ftyp.size // 4, MAX_BRANDS)
     if count < 1:
         raise Corrupt("ISO media file without a brand")
     listed = head.read(ftyp.start, 4 * count)
-    return [listed[:4], *(listed[at : at + 4] for at in range(8, len(listed), 4))]
-
-
-def _refuse_other(brands: list[bytes]) -> None:
-    """Raises, with its name, for a file without a known picture brand."""
+    brands = [listed[:4], *(listed[at : at + 4] for at in range(8, len(listed), 4))]
     if any(brand in STILL_BRANDS | SEQUENCE_BRANDS for brand in brands):
-        return
+        return brands[0]
     if picture := next((OTHER_PICTURES[brand] for brand in brands if brand in OTHER_PICTURES), None):
         raise UnsupportedFormat(picture)
     video = "a 3GP video" if brands[0].startswith(MOBILE_BRANDS) else "an MP4 video"
     raise NotAnImage(OTHER_MEDIA.get(brands[0], video))
 
 
-def _meta(head: Head) -> dict[bytes, Piece]:
+def _find_meta(head: Head) -> dict[bytes, Piece]:
     """The boxes within the meta box."""
     meta = first(boxes(head, 0, head.end), b"meta")
     if meta is None:
@@ -120,25 +113,24 @@ def _meta(head: Head) -> dict[bytes, Piece]:
     return children(head, meta, skip=4)
 
 
-def _coded_item(items: Items) -> int:
-    """The item with the coded pixels, or the first one of a derived primary item."""
+def _find_coded_item(items: Items) -> tuple[int, Format]:
+    """The item with the coded pixels, or the first one of a derived primary item; and its format."""
     item = items.primary
     for _ in range(MAX_HOPS):
-        if items.kinds.get(item) not in DERIVED:
-            return item
+        kind = items.kinds.get(item, b"")
+        if kind not in DERIVED:
+            break
         item = next(iter(items.inputs.get(item, ())), 0)
-    raise Corrupt("HEIF items are made of one another")
-
-
-def _coding(kind: bytes) -> Format:
+    else:
+        raise Corrupt("HEIF items are made of one another")
     if not kind:
         raise Corrupt("HEIF primary item does not exist")
     if kind not in CODINGS:
         raise UnsupportedFormat(f"HEIF with items of type {kind.decode('ascii', 'backslashreplace')!r}")
-    return CODINGS[kind]
+    return item, CODINGS[kind]
 
 
-def _decoded_items(items: Items, pixels: int, alphas: set[int]) -> Iterable[int]:
+def _find_decoded_items(items: Items, pixels: int, alphas: set[int]) -> Iterable[int]:
     """The primary item, its alpha, and the tiles of both: no decoder looks at other items.
 
     Raises Corrupt if they have too many pixels. The plan counts the picture's pixels, but decoders also decode cropped
@@ -147,20 +139,20 @@ def _decoded_items(items: Items, pixels: int, alphas: set[int]) -> Iterable[int]
     known: dict[int, int] = {}
     with_alpha = [item for item, numbers in items.links.items() if not alphas.isdisjoint(numbers)]
     for item in (items.primary, *with_alpha):
-        decoded = _decoded_pixels(items, item, known)
+        decoded = _count_decoded_pixels(items, item, known)
         if decoded > MAX_GROWTH * pixels + SMALL_WHOLE:
             raise Corrupt(f"HEIF of {pixels} pixels, for which {decoded} are decoded")
     return known
 
 
-def _decoded_pixels(items: Items, item: int, known: dict[int, int], hops: int = 0) -> int:
+def _count_decoded_pixels(items: Items, item: int, known: dict[int, int], hops: int = 0) -> int:
     items.head.spend(1)
     if hops > MAX_HOPS:
         raise Corrupt("HEIF items are made of one another")
     if item not in known:
         inputs = items.inputs.get(item, ()) if items.kinds.get(item) in DERIVED else ()
         width, height = items.size(item)
-        parts = sum(_decoded_pixels(items, part, known, hops + 1) for part in inputs)
+        parts = sum(_count_decoded_pixels(items, part, known, hops + 1) for part in inputs)
         known[item] = max(width * height, parts)
     return known[item]
 
@@ -169,7 +161,7 @@ def _is_alpha(head: Head, box: Piece) -> bool:
     return box.kind == b"auxC" and head.read(box.start + 4, min(64, max(0, box.size - 4))).startswith(ALPHA_KINDS)
 
 
-def _exif(items: Items) -> Ifd0 | None:
+def _read_exif(items: Items) -> Ifd0 | None:
     """The EXIF item, of which only the credit counts; None if it lies beyond the bytes at hand."""
     places = next((items.places.get(item, ()) for item, kind in items.kinds.items() if kind == b"Exif"), ())
     if not places:
@@ -191,33 +183,32 @@ def _upright_size(items: Items) -> tuple[int, int]:
         if box.kind == b"clap":
             left, top, right, bottom = _clean(items.head, box, width, height)
             width, height = right - left, bottom - top
-        if box.kind == b"irot" and items.head.byte(box.start) & QUARTER_TURN:
+        if box.kind == b"irot" and items.head.number(box.start) & QUARTER_TURN:
             width, height = height, width
     if not (width > 0 and height > 0):
         raise Corrupt(f"HEIF of {width} x {height} pixels")
     return width, height
 
 
-def _crop(items: Items) -> tuple[int, int, int, int] | None:
-    """The primary item's clean aperture, which comes before its turn (ISO/IEC 23000-22, section 7.3.6.7)."""
+def _crop(items: Items) -> tuple[tuple[int, int, int, int] | None, int]:
+    """The primary item's clean aperture, before its turn (ISO/IEC 23000-22 section 7.3.6.7), and the pixels cut off."""
     clap = first(items.of(items.primary), b"clap")
-    return _clean(items.head, clap, *items.size(items.primary)) if clap else None
-
-
-def _cropped_pixels(items: Items, crop: tuple[int, int, int, int] | None) -> int:
+    if clap is None:
+        return None, 0
     width, height = items.size(items.primary)
-    return width * height - (crop[2] - crop[0]) * (crop[3] - crop[1]) if crop else 0
+    left, top, right, bottom = _clean(items.head, clap, width, height)
+    return (left, top, right, bottom), width * height - (right - left) * (bottom - top)
 
 
 def _clean(head: Head, clap: Piece, width: int, height: int) -> tuple[int, int, int, int]:
     """A clean aperture: its sides, and how far its middle is from the picture's (ISO/IEC 14496-12 12.1.4)."""
     fractions = struct.iter_unpack(">iI", head.read(clap.start, 32))
     across, down, right, below = (top / max(1, bottom) for top, bottom in fractions)
-    (left, end), (top, bottom) = _kept(width, across, right), _kept(height, down, below)
+    (left, end), (top, bottom) = _visible_range(width, across, right), _visible_range(height, down, below)
     return left, top, end, bottom
 
 
-def _kept(side: int, clean: float, offset: float) -> tuple[int, int]:
+def _visible_range(side: int, clean: float, offset: float) -> tuple[int, int]:
     """Rounds halves as libheif does when it crops."""
     start = floor(offset + (side - clean) / 2)
     return max(0, start), min(side, start + floor(clean + 0.5))
@@ -238,7 +229,7 @@ def _is_checked(head: Head, size: tuple[int, int], extents: tuple[Piece, ...]) -
     if not all(head.reaches(extent.end) for extent in extents):
         return False
     item = head.within(b"".join(head.read(extent.start, extent.size) for extent in extents), "AV1")
-    for width, height in coded_sizes(item):
+    for width, height in read_coded_sizes(item):
         if width * height > MAX_GROWTH * size[0] * size[1] + SMALL:
             raise Corrupt(f"AVIF item of {size[0]} x {size[1]} pixels, coded as {width} x {height}")
     return True
@@ -248,31 +239,29 @@ def _depth_and_samples(head: Head, properties: list[Piece]) -> tuple[int, float]
     """Bits, and samples a pixel: the pixels' own property counts before the decoder's configuration."""
     depth, samples = 8, 3.0
     if av1 := first(properties, b"av1C"):
-        flags = head.byte(av1.start + 2)  # AV1 in ISOBMFF, section 2.3.3
+        flags = head.number(av1.start + 2)  # AV1 in ISOBMFF, section 2.3.3
         depth = (8, 8, 10, 12)[flags >> 5 & 3]  # high_bitdepth, twelve_bit
         across, down = 1 + (flags >> 3 & 1), 1 + (flags >> 2 & 1)  # chroma_subsampling_x and _y
         samples = 1.0 if flags & 0x10 else 1 + 2 / (across * down)  # monochrome
     elif hevc := first(properties, b"hvcC"):  # ISO/IEC 14496-15 section 8.3.3.1.2
-        depth = 8 + (head.byte(hevc.start + 17) & 7)  # bitDepthLumaMinus8
-        samples = (1.0, 1.5, 2.0, 3.0)[head.byte(hevc.start + 16) & 3]  # none, 4:2:0, 4:2:2 or 4:4:4
+        depth = 8 + (head.number(hevc.start + 17) & 7)  # bitDepthLumaMinus8
+        samples = (1.0, 1.5, 2.0, 3.0)[head.number(hevc.start + 16) & 3]  # none, 4:2:0, 4:2:2 or 4:4:4
     if pixi := first(properties, b"pixi"):
-        depth = max(head.read(pixi.start + 5, head.byte(pixi.start + 4)), default=8)
+        depth = max(head.read(pixi.start + 5, head.number(pixi.start + 4)), default=8)
     return depth, samples
 
 
 def hide(head: Head) -> Iterator[Patch]:
     """Gives costly EXIF items a type that decoders do not know."""
-    meta = _meta(head)
+    meta = _find_meta(head)
     places = dict(item_extents(head, meta))
     for item, kind, at in item_kinds(head, meta[b"iinf"]) if b"iinf" in meta else ():
-        if kind == b"Exif" and _is_costly(head, places.get(item, ())):
+        if kind != b"Exif":
+            continue
+        extents = places.get(item, ())
+        is_near = len(extents) == 1 and head.reaches(extents[0].start + 4)
+        if not is_near or is_costly(head, extents[0], skip=4 + head.number(extents[0].start, 4)):
             yield at, b"skip"
-
-
-def _is_costly(head: Head, extents: tuple[Piece, ...]) -> bool:
-    if len(extents) != 1 or not head.reaches(extents[0].start + 4):
-        return True
-    return is_costly(head, extents[0], skip=4 + head.number(extents[0].start, 4))
 
 
 FORMAT = FormatSpec("HEIF", (Format.HEIC, Format.AVIF), starts_with(b"ftyp", at=4), read_heif, hide=hide)

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes
+from thumbnailer.formats.base import Head, Piece, first
 from thumbnailer.formats.boxes import boxes, children
-from thumbnailer.formats.head import Head, Piece, first
 
 MAX_ITEMS = 16_384
 MAX_EXTENTS = 32  # pieces of an item: libheif's own limit
@@ -48,11 +48,11 @@ def read_items(head: Head, meta: dict[bytes, Piece]) -> Items:
     references = meta.get(b"iref")
     return Items(
         head,
-        primary=head.number(meta[b"pitm"].start + 4, 2 if head.byte(meta[b"pitm"].start) == 0 else 4),
+        primary=head.number(meta[b"pitm"].start + 4, 2 if head.number(meta[b"pitm"].start) == 0 else 4),
         kinds={item: kind for item, kind, _ in item_kinds(head, meta[b"iinf"])},
-        inputs=_inputs(head, references) if references else {},
+        inputs=_read_inputs(head, references) if references else {},
         properties=tuple(boxes(head, properties.start, properties.end, MAX_ITEMS)) if properties else (),
-        links=dict(_links(head, meta[b"iprp"])),
+        links=dict(_read_links(head, meta[b"iprp"])),
         premultiplied=references is not None and b"prem" in children(head, references, skip=4),
         places=dict(item_extents(head, meta)),
     )
@@ -63,30 +63,29 @@ def item_kinds(head: Head, iinf: Piece) -> Iterator[tuple[int, bytes, int]]:
 
     Before version 2 there was no type.
     """
-    start = iinf.start + (6 if head.byte(iinf.start) == 0 else 8)
+    start = iinf.start + (6 if head.number(iinf.start) == 0 else 8)
     for infe in boxes(head, start, iinf.end, MAX_ITEMS):
         if infe.kind == b"infe":
-            version = head.byte(infe.start)
+            version = head.number(infe.start)
             fields = ">H" if version < 2 else ">H2x4s" if version == 2 else ">I2x4s"
             item, *kind = head.unpack(fields, infe.start + 4)
             yield item, kind[0] if kind else b"", infe.start + struct.calcsize(fields)
 
 
-def _inputs(head: Head, iref: Piece) -> dict[int, tuple[int, ...]]:
+def _read_inputs(head: Head, iref: Piece) -> dict[int, tuple[int, ...]]:
     """Each derived item's inputs. An input that is listed twice is decoded twice."""
-    code, size = ("H", 2) if head.byte(iref.start) == 0 else ("I", 4)
+    code, size = ("H", 2) if head.number(iref.start) == 0 else ("I", 4)
     found: dict[int, tuple[int, ...]] = {}
     for reference in boxes(head, iref.start + 4, iref.end, MAX_ITEMS):
         if reference.kind == b"dimg":
             item, count = head.unpack(f">{code}H", reference.start)
             start = reference.start + size + 2
             count = min(count, MAX_ITEMS, max(0, reference.end - start) // size)
-            if item not in found:
-                found[item] = tuple(number for (number,) in head.records(f">{code}", start, count))
+            found.setdefault(item, tuple(number for (number,) in head.records(f">{code}", start, count)))
     return found
 
 
-def _links(head: Head, iprp: Piece) -> Iterator[tuple[int, tuple[int, ...]]]:
+def _read_links(head: Head, iprp: Piece) -> Iterator[tuple[int, tuple[int, ...]]]:
     """Item to the numbers of its properties. There may be several ipma boxes, one for each layout."""
     for ipma in boxes(head, iprp.start, iprp.end):
         if ipma.kind != b"ipma":
@@ -126,14 +125,14 @@ def item_extents(head: Head, meta: dict[bytes, Piece]) -> Iterator[tuple[int, tu
         if count > MAX_EXTENTS:
             raise Corrupt(f"HEIF item of {count} pieces")
         sizes_of_extent = index_size, offset_size, length_size
-        extents = tuple(_extents(head, position + size, count, base, sizes_of_extent))
+        extents = tuple(_read_extents(head, position + size, count, base, sizes_of_extent))
         if count > 1 and sum(extent.size for extent in extents) > head.end:
             raise Corrupt("HEIF item whose pieces overlap")
         yield int.from_bytes(fields[:id_size]), extents
         position += size + count * sum(sizes_of_extent)
 
 
-def _extents(head: Head, position: int, count: int, base: int, sizes: tuple[int, int, int]) -> Iterator[Piece]:
+def _read_extents(head: Head, position: int, count: int, base: int, sizes: tuple[int, int, int]) -> Iterator[Piece]:
     """`sizes` are the bytes of the index, the offset and the length of each."""
     for at in range(position, position + count * sum(sizes), sum(sizes)) if sum(sizes) else ():
         fields = head.read(at, sum(sizes))
@@ -155,24 +154,24 @@ def read_sequence(head: Head) -> Sequence:
     try:
         movie = first(boxes(head, 0, head.end), b"moov")
         tracks = boxes(head, movie.start, movie.end, MAX_TRACKS) if movie else iter(())
-        tables = [_sample_table(head, box) for box in tracks if box.kind == b"trak"]
+        tables = [_find_sample_table(head, box) for box in tracks if box.kind == b"trak"]
         tables = [table for table in tables if b"stsz" in table]
         counts = [head.number(table[b"stsz"].start + 8, 4) for table in tables]
-        return Sequence(max(2, *counts, 2), tuple(_first_sample(head, table) for table in tables))
+        return Sequence(max(2, *counts, 2), tuple(_find_first_sample(head, table) for table in tables))
     except Corrupt:
         return Sequence(2)
     except NeedMoreBytes:
         return Sequence(2, reached=False)
 
 
-def _sample_table(head: Head, track: Piece) -> dict[bytes, Piece]:
+def _find_sample_table(head: Head, track: Piece) -> dict[bytes, Piece]:
     table = children(head, track)
     for kind in SAMPLE_TABLE:
         table = children(head, table[kind]) if kind in table else {}
     return table
 
 
-def _first_sample(head: Head, table: dict[bytes, Piece]) -> Piece:
+def _find_first_sample(head: Head, table: dict[bytes, Piece]) -> Piece:
     """Where the first chunk begins, and the size of its first sample: its own size, or the size of all samples."""
     common, _, own = head.unpack(">III", table[b"stsz"].start + 4)
     for kind, size in ((b"co64", 8), (b"stco", 4)):

@@ -1,11 +1,10 @@
 """ICO (the Win32 reference): a directory of icons, each a PNG or a BMP without its first header."""
 
 from thumbnailer.errors import Corrupt
+from thumbnailer.formats.base import FormatSpec, Head, starts_with
 from thumbnailer.formats.bmp import read_dib
-from thumbnailer.formats.head import Head
 from thumbnailer.formats.png import SIGNATURE as PNG_SIGNATURE
 from thumbnailer.formats.png import read_ihdr
-from thumbnailer.formats.spec import FormatSpec, starts_with
 from thumbnailer.model import Format, ImageInfo
 
 MAX_ICONS = 256
@@ -18,8 +17,13 @@ def read_ico(head: Head) -> ImageInfo:
     """The best icon's size, by its own header: a PNG within may have any size, whatever the directory says."""
     if head.total is not None and head.total > MAX_BYTES:
         raise Corrupt(f"ICO of more than {MAX_BYTES >> 20} MB")
-    width, height = _icon_size(head, _best_icon(head)[1])
-    return ImageInfo(Format.ICO, width, height, has_alpha=True)
+    start = _best_icon(head)[1]
+    if head.read(start, len(PNG_SIGNATURE)) == PNG_SIGNATURE:
+        ihdr = read_ihdr(head, start)
+        return ImageInfo(Format.ICO, ihdr.width, ihdr.height, has_alpha=True)
+    dib = read_dib(head, start)
+    # The colours and the mask below them count as one picture of twice the height.
+    return ImageInfo(Format.ICO, dib.width, max(1, dib.height // 2), has_alpha=True)
 
 
 def with_best_icon_alone(data: bytes) -> bytes:
@@ -42,15 +46,6 @@ def _rank(head: Head, at: int) -> tuple[int, int]:
     """Some writers leave out the bits a pixel; the number of colours tells them (0 stands for 256 and more)."""
     width, height, colours, bits = head.unpack("<BBB3xH8x", at)
     return (width or 256) * (height or 256), bits or ((colours or 256) - 1).bit_length()
-
-
-def _icon_size(head: Head, start: int) -> tuple[int, int]:
-    if head.read(start, len(PNG_SIGNATURE)) == PNG_SIGNATURE:
-        ihdr = read_ihdr(head, start)
-        return ihdr.width, ihdr.height
-    dib = read_dib(head, start)
-    # The colours and the mask below them count as one picture of twice the height.
-    return dib.width, max(1, dib.height // 2)
 
 
 FORMAT = FormatSpec("ICO", (Format.ICO,), starts_with(b"\0\0\1\0"), read_ico)

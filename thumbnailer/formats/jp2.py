@@ -6,9 +6,8 @@ The size is the codestream's own, whatever the file format's `ihdr` says: decode
 from dataclasses import replace
 
 from thumbnailer.errors import Corrupt
+from thumbnailer.formats.base import FormatSpec, Head, Piece, starts_with
 from thumbnailer.formats.boxes import boxes, children
-from thumbnailer.formats.head import Head, Piece
-from thumbnailer.formats.spec import FormatSpec, starts_with
 from thumbnailer.model import Format, ImageInfo
 
 FILE, CODESTREAM = b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"
@@ -22,17 +21,17 @@ MAX_CHANNELS = 64
 
 def read_jp2(head: Head) -> ImageInfo:
     if head.up_to(0, len(CODESTREAM)) == CODESTREAM:
-        return _codestream(head, 0)
+        return _read_codestream(head, 0)
     header: dict[bytes, Piece] = {}
     for box in boxes(head, 0, head.end):
         if box.kind == b"jp2h":
             header = children(head, box)
         if box.kind == b"jp2c":
-            return _with_header(head, _codestream(head, box.start), header)
+            return _with_header(head, _read_codestream(head, box.start), header)
     raise Corrupt("JPEG 2000 has no codestream")
 
 
-def _codestream(head: Head, start: int) -> ImageInfo:
+def _read_codestream(head: Head, start: int) -> ImageInfo:
     """The SIZ marker segment (A.5.1), which must be the first."""
     if head.read(start, 4) != CODESTREAM:
         raise Corrupt("JPEG 2000 codestream does not begin with its size")
@@ -47,19 +46,14 @@ def _codestream(head: Head, start: int) -> ImageInfo:
 def _with_header(head: Head, info: ImageInfo, header: dict[bytes, Piece]) -> ImageInfo:
     """The file format knows alpha and profile better than the codestream."""
     colour, channels = header.get(b"colr"), header.get(b"cdef")
-    method = head.byte(colour.start) if colour else 0
+    method = head.number(colour.start) if colour else 0
     alpha = info.has_alpha
     if channels is not None:
-        alpha = _has_opacity(head, channels)
+        count = min(head.number(channels.start, 2), MAX_CHANNELS)
+        alpha = any(head.number(channels.start + 4 + 6 * index, 2) in OPACITY for index in range(count))
     elif colour is not None and method == 1:
         alpha = alpha and head.number(colour.start + 3, 4) != CMYK
     return replace(info, has_alpha=alpha, icc=method in ICC_METHODS)
-
-
-def _has_opacity(head: Head, channels: Piece) -> bool:
-    count = min(head.number(channels.start, 2), MAX_CHANNELS)
-    kinds = (head.number(channels.start + 4 + 6 * index, 2) for index in range(count))
-    return any(kind in OPACITY for kind in kinds)
 
 
 FORMAT = FormatSpec("JPEG 2000", (Format.JP2,), starts_with(FILE, CODESTREAM), read_jp2)

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
+from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Patch, Piece, first, starts_with
 from thumbnailer.formats.exif import is_costly, read_ifd0
-from thumbnailer.formats.head import NO_PADDING, Head, Piece, first
-from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, Patch, starts_with
 from thumbnailer.model import Details, Format, ImageInfo
 
 MAX_HEADER = 8 << 20
@@ -56,17 +55,17 @@ class JpegDetails(Details):
 
 
 def read_jpeg(head: Head) -> ImageInfo:
-    header, frame, complete = _header(head)
+    header, frame, complete = _read_header(head)
     exif = read_ifd0(head, _find(head, header, APP1, b"Exif\0"))
     scan = first(header, bytes((SOS,)))
-    precision, width, height, channels = _frame_fields(head, frame)
+    precision, width, height, channels = _read_frame(head, frame)
     in_scan = head.up_to(scan.start, 1) if scan else b""
     sequential = frame.kind[0] not in PROGRESSIVE
     # If the first scan lacks components, libjpeg holds the whole picture, as for a progressive frame.
     progressive = not sequential or in_scan not in (b"", bytes((channels,)))
     many_scans = progressive or not in_scan
-    defect = _scan_defect(head, scan) if scan and sequential else ""
-    samples, scans = _samples(head, frame, channels), _scans(head) if many_scans else 1
+    defect = _find_scan_defect(head, scan) if scan and sequential else ""
+    samples, scans = _count_samples(head, frame, channels), _count_scans(head) if many_scans else 1
     clean_header = scan is not None and not defect and _is_clean(head, header)
     return ImageInfo(
         Format.JPEG,
@@ -96,7 +95,7 @@ def segments(head: Head, through_scans: bool = False) -> Iterator[Piece]:
         marker, position = _next_marker(head, position)
         if marker in STANDALONE:
             continue
-        yield (segment := _segment(head, marker, position, through_scans))
+        yield (segment := _read_segment(head, marker, position, through_scans))
         if marker == EOI or (marker == SOS and not through_scans):
             return
         position = segment.end
@@ -109,13 +108,13 @@ def _next_marker(head: Head, position: int) -> tuple[int, int]:
         raise Corrupt(f"JPEG has no frame header in its first {MAX_HEADER >> 20} MB")
     end = head.search(MARKER, position, position + MAX_JUNK)
     if end is not None:
-        return head.byte(end - 1), end
+        return head.number(end - 1), end
     if not head.reaches(position + MAX_JUNK):
         head.need(len(head) + 1)
     raise Corrupt(f"JPEG has {MAX_JUNK >> 10} KB of junk between two segments")
 
 
-def _segment(head: Head, marker: int, position: int, with_scan_data: bool) -> Piece:
+def _read_segment(head: Head, marker: int, position: int, with_scan_data: bool) -> Piece:
     if marker in UNREAD_FRAMES:
         raise UnsupportedFormat(UNREAD_FRAMES[marker])
     if marker == SOI:
@@ -141,13 +140,13 @@ def _end_of_scan(head: Head, position: int) -> int:
 
 def scan_start(head: Head) -> int:
     """Where the first scan's header begins. Raises Corrupt, NeedMoreBytes."""
-    scan = first(_header(head)[0], bytes((SOS,)))
+    scan = first(_read_header(head)[0], bytes((SOS,)))
     if scan is None:
         raise Corrupt("JPEG has no scan")
     return scan.start
 
 
-def _header(head: Head) -> tuple[list[Piece], Piece, bool]:
+def _read_header(head: Head) -> tuple[list[Piece], Piece, bool]:
     """The segments up to the first scan, the one of the frame, and whether more bytes add none.
 
     Faults behind the frame header are left to the decoder.
@@ -165,7 +164,7 @@ def _header(head: Head) -> tuple[list[Piece], Piece, bool]:
     return found, frame, not isinstance(fault, NeedMoreBytes)
 
 
-def _frame_fields(head: Head, frame: Piece) -> tuple[int, int, int, int]:
+def _read_frame(head: Head, frame: Piece) -> tuple[int, int, int, int]:
     """Precision, width, height and number of components."""
     precision, height, width, components = head.unpack(">BHHB", frame.start)
     if frame.size != 6 + 3 * components:
@@ -178,14 +177,14 @@ def _frame_fields(head: Head, frame: Piece) -> tuple[int, int, int, int]:
     return precision, width, height, components
 
 
-def _samples(head: Head, frame: Piece, components: int) -> float:
+def _count_samples(head: Head, frame: Piece, components: int) -> float:
     """Samples a pixel, by the sampling factors (T.81 A.1.1)."""
-    factors = [divmod(head.byte(frame.start + 7 + 3 * index), 16) for index in range(components)]
+    factors = [divmod(head.number(frame.start + 7 + 3 * index), 16) for index in range(components)]
     finest = max(across for across, _ in factors) * max(down for _, down in factors)
     return sum(across * down for across, down in factors) / max(1, finest)
 
 
-def _scans(head: Head) -> int:
+def _count_scans(head: Head) -> int:
     """Counts the marker: scan data escapes every other 0xFF. The scans of an embedded thumbnail count too."""
     scans, position = 0, head.search(SCAN, 0)
     while position is not None:
@@ -195,7 +194,7 @@ def _scans(head: Head) -> int:
     return max(1, scans)
 
 
-def _scan_defect(head: Head, scan: Piece) -> str:
+def _find_scan_defect(head: Head, scan: Piece) -> str:
     """Some cameras write nonsense where a sequential picture's scan has no choice; decoders accept it."""
     components = head.up_to(scan.start, 1)
     coefficients = head.up_to(scan.start + 1 + 2 * components[0], 3) if components else b""
@@ -227,7 +226,7 @@ def ending_defect(head: Head) -> str:
         return NO_END
     if end is None:
         return NO_END
-    behind = head.search(NO_PADDING, end)
+    behind = head.skip_padding(end)
     # The size before `ftyp` has four bytes, which may begin with zeros.
     return "" if behind is None or APPENDED.match(head.up_to(max(end, behind - 5), 16)) else JUNK
 
@@ -238,7 +237,7 @@ SKIPPED = b"\xef"  # a marker that no decoder looks at
 
 
 def hide(head: Head) -> Iterator[Patch]:
-    for segment in _header(head)[0]:
+    for segment in _read_header(head)[0]:
         skip = DIRECTORIES.get((segment.kind[0], head.up_to(segment.start, 4)))
         if skip is not None and is_costly(head, segment, skip):
             yield segment.start - 3, SKIPPED
@@ -259,7 +258,9 @@ def strip(head: Head) -> Iterator[bytes]:
             break
         end = segment.end
         body = head.read(segment.start - 2, end - segment.start + 2)
-        if marker in KEPT or _tells_colours(marker, body):
+        is_jfif = marker == APP0 and len(body) == 16 and body[2:7] == b"JFIF\0"  # without a thumbnail
+        is_adobe = marker == ADOBE and len(body) == 14 and body[2:7] == b"Adobe"
+        if marker in KEPT or is_jfif or is_adobe:
             yield b"\xff" + segment.kind + body
         elif marker not in APPLICATIONS and marker != COMMENT:
             raise NotStrippable(f"a segment of kind {marker:#x}")
@@ -269,12 +270,6 @@ def strip(head: Head) -> Iterator[bytes]:
 def _follows(head: Head, end: int, segment: Piece) -> bool:
     """Whether nothing but fill bytes are between `end` and the segment's marker."""
     return head.read(end, segment.start - 2 - end).strip(b"\xff") == segment.kind
-
-
-def _tells_colours(marker: int, body: bytes) -> bool:
-    """JFIF without a thumbnail, and Adobe's transform."""
-    jfif = marker == APP0 and len(body) == 16 and body[2:7] == b"JFIF\0"
-    return jfif or (marker == ADOBE and len(body) == 14 and body[2:7] == b"Adobe")
 
 
 FORMAT = FormatSpec("JPEG", (Format.JPEG,), starts_with(b"\xff\xd8"), read_jpeg, ending_defect, strip, hide)

@@ -7,12 +7,11 @@ much as one before the pixels. `complete` is False until the reader reaches the 
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat
+from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Piece
 from thumbnailer.formats.exif import read_ifd0
-from thumbnailer.formats.head import Head, Piece
-from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -62,15 +61,6 @@ class Ihdr:
     interlaced: bool
 
 
-@dataclass(slots=True)
-class _Collected:
-    """`chunks`: the first chunk of each kind, where it counts; `text`: bytes of all texts; `complete`: end reached."""
-
-    chunks: dict[bytes, Piece] = field(default_factory=dict)
-    text: int = 0
-    complete: bool = False
-
-
 def starts_png(start: bytes) -> bool:
     """Whether this is a PNG, if only one whose signature a transfer has damaged."""
     return start.startswith(SIGNATURE) or (start[1:4] == b"PNG" and b"IHDR" in start[:20])
@@ -80,35 +70,35 @@ def read_png(head: Head) -> ImageInfo:
     if head.read(0, len(SIGNATURE)) != SIGNATURE:
         raise Corrupt("PNG with a damaged signature")  # bit 7 or line ends changed (section 5.2)
     ihdr = read_ihdr(head)
-    found = _collect(head)
-    exif = read_ifd0(head, found.chunks.get(b"eXIf"))
-    animation = found.chunks.get(b"acTL")
+    found, text, complete = _collect(head)
+    exif = read_ifd0(head, found.get(b"eXIf"))
+    animation = found.get(b"acTL")
     return ImageInfo(
         Format.PNG,
         ihdr.width,
         ihdr.height,
         orientation=exif.orientation,
         progressive=ihdr.interlaced,
-        has_alpha=ihdr.colour in WITH_ALPHA or b"tRNS" in found.chunks,
+        has_alpha=ihdr.colour in WITH_ALPHA or b"tRNS" in found,
         # The count leaves out the still picture for viewers without APNG.
         frames=max(1, head.number(animation.start, 4)) if animation and head.reaches(animation.start + 4) else 1,
         bit_depth=ihdr.depth,
-        icc=b"iCCP" in found.chunks,
+        icc=b"iCCP" in found,
         channels=CHANNELS[ihdr.colour],
         credit=exif.credit,
-        complete=found.complete,
-        details=_details(head, ihdr, found),
+        complete=complete,
+        details=_details(head, ihdr, found, text),
     )
 
 
-def _details(head: Head, ihdr: Ihdr, found: _Collected) -> PngDetails:
+def _details(head: Head, ihdr: Ihdr, found: dict[bytes, Piece], text: int) -> PngDetails:
     """libvips ignores APNG. Pillow compares only the upper eight of 16 bits with the transparent colour."""
-    hidden_first = _hides_first(head, ihdr, found.chunks)
-    deep_colour_key = ihdr.depth == 16 and ihdr.colour == TRUECOLOUR and b"tRNS" in found.chunks
+    hidden_first = _hides_first(head, ihdr, found)
+    deep_colour_key = ihdr.depth == 16 and ihdr.colour == TRUECOLOUR and b"tRNS" in found
     return PngDetails(
         samples=CHANNELS[ihdr.colour],
         palette=ihdr.colour == PALETTE,
-        held=2 * found.text,  # six copies; the memory model counts `held` three times
+        held=2 * text,  # six copies; the memory model counts `held` three times
         first_engine=EngineName.PILLOW if hidden_first else EngineName.VIPS if deep_colour_key else None,
         hidden_first=hidden_first,
     )
@@ -141,32 +131,28 @@ def chunks(head: Head, start: int = FIRST_CHUNK) -> Iterator[Piece]:
         start = chunk.end + CHECKSUM
 
 
-def _collect(head: Head) -> _Collected:
-    found, others = _Collected(), 0
+def _collect(head: Head) -> tuple[dict[bytes, Piece], int, bool]:
+    """The first chunk of each kind, where it counts; the bytes of all texts; whether the end was reached."""
+    found: dict[bytes, Piece] = {}
+    others = text = 0
     for chunk in chunks(head, IHDR_END):
         others += chunk.kind not in PIXELS
         head.allow(others, MAX_OTHER_CHUNKS, "chunks beside its pixels")
-        before_pixels = b"IDAT" not in found.chunks
+        before_pixels = b"IDAT" not in found
         if before_pixels:
-            _note_before_pixels(head, chunk, found)
+            # Decoders allocate first what a chunk claims.
+            if chunk.kind not in PIXELS and chunk.end > head.end:
+                raise Corrupt("PNG ends inside its header")
+            if chunk.kind != b"iCCP" or b"iCCP" not in found:
+                text += _text_size(head, chunk, MAX_TEXT - text)
+            if text > MAX_TEXT:
+                raise Corrupt(f"PNG with more than {MAX_TEXT >> 20} MB of text")
         # Behind the pixels only eXIf (section 5.6) and the first frame of the animation count.
         if before_pixels or chunk.kind in (b"eXIf", b"fcTL"):
-            found.chunks.setdefault(chunk.kind, chunk)
+            found.setdefault(chunk.kind, chunk)
         if chunk.kind == b"IEND":
-            found.complete = True
-            return found
-    found.complete = head.whole
-    return found
-
-
-def _note_before_pixels(head: Head, chunk: Piece, found: _Collected) -> None:
-    """Adds up text. Decoders allocate first what a chunk claims, so a chunk beyond the file is refused."""
-    if chunk.kind not in PIXELS and chunk.end > head.end:
-        raise Corrupt("PNG ends inside its header")
-    if chunk.kind != b"iCCP" or b"iCCP" not in found.chunks:
-        found.text += _text_size(head, chunk, MAX_TEXT - found.text)
-    if found.text > MAX_TEXT:
-        raise Corrupt(f"PNG with more than {MAX_TEXT >> 20} MB of text")
+            return found, text, True
+    return found, text, head.whole
 
 
 def _text_size(head: Head, chunk: Piece, most: int) -> int:
@@ -179,10 +165,10 @@ def _text_size(head: Head, chunk: Piece, most: int) -> int:
         return chunk.size
     body = head.up_to(chunk.start, chunk.size)
     start = DEFLATED[chunk.kind].match(body)
-    return chunk.size if start is None else _inflated_size(head, body[start.end() :], most)
+    return chunk.size if start is None else _measure_inflated(head, body[start.end() :], most)
 
 
-def _inflated_size(head: Head, packed: bytes, most: int) -> int:
+def _measure_inflated(head: Head, packed: bytes, most: int) -> int:
     """Counted piece by piece; no piece is kept. Broken data counts up to the fault."""
     head.spend(len(packed) // PACKED_PER_UNIT)
     inflater = zlib.decompressobj()
@@ -223,7 +209,7 @@ def ending_defect(head: Head) -> str:
     found = last.rfind(IEND)
     if found < 0:
         return NO_END
-    return "" if head.is_padding(len(head) - len(last) + found + len(IEND)) else JUNK
+    return JUNK if head.skip_padding(len(head) - len(last) + found + len(IEND)) else ""
 
 
 def strip(head: Head) -> Iterator[bytes]:

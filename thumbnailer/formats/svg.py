@@ -6,8 +6,7 @@ XML is never parsed: the reader steps over the prologue and searches the root fo
 import re
 
 from thumbnailer.errors import NeedMoreBytes, NotAnImage, UnsupportedFormat
-from thumbnailer.formats.head import Head
-from thumbnailer.formats.spec import FormatSpec
+from thumbnailer.formats.base import FormatSpec, Head
 from thumbnailer.model import Format, ImageInfo
 
 LIMIT = 64 << 10
@@ -71,7 +70,7 @@ def _read_markup(text: bytes, cut_short: bool) -> ImageInfo:
     if name == b"svg":
         if cut_short and b">" not in root:
             raise NeedMoreBytes("SVG root element goes on beyond the bytes at hand")
-        return _svg(root[:MAX_ATTRIBUTES])
+        return _read_svg(root[:MAX_ATTRIBUTES])
     if name in MSL_ROOTS and not _is_html(text):
         raise UnsupportedFormat("ImageMagick MSL")
     raise NotAnImage("HTML" if _is_html(text) or name.lower() in HTML_ROOTS else "XML")
@@ -81,11 +80,12 @@ def _is_html(text: bytes) -> bool:
     return re.search(rb"<!doctype\s{1,16}html", text[:SAMPLE], re.IGNORECASE) is not None
 
 
-def _svg(root: bytes) -> ImageInfo:
+def _read_svg(root: bytes) -> ImageInfo:
     """Width and height in CSS pixels; one that is missing follows from the view box (SVG 2, section 8.2)."""
     tag = root.partition(b">")[0]
-    width, height = (_length(_attribute(tag, name)) for name in (b"width", b"height"))
-    box_width, box_height = _view_box(_attribute(tag, b"viewBox"))
+    width, height = (_parse_length(_find_attribute(tag, name)) for name in (b"width", b"height"))
+    view_box = re.split(rb"[\s,]+", _find_attribute(tag, b"viewBox").strip())
+    box_width, box_height = map(_parse_length, view_box[2:]) if len(view_box) == 4 else (0.0, 0.0)
     if box_width and box_height:
         if not (width or height):
             width, height = box_width, box_height
@@ -96,21 +96,15 @@ def _svg(root: bytes) -> ImageInfo:
     return ImageInfo(Format.SVG, max(1, round(width)), max(1, round(height)), has_alpha=True)
 
 
-def _attribute(tag: bytes, name: bytes) -> bytes:
+def _find_attribute(tag: bytes, name: bytes) -> bytes:
     found = re.search(rb"\s" + name + rb"\s{0,16}=\s{0,16}[\"']([^\"']{0,128})[\"']", tag)
     return found[1] if found else b""
 
 
-def _length(value: bytes) -> float:
+def _parse_length(value: bytes) -> float:
     """In CSS pixels; 0 for a length that depends on the surroundings (%, em) or makes no sense."""
     found = NUMBER.match(value)
     return float(found[1]) * PIXELS[(found[2] or b"").lower()] if found else 0.0
-
-
-def _view_box(value: bytes) -> tuple[float, float]:
-    """Width and height of the view box; zeros if there is none."""
-    numbers = re.split(rb"[\s,]+", value.strip())
-    return (_length(numbers[2]), _length(numbers[3])) if len(numbers) == 4 else (0.0, 0.0)
 
 
 FORMAT = FormatSpec("SVG", (Format.SVG,), lambda _: False, read_text)

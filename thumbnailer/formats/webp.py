@@ -2,12 +2,10 @@
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.exif import Ifd0, read_ifd0
-from thumbnailer.formats.head import Head, Piece
-from thumbnailer.formats.spec import JUNK, NO_END, FormatSpec, NotStrippable, starts_with
+from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Piece, first, starts_with
+from thumbnailer.formats.exif import read_ifd0
 from thumbnailer.model import Details, Format, ImageInfo
 
 MAX_OTHER_CHUNKS = 300
@@ -20,26 +18,15 @@ ICC, ALPHA, EXIF, XMP, ANIMATION = 0x20, 0x10, 0x08, 0x04, 0x02  # flags of the 
 LOSSY_SAMPLES, LOSSLESS_SAMPLES = 1.5, 4.0  # VP8 is always 4:2:0; a VP8L picture is decoded as ARGB
 
 
-@dataclass(slots=True)
-class _Walked:
-    """The chunks behind VP8X; `ended` is False while some of them are beyond the bytes at hand."""
-
-    frames: int = 0
-    lossy: bool = False
-    pixels: int = 0
-    exif: Ifd0 | None = None
-    ended: bool = False
-
-
 def read_webp(head: Head) -> ImageInfo:
-    readers = {b"VP8 ": _lossy, b"VP8L": _lossless, b"VP8X": _read_extended}
+    readers = {b"VP8 ": _read_lossy, b"VP8L": _read_lossless, b"VP8X": _read_extended}
     kind = head.read(FIRST_CHUNK, 4)
     if kind not in readers:
         raise Corrupt("WebP does not begin with a picture chunk")
     return readers[kind](head)
 
 
-def _lossy(head: Head) -> ImageInfo:
+def _read_lossy(head: Head) -> ImageInfo:
     """A VP8 key frame (RFC 6386 section 9.1)."""
     size, tag = head.unpack("<IB", FIRST_CHUNK + 4)
     start_code, sides = head.read(23, 3), head.unpack("<HH", 26)
@@ -49,7 +36,7 @@ def _lossy(head: Head) -> ImageInfo:
     return ImageInfo(Format.WEBP, width, height, channels=3, details=_details(head, LOSSY_SAMPLES, size))
 
 
-def _lossless(head: Head) -> ImageInfo:
+def _read_lossless(head: Head) -> ImageInfo:
     """A VP8L header (RFC 9649 section 3.4): signature, 14 bits a side, alpha, version."""
     size, signature, bits = head.unpack("<IBI", FIRST_CHUNK + 4)
     if signature != 0x2F or bits >> 29:
@@ -65,47 +52,43 @@ def _details(head: Head, samples: float, pixels: int) -> Details:
 
 
 def _read_extended(head: Head) -> ImageInfo:
-    flags = head.byte(20)
+    flags = head.number(20)
     width, height = (1 + int.from_bytes(head.read(at, 3), "little") for at in (24, 27))
-    walked = _walk(head, flags)
-    exif = walked.exif or Ifd0()
+    pieces = list(_walk(head, bool(flags & ANIMATION)))
+    frames = sum(piece.kind == b"ANMF" for piece in pieces) if flags & ANIMATION else 1
+    pixels = sum(piece.size for piece in pieces if piece.kind in PIXELS)
+    end = _next(pieces[-1]) if pieces else FIRST_CHUNK
+    block = first(pieces, b"EXIF") if flags & EXIF else None  # libwebp ignores one that the flags do not announce
+    is_cut = block is not None and not head.reaches(block.end) and not head.whole
+    exif = read_ifd0(head, None if is_cut else block)
     has_alpha = bool(flags & ALPHA)
+    samples = LOSSY_SAMPLES + has_alpha if first(pieces, b"VP8 ") else LOSSLESS_SAMPLES
     return ImageInfo(
         Format.WEBP,
         width,
         height,
         orientation=exif.orientation,
         has_alpha=has_alpha,
-        frames=max(1, walked.frames),
+        frames=max(1, frames),
         icc=bool(flags & ICC),
         channels=3 + has_alpha,
         credit=exif.credit,
-        complete=walked.ended,
-        details=_details(head, LOSSY_SAMPLES + has_alpha if walked.lossy else LOSSLESS_SAMPLES, walked.pixels),
+        complete=head.whole or not (is_cut or end + CHUNK_SIZE <= _end(head)),
+        details=_details(head, samples, pixels),
     )
 
 
-def _walk(head: Head, flags: int) -> _Walked:
-    """Counts frames and finds EXIF if the flags announce them; libwebp ignores them otherwise."""
-    found, others = _Walked(), 0
-    chunk = Piece(b"", 0, FIRST_CHUNK)
+def _walk(head: Head, in_frames: bool) -> Iterator[Piece]:
+    """The chunks of the file. Raises Corrupt if too many, with those in frames, have no pixels."""
+    others = 0
     for chunk in chunks(head):
-        found.lossy = found.lossy or chunk.kind == b"VP8 "
-        if chunk.kind in PIXELS:
-            found.pixels += chunk.size
         others += chunk.kind not in PIXELS
-        if chunk.kind == b"ANMF" and flags & ANIMATION:
-            found.frames += 1
+        if chunk.kind == b"ANMF" and in_frames:
             head.spend(1)
             inner = chunks(head, chunk.start + FRAME_HEADER, min(chunk.end, head.end))
             others += sum(piece.kind not in PIXELS for piece in inner)
         head.allow(others, MAX_OTHER_CHUNKS, "chunks beside its pixels")
-        if chunk.kind == b"EXIF" and flags & EXIF and found.exif is None:
-            if not head.reaches(chunk.end) and not head.whole:
-                return found
-            found.exif = read_ifd0(head, chunk)
-    found.ended = head.whole or _next(chunk) + CHUNK_SIZE > _end(head)
-    return found
+        yield chunk
 
 
 def _next(chunk: Piece) -> int:
@@ -134,17 +117,17 @@ def ending_defect(head: Head) -> str:
     end = 8 + head.unpack("<I", 4)[0]
     if end > len(head):
         return NO_END
-    return "" if head.is_padding(end) else JUNK
+    return JUNK if head.skip_padding(end) else ""
 
 
 def strip(head: Head) -> Iterator[bytes]:
     if ending_defect(head) == NO_END:
         raise NotStrippable(NO_END)
-    pieces = b"".join(_kept(head))
+    pieces = b"".join(_kept_chunks(head))
     yield b"RIFF" + struct.pack("<I", 4 + len(pieces)) + b"WEBP" + pieces
 
 
-def _kept(head: Head) -> Iterator[bytes]:
+def _kept_chunks(head: Head) -> Iterator[bytes]:
     for chunk in chunks(head):
         if chunk.kind == b"ICCP":
             raise NotStrippable("a profile")

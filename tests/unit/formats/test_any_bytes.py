@@ -45,12 +45,12 @@ def test_any_bytes_end_in_a_value_or_one_of_four_errors(data: bytes, total: int 
 def test_mutated_pictures_end_in_a_value_or_one_of_four_errors(seed: int) -> None:
     dice = random.Random(seed)
     for _ in range(1500):
-        data = mutated(dice, bytearray(dice.choice(SEEDS)))
+        data = mutate(dice, bytearray(dice.choice(SEEDS)))
         for total in (None, len(data), len(data) + 99, 1 << 40):
             probed(data, total)
 
 
-def mutated(dice: random.Random, data: bytearray) -> bytes:
+def mutate(dice: random.Random, data: bytearray) -> bytes:
     """Changes some bytes of the header, removes or doubles a piece of it, or cuts off the end."""
     reach = min(len(data), dice.choice((16, 64, 512, 8192)))
     for _ in range(dice.randrange(1, 9)):

@@ -30,7 +30,7 @@ def test_an_alpha_mask_counts_as_alpha() -> None:
     assert whole(b"BM" + bytes(12) + header + bytes(52)).has_alpha
 
 
-def masked(bits: int, *masks: int) -> bytes:
+def mask(bits: int, *masks: int) -> bytes:
     return bmp(40, 30, bits, 3) + struct.pack(f"<{len(masks)}I", *masks)
 
 
@@ -40,10 +40,10 @@ def test_a_bmp_with_unusual_masks_is_rejected_by_name() -> None:
         (16, (0x7C00, 0x3E0, 0x1F)),
         (32, (0xFF0000, 0xFF00, 0xFF)),
     ):
-        assert whole(masked(bits_a_pixel, *known)).width == 40
+        assert whole(mask(bits_a_pixel, *known)).width == 40
     for bits_a_pixel, unknown in ((16, (0xF00, 0xF0, 0xF)), (32, (0x3FF00000, 0xFFC00, 0x3FF))):
         with pytest.raises(UnsupportedFormat, match="colour masks"):
-            whole(masked(bits_a_pixel, *unknown))
+            whole(mask(bits_a_pixel, *unknown))
 
 
 def test_a_bmp_with_the_short_os2_header_is_rejected_by_name() -> None:

@@ -9,7 +9,7 @@ from tests.support import facts, jpeg_xl
 from tests.support.headers import bits, whole
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats import probe
-from thumbnailer.formats.colour_space import BT2100_PRIMARIES, LINEAR, P3_PRIMARIES, ColourSpace, pq_light, profile_for
+from thumbnailer.formats.icc import BT2100_PRIMARIES, LINEAR, P3_PRIMARIES, ColourSpace, pq_light, profile_for
 from thumbnailer.model import Format
 
 

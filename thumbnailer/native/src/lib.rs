@@ -15,12 +15,9 @@ mod python;
 mod render;
 pub mod resize;
 
-pub use error::{Error, Result};
+pub use error::{catch, Error, Result};
 pub use file::frame::{ColourModel, Frame};
 pub use file::source::Source;
 pub use plan::Plan;
 pub use render::{info, plan, render, Picture, Rendered};
 pub use resize::request::{Area, Request, Target};
-
-/// Version of this crate.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -9,8 +9,8 @@ use crate::memory::Memory;
 use crate::picture::bands::Bands;
 use crate::picture::layout::{Layout, Plane};
 use crate::picture::store::Store;
-use crate::resize::request::{Request, Stored, GRAPHIC_RATIO, MIN_RATIO};
-use crate::resize::{self, Input, Resizer, Step};
+use crate::resize::request::{Request, GRAPHIC_RATIO, MIN_RATIO};
+use crate::resize::{self, Resizer, Step};
 
 /// Huffman tables of four numbers and two classes, the tables that build them, and segments.
 const TABLE_BYTES: usize = 320 << 10;
@@ -27,51 +27,31 @@ pub struct Plan {
     /// Bytes that are allocated at any time at most, the pixels of the targets included.
     pub bytes: usize,
     pub layout: Layout,
-    pub targets: Vec<Stored>,
-    pub input: Input,
     /// All scans of the file must be read before the first pixel is known.
     pub buffered: bool,
     steps: Vec<Step>,
     orientation: u8,
-    progressive: bool,
-    colour: ColourModel,
+    pub frame: Frame,
+    pub colour: ColourModel,
 }
 
 impl Plan {
     /// Plans a request. `scan` is the first one; `size` the length of the file.
     pub fn new(
-        frame: &Frame, scan: &ScanHeader, size: usize, request: &Request, colour: ColourModel,
+        frame: Frame, scan: &ScanHeader, size: usize, request: &Request, colour: ColourModel,
     ) -> Result<Plan> {
         require(simd() != "none", "processor")?;
         let targets = request.stored(frame.width, frame.height)?;
         let scale = request.choose_scale(&targets, MIN_RATIO)?;
-        let layout = Layout::new(frame, scale);
+        let layout = Layout::new(&frame, scale);
         let blocks: usize = layout.planes.iter().map(Plane::blocks).sum();
         ensure(blocks / MAX_BLOCKS_PER_BYTE <= size + BLOCK_SLACK, "more blocks than the file can hold")?;
-        let channels = if colour == ColourModel::Grey { 1 } else { 3 };
-        let input = Input { width: layout.width, height: layout.height, scale: scale as f64 / 8.0, channels };
-        let steps = resize::steps(&targets, &input, (frame.width, frame.height));
-        let (progressive, orientation) = (frame.progressive, request.orientation);
-        let buffered = progressive || scan.components.len() < frame.components.len();
-        let mut plan = Plan {
-            scale,
-            graphic_scale: scale,
-            bytes: 0,
-            layout,
-            targets,
-            input,
-            buffered,
-            steps,
-            orientation,
-            progressive,
-            colour,
-        };
+        let steps = resize::steps(&targets, &layout, (frame.width, frame.height));
+        let graphic_scale = request.choose_scale(&targets, GRAPHIC_RATIO).unwrap_or(scale);
+        let orientation = request.orientation;
+        let buffered = frame.progressive || scan.components.len() < frame.components.len();
+        let mut plan = Plan { scale, graphic_scale, bytes: 0, layout, buffered, steps, orientation, frame, colour };
         plan.bytes = plan.count_bytes();
-        plan.graphic_scale = request.choose_scale(&plan.targets, GRAPHIC_RATIO).unwrap_or(scale);
-        if plan.graphic_scale > scale && !buffered {
-            let request = Request { scale: Some(plan.graphic_scale), ..request.clone() };
-            plan.bytes = plan.bytes.max(Plan::new(frame, scan, size, &request, colour)?.bytes);
-        }
         if plan.bytes > request.max_bytes {
             return Err(Error::TooLarge(plan.bytes));
         }
@@ -83,16 +63,17 @@ impl Plan {
     fn count_bytes(&self) -> usize {
         let mut memory = Memory { bytes: TABLE_BYTES + READER_BYTES, dry: true };
         self.build(&mut memory);
-        let sizes = || self.targets.iter().map(|t| t.width * t.height * self.input.channels);
+        let channels = self.layout.planes.len();
+        let sizes = || self.steps.iter().map(|step| step.horizontal.out * step.vertical.out * channels);
         memory.bytes.max(sizes().sum::<usize>() + sizes().max().unwrap_or(0))
     }
 
     /// Makes the stores of all components and the way from there to the targets.
     pub fn build(&self, memory: &mut Memory) -> (Vec<Store>, Bands) {
-        let history = self.progressive && self.scale > 1;
+        let history = self.frame.progressive && self.scale > 1;
         let planes = &self.layout.planes;
         let stores = planes.iter().map(|plane| Store::new(plane, self.buffered, history, memory)).collect();
-        let resizer = Resizer::new(&self.steps, &self.input, self.orientation, memory);
+        let resizer = Resizer::new(&self.steps, &self.layout, self.orientation, memory);
         (stores, Bands::new(&self.layout, self.colour, resizer, memory))
     }
 }

@@ -1,8 +1,6 @@
 //! The Python module `thumbnailer_jpeg`.
 #![forbid(unsafe_code)]
 
-use std::panic::{catch_unwind, AssertUnwindSafe};
-
 use pyo3::create_exception;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
@@ -60,22 +58,17 @@ impl Info {
     }
 }
 
-/// Runs work on a buffer without the GIL. A panic becomes `Internal`.
+/// Runs work on a buffer without the GIL.
 fn guarded<T: Send>(
     data: &Bound<'_, PyAny>, work: impl FnOnce(&SharedBytes) -> crate::Result<T> + Send,
 ) -> PyResult<T> {
     let buffer = Buffer::new(data)?;
-    match data.py().detach(|| catch_unwind(AssertUnwindSafe(|| work(&buffer.bytes)))) {
-        Ok(Ok(result)) => Ok(result),
-        Ok(Err(Error::Unsupported(reason))) => Err(Unsupported::new_err(reason)),
-        Ok(Err(Error::Doubtful(reason))) => Err(Doubtful::new_err(reason)),
-        Ok(Err(Error::TooLarge(bytes))) => Err(TooLarge::new_err(bytes)),
-        Err(panic) => {
-            let message = panic.downcast_ref::<&str>().map(|text| text.to_string());
-            let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(Internal::new_err(message.unwrap_or("panic".to_owned())))
-        }
-    }
+    data.py().detach(|| crate::catch(|| work(&buffer.bytes))).map_err(|error| match error {
+        Error::Unsupported(reason) => Unsupported::new_err(reason),
+        Error::Doubtful(reason) => Doubtful::new_err(reason),
+        Error::TooLarge(bytes) => TooLarge::new_err(bytes),
+        Error::Internal(message) => Internal::new_err(message),
+    })
 }
 
 fn request(targets: Vec<TargetTuple>, orientation: u8, scale: Option<usize>, max_bytes: usize) -> Request {
@@ -108,9 +101,8 @@ mod module {
         data: &Bound<'_, PyAny>, targets: Vec<TargetTuple>, orientation: u8, scale: Option<usize>, max_bytes: usize,
     ) -> PyResult<Info> {
         let request = request(targets, orientation, scale, max_bytes);
-        let work = |buffer: &SharedBytes| Ok((crate::info(buffer)?, crate::plan(buffer, &request)?));
-        let ((frame, colour), plan) = guarded(data, work)?;
-        Ok(Info::new(&frame, colour, Some(&plan)))
+        let plan = guarded(data, |buffer| crate::plan(buffer, &request))?;
+        Ok(Info::new(&plan.frame, plan.colour, Some(&plan)))
     }
 
     /// Decodes a file and makes its targets: a list of (width, height, channels, pixels), and an Info.
@@ -121,17 +113,30 @@ mod module {
     ) -> PyResult<(Vec<PictureTuple>, Info)> {
         let request = request(targets, orientation, scale, max_bytes);
         let rendered = guarded(data, |buffer| crate::render(buffer, &request))?;
+        let info = Info::new(&rendered.plan.frame, rendered.plan.colour, Some(&rendered.plan));
         let pictures = rendered.pictures.into_iter().map(|picture| {
-            let pixels = PyBytes::new(data.py(), &picture.pixels).unbind();
-            (picture.width, picture.height, picture.channels, pixels)
+            let size = picture.pixels.len();
+            let fill = |bytes: &mut [u8]| {
+                bytes.copy_from_slice(&picture.pixels);
+                Ok(())
+            };
+            let pixels = PyBytes::new_with(data.py(), size, fill).map_err(|_| TooLarge::new_err(size))?;
+            Ok((picture.width, picture.height, picture.channels, pixels.unbind()))
         });
-        Ok((pictures.collect(), Info::new(&rendered.frame, rendered.colour, Some(&rendered.plan))))
+        Ok((pictures.collect::<PyResult<_>>()?, info))
+    }
+
+    /// Panics, to test that a panic becomes `Internal`.
+    #[cfg(feature = "panics")]
+    #[pyfunction]
+    fn panic(data: &Bound<'_, PyAny>) -> PyResult<()> {
+        guarded(data, |_| panic!("for a test"))
     }
 
     /// Version of the module.
     #[pyfunction]
     fn version() -> &'static str {
-        crate::VERSION
+        env!("CARGO_PKG_VERSION")
     }
 
     /// Instruction set in use: "avx2" or "neon"; "none" if every file is `Unsupported` on this processor.

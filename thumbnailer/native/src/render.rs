@@ -4,8 +4,8 @@
 use crate::entropy::blocks::Coder;
 use crate::entropy::progress::Progress;
 use crate::entropy::reader::Reader;
-use crate::entropy::{Input, Scan};
-use crate::error::{ensure, Error::Doubtful, Result};
+use crate::entropy::{Input, Scan, SAMPLE};
+use crate::error::{ensure, Error::Doubtful, Error::TooLarge, Result};
 use crate::file::frame::{ColourModel, Frame, ScanComponent, ScanHeader};
 use crate::file::source::Source;
 use crate::file::{QuantTable, Walker};
@@ -26,8 +26,6 @@ pub struct Picture {
 pub struct Rendered {
     pub pictures: Vec<Picture>,
     pub plan: Plan,
-    pub frame: Frame,
-    pub colour: ColourModel,
 }
 
 /// Reads up to the first scan.
@@ -46,58 +44,61 @@ pub fn info(source: &dyn Source) -> Result<(Frame, ColourModel)> {
 /// Plans a request without decoding. Fails with `TooLarge` if the plan exceeds the limit of memory.
 pub fn plan(source: &dyn Source, request: &Request) -> Result<Plan> {
     let (_, scan, frame, colour) = open(source)?;
-    Plan::new(&frame, &scan, source.size(), request, colour)
+    Plan::new(frame, &scan, source.size(), request, colour)
 }
 
-/// Decodes a file and makes its targets; text and drawings a second time at a larger scale. Every failure means that another decoder must take the file.
+/// Decodes a file and makes its targets. Every failure means that another decoder must take the file.
 pub fn render(source: &dyn Source, request: &Request) -> Result<Rendered> {
     let (walker, scan, frame, colour) = open(source)?;
-    let plan = Plan::new(&frame, &scan, source.size(), request, colour)?;
-    let (stores, bands) = plan.build(&mut Memory::default());
-    let quant = vec![None; frame.components.len()];
+    let plan = Plan::new(frame, &scan, source.size(), request, colour)?;
+    let mut memory = Memory::default();
+    let (stores, bands) = plan.build(&mut memory);
+    if memory.dry {
+        return Err(TooLarge(plan.bytes));
+    }
+    let quant = vec![None; plan.frame.components.len()];
     let reader = Reader::new(source);
-    let graphic = false;
-    let mut decoder = Decoder { source, reader, walker, frame: &frame, plan: &plan, stores, bands, quant, graphic };
-    decoder.run(scan)?;
-    if decoder.graphic && plan.graphic_scale > plan.scale {
+    let mut decoder = Decoder { source, request, reader, walker, plan: &plan, stores, bands, quant };
+    if let Some(sharper) = decoder.run(scan)? {
         drop(decoder);
-        return render(source, &Request { scale: Some(plan.graphic_scale), ..request.clone() });
+        return render(source, &sharper);
     }
     let resizer = decoder.bands.resizer;
     ensure(resizer.is_complete(), "missing rows")?;
     let pictures = resizer.outputs.into_iter().map(|output| {
         let (width, height) = output.size();
-        Picture { width, height, channels: plan.input.channels, pixels: output.pixels }
+        Picture { width, height, channels: plan.layout.planes.len(), pixels: output.pixels }
     });
-    Ok(Rendered { pictures: pictures.collect(), plan, frame, colour })
+    Ok(Rendered { pictures: pictures.collect(), plan })
 }
 
 struct Decoder<'a> {
     source: &'a dyn Source,
+    request: &'a Request,
     reader: Reader<'a>,
     walker: Walker<'a>,
-    frame: &'a Frame,
     plan: &'a Plan,
     stores: Vec<Store>,
     bands: Bands,
     /// The table of each component as its first scan found it (libjpeg latches it there).
     quant: Vec<Option<QuantTable>>,
-    /// The picture is text or a drawing: known of sequential files alone.
-    graphic: bool,
 }
 
 impl Decoder<'_> {
     /// Decodes all scans. Without a buffer for the whole picture, rows are transformed behind each row of MCUs.
-    fn run(&mut self, first: ScanHeader) -> Result<()> {
+    /// Returns the request for text and drawings instead if the file turns out to be one.
+    fn run(&mut self, first: ScanHeader) -> Result<Option<Request>> {
         let mut progress = Progress::new(&self.plan.layout);
         let mut next = Some(first);
         while let Some(scan) = next {
-            self.latch_quant(&scan)?;
             self.walker.position = if progress.record(&scan)? {
                 self.scan(&scan)?
             } else {
                 self.reader.skip_scan(self.walker.position)?
             };
+            if let Some(sharper) = self.sharper() {
+                return Ok(Some(sharper));
+            }
             next = self.walker.next_scan()?;
         }
         progress.check()?;
@@ -107,23 +108,25 @@ impl Decoder<'_> {
                 self.bands.finish_row();
             }
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn latch_quant(&mut self, scan: &ScanHeader) -> Result<()> {
-        for c in &scan.components {
-            let number = self.frame.components[c.index].quant;
-            let table = self.walker.quant[number].ok_or(Doubtful("no quantisation table"))?;
-            self.quant[c.index].get_or_insert(table);
-        }
-        Ok(())
+    /// The request for a larger scale, if the decoded scans show text or a drawing and the memory allows.
+    fn sharper(&self) -> Option<Request> {
+        let sharper = Request { scale: Some(self.plan.graphic_scale), ..self.request.clone() };
+        let wanted = self.plan.graphic_scale > self.plan.scale && self.stores[0].detail.is_graphic();
+        (wanted && plan(self.source, &sharper).is_ok()).then_some(sharper)
     }
 
     /// Decodes a scan. Returns the position of the marker behind the scan.
     fn scan(&mut self, scan: &ScanHeader) -> Result<usize> {
+        for c in &scan.components {
+            let table = self.walker.quant[self.plan.frame.components[c.index].quant];
+            self.quant[c.index].get_or_insert(table.ok_or(Doubtful("no quantisation table"))?);
+        }
         let coder = |c| coder(&self.walker, self.plan, &self.quant, scan, c);
         let coders = scan.components.iter().map(coder).collect::<Result<Vec<_>>>()?;
-        let (grid, bands) = (scan.grid(self.frame), &mut self.bands);
+        let (grid, bands) = (scan.grid(&self.plan.frame), &mut self.bands);
         let flush = |stores: &mut [Store], left, count| {
             bands.fill(stores, 0, left, count);
             stores.iter_mut().for_each(Store::clear);
@@ -132,45 +135,45 @@ impl Decoder<'_> {
             }
         };
         macro_rules! decode {
-            ($block:ident) => {
+            (|$coder:ident, $input:ident, $dc:ident, $store:ident, $blocks:ident| $body:expr) => {
                 Scan {
                     reader: &mut self.reader,
                     coders: &coders,
                     stores: &mut self.stores,
                     grid,
                     restart: self.walker.restart,
-                    number: 0,
-                    decode: |coder: &Coder, input: &mut Input, dc: &mut i32, store: &mut Store, index: usize| {
-                        coder.$block(input, dc, store, index)
-                    },
+                    until_sample: SAMPLE,
+                    decode: |$coder: &Coder, $input: &mut Input, $dc: &mut i32, $store: &mut Store, $blocks| $body,
                     flush: (!self.plan.buffered).then_some(flush),
                 }
                 .run(self.source, self.walker.position)
             };
+            ($block:ident) => {
+                decode!(|coder, input, dc, store, blocks| for index in blocks {
+                    coder.$block(input, dc, store, index);
+                })
+            };
         }
-        let position = match (self.frame.progressive, scan.first, scan.high) {
-            (false, _, _) => decode!(sequential),
+        match (self.plan.frame.progressive, scan.first, scan.high) {
+            (false, _, _) => decode!(|coder, input, dc, store, blocks| coder.sequential(input, dc, store, blocks)),
             (_, 0, 0) => decode!(dc_first),
             (_, 0, _) => decode!(dc_refine),
             (_, _, 0) => decode!(ac_first),
             (_, _, _) => decode!(ac_refine),
-        };
-        self.graphic = !self.plan.buffered && coders[0].is_graphic();
-        position
+        }
     }
 }
 
 fn coder<'a>(
     walker: &'a Walker, plan: &Plan, quant: &[Option<QuantTable>], scan: &ScanHeader, c: &ScanComponent,
 ) -> Result<Coder<'a>> {
-    let plane = &plan.layout.planes[c.index];
     let quant = quant[c.index].as_ref().ok_or(Doubtful("no quantisation table"))?;
-    let coder = Coder::new(c.index, plane, scan, quant, scan.first == 0 || plan.scale > 1);
-    let (dc, ac) = (walker.huffman(0, c.dc), walker.huffman(1, c.ac));
-    Ok(match (walker.frame()?.progressive, scan.first, scan.high) {
-        (false, _, _) => coder.with_dc(dc?).with_ac(ac?, false, plane.last),
-        (_, 0, 0) => coder.with_dc(dc?),
-        (_, 0, _) => coder,
-        _ => coder.with_ac(ac?, true, plane.last),
-    })
+    let (dc, ac) = (|| walker.huffman(0, c.dc), || walker.huffman(1, c.ac));
+    let tables = match (plan.frame.progressive, scan.first, scan.high) {
+        (false, _, _) => [dc()?, ac()?],
+        (_, 0, 0) => [dc()?, &walker.unused],
+        (_, 0, _) => [&walker.unused; 2],
+        _ => [&walker.unused, ac()?],
+    };
+    Ok(Coder::new(c, &plan.layout.planes[c.index], scan, quant, tables, scan.first == 0 || plan.scale > 1))
 }

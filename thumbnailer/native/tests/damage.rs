@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::{scan, Jpeg, Random, Scan};
-use thumbnailer_jpeg::{info, plan, render, Error, Request, Target};
+use thumbnailer_jpeg::{catch, info, plan, render, Error, Request, Target};
 
 const SCALES: [Option<usize>; 8] = [None, Some(1), Some(2), Some(3), Some(4), Some(5), Some(6), Some(8)];
 
@@ -51,6 +51,13 @@ fn whole_files_render() {
             assert!(rendered.is_ok(), "file {number} {scale:?}: {:?}", rendered.err());
         }
     }
+}
+
+#[test]
+fn a_panic_becomes_an_error() {
+    assert_eq!(catch::<()>(|| panic!("text")), Err(Error::Internal("text".to_owned())));
+    assert_eq!(catch::<()>(|| panic!("{}", 1)), Err(Error::Internal("1".to_owned())));
+    assert_eq!(catch(|| Ok(1)), Ok(1));
 }
 
 #[test]

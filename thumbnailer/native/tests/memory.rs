@@ -1,4 +1,5 @@
-//! The plan covers what the work allocates. One test, because the counter is global.
+//! The plan covers what the work allocates, and a failed allocation is an error. One test, because the counter is
+//! global.
 
 mod support;
 
@@ -6,16 +7,21 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use support::{scan, Jpeg};
-use thumbnailer_jpeg::{render, Request, Target};
+use thumbnailer_jpeg::{render, Error, Request, Target};
 
 struct Counting;
 
 static NOW: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+/// Larger allocations fail.
+static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 // SAFETY: passes every call on to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.size() > LIMIT.load(Relaxed) {
+            return std::ptr::null_mut();
+        }
         let now = NOW.fetch_add(layout.size(), Relaxed) + layout.size();
         PEAK.fetch_max(now, Relaxed);
         System.alloc(layout)
@@ -57,4 +63,9 @@ fn check(file: &[u8], scale: usize, sizes: &[(usize, usize)]) {
     let planned = rendered.plan.bytes;
     assert!(peak <= planned, "{scale}/8 {sizes:?}: {peak} of {planned} bytes");
     assert!(planned < 3 * peak + (600 << 10), "{scale}/8 {sizes:?}: {planned} planned, {peak} used");
+    LIMIT.store(64 << 10, Relaxed);
+    let limited = render(&file, &request).err();
+    LIMIT.store(usize::MAX, Relaxed);
+    let failed = limited == Some(Error::TooLarge(planned));
+    assert!(failed || limited.is_none() && sizes[0].0 < 1000, "{scale}/8 {sizes:?}: {limited:?}");
 }

@@ -7,6 +7,8 @@ pub mod huffman;
 pub mod progress;
 pub mod reader;
 
+use std::ops::Range;
+
 use self::bits::{Bits, Buffer};
 use self::blocks::Coder;
 use self::reader::Reader;
@@ -16,7 +18,7 @@ use crate::picture::store::{Store, STRIP};
 use crate::picture::MAX_COEFFICIENT;
 
 /// One MCU in so many is decoded in full, to measure the detail that the scale drops: costs about 1 %.
-const SAMPLE: usize = 97;
+pub const SAMPLE: usize = 97;
 
 /// What the blocks of an MCU read from, and what an interval carries from block to block.
 #[derive(Clone, Copy)]
@@ -59,9 +61,8 @@ pub struct Scan<'a, 'b, D, F> {
     /// MCUs in a row and rows; MCUs between restart markers or 0.
     pub grid: (usize, usize),
     pub restart: usize,
-    /// MCUs decoded so far.
-    pub number: usize,
-    /// Decodes a block: coder and last DC value of the component, store and index in the store.
+    pub until_sample: usize,
+    /// Decodes blocks of one row: coder and last DC value of the component, store and indices in the store.
     pub decode: D,
     /// Called if the stores hold one strip only, behind each strip: stores, column and number of its MCUs.
     pub flush: Option<F>,
@@ -69,12 +70,12 @@ pub struct Scan<'a, 'b, D, F> {
 
 impl<'b, D, F> Scan<'_, 'b, D, F>
 where
-    D: Fn(&Coder<'b>, &mut Input, &mut i32, &mut Store, usize),
+    D: Fn(&Coder<'b>, &mut Input, &mut i32, &mut Store, Range<usize>),
     F: FnMut(&mut [Store], usize, usize),
 {
     /// Returns the position of the marker behind the scan.
     pub fn run(&mut self, source: &dyn Source, mut position: usize) -> Result<usize> {
-        let (mut left, mut place) = (self.grid.0 * self.grid.1, (0, 0, 0));
+        let (mut left, mut place) = (self.grid.0 * self.grid.1, (0, 0));
         let step = if self.restart == 0 { left } else { self.restart };
         for number in 0.. {
             let bits = self.reader.start(position)?;
@@ -90,42 +91,47 @@ where
         Ok(position)
     }
 
-    /// Decodes the MCUs between two restart markers. `place`: column and row of the next MCU, first column in
-    /// the stores.
-    fn interval(&mut self, mut bits: Bits, count: usize, place: &mut (usize, usize, usize)) -> Result<Bits> {
-        let (mut state, mut predictions) = (State::default(), [0; 4]);
-        let (mut x, mut y, mut first) = *place;
-        for _ in 0..count {
-            if self.reader.is_low(&bits) {
-                bits = self.reader.more(bits)?;
-            }
-            self.number += 1;
-            state.sampled = self.number.is_multiple_of(SAMPLE);
-            let mut input = Input { buffer: self.reader.buffer(), bits, state };
-            for (coder, prediction) in self.coders.iter().zip(&mut predictions) {
-                let store = &mut self.stores[coder.plane];
-                for row in 0..coder.v {
-                    let start = (y * coder.v + row) * store.blocks_wide + (x - first) * coder.h;
-                    for index in start..start + coder.h {
-                        (self.decode)(coder, &mut input, prediction, store, index);
+    /// Decodes the MCUs between two restart markers. `place`: column and row of the next MCU.
+    fn interval(&mut self, mut bits: Bits, count: usize, place: &mut (usize, usize)) -> Result<Bits> {
+        let (mut state, mut predictions, mut left) = (State::default(), [0; 4], count);
+        let (mut x, mut y) = *place;
+        while left > 0 {
+            let strip = x / STRIP * STRIP;
+            let end = self.grid.0.min(x + left).min(strip + STRIP);
+            let (first, row) = if self.flush.is_some() { (strip, 0) } else { (0, y) };
+            for column in x - first..end - first {
+                if self.reader.is_low(&bits) {
+                    bits = self.reader.more(bits)?;
+                }
+                self.until_sample -= 1;
+                state.sampled = self.until_sample == 0;
+                if state.sampled {
+                    self.until_sample = SAMPLE;
+                }
+                let mut input = Input { buffer: self.reader.buffer(), bits, state };
+                for (coder, prediction) in self.coders.iter().zip(&mut predictions) {
+                    let store = &mut self.stores[coder.plane];
+                    let mut start = row * coder.v * store.blocks_wide + column * coder.h;
+                    for _ in 0..coder.v {
+                        (self.decode)(coder, &mut input, prediction, store, start..start + coder.h);
+                        start += store.blocks_wide;
                     }
                 }
+                (bits, state) = (input.bits, input.state);
             }
-            (bits, state) = (input.bits, input.state);
-            x += 1;
-            if x == self.grid.0 || x - first == STRIP {
+            left -= end - x;
+            x = end;
+            if x == self.grid.0 || x == strip + STRIP {
                 state.check()?;
                 if let Some(flush) = &mut self.flush {
                     flush(self.stores, first, x - first);
-                    first = x;
                 }
             }
             if x == self.grid.0 {
-                (x, first) = (0, 0);
-                y += usize::from(self.flush.is_none());
+                (x, y) = (0, y + 1);
             }
         }
-        *place = (x, y, first);
+        *place = (x, y);
         ensure(state.end_run == 0, "run of blocks beyond the interval")?;
         state.check()?;
         Ok(bits)

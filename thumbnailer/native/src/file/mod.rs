@@ -25,7 +25,9 @@ pub struct Walker<'a> {
     /// Quantisation tables in zigzag order, as in the file.
     pub quant: [Option<QuantTable>; 4],
     /// Huffman tables by class (DC, AC) and number.
-    huffman: [[Option<Huffman>; 4]; 2],
+    huffman: [[Option<Box<Huffman>>; 4]; 2],
+    /// Stands for the tables that a scan does not use.
+    pub unused: Huffman,
     /// MCUs between restart markers; 0 = none.
     pub restart: usize,
     frame: Option<Frame>,
@@ -41,6 +43,7 @@ impl<'a> Walker<'a> {
             position: 0,
             quant: [None; 4],
             huffman: Default::default(),
+            unused: Huffman::new(true, &[0; 16], &[])?,
             restart: 0,
             frame: None,
             jfif: false,
@@ -63,7 +66,7 @@ impl<'a> Walker<'a> {
 
     /// A Huffman table. `class`: 0 for DC, 1 for AC.
     pub fn huffman(&self, class: usize, index: usize) -> Result<&Huffman> {
-        self.huffman[class][index].as_ref().ok_or(Unsupported("missing Huffman table"))
+        self.huffman[class][index].as_deref().ok_or(Unsupported("missing Huffman table"))
     }
 
     /// Copies up to `count` bytes.
@@ -191,7 +194,7 @@ impl<'a> Walker<'a> {
             let values = tail.get(16..16 + total).ok_or(Doubtful("length of DHT"))?;
             ensure(class <= 1 && index <= 3, "number of a Huffman table")?;
             ensure(class == 1 || values.iter().all(|size| *size <= 15), "size of a DC difference")?;
-            self.huffman[class][index] = Some(Huffman::new(class == 0, counts, values)?);
+            self.huffman[class][index] = Some(Box::new(Huffman::new(class == 0, counts, values)?));
             rest = &tail[16 + total..];
         }
         Ok(())

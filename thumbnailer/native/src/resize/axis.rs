@@ -48,27 +48,16 @@ impl Axis {
         if !memory.dry {
             axis.weights.clear();
             for out in 0..span.out {
-                axis.starts[out] = axis.add(lanczos(&span, out, &mut values), &values) as u32;
+                axis.starts[out] = lanczos(&span, out, &mut values) as u32;
+                axis.add(&values);
                 axis.offsets[out + 1] = axis.weights.len() as u32;
             }
         }
         axis
     }
 
-    /// Adds the weights of an output sample but for zeros at both ends. Returns the first source sample.
-    fn add(&mut self, first: usize, values: &[f64]) -> usize {
-        let begin = self.weights.len();
-        self.quantise(values);
-        let added = &self.weights[begin..];
-        let lead = added.iter().position(|w| *w != 0).unwrap_or(0);
-        let end = added.iter().rposition(|w| *w != 0).map_or(added.len(), |last| last + 1);
-        self.weights.truncate(begin + end);
-        self.weights.drain(begin..begin + lead);
-        first + lead
-    }
-
-    /// Rounds the weights; the largest takes what is missing from a sum of 1.
-    fn quantise(&mut self, values: &[f64]) {
+    /// Adds the rounded weights of an output sample; the largest takes what is missing from a sum of 1.
+    fn add(&mut self, values: &[f64]) {
         let begin = self.weights.len();
         let factor = f64::from(ONE) / values.iter().sum::<f64>();
         let limit = |weight: i32| weight.clamp(i16::MIN.into(), i16::MAX.into()) as i16;

@@ -7,26 +7,19 @@ pub mod output;
 pub mod request;
 pub mod rows;
 
+use std::array::from_fn;
+
 use self::axis::{Axis, Span};
 use self::output::Output;
-use self::request::Stored;
+use self::request::{Area, Stored};
 use self::rows::{Ring, COLUMNS, GROUP};
 use crate::audited;
 use crate::file::frame::ColourModel;
 use crate::memory::Memory;
+use crate::picture::layout::Layout;
 
 /// A target is made from a larger one that is at least this many times as large.
 const CASCADE: usize = 2;
-
-/// Size of the picture that the resizer takes: samples, and the exact size, which may have fractions.
-#[derive(Debug, Clone, Copy)]
-pub struct Input {
-    pub width: usize,
-    pub height: usize,
-    /// Decoded pixels for a pixel of the full picture.
-    pub scale: f64,
-    pub channels: usize,
-}
 
 /// How one target is made: spans of both directions, and the target that it is made from.
 #[derive(Debug, Clone)]
@@ -37,33 +30,28 @@ pub struct Step {
 }
 
 /// Plans each target. `full`: size of the full picture.
-pub fn steps(targets: &[Stored], input: &Input, full: (usize, usize)) -> Vec<Step> {
-    (0..targets.len()).map(|index| step(targets, index, input, full)).collect()
+pub fn steps(targets: &[Stored], layout: &Layout, full: (usize, usize)) -> Vec<Step> {
+    (0..targets.len()).map(|index| step(targets, index, layout, full)).collect()
 }
 
-fn step(targets: &[Stored], index: usize, input: &Input, full: (usize, usize)) -> Step {
-    let target = &targets[index];
-    let span = |samples, start, length, out| Span { samples, start, length, out };
-    if let Some(parent) = parent(targets, index, full) {
-        let from = &targets[parent];
-        return Step {
-            horizontal: span(from.width, 0.0, from.width as f64, target.width),
-            vertical: span(from.height, 0.0, from.height as f64, target.height),
-            parent: Some(parent),
-        };
-    }
-    let (area, scale) = (target.area, input.scale);
+fn step(targets: &[Stored], index: usize, layout: &Layout, full: (usize, usize)) -> Step {
+    let (target, parent) = (&targets[index], parent(targets, index, full));
+    let (width, height, area, scale) = match parent.map(|parent| &targets[parent]) {
+        Some(from) => (from.width, from.height, Area::whole(from.width, from.height), 1.0),
+        None => (layout.width, layout.height, target.area, layout.scale as f64 / 8.0),
+    };
+    let span = |samples, start, length, out| Span { samples, start: start * scale, length: length * scale, out };
     Step {
-        horizontal: span(input.width, area.left * scale, area.width * scale, target.width),
-        vertical: span(input.height, area.top * scale, area.height * scale, target.height),
-        parent: None,
+        horizontal: span(width, area.left, area.width, target.width),
+        vertical: span(height, area.top, area.height, target.height),
+        parent,
     }
 }
 
 /// The smallest target that is large enough to make this one from. Both must show the whole picture.
 fn parent(targets: &[Stored], index: usize, full: (usize, usize)) -> Option<usize> {
     let target = &targets[index];
-    let whole = |t: &Stored| t.area.is_whole(full.0, full.1);
+    let whole = |t: &Stored| t.area == Area::whole(full.0, full.1);
     let is_large = |t: &Stored| t.width >= CASCADE * target.width && t.height >= CASCADE * target.height;
     let candidates = (0..targets.len()).filter(|i| whole(&targets[*i]) && is_large(&targets[*i]));
     candidates.filter(|_| whole(target)).min_by_key(|i| targets[*i].width * targets[*i].height)
@@ -107,27 +95,16 @@ pub struct Resizer {
 }
 
 impl Resizer {
-    pub fn new(steps: &[Step], input: &Input, orientation: u8, memory: &mut Memory) -> Resizer {
-        let root = Node::new(steps, None, input.width, input.channels, memory);
-        let (spans, channels) = (steps.iter().map(|s| (s.horizontal.out, s.vertical.out)), input.channels);
-        let output = |(width, height)| Output::new(width, height, channels, orientation, memory);
-        Resizer { root, outputs: spans.map(output).collect() }
+    pub fn new(steps: &[Step], layout: &Layout, orientation: u8, memory: &mut Memory) -> Resizer {
+        let channels = layout.planes.len();
+        let root = Node::new(steps, None, layout.width, channels, memory);
+        let output = |s: &Step| Output::new(s.horizontal.out, s.vertical.out, channels, orientation, memory);
+        Resizer { root, outputs: steps.iter().map(output).collect() }
     }
 
     /// Takes the next row of the decoded picture, given by components.
     pub fn push(&mut self, rows: &[&[u8]], model: ColourModel) {
-        let width = self.root.width.next_multiple_of(16);
-        match (model, rows) {
-            (ColourModel::YCbCr, [y, cb, cr]) => {
-                let rgb = self.root.three_slots();
-                audited::ycbcr_rows([&y[..width], &cb[..width], &cr[..width]], rgb);
-            }
-            _ => {
-                for (channel, row) in rows.iter().enumerate() {
-                    rows::widen_row(&row[..width], self.root.slot(channel));
-                }
-            }
-        }
+        self.root.fill(rows, model);
         self.root.advance(&mut self.outputs);
     }
 
@@ -146,18 +123,23 @@ impl Node {
         Node { width, stride, capacity, channels, samples, rows: 0, branches }
     }
 
-    /// Place of the next row of a channel.
-    fn slot(&mut self, channel: usize) -> &mut [i16] {
-        let start = (channel * self.capacity + self.rows % self.capacity) * self.stride;
-        &mut self.samples[start..start + self.width.next_multiple_of(16)]
+    /// Places of the next row, by channel.
+    fn slots(&mut self) -> impl Iterator<Item = &mut [i16]> {
+        let (start, width) = (self.rows % self.capacity * self.stride, self.width.next_multiple_of(16));
+        let rings = self.samples.chunks_exact_mut(self.capacity * self.stride);
+        rings.map(move |ring| &mut ring[start..start + width])
     }
 
-    fn three_slots(&mut self) -> [&mut [i16]; 3] {
-        let start = self.rows % self.capacity * self.stride;
-        let channel = self.capacity * self.stride;
-        let (first, rest) = self.samples.split_at_mut(channel);
-        let (second, third) = rest.split_at_mut(channel);
-        [first, second, third].map(|ring| &mut ring[start..start + self.width.next_multiple_of(16)])
+    fn fill(&mut self, rows: &[&[u8]], model: ColourModel) {
+        let width = self.width.next_multiple_of(16);
+        let mut slots = self.slots();
+        match (model, rows) {
+            (ColourModel::YCbCr, [y, cb, cr]) => {
+                let rgb = from_fn(|_| slots.next().unwrap_or_default());
+                audited::ycbcr_rows([&y[..width], &cb[..width], &cr[..width]], rgb);
+            }
+            _ => rows.iter().zip(slots).for_each(|(row, slot)| rows::widen_row(&row[..width], slot)),
+        }
     }
 
     /// Counts the row whose slots were filled and makes the output rows that it completes.
@@ -217,9 +199,7 @@ impl Branch {
             });
             outputs[self.target].push(&rows[..channels]);
             if let Some(child) = &mut self.child {
-                for (channel, row) in rows[..channels].iter().enumerate() {
-                    rows::lift_row(row, child.slot(channel));
-                }
+                rows.iter().zip(child.slots()).for_each(|(row, slot)| rows::lift_row(row, slot));
                 child.advance(outputs);
             }
         }

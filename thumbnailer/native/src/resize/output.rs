@@ -1,5 +1,6 @@
 //! The pixels of a target, turned upright while they are written.
 
+use super::request::flips;
 use crate::audited;
 use crate::memory::Memory;
 
@@ -51,12 +52,12 @@ impl Output {
     /// Copies the line to row `y` of the file's orientation.
     fn place(&mut self, y: usize) {
         let (width, height, channels) = (self.width, self.height, self.channels);
-        let row = if matches!(self.orientation, 3 | 4 | 6 | 7) { height - 1 - y } else { y };
+        let (backwards, upwards) = flips(self.orientation);
+        let row = if upwards { height - 1 - y } else { y };
         let (line, size) = (&self.line[..width * channels], width * channels);
         if matches!(self.orientation, 1 | 4) {
             return self.pixels[row * size..(row + 1) * size].copy_from_slice(line);
         }
-        let backwards = matches!(self.orientation, 2 | 3 | 7 | 8);
         for (x, pixel) in line.chunks_exact(channels).enumerate() {
             let column = if backwards { width - 1 - x } else { x };
             let place = if self.orientation > 4 { column * height + row } else { row * width + column };

@@ -51,8 +51,8 @@ pub struct Stored {
 }
 
 impl Area {
-    pub fn is_whole(&self, width: usize, height: usize) -> bool {
-        *self == Area { left: 0.0, top: 0.0, width: width as f64, height: height as f64 }
+    pub fn whole(width: usize, height: usize) -> Area {
+        Area { left: 0.0, top: 0.0, width: width as f64, height: height as f64 }
     }
 
     fn is_inside(&self, width: f64, height: f64) -> bool {
@@ -62,21 +62,20 @@ impl Area {
 
     /// From the upright picture of this size to the file's orientation.
     fn stored(&self, orientation: u8, width: f64, height: f64) -> Area {
-        let right = width - self.left - self.width;
-        let bottom = height - self.top - self.height;
-        let (left, top) = match orientation {
-            2 => (right, self.top),
-            3 => (right, bottom),
-            4 => (self.left, bottom),
-            5 => (self.top, self.left),
-            6 => (self.top, right),
-            7 => (bottom, right),
-            8 => (bottom, self.left),
-            _ => (self.left, self.top),
-        };
-        let (width, height) = if orientation > 4 { (self.height, self.width) } else { (self.width, self.height) };
-        Area { left, top, width, height }
+        let mut x = [self.left, width - self.left - self.width, self.width];
+        let mut y = [self.top, height - self.top - self.height, self.height];
+        if orientation > 4 {
+            (x, y) = (y, x);
+        }
+        let (backwards, upwards) = flips(orientation);
+        Area { left: x[usize::from(backwards)], top: y[usize::from(upwards)], width: x[2], height: y[2] }
     }
+}
+
+/// Whether the columns and the rows of the file run against those of the upright picture, transposed if the
+/// orientation is above 4.
+pub fn flips(orientation: u8) -> (bool, bool) {
+    (matches!(orientation, 2 | 3 | 7 | 8), matches!(orientation, 3 | 4 | 6 | 7))
 }
 
 impl Request {
@@ -85,12 +84,12 @@ impl Request {
         require((1..=MAX_TARGETS).contains(&self.targets.len()), "number of targets")?;
         require((1..=8).contains(&self.orientation), "orientation")?;
         let upright = if self.orientation > 4 { (height, width) } else { (width, height) };
-        self.targets.iter().map(|target| self.stored_target(target, upright.0 as f64, upright.1 as f64)).collect()
+        self.targets.iter().map(|target| self.stored_target(target, Area::whole(upright.0, upright.1))).collect()
     }
 
-    /// `width` and `height`: those of the upright picture.
-    fn stored_target(&self, target: &Target, width: f64, height: f64) -> Result<Stored> {
-        let area = target.area.unwrap_or(Area { left: 0.0, top: 0.0, width, height });
+    /// `whole`: the upright picture.
+    fn stored_target(&self, target: &Target, whole: Area) -> Result<Stored> {
+        let (area, width, height) = (target.area.unwrap_or(whole), whole.width, whole.height);
         let (sides, sizes) = (1..=MAX_SIDE, (target.width, target.height));
         require(sides.contains(&sizes.0) && sides.contains(&sizes.1), "size of a target")?;
         require(area.is_inside(width, height), "area of a target")?;

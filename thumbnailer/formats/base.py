@@ -1,4 +1,4 @@
-"""The bytes at hand, read by position, with one rule for bytes that are missing and one budget for all reads.
+"""What a format declares (`FormatSpec`), and how its readers get bytes (`Head`).
 
 Readers get bytes from a `Head` alone, and every method of it charges the file's budget. A loop over values that are
 read already charges its turns with `spend`. So a file cannot make its reader work longer than the budget allows, by
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, TooMuchWork
+from thumbnailer.model import Format, ImageInfo
 
 UNKNOWN_END = 1 << 62  # the end of an object whose size is not known
 
@@ -74,7 +76,7 @@ class Head:
         self._view = view
         self.total = total
         self.label = label  # the format's name in messages
-        self.budget = self._own_budget() if budget is None else budget
+        self.budget = budget or self._own_budget()
         self.spend = self.budget.spend
 
     def __len__(self) -> int:
@@ -99,10 +101,6 @@ class Head:
     def end(self) -> int:
         """Where the object ends, as far as known."""
         return UNKNOWN_END if self.total is None else max(self.total, len(self._view))
-
-    def labelled(self, label: str) -> Head:
-        """The same bytes and budget."""
-        return Head(self._view, self.total, label, self.budget)
 
     def within(self, data: bytes, label: str) -> Head:
         """A file within this one, whole. It has the same budget."""
@@ -148,16 +146,11 @@ class Head:
         self.spend(count // 16)
         return struct.iter_unpack(layout, data)
 
-    def number(self, start: int, size: int) -> int:
+    def number(self, start: int, size: int = 1) -> int:
         """A big-endian number of `size` bytes."""
         self.need(start + size)
         self.spend(1)
         return int.from_bytes(self._view[start : start + size], "big")
-
-    def byte(self, at: int) -> int:
-        self.need(at + 1)
-        self.spend(1)
-        return self._view[at]
 
     def skip_blocks(self, start: int) -> int:
         """The end of data blocks of GIF, each behind its size, up to the empty block or to the end of the bytes."""
@@ -185,14 +178,9 @@ class Head:
             start = stop if stop == end else stop - 1
         return None
 
-    def matches(self, pattern: re.Pattern[bytes], start: int, end: int) -> bool:
-        """Whether all bytes of the given range, which is small, match `pattern`."""
-        self.spend(1 + (end - start) // BYTES_PER_UNIT)
-        return pattern.fullmatch(self._view, start, end) is not None
-
-    def is_padding(self, start: int) -> bool:
-        """Whether only zeros follow."""
-        return self.search(NO_PADDING, start) is None
+    def skip_padding(self, start: int) -> int | None:
+        """Where the first byte ends that is not zero; None if only zeros follow."""
+        return self.search(NO_PADDING, start)
 
     def bits(self, start: int, size: int, order: Literal["big", "little"]) -> Bits:
         """The bit fields of up to `size` bytes."""
@@ -235,3 +223,42 @@ class Bits:
 
     def to_byte(self) -> None:
         self.skip(-self._position % 8)
+
+
+NO_END = "its end is missing"
+JUNK = "junk after its end"
+
+Patch = tuple[int, bytes]
+"""A position in the file, and the bytes to put there."""
+
+
+class NotStrippable(Exception):
+    """A file laid out in a way that encoders do not use, or whose metadata changes its colours."""
+
+
+def refuse_to_strip(head: Head) -> Iterator[bytes]:
+    raise NotStrippable(f"{head.label} is never stripped")
+
+
+@dataclass(frozen=True, slots=True)
+class FormatSpec:
+    """One file format. Each function gets a `Head` that is labelled with `label`."""
+
+    label: str
+    """the format's name in messages"""
+    formats: tuple[Format, ...]
+    """the formats that `read` can return: HEIC and AVIF share a container"""
+    matches: Callable[[bytes], bool]
+    """whether an object that starts with these bytes has this format"""
+    read: Callable[[Head], ImageInfo]
+    """reads the header; raises UnsupportedFormat, Corrupt, NeedMoreBytes"""
+    ending: Callable[[Head], str] = lambda _: ""
+    """the defect at the end of a whole file, empty if there is none, or if the format marks no end"""
+    strip: Callable[[Head], Iterator[bytes]] = refuse_to_strip
+    """the pieces of a whole file that make the picture; raises NotStrippable, Corrupt"""
+    hide: Callable[[Head], Iterator[Patch]] = lambda _: iter(())
+    """the changes that make decoders skip the metadata which cost them more than its size"""
+
+
+def starts_with(*marks: bytes, at: int = 0) -> Callable[[bytes], bool]:
+    return lambda start: start.startswith(marks, at)

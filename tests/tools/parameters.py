@@ -1,4 +1,4 @@
-"""The templates' parameters and docs/settings.md, made from the settings: `python -m deploy.parameters` writes them.
+"""Writes the parameters of both templates and docs/settings.md from the settings: `python -m tests.tools.parameters`.
 
 Each template has regions between the lines `# settings: REGION` and `# end of REGION`.
 """
@@ -12,8 +12,8 @@ from typing import Final
 from thumbnailer.renditions import MAX_SIDE
 from thumbnailer.settings import PREFIX, SETTINGS, STORAGE_CLASSES, Section, Setting, Text, Words, markdown_table
 
-ROOT: Final = Path(__file__).parents[1]
-COMMAND: Final = "python -m deploy.parameters"
+ROOT: Final = Path(__file__).parents[2]
+COMMAND: Final = "python -m tests.tools.parameters"
 ASCII: Final = "[ -~]{0,%d}"
 """Lambda counts the environment's 4 KB in bytes, so text is ASCII and its length is bounded."""
 MOST_TEXT: Final = 1024

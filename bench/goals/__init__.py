@@ -1,0 +1,1 @@
+"""The goals of speed, memory, price and likeness, each judged by numbers of one run."""

@@ -1,0 +1,119 @@
+"""Numbers that no cell has, each of some pictures: memory of a render, likeness, and bytes against sharp's."""
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from multiprocessing import get_context
+from operator import sub
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyvips
+from PIL import Image, ImageDraw
+from scipy.ndimage import uniform_filter
+
+from bench.peers import HERE, node_packages, run_program
+from bench.result import MB
+from bench.rig.limits import peak_rss_of
+from bench.rig.processes import find_program
+from thumbnailer.engine import installed_engines, load_engine, render_first
+from thumbnailer.execution.malloc import tame_heap, trim_heap
+from thumbnailer.formats import probe
+from thumbnailer.model import EventKind, ObjectEvent
+from thumbnailer.planning.plan import make_plan
+from thumbnailer.planning.tier import tier_for
+from thumbnailer.settings import parse_settings
+from thumbnailer.store.base import ObjectHeaders
+
+Paths = tuple[Path, ...]
+
+
+@cache
+def render(path: Path, renditions: str, engine: str = "auto") -> bytes:
+    """Returns the first thumbnail. Raises Rejected."""
+    data = path.read_bytes()
+    settings = parse_settings({"THUMBNAILER_ENGINE": engine, "THUMBNAILER_RENDITIONS": renditions})
+    headers = ObjectHeaders(len(data), "e", None, None, None, None, None, {})
+    event = ObjectEvent(EventKind.CREATED, "bench", path.name)
+    plan = make_plan(event, probe(data, len(data)), headers, settings, tier_for(10_240), installed_engines())
+    return render_first(load_engine, str(path), plan).pictures[0]
+
+
+def peak_mb(paths: Paths, renditions: str) -> float:
+    """Returns the most MB of resident memory that a render takes beyond the idle process."""
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool:
+        return max(pool.map(_peak_mb, paths, [renditions] * len(paths)))
+
+
+def _peak_mb(path: Path, renditions: str) -> float:
+    tame_heap()
+    with TemporaryDirectory() as folder:  # a tiny picture imports the engine and leaves no heap for the large one
+        Image.new("RGB", (64, 64)).save(tiny := Path(folder, "tiny.jpg"))
+        render(tiny, renditions)
+    trim_heap(0)
+    Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak is now the resident memory
+    idle = peak_rss_of(os.getpid())
+    render(path, renditions)
+    return (peak_rss_of(os.getpid()) - idle) / MB
+
+
+@cache
+def likeness(path: Path, thumbnail: bytes) -> float:
+    """Returns the SSIM (channels, 7 x 7 windows, usual constants) to the whole decode, reduced by Lanczos."""
+    one = pyvips.Image.new_from_buffer(thumbnail, "").numpy().astype(np.float64)
+    with Image.open(path) as image:
+        reduced = image.convert("RGB").resize(one.shape[1::-1], Image.Resampling.LANCZOS)
+    other = np.asarray(reduced, np.float64)
+    a, b, ab, squares = (uniform_filter(each, (7, 7, 1)) for each in (one, other, one * other, one**2 + other**2))
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    means, above = a**2 + b**2, (2 * a * b + c1) * (2 * (ab - a * b) + c2)
+    return float((above / ((means + c1) * (squares - means + c2))).mean())
+
+
+def _likenesses(paths: Paths, sides: tuple[str, ...], engine: str = "auto") -> list[float]:
+    return [likeness(path, render(path, f"{side}x{side}:png", engine)) for path in paths for side in sides]
+
+
+def least_likeness(paths: Paths, *sides: str) -> float:
+    return min(_likenesses(paths, sides))
+
+
+def likeness_lost(paths: Paths, *sides: str) -> float:
+    """Returns the most likeness lost against Pillow."""
+    return float(max(map(sub, _likenesses(paths, sides, "pillow"), _likenesses(paths, sides))))
+
+
+def draw_text(folder: Path) -> None:
+    """Writes a JPEG like a screenshot of coloured text."""
+    image = Image.new("RGB", (1280, 960), "white")
+    for line, colour in enumerate(("red", "blue", "green", "magenta", "black") * 12):
+        ImageDraw.Draw(image).text((8, 16 * line), "The quick brown fox jumps over the lazy dog. " * 5, colour)
+    image.save(folder / "coloured-text.jpg", quality=90)
+
+
+@cache
+def _by_sharp(paths: Paths) -> Mapping[str, bytes]:
+    """Thumbnails with sharp's defaults as {number}-{side}.{format}. Raises NotInstalled."""
+    with TemporaryDirectory() as folder:
+        run_program(find_program("node"), ["sizes.mjs", folder, *map(str, paths)], node_packages(HERE / "sharp"))
+        return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+
+
+def _pairs(paths: Paths, format_: str, option: str = "") -> Iterator[tuple[list[bytes], list[bytes]]]:
+    """Our thumbnails and sharp's, for each side of sizes.mjs. Raises NotInstalled."""
+    for side in (128, 320, 512):
+        sharp = [_by_sharp(paths)[f"{number}-{side}.{format_}"] for number in range(len(paths))]
+        yield [render(path, f"{side}x{side}:{format_}{option}") for path in paths], sharp
+
+
+def bytes_ratio(paths: Paths, *wish: str) -> float:
+    """Returns our bytes divided by sharp's, at the worst side."""
+    return max(sum(map(len, own)) / sum(map(len, sharp)) for own, sharp in _pairs(paths, *wish))
+
+
+def likeness_gained(paths: Paths, *wish: str) -> float:
+    """Returns our mean likeness less sharp's, at the worst side."""
+    return min(fmean(map(sub, *(map(likeness, paths, each) for each in pair))) for pair in _pairs(paths, *wish))
