@@ -203,6 +203,10 @@ BOMBS = [
 ]
 
 
+TALL = png.of_one_colour(1, 4_000_000, colour=png.GREY)
+BOMBS.append(bomb(7, "a cut PNG of four million rows", lambda: TALL[: len(TALL) * 9 // 10], CORRUPT))
+
+
 def check_bomb(make: Callable[[], bytes], ends: tuple[str, ...], runs: Runs) -> None:
     data = make()
     assert too_slow(data) == []

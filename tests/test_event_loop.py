@@ -83,6 +83,11 @@ def test_the_loop_does_little_work_for_a_hostile_file(name: str) -> None:
     assert longest < LONGEST_PAUSE
 
 
+def test_the_loop_does_not_hide_metadata() -> None:
+    _, longest = run(METADATA["GIF: small comments"](10 * MB), time.thread_time)
+    assert longest < LONGEST_PAUSE
+
+
 @pytest.mark.lab
 @pytest.mark.parametrize("name", FLOODS)
 def test_the_loop_never_pauses_for_long(name: str) -> None:

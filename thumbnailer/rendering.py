@@ -2,7 +2,7 @@
 
 import mmap
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ from thumbnailer.engine import Load, Rendering
 from thumbnailer.execution.budget import MemoryBudget
 from thumbnailer.execution.decoder import Decoder
 from thumbnailer.formats import ending_defect, hide_metadata, probe
-from thumbnailer.formats.base import Budget
+from thumbnailer.formats.base import Budget, Patch
 from thumbnailer.model import ObjectEvent
 from thumbnailer.planning.capabilities import BOTH_ENGINES, NATIVE, Capabilities
 from thumbnailer.planning.plan import Plan, make_plan, refuse_headers
@@ -135,8 +135,7 @@ class Renderer:
         info = plan.info
         defect = await self._read(file, lambda data, budget: ending_defect(data, info.format, budget))
         trace.add_defects(defect, info.defect)
-        for at, patch in await self._read(file, lambda data, budget: hide_metadata(data, info.format, budget)):
-            os.pwrite(file.fileno(), patch, at)
+        await self._read(file, lambda data, budget: _patch(data, hide_metadata(data, info.format, budget)))
         return plan
 
     async def _plan(
@@ -174,6 +173,12 @@ class Renderer:
         return await self.decoder.read(partial(_read_all, _memory_map(file), read))
 
 
+def _patch(data: mmap.mmap, patches: Iterable[Patch]) -> None:
+    """A file may need 80,000 patches: too many for the event loop."""
+    for at, patch in patches:
+        data[at : at + len(patch)] = patch
+
+
 def _read_all(data: mmap.mmap, read: Callable[[mmap.mmap, Budget | None], T]) -> T:
     """Closes `data`, because a record that was given up leaves its thread running."""
     with data:
@@ -192,4 +197,4 @@ def _next_probe(fetched: int) -> int:
 
 
 def _memory_map(file: Scratch) -> mmap.mmap:
-    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return mmap.mmap(file.fileno(), 0)  # shared: patches reach the file

@@ -66,7 +66,7 @@ class Gallery:
         app.router.add_get("/", self._page)
         app.router.add_get("/events", self._events)
         app.router.add_put("/upload", self._upload)
-        app.router.add_get("/object/{bucket}/{key:.*}", self._object)
+        app.router.add_get("/object/{bucket}/{key:.+}", self._object)
         app.router.add_get("/{file:gallery\\.(js|css)|favicon\\.svg}", self._own_file)
         return app
 

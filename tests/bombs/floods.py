@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterable
 from itertools import cycle, islice
 
-from tests.bombs import gif, icons, jpeg, png, tiff, webp
+from tests.bombs import gif, icons, jpeg, packed_bits, png, tiff, webp
 from tests.bombs.heif import box, full_box
 from tests.support.pictures import gradient, saved
 
@@ -43,11 +43,22 @@ JPEG: dict[str, Maker] = {
     "restart markers": lambda size: jpeg_of(repeated(b"\xff\xd0", size)),
     "fill bytes": lambda size: jpeg_of(repeated(b"\xff", size)),
     "scans": lambda size: jpeg_of(b"", repeated(jpeg.scan((0,), 1, 63, 0), size)),
+    "fill bytes in a scan": lambda size: jpeg_of(b"", repeated(b"\xff", size)),
     "scan data": lambda size: jpeg_of(b"", repeated(b"\xff\0", size)),
     "EXIF tags": lambda size: jpeg_of(repeated(jpeg.segment(0xE1, b"Exif\0\0" + exif(65_000)), size)),
 }
 
 # --- PNG ----------------------------------------------------------------------------------------------------------
+
+
+def _empty_block() -> list[tuple[int, int]]:
+    """Deflate's smallest block with tables of its own (RFC 1951, section 3.2.7): it has one code, which ends it."""
+    lengths = [(int(symbol in (1, 18)), 3) for symbol in (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1)]
+    no_codes = [(1, 1), (138 - 11, 7), (1, 1), (118 - 11, 7)]
+    return [(0, 1), (2, 2), (0, 5), (0, 5), (14, 4), *lengths, *no_codes, (0, 1), (0, 1), (0, 1)]
+
+
+EMPTY_BLOCKS = packed_bits(_empty_block() * 8)  # whole bytes
 
 
 def png_of(part: bytes, size: int) -> bytes:
@@ -59,6 +70,9 @@ PNG: dict[str, Maker] = {
     "empty fcTL": lambda size: png_of(png.chunk(b"fcTL"), size),
     "texts": lambda size: png_of(png.chunk(b"tEXt", b"a\0b"), size),
     "empty deflated texts": lambda size: png_of(png.chunk(b"zTXt", b"a\0\0" + b"\x78\x9c\3\0\0\0\0\1" * 400), size),
+    "empty deflated blocks": lambda size: png.with_chunks(
+        [png.chunk(b"iCCP", b"a\0\0\x78\x9c" + repeated(EMPTY_BLOCKS, size))]
+    ),
     "text": lambda size: png.with_text(b"zTXt", size * 900),
     "EXIF tags": lambda size: png.with_chunks([png.chunk(b"eXIf", exif(size))]),
 }
@@ -323,6 +337,7 @@ METADATA: dict[str, Maker] = {
     "AVIF: EXIF tags": avif_with_exif,
     "GIF: comment": lambda size: gif.header(64, 64) + gif_comment(size) + GIF_FRAME + b";",
     "GIF: comments": lambda size: gif.header(64, 64) + gif_comment(1000) * (size // 1026) + GIF_FRAME + b";",
+    "GIF: small comments": lambda size: gif_of(gif_comment(124, block=124), size),
     "PNG: XMP": lambda size: png.with_chunks([png.chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + b"<" * size)]),
     "WebP: EXIF tags": lambda size: saved(gradient(), "WEBP", exif=exif(size)),
     "WebP: XMP": lambda size: saved(gradient(), "WEBP", xmp=b"<" * size),

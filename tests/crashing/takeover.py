@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import resource
 import signal
@@ -16,6 +17,7 @@ from thumbnailer.errors import UnsupportedFormat
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PTRACE_ATTACH, TGKILL, IO_URING_SETUP = 16, 234 if os.uname().machine == "x86_64" else 131, 425
+PR_SET_PDEATHSIG = 1
 PARENT = os.getppid()
 
 
@@ -65,6 +67,30 @@ def _limit_parent() -> None:
         raise OSError("refused") from error
 
 
+def _own_signals() -> None:
+    """Makes the parent the receiver of a pipe's signals, which may be SIGKILL."""
+    end, other = os.pipe()
+    try:
+        fcntl.fcntl(end, fcntl.F_SETSIG, signal.SIGCONT)
+        fcntl.fcntl(end, fcntl.F_SETOWN, PARENT)
+    finally:
+        os.close(end)
+        os.close(other)
+
+
+def _share(make: Callable[..., int], remove: Callable[..., int], *size: int) -> None:
+    """Memory or messages of System V, which outlive this process."""
+    number = make(0, *size, 0o600)
+    _call(number)
+    remove(number, *((0,) * (len(size) if make is LIBC.semget else 0)), 0, 0)
+
+
+def _remove() -> None:
+    path = Path(tempfile.gettempdir(), "taken")
+    path.touch()
+    path.unlink()
+
+
 BY_SECCOMP: dict[str, Callable[[], object]] = {
     "a TCP socket": socket.socket,
     "a UDP socket": lambda: socket.socket(type=socket.SOCK_DGRAM),
@@ -76,13 +102,27 @@ BY_SECCOMP: dict[str, Callable[[], object]] = {
     "a signal": lambda: os.kill(PARENT, signal.SIGCONT),
     "a signal to a thread": lambda: _call(LIBC.syscall(TGKILL, PARENT, PARENT, signal.SIGCONT)),
     "the limits of its parent": _limit_parent,
+    "a signal from a descriptor": _own_signals,
+    "shared memory": lambda: _share(LIBC.shmget, LIBC.shmctl, 4096),
+    "messages": lambda: _share(LIBC.msgget, LIBC.msgctl),
+    "semaphores": lambda: _share(LIBC.semget, LIBC.semctl, 1),
+    "the priority of its parent": lambda: os.setpriority(os.PRIO_PROCESS, PARENT, 0),
+    "the processors of its parent": lambda: os.sched_setaffinity(PARENT, os.sched_getaffinity(PARENT)),
+    "the rights of the folder of sources": lambda: os.chmod(
+        tempfile.gettempdir(), os.stat(tempfile.gettempdir()).st_mode & 0o7777
+    ),
+    "a life beyond its parent's": lambda: _call(LIBC.prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0)),
     "a debugger": lambda: _call(LIBC.ptrace(PTRACE_ATTACH, PARENT, 0, 0)),
 }
 BY_LANDLOCK: dict[str, Callable[[], object]] = {
     "the users": lambda: _read("/etc/passwd"),
     "the names of sources": lambda: os.listdir(tempfile.gettempdir()),
-    "a new file": lambda: Path(tempfile.gettempdir(), "taken").write_text("x"),
     "the memory of its neighbours": _neighbours,
+}
+BY_EITHER: dict[str, Callable[[], object]] = {
+    "a new file": lambda: Path(tempfile.gettempdir(), "taken").write_text("x"),
+    "a removed file": _remove,
+    "a new folder": lambda: Path(tempfile.gettempdir(), "taken-folder").mkdir(exist_ok=True),
 }
 ALWAYS: dict[str, Callable[[], object]] = {
     "credentials": _credentials,
@@ -95,7 +135,7 @@ ALWAYS: dict[str, Callable[[], object]] = {
 def escape() -> None:
     """Ends the picture with the names of everything that was reached."""
     reached = []
-    for name, attempt in (BY_SECCOMP | BY_LANDLOCK | ALWAYS).items():
+    for name, attempt in (BY_SECCOMP | BY_LANDLOCK | BY_EITHER | ALWAYS).items():
         with suppress(OSError):
             attempt()
             reached.append(name)

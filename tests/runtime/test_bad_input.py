@@ -543,11 +543,11 @@ def test_only_unreadable_messages_of_a_queue_come_back(door: Door, cloud: Cloud,
 
 def test_lambda_rejects_events_beyond_6_mb_and_smaller_ones_are_processed(door: Door, proxy: FaultProxy) -> None:
     """Ten thousand records without any request to S3: the test is about the handler and its lines."""
-    records = [s3_record(f"{number:0266d}/", 0, "e") for number in range(10_000)]
+    records = [s3_record(f"_failed/{number:0259d}", 0, "e") for number in range(10_000)]
     event = s3_event(*records)
     assert 5_500_000 < len(json.dumps(event)) < 6_000_000
     call = door(event)
-    assert call.answer.value == {"records": 10_000, "outcomes": {"skipped:folder-marker": 10_000}}
+    assert call.answer.value == {"records": 10_000, "outcomes": {"skipped:filtered": 10_000}}
     assert (len(call.records), sum("_aws" in line for line in call.lines)) == (10_000, 100)
     assert [line["records"] for line in call.lines if line.get("message") == "batch"] == [10_000]
     beyond = door(s3_event(*records, *records[:2_000]))

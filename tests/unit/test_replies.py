@@ -14,8 +14,9 @@ from tests.support.pictures import SAMPLES
 from tests.tools.peak import plan_for
 from thumbnailer import errors
 from thumbnailer.engine import Rendering
-from thumbnailer.execution.attempt import KINDS, frame, pack_reply, unpack_reply
+from thumbnailer.execution.attempt import KINDS, frame, most_reply_bytes, pack_reply, unpack_reply
 from thumbnailer.model import EngineName
+from thumbnailer.planning.memory import MB
 
 PLAN = plan_for(str(next(path for path in SAMPLES if path.name == "rocket.jpg")), EngineName.PILLOW, "128x128")
 RENDERING = Rendering(EngineName.PILLOW, (b"picture",), "cut short", 0.5, 0.25)
@@ -37,6 +38,11 @@ def test_an_error_arrives_with_its_class_and_a_bounded_text(kind: type[errors.Re
     with pytest.raises(kind, match=r"^x{500}$") as raised:
         unpack_reply(pack_reply(kind("x" * 10_000)), PLAN)
     assert type(raised.value) is kind
+
+
+def test_a_reply_is_no_longer_than_its_thumbnails_can_be() -> None:
+    """The parent holds it beside all that it has reserved for the child."""
+    assert most_reply_bytes(PLAN) < 2 * MB < PLAN.memory_estimate
 
 
 def test_every_error_of_a_decoder_has_its_class_in_a_reply() -> None:
@@ -63,6 +69,7 @@ WRONG = {
     "sizes as text": reply(sizes="7"),
     "not a number": reply(seconds=[float("nan"), 0.1]),
     "negative time": reply(seconds=[-1.0, 0.1]),
+    "years": reply(seconds=[1e308, 0.1]),
     "one time": reply(seconds=[1.0]),
     "placeholder unasked": reply(placeholders=["AAAA"]),
     "defect as list": reply(defect=[]),

@@ -156,14 +156,14 @@ def _missing_rows(image: Image.Image, tail: int, surely: int) -> list[int]:
     decoded = pillow_private.decoded_so_far(image)
     pixels, noise_row = _bytes(decoded), _bytes(_noise(image.width, decoded.mode))
     stride, height = len(noise_row), image.height
-    rows = [pixels[start : start + stride] for start in range(0, stride * height, stride)]
-    grey = next((number for number, row in enumerate(reversed(rows)) if not _is_grey(row)), height)
+    rows = (pixels[stride * number : stride * (number + 1)] for number in reversed(range(height)))
+    grey = next((number for number, row in enumerate(rows) if not _is_grey(row)), height)
     first_grey = max(surely, height - grey)
     compared = _tail_of(image.width, stride, tail)
     return [
         number
-        for number, row in enumerate(rows)
-        if number >= first_grey or all(row[at] == noise_row[at] for at in compared)
+        for number in range(height)
+        if number >= first_grey or all(pixels[stride * number + at] == noise_row[at] for at in compared)
     ]
 
 

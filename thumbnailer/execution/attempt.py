@@ -7,12 +7,12 @@ import json
 import re
 from dataclasses import dataclass
 from itertools import accumulate
-from math import inf
 from typing import Any, Final
 
 from thumbnailer import errors
 from thumbnailer.engine import Load, Rendering, render_first, render_second
 from thumbnailer.model import EngineName
+from thumbnailer.planning.memory import MB
 from thumbnailer.planning.plan import Plan
 
 
@@ -44,6 +44,7 @@ class Attempt:
 LENGTH_BYTES: Final = 4
 MOST_HEADER_BYTES: Final = 64 * 1024
 MOST_TEXT: Final = 500
+MOST_SECONDS: Final = 86_400.0
 KINDS: Final[dict[str, type[errors.RecordError]]] = {
     kind.__name__: kind
     for kind in (errors.Corrupt, errors.CutShort, errors.DamagedPixels, errors.EngineBug, errors.UnsupportedFormat,
@@ -76,9 +77,11 @@ def pack_reply(result: Rendering | errors.RecordError) -> bytes:
     return b"".join([frame(json.dumps(header).encode()), *pictures])
 
 
-def most_reply_bytes(attempt: Attempt) -> int:
-    """The attempt's memory holds the thumbnails' pixels; a source without its metadata may be a thumbnail too."""
-    return MOST_HEADER_BYTES + attempt.memory + len(attempt.plan.targets) * attempt.plan.fetch_bytes
+def most_reply_bytes(plan: Plan) -> int:
+    """No thumbnail has more bytes a pixel than 16 bits of four channels; its metadata, or the source in its place, have
+    a limit too."""
+    sizes = (t.width * t.height * plan.frames * 8 + (t.most_bytes or 0) for t in plan.targets)
+    return MOST_HEADER_BYTES + sum(MB + size for size in sizes)
 
 
 def unpack_reply(reply: bytes, plan: Plan) -> Rendering:
@@ -92,7 +95,7 @@ def unpack_reply(reply: bytes, plan: Plan) -> Rendering:
             raise KINDS[header["error"]](_text(header["text"]))
         sizes, seconds, placeholders = header["sizes"], header["seconds"], header["placeholders"]
         _require(len(sizes) == len(plan.targets) and min(sizes) > 0 and sum(sizes) == len(reply) - size, "sizes")
-        _require(all(isinstance(value, float) and 0 <= value < inf for value in seconds), "times")
+        _require(all(isinstance(value, float) and 0 <= value <= MOST_SECONDS for value in seconds), "times")
         _require(len(placeholders) == len(plan.targets) * plan.thumbhash, "placeholders")
         _require(all(map(PLACEHOLDER.fullmatch, placeholders)), "placeholders")
         return Rendering(

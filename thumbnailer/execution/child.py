@@ -31,7 +31,7 @@ BEGUN: Final = b"B"
 MOST_FILE_BYTES: Final = MB
 """Only standard output and error are written."""
 LIMITS: Final = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 64, resource.RLIMIT_FSIZE: MOST_FILE_BYTES}
-SPARE_ADDRESSES: Final = (96 + 16 * (os.cpu_count() or 1)) * MB
+SPARE_ADDRESSES: Final = (160 + 16 * (os.cpu_count() or 1)) * MB
 """Address space beside twice the estimate and the mapped source: libraries loaded late, stacks of decoders' threads."""
 MOST_KEPT_FREE: Final = 8 * MB
 LIBRARIES: Final = (

@@ -40,6 +40,8 @@ MOST_PICTURES: Final = 200
 PIECE_BYTES: Final = 256 * 1024
 KEPT_VARIABLES: Final = ("HOME", "LANG", "LC_", "LD_LIBRARY_PATH", "MALLOC_", "PATH", "PYTHON", "TMPDIR", "VIPS_")
 """Beginnings of the variables that a child gets: no credentials, no address of a service that hands them out."""
+ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1"}
+"""numpy, which pylibjxl needs, takes 40 MB of addresses for each of OpenBLAS' threads."""
 
 
 def cpu_seconds(plan: Plan) -> int:
@@ -110,7 +112,7 @@ class Child:
             async with asyncio.timeout(WALL_PER_CPU * limit):
                 await self._send(attempt, limit)
                 began = bool(await self._receive(len(BEGUN)))
-                reply = await self._receive_framed(most_reply_bytes(attempt))
+                reply = await self._receive_framed(most_reply_bytes(attempt.plan))
             return unpack_reply(reply, attempt.plan)
         except TimeoutError:
             cause = f"not finished after {WALL_PER_CPU * limit} s"
@@ -167,7 +169,7 @@ class Child:
 async def start_child() -> Child:
     """Raises EngineCrash."""
     hide_memory()
-    variables = {name: value for name, value in os.environ.items() if name.startswith(KEPT_VARIABLES)}
+    variables = {name: value for name, value in os.environ.items() if name.startswith(KEPT_VARIABLES)} | ONE_THREAD
     with ExitStack() as undo:
         ours, theirs = map(undo.enter_context, socket.socketpair())
         ours.setblocking(False)

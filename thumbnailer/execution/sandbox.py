@@ -5,6 +5,7 @@ Numbers are from linux/prctl.h, seccomp.h, bpf_common.h, landlock.h, capability.
 
 import ctypes
 import errno
+import fcntl
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
@@ -39,8 +40,29 @@ DENIED: Final = {
     "bpf": (321, 280), "userfaultfd": (323, 282), "perf_event_open": (298, 241), "add_key": (248, 217),
     "request_key": (249, 218), "keyctl": (250, 219), "open_by_handle_at": (304, 265), "mount": (165, 40),
     "chroot": (161, 51), "unshare": (272, 97), "setns": (308, 268),
+    # memory and messages that outlive their process
+    "shmget": (29, 194), "shmat": (30, 196), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
+    # the speed of other processes
+    "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setparam": (142, 118), "sched_setscheduler": (144, 119),
+    "sched_setaffinity": (203, 122), "sched_setattr": (314, 274),
+    # rights and times of files, which Landlock does not protect
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452), "chown": (92, None),
+    "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54), "utime": (132, None), "utimes": (235, None),
+    "futimesat": (261, None), "utimensat": (280, 88),
+    "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7),
+    # changes of files, for kernels without Landlock
+    "creat": (85, None), "mkdir": (83, None), "mkdirat": (258, 34), "mknod": (133, None), "mknodat": (259, 33),
+    "link": (86, None), "linkat": (265, 37), "symlink": (88, None), "symlinkat": (266, 36), "unlink": (87, None),
+    "unlinkat": (263, 35), "rmdir": (84, None), "rename": (82, None), "renameat": (264, 38), "renameat2": (316, 276),
+    "truncate": (76, 45), "openat2": (437, 437),
 }  # fmt: skip
 CLONE, CLONE3, TGKILL, PRLIMIT = (56, 220), (435, 435), (234, 131), (302, 261)
+OPEN, OPENAT, FCNTL, IOCTL, PRCTL = (2, None), (257, 56), (72, 25), (16, 29), (157, 167)
+OPENED_TO_WRITE: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+SIGNAL_BY_FCNTL: Final = (fcntl.F_SETOWN, 15, fcntl.F_SETSIG, fcntl.F_SETLEASE, fcntl.F_NOTIFY)
+"""15 is F_SETOWN_EX. A descriptor's owner gets any signal, SIGKILL too. A lease delays others that open the file."""
+SIGNAL_BY_IOCTL: Final = (0x8901, 0x8902)
+"""FIOSETOWN and SIOCSPGRP"""
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -121,6 +143,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
 
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 ALLOW, KILL, REFUSE = 0x7FFF0000, 0x80000000, 0x00050000
+REFUSED: Final = REFUSE | errno.EPERM
 NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16
 """Offsets in struct seccomp_data."""
 
@@ -136,22 +159,33 @@ def _restrict_calls() -> None:
 
 
 def _filter(architecture: int, column: int) -> Iterator[bytes]:
-    """Threads may start and be signalled, processes may not; nobody else's limits can be set."""
-    refuse = _step(RETURN, REFUSE | errno.EPERM)
+    """Threads may start and be signalled, processes may not; nobody else's limits can be set; no file is written."""
     yield _step(LOAD, ARCHITECTURE) + _step(EQUAL, architecture, 1, 0) + _step(RETURN, KILL)
-    yield _step(LOAD, NUMBER) + _step(AT_LEAST, X32, 0, 1) + refuse
+    yield _step(LOAD, NUMBER) + _step(AT_LEAST, X32, 0, 1) + _step(RETURN, REFUSED)
     for numbers in DENIED.values():
         if (number := numbers[column]) is not None:
-            yield _step(EQUAL, number, 0, 1) + refuse
+            yield _step(EQUAL, number, 0, 1) + _step(RETURN, REFUSED)
     # glibc then uses clone, whose flags the filter can read
     yield _step(EQUAL, CLONE3[column], 0, 1) + _step(RETURN, REFUSE | errno.ENOSYS)
-    for numbers, test in {
-        CLONE: _step(ANY_BIT, CLONE_THREAD, 1, 0),
-        TGKILL: _step(EQUAL, os.getpid(), 1, 0),
-        PRLIMIT: _step(EQUAL, 0, 1, 0),
-    }.items():
-        yield _step(EQUAL, numbers[column], 0, 4) + _step(LOAD, FIRST_ARGUMENT) + test + refuse + _step(RETURN, ALLOW)
+    yield from _decide(CLONE[column], 0, _step(ANY_BIT, CLONE_THREAD, 0, 1), if_true=ALLOW, if_false=REFUSED)
+    yield from _decide(TGKILL[column], 0, _step(EQUAL, os.getpid(), 0, 1), if_true=ALLOW, if_false=REFUSED)
+    yield from _decide(PRLIMIT[column], 0, _step(EQUAL, 0, 0, 1), if_true=ALLOW, if_false=REFUSED)
+    yield from _decide(PRCTL[column], 0, _step(EQUAL, PR_SET_PDEATHSIG, 0, 1))
+    yield from _decide(OPEN[column], 1, _step(ANY_BIT, OPENED_TO_WRITE, 0, 1))
+    yield from _decide(OPENAT[column], 2, _step(ANY_BIT, OPENED_TO_WRITE, 0, 1))
+    yield from _decide(FCNTL[column], 1, *(_step(EQUAL, command, 0, 1) for command in SIGNAL_BY_FCNTL))
+    yield from _decide(IOCTL[column], 1, *(_step(EQUAL, command, 0, 1) for command in SIGNAL_BY_IOCTL))
     yield _step(RETURN, ALLOW)
+
+
+def _decide(
+    number: int | None, argument: int, *tests: bytes, if_true: int = REFUSED, if_false: int = ALLOW
+) -> Iterator[bytes]:
+    """Decides a call by one of its arguments. Each test skips one step if it is false."""
+    if number is not None:
+        body = _step(LOAD, FIRST_ARGUMENT + 8 * argument)
+        body += b"".join(test + _step(RETURN, if_true) for test in tests) + _step(RETURN, if_false)
+        yield _step(EQUAL, number, 0, len(body) // 8) + body
 
 
 def _step(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:

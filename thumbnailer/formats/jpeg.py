@@ -25,8 +25,8 @@ MAX_COMPONENTS = 10  # libjpeg's MAX_COMPONENTS
 
 MARKER = re.compile(rb"\xff[\x01-\xfe]")
 SCAN = re.compile(rb"\xff\xda")
-AFTER_SCAN = re.compile(rb"(?=\xff+[\x01-\xcf\xd8-\xfe])")
-"""Where a scan's data ends: only restart markers stand within it."""
+AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+"""The marker behind a scan's data, in which only restart markers stand. With fill bytes, it takes quadratic time."""
 SOI, EOI, SOS, APP0, APP1, APP2, ADOBE, COMMENT = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
 """Markers; the kind of a segment is its marker as one byte."""
 STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and RSTn: no length follows
@@ -131,10 +131,11 @@ def _read_segment(head: Head, marker: int, position: int, with_scan_data: bool) 
 
 
 def _end_of_scan(head: Head, position: int) -> int:
-    end = head.search(AFTER_SCAN, position + head.number(position, 2))
+    start = position + head.number(position, 2)
+    end = head.search(AFTER_SCAN, start)
     if end is None:
         raise Corrupt("JPEG has a scan without an end")
-    return end
+    return start + len(head.read(start, end - 2 - start).rstrip(b"\xff"))
 
 
 def scan_start(head: Head) -> int:

@@ -37,6 +37,7 @@ TRUECOLOUR, PALETTE = 2, 3
 PIXELS = (b"IDAT", b"fdAT", b"fcTL")
 PIECE = 1 << 20
 BYTES_INFLATED_PER_UNIT = 1024
+PACKED_PER_UNIT = 40  # bytes: a deflated block may be empty, and still costs its table
 DEFLATED = {
     b"zTXt": re.compile(rb"[^\x00]{1,79}\x00\x00"),
     b"iTXt": re.compile(rb"[^\x00]{1,79}\x00\x01\x00[^\x00]*\x00[^\x00]*\x00"),
@@ -169,6 +170,7 @@ def _text_size(head: Head, chunk: Piece, most: int) -> int:
 
 def _measure_inflated(head: Head, packed: bytes, most: int) -> int:
     """Counted piece by piece; no piece is kept. Broken data counts up to the fault."""
+    head.spend(len(packed) // PACKED_PER_UNIT)
     inflater = zlib.decompressobj()
     size = 0
     try:

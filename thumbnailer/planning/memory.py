@@ -26,6 +26,8 @@ CMYK_TABLES: Final = 5 * MB  # Little CMS's transform of a profile with four ink
 COPIES_HELD: Final = 3  # metadata is read, parsed and handed on (measured with a TIFF of 100 MB of tags)
 FRAME: Final = 150_000  # libvips' own structures for a frame of an animation
 ENCODED_FRAME: Final = 2.8  # bytes a pixel of a frame that is encoded or waits in another form
+MOST_SALVAGED_ROWS: Final = 65_535  # of a JPEG. Python looks at each: a PNG of 7 KB has four million rows
+SALVAGED_ROW: Final = 80  # Python's numbers of missing rows
 SUMS: Final = 205  # libvips' sums for a column and channel: numbers of 16 bytes
 SOURCE_LINES: Final = 460
 NATIVE_RATIO: Final = 1.95  # decoded pixels that the compiled engine keeps for a pixel of the largest thumbnail
@@ -235,11 +237,15 @@ def memory_estimate(engine: EngineName, work: Work) -> int:
 
 
 def salvage_estimate(work: Work) -> int:
-    """The same for the visible part of a damaged picture: Pillow compares all its bytes."""
+    """The same for the visible part of a damaged picture: Pillow compares all its bytes. 0: it has too many rows."""
     info, (row, peak, lasting) = work.info, _decoder(PILLOW, work)
     stored = info.channels if info.channels > 1 else _bytes_of(info.bit_depth)
     width, height = work.size(PILLOW)
-    rows = width * height * (_pillow_pixel(info, row) + 2 * stored + _converted_pixel(info, row))
+    if height > MOST_SALVAGED_ROWS:
+        return 0
+    rows = SALVAGED_ROW * height + width * height * (
+        _pillow_pixel(info, row) + 2 * stored + _converted_pixel(info, row)
+    )
     return _fixed_bytes(info, row) + ceil(MARGIN * max(_pillow(work, row, peak, lasting), rows))
 
 

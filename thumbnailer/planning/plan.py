@@ -62,8 +62,6 @@ def refuse_event(event: ObjectEvent, settings: Settings) -> None:
         raise errors.Filtered(f"the key lies under THUMBNAILER_FAILED_PREFIX={settings.failed_prefix}")
     if not settings.wants(event.key):
         raise errors.Filtered("THUMBNAILER_INCLUDE or _EXCLUDE leaves the key out")
-    if event.kind is not EventKind.REMOVED and event.size == 0 and event.key.endswith("/"):
-        raise errors.FolderMarker(EMPTY_FOLDER)
 
 
 def refuse_headers(event: ObjectEvent, headers: ObjectHeaders, tier: Tier) -> None:
