@@ -21,10 +21,10 @@ BREAKS = ("\n", "\r", "\r\n", "\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"
 KEYS = st.lists(
     st.one_of(st.characters(codec="utf-8"), st.sampled_from(BREAKS), st.sampled_from(("%0A", "+", '"', "\\", FORGED))),
     max_size=40,
-).map(lambda parts: f"{''.join(parts)}/")
-"""Folder markers: their records need no request."""
+).map(lambda parts: f"_failed/{''.join(parts)}")
+"""Keys under THUMBNAILER_FAILED_PREFIX: their records need no request."""
 RAW_KEYS = st.text(st.one_of(st.characters(), st.sampled_from('%0AFE"\n\r')), min_size=1, max_size=40).map(
-    lambda key: f"{key}/"
+    lambda key: f"_failed/{key}"
 )
 """Keys that S3 would never send: halves of surrogate pairs, broken percent escapes."""
 RECORDS = st.lists(KEYS, max_size=8)
