@@ -222,6 +222,7 @@ def test_a_signal_to_all_programs_leaves_none(bench: Bench, pictures: Path, numb
     assert bench.left_over() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "start", "platforms"),
     [("fargate", "warm", {"lambda", "fargate"}), ("coldstart", "cold", {"lambda"})],
@@ -267,6 +268,7 @@ def needs_repository() -> None:
         pytest.skip("this is no checkout of a repository")
 
 
+@pytest.mark.slow
 def test_two_revisions_are_compared(bench: Bench, pictures: Path) -> None:
     needs_repository()
     few = ("--repetitions", "3", "--seconds", "0", "--images", str(pictures))

@@ -55,7 +55,7 @@ def test_busy_servers_are_rate_times_service_time(rate: float, count: int) -> No
     assert outcome.peak_running <= count
 
 
-@pytest.mark.parametrize("rate", [300, 3000])
+@pytest.mark.parametrize("rate", [300, pytest.param(3000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("sigma", [0.0, 0.6])
 def test_littles_law_holds_with_a_backlog(rate: int, sigma: float) -> None:
     """The mean number in the system is the rate times the mean time of each."""

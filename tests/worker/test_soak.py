@@ -13,7 +13,8 @@ LONG = Day(100, 2, 2, 0.2, seed=7, most_receives=6, seconds=100)
 @pytest.mark.matrix(36)
 @pytest.mark.matrix(22)
 @pytest.mark.matrix(23)
-@pytest.mark.parametrize("day", [SHORT, pytest.param(LONG, marks=pytest.mark.slow)], ids=["short", "long"])
+@pytest.mark.slow
+@pytest.mark.parametrize("day", [SHORT, LONG], ids=["short", "long"])
 def test_faults_kills_and_duplicates_leave_the_right_end_state(day: Day) -> None:
     report = soak(day)
     assert report.wrong == []
