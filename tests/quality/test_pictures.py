@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.sources import whole
-from tests.quality.bounds import EXACT_MISSES, MISSES, NATIVE_MISSES, ONE_READS_IT, WITHIN, Bounds
+from tests.quality.bounds import EXACT_MISSES, LIBVIPS_ALONE_WARNS, MISSES, NATIVE_MISSES, ONE_READS_IT, WITHIN, Bounds
 from tests.quality.gallery import SIZES, Gallery, Render
 from tests.support.containers import assert_only_pixels_and_credit
 from tests.support.corpus import TWINS, Row, needs_corpus, rows
@@ -48,7 +48,8 @@ def test_both_engines_make_the_same_thumbnails_of_a_corpus_file(row: Row, subtes
                 continue
             assert_engines_of_the_plan(row, *renders)
             for one, other in pairwise(renders):
-                assert_same_file(one, other)
+                assert described(one) == described(other)
+                assert one.damaged == other.damaged or row.file in LIBVIPS_ALONE_WARNS
             for picture in {picture for made in renders for picture in made.pictures}:
                 assert_only_pixels_and_credit(picture)
             if not renders[0].damaged:  # each decoder fills missing pixels in its own way

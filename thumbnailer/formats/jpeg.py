@@ -28,7 +28,6 @@ SCAN = re.compile(rb"\xff\xda")
 AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 """The marker behind a scan's data, in which only restart markers stand. With fill bytes, it takes quadratic time."""
 SOI, EOI, SOS, APP0, APP1, APP2, ADOBE, COMMENT = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
-RESTART_INTERVAL = 0xDD
 """Markers; the kind of a segment is its marker as one byte."""
 STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # TEM and RSTn: no length follows
 APPLICATIONS = frozenset(range(0xE0, 0xF0))
@@ -204,12 +203,7 @@ def _find_scan_defect(head: Head, scan: Piece) -> str:
 
 
 def _is_clean(head: Head, header: list[Piece]) -> bool:
-    """Whether libjpeg can read all but the pixels without a warning (jdmarker.c).
-
-    It also warns of wrong restart markers, but then finds the next interval, often without losing a pixel.
-    """
-    if any(segment.kind[0] == RESTART_INTERVAL for segment in header):
-        return False
+    """Whether libjpeg can read the header without a warning (jdmarker.c)."""
     ends = [2, *(segment.end for segment in header)]
     no_junk = all(_follows(head, end, segment) for end, segment in zip(ends, header, strict=False))
     jfif, adobe = _find(head, header, APP0, b"JFIF\0"), _find(head, header, ADOBE, b"Adobe")
