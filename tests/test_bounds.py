@@ -231,6 +231,7 @@ def test_each_tier_refuses_or_renders_a_bomb_within_the_bound(make: Callable[[],
     check_bomb(make, ends, EACH_TIER)
 
 
+@pytest.mark.matrix(51)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FLOODS)
 def test_each_engine_ends_a_flood_of_parts_within_the_bound(name: str) -> None:
@@ -238,6 +239,7 @@ def test_each_engine_ends_a_flood_of_parts_within_the_bound(name: str) -> None:
     check_bomb(partial(FLOODS[name], MB), (STORED, CORRUPT, UNSUPPORTED, FRAMES, "not-an-image"), EACH_ENGINE)
 
 
+@pytest.mark.matrix(52)
 @pytest.mark.parametrize("name", METADATA)
 def test_each_engine_ends_a_flood_of_metadata_within_the_bound(name: str) -> None:
     """Pillow 12 took 8 s and 9.5 GB for 7 MB of EXIF, 12 s for 6 MB of comments."""

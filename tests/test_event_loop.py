@@ -75,6 +75,7 @@ def run(data: bytes, clock: Callable[[], float], deadline: float | None = None) 
         return runner.run(processed(data, clock, deadline))
 
 
+@pytest.mark.matrix(51)
 @pytest.mark.parametrize("name", [*FLOODS, *(f"metadata: {name}" for name in METADATA)])
 def test_the_loop_does_little_work_for_a_hostile_file(name: str) -> None:
     """CPU time of the loop's own thread, which other processes do not change."""

@@ -70,6 +70,7 @@ sandbox.{step} = refuse
 """
 
 
+@pytest.mark.matrix(59)
 @pytest.mark.parametrize("missing", ["nothing", "Landlock", "seccomp"])
 def test_a_decoder_that_is_taken_over_reaches_nothing(
     samples: dict[str, bytes], refused: list[str], monkeypatch: pytest.MonkeyPatch, missing: str

@@ -62,6 +62,7 @@ def _render_whole(data: bytes) -> np.ndarray | None:
     return np.frombuffer(pixels, np.uint8).reshape(height, width, -1).astype(int)
 
 
+@pytest.mark.matrix(62)
 @needs_djpeg
 def test_accepted_files_are_clean_and_equal_for_libjpeg() -> None:
     """Mutated files. At 1/8 alone, progressive scans that the scale skips may hide damage."""

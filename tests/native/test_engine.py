@@ -81,6 +81,7 @@ def test_a_damaged_file_ends_as_without_it(progressive: bool, share: float) -> N
     assert end_of(ours.outcome) == end_of(others.outcome)
 
 
+@pytest.mark.matrix(62)
 def test_a_panic_is_an_engine_bug_and_the_picture_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     def panic(*_: object, **__: object) -> None:
         raise native.Internal("index out of bounds")

@@ -1,7 +1,7 @@
 """The rows of the bad-input matrix (shared/MATRIX.md) that tests show.
 
 `pytest --matrix FILE` writes the rows of one run to FILE. `python -m tests.support.matrix FILE...` prints the union of
-several runs and exits with 1 if a row is not shown or a test of it failed.
+several runs and exits with 1 if a test of a row failed, or a row is not shown that is not in `NOT_BUILT`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-ROWS = range(1, 51)
+ROWS = range(1, 63)
+NOT_BUILT = {55, 56, 57, 58, 60, 61}
+"""Rows of features that do not exist yet: a test may show them, none has to. A row leaves this set with its feature."""
 ROW = "matrix-row"
 """The user property that carries a row number from a pytest-xdist worker to the main process."""
 
@@ -51,8 +53,8 @@ def union(runs: list[Shown]) -> Shown:
 
 
 def missing(shown: Shown) -> list[int]:
-    """Rows that no passing test shows."""
-    return [row for row, tests in shown.items() if not tests or not all(tests.values())]
+    """Rows that a test breaks, or that no test shows though the feature exists."""
+    return [row for row, tests in shown.items() if not all(tests.values()) or (not tests and row not in NOT_BUILT)]
 
 
 def main(files: list[str]) -> int:
@@ -61,7 +63,8 @@ def main(files: list[str]) -> int:
     for row, tests in shown.items():
         mark = "·" if not tests else "✓" if all(tests.values()) else "✗"
         print(f"{mark} {row:2} {', '.join(sorted(tests))}")
-    print(f"bad-input matrix: {len(ROWS) - len(missing(shown))} of {len(ROWS)} rows shown")
+    passing = sum(bool(tests) and all(tests.values()) for tests in shown.values())
+    print(f"bad-input matrix: {passing} of {len(ROWS)} rows shown")
     return 1 if missing(shown) else 0
 
 
