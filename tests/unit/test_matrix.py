@@ -10,7 +10,9 @@ import pytest
 from tests.support.matrix import NOT_BUILT, ROWS, main
 
 
-def test_the_union_of_two_runs_shows_every_row_of_a_built_feature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_union_of_two_runs_shows_every_row_of_a_built_feature(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first, second = tmp_path / "test.json", tmp_path / "test-all.json"
     first.write_text(json.dumps({row: {"test_a": True} for row in ROWS if row != 7 and row not in NOT_BUILT}))
     assert main([str(first), str(second)]) == 1
