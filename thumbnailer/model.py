@@ -6,7 +6,7 @@ durations are seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, Final, TypeVar
 
@@ -145,6 +145,8 @@ class Details:
     """engines that decode this file wrongly without an error"""
     clean_header: bool = False
     """whether every warning of a decoder is about pixels, because it has nothing to warn of in the header"""
+    profile: bytes = field(default=b"", repr=False)
+    """ICC profile of the decoded pixels, if the file gives their colours in numbers and they are not sRGB"""
 
 
 NO_DETAILS: Final = Details()

@@ -81,6 +81,8 @@ def open_picture(path: str, plan: Plan, damaged: bool = False) -> Iterator[Image
             slack = MOST_CROPPED if info.details_of(HeifDetails).crop else 65_536
             refuse_other_size(image.size, info, 2 * info.pixels + slack)
             shrink = _decoder_shrink(plan)
+            if info.details.profile:
+                image.info["icc_profile"] = info.details.profile
             if shrink > 1:  # rounded down: Pillow takes the largest scale that leaves no side smaller than this
                 image.draft(None, (image.width // shrink, image.height // shrink))
             yield image

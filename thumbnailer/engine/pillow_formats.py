@@ -17,7 +17,6 @@ from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.formats.exif import valid_orientation
 from thumbnailer.formats.gif import TO_BACKGROUND, TO_PREVIOUS, Frame, GifDetails, gif_frames
 from thumbnailer.formats.ico import with_best_icon_alone
-from thumbnailer.formats.jxl import JxlDetails
 from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import Format, ImageInfo
 from thumbnailer.planning.plan import Plan
@@ -86,7 +85,7 @@ def _open_heic(path: str, plan: Plan) -> Image.Image:
 def _decode_jxl(path: str, plan: Plan) -> Image.Image:
     """The first frame, by libjxl's own binding: it tells the size before it decodes, and uses one thread."""
     pylibjxl, info, data = _codec("pylibjxl"), plan.info, Path(path).read_bytes()
-    profile = info.details_of(JxlDetails).profile or (b"" if info.icc else None)  # an empty one counts as unusable
+    profile = info.details.profile or (b"" if info.icc else None)  # an empty one counts as unusable
     try:
         header = pylibjxl.probe(data)
         if (header["width"], header["height"]) != (info.width, info.height):

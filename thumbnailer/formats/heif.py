@@ -17,7 +17,8 @@ from thumbnailer.formats.base import FormatSpec, Head, Patch, Piece, first, star
 from thumbnailer.formats.boxes import boxes, children
 from thumbnailer.formats.exif import Ifd0, is_costly, read_ifd0
 from thumbnailer.formats.heif_items import Items, Sequence, item_extents, item_kinds, read_items, read_sequence
-from thumbnailer.model import NO_CREDIT, Details, Format, ImageInfo
+from thumbnailer.formats.icc import BT2100_NUMBER, SRGB_NUMBER, VIDEO_CURVES, conversion_profile, space_by_numbers
+from thumbnailer.model import NO_CREDIT, Details, EngineName, Format, ImageInfo
 
 MAX_BRANDS = 64
 MAX_HOPS = 8  # from a derived item (a grid of grids, an overlay) to the items that it is made of
@@ -68,6 +69,9 @@ def read_heif(head: Head) -> ImageInfo:
     properties = items.of(items.primary) + items.of(coded)
     crop, cropped_pixels = _crop(items)
     depth, samples = _depth_and_samples(head, properties)
+    colours = {head.read(box.start, 4): box for box in reversed(properties) if box.kind == b"colr"}
+    icc = not colours.keys().isdisjoint(ICC_COLOURS)
+    profile = b"" if icc or b"nclx" not in colours else _make_profile(head, colours[b"nclx"], grey=samples == 1)
     return ImageInfo(
         format_,
         width,
@@ -75,13 +79,16 @@ def read_heif(head: Head) -> ImageInfo:
         has_alpha=bool(alphas),
         frames=sequence.frames,
         bit_depth=depth,
-        icc=any(box.kind == b"colr" and head.read(box.start, 4) in ICC_COLOURS for box in properties),
+        icc=icc,
         channels=3 + bool(alphas),
         credit=exif.credit if exif else NO_CREDIT,
         complete=sequence.reached and checked and exif is not None,
         details=HeifDetails(
             samples=samples + bool(alphas),
             held=head.size + HELD_OF_CROPPED * cropped_pixels,
+            # libvips hands out grey as colours, for which a profile of grey is none.
+            misread_by=frozenset({EngineName.VIPS} if profile and samples == 1 else ()),
+            profile=profile,
             premultiplied=items.premultiplied,
             crop=crop if format_ is Format.AVIF else None,
         ),
@@ -249,6 +256,18 @@ def _depth_and_samples(head: Head, properties: list[Piece]) -> tuple[int, float]
     if pixi := first(properties, b"pixi"):
         depth = max(head.read(pixi.start + 5, head.number(pixi.start + 4)), default=8)
     return depth, samples
+
+
+def _make_profile(head: Head, nclx: Piece, grey: bool) -> bytes:
+    """Of colours by numbers.
+
+    Encoders put the curves of video on sRGB pictures too, and Chromium takes them for sRGB's. They mean themselves in
+    BT.2020.
+    """
+    primaries, curve = head.unpack(">HH", nclx.start + 4)
+    if curve in VIDEO_CURVES and primaries != BT2100_NUMBER:
+        curve = SRGB_NUMBER
+    return conversion_profile(space_by_numbers(primaries, curve, grey))
 
 
 def hide(head: Head) -> Iterator[Patch]:

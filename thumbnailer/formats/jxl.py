@@ -6,14 +6,14 @@ size is therefore the size after the codestream's orientation. A colour profile 
 no length: behind one of them, the first frame is unknown.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats import icc
 from thumbnailer.formats.base import Bits, EndOfBits, FormatSpec, Head, starts_with
 from thumbnailer.formats.boxes import boxes
 from thumbnailer.formats.exif import Ifd0, read_ifd0
-from thumbnailer.formats.icc import LINEAR, SRGB, SRGB_PRIMARIES, ColourSpace, Curve, Point, profile_for
+from thumbnailer.formats.icc import LINEAR, SRGB, SRGB_PRIMARIES, ColourSpace, Curve, Point, conversion_profile
 from thumbnailer.model import Details, Format, ImageInfo
 
 CONTAINER, SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\x0a"
@@ -38,8 +38,6 @@ REPLACE, BLEND, MULTIPLY_ADD, MULTIPLY = 0, 2, 3, 4
 class JxlDetails(Details):
     whole_planes: int = 1  # the `samples` that a decoder may hold whole before it makes the first pixel
     saved_frames: int = 0  # frames that a decoder keeps beside the decoded one, to take parts from
-    profile: bytes = field(default=b"", repr=False)
-    """ICC profile of the decoded pixels, if the file gives their colours in numbers and they are not sRGB"""
 
 
 class JxlBits(Bits):
@@ -161,10 +159,8 @@ def _make_profile(stream: Codestream) -> bytes:
     space = stream.space
     if stream.icc and stream.xyb:  # libjxl cannot convert XYB into a space that only a profile describes
         space = ColourSpace(primaries=None if stream.grey else SRGB_PRIMARIES, curve=LINEAR)
-    if space is None or space.is_srgb:
-        return b""
     try:
-        return profile_for(space)
+        return conversion_profile(space)
     except ValueError as error:
         raise Corrupt(f"JPEG XL with {error}") from None
 

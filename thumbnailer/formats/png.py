@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Piece
 from thumbnailer.formats.exif import read_ifd0
+from thumbnailer.formats.icc import SRGB_CURVE, ColourSpace, conversion_profile, profile_for, space_by_numbers
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -33,7 +34,10 @@ DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 1
 """Colour type to allowed bit depths (section 11.2.1)."""
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 WITH_ALPHA = (4, 6)
-TRUECOLOUR, PALETTE = 2, 3
+TRUECOLOUR, PALETTE, GREY = 2, 3, (0, 4)
+GAMMA_UNIT, SRGB_GAMMA = 100_000, 45_455
+"""Fractions of one in gAMA and cHRM, and the gamma that stands for sRGB's curve (section 11.3.2.2)."""
+SRGB_CHROMATICITIES = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
 PIXELS = (b"IDAT", b"fdAT", b"fcTL")
 PIECE = 1 << 20
 BYTES_INFLATED_PER_UNIT = 1024
@@ -94,14 +98,41 @@ def read_png(head: Head) -> ImageInfo:
 def _details(head: Head, ihdr: Ihdr, found: dict[bytes, Piece], text: int) -> PngDetails:
     """libvips ignores APNG. Pillow compares only the upper eight of 16 bits with the transparent colour."""
     hidden_first = _hides_first(head, ihdr, found)
-    deep_colour_key = ihdr.depth == 16 and ihdr.colour == TRUECOLOUR and b"tRNS" in found
+    profile = _make_profile(head, found, grey=ihdr.colour in GREY)
+    deep = ihdr.depth == 16 and (profile or (ihdr.colour == TRUECOLOUR and b"tRNS" in found))
     return PngDetails(
         samples=CHANNELS[ihdr.colour],
         palette=ihdr.colour == PALETTE,
         held=2 * text,  # six copies; the memory model counts `held` three times
-        first_engine=EngineName.PILLOW if hidden_first else EngineName.VIPS if deep_colour_key else None,
+        first_engine=EngineName.PILLOW if hidden_first else EngineName.VIPS if deep else None,
+        profile=profile,
         hidden_first=hidden_first,
     )
+
+
+def _make_profile(head: Head, found: dict[bytes, Piece], grey: bool) -> bytes:
+    """Of colours in numbers; empty if they are sRGB or an embedded profile comes first."""
+    space = _read_space(head, found, grey)
+    try:
+        # Only cICP comes before an embedded profile, which decoders would apply.
+        return profile_for(space) if space and b"iCCP" in found else conversion_profile(space)
+    except ValueError:
+        return b""
+
+
+def _read_space(head: Head, found: dict[bytes, Piece], grey: bool) -> ColourSpace | None:
+    """The first of cICP, iCCP, sRGB and gAMA counts (section 13.13); cHRM alone does not, as in Chromium."""
+    if b"cICP" in found:
+        primaries, curve, matrix = head.unpack("3B", found[b"cICP"].start)
+        return None if matrix else space_by_numbers(primaries, curve, grey)
+    if b"gAMA" not in found or b"iCCP" in found or b"sRGB" in found:
+        return None
+    gamma = max(1, head.number(found[b"gAMA"].start, 4))
+    numbers = head.unpack(">8I", found[b"cHRM"].start) if b"cHRM" in found else SRGB_CHROMATICITIES
+    white, red, green, blue = zip(*[iter(number / GAMMA_UNIT for number in numbers)] * 2, strict=True)
+    is_near_srgb = abs(gamma - SRGB_GAMMA) <= SRGB_GAMMA // 20  # libpng's threshold
+    curve = SRGB_CURVE if is_near_srgb else (GAMMA_UNIT / gamma,)
+    return ColourSpace(white, None if grey else (red, green, blue), curve)
 
 
 def read_ihdr(head: Head, start: int = 0) -> Ihdr:
