@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+import zlib
 from dataclasses import replace
 from importlib.util import find_spec
 from io import BytesIO
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from tests.bombs import heif, icons
+from tests.bombs import heif, icons, png
 from tests.bombs.png import chunk
 from tests.support import facts, jpeg_xl, profiles
 from tests.support.gifs import Painted, gif, looping
@@ -301,17 +302,59 @@ def apng(still: tuple[int, ...], frame: tuple[int, ...], size: tuple[int, int] =
 def test_the_first_frame_of_an_apng_is_shown_and_not_its_fallback(engine: str) -> None:
     frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
     ordinary = saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
-    for data, shown in ((ordinary, RED), (apng(RED, BLUE), BLUE), (apng(RED, BLUE, (9, 9)), RED)):
+    half = (255, 0, 0, 128)
+    small = apng(RED, BLUE, (9, 9), blend=1)
+    for data, corner, middle in (
+        (ordinary, RED, RED),
+        (apng(RED, BLUE), BLUE, BLUE),
+        (apng(BLUE, half, blend=1), half, half),
+        (apng(RED, BLUE, (9, 9)), BLUE, NOTHING),
+        (small, BLUE, NOTHING),
+    ):
         made = process(data, ENGINE=engine, RENDITIONS="20x15:png")
-        assert is_about(np.asarray(opened(made.thumbnails[0]).convert("RGBA"))[10, 10], shown)
+        assert not made.outcome.damaged
+        pixels = np.asarray(opened(made.thumbnails[0]).convert("RGBA"))
+        assert is_about(pixels[1, 1], corner)
+        assert is_about(pixels[10, 10], middle)
     assert process(apng(RED, BLUE), ENGINE=engine).outcome.engine is EngineName.PILLOW
 
 
-def test_the_fallback_of_an_apng_is_hidden_if_the_first_frame_covers_it() -> None:
-    cases = {(40, 30, 0): True, (40, 30, 1): False, (39, 30, 0): False}  # the other two: blended, smaller
-    for (width, height, blend), hidden in cases.items():
-        data = apng(RED, BLUE, (width, height), blend)
-        assert facts.png(probe(data, len(data))).hidden_first is hidden
+def test_the_colours_of_the_first_frame_of_an_apng_are_converted() -> None:
+    profile = profiles.rgb_profile(profiles.P3)
+    for size in ((40, 30), (20, 15)):
+        data = apng(RED, (200, 150, 130, 255), size)
+        data = data[:33] + chunk(b"iCCP", b"P3\0\0" + zlib.compress(profile)) + data[33:]
+        shown = np.asarray(opened(process(data, RENDITIONS="40x30:png").thumbnails[0]).convert("RGBA"))[5, 5, :3]
+        assert np.abs(shown - profiles.srgb(np.array([200, 150, 130]) / 255, profiles.P3) * 255).max() < 2
+
+
+# --- PNG ------------------------------------------------------------------------------------------------------------
+
+FIREWORKS = [chunk(b"prVW", b"preview"), *[chunk(b"mkBT", bytes(72))] * 900, chunk(b"mkTS", bytes(3 << 20))]
+
+
+@pytest.mark.parametrize("engine", ["vips", "pillow"])
+@pytest.mark.parametrize(
+    ("before", "behind"),
+    [
+        (FIREWORKS, []),
+        ([], FIREWORKS),
+        ([chunk(b"s\1IT")], []),
+        ([chunk(b"tEXt", b"a\0b"), chunk(b"s\1IT"), chunk(b"prVW"), chunk(b"tEXt", b"a\0b")], [chunk(b"a b ")]),
+        ([chunk(b"caBX", bytes(5 << 20))], []),
+    ],
+    ids=["Fireworks", "Fireworks behind the pixels", "a control character", "between texts", "a large one"],
+)
+def test_unknown_chunks_change_nothing(engine: str, before: list[bytes], behind: list[bytes]) -> None:
+    plain = png.with_chunks()
+    made = process(png.with_chunks(before, behind), ENGINE=engine)
+    assert (made.outcome.status, made.outcome.damaged, made.outcome.engine) == (Status.STORED, False, engine)
+    assert made.thumbnails == process(plain, ENGINE=engine).thumbnails
+
+
+def test_a_critical_chunk_with_an_odd_name_is_corrupt() -> None:
+    outcome = process(png.with_chunks([chunk(b"S\1IT")])).outcome
+    assert outcome.reason == "corrupt"
 
 
 # --- ICO ------------------------------------------------------------------------------------------------------------

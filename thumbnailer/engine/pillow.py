@@ -16,7 +16,6 @@ from thumbnailer.engine.salvage import DECODER_ERRORS
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.exif import build_credit
 from thumbnailer.formats.heif import HeifDetails
-from thumbnailer.formats.png import PngDetails
 from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import EngineName, ImageInfo
 from thumbnailer.planning.capabilities import REDUCING_GAP, decoder_shrink
@@ -101,8 +100,6 @@ def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     info, loader = plan.info, LOADERS[plan.info.format]
     if info.details_of(TiffDetails).missing_from is not None:
         raise Corrupt("not all of its bytes are there")
-    if info.details_of(PngDetails).hidden_first:
-        image.seek(1)
     number = 0
     for number, frame in enumerate(islice(loader.frames(image, plan), plan.frames), 1):  # noqa: B007
         frame.load()

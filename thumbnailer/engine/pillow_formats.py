@@ -9,7 +9,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Final
 
-from PIL import ExifTags, Image, ImageFile, ImageSequence
+from PIL import ExifTags, Image, ImageFile, ImageSequence, PngImagePlugin
 
 from thumbnailer.engine import pillow_private, salvage, versions
 from thumbnailer.engine.pillow_colours import in_palette, on_white
@@ -17,6 +17,7 @@ from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.formats.exif import valid_orientation
 from thumbnailer.formats.gif import TO_BACKGROUND, TO_PREVIOUS, Frame, GifDetails, gif_frames
 from thumbnailer.formats.ico import with_best_icon_alone
+from thumbnailer.formats.png import PngDetails
 from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import Format, ImageInfo
 from thumbnailer.planning.plan import Plan
@@ -121,6 +122,24 @@ def _frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     return iter(ImageSequence.Iterator(image) if plan.frames > 1 else [image])
 
 
+def _png_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
+    return iter([_first_of_animation(image)]) if plan.info.details_of(PngDetails).hidden_first else _frames(image, plan)
+
+
+def _first_of_animation(image: Image.Image) -> Image.Image:
+    """The first frame on an empty canvas. Pillow would lay it over the picture that comes before the animation."""
+    image.seek(1)
+    image.blend_op = PngImagePlugin.Blend.OP_SOURCE  # type: ignore[attr-defined]
+    box = image.info["bbox"]
+    if box == (0, 0, *image.size):
+        return image
+    whole = image.convert("RGBA")
+    canvas = Image.new("RGBA", image.size)
+    canvas.paste(whole.crop(box), box)
+    canvas.info = {name: value for name, value in whole.info.items() if name != "transparency"}
+    return canvas
+
+
 def _gif_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     return _compose(image, plan.info) if plan.info.details_of(GifDetails).odd_frames else _frames(image, plan)
 
@@ -199,7 +218,7 @@ class Loader:
 
 LOADERS: Final[dict[Format, Loader]] = {
     Format.JPEG: Loader("JPEG", check=salvage.refuse_cut, salvage=salvage.load),
-    Format.PNG: Loader("PNG", salvage=salvage.load),
+    Format.PNG: Loader("PNG", frames=_png_frames, salvage=salvage.load),
     Format.GIF: Loader("GIF", frames=_gif_frames, plays=_gif_plays, salvage=salvage.load),
     Format.WEBP: Loader("WEBP", salvage=lambda image, _: image, open_damaged=_open_cut_webp),
     Format.AVIF: Loader("AVIF", orientation=_exif_orientation),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
-from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Patch, Piece, first, starts_with
+from thumbnailer.formats.base import NO_END, FormatSpec, Head, NotStrippable, Patch, Piece, first, starts_with
 from thumbnailer.formats.exif import is_costly, read_ifd0
 from thumbnailer.model import Details, Format, ImageInfo
 
@@ -212,23 +212,15 @@ def _is_clean(head: Head, header: list[Piece]) -> bool:
 
 
 END_OF_IMAGE = re.compile(rb"\xff\xd9")
-APPENDED = re.compile(rb"\0*(\xff\xd8|....ftyp)", re.DOTALL)
-"""Behind a JPEG: more pictures (multi-picture format, gain maps), or a phone's motion photo."""
-SAMSUNG_TRAILER = b"SEFT"
 
 
 def ending_defect(head: Head) -> str:
-    if head.last(4).endswith((b"\xff\xd9", SAMSUNG_TRAILER)):
-        return ""  # the end of this picture, of an appended picture, or of a phone's own data
+    if head.last(2) == b"\xff\xd9":
+        return ""
     try:
-        end = head.search(END_OF_IMAGE, scan_start(head))
+        return "" if head.search(END_OF_IMAGE, scan_start(head)) else NO_END
     except (Corrupt, NeedMoreBytes):
         return NO_END
-    if end is None:
-        return NO_END
-    behind = head.skip_padding(end)
-    # The size before `ftyp` has four bytes, which may begin with zeros.
-    return "" if behind is None or APPENDED.match(head.up_to(max(end, behind - 5), 16)) else JUNK
 
 
 DIRECTORIES = {(APP1, b"Exif"): 0, (APP2, b"MPF\0"): 4}

@@ -5,25 +5,25 @@ much as one before the pixels. `complete` is False until the reader reaches the 
 """
 
 import re
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby, takewhile
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat
-from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Piece
+from thumbnailer.formats.base import NO_END, FormatSpec, Head, NotStrippable, Patch, Piece
 from thumbnailer.formats.exif import read_ifd0
 from thumbnailer.formats.icc import SRGB_CURVE, ColourSpace, conversion_profile, profile_for, space_by_numbers
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHUNK, CHUNK_SIZE = ">I4s", 8  # length and kind of a chunk
-FRAME_CONTROL, FRAME_CONTROL_SIZE = ">4xIIII5xB", 26
-"""Width, height, left and top of a frame, and whether it is blended over the earlier frames."""
 FIRST_CHUNK, IHDR_END = 8, 33
 CHECKSUM = 4
 MAX_OTHER_CHUNKS = 300
-"""Chunks without pixels. Pillow inflates up to 1 MB of every profile, one after the other, and keeps unknown chunks;
-libpng itself stops at 1,000."""
+"""Chunks without pixels; unknown ones in a row count once. Pillow inflates up to 1 MB of every profile, one after the
+other; libpng itself stops at 1,000."""
 MAX_TEXT = 16 << 20
 """Bytes of the unpacked profile and of all unpacked texts before the pixels. 8 KB in the file may unpack to 8 MB, and
 libvips holds five copies of each text: a file of 40 KB made it grow by 200 MB, one of 24 MB by 14 GB. libvips ignores
@@ -39,6 +39,11 @@ GAMMA_UNIT, SRGB_GAMMA = 100_000, 45_455
 """Fractions of one in gAMA and cHRM, and the gamma that stands for sRGB's curve (section 11.3.2.2)."""
 SRGB_CHROMATICITIES = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
 PIXELS = (b"IDAT", b"fdAT", b"fcTL")
+ANCILLARY = 0x20  # the bit in the first letter of a kind (section 5.4)
+KNOWN = frozenset(b"tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI bKGD hIST pHYs sPLT eXIf tIME acTL".split())
+KNOWN |= frozenset({*PIXELS, b"tEXt", b"zTXt", b"iTXt"})
+"""Ancillary chunks of the specification; `hide` joins all others."""
+SKIPPED = b"sKIP"  # a public kind that does not exist: Pillow keeps private ones
 PIECE = 1 << 20
 BYTES_INFLATED_PER_UNIT = 1024
 PACKED_PER_UNIT = 40  # bytes: a deflated block may be empty, and still costs its table
@@ -97,7 +102,7 @@ def read_png(head: Head) -> ImageInfo:
 
 def _details(head: Head, ihdr: Ihdr, found: dict[bytes, Piece], text: int) -> PngDetails:
     """libvips ignores APNG. Pillow compares only the upper eight of 16 bits with the transparent colour."""
-    hidden_first = _hides_first(head, ihdr, found)
+    hidden_first = _hides_first(found)
     profile = _make_profile(head, found, grey=ihdr.colour in GREY)
     deep = ihdr.depth == 16 and (profile or (ihdr.colour == TRUECOLOUR and b"tRNS" in found))
     return PngDetails(
@@ -162,12 +167,18 @@ def chunks(head: Head, start: int = FIRST_CHUNK) -> Iterator[Piece]:
         start = chunk.end + CHECKSUM
 
 
+def is_unknown(chunk: Piece) -> bool:
+    return bool(chunk.kind[0] & ANCILLARY) and chunk.kind not in KNOWN
+
+
 def _collect(head: Head) -> tuple[dict[bytes, Piece], int, bool]:
     """The first chunk of each kind, where it counts; the bytes of all texts; whether the end was reached."""
     found: dict[bytes, Piece] = {}
     others = text = 0
+    unknown = False
     for chunk in chunks(head, IHDR_END):
-        others += chunk.kind not in PIXELS
+        others += chunk.kind not in PIXELS and not (unknown and is_unknown(chunk))
+        unknown = is_unknown(chunk)
         head.allow(others, MAX_OTHER_CHUNKS, "chunks beside its pixels")
         before_pixels = b"IDAT" not in found
         if before_pixels:
@@ -215,16 +226,10 @@ def _measure_inflated(head: Head, packed: bytes, most: int) -> int:
     return size
 
 
-def _hides_first(head: Head, ihdr: Ihdr, found: dict[bytes, Piece]) -> bool:
-    """Whether the animation begins behind the first picture, with a frame that covers it (section 11.3.6.2)."""
+def _hides_first(found: dict[bytes, Piece]) -> bool:
+    """Whether the animation begins behind the first picture (section 11.3.6.2)."""
     control, first = found.get(b"fcTL"), found.get(b"IDAT")
-    if b"acTL" not in found or control is None or first is None or control.start < first.start:
-        return False
-    if not head.reaches(control.start + FRAME_CONTROL_SIZE):
-        return False
-    *box, blends = head.unpack(FRAME_CONTROL, control.start)
-    opaque = ihdr.colour not in WITH_ALPHA and b"tRNS" not in found
-    return box == [ihdr.width, ihdr.height, 0, 0] and (opaque or not blends)
+    return b"acTL" in found and control is not None and first is not None and control.start > first.start
 
 
 IEND = b"IEND\xae\x42\x60\x82"
@@ -232,15 +237,11 @@ LAST = 64 << 10  # bytes at the end of a file that are searched for IEND
 KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 NOT_STRIPPED = frozenset({b"acTL", b"cICP", b"iCCP"})
 """Animation, and colours that are not sRGB. Gamma is dropped, because both engines ignore it."""
-ANCILLARY = 0x20  # the bit in the first letter of a kind (section 5.4)
 
 
 def ending_defect(head: Head) -> str:
-    last = head.last(LAST)
-    found = last.rfind(IEND)
-    if found < 0:
-        return NO_END
-    return JUNK if head.skip_padding(len(head) - len(last) + found + len(IEND)) else ""
+    is_ended = IEND in head.last(LAST) or any(chunk.kind == b"IEND" for chunk in chunks(head))
+    return "" if is_ended else NO_END
 
 
 def strip(head: Head) -> Iterator[bytes]:
@@ -255,4 +256,22 @@ def strip(head: Head) -> Iterator[bytes]:
     raise NotStrippable("no end")
 
 
-FORMAT = FormatSpec("PNG", (Format.PNG,), starts_png, read_png, ending_defect, strip)
+def hide(head: Head) -> Iterator[Patch]:
+    """Joins unknown chunks in a row: Fireworks writes hundreds, and decoders refuse kinds that are no letters."""
+    for unknown, run in groupby(takewhile(lambda chunk: chunk.kind != b"IEND", chunks(head)), key=is_unknown):
+        pieces = list(run) if unknown else []
+        if len(pieces) > 1 or any(piece.size > PIECE or not piece.kind.isalpha() for piece in pieces):
+            yield from _join(head, pieces[0].start - CHUNK_SIZE, pieces[-1].end + CHECKSUM)
+
+
+def _join(head: Head, start: int, end: int) -> Iterator[Patch]:
+    """Chunks of a MB or two: Pillow reads each as a whole."""
+    while start < end and head.reaches(end):
+        stop = start + PIECE if end - start > 2 * PIECE else end
+        body = SKIPPED + head.read(start + CHUNK_SIZE, stop - start - CHUNK_SIZE - CHECKSUM)
+        yield start, struct.pack(CHUNK, len(body) - len(SKIPPED), SKIPPED)
+        yield stop - CHECKSUM, zlib.crc32(body).to_bytes(CHECKSUM)
+        start = stop
+
+
+FORMAT = FormatSpec("PNG", (Format.PNG,), starts_png, read_png, ending_defect, strip, hide)

@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Piece, first, starts_with
+from thumbnailer.formats.base import NO_END, FormatSpec, Head, NotStrippable, Piece, first, starts_with
 from thumbnailer.formats.exif import read_ifd0
 from thumbnailer.model import Details, Format, ImageInfo
 
@@ -114,14 +114,11 @@ KEPT = PIXELS | {b"VP8X", b"ANIM"}
 
 
 def ending_defect(head: Head) -> str:
-    end = 8 + head.unpack("<I", 4)[0]
-    if end > len(head):
-        return NO_END
-    return JUNK if head.skip_padding(end) else ""
+    return "" if head.reaches(8 + head.unpack("<I", 4)[0]) else NO_END
 
 
 def strip(head: Head) -> Iterator[bytes]:
-    if ending_defect(head) == NO_END:
+    if ending_defect(head):
         raise NotStrippable(NO_END)
     pieces = b"".join(_kept_chunks(head))
     yield b"RIFF" + struct.pack("<I", 4 + len(pieces)) + b"WEBP" + pieces
