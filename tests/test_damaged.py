@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.bombs import png
 from tests.support.pictures import on_white, opened, saved
 from tests.support.processing import EVERY_ENGINE, Processed, process
 from tests.support.profiles import P3, rgb_profile
 from tests.support.tiffs import DEFLATED, RGB, tiff
 from thumbnailer.engine import load_engine
+from thumbnailer.formats.base import Head
+from thumbnailer.formats.png import chunks
 from thumbnailer.model import EngineName, Status
 
 SIDE = 240
@@ -267,6 +270,19 @@ def test_data_behind_a_cut_picture_hides_no_damage(name: str) -> None:
     data = SOURCES[name]()
     outcome = process(data[: len(data) * 8 // 10] + APPENDED["newline"]).outcome
     assert (outcome.status, outcome.damaged) == (Status.STORED, True)
+
+
+def test_a_png_with_a_wrong_checksum_of_its_pixels_loses_nothing(engine: EngineName) -> None:
+    data = SOURCES["rgb.png"]()
+    idats = [piece for piece in chunks(Head(memoryview(data), len(data))) if piece.kind == b"IDAT"]
+    body = b"".join(data[piece.start : piece.end] for piece in idats)
+    body = body[:-4] + bytes(byte ^ 255 for byte in body[-4:])
+    for size in (len(body), 3, 100):  # in chunks of that size
+        parts = [png.chunk(b"IDAT", body[start : start + size]) for start in range(0, len(body), size)]
+        wrong = data[: idats[0].start - 8] + b"".join(parts) + png.chunk(b"IEND")
+        made = process(wrong, ENGINE=engine, RENDITIONS="120x120:png")
+        assert made.outcome.status is Status.STORED, made.outcome.detail
+        assert made.thumbnails == process(data, ENGINE=EngineName.PILLOW, RENDITIONS="120x120:png").thumbnails
 
 
 @pytest.mark.parametrize("share", [0.6, 0.7, 0.8, 0.9])

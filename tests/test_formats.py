@@ -328,6 +328,48 @@ def test_the_colours_of_the_first_frame_of_an_apng_are_converted() -> None:
         assert np.abs(shown - profiles.srgb(np.array([200, 150, 130]) / 255, profiles.P3) * 255).max() < 2
 
 
+# --- BMP ------------------------------------------------------------------------------------------------------------
+
+
+def bmp_with_alpha(header: int, compression: int, alpha: int, alpha_mask: int = 0xFF000000) -> bytes:
+    """40 x 30 pixels of 32 bits with a mask for alpha, in a header of version 3, 4 or 5."""
+    fields = struct.pack("<IiiHHIIiiII", header, 40, 30, 1, 32, compression, 0, 0, 0, 0, 0)
+    masks = (
+        struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, alpha_mask)
+        if compression
+        else bytes(12) + alpha_mask.to_bytes(4, "little")
+    )
+    start = 14 + header
+    pixels = bytes((0, 0, 255, alpha)) * 1200
+    file = struct.pack("<IHHI", start + len(pixels), 0, 0, start)
+    return b"BM" + file + (fields + masks).ljust(header, b"\0") + pixels
+
+
+@pytest.mark.parametrize(
+    ("header", "compression", "mask", "shown"),
+    [
+        (124, 0, 0xFF000000, (255, 0, 0, 128)),
+        (108, 0, 0xFF000000, (255, 0, 0, 128)),
+        (124, 3, 0xFF000000, (255, 0, 0, 128)),
+        (56, 0, 0xFF000000, RED),
+        (124, 0, 0, RED),
+    ],
+)
+def test_the_alpha_of_a_bmp_is_shown_as_in_chromium(
+    header: int, compression: int, mask: int, shown: tuple[int, ...]
+) -> None:
+    made = process(bmp_with_alpha(header, compression, 128, mask), RENDITIONS="20x15")
+    image = opened(made.thumbnails[0])
+    assert (made.outcome.damaged, image.format) == (False, "PNG" if shown[3] < 255 else "JPEG")
+    assert is_about(np.asarray(image.convert("RGBA"))[7, 10], shown)
+
+
+def test_a_bmp_of_two_bits_is_rejected_by_name() -> None:
+    data = b"BM" + bytes(12) + struct.pack("<IiiHHIIiiII", 40, 40, 30, 1, 2, 0, 0, 0, 0, 0, 0) + bytes(400)
+    outcome = process(data).outcome
+    assert (outcome.reason, outcome.detail) == ("unsupported-format", "BMP of 2 bits a pixel")
+
+
 # --- PNG ------------------------------------------------------------------------------------------------------------
 
 FIREWORKS = [chunk(b"prVW", b"preview"), *[chunk(b"mkBT", bytes(72))] * 900, chunk(b"mkTS", bytes(3 << 20))]
@@ -358,6 +400,26 @@ def test_a_critical_chunk_with_an_odd_name_is_corrupt() -> None:
 
 
 # --- ICO ------------------------------------------------------------------------------------------------------------
+
+
+def icon_with_mask(alpha: bytes, mask: bytes) -> bytes:
+    """An icon of 40 x 8 red pixels in 32 bits; a row of the mask has eight bytes."""
+    header = struct.pack("<IiiHHIIiiII", 40, 40, 16, 1, 32, 0, 0, 0, 0, 0, 0)
+    return icons.ico((40, 8, 32, header + b"".join(b"\0\0\xff" + alpha[at : at + 1] for at in range(320)) + mask))
+
+
+def test_the_mask_of_an_icon_without_alpha_counts() -> None:
+    masked = (b"\xff\0\0\0\x0f" + bytes(3)) * 8  # the first eight and the last four pixels of a row
+    whole, half = bytes(320), bytes([0, 128] * 160)
+    for alpha, mask, expected in (
+        (whole, masked, (0, 255, 0)),
+        (whole, masked[:24], (255, 255, 255)),  # rows go up
+        (half, masked, (0, 0, 0)),
+    ):
+        made = process(icon_with_mask(alpha, mask), RENDITIONS="40x8:png")
+        assert made.outcome.status is Status.STORED, made.outcome.detail
+        found = np.asarray(opened(made.thumbnails[0]).convert("RGBA"))[0, [0, 20, 38], 3]
+        assert tuple(int(value) for value in found) == expected
 
 
 @pytest.mark.parametrize("order", [(4, 8, 32), (32, 8, 4), (8, 32, 4)])

@@ -147,6 +147,8 @@ class Details:
     """whether every warning of a decoder is about pixels, because it has nothing to warn of in the header"""
     profile: bytes = field(default=b"", repr=False)
     """ICC profile of the decoded pixels, if the file gives their colours in numbers and they are not sRGB"""
+    shape: tuple[int, int] | None = None
+    """width and height with square pixels, if the stored pixels are not square"""
 
 
 NO_DETAILS: Final = Details()
@@ -186,9 +188,9 @@ class ImageInfo:
 
     @property
     def upright(self) -> tuple[int, int]:
-        """Width and height after `orientation` is applied."""
-        turned = self.orientation >= 5
-        return (self.height, self.width) if turned else (self.width, self.height)
+        """Width and height, with square pixels, after `orientation` is applied."""
+        width, height = self.details.shape or (self.width, self.height)
+        return (height, width) if self.orientation >= 5 else (width, height)
 
     def details_of(self, kind: type[D]) -> D:
         """`details` if they are of that format, else the defaults of `kind`."""

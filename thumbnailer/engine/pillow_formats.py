@@ -57,8 +57,9 @@ def _open(path: str, plan: Plan) -> Image.Image:
 
 
 def _open_tiff(path: str, plan: Plan) -> Image.Image:
-    image = _open(path, plan)
-    if plan.info.details_of(TiffDetails).plain_ycbcr:
+    image, details = _open(path, plan), plan.info.details_of(TiffDetails)
+    image.seek(details.page)
+    if details.plain_ycbcr:
         pillow_private.read_as_ycbcr(image)
     return image
 
@@ -123,21 +124,17 @@ def _frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
 
 
 def _png_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
-    return iter([_first_of_animation(image)]) if plan.info.details_of(PngDetails).hidden_first else _frames(image, plan)
-
-
-def _first_of_animation(image: Image.Image) -> Image.Image:
-    """The first frame on an empty canvas. Pillow would lay it over the picture that comes before the animation."""
+    """Of an APNG the first frame, on an empty canvas: Pillow would lay it over a picture before the animation."""
+    if not plan.info.details_of(PngDetails).hidden_first:
+        return _frames(image, plan)
     image.seek(1)
     image.blend_op = PngImagePlugin.Blend.OP_SOURCE  # type: ignore[attr-defined]
-    box = image.info["bbox"]
-    if box == (0, 0, *image.size):
-        return image
-    whole = image.convert("RGBA")
+    if (box := image.info["bbox"]) == (0, 0, *image.size):
+        return iter([image])
     canvas = Image.new("RGBA", image.size)
-    canvas.paste(whole.crop(box), box)
-    canvas.info = {name: value for name, value in whole.info.items() if name != "transparency"}
-    return canvas
+    canvas.paste(image.convert("RGBA").crop(box), box)
+    canvas.info = {"icc_profile": image.info["icc_profile"]} if "icc_profile" in image.info else {}
+    return iter([canvas])
 
 
 def _gif_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
@@ -218,7 +215,7 @@ class Loader:
 
 LOADERS: Final[dict[Format, Loader]] = {
     Format.JPEG: Loader("JPEG", check=salvage.refuse_cut, salvage=salvage.load),
-    Format.PNG: Loader("PNG", frames=_png_frames, salvage=salvage.load),
+    Format.PNG: Loader("PNG", frames=_png_frames, salvage=salvage.load_png),
     Format.GIF: Loader("GIF", frames=_gif_frames, plays=_gif_plays, salvage=salvage.load),
     Format.WEBP: Loader("WEBP", salvage=lambda image, _: image, open_damaged=_open_cut_webp),
     Format.AVIF: Loader("AVIF", orientation=_exif_orientation),

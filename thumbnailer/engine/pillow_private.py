@@ -61,6 +61,21 @@ def read_until(image: Image.Image, end: int, then: Callable[[], bytes]) -> None:
     image.load_read = read  # type: ignore[attr-defined]
 
 
+def hold_back_end(image: Image.Image, size: int) -> None:
+    """Hides the last bytes of an opened picture's pixels from its decoder."""
+    read: Callable[[int], bytes] = image.load_read  # type: ignore[attr-defined]
+    held = bytearray()
+
+    def delayed(wanted: int) -> bytes:
+        while len(held) <= size and (data := read(wanted)):
+            held.extend(data)
+        given = bytes(held[:-size])
+        del held[:-size]
+        return given
+
+    image.load_read = delayed  # type: ignore[attr-defined]
+
+
 def read_unmapped(image: Image.Image) -> None:
     """Reads uncompressed pixels; Pillow would map the file, and refuse one that is too short."""
     if not hasattr(image, "load_read"):

@@ -67,21 +67,15 @@ def _decode(path: str, plan: Plan) -> tuple[list[list[Any]], bool]:
 def _frames(path: str, plan: Plan) -> list[Any]:
     """The frames in their stored orientation, one for a still."""
     loader = LOADERS[plan.info.format]
-    roll = _with_profile(loader.load(path, plan), plan.info.details.profile)
+    roll = loader.load(path, plan)
+    if plan.info.details.profile:
+        roll = roll.copy()
+        roll.set_type(pyvips.GValue.blob_type, "icc-profile-data", plan.info.details.profile)
     if plan.frames == 1:
         return [_hold(roll) if len(plan.targets) > 1 and loader.streams else roll]
     roll = _hold(roll)
     height = roll.get("page-height")
     return [roll.crop(0, top, roll.width, height) for top in range(0, roll.height, height)]
-
-
-def _with_profile(image: Any, profile: bytes) -> Any:
-    """With the profile of colours that the file gives in numbers."""
-    if not profile:
-        return image
-    tagged = image.copy()
-    tagged.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
-    return tagged
 
 
 def _hold(image: Any) -> Any:

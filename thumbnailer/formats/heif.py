@@ -64,7 +64,7 @@ def read_heif(head: Head) -> ImageInfo:
     sequence = read_sequence(head) if major in SEQUENCE_BRANDS else Sequence()
     width, height = _upright_size(items)
     alphas = {number for number, box in enumerate(items.properties, 1) if _is_alpha(head, box)}
-    decoded = _find_decoded_items(items, width * height, alphas)
+    decoded, has_alpha = _find_decoded_items(items, width * height, alphas)
     checked = format_ is Format.HEIC or _is_coded_size_checked(items, decoded, sequence)
     properties = items.of(items.primary) + items.of(coded)
     crop, cropped_pixels = _crop(items)
@@ -76,15 +76,15 @@ def read_heif(head: Head) -> ImageInfo:
         format_,
         width,
         height,
-        has_alpha=bool(alphas),
+        has_alpha=has_alpha,
         frames=sequence.frames,
         bit_depth=depth,
         icc=icc,
-        channels=3 + bool(alphas),
+        channels=3 + has_alpha,
         credit=exif.credit if exif else NO_CREDIT,
         complete=sequence.reached and checked and exif is not None,
         details=HeifDetails(
-            samples=samples + bool(alphas),
+            samples=samples + has_alpha,
             held=head.size + HELD_OF_CROPPED * cropped_pixels,
             # libvips hands out grey as colours, for which a profile of grey is none.
             misread_by=frozenset({EngineName.VIPS} if profile and samples == 1 else ()),
@@ -137,19 +137,22 @@ def _find_coded_item(items: Items) -> tuple[int, Format]:
     return item, CODINGS[kind]
 
 
-def _find_decoded_items(items: Items, pixels: int, alphas: set[int]) -> Iterable[int]:
-    """The primary item, its alpha, and the tiles of both: no decoder looks at other items.
+def _find_decoded_items(items: Items, pixels: int, alphas: set[int]) -> tuple[Iterable[int], bool]:
+    """The primary item, its alpha, and the tiles of both: no decoder looks at other items; and whether there is alpha.
 
     Raises Corrupt if they have too many pixels. The plan counts the picture's pixels, but decoders also decode cropped
     parts, whole tiles and alpha.
     """
     known: dict[int, int] = {}
-    with_alpha = [item for item, numbers in items.links.items() if not alphas.isdisjoint(numbers)]
+    _count_decoded_pixels(items, items.primary, known)
+    shown = frozenset(known)
+    auxiliary = [item for item, masters in items.masters.items() if not shown.isdisjoint(masters)]
+    with_alpha = [item for item in auxiliary if not alphas.isdisjoint(items.links.get(item, ()))]
     for item in (items.primary, *with_alpha):
         decoded = _count_decoded_pixels(items, item, known)
         if decoded > MAX_GROWTH * pixels + SMALL_WHOLE:
             raise Corrupt(f"HEIF of {pixels} pixels, for which {decoded} are decoded")
-    return known
+    return known, bool(with_alpha)
 
 
 def _count_decoded_pixels(items: Items, item: int, known: dict[int, int], hops: int = 0) -> int:

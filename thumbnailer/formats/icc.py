@@ -55,13 +55,11 @@ Curve = tuple[float, ...] | Callable[[float], float]
 """Turns values into light: the parameters of ICC's parametric curve (one exponent, or all five), or a function."""
 
 D65 = (0.3127, 0.3290)
-C_WHITE = (0.310, 0.316)
 EQUAL_ENERGY = (1 / 3, 1 / 3)
 DCI_WHITE = (0.314, 0.351)
 SRGB_PRIMARIES = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 BT2100_PRIMARIES = ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046))
 P3_PRIMARIES = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
-NTSC_PRIMARIES = ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070))
 
 D50 = (0.9642, 1.0, 0.8249)  # the white of ICC's connection space
 BRADFORD = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
@@ -128,11 +126,11 @@ class ColourSpace:
 
 
 SRGB = ColourSpace()
-CICP_WHITES = {4: C_WHITE, 8: C_WHITE, 11: DCI_WHITE}
+CICP_WHITES = {4: (0.310, 0.316), 8: (0.310, 0.316), 11: DCI_WHITE}
 CICP_PRIMARIES = PRIMARIES | {
     4: ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08)),
     5: ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06)),
-    **dict.fromkeys((6, 7), NTSC_PRIMARIES),
+    **dict.fromkeys((6, 7), ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070))),
     8: ((0.681, 0.319), (0.243, 0.692), (0.145, 0.049)),
     12: P3_PRIMARIES,
     22: ((0.630, 0.340), (0.295, 0.605), (0.155, 0.077)),

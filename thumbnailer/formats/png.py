@@ -79,7 +79,7 @@ def read_png(head: Head) -> ImageInfo:
     if head.read(0, len(SIGNATURE)) != SIGNATURE:
         raise Corrupt("PNG with a damaged signature")  # bit 7 or line ends changed (section 5.2)
     ihdr = read_ihdr(head)
-    found, text, complete = _collect(head)
+    found, text, is_ended = _collect(head)
     exif = read_ifd0(head, found.get(b"eXIf"))
     animation = found.get(b"acTL")
     return ImageInfo(
@@ -95,7 +95,8 @@ def read_png(head: Head) -> ImageInfo:
         icc=b"iCCP" in found,
         channels=CHANNELS[ihdr.colour],
         credit=exif.credit,
-        complete=complete,
+        complete=is_ended or head.whole,
+        defect=NO_END if head.whole and not is_ended else "",
         details=_details(head, ihdr, found, text),
     )
 
@@ -172,7 +173,7 @@ def is_unknown(chunk: Piece) -> bool:
 
 
 def _collect(head: Head) -> tuple[dict[bytes, Piece], int, bool]:
-    """The first chunk of each kind, where it counts; the bytes of all texts; whether the end was reached."""
+    """The first chunk of each kind, where it counts; the bytes of all texts; whether there is an end."""
     found: dict[bytes, Piece] = {}
     others = text = 0
     unknown = False
@@ -194,7 +195,7 @@ def _collect(head: Head) -> tuple[dict[bytes, Piece], int, bool]:
             found.setdefault(chunk.kind, chunk)
         if chunk.kind == b"IEND":
             return found, text, True
-    return found, text, head.whole
+    return found, text, False
 
 
 def _text_size(head: Head, chunk: Piece, most: int) -> int:
@@ -232,16 +233,9 @@ def _hides_first(found: dict[bytes, Piece]) -> bool:
     return b"acTL" in found and control is not None and first is not None and control.start > first.start
 
 
-IEND = b"IEND\xae\x42\x60\x82"
-LAST = 64 << 10  # bytes at the end of a file that are searched for IEND
 KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 NOT_STRIPPED = frozenset({b"acTL", b"cICP", b"iCCP"})
 """Animation, and colours that are not sRGB. Gamma is dropped, because both engines ignore it."""
-
-
-def ending_defect(head: Head) -> str:
-    is_ended = IEND in head.last(LAST) or any(chunk.kind == b"IEND" for chunk in chunks(head))
-    return "" if is_ended else NO_END
 
 
 def strip(head: Head) -> Iterator[bytes]:
@@ -274,4 +268,4 @@ def _join(head: Head, start: int, end: int) -> Iterator[Patch]:
         start = stop
 
 
-FORMAT = FormatSpec("PNG", (Format.PNG,), starts_png, read_png, ending_defect, strip, hide)
+FORMAT = FormatSpec("PNG", (Format.PNG,), starts_png, read_png, strip=strip, hide=hide)
