@@ -277,7 +277,7 @@ def test_a_png_with_a_wrong_checksum_of_its_pixels_loses_nothing(engine: EngineN
     idats = [piece for piece in chunks(Head(memoryview(data), len(data))) if piece.kind == b"IDAT"]
     body = b"".join(data[piece.start : piece.end] for piece in idats)
     body = body[:-4] + bytes(byte ^ 255 for byte in body[-4:])
-    for size in (len(body), 3, 100):  # in chunks of that size
+    for size in (len(body), 1001):  # in chunks of that size
         parts = [png.chunk(b"IDAT", body[start : start + size]) for start in range(0, len(body), size)]
         wrong = data[: idats[0].start - 8] + b"".join(parts) + png.chunk(b"IEND")
         made = process(wrong, ENGINE=engine, RENDITIONS="120x120:png")
