@@ -215,7 +215,7 @@ class Loader:
 
 LOADERS: Final[dict[Format, Loader]] = {
     Format.JPEG: Loader("JPEG", check=salvage.refuse_cut, salvage=salvage.load),
-    Format.PNG: Loader("PNG", frames=_png_frames, salvage=salvage.load_png),
+    Format.PNG: Loader("PNG", frames=_png_frames, salvage=salvage.load),
     Format.GIF: Loader("GIF", frames=_gif_frames, plays=_gif_plays, salvage=salvage.load),
     Format.WEBP: Loader("WEBP", salvage=lambda image, _: image, open_damaged=_open_cut_webp),
     Format.AVIF: Loader("AVIF", orientation=_exif_orientation),

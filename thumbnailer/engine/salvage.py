@@ -29,7 +29,8 @@ DECODER_ERRORS: Final = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, RuntimeError, TypeError),
     *(MemoryError, struct.error, zlib.error),
 )
-PNG_CHECKSUM: Final = 4  # bytes behind the pixels: the Adler-32 sum of zlib (RFC 1950)
+CHECKSUMS: Final = {Format.PNG: 4}
+"""Bytes behind the pixels. A decoder that finds zlib's Adler sum (RFC 1950) wrong leaves out its last rows."""
 TAIL: Final = 128  # pixels at a row's end that tell whether it is complete: decoders write from left to right
 TAIL_OF_TILES: Final = 4  # the last tile may be no wider, and is there or not
 MISSING_GREY: Final = (127, 128)  # libjpeg's grey for rows without data, and the same inverted
@@ -90,6 +91,8 @@ def _runs_out(path: str) -> bool | None:
 def load(image: Image.Image, info: ImageInfo) -> Image.Image:
     """The readable part of an opened picture's first frame. Raises Corrupt if that is less than half of its rows."""
     pillow_private.read_unmapped(image)
+    if info.format in CHECKSUMS:
+        pillow_private.hold_back_end(image, CHECKSUMS[info.format])
     pillow_private.fill_before_decoding(image, partial(_noise, image.width))
     is_jpeg = info.format is Format.JPEG
     surely = _end_early(image, info) if is_jpeg else []
@@ -101,12 +104,6 @@ def load(image: Image.Image, info: ImageInfo) -> Image.Image:
     missing = _missing(image, sum(surely), info)
     _refuse_too_little(image.height - len(missing), image.height)
     return _paint(image, missing, repeats=info.progressive and not is_jpeg)
-
-
-def load_png(image: Image.Image, info: ImageInfo) -> Image.Image:
-    """Like `load`. A picture whose only fault is the checksum of its pixels loses no row."""
-    pillow_private.hold_back_end(image, PNG_CHECKSUM)
-    return load(image, info)
 
 
 def _refuse_too_little(rows: int, height: int) -> None:

@@ -262,11 +262,7 @@ def _depth_and_samples(head: Head, properties: list[Piece]) -> tuple[int, float]
 
 
 def _make_profile(head: Head, nclx: Piece, grey: bool) -> bytes:
-    """Of colours by numbers.
-
-    Encoders put the curves of video on sRGB pictures too, and Chromium takes them for sRGB's. They mean themselves in
-    BT.2020.
-    """
+    """Of colours by numbers. The curves of video count as sRGB's, as in Chromium, but not in BT.2020 (docs/why.md)."""
     primaries, curve = head.unpack(">HH", nclx.start + 4)
     if curve in VIDEO_CURVES and primaries != BT2100_NUMBER:
         curve = SRGB_NUMBER

@@ -127,23 +127,16 @@ class ColourSpace:
 
 SRGB = ColourSpace()
 CICP_WHITES = {4: (0.310, 0.316), 8: (0.310, 0.316), 11: DCI_WHITE}
-CICP_PRIMARIES = PRIMARIES | {
-    4: ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08)),
-    5: ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06)),
-    **dict.fromkeys((6, 7), ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070))),
-    8: ((0.681, 0.319), (0.243, 0.692), (0.145, 0.049)),
-    12: P3_PRIMARIES,
-    22: ((0.630, 0.340), (0.295, 0.605), (0.155, 0.077)),
-}
+CICP_PRIMARIES = PRIMARIES | dict.fromkeys((6, 7), ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070)))
+CICP_PRIMARIES |= {4: ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08)), 5: ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06))}
+CICP_PRIMARIES |= {8: ((0.681, 0.319), (0.243, 0.692), (0.145, 0.049)), 12: P3_PRIMARIES}
+CICP_PRIMARIES |= {22: ((0.630, 0.340), (0.295, 0.605), (0.155, 0.077))}
 SRGB_NUMBER, BT2100_NUMBER, VIDEO_CURVES = 13, 9, (1, 6, 14, 15)
 CICP_CURVES = CURVES | {4: (2.2,), 5: (2.8,), 7: SMPTE_240M_CURVE, **dict.fromkeys((*VIDEO_CURVES, 11), VIDEO_GAMMA)}
 
 
 def space_by_numbers(primaries: int, curve: int, grey: bool = False) -> ColourSpace | None:
-    """The space that `nclx` and `cICP` give by numbers of H.273; None for numbers that say nothing.
-
-    A curve of video stands for the display, as Chromium shows PNGs.
-    """
+    """The space of numbers of H.273; None if they say nothing. A curve of video stands for its display."""
     if primaries not in CICP_PRIMARIES or curve not in CICP_CURVES:
         return None
     points = None if grey else CICP_PRIMARIES[primaries]
