@@ -9,7 +9,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Final
 
-from PIL import ExifTags, Image, ImageFile, ImageSequence, PngImagePlugin
+from PIL import ExifTags, Image, ImageFile, ImageSequence
 
 from thumbnailer.engine import pillow_private, salvage, versions
 from thumbnailer.engine.pillow_colours import in_palette, on_white
@@ -30,6 +30,7 @@ PLUGINS: Final = {
     "ICO": "PIL.IcoImagePlugin",
 }
 """Plugins that Pillow does not load at its start: to find one, it would import all of its forty."""
+REPLACING: Final = 0  # PngImagePlugin.Blend.OP_SOURCE
 MOST_PLAYS: Final = 65_535  # of a WebP
 FULL_CHROMA: Final = 90  # from this quality on, as in libvips
 
@@ -128,7 +129,7 @@ def _png_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     if not plan.info.details_of(PngDetails).hidden_first:
         return _frames(image, plan)
     image.seek(1)
-    image.blend_op = PngImagePlugin.Blend.OP_SOURCE  # type: ignore[attr-defined]
+    image.blend_op = REPLACING  # type: ignore[attr-defined]
     if (box := image.info["bbox"]) == (0, 0, *image.size):
         return iter([image])
     canvas = Image.new("RGBA", image.size)

@@ -101,7 +101,7 @@ ROLL: Final[Terms] = {"roll": 4, "source": 1}
 DECODERS: Final[dict[tuple[EngineName, Format], tuple[Decoder, ...]]] = {
     (NATIVE, Format.JPEG): (Decoder({"source": 1, "kept coefficients": 1}),),
     (PILLOW, Format.JPEG): (Decoder({"coefficients": 1}),),
-    (PILLOW, Format.PNG): (Decoder({"hidden frame": 2}),),
+    (PILLOW, Format.PNG): (Decoder({"hidden frame": 16}),),
     (PILLOW, Format.GIF): (Decoder({"composed": 11}, {"composed": 11}),),
     (PILLOW, Format.WEBP): (Decoder({"source": 2}, {"pixels": 12, "source": 1}, pixel=4),),
     (PILLOW, Format.AVIF): (Decoder({"pixels": 4, "samples": 1.2, "source": 1}, {"widest samples": 1}, pixel=4),),
@@ -195,7 +195,7 @@ def quantities(work: Work) -> Mapping[str, float]:
         "shrunk": info.pixels / work.shrink**2 * decoded,
         "coefficients": 512 * blocks * stored if scans > 1 else 0,  # of a JPEG in several scans, 16 bits each
         "kept coefficients": 256 * blocks * _kept(work) if scans > 1 else 0,
-        "hidden frame": info.pixels * raw if info.details_of(PngDetails).hidden_first else 0,
+        "hidden frame": info.pixels if info.details_of(PngDetails).hidden_first else 0,
         "composed": info.pixels if is_composed else 0,
         "webp planes": info.pixels * (4 if stored == 4 else 2 * (stored - 1.5)),  # at full size, or only alpha's
         "tile": tile,
