@@ -331,6 +331,8 @@ def test_the_curves_of_video_count_as_srgb_in_an_avif() -> None:
         assert (profile == b"") == (numbers[0] == 1), numbers
     assert probe(numbered("AVIF", 6, 6)).details.profile == probe(numbered("AVIF", 6, 13)).details.profile
     assert probe(numbered("AVIF", 9, 1)).details.profile != probe(numbered("AVIF", 9, 13)).details.profile
+    for unspecified, meant in (((12, 2), (12, 13)), ((2, 16), (1, 16)), ((9, 2), (9, 13))):
+        assert probe(numbered("AVIF", *unspecified)).details.profile == probe(numbered("AVIF", *meant)).details.profile
 
 
 @pytest.mark.matrix(56)

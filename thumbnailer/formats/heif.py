@@ -47,6 +47,7 @@ DERIVED = frozenset({b"grid", b"iden", b"iovl"})
 ALPHA_KINDS = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 ICC_COLOURS = (b"prof", b"rICC")
 QUARTER_TURN = 1
+UNSPECIFIED = 2  # of primaries and of curves (ITU-T H.273): sRGB's, as in Chromium
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,9 +265,9 @@ def _depth_and_samples(head: Head, properties: list[Piece]) -> tuple[int, float]
 def _make_profile(head: Head, nclx: Piece, grey: bool) -> bytes:
     """Of colours by numbers. The curves of video count as sRGB's, as in Chromium, but not in BT.2020 (docs/why.md)."""
     primaries, curve = head.unpack(">HH", nclx.start + 4)
-    if curve in VIDEO_CURVES and primaries != BT2100_NUMBER:
+    if curve == UNSPECIFIED or (curve in VIDEO_CURVES and primaries != BT2100_NUMBER):
         curve = SRGB_NUMBER
-    return conversion_profile(space_by_numbers(primaries, curve, grey))
+    return conversion_profile(space_by_numbers(1 if primaries == UNSPECIFIED else primaries, curve, grey))
 
 
 def hide(head: Head) -> Iterator[Patch]:
