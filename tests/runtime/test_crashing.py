@@ -55,7 +55,7 @@ def ends(function: Emulator) -> dict[str, str]:
 
 
 @pytest.mark.matrix(21)
-@pytest.mark.parametrize("function", [25], indirect=True)
+@pytest.mark.parametrize("function", [90], indirect=True)
 def test_picture_that_kills_the_runtime_is_rejected_on_redelivery_and_the_others_are_stored(
     function: Emulator, cloud: Cloud, samples: dict[str, bytes], tmp_path: Path
 ) -> None:
