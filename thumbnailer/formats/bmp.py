@@ -12,13 +12,13 @@ DIB = 14  # where the second header begins; the first is the file's
 OS2_HEADER, SHORT_OS2_HEADER = 12, 16
 HEADERS = (OS2_HEADER, SHORT_OS2_HEADER, 40, 52, 56, 64, 108, 124)
 """BITMAPCOREHEADER, the short and long OS/2 2.x headers, BITMAPINFOHEADER and its versions 2 to 5."""
-WITH_ALPHA_MASK = (56, 108, 124)
-ALPHA_WITHOUT_FIELDS = (108, 124)  # the alpha mask counts without bit fields too, as in Chromium
 BITS = (1, 4, 8, 16, 24, 32)
 MOST_PALETTE_BITS = 8
 UNREAD = {4: "BMP with an embedded JPEG", 5: "BMP with an embedded PNG"}
 UNREAD |= dict.fromkeys((6, 11, 12, 13), "BMP of a kind that only Windows writes")
 PLAIN, RUN_LENGTHS, BIT_FIELDS = 0, (1, 2), 3
+WITH_ALPHA_MASK = {PLAIN: (108, 124), BIT_FIELDS: (56, 108, 124)}
+"""Headers whose alpha mask counts, by compression, as in Chromium."""
 COMPRESSION, MASKS, ALPHA_MASK = 30, 54, 66  # where they are in the file
 ORDINARY_MASKS = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)  # red, green, blue and alpha
 MASKS_OF_16_BITS = ((0xF800, 0x7E0, 0x1F), (0x7C00, 0x3E0, 0x1F))
@@ -78,8 +78,8 @@ def read_dib(head: Head, start: int) -> Dib:
 
 
 def _has_alpha(head: Head, dib: Dib) -> bool:
-    sizes = ALPHA_WITHOUT_FIELDS if dib.compression == PLAIN else WITH_ALPHA_MASK
-    return dib.bits == 32 and dib.size in sizes and head.unpack("<I", ALPHA_MASK)[0] != 0
+    masked = dib.bits == 32 and dib.size in WITH_ALPHA_MASK.get(dib.compression, ())
+    return masked and head.unpack("<I", ALPHA_MASK)[0] != 0
 
 
 def _refuse_unread(head: Head, dib: Dib) -> None:
