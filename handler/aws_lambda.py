@@ -5,17 +5,19 @@ survive freeze and thaw.
 """
 
 import asyncio
+import gc
 import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from time import perf_counter, time
 from typing import Any, Final, Protocol
 
 from handler.envelope import Delivery, answer, open_envelope
 from thumbnailer import settings as settings_
-from thumbnailer.app import App, build, new_event_loop
+from thumbnailer.app import App, build, new_event_loop, warm_up
 from thumbnailer.machine import machine
 from thumbnailer.model import Message, Outcome
 from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, log_batch, log_record, log_unreadable, start_logging
@@ -95,3 +97,15 @@ def close() -> None:
         _runner().close()
     _app.cache_clear()
     _runner.cache_clear()
+
+
+async def _use_init() -> None:
+    await warm_up(_app())
+
+
+if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:
+    # Lambda gives its init all the CPU, whatever the memory. What fails here fails in the first invocation, and says so.
+    with suppress(Exception):
+        _runner().run(_use_init())
+    gc.freeze()
+    gc.enable()

@@ -106,6 +106,14 @@ class ObjectStore(Protocol):
         """Closes all connections; the store cannot be used afterwards."""
 
 
+class Client(NamedTuple):
+    """What obstore needs a client of its own for: a bucket, and the encryption of PUTs."""
+
+    bucket: str
+    sse: str | None = None
+    kms_key_id: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
     """How to reach S3: one try and up to `retries` more, within `retry_timeout` after the first failure.
