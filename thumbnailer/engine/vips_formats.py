@@ -15,8 +15,7 @@ import pyvips
 from thumbnailer.engine import versions
 from thumbnailer.engine.base import refuse_other_size
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.heif import HeifDetails
-from thumbnailer.formats.tiff import TiffDetails
+from thumbnailer.formats.details import HeifDetails, TiffDetails
 from thumbnailer.model import Format, ImageInfo
 from thumbnailer.planning.capabilities import INPUTS, Capability
 from thumbnailer.planning.plan import Plan

@@ -10,11 +10,7 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Final
 
-from thumbnailer.formats.gif import GifDetails
-from thumbnailer.formats.jpeg import JpegDetails
-from thumbnailer.formats.jxl import JxlDetails
-from thumbnailer.formats.png import PngDetails
-from thumbnailer.formats.tiff import TiffDetails
+from thumbnailer.formats.details import GifDetails, JpegDetails, JxlDetails, PngDetails, TiffDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.planning.capabilities import NATIVE, PILLOW, REDUCING_GAP, VIPS, decoder_shrink
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from thumbnailer import errors
-from thumbnailer.formats.jpeg import JpegDetails
+from thumbnailer.formats.details import JpegDetails
 from thumbnailer.model import EngineName, EventKind, ImageInfo, ObjectEvent
 from thumbnailer.planning.capabilities import (
     INPUTS,

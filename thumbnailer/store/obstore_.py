@@ -19,7 +19,15 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store as RustStore
 
 from thumbnailer.errors import StoreError, StoreRefused, StoreUnavailable
-from thumbnailer.store.base import HEADERS, Client, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, drop_unsendable
+from thumbnailer.store.base import (
+    HEADERS,
+    Client,
+    ObjectHeaders,
+    ObjectVersion,
+    PutHeaders,
+    StoreConfig,
+    drop_unsendable,
+)
 from thumbnailer.store.s3 import Answer, BucketElsewhere, ObstoreCannot, S3Store, error_for
 
 if TYPE_CHECKING:
