@@ -104,7 +104,7 @@ def close() -> None:
 
 
 def _initialise() -> None:
-    """Does during the init what the first JPEG needs. What fails here fails in the first invocation, and is reported."""
+    """Does during the init what the first JPEG needs. What fails here fails in the first invocation too."""
     if bundle := next(filter(os.path.exists, BUNDLES), None):
         os.environ.setdefault("SSL_CERT_FILE", bundle)
         os.environ.setdefault("SSL_CERT_DIR", bundle)

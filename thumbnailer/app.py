@@ -3,7 +3,6 @@
 import zlib
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from typing import Final
@@ -24,6 +23,7 @@ from thumbnailer.store.auto import open_store
 from thumbnailer.store.base import Client, ObjectStore, PutHeaders, StoreConfig
 from thumbnailer.store.memory import MemoryStore
 from thumbnailer.trace import Trace
+from thumbnailer.values import dataclass
 
 new_event_loop = uvloop.new_event_loop
 """The loop of every door: obstore with asyncio's own loop aborted interpreters at exit."""

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
@@ -19,6 +18,7 @@ from thumbnailer.formats.exif import valid_orientation
 from thumbnailer.model import Format, ImageInfo
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.targets import Target
+from thumbnailer.values import dataclass
 
 if TYPE_CHECKING:
     from thumbnailer.formats.gif import Frame

@@ -1,8 +1,9 @@
 """Facts of single formats that planning and engines need: apart from the readers, which only their files need."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from thumbnailer.model import Details
+from thumbnailer.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

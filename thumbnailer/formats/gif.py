@@ -7,15 +7,16 @@ browsers; decoders fill them with a colour, unless the frame itself has a transp
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Patch, starts_with
 from thumbnailer.formats.details import GifDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
+from thumbnailer.values import dataclass
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -119,7 +120,7 @@ def read_gif(head: Head) -> ImageInfo:
     )
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class _Walk:
     """The state of the reader; it changes in place, because there may be some 100,000 blocks."""
 

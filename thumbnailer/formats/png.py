@@ -7,13 +7,13 @@ much as one before the pixels. `complete` is False until the reader reaches the 
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Piece
 from thumbnailer.formats.details import PngDetails
 from thumbnailer.formats.exif import read_ifd0
 from thumbnailer.model import EngineName, Format, ImageInfo
+from thumbnailer.values import dataclass
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHUNK, CHUNK_SIZE = ">I4s", 8  # length and kind of a chunk

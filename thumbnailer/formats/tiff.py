@@ -7,13 +7,13 @@ Limits: pages are counted only as far as the bytes reach; sub-directories are ig
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats.base import FormatSpec, Head, starts_with
 from thumbnailer.formats.details import TiffDetails
 from thumbnailer.formats.exif import ARTIST, COPYRIGHT, Directory, Layout, bytes_of_values, read_directory
 from thumbnailer.model import EngineName, Format, ImageInfo
+from thumbnailer.values import dataclass
 
 MAX_SAMPLES = 5
 """A pixel: CMYK and alpha. Neither engine makes a picture of more, and libvips' memory grows with them."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
+
+from thumbnailer.values import dataclass
 
 MB: Final = 1024 * 1024
 MB_PER_VCPU: Final = 1769
