@@ -21,6 +21,7 @@ from bench.money.prices import Prices, load_prices
 from bench.peers import PEERS
 from bench.questions import VARIANTS, Experiment, Options, ours, peer
 from bench.result import Cell, CellKey
+from bench.rig.emulator import find_binary
 from bench.rig.limits import NoLimits
 from bench.rig.processes import NotStarted, cache, made_once
 from thumbnailer.errors import SettingsError, ThumbnailerError
@@ -122,6 +123,8 @@ def run(experiment: Experiment, options: Options) -> int:
     prices, sets = load_prices(options.prices), pictures_for(options)
     sets["coloured-text"] = folder_set(made_once(cache() / "coloured-text", thumbnails.draw_text))
     keys = usable(experiment.keys(options), sets)
+    if keys:
+        find_binary()  # without it no cell could be measured
     try:
         result, stopped = measure([Slot(key) for key in keys], sets, options, prices) if keys else (None, False)
         if stopped:

@@ -120,6 +120,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., No
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("os.sched_setaffinity", lambda *_: None)
     monkeypatch.setattr(command, "pictures_for", lambda _: dict(SETS))
+    monkeypatch.setattr(command, "find_binary", lambda: "")
 
     def replace_all(*goals: Goal, error: Exception) -> None:
         def measure(*_: Any) -> None:
