@@ -109,13 +109,9 @@ def _initialise() -> None:
         os.environ.setdefault("SSL_CERT_FILE", bundle)
         os.environ.setdefault("SSL_CERT_DIR", bundle)
     with suppress(Exception):
-        _runner().run(_warm_up())
+        _runner().run(warm_up(_app))
     gc.freeze()
     gc.enable()
-
-
-async def _warm_up() -> None:
-    await warm_up(_app())
 
 
 if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:

@@ -2,7 +2,7 @@
 
 import zlib
 from base64 import b64decode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from typing import Final
@@ -20,7 +20,7 @@ from thumbnailer.planning.tier import Tier, tier_for
 from thumbnailer.rendering import Renderer
 from thumbnailer.settings import Settings
 from thumbnailer.store.auto import open_store
-from thumbnailer.store.base import Client, ObjectStore, PutHeaders, StoreConfig
+from thumbnailer.store.base import ObjectStore, PutHeaders, StoreConfig
 from thumbnailer.store.memory import MemoryStore
 from thumbnailer.trace import Trace
 from thumbnailer.values import dataclass
@@ -68,23 +68,15 @@ def build(settings: Settings, machine: Machine, env: Mapping[str, str], store: O
     config = StoreConfig.from_env(
         env, transport=settings.transport, connections=2 * tier.in_flight, expected_owner=settings.expected_owner
     )
-    chosen = store or open_store(config, env, tuple(_known_clients(settings)))
+    chosen = store or open_store(config, env)
     always = settings.isolation == "always"
     renderer = Renderer(tier, chosen, installed_engines(), cache(load_engine), always_isolated=always)
     return App(settings, tier, Pipeline(settings, chosen, renderer), chosen)
 
 
-def _known_clients(settings: Settings) -> Iterator[Client]:
-    """The clients that the first record needs, if the settings name the one source bucket."""
-    source, *others = settings.sources or ("*",)
-    if not others and not set("*?[").intersection(source):
-        yield Client(source)
-        yield Client(settings.destination_bucket(source), settings.sse, settings.kms_key_id)
-
-
-async def warm_up(app: App) -> None:
-    """Renders a tiny JPEG: loads engine and encoder of these settings, and starts a decoder. Opens no connection."""
-    event = ObjectEvent(EventKind.CREATED, "warm-up", "tiny.jpg")
+async def warm_up(make_app: Callable[[], App]) -> None:
+    """Renders a tiny JPEG: loads engine and encoder of the settings, and starts a decoder. Opens no connection."""
+    app, event = make_app(), ObjectEvent(EventKind.CREATED, "warm-up", "tiny.jpg")
     store = MemoryStore(event.bucket)
     await store.put(event.bucket, event.key, zlib.decompress(b64decode(TINY)), PutHeaders("image/jpeg"))
     renderer = Renderer(app.tier, store, installed_engines(), load_engine)

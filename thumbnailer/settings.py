@@ -7,7 +7,6 @@ templates follow from it (`python -m tests.tools.parameters`).
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import field, fields
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import partial
@@ -16,7 +15,7 @@ from typing import Any, Final, Literal
 from thumbnailer.errors import SettingsError
 from thumbnailer.model import EngineName
 from thumbnailer.renditions import ACCEPTS, Rendition, check_key_template, default_key_template, parse_renditions
-from thumbnailer.values import dataclass
+from thumbnailer.values import dataclass, field, fields
 
 PREFIX: Final = "THUMBNAILER_"
 STORAGE_CLASSES: Final = (

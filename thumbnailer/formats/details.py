@@ -1,9 +1,7 @@
 """Facts of single formats that planning and engines need: apart from the readers, which only their files need."""
 
-from dataclasses import field
-
 from thumbnailer.model import Details
-from thumbnailer.values import dataclass
+from thumbnailer.values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

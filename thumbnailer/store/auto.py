@@ -1,13 +1,13 @@
 """The choice of the store: obstore where it supports configuration and key, aioboto3 otherwise."""
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from importlib.util import find_spec
 from typing import Final, Literal, NamedTuple, TypeVar
 
-from thumbnailer.store.base import Client, ObjectBody, ObjectStore, ObjectVersion, PutHeaders, StoreConfig
+from thumbnailer.store.base import ObjectBody, ObjectStore, ObjectVersion, PutHeaders, StoreConfig
 from thumbnailer.store.s3 import ObstoreCannot
 
 T = TypeVar("T")
@@ -65,8 +65,8 @@ def _credentials_obstore_misses(env: Mapping[str, str], exists: Callable[[str], 
     return None
 
 
-def open_store(config: StoreConfig, env: Mapping[str, str], known: Iterable[Client] = ()) -> ObjectStore:
-    """The store for `config`; make, use and close it in the same loop. obstore makes `known` clients at once.
+def open_store(config: StoreConfig, env: Mapping[str, str]) -> ObjectStore:
+    """The store for `config`; make, use and close it in the same loop.
 
     Keys and buckets that obstore does not support go through aioboto3, with transport `obstore` too. The first such key
     imports aioboto3.
@@ -76,7 +76,7 @@ def open_store(config: StoreConfig, env: Mapping[str, str], known: Iterable[Clie
         return _aioboto3(config)
     from thumbnailer.store.obstore_ import ObstoreStore
 
-    return FallbackStore(ObstoreStore(config, known), lambda: _aioboto3(config))
+    return FallbackStore(ObstoreStore(config), lambda: _aioboto3(config))
 
 
 def _aioboto3(config: StoreConfig) -> ObjectStore:

@@ -6,10 +6,9 @@ Keys are decoded text; a key is never a path. Sizes are bytes, durations seconds
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from typing import Any, Final, Literal, NamedTuple, Protocol, Self
 
-from thumbnailer.values import dataclass
+from thumbnailer.values import dataclass, replace
 
 Transport = Literal["auto", "aioboto3", "obstore"]
 
@@ -106,14 +105,6 @@ class ObjectStore(Protocol):
 
     async def aclose(self) -> None:
         """Closes all connections; the store cannot be used afterwards."""
-
-
-class Client(NamedTuple):
-    """What obstore needs a client of its own for: a bucket, and the encryption of PUTs."""
-
-    bucket: str
-    sse: str | None = None
-    kms_key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ reads credentials from the environment (keys, session token, web identity, conta
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Iterable
-from contextlib import suppress
+from collections.abc import Awaitable
 from datetime import timedelta
 from functools import lru_cache, partial
 from pathlib import Path
@@ -19,15 +18,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store as RustStore
 
 from thumbnailer.errors import StoreError, StoreRefused, StoreUnavailable
-from thumbnailer.store.base import (
-    HEADERS,
-    Client,
-    ObjectHeaders,
-    ObjectVersion,
-    PutHeaders,
-    StoreConfig,
-    drop_unsendable,
-)
+from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, drop_unsendable
 from thumbnailer.store.s3 import Answer, BucketElsewhere, ObstoreCannot, S3Store, error_for
 
 if TYPE_CHECKING:
@@ -57,14 +48,9 @@ def is_expressible(key: str) -> bool:
 class ObstoreStore(S3Store):
     """An ObjectStore. Make and use it in a running uvloop; it raises ObstoreCannot besides the StoreErrors."""
 
-    def __init__(self, config: StoreConfig, known: Iterable[Client] = ()) -> None:
-        """Makes the `known` clients; the first request to any other bucket makes one."""
+    def __init__(self, config: StoreConfig) -> None:
         super().__init__(config)
         self._store = lru_cache(STORES)(partial(_rust_store, config))
-        for client in known:
-            with suppress(StoreError):  # the first record reports it
-                _check("use", client.bucket, "any")
-                self._store(*client)
 
     async def aclose(self) -> None:
         self._store.cache_clear()
