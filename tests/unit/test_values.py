@@ -37,7 +37,8 @@ def test_values_are_equal_by_class_and_fields() -> None:
     assert len({Point(1), Point(1, y=2), Dot(1)}) == 2
     assert Dot(1, colour="red") == Dot(1)
     assert Point(1) != Dot(1)
-    assert Point(1) not in [(1, 2, "")]
+    other: object = (1, 2, "")
+    assert Point(1) != other
 
 
 def test_text_fields_and_patterns_are_those_of_the_library() -> None:
