@@ -5,7 +5,6 @@ survive freeze and thaw.
 """
 
 import asyncio
-import gc
 import json
 import os
 import sys
@@ -110,8 +109,6 @@ def _initialise() -> None:
         os.environ.setdefault("SSL_CERT_DIR", bundle)
     with suppress(Exception):
         _runner().run(warm_up(_app))
-    gc.freeze()
-    gc.enable()
 
 
 if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:

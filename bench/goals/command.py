@@ -1,7 +1,6 @@
 """`python -m bench goals`: measures the cells of goals.toml, then the thumbnails, and judges each row."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -113,7 +112,6 @@ def _cells(options: Options) -> Iterator[CellKey]:
             yield from (key for keys in goal.keys(options) for key in keys)
 
 
-FAILURES: Final = {"missed", "not built", "failed"}
 EXPERIMENT: Final = Experiment("goals", "Which goals are reached?", _cells, ())
 
 
@@ -137,14 +135,13 @@ def run(experiment: Experiment, options: Options) -> int:
 
 def show(measured: Measured) -> int:
     """Prints a line a goal. Returns the exit code."""
-    verdicts: Counter[str] = Counter()
-    last = ""
+    failed, last = False, ""
     for table, goal in _goals(measured.options):
         if table != last:
             typer.echo(f"\n{table}")
         verdict, number = goal.judge(measured)
         bound = f"≤ {goal.most:g}" if goal.least is None else f"≥ {goal.least:g}"
         typer.echo(f"{goal.name:80} {bound:>8} {goal.unit:5} {verdict}: {number}")
-        last, verdicts[verdict] = table, verdicts[verdict] + 1
-    typer.echo("\n" + ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()))
-    return int(bool(verdicts.keys() & FAILURES))
+        last = table
+        failed |= verdict in ("missed", "not built", "failed")
+    return int(failed)

@@ -124,15 +124,6 @@ def fargate_cost(task: Task, prices: Prices, busy: float = 1.0) -> Cost:
     return Cost(**task.requests.cost(prices).lines() | {"compute": compute})
 
 
-def kept_cost(cell: Cell, prices: Prices) -> tuple[float, float, float]:
-    """Return KB of a picture's thumbnails, and USD for those of a million: a month of storage, one transfer to the web.
-
-    The same on every platform, so it changes no break-even.
-    """
-    kb = (cell.median("bytes_out_per_image") or 0.0) / 1000
-    return kb, kb * prices["s3_gb_month"], kb * prices["internet_gb"]
-
-
 def records_of(cell: Cell) -> float:
     """Return the records of one invocation."""
     return median(one.records / max(1, one.invocations) for one in cell.repetitions)

@@ -11,7 +11,6 @@ import jinja2
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from bench.money.costing import kept_cost
 from bench.money.months import FORMULAS, HEADROOM, compare_platforms, volume_rows
 from bench.money.prices import Prices, load_prices, prices_of
 from bench.pages.charts import CHARTS, all_charts
@@ -19,7 +18,7 @@ from bench.pages.drawing import Chart, number
 from bench.pages.findings import findings_of
 from bench.pages.selection import lines_of
 from bench.pages.tables import LEGEND, cells_of, columns_of, experiments_of, markdown_table, refused_by_reason, rows
-from bench.questions import EXPERIMENTS, FLOOR, Experiment, Options
+from bench.questions import EXPERIMENTS, Experiment, Options
 from bench.result import Cell, Result, read_result
 from bench.rig.network import MB, MIB, PRESETS
 
@@ -96,20 +95,13 @@ def page(result: Result, prices: Prices, links: Mapping[Chart, str], name: str, 
         legend=LEGEND,
         experiments=list(_experiments(result)),
         volume_rows=volume_rows,
-        kept_rows=list(_kept_rows(result, prices)),
+        lines=lines_of(result),
         headroom=HEADROOM,
         formulas=tomllib.loads(FORMULAS.read_text(encoding="utf-8")),
         refused=refused_by_reason(result),
         table=markdown_table,
     )
     return tidy(text)
-
-
-def _kept_rows(result: Result, prices: Prices) -> Iterator[list[str]]:
-    """A row a handler that makes thumbnails."""
-    for name, (cell, *_) in lines_of(result).items():
-        if name != FLOOR:
-            yield [name, *(f"{value:.2f}" for value in kept_cost(cell, prices))]
 
 
 def tidy(text: str) -> str:

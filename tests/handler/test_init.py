@@ -19,9 +19,9 @@ LAMBDA = {
     "THUMBNAILER_LOG_LEVEL": "ERROR",
 }
 INVOKE = """
-import gc, os, sys
+import os, sys
 from handler import aws_lambda
-print(gc.isenabled(), gc.get_freeze_count() > 0, "PIL.Image" in sys.modules)
+print("PIL.Image" in sys.modules)
 class Context:
     aws_request_id = "id"
     def get_remaining_time_in_millis(self):
@@ -51,7 +51,7 @@ def start(code: str, **variables: str) -> str:
 def test_the_init_opens_no_connection() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
-        assert start(INVOKE, AWS_ENDPOINT_URL=address).splitlines() == ["True True True", "answered"]
+        assert start(INVOKE, AWS_ENDPOINT_URL=address).splitlines() == ["True", "answered"]
         server.settimeout(0.1)
         with pytest.raises(TimeoutError):
             server.accept()
@@ -59,9 +59,9 @@ def test_the_init_opens_no_connection() -> None:
 
 def test_the_first_invocation_reports_wrong_settings() -> None:
     said = start(INVOKE, THUMBNAILER_WORKERS="none")
-    assert said.startswith("True True False\nSettingsError the settings are invalid:\n  THUMBNAILER_WORKERS='none': ")
+    assert said.startswith("False\nSettingsError the settings are invalid:\n  THUMBNAILER_WORKERS='none': ")
 
 
 @pytest.mark.parametrize("variable", ["THUMBNAILER_INCLUDE", "THUMBNAILER_SOURCES"])
 def test_the_init_renders_whatever_events_the_settings_refuse(variable: str) -> None:
-    assert start(INVOKE, **{variable: "other*"}).splitlines() == ["True True True", "answered"]
+    assert start(INVOKE, **{variable: "other*"}).splitlines() == ["True", "answered"]
