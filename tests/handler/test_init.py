@@ -48,10 +48,16 @@ def start(code: str, **variables: str) -> str:
     return done.stdout
 
 
-def test_the_init_opens_no_connection() -> None:
+SNAP_START = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
+
+
+@pytest.mark.parametrize("variables", [{}, SNAP_START], ids=["on demand", "SnapStart"])
+def test_the_init_opens_no_connection(variables: dict[str, str]) -> None:
+    """With SnapStart, credentials come from an address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
-        assert start(INVOKE, AWS_ENDPOINT_URL=address).splitlines() == ["True", "answered"]
+        variables = variables | {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{address}/credentials"}
+        assert start(INVOKE, AWS_ENDPOINT_URL=address, **variables).splitlines() == ["True", "answered"]
         server.settimeout(0.1)
         with pytest.raises(TimeoutError):
             server.accept()
