@@ -6,9 +6,10 @@ durations are seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar, Final, TypeVar
+
+from thumbnailer.values import dataclass, field
 
 
 class EventKind(StrEnum):

@@ -7,8 +7,9 @@ quarters of HLG's signal): `_tone_map` makes room for it.
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+
+from thumbnailer.values import dataclass
 
 RGB = b"RGB "
 GREY = b"GRAY"
