@@ -10,8 +10,8 @@ import pytest
 from tests.support import facts, tiffs
 from tests.support.headers import TIFF_SIZE, TIFF_START, animated, ifd, saved, tiff_of, whole
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
-from thumbnailer.formats import probe
-from thumbnailer.model import EngineName
+from thumbnailer.formats import hide_metadata, probe
+from thumbnailer.model import EngineName, Format
 
 
 def test_the_pages_of_a_tiff_are_counted() -> None:
@@ -36,10 +36,19 @@ def test_more_than_ten_thousand_pages_are_corrupt() -> None:
 
 
 def test_too_many_tags_are_corrupt() -> None:
-    many = tuple((60_000 + index, 4, 1) for index in range(4_000))
-    assert whole(tiff_chain(2, *many)).frames == 2
-    with pytest.raises(Corrupt, match="tags"):
-        whole(tiff_chain(3, *many))
+    many = tuple((60_000 + index, 4, 1) for index in range(511))
+    assert whole(tiff_chain(200, *many[1:])).frames == 200
+    with pytest.raises(Corrupt, match="entries"):
+        whole(tiff_chain(1, *many))
+
+
+def test_decoders_see_the_first_page_alone() -> None:
+    """To count the pages, libtiff reads all their tags: 2,000 pages of 60 tags took 0.76 s."""
+    data = bytearray(tiff_chain(3, (60_000, 4, 1)))
+    ((at, patch),) = hide_metadata(data, Format.TIFF)
+    data[at : at + len(patch)] = patch
+    assert whole(bytes(data)).frames == 1
+    assert hide_metadata(data, Format.TIFF) == []
 
 
 def tiff_with(tag: int, kind: int, count: int, times: int = 1, size: int = 1 << 20) -> bytes:
