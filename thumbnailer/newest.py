@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from thumbnailer.errors import AccessDenied, Archived, Gone, SourceUnavailable
+from thumbnailer.errors import AccessDenied, Archived, CustomerEncrypted, Gone, SourceUnavailable
 from thumbnailer.model import Status
 from thumbnailer.rendering import Refused, Rendered
 
 MOST_ROUNDS: Final = 5
 """A source that changes in every round fails its record, which is delivered again."""
+
+
+UNREADABLE: Final = (AccessDenied, Archived, CustomerEncrypted)
 
 
 @dataclass(slots=True)
@@ -49,7 +52,7 @@ class Rounds:
         content can have no thumbnail; anybody can forge the mark of our own output. No if it cannot be read: lifecycle
         rules archive sources with good thumbnails, and a missing permission must not delete all.
         """
-        return self.deletes and (self._wrote or not isinstance(refused.error, Archived | AccessDenied))
+        return self.deletes and (self._wrote or not isinstance(refused.error, UNREADABLE))
 
     def status(self, result: Rendered | Refused) -> Status:
         """How the record ends once a look has confirmed `result`. Raises the RecordError that ends it otherwise."""

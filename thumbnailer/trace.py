@@ -30,6 +30,8 @@ class Trace:
         self.profile_ignored = False
         self.engine_bug = ""
         self.defects: tuple[str, ...] = ()
+        self.left_out: list[str] = []
+        """names of the source's headers that no thumbnail can have"""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -67,7 +69,8 @@ class Trace:
 
     def end(self, status: Status, outputs: Sequence[Output]) -> None:
         """A picture with defects is stored all the same."""
-        self._end(status, outputs, None, "; ".join(self.defects)[:MOST_DETAIL] or None)
+        left_out = [f"left out: {', '.join(self.left_out)}"] if self.left_out else []
+        self._end(status, outputs, None, "; ".join([*self.defects, *left_out])[:MOST_DETAIL] or None)
 
     def _fail(self, error: RecordError) -> None:
         self._end(error.status, (), error.reason, str(error))

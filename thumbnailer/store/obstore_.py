@@ -150,6 +150,7 @@ def _headers(result: GetResult) -> ObjectHeaders:
         size=meta["size"],
         etag=_bare(meta["e_tag"]),
         version_id=meta["version"],
+        content_encoding=attributes.get("Content-Encoding"),
         **{field: attributes.get(name) for field, name in HEADERS.items()},
         metadata={name.lower(): value for name, value in attributes.items() if name not in _NOT_METADATA},
     )
@@ -174,6 +175,7 @@ def _rust_store(config: StoreConfig, bucket: str, sse: str | None, kms_key_id: s
         # set even if it is the default, so that obstore does not read its four variables
         "aws_endpoint_url_s3": config.endpoint_url or amazon,
         "virtual_hosted_style_request": virtual_host,
+        "checksum_algorithm": "SHA256",  # of PUTs: a bucket with Object Lock wants one
         "disable_bulk_delete": True,  # otherwise DELETE is a POST ?delete that answers 200 when denied
     }
     if sse:

@@ -45,6 +45,7 @@ _CODES: Final[dict[type[StoreError], str]] = {
     ObjectMissing: "NoSuchKey NoSuchVersion",
     BucketMissing: "NoSuchBucket",
     errors.ObjectArchived: "InvalidObjectState",
+    errors.InvalidRequest: "InvalidRequest",
     CredentialsExpired: "ExpiredToken ExpiredTokenException TokenRefreshRequired",
     StoreRefused: "InvalidAccessKeyId InvalidToken SignatureDoesNotMatch RequestTimeTooSkewed RequestExpired",
     BucketElsewhere: (
