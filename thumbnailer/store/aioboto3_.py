@@ -43,6 +43,9 @@ class Aioboto3Store(S3Store):
         rest = {"Range": f"bytes={offset}-", "IfMatch": etag} if etag else {}
         response = await self._request("get_object", bucket, key, **rest)
         stream = _Stream(response, f"GET {bucket}/{key!r}")
+        if "ContentLength" not in response:
+            stream.close()
+            raise StoreUnavailable(f"GET {bucket}/{key!r}: no Content-Length")
         if etag and "ContentRange" not in response:
             stream.close()
             raise StoreRefused(f"GET {bucket}/{key!r}: the store ignores Range")
@@ -138,9 +141,7 @@ def _version(response: _Response) -> ObjectVersion:
 
 
 def _headers(response: _Response, offset: int) -> ObjectHeaders:
-    """The headers of an object whose bytes from `offset` on are in the response. Raises StoreUnavailable."""
-    if "ContentLength" not in response:
-        raise StoreUnavailable("an answer without Content-Length")
+    """The headers of an object whose bytes from `offset` on are in the response."""
     return ObjectHeaders(
         size=offset + response["ContentLength"],
         **_version(response)._asdict(),

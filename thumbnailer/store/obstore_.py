@@ -114,6 +114,7 @@ def _check(verb: str, bucket: str, key: str) -> str:
 # test_obstore_s_error_text_has_not_changed fails if a new version changes the text.
 _STATUS: Final = re.compile(r'^ +status: (\d{3}),\n +body: (?:None|Some\(\n +"(.*)",$)', re.MULTILINE)
 _CODE: Final = re.compile(r"<Code>([\w.]+)</Code>")
+_ELAPSED: Final = re.compile(r" in [\d.]+[^\s\d]+(?= - )")  # differs each time
 _REDIRECT: Final = re.compile(r"^ +inner: BareRedirect,$", re.MULTILINE)
 _UNREADABLE: Final = re.compile(r"^    source: Invalid(Metadata|C[A-Za-z]+) \{$", re.MULTILINE)
 
@@ -137,7 +138,7 @@ def _error(what: str, text: str) -> StoreError:
         return ObstoreCannot(f"{what}: the bucket is in another region", bucket_too=True)
     if _UNREADABLE.search(text):
         return ObstoreCannot(f"{what}: a header that is not ASCII")
-    return StoreUnavailable(f"{what}: {text.partition(chr(10))[0]}")
+    return StoreUnavailable(f"{what}: {_ELAPSED.sub('', text.partition(chr(10))[0])}")
 
 
 def _bare(etag: str | None) -> str | None:

@@ -68,6 +68,7 @@ _BY_STATUS: Final[dict[int, type[StoreError]]] = {
 }
 _HINTS: Final = {
     "RequestTimeTooSkewed": "; this machine's clock is more than 15 minutes off",
+    "InvalidRequest": "; a GET lacks the key with which the uploader encrypted the object (SSE-C)",
     "SignatureDoesNotMatch": "; the secret key does not belong to the key id",
 }
 
