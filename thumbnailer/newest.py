@@ -17,9 +17,6 @@ MOST_ROUNDS: Final = 5
 """A source that changes in every round fails its record, which is delivered again."""
 
 
-UNREADABLE: Final = (AccessDenied, Archived, CustomerEncrypted)
-
-
 @dataclass(slots=True)
 class Rounds:
     """The rounds of one record and the decisions between them."""
@@ -52,7 +49,8 @@ class Rounds:
         content can have no thumbnail; anybody can forge the mark of our own output. No if it cannot be read: lifecycle
         rules archive sources with good thumbnails, and a missing permission must not delete all.
         """
-        return self.deletes and (self._wrote or not isinstance(refused.error, UNREADABLE))
+        unreadable = isinstance(refused.error, AccessDenied | Archived | CustomerEncrypted)
+        return self.deletes and (self._wrote or not unreadable)
 
     def status(self, result: Rendered | Refused) -> Status:
         """How the record ends once a look has confirmed `result`. Raises the RecordError that ends it otherwise."""

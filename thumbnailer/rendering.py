@@ -21,7 +21,7 @@ from thumbnailer.planning.plan import Plan, make_plan, refuse_headers
 from thumbnailer.planning.tier import Tier
 from thumbnailer.scratch import Scratch
 from thumbnailer.settings import Settings
-from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectStore, ObjectVersion, unsendable_headers
+from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectStore, ObjectVersion, name_unsendable
 from thumbnailer.trace import Trace
 
 MOST_HEADER_BYTES: Final = 8 * 1024 * 1024
@@ -153,7 +153,7 @@ class Renderer:
             return None
         trace.info = info
         plan = make_plan(event, info, headers, settings, self.tier, self._installed)
-        trace.engine, trace.left_out = plan.engine, unsendable_headers(plan.targets[0].headers)
+        trace.engine, trace.remark = plan.engine, name_unsendable(plan.targets[0].headers)
         return plan
 
     def _plan_without_native(

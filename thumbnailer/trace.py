@@ -30,8 +30,7 @@ class Trace:
         self.profile_ignored = False
         self.engine_bug = ""
         self.defects: tuple[str, ...] = ()
-        self.left_out: list[str] = []
-        """names of the source's headers that no thumbnail can have"""
+        self.remark = ""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -69,8 +68,7 @@ class Trace:
 
     def end(self, status: Status, outputs: Sequence[Output]) -> None:
         """A picture with defects is stored all the same."""
-        left_out = [f"left out: {', '.join(self.left_out)}"] if self.left_out else []
-        self._end(status, outputs, None, "; ".join([*self.defects, *left_out])[:MOST_DETAIL] or None)
+        self._end(status, outputs, None, "; ".join(filter(None, (*self.defects, self.remark)))[:MOST_DETAIL] or None)
 
     def _fail(self, error: RecordError) -> None:
         self._end(error.status, (), error.reason, str(error))

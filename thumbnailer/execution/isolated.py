@@ -42,11 +42,8 @@ MOST_PRINTED: Final = 200
 MOST_PICTURES: Final = 200
 """A child is replaced after so many: a decoder that was taken over sees no more of them."""
 PIECE_BYTES: Final = 256 * 1024
-GO: Final = b"G"
 SPARE_ADDRESSES: Final = (160 + 16 * (os.cpu_count() or 1)) * MB
 """Address space beside twice the estimate and the mapped source: libraries loaded late, stacks of decoders' threads."""
-CPU_CLOCK: Final = 2
-"""A process's clock of CPU time is its number's complement, shifted, and this (clock_getcpuclockid of glibc)."""
 KEPT_VARIABLES: Final = ("HOME", "LANG", "LC_", "LD_LIBRARY_PATH", "MALLOC_", "PATH", "PYTHON", "TMPDIR", "VIPS_")
 """Beginnings of the variables that a child gets: no credentials, no address of a service that hands them out."""
 ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1"}
@@ -123,7 +120,7 @@ class Child:
                 await self._send(attempt)
                 self._limit(attempt, limit, int.from_bytes(await self._receive(READY_BYTES)))
                 began = True
-                await asyncio.get_running_loop().sock_sendall(self._channel, GO)
+                await asyncio.get_running_loop().sock_sendall(self._channel, b"G")
                 reply = await self._receive_framed(most_reply_bytes(attempt.plan))
             return unpack_reply(reply, attempt.plan)
         except TimeoutError:
@@ -162,7 +159,7 @@ class Child:
         """
         self._honest = self._honest or taken
         space = min(taken, self._honest + SPARE_ADDRESSES) + 2 * attempt.memory + attempt.plan.fetch_bytes
-        used = ceil(time.clock_gettime(~self.process.pid << 3 | CPU_CLOCK))
+        used = ceil(time.clock_gettime(~self.process.pid << 3 | 2))  # CPU time, as clock_getcpuclockid of glibc
         limits = {resource.RLIMIT_AS: space + SPARE_ADDRESSES, resource.RLIMIT_CPU: used + seconds}
         try:
             for kind, most in limits.items():

@@ -65,11 +65,6 @@ class Ihdr:
     colour: int
     interlaced: bool
 
-    @property
-    def unpacked(self) -> int:
-        """Bytes of the rows, without interlacing."""
-        return self.height * (1 + (self.width * CHANNELS[self.colour] * self.depth + 7) // 8)
-
 
 def starts_png(start: bytes) -> bool:
     """Whether this is a PNG, if only one whose signature a transfer has damaged."""
@@ -145,7 +140,8 @@ def _collect(head: Head, ihdr: Ihdr) -> tuple[dict[bytes, Piece], int, bool]:
     """The first chunk of each kind, where it counts; the bytes of all texts; whether the end was reached."""
     found: dict[bytes, Piece] = {}
     others = text = 0
-    pixels = 2 * ihdr.unpacked + SPARE_PIXELS
+    row = 1 + (ihdr.width * CHANNELS[ihdr.colour] * ihdr.depth + 7) // 8
+    pixels = 2 * row * ihdr.height + SPARE_PIXELS
     for chunk in chunks(head, IHDR_END):
         others += chunk.kind not in PIXELS
         head.allow(others, MAX_OTHER_CHUNKS, "chunks beside its pixels")

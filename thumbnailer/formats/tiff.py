@@ -320,5 +320,4 @@ def hide(head: Head) -> Iterator[Patch]:
         yield offset + layout.count_size + count * struct.calcsize(layout.entry), bytes(layout.inline)
 
 
-SIGNATURES = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
-FORMAT = FormatSpec("TIFF", (Format.TIFF,), starts_with(*SIGNATURES), read_tiff, hide=hide)
+FORMAT = FormatSpec("TIFF", (Format.TIFF,), starts_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff, hide=hide)

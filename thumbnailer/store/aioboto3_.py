@@ -43,12 +43,9 @@ class Aioboto3Store(S3Store):
         rest = {"Range": f"bytes={offset}-", "IfMatch": etag} if etag else {}
         response = await self._request("get_object", bucket, key, **rest)
         stream = _Stream(response, f"GET {bucket}/{key!r}")
-        if "ContentLength" not in response:
+        if "ContentLength" not in response or (etag and "ContentRange" not in response):
             stream.close()
-            raise StoreUnavailable(f"GET {bucket}/{key!r}: no Content-Length")
-        if etag and "ContentRange" not in response:
-            stream.close()
-            raise StoreRefused(f"GET {bucket}/{key!r}: the store ignores Range")
+            raise StoreRefused(f"GET {bucket}/{key!r}: no Content-Length, or Range is ignored")
         return Answer(_headers(response, offset), stream, response.get("ETag"))
 
     async def _head(self, bucket: str, key: str) -> ObjectVersion:
@@ -109,8 +106,7 @@ class _Utf8Response(aiohttp.ClientResponse):
 
     @property
     def raw_headers(self) -> RawHeaders:
-        headers = super().raw_headers
-        return tuple((name, value.decode(errors="replace").encode()) for name, value in headers)
+        return tuple((name, value.decode(errors="replace").encode()) for name, value in super().raw_headers)
 
 
 class _HttpSession(AIOHTTPSession):

@@ -154,11 +154,11 @@ def drop_unsendable(headers: PutHeaders) -> PutHeaders:
     return replace(headers, **values, metadata=metadata)
 
 
-def unsendable_headers(headers: PutHeaders) -> list[str]:
-    """The names of the headers that `drop_unsendable` leaves out."""
-    fields = [name for field, name in HEADERS.items() if not _SENDABLE_VALUE.fullmatch(getattr(headers, field) or "")]
-    metadata = (headers.metadata or {}).items()
-    return fields + [f"x-amz-meta-{name}" for name, text in metadata if not _is_sendable(name, text)]
+def name_unsendable(headers: PutHeaders) -> str:
+    """Names the headers that `drop_unsendable` leaves out; empty if there are none."""
+    names = [name for field, name in HEADERS.items() if not _SENDABLE_VALUE.fullmatch(getattr(headers, field) or "")]
+    names += [f"x-amz-meta-{name}" for name, text in (headers.metadata or {}).items() if not _is_sendable(name, text)]
+    return f"left out: {', '.join(names)}" if names else ""
 
 
 def _is_sendable(name: str, text: str) -> bool:
