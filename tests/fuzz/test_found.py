@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 
-from tests.bombs.png import chunk
+from tests.bombs.png import GREY, chunk, of_one_colour
+from tests.support.measured import measured
 from tests.support.pictures import SAMPLE_FOLDER, opened, saved
 from tests.support.processing import planned, process
 from tests.support.rendering import render
@@ -204,3 +205,10 @@ def test_threads_share_one_heap(tmp_path: Path) -> None:
 
     assert heaps(shared=False) > 1
     assert heaps(shared=True) == 1
+
+
+def test_the_estimate_counts_the_address_of_each_row() -> None:
+    """Pillow keeps them for each copy of a picture: 34 MB here, where 8 were planned."""
+    data = of_one_colour(1, 1 << 21, 1, GREY)
+    growth = measured(data, 3008, {"THUMBNAILER_ENGINE": "pillow"}).growth
+    assert growth <= planned(data, EngineName.PILLOW).memory_estimate
