@@ -212,3 +212,12 @@ def test_the_estimate_counts_the_address_of_each_row() -> None:
     data = of_one_colour(1, 1 << 21, 1, GREY)
     growth = measured(data, 3008, {"THUMBNAILER_ENGINE": "pillow"}).growth
     assert growth <= planned(data, EngineName.PILLOW).memory_estimate
+
+
+@pytest.mark.parametrize("duration", [16_000_000, 500_000])
+def test_frames_of_hours_fit_into_a_gif(duration: int) -> None:
+    """GIF's field has 16 bits, and Pillow adds the durations of equal frames."""
+    pictures = [Image.new("RGB", (64, 64), (shade, 0, 0)) for shade in (0, 1, 255)]
+    data = saved(pictures[0], "WEBP", save_all=True, append_images=pictures[1:], duration=duration, lossless=True)
+    outcome = process(data, ENGINE="pillow", RENDITIONS="32x32:inside:gif").outcome
+    assert outcome.status is Status.STORED, outcome.detail
