@@ -88,6 +88,7 @@ BOMBS = [
             bomb(8, f"1000 times {kind.decode()}", partial(png.with_text, kind, MB, 1000), CORRUPT),
         )
     ),
+    bomb(8, "290 packed texts", partial(png.with_text, b"zTXt", 8 * MB, 290), STORED),
     bomb(8, "290 profiles", partial(png.with_text, b"iCCP", MB, 290), STORED),
     bomb(8, "a million chunks", chunky_png, CORRUPT),
     bomb(8, "a million chunks behind", lambda: png.with_chunks((), [png.chunk(b"tEXt")] * 1_000_000), CORRUPT),

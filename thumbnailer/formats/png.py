@@ -9,12 +9,13 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.formats.base import JUNK, NO_END, WINDOW, FormatSpec, Head, NotStrippable, Patch, Piece
+from thumbnailer.formats.details import PngDetails
 from thumbnailer.formats.exif import read_ifd0
-from thumbnailer.model import Details, EngineName, Format, ImageInfo
+from thumbnailer.model import EngineName, Format, ImageInfo
+from thumbnailer.values import dataclass
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHUNK, CHUNK_SIZE = ">I4s", 8  # length and kind of a chunk
@@ -49,12 +50,6 @@ TEXT_START = 81  # bytes: the keyword, its end, and whether the text is packed
 PACKED_TEXT = re.compile(rb"zTXt|iTXt[^\x00]{1,79}\x00\x01", re.DOTALL)
 PROFILE_NAME = re.compile(rb"[^\x00]{1,79}\x00\x00")
 """The fields before the deflated bytes (section 11.3.2.3)."""
-
-
-@dataclass(frozen=True, slots=True)
-class PngDetails(Details):
-    hidden_first: bool = False
-    """of an APNG: the first picture is for viewers without APNG, the animation begins with the second"""
 
 
 @dataclass(frozen=True, slots=True)
