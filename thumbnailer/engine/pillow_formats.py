@@ -59,9 +59,8 @@ def _open(path: str, plan: Plan) -> Image.Image:
 
 
 def _open_tiff(path: str, plan: Plan) -> Image.Image:
-    image, details = _open(path, plan), plan.info.details_of(TiffDetails)
-    image.seek(details.page)
-    if details.plain_ycbcr:
+    image = _open(path, plan)
+    if plan.info.details_of(TiffDetails).plain_ycbcr:
         pillow_private.read_as_ycbcr(image)
     return image
 

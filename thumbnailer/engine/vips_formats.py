@@ -54,8 +54,7 @@ def _jpeg_load_options(plan: Plan) -> dict[str, Any]:
 
 def _tiff_load_options(plan: Plan) -> dict[str, Any]:
     """libtiff only warns of tiles that it cannot decode, and leaves them black."""
-    details = plan.info.details_of(TiffDetails)
-    return {"fail_on": "warning" if details.band > 1 else "error", "page": details.page}
+    return {"fail_on": "warning" if plan.info.details_of(TiffDetails).band > 1 else "error"}
 
 
 COLOURS: Final = {"b-w": 1, "grey16": 1, "cmyk": 4}

@@ -23,7 +23,6 @@ class GifDetails(Details):
 
 @dataclass(frozen=True, slots=True)
 class TiffDetails(Details):
-    page: int = 0
     block_rows: int = 0
     """height of its strips or tiles, each of which is decompressed as one; 0: nothing is compressed"""
     read_rows: int = 0  # height of uncompressed strips, each of which Pillow reads as one

@@ -1,8 +1,8 @@
 """TIFF 6.0 and BigTIFF: the directory of the first page that is no preview, and the length of the chain.
 
 Only that page is decoded, but libvips counts the pages. To count them, libtiff reads all directories and copies the
-values of their tags. The reader therefore walks the whole chain, and refuses more tags than honest files have. Limits:
-pages are counted only as far as the bytes reach; of sub-directories only the ones of cameras and previews are read.
+values of their tags, so `hide` leaves that page alone in the chain. Limits: pages are counted only as far as the bytes
+reach; of sub-directories only the ones of cameras and previews are read.
 """
 
 import struct
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
-from thumbnailer.formats.base import FormatSpec, Head, starts_with
+from thumbnailer.formats.base import FormatSpec, Head, Patch, starts_with
 from thumbnailer.formats.details import TiffDetails
 from thumbnailer.formats.exif import ARTIST, COPYRIGHT, Directory, Layout, bytes_of_values, read_directory
 from thumbnailer.model import EngineName, Format, ImageInfo
@@ -57,13 +57,11 @@ ALPHA_SAMPLES = (ASSOCIATED, UNASSOCIATED, 999)
 """Associated and unassociated alpha, and Corel Draw's; 0 is a channel of unknown meaning (TIFF 6.0, page 31)."""
 
 MAX_PAGES = 10_000
-MAX_ENTRIES = 4096  # libtiff's own sanity check on a directory
-MAX_LOOKUPS = 40_000_000
-"""libtiff searches the whole directory for every tag: the sum of the squared numbers of entries. A million lookups take
-20 ms; 10,000 pages of 60 tags need fewer than this."""
+MAX_ENTRIES = 512
+"""Of a directory. Honest ones have up to a hundred tags. libtiff searches all of them for each: 4,000 take 1 s."""
 SHARED = 32 << 20
-"""Values of several tags do not overlap, so that together they are no larger than the file; but some writers let pages
-share a profile. Shared values of up to this many bytes cost almost nothing."""
+"""Values of several tags do not overlap, so that together they are no larger than the file. Shared values of up to this
+many bytes cost almost nothing."""
 MAX_TILE = 4 << 20  # pixels of a tile that is larger than the picture: decoders unpack it as a whole
 MAX_PIECES = 1 << 20  # tiles or strips to check: a million of the smallest tiles are 268 million pixels
 FAR_TAGS = (BITS, EXTRA_SAMPLES, SAMPLE_FORMAT, ARTIST, COPYRIGHT)
@@ -103,8 +101,10 @@ class Samples:
 def read_tiff(head: Head) -> ImageInfo:
     if head.up_to(8, 2) == b"CR":
         raise UnsupportedFormat("Canon CR2 raw")
-    layout, offset = _read_start(head)
-    page, directory = _find_full_page(head, layout, offset)
+    layout, first = _read_start(head)
+    offset = _find_full_page(head, layout, first)
+    count, _ = _read_extent(head, layout, offset)
+    directory = read_directory(head, layout, offset + layout.count_size, count)
     width = directory.integer(WIDTH, 0)
     height = directory.integer(HEIGHT, 0) if width else 0
     if not (width and height):
@@ -114,8 +114,11 @@ def read_tiff(head: Head) -> ImageInfo:
     near = directory.without(missing)
     samples = _read_samples(near, width, height, depth_is_missing=BITS in missing)
     _refuse_unread(samples, little_endian=layout.order == "<")
+    held = bytes_of_values(head, layout, offset, count, head.end)
+    if held > head.end + SHARED:
+        raise Corrupt(f"TIFF with {held} bytes of tags")
     missing_from, is_cut_known = _find_missing_row(directory, samples, width, height)
-    pages, held, is_end_reached = _walk_chain(head, layout, offset)
+    pages, is_end_reached = _count_pages(head, layout, first)
     piece_height = samples.piece_height
     return ImageInfo(
         Format.TIFF,
@@ -130,7 +133,6 @@ def read_tiff(head: Head) -> ImageInfo:
         credit=near.credit(),
         complete=is_end_reached and is_cut_known and not any(directory.entries[tag].end <= head.end for tag in missing),
         details=TiffDetails(
-            page=page,
             shape=_read_shape(near, width, height) if samples.bits == 1 else None,
             samples=samples.count,
             palette=samples.photometric == PALETTE,
@@ -157,21 +159,21 @@ def _read_start(head: Head) -> tuple[Layout, int]:
     return Layout(order, "Q", 8, "Q", 8), offset
 
 
-def _find_full_page(head: Head, layout: Layout, offset: int) -> tuple[int, Directory]:
-    """Number and directory of the first page that is neither a preview nor a mask; the first page if there is none.
+def _find_full_page(head: Head, layout: Layout, first: int) -> int:
+    """The offset of the first page that is neither a preview nor a mask; of the first page if there is none.
 
     Raises UnsupportedFormat for raw pictures, by name.
     """
-    first, following = page, _ = _read_page(head, layout, offset)
-    for number in range(MAX_PREVIEWS):
+    page, following = _read_page(head, layout, offset := first)
+    for _ in range(MAX_PREVIEWS):
         _refuse_raw(page)
         if not _is_preview(page):
-            return number, page
+            return offset
         try:
-            page, following = _read_page(head, layout, following)
+            page, following = _read_page(head, layout, offset := following)
         except Corrupt:  # or there is no other page
             break
-    return 0, first
+    return first
 
 
 def _read_page(head: Head, layout: Layout, offset: int) -> tuple[Directory, int]:
@@ -225,25 +227,18 @@ def _read_extent(head: Head, layout: Layout, offset: int) -> tuple[int, int]:
     return count, head.unpack(layout.order + layout.offset, end)[0] if head.reaches(end + layout.inline) else 0
 
 
-def _walk_chain(head: Head, layout: Layout, offset: int) -> tuple[int, int, bool]:
-    """The number of pages, the most bytes of tags in one page, and whether the chain was followed to its end."""
+def _count_pages(head: Head, layout: Layout, offset: int) -> tuple[int, bool]:
+    """The number of pages, and whether the chain was followed to its end."""
     visited: set[int] = set()
-    lookups = held = values = 0
-    reached = True
     while offset and offset not in visited:
         try:
-            count, after = _read_extent(head, layout, offset)
+            _, after = _read_extent(head, layout, offset)
         except (Corrupt, NeedMoreBytes) as error:
-            reached = isinstance(error, Corrupt)
-            break
+            return max(1, len(visited)), isinstance(error, Corrupt)
         visited.add(offset)
-        lookups += count**2
-        own = bytes_of_values(head, layout, offset, count, head.end)
-        held, values = max(held, own), values + own
-        if len(visited) > MAX_PAGES or lookups > MAX_LOOKUPS or values > head.end + SHARED:
-            raise Corrupt(f"TIFF with more tags than are of use: {values} bytes in {len(visited)} pages")
+        head.allow(len(visited), MAX_PAGES, "pages")
         offset = after
-    return max(1, len(visited)), held, reached
+    return max(1, len(visited)), True
 
 
 def _refuse_large_pixels(directory: Directory, pixels: int) -> None:
@@ -370,4 +365,15 @@ def _are_planes_read(samples: Samples) -> bool:
     return not (samples.numbers == FLOAT and samples.bits == 16)
 
 
-FORMAT = FormatSpec("TIFF", (Format.TIFF,), starts_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff)
+def hide(head: Head) -> Iterator[Patch]:
+    """Makes the shown page the only one: libvips opens each of them to count them."""
+    layout, first = _read_start(head)
+    offset = _find_full_page(head, layout, first)
+    count, after = _read_extent(head, layout, offset)
+    if offset != first:
+        yield layout.inline, struct.pack(layout.order + layout.offset, offset)  # the header holds it behind its version
+    if after:
+        yield offset + layout.count_size + count * struct.calcsize(layout.entry), bytes(layout.inline)
+
+
+FORMAT = FormatSpec("TIFF", (Format.TIFF,), starts_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff, hide=hide)
