@@ -74,21 +74,15 @@ impl Bands {
         }
     }
 
-    /// Transforms MCUs: `count` from column `left` on, which lie in row `row` of the stores.
-    pub fn fill(&mut self, stores: &[Store], row: usize, left: usize, count: usize) {
+    /// Transforms row `row` of the MCUs in the stores and hands its pixels to the resizer. The last row of pixels
+    /// waits for the next row of MCUs if the upsampling needs the row below.
+    pub fn take_row(&mut self, stores: &[Store], row: usize) {
         for (band, store) in self.bands.iter_mut().zip(stores) {
-            let plane = &band.plane;
-            for y in 0..plane.v {
-                let start = (y * plane.down + 1) * band.stride + left * plane.h * plane.across;
-                let blocks = store.row(row * plane.v + y, count * plane.h);
-                (band.kernel)(blocks, &mut band.pixels[start..], band.stride);
+            for y in 0..band.plane.v {
+                let pixels = &mut band.pixels[(y * band.plane.down + 1) * band.stride..];
+                (band.kernel)(store.row(row * band.plane.v + y), pixels, band.stride);
             }
         }
-    }
-
-    /// Hands the rows of a complete row of MCUs to the resizer. The last row waits for the next row of MCUs
-    /// if the upsampling needs the row below.
-    pub fn finish_row(&mut self) {
         self.complete = (self.complete + self.rows).min(self.height);
         let end = self.complete - usize::from(self.looks_ahead && self.complete < self.height);
         for y in self.next..end {

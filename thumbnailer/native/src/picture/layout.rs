@@ -46,7 +46,6 @@ pub struct Layout {
     /// Samples of the decoded picture.
     pub width: usize,
     pub height: usize,
-    pub mcus_wide: usize,
     pub mcus_high: usize,
     /// Rows of the decoded picture in a row of MCUs.
     pub rows: usize,
@@ -121,13 +120,11 @@ impl Plane {
 
 impl Layout {
     pub fn new(frame: &Frame, scale: usize) -> Layout {
-        let (mcus_wide, mcus_high) = frame.mcus();
         Layout {
             scale,
             width: (frame.width * scale).div_ceil(8),
             height: (frame.height * scale).div_ceil(8),
-            mcus_wide,
-            mcus_high,
+            mcus_high: frame.mcus().1,
             rows: frame.v_max * scale,
             planes: frame.components.iter().map(|c| Plane::new(frame, c, scale)).collect(),
         }

@@ -8,6 +8,7 @@ pub struct Upsampler {
     v: usize,
     smooth: bool,
     row: Vec<u8>,
+    /// A row between two copies of its ends.
     sums: Vec<i16>,
 }
 
@@ -15,7 +16,7 @@ impl Upsampler {
     pub fn new(plane: &Plane, memory: &mut Memory) -> Upsampler {
         let (h, v) = plane.stretch;
         let width = if h * v == 1 { 0 } else { plane.width };
-        let sums = memory.buffer(if plane.smooth { width } else { 0 });
+        let sums = memory.buffer(if plane.smooth { width + 2 } else { 0 });
         Upsampler { h, v, smooth: plane.smooth, row: memory.buffer(h * width + 16), sums }
     }
 
@@ -40,30 +41,27 @@ impl Upsampler {
     /// libjpeg's triangle filter: 3/4 of the nearest sample, 1/4 of the next nearest, in each direction that
     /// is halved. `odd`: the row is an odd one.
     fn triangle(&mut self, near: &[u8], far: &[u8], odd: i16) {
-        for ((sum, near), far) in self.sums.iter_mut().zip(near).zip(far) {
+        let end = self.sums.len() - 1;
+        for ((sum, near), far) in self.sums[1..end].iter_mut().zip(near).zip(far) {
             *sum = if self.v == 2 { 3 * i16::from(*near) + i16::from(*far) } else { i16::from(*near) };
         }
-        let row = &mut self.row[..self.h * self.sums.len()];
+        (self.sums[0], self.sums[end]) = (self.sums[1], self.sums[end - 1]);
         match (self.h, self.v) {
-            (2, 2) => widen_row::<4>(&self.sums, [8, 7], [8, 7], row),
-            (2, _) => widen_row::<2>(&self.sums, [0, 0], [1, 2], row),
+            (2, 2) => self.widen::<4>([8, 7]),
+            (2, _) => self.widen::<2>([1, 2]),
             _ => {
-                for (pixel, sum) in row.iter_mut().zip(&self.sums) {
+                for (pixel, sum) in self.row.iter_mut().zip(&self.sums[1..end]) {
                     *pixel = ((sum + 1 + odd) >> 2) as u8;
                 }
             }
         }
     }
-}
 
-/// Two pixels a sample. `edge` and `round`: what is added to the left and to the right pixel at the ends of
-/// the row and in the row.
-fn widen_row<const SHIFT: u32>(sums: &[i16], edge: [i16; 2], round: [i16; 2], row: &mut [u8]) {
-    let ([first, .., last], [left_edge, inner @ .., right_edge]) = (sums, row) else { return };
-    *left_edge = ((4 * first + edge[0]) >> SHIFT) as u8;
-    *right_edge = ((4 * last + edge[1]) >> SHIFT) as u8;
-    for ((left, right), pixels) in sums.iter().zip(&sums[1..]).zip(inner.chunks_exact_mut(2)) {
-        pixels[0] = ((3 * left + right + round[1]) >> SHIFT) as u8;
-        pixels[1] = ((3 * right + left + round[0]) >> SHIFT) as u8;
+    /// Two pixels a sample. `round`: what is added to the left and to the right one.
+    fn widen<const SHIFT: u32>(&mut self, round: [i16; 2]) {
+        for (pixels, sums) in self.row.chunks_exact_mut(2).zip(self.sums.windows(3)) {
+            pixels[0] = ((3 * sums[1] + sums[0] + round[0]) >> SHIFT) as u8;
+            pixels[1] = ((3 * sums[1] + sums[2] + round[1]) >> SHIFT) as u8;
+        }
     }
 }
