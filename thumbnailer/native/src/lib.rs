@@ -16,8 +16,7 @@ mod render;
 pub mod resize;
 
 pub use error::{catch, Error, Result};
-pub use file::frame::{ColourModel, Frame};
 pub use file::source::Source;
 pub use plan::Plan;
-pub use render::{info, plan, render, Picture, Rendered};
+pub use render::{plan, render, Picture, Rendered};
 pub use resize::request::{Area, Request, Target};

@@ -24,36 +24,15 @@ enum Data {
     Path(PathBuf),
 }
 
-/// Left, top, width and height.
-type AreaTuple = (f64, f64, f64, f64);
-
-/// Upright width and height, and in the second form the part of the upright picture that is shown, in pixels of
-/// the full picture.
-#[derive(FromPyObject)]
-enum TargetTuple {
-    Whole((usize, usize)),
-    Part((usize, usize, AreaTuple)),
-}
-
-impl From<TargetTuple> for Target {
-    fn from(target: TargetTuple) -> Target {
-        match target {
-            TargetTuple::Whole((width, height)) => Target { width, height, area: None },
-            TargetTuple::Part((width, height, (left, top, across, down))) => {
-                Target { width, height, area: Some(Area { left, top, width: across, height: down }) }
-            }
-        }
-    }
-}
+/// Upright width and height, and the part of the upright picture that is shown: left, top, width and height in pixels
+/// of the full picture. None for the whole picture.
+type TargetTuple = (usize, usize, Option<(f64, f64, f64, f64)>);
 
 /// Bytes.
 const DEFAULT_LIMIT: usize = 256 << 20;
 
 /// Width, height, channels and pixels.
 type PictureTuple = (usize, usize, usize, Py<PyBytes>);
-
-/// Width and height of the file, and N of N/8.
-type Decoded = (usize, usize, usize);
 
 /// Runs work without the GIL.
 fn guarded<T: Send>(py: Python, work: impl FnOnce() -> crate::Result<T> + Send) -> PyResult<T> {
@@ -85,14 +64,16 @@ mod module {
     #[pymodule_export]
     use super::{Doubtful, Fallback, Internal, TooLarge, Unsupported};
 
-    /// Decodes bytes or a file and makes its targets: a list of (width, height, channels, pixels), and the size
-    /// and the scale of the decoded file. Raises TooLarge before any work if the plan exceeds `max_bytes`.
+    /// Decodes bytes or a file and makes its targets: a list of (width, height, channels, pixels), and
+    /// the width, the height and N of N/8 of the decoded file. Raises TooLarge before any work if the plan exceeds `max_bytes`.
     #[pyfunction]
     #[pyo3(signature = (data, targets, orientation=1, scale=None, max_bytes=DEFAULT_LIMIT))]
     fn render(
         py: Python, data: Data, targets: Vec<TargetTuple>, orientation: u8, scale: Option<usize>, max_bytes: usize,
-    ) -> PyResult<(Vec<PictureTuple>, Decoded)> {
-        let targets = targets.into_iter().map(Target::from).collect();
+    ) -> PyResult<(Vec<PictureTuple>, (usize, usize, usize))> {
+        let area = |(left, top, width, height)| Area { left, top, width, height };
+        let target = |(width, height, part): TargetTuple| Target { width, height, area: part.map(area) };
+        let targets = targets.into_iter().map(target).collect();
         let request = Request { targets, orientation, scale, max_bytes };
         let rendered = match data {
             Data::Bytes(bytes) => guarded(py, || crate::render(&&bytes[..], &request)),
@@ -101,8 +82,7 @@ mod module {
                 guarded(py, || crate::render(&file, &request))
             }
         }?;
-        let plan = &rendered.plan;
-        let decoded = (plan.frame.width, plan.frame.height, plan.scale);
+        let decoded = (rendered.plan.frame.width, rendered.plan.frame.height, rendered.plan.scale);
         Ok((pictures(py, rendered)?, decoded))
     }
 

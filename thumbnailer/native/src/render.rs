@@ -6,7 +6,7 @@ use crate::entropy::progress::Progress;
 use crate::entropy::reader::Reader;
 use crate::entropy::{Scan, SAMPLE};
 use crate::error::{ensure, Error::Doubtful, Error::TooLarge, Result};
-use crate::file::frame::{ColourModel, Frame, ScanComponent, ScanHeader};
+use crate::file::frame::{ScanComponent, ScanHeader};
 use crate::file::source::Source;
 use crate::file::{QuantTable, Walker};
 use crate::memory::Memory;
@@ -28,29 +28,22 @@ pub struct Rendered {
     pub plan: Plan,
 }
 
-/// Reads up to the first scan.
-fn open(source: &dyn Source) -> Result<(Walker<'_>, ScanHeader, Frame, ColourModel)> {
+/// Reads up to the first scan and plans the request.
+fn open<'a>(source: &'a dyn Source, request: &Request) -> Result<(Walker<'a>, ScanHeader, Plan)> {
     let mut walker = Walker::new(source)?;
     let scan = walker.next_scan()?.ok_or(Doubtful("no scan"))?;
-    let (frame, colour) = (walker.frame()?.clone(), walker.colour_model()?);
-    Ok((walker, scan, frame, colour))
-}
-
-/// Reads the header.
-pub fn info(source: &dyn Source) -> Result<(Frame, ColourModel)> {
-    open(source).map(|(_, _, frame, colour)| (frame, colour))
+    let plan = Plan::new(walker.frame()?.clone(), &scan, source.size(), request, walker.colour_model()?)?;
+    Ok((walker, scan, plan))
 }
 
 /// Plans a request without decoding. Fails with `TooLarge` if the plan exceeds the limit of memory.
 pub fn plan(source: &dyn Source, request: &Request) -> Result<Plan> {
-    let (_, scan, frame, colour) = open(source)?;
-    Plan::new(frame, &scan, source.size(), request, colour)
+    open(source, request).map(|(_, _, plan)| plan)
 }
 
 /// Decodes a file and makes its targets. Every failure means that another decoder must take the file.
 pub fn render(source: &dyn Source, request: &Request) -> Result<Rendered> {
-    let (walker, scan, frame, colour) = open(source)?;
-    let plan = Plan::new(frame, &scan, source.size(), request, colour)?;
+    let (walker, scan, plan) = open(source, request)?;
     let mut memory = Memory::default();
     let (stores, bands) = plan.build(&mut memory);
     if memory.dry {

@@ -86,9 +86,7 @@ impl<'a> Coder<'a> {
     /// AC of a block of the sample, of which every coefficient is decoded.
     #[cold]
     #[inline(never)]
-    fn measure<'i, const PROGRESSIVE: bool>(
-        &self, mut input: Input<'i>, store: &mut Store, index: usize,
-    ) -> Input<'i> {
+    fn measure<'i, const PROGRESSIVE: bool>(&self, mut input: Input<'i>, store: &mut Store, index: usize) -> Input<'i> {
         let (mut none, mut energy) = (0, 0);
         let last = if PROGRESSIVE { self.last } else { 63 };
         let Some((values, history)) = store.block_with_history(index, &mut none) else { return input };

@@ -109,8 +109,7 @@ impl<'b> Scan<'_, 'b> {
                     let store = &mut self.stores[coder.plane];
                     let mut start = row * coder.v * store.blocks_wide + column * coder.h;
                     for _ in 0..coder.v {
-                        (start..start + coder.h)
-                            .for_each(|index| decode(coder, &mut input, prediction, store, index));
+                        (start..start + coder.h).for_each(|index| decode(coder, &mut input, prediction, store, index));
                         start += store.blocks_wide;
                     }
                 }

@@ -145,9 +145,7 @@ fn horizontal<const W: usize, const LOW: bool>(x: &[Vector; 8], top: usize, coun
 
 /// N points of all columns. `right`: the columns from the fifth on are needed.
 #[inline(always)]
-fn pass<const N: usize, const LOW: bool, const DROP: i32>(
-    x: &[Vector; 8], right: bool, round: i32,
-) -> [Vector; 16] {
+fn pass<const N: usize, const LOW: bool, const DROP: i32>(x: &[Vector; 8], right: bool, round: i32) -> [Vector; 16] {
     let (mut points, round) = ([Vector::splat(0); 16], Vector::splat32(round));
     let left = four_columns::<N, LOW, false>(x);
     let right = if right { four_columns::<N, LOW, true>(x) } else { points };
