@@ -31,12 +31,13 @@ class NativeEngine:
 def _decode(path: str, plan: Plan) -> Decoded:
     pictures = _pictures(path, plan)
     profile, is_ignored = _profile(path, plan)
-    frames: list[list[Frame]] = []
-    for target in plan.targets:
-        width, height, channels, pixels = pictures.pop(0)  # frees the pixels of one thumbnail after the other
-        image = in_srgb(Image.frombytes(MODES[channels], (width, height), pixels), profile)
-        frames.append([(cropped(image, corner_of(image, target), target), 0)])
-    return frames, 1, is_ignored
+    return (_frame(pictures.pop(0), profile, target) for target in plan.targets), 1, is_ignored
+
+
+def _frame(picture: Pixels, profile: bytes | None, target: Target) -> list[Frame]:
+    width, height, channels, pixels = picture
+    image = in_srgb(Image.frombytes(MODES[channels], (width, height), pixels), profile)
+    return [(cropped(image, corner_of(image, target), target), 0)]
 
 
 def _pictures(path: str, plan: Plan) -> list[Pixels]:
