@@ -18,5 +18,6 @@ pub mod resize;
 pub use error::{catch, Error, Result};
 pub use file::source::Source;
 pub use plan::Plan;
-pub use render::{plan, render, Picture, Rendered};
+pub use render::{plan, render, Rendered};
+pub use resize::output::Picture;
 pub use resize::request::{Area, Request, Target};

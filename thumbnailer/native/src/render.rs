@@ -13,15 +13,8 @@ use crate::memory::Memory;
 use crate::picture::bands::Bands;
 use crate::picture::store::Store;
 use crate::plan::Plan;
+use crate::resize::output::Picture;
 use crate::resize::request::Request;
-
-pub struct Picture {
-    pub width: usize,
-    pub height: usize,
-    /// 1 for grey, 3 for RGB.
-    pub channels: usize,
-    pub pixels: Vec<u8>,
-}
 
 pub struct Rendered {
     pub pictures: Vec<Picture>,
@@ -58,11 +51,7 @@ pub fn render(source: &dyn Source, request: &Request) -> Result<Rendered> {
     }
     let resizer = decoder.bands.resizer;
     ensure(resizer.is_complete(), "missing rows")?;
-    let pictures = resizer.outputs.into_iter().map(|output| {
-        let (width, height) = output.size();
-        Picture { width, height, channels: plan.layout.planes.len(), pixels: output.pixels }
-    });
-    Ok(Rendered { pictures: pictures.collect(), plan })
+    Ok(Rendered { pictures: resizer.outputs.into_iter().map(|output| output.picture).collect(), plan })
 }
 
 struct Decoder<'a> {

@@ -9,7 +9,6 @@ pub mod basis;
 pub mod idct;
 pub mod layout;
 pub mod store;
-mod upsample;
 
 use crate::audited::transform;
 

@@ -113,7 +113,7 @@ impl Stage {
 
     fn new(steps: &[Step], target: usize, channels: usize, memory: &mut Memory) -> Stage {
         let Step { horizontal, vertical, .. } = steps[target];
-        let (capacity, out) = (vertical.max_taps(), horizontal.out.next_multiple_of(16));
+        let (capacity, out) = (vertical.taps(), horizontal.out.next_multiple_of(16));
         // An odd cache line more keeps rows of a group out of the same cache set.
         let stride = horizontal.samples.next_multiple_of(COLUMNS) + 32;
         Stage {
