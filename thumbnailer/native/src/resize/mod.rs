@@ -159,7 +159,7 @@ impl Stage {
                 self.vertical_pass(channel);
             }
             self.next += 1;
-            if self.next % GROUP == 0 || self.next == self.vertical.outputs() {
+            if self.next.is_multiple_of(GROUP) || self.next == self.vertical.outputs() {
                 self.finish_group(outputs);
             }
         }
