@@ -18,8 +18,9 @@ from handler.envelope import open_message, receive_count
 from handler.worker.heartbeat import Heartbeat
 from handler.worker.receiver import MOST_RECEIVERS, Receiver, Room, StopSignal
 from handler.worker.sqs import BATCH, Batches, Queue, Received, ReportingQueue
+from handler.worker.summary import Summary
 from thumbnailer.model import Message, ObjectEvent, Outcome
-from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, log_record, log_unreadable
+from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, log_unreadable
 from thumbnailer.reporting.metrics import Prometheus
 
 CLOSING_SECONDS: Final = 3.0
@@ -90,6 +91,7 @@ class Consumer:
         self._working: set[asyncio.Task[None]] = set()
         self._failed_in_a_row = 0
         """records to retry; the receiver slows down at as many as the worker may hold"""
+        self._summary = Summary()
         self._bugs: list[Exception] = []
         self._deletes = Batches(self._queue.delete)
         self._returns = Batches(self._heartbeat.give_back)
@@ -109,14 +111,15 @@ class Consumer:
         self._heartbeat.adopt(visibility)
         self._metrics.watch("thumbnailer_in_flight", lambda: len(self.held))
         async with asyncio.TaskGroup() as group:
-            beats = [self._heartbeat.run(), self._heartbeat.follow_queue()]
-            helpers = [group.create_task(self._supervise(beat)) for beat in beats]
+            loops = [self._heartbeat.run(), self._heartbeat.follow_queue(), self._summary.run()]
+            helpers = [group.create_task(self._supervise(loop)) for loop in loops]
             async with asyncio.TaskGroup() as receivers:
                 for _ in range(self._limits.receivers):
                     receivers.create_task(self._supervise(self._receiver.run()))
             await self._finish()
             for helper in helpers:
                 helper.cancel()
+        self._summary.log()
         if self._bugs:
             raise self._bugs[0]
 
@@ -175,7 +178,7 @@ class Consumer:
         finally:
             self._slots.release()
         self._failed_in_a_row = self._failed_in_a_row + 1 if outcome.status.comes_back else 0
-        log_record(outcome)
+        self._summary.add(outcome)
         self._metrics.observe(outcome)
         return outcome
 

@@ -50,7 +50,9 @@ class Call:
 
     @property
     def ends(self) -> dict[str, str]:
-        return {key: ":".join(filter(None, (line["outcome"], line["reason"]))) for key, line in self.records.items()}
+        return {
+            key: ":".join(filter(None, (line["outcome"], line.get("reason", "")))) for key, line in self.records.items()
+        }
 
 
 class Door:
@@ -78,6 +80,7 @@ def proxy(cloud: Cloud) -> Iterator[FaultProxy]:
 def running_door(cloud: Cloud, proxy: FaultProxy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     folder = tmp_path_factory.mktemp("runtime")
     env = {**cloud.env, **SECRETS, "AWS_ENDPOINT_URL": proxy.url, "TMPDIR": str(folder)}
+    env["THUMBNAILER_LOG_LEVEL"] = "DEBUG"
     try:
         find_binary()
     except NotInstalled as missing:
