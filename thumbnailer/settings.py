@@ -154,6 +154,12 @@ class Settings:
     on_delete: Literal["delete", "keep"] = _buckets(
         "delete", Words(("delete", "keep")), "What to do with thumbnails when their source is deleted."
     )
+    write_once: bool = _buckets(
+        "off",
+        _SWITCH,
+        "No key is ever written twice: saves a HEAD a picture. If a key is overwritten or removed while its thumbnails "
+        "are made, the older ones may stay.",
+    )
     failed_prefix: str = _buckets(
         "_failed/",
         Text("text of at most 256 bytes", most_bytes=256),

@@ -49,7 +49,7 @@ def start_logging(level: str) -> None:
 
 
 def record_line(outcome: Outcome) -> dict[str, Any]:
-    """The fields of a record's line, empty ones left out. `ms` has the milliseconds of STAGES, 0 for one not reached."""
+    """The fields of a record's line that are not empty. `ms` holds the milliseconds of each of STAGES."""
     event, info, seconds = outcome.event, outcome.info, dict(outcome.timings)
     always = {"bucket": event.bucket, "key": event.key, "outcome": outcome.status}
     fields = {
