@@ -220,7 +220,11 @@ class Settings:
     )
     workers: int | None = _limits(None, Whole(1, 256), "Decoding threads. Unset: from the tier.")
     in_flight: int | None = _limits(None, Whole(1, 1000), "Records in work at once. Unset: from the tier.")
-    log_level: str = _limits("INFO", Words(("DEBUG", "INFO", "WARNING", "ERROR")), "The lowest level logged.")
+    log_level: str = _limits(
+        "INFO",
+        Words(("DEBUG", "INFO", "WARNING", "ERROR")),
+        "The lowest level logged; DEBUG has a line for each record.",
+    )
     queue_url: str | None = _worker(
         None,
         Text("a URL such as https://sqs.eu-west-1.amazonaws.com/123456789012/thumbnails", r"https?://[^\s/]+/\S+"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 STAGES: Final = ("open", "fetch", "wait", "decode", "encode", "upload", "total")
 EMF_MOST_VALUES: Final = 100  # the EMF specification's limit on the values of one metric in one line
-EMF_DIGITS: Final = 4  # a tenth of a millisecond: each digit costs bytes in every value
+EMF_DIGITS: Final = 3  # milliseconds: each digit costs bytes in every value
 NAMESPACE: Final = "Thumbnailer"
 DIMENSION: Final = "FunctionName"
 
