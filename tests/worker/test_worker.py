@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +56,7 @@ def has_thumbnails(aws: Cloud, number: int) -> bool:
     return len(aws.keys()) >= number
 
 
-def lines(process: WorkerProcess) -> list[dict[str, object]]:
+def lines(process: WorkerProcess) -> list[dict[str, Any]]:
     return [json.loads(line) for line in process.text.splitlines()]
 
 

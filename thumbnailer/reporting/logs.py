@@ -72,7 +72,9 @@ def record_line(outcome: Outcome) -> dict[str, Any]:
 def log_record(outcome: Outcome) -> None:
     """A warning if an operator may look for the record, else a line at DEBUG."""
     noted = outcome.damaged or outcome.profile_ignored or outcome.engine_bug or outcome.status in NOTED
-    LOGGER.log(logging.WARNING if noted else logging.DEBUG, "record", extra={"line": record_line(outcome)})
+    level = logging.WARNING if noted else logging.DEBUG
+    if LOGGER.isEnabledFor(level):
+        LOGGER.log(level, "record", extra={"line": record_line(outcome)})
 
 
 def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
