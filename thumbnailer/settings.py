@@ -221,9 +221,7 @@ class Settings:
     workers: int | None = _limits(None, Whole(1, 256), "Decoding threads. Unset: from the tier.")
     in_flight: int | None = _limits(None, Whole(1, 1000), "Records in work at once. Unset: from the tier.")
     log_level: str = _limits(
-        "INFO",
-        Words(("DEBUG", "INFO", "WARNING", "ERROR")),
-        "The lowest level logged; DEBUG has a line for each record.",
+        "INFO", Words(("DEBUG", "INFO", "WARNING", "ERROR")), "The lowest level logged; DEBUG: a line a record."
     )
     queue_url: str | None = _worker(
         None,

@@ -24,8 +24,7 @@ Repeat = Callable[[], Repetition]
 """A started cell: measures once. Raises CellFailed, S3Gone."""
 EMULATOR: Final = b"] (rapid) "
 """marks the lines that the emulator itself writes"""
-DEBUG: Final = b'{"level":"DEBUG"'
-"""begins the lines that the product writes for the bench only"""
+DEBUG: Final = b'{"level":"DEBUG"'  # begins the lines that the product writes for the bench only
 
 
 class CellFailed(ThumbnailerError):

@@ -16,12 +16,10 @@ from bench.result import CellKey, Repetition
 from bench.rig.limits import CONTAINER_PERIOD_US
 from bench.rig.processes import background
 from bench.rig.sqs import sqs_server
-from thumbnailer.reporting.metrics import STAGES
 
 PATIENCE: Final = 120.0
 """seconds without progress in the queue"""
 POLL: Final = 0.01
-TOTAL: Final = STAGES.index("total")
 MAIN: Final = "from handler.cli import main; main()"
 
 
@@ -82,7 +80,7 @@ class WorkerCell:
             invocations=0,
             wall_seconds=wall,
             billed_ms=round(wall * 1000, 3),
-            latencies_ms=tuple(line["ms"][TOTAL] for line in records),
+            latencies_ms=tuple(line["ms"][-1] for line in records),
             outcomes=dict(outcomes),
         )
 

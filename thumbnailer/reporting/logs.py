@@ -79,7 +79,18 @@ def log_record(outcome: Outcome) -> None:
 
 def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Counts by status and reason, e.g. {"records": 3, "outcomes": {"stored": 2, "rejected:corrupt": 1}}."""
-    return {"records": len(outcomes), "outcomes": dict(Counter(map(name_end, outcomes)))}
+    return _counts(Counter(map(name_end, outcomes)))
+
+
+def log_batch(ends: Counter[str]) -> None:
+    """Logs how many records ended in each way of `name_end`, and starts to count anew."""
+    if ends:
+        LOGGER.info("batch", extra={"line": _counts(ends)})
+        ends.clear()
+
+
+def _counts(ends: Counter[str]) -> dict[str, Any]:
+    return {"records": ends.total(), "outcomes": dict(ends)}
 
 
 def name_end(outcome: Outcome) -> str:
@@ -95,7 +106,7 @@ def batch_lines(outcomes: Sequence[Outcome], seconds: float, timestamp_ms: int, 
     for start in range(0, max(1, len(outcomes)), EMF_MOST_VALUES):
         part = outcomes[start : start + EMF_MOST_VALUES]
         head = {"level": "INFO", "message": "batch", **summarise(part), "ms": round(seconds * 1000)}
-        yield json_line(head | emf(part, timestamp_ms, function))
+        yield json_line(head | (emf(part, timestamp_ms, function) if part else {}))
 
 
 def log_unreadable(messages: Sequence[Message]) -> None:

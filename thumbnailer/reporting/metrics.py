@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 STAGES: Final = ("open", "fetch", "wait", "decode", "encode", "upload", "total")
 EMF_MOST_VALUES: Final = 100  # the EMF specification's limit on the values of one metric in one line
-EMF_DIGITS: Final = 3  # milliseconds: each digit costs bytes in every value
 NAMESPACE: Final = "Thumbnailer"
 DIMENSION: Final = "FunctionName"
 
@@ -76,14 +75,12 @@ def observations(outcome: Outcome) -> Iterator[tuple[str, float]]:
 
 
 def emf(outcomes: Sequence[Outcome], timestamp_ms: int, function: str) -> dict[str, Any]:
-    """The members of CloudWatch's embedded metric format for up to EMF_MOST_VALUES records; empty without records."""
+    """The members of CloudWatch's embedded metric format for one to EMF_MOST_VALUES records."""
     values: dict[str, list[float]] = {}
     for outcome in outcomes:
         for name, value in observations(outcome):
-            values.setdefault(name, []).append(round(value, EMF_DIGITS))
+            values.setdefault(name, []).append(round(value, 3))  # milliseconds: each digit costs bytes in every value
     metrics = [metric for metric in METRICS if metric.name in values]
-    if not metrics:
-        return {}
     directive = {
         "Namespace": NAMESPACE,
         "Dimensions": [[DIMENSION]],  # CloudWatch bills each further set as metrics of its own
