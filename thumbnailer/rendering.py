@@ -133,12 +133,9 @@ class Renderer:
         if plan is None:
             raise errors.Corrupt("the file ends within its header")
         info = plan.info
-        defect, _ = await self._read(
-            file,
-            lambda data, budget: ending_defect(data, info.format, budget),
-            lambda data, budget: _patch(data, hide_metadata(data, info.format, budget)),
-        )
-        trace.add_defects(defect or "", info.defect)
+        defect = await self._read(file, lambda data, budget: ending_defect(data, info.format, budget))
+        trace.add_defects(defect, info.defect)
+        await self._read(file, lambda data, budget: _patch(data, hide_metadata(data, info.format, budget)))
         return plan
 
     async def _plan(
@@ -146,7 +143,7 @@ class Renderer:
     ) -> Plan | None:
         """None while the header is incomplete."""
         try:
-            (info,) = await self._read(file, lambda data, budget: probe(data, headers.size, budget))
+            info = await self._read(file, lambda data, budget: probe(data, headers.size, budget))
         except errors.NeedMoreBytes as error:
             _refuse_endless_header(file, trace.bytes_in, error)
             return None
@@ -166,14 +163,14 @@ class Renderer:
         trace.engine = plan.engine
         return plan
 
-    async def _read(self, file: Scratch, *reads: Callable[[mmap.mmap, Budget | None], T]) -> list[T]:
-        """What `reads` return for the file, each within a budget: in a thread if one needs many units.
+    async def _read(self, file: Scratch, read: Callable[[mmap.mmap, Budget | None], T]) -> T:
+        """What `read` returns for the file within a budget: in a thread if it needs many units.
 
         So no file holds up the event loop, and most files are spared the switch to a thread.
         """
         with suppress(errors.TooMuchWork), _memory_map(file) as data:
-            return [read(data, Budget(QUICK_UNITS, errors.TooMuchWork)) for read in reads]
-        return await self.decoder.read(partial(_read_all, _memory_map(file), reads))
+            return read(data, Budget(QUICK_UNITS, errors.TooMuchWork))
+        return await self.decoder.read(partial(_read_all, _memory_map(file), read))
 
 
 def _patch(data: mmap.mmap, patches: Iterable[Patch]) -> None:
@@ -182,10 +179,10 @@ def _patch(data: mmap.mmap, patches: Iterable[Patch]) -> None:
         data[at : at + len(patch)] = patch
 
 
-def _read_all(data: mmap.mmap, reads: Iterable[Callable[[mmap.mmap, Budget | None], T]]) -> list[T]:
+def _read_all(data: mmap.mmap, read: Callable[[mmap.mmap, Budget | None], T]) -> T:
     """Closes `data`, because a record that was given up leaves its thread running."""
     with data:
-        return [read(data, None) for read in reads]
+        return read(data, None)
 
 
 def _refuse_endless_header(file: Scratch, fetched: int, error: errors.NeedMoreBytes) -> None:
