@@ -1,7 +1,6 @@
 """Turns a Lambda payload into messages with their events, and outcomes into the answer to Lambda. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -9,6 +8,7 @@ from thumbnailer.errors import EventError, ThumbnailerError
 from thumbnailer.events import parse_event, parse_text
 from thumbnailer.model import Message, Outcome
 from thumbnailer.reporting.logs import summarise
+from thumbnailer.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
