@@ -154,6 +154,12 @@ class Settings:
     on_delete: Literal["delete", "keep"] = _buckets(
         "delete", Words(("delete", "keep")), "What to do with thumbnails when their source is deleted."
     )
+    write_once: bool = _buckets(
+        "off",
+        _SWITCH,
+        "No key is ever written twice: saves a HEAD a picture. If a key is overwritten or removed while its thumbnails "
+        "are made, the older ones may stay.",
+    )
     failed_prefix: str = _buckets(
         "_failed/",
         Text("text of at most 256 bytes", most_bytes=256),
@@ -214,7 +220,9 @@ class Settings:
     )
     workers: int | None = _limits(None, Whole(1, 256), "Decoding threads. Unset: from the tier.")
     in_flight: int | None = _limits(None, Whole(1, 1000), "Records in work at once. Unset: from the tier.")
-    log_level: str = _limits("INFO", Words(("DEBUG", "INFO", "WARNING", "ERROR")), "The lowest level logged.")
+    log_level: str = _limits(
+        "INFO", Words(("DEBUG", "INFO", "WARNING", "ERROR")), "The lowest level logged; DEBUG: a line a record."
+    )
     queue_url: str | None = _worker(
         None,
         Text("a URL such as https://sqs.eu-west-1.amazonaws.com/123456789012/thumbnails", r"https?://[^\s/]+/\S+"),
