@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tests.conftest import scratch_files
+from tests.support.memory import MemoryStore
 from tests.support.pipelines import (
     CountingEngine,
     HangingEngine,
@@ -27,7 +28,6 @@ from thumbnailer.model import ObjectEvent, Status
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.tier import MB, tier_for
 from thumbnailer.store.base import PutHeaders
-from thumbnailer.store.memory import MemoryStore
 from thumbnailer.trace import Trace
 
 
