@@ -41,6 +41,8 @@ def find_sources(paths: Sequence[Path], recursive: bool, out: Path) -> tuple[Sou
                 raise ResizeError(f"{file} is neither a file nor a folder")
             elif sources.setdefault(key, file) != file:
                 raise ResizeError(f"{sources[key]} and {file} have the same name; resize them into two folders")
+    if not sources:
+        raise ResizeError(f"no pictures in {', '.join(map(str, paths))}; --recursive looks into the folders in them")
     return sources, others
 
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,20 +10,9 @@ import pytest
 from handler import aws_lambda
 from tests.conftest import Context, scratch_files
 from tests.support.cloud import Cloud, s3_event, s3_record, sqs_event
+from tests.support.commands import thumbnailer
 
 SAMPLES = Path(__file__).parents[1] / "handler" / "demo" / "samples"
-
-
-def thumbnailer(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("THUMBNAILER_")}
-    return subprocess.run(
-        [sys.executable, "-m", "handler.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=kept | {"COLUMNS": "200"} | env,
-    )
 
 
 def test_event_of_25_records_with_3_bad_ones_stores_22_and_names_the_3(
@@ -99,11 +85,3 @@ def test_doctor_names_the_installed_pillow_and_each_engines_formats() -> None:
 def test_doctor_rejects_a_source_bucket_that_is_a_destination() -> None:
     assert thumbnailer("doctor", "--source", "photos").returncode == 0
     assert thumbnailer("doctor", "--source", "photos-resized").returncode == 2
-
-
-def test_two_files_with_one_name_are_a_usage_error(tmp_path: Path) -> None:
-    twin = tmp_path / "rocket.jpg"
-    twin.write_bytes(b"x")
-    ended = thumbnailer("resize", twin, SAMPLES / "rocket.jpg", "-o", tmp_path / "out")
-    assert ended.returncode == 2
-    assert "same name" in ended.stderr.replace("\n", " ")

@@ -240,4 +240,4 @@ def nearest(word: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # most processes never need it
 
     found = get_close_matches(word, list(known), 1)
-    return f"; did you mean {str(found[0])!r}?" if found else ""
+    return f"; the nearest is {str(found[0])!r}" if found else ""
