@@ -13,7 +13,8 @@ def start(module: str, extras: str) -> None:
     try:
         import_module(module).main()
     except ModuleNotFoundError as error:
-        print(f"The package {error.name} is missing: pip install 'thumbnailer[{extras}]' installs it.", file=sys.stderr)
+        package = str(error.name).partition(".")[0]
+        print(f"The package {package} is missing: pip install 'thumbnailer[{extras}]' installs it.", file=sys.stderr)
         sys.exit(2)
 
 
