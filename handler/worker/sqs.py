@@ -98,8 +98,9 @@ class Queue:
             answer: Mapping[str, Any] = await getattr(self._client, operation)(QueueUrl=self._url, **arguments)
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
-            kind = QueueMissing if code in GONE else QueueError
-            raise kind(f"{operation} {self._url}: {error}") from error
+            if code in GONE:
+                raise QueueMissing(f"there is no such queue: {self._url}: {error}") from error
+            raise QueueError(f"{operation} {self._url}: {error}") from error
         except NoCredentialsError as error:
             raise QueueMissing(NO_CREDENTIALS) from error
         except Exception as error:  # botocore, the network and credential providers raise anything
