@@ -75,7 +75,7 @@ FitWord = Annotated[str, typer.Option(help=f"of --size: {', '.join(Fit)}")]
 FormatWord = Annotated[str, typer.Option("--format", help=f"of --size: auto, {', '.join(OUTPUT_FORMATS)}")]
 Quality = Annotated[int | None, typer.Option(min=1, max=100, help="of --size: 1 to 100")]
 Renditions = Annotated[str, typer.Option(help="several sizes, e.g. card=512x512:cover:webp:q80,small=128x128")]
-Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="with the folders in folders")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="folders within folders too")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace thumbnails of earlier runs")]
 
 
@@ -91,7 +91,7 @@ def resize(
     recursive: Recursive = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Makes thumbnails of files as of S3 objects. --size and --renditions win over THUMBNAILER_RENDITIONS.
+    """Makes thumbnails of files, with the code for S3 objects. Options win over THUMBNAILER_RENDITIONS.
 
     No source is ever replaced, and nothing is written outside the folder -o.
     """
@@ -123,7 +123,7 @@ def _resize(sources: Sources, folder: Folder, settings: Settings) -> tuple[list[
     outcomes: dict[str, Outcome] = {}
     stopped = False
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore it
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("resizing", total=len(sources))
 
         def done(outcome: Outcome) -> None:

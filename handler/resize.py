@@ -47,12 +47,16 @@ def find_sources(paths: Sequence[Path], recursive: bool, out: Path) -> tuple[Sou
 
 
 def _files_below(folder: Path, recursive: bool, out: Path) -> Iterator[Path]:
-    """Not hidden files, and not those of earlier runs in a folder `out` below this one."""
-    for file in sorted(folder.rglob("*") if recursive else folder.iterdir()):
-        is_hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-        is_output = out in file.resolve().parents and out != folder.resolve()
-        if file.is_file() and not is_hidden and not is_output:
-            yield file
+    """Not hidden files, and not those of earlier runs in a folder `out` below this one. Raises OSError."""
+    for parent, folders, names in os.walk(folder, onerror=_fail):
+        visible = sorted(name for name in folders if recursive and not name.startswith("."))
+        folders[:] = [name for name in visible if Path(parent, name).resolve() != out]
+        files = (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+        yield from filter(Path.is_file, files)
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def _formats(file: Path) -> tuple[Format, ...]:
@@ -78,6 +82,8 @@ class Folder:
         path = Path(os.path.realpath(folder), name)
         if name == ".." or not path.is_relative_to(self.root):
             raise StoreDenied(f"the thumbnail of {key} would be {path}, outside {self.root}")
+        if path.parent.is_file():
+            raise StoreDenied(f"{path.parent} is a file, and the thumbnails of {key} need a folder of that name")
         if _identity(path) in self.sources:
             raise StoreDenied(f"the thumbnail of {key} would replace the source {path}; take another folder for -o")
         return path

@@ -29,7 +29,7 @@ def outcome_table(outcomes: Sequence[Outcome], width: int) -> RenderableType:
         table.add_column(name, overflow="fold", no_wrap=not is_free, justify="right" if name in NUMBERS else "left")
     for row in rows:
         table.add_row(*(row[name] for name in headings))
-    details = (f"{printable(one.event.key)}: {_escaped(one.detail)}" for one in outcomes if one.detail)
+    details = (f"{printable(one.event.key)}: {printable(one.detail)}" for one in outcomes if one.detail)
     return Group(table, *map(Text, details))
 
 
@@ -45,11 +45,7 @@ def _fitting(rows: Sequence[Mapping[str, Text]], width: int) -> list[str]:
 
 def printable(text: str) -> str:
     """Line breaks, escape sequences and bytes that are not UTF-8 become escapes: file names and keys may hold them."""
-    return _escaped(json.dumps(text, ensure_ascii=False)[1:-1])
-
-
-def _escaped(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()
+    return json.dumps(text, ensure_ascii=False)[1:-1].encode(errors="backslashreplace").decode()
 
 
 def _row(outcome: Outcome) -> dict[str, Text]:

@@ -200,6 +200,27 @@ def test_wrong_usage_gives_exit_code_2_and_a_sentence(photos: Path, arguments: t
     assert not (photos / "out").exists()
 
 
+def test_a_file_in_the_place_of_a_folder_is_a_clear_error(photos: Path) -> None:
+    out = photos.parent / "out"
+    assert thumbnailer("resize", photos / "a.jpg", "-o", out).returncode == 0
+    ended = thumbnailer("resize", photos / "a.jpg", "-o", out, "--renditions", "s=16x16,l=64x64")
+    assert ended.returncode == 2
+    assert "a.jpg is a file" in ended.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_unreadable_sources_are_named(photos: Path) -> None:
+    (photos / "a.jpg").chmod(0)
+    ended = thumbnailer("resize", photos, "-o", photos / "out")
+    assert (ended.returncode, set(files(photos / "out"))) == (1, {"b.jpg"})
+    assert "a.jpg: Permission denied" in ended.stdout
+    (photos / "holidays").chmod(0)
+    ended = thumbnailer("resize", photos, "-r", "-o", photos / "out")
+    (photos / "holidays").chmod(0o700)
+    assert ended.returncode == 2
+    assert "Permission denied" in ended.stderr
+
+
 def test_a_folder_that_cannot_be_made_gives_exit_code_2(photos: Path) -> None:
     ended = thumbnailer("resize", photos / "a.jpg", "-o", photos / "b.jpg" / "out")
     assert ended.returncode == 2
