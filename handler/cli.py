@@ -14,7 +14,8 @@ def start(module: str, extras: str) -> None:
         import_module(module).main()
     except ModuleNotFoundError as error:
         package = str(error.name).partition(".")[0]
-        print(f"The package {package} is missing: pip install 'thumbnailer[{extras}]' installs it.", file=sys.stderr)
+        hint = f"pip install '.[{extras}]' in Thumbnailer's folder installs it"
+        print(f"The package {package} is missing: {hint}.", file=sys.stderr)
         sys.exit(2)
 
 

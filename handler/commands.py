@@ -33,6 +33,8 @@ from thumbnailer.settings import Settings
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 STOPPED = 130
 """exit code of a program that Ctrl-C has ended"""
+MOST_ROWS = 200
+"""of a table with all outcomes; of more, only those without thumbnails are listed"""
 T = TypeVar("T")
 GOOD = (Status.STORED, Status.DELETED, Status.SKIPPED)
 
@@ -105,9 +107,12 @@ def resize(
     missing = refuse_conflicts(sources, folder, settings)
     folder.root.mkdir(parents=True, exist_ok=True)
     outcomes, stopped = _resize(missing, folder, settings)
-    if outcomes:
-        console = Console()
-        console.print(outcome_table(outcomes, console.width))
+    console = Console()
+    listed = outcomes if len(outcomes) <= MOST_ROWS else [one for one in outcomes if one.status is not Status.STORED]
+    if listed:
+        console.print(outcome_table(listed, console.width))
+    if stored := len(outcomes) - len(listed):
+        print(f"{stored} pictures are stored.")
     if others:
         names = ", ".join(path.name for path in others[:3])
         print(f"Left out, no pictures: {printable(names)}{', ...' if others[3:] else ''}")
