@@ -81,11 +81,11 @@ class Folder:
         folder, name = os.path.split(self.root / _with_suffix(key, format_))
         path = Path(os.path.realpath(folder), name)
         if name == ".." or not path.is_relative_to(self.root):
-            raise StoreDenied(f"the thumbnail of {key} would be {path}, outside {self.root}")
+            raise StoreDenied(f"the thumbnail {key} would be {path}, outside {self.root}")
         if path.parent.is_file():
-            raise StoreDenied(f"{path.parent} is a file, and the thumbnails of {key} need a folder of that name")
+            raise StoreDenied(f"{path.parent} is a file, and the thumbnail {key} needs a folder of that name")
         if _identity(path) in self.sources:
-            raise StoreDenied(f"the thumbnail of {key} would replace the source {path}; take another folder for -o")
+            raise StoreDenied(f"the thumbnail {key} would replace the source {path}; take another folder for -o")
         return path
 
     def write(self, key: str, format_: Format, data: bytes) -> None:
