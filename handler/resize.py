@@ -9,7 +9,7 @@ from typing import Final
 
 from thumbnailer.app import build, sized_tier
 from thumbnailer.errors import KeyTooLong, StoreDenied, ThumbnailerError
-from thumbnailer.formats import FORMATS, SIGNATURE_BYTES
+from thumbnailer.formats import SIGNATURE_BYTES, specs
 from thumbnailer.machine import machine
 from thumbnailer.model import EventKind, Format, ObjectEvent, Outcome
 from thumbnailer.planning.capabilities import OUTPUTS
@@ -64,7 +64,7 @@ def _formats(file: Path) -> tuple[Format, ...]:
     with suppress(OSError), file.open("rb") as opened:
         start = opened.read(SIGNATURE_BYTES)
         svg = (Format.SVG,) if file.suffix.lower() == ".svg" else ()
-        return next((spec.formats for spec in FORMATS if spec.matches(start)), svg)
+        return next((spec.formats for spec in specs() if spec.matches(start)), svg)
     return (Format.JPEG,)  # its record says why it cannot be read
 
 

@@ -22,7 +22,6 @@ from tests.bombs import MB, gif, heif, icons, jpeg, png, tiff, webp
 from tests.bombs.floods import FLOODS, METADATA
 from tests.bombs.heif import AVIF, HEIC
 from tests.support.measured import measured
-from tests.support.memory import MemoryStore
 from tests.support.pictures import gradient, saved
 from tests.support.reading import too_slow
 from thumbnailer.app import build, new_event_loop
@@ -31,6 +30,7 @@ from thumbnailer.model import EventKind, ObjectEvent
 from thumbnailer.planning.tier import tier_for
 from thumbnailer.settings import parse_settings
 from thumbnailer.store.base import ObjectBody, PutHeaders
+from thumbnailer.store.memory import MemoryStore
 
 CPU_SECONDS = 2.0
 GROWTH = 96 * MB

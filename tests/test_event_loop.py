@@ -13,13 +13,13 @@ import pytest
 
 from tests.bombs import MB
 from tests.bombs.floods import FLOODS, METADATA
-from tests.support.memory import MemoryStore
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.execution.decoder import Decoder
 from thumbnailer.machine import Machine
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Status
 from thumbnailer.settings import parse_settings
 from thumbnailer.store.base import ObjectBody, ObjectHeaders, PutHeaders
+from thumbnailer.store.memory import MemoryStore
 
 LONGEST_PAUSE = 0.1
 """Seconds between two turns of a task that waits for nothing."""

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from tests.conftest import scratch_files
-from tests.support.memory import MemoryStore
 from tests.support.pipelines import CountingEngine, created, pipeline, run
 from thumbnailer.model import Outcome, Status
 from thumbnailer.planning.tier import MB, tier_for
 from thumbnailer.store.base import ObjectBody, ObjectVersion, PutHeaders
+from thumbnailer.store.memory import MemoryStore
 
 IN_FLIGHT = 64
 LATENCY = 0.002

@@ -16,7 +16,6 @@ from PIL import Image
 from tests.support.cloud import DESTINATION, SOURCE, Cloud
 from tests.support.faults import Fault, Request, fault_proxy
 from tests.support.interleaving import Change, Forged, Found, explore, upload_headers
-from tests.support.memory import MemoryStore
 from tests.support.pipelines import HangingEngine, created, pipeline, run, settings
 from thumbnailer.app import build, sized_tier
 from thumbnailer.errors import ObjectMissing, StoreDenied
@@ -28,6 +27,7 @@ from thumbnailer.planning.targets import SOURCE_ETAG
 from thumbnailer.rendering import Refused
 from thumbnailer.settings import Settings
 from thumbnailer.store.base import ObjectVersion, PutHeaders
+from thumbnailer.store.memory import MemoryStore
 
 
 def png(side: int) -> bytes:

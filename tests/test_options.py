@@ -11,7 +11,6 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from tests.support.gifs import Painted, gif, looping
-from tests.support.memory import MemoryStore
 from tests.support.pictures import opened, saved
 from tests.support.processing import EVERY_ENGINE, process
 from thumbnailer import app
@@ -20,6 +19,7 @@ from thumbnailer.formats import probe
 from thumbnailer.machine import Machine
 from thumbnailer.model import EngineName
 from thumbnailer.settings import parse_settings
+from thumbnailer.store.memory import MemoryStore
 
 needs_thumbhash = pytest.mark.skipif(find_spec("thumbhash") is None, reason="the extra `thumbhash` is not installed")
 

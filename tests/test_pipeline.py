@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 
 from tests.conftest import scratch_files
-from tests.support.memory import MemoryStore
 from tests.support.pipelines import (
     CountingEngine,
     HangingEngine,
@@ -28,6 +27,7 @@ from thumbnailer.model import ObjectEvent, Status
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.tier import MB, tier_for
 from thumbnailer.store.base import PutHeaders
+from thumbnailer.store.memory import MemoryStore
 from thumbnailer.trace import Trace
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.support.memory import MemoryStore
 from tests.support.pipelines import built, created, read, run, settings, store_with
 from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import (
@@ -24,6 +23,7 @@ from thumbnailer.errors import (
 from thumbnailer.execution.decoder import Decoder
 from thumbnailer.planning.tier import tier_for
 from thumbnailer.rendering import Refused, Rendered, Renderer
+from thumbnailer.store.memory import MemoryStore
 from thumbnailer.trace import Trace
 
 RENDITIONS = "a=128x128,b=64x64:cover:webp"

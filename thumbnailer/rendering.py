@@ -4,7 +4,6 @@ import mmap
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Final, TypeVar
@@ -23,6 +22,7 @@ from thumbnailer.scratch import Scratch
 from thumbnailer.settings import Settings
 from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectStore, ObjectVersion
 from thumbnailer.trace import Trace
+from thumbnailer.values import dataclass
 
 MOST_HEADER_BYTES: Final = 8 * 1024 * 1024
 QUICK_UNITS: Final = 1000

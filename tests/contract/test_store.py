@@ -23,7 +23,6 @@ import pytest
 import uvloop
 
 from tests.support.cloud import Cloud
-from tests.support.memory import MemoryStore
 from tests.support.servers import Answer, ScriptedServer, error, rest, whole
 from thumbnailer.errors import (
     BucketMissing,
@@ -38,6 +37,7 @@ from thumbnailer.errors import (
 from thumbnailer.store.aioboto3_ import Aioboto3Store
 from thumbnailer.store.auto import choose_transport, open_store
 from thumbnailer.store.base import ObjectHeaders, ObjectStore, ObjectVersion, PutHeaders, StoreConfig
+from thumbnailer.store.memory import MemoryStore
 from thumbnailer.store.obstore_ import ObstoreStore, is_expressible
 from thumbnailer.store.s3 import ObstoreCannot
 

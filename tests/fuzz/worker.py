@@ -26,7 +26,6 @@ from tests.fuzz.last_words import last_words
 from tests.fuzz.mutate import broken_file
 from tests.fuzz.sources import Source, made
 from tests.fuzz.verdict import Problem, Verdict
-from tests.support.memory import MemoryStore
 from tests.support.reading import too_slow
 from thumbnailer.app import new_event_loop
 from thumbnailer.engine import Engine, Rendering, installed_engines, load_engine
@@ -39,6 +38,7 @@ from thumbnailer.rendering import Renderer
 from thumbnailer.reporting.logs import LOGGER
 from thumbnailer.settings import Settings, parse_settings
 from thumbnailer.store.base import PutHeaders
+from thumbnailer.store.memory import MemoryStore
 
 TIER: Final = tier_for(512)
 UNPLANNED: Final = 8 * MB

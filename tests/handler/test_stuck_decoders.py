@@ -10,11 +10,11 @@ import pytest
 from handler import aws_lambda
 from handler.worker.sqs import Queue, QueueError
 from handler.worker.status import READY_SECONDS, Health
-from tests.support.memory import MemoryStore
 from tests.support.pipelines import pipeline_with_stuck_decodes, run, settings, until
 from thumbnailer.app import App
 from thumbnailer.execution import threads
 from thumbnailer.planning.tier import tier_for
+from thumbnailer.store.memory import MemoryStore
 
 
 class Exited(Exception):

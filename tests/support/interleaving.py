@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import ClassVar, Final
 
-from tests.support.memory import MemoryStore
 from tests.support.pipelines import INSTALLED, rendering
 from thumbnailer.engine import Rendering, load_engine
 from thumbnailer.errors import ObjectMissing, StoreDenied
@@ -28,6 +27,7 @@ from thumbnailer.rendering import Renderer
 from thumbnailer.scratch import Scratch
 from thumbnailer.settings import Settings
 from thumbnailer.store.base import ObjectBody, ObjectStore, ObjectVersion, PutHeaders
+from thumbnailer.store.memory import MemoryStore
 from thumbnailer.trace import Trace
 
 SOURCE: Final = "photos"

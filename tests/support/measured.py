@@ -19,12 +19,12 @@ from pathlib import Path
 import pyvips  # noqa: F401  # preloaded by the fork server
 from PIL import Image
 
-from tests.support.memory import MemoryStore
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.machine import Machine
 from thumbnailer.model import EventKind, ObjectEvent, Outcome
 from thumbnailer.settings import parse_settings
 from thumbnailer.store.base import PutHeaders
+from thumbnailer.store.memory import MemoryStore
 
 MB = 1 << 20
 HANG_SECONDS = 60.0

@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, TypeVar
 
-from tests.support.memory import MemoryStore
 from thumbnailer.app import App, build, new_event_loop
 from thumbnailer.engine import Engine, Rendering, installed_engines, load_engine
 from thumbnailer.machine import Machine
@@ -21,6 +20,7 @@ from thumbnailer.planning.tier import MB, Tier, tier_for
 from thumbnailer.rendering import Renderer
 from thumbnailer.settings import Settings, parse_settings
 from thumbnailer.store.base import ObjectStore, PutHeaders
+from thumbnailer.store.memory import MemoryStore
 
 T = TypeVar("T")
 INSTALLED = {EngineName.VIPS: Capability(Format.all(), Format.all())}

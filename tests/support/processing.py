@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.support.memory import MemoryStore
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.engine import installed_engines
 from thumbnailer.formats import probe
@@ -19,6 +18,7 @@ from thumbnailer.planning.plan import Plan, make_plan
 from thumbnailer.planning.tier import tier_for
 from thumbnailer.settings import parse_settings
 from thumbnailer.store.base import ObjectHeaders, PutHeaders
+from thumbnailer.store.memory import MemoryStore
 
 LAMBDA_MB = 3008
 EVERY_ENGINE = pytest.mark.parametrize("engine", EngineName, indirect=True)

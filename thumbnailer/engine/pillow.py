@@ -14,10 +14,8 @@ from thumbnailer.engine.pillow_colours import convert_for_resize, in_srgb, on_wh
 from thumbnailer.engine.pillow_formats import LOADERS, SAVERS, import_plugin, turn_upright
 from thumbnailer.engine.salvage import DECODER_ERRORS
 from thumbnailer.errors import Corrupt
+from thumbnailer.formats.details import HeifDetails, PngDetails, TiffDetails
 from thumbnailer.formats.exif import build_credit
-from thumbnailer.formats.heif import HeifDetails
-from thumbnailer.formats.png import PngDetails
-from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import EngineName, ImageInfo
 from thumbnailer.planning.capabilities import REDUCING_GAP, decoder_shrink
 from thumbnailer.planning.plan import Plan

@@ -2,11 +2,11 @@
 
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes
 from thumbnailer.formats.base import Head, Piece, first
 from thumbnailer.formats.boxes import boxes, children
+from thumbnailer.values import dataclass
 
 MAX_ITEMS = 16_384
 MAX_EXTENTS = 32  # pieces of an item: libheif's own limit

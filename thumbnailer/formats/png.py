@@ -7,12 +7,13 @@ much as one before the pixels. `complete` is False until the reader reaches the 
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Piece
+from thumbnailer.formats.details import PngDetails
 from thumbnailer.formats.exif import read_ifd0
-from thumbnailer.model import Details, EngineName, Format, ImageInfo
+from thumbnailer.model import EngineName, Format, ImageInfo
+from thumbnailer.values import dataclass
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHUNK, CHUNK_SIZE = ">I4s", 8  # length and kind of a chunk
@@ -44,12 +45,6 @@ DEFLATED = {
     b"iCCP": re.compile(rb"[^\x00]{1,79}\x00\x00"),
 }
 """The fields before the deflated bytes (sections 11.3.2.3, 11.3.3.3 and 11.3.3.4); other iTXt is plain."""
-
-
-@dataclass(frozen=True, slots=True)
-class PngDetails(Details):
-    hidden_first: bool = False
-    """of an APNG: the first picture is for viewers without APNG, the animation begins with the second"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,24 +7,13 @@ Limits: pages are counted only as far as the bytes reach; sub-directories are ig
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats.base import FormatSpec, Head, starts_with
+from thumbnailer.formats.details import TiffDetails
 from thumbnailer.formats.exif import ARTIST, COPYRIGHT, Directory, Layout, bytes_of_values, read_directory
-from thumbnailer.model import Details, EngineName, Format, ImageInfo
-
-
-@dataclass(frozen=True, slots=True)
-class TiffDetails(Details):
-    block_rows: int = 0
-    """height of its strips or tiles, each of which is decompressed as one; 0: nothing is compressed"""
-    read_rows: int = 0  # height of uncompressed strips, each of which Pillow reads as one
-    band: int = 1  # rows that must be decoded to hand out one row: the height of tiles
-    plain_ycbcr: bool = False
-    """brightness and two colour differences, all of full size, and not by way of JPEG"""
-    missing_from: int | None = None  # of tiles or planes: first row with missing bytes
-
+from thumbnailer.model import EngineName, Format, ImageInfo
+from thumbnailer.values import dataclass
 
 MAX_SAMPLES = 5
 """A pixel: CMYK and alpha. Neither engine makes a picture of more, and libvips' memory grows with them."""

@@ -6,17 +6,13 @@ tests/budgets keeps them close.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from math import ceil
-from typing import Final
+from typing import Final, NamedTuple
 
-from thumbnailer.formats.gif import GifDetails
-from thumbnailer.formats.jpeg import JpegDetails
-from thumbnailer.formats.jxl import JxlDetails
-from thumbnailer.formats.png import PngDetails
-from thumbnailer.formats.tiff import TiffDetails
+from thumbnailer.formats.details import GifDetails, JpegDetails, JxlDetails, PngDetails, TiffDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.planning.capabilities import NATIVE, PILLOW, REDUCING_GAP, VIPS, decoder_shrink
+from thumbnailer.values import dataclass
 
 MB: Final = 1024 * 1024
 MARGIN: Final = 1.08  # measurements of one picture differ by some percent, versions of decoders by some more
@@ -75,14 +71,14 @@ class Work:
 
 Terms = Mapping[str, float]
 """Factors of the quantities in `quantities`: the sum of the products is an amount of memory."""
+NOTHING: Final[Terms] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Decoder:
+class Decoder(NamedTuple):
     """What a decoder holds beside the picture it hands out, at its peak and while the picture is resampled."""
 
-    peak: Terms = field(default_factory=dict)
-    lasting: Terms = field(default_factory=dict)
+    peak: Terms = NOTHING
+    lasting: Terms = NOTHING
     when: str = "one"  # the row is for files with this quantity
     codec: int = 0  # bytes for the smallest picture, without margin
     pixel: int | None = None  # Pillow's bytes of a decoded pixel; None: by channels and depth

@@ -6,8 +6,9 @@ Keys are decoded text; a key is never a path. Sizes are bytes, durations seconds
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple, Protocol, Self
+
+from thumbnailer.values import dataclass, replace
 
 Transport = Literal["auto", "aioboto3", "obstore"]
 

@@ -1,4 +1,4 @@
-"""An object store in memory, with versions on request."""
+"""An object store in memory, for tests, the demo and other programs; with versions on request."""
 
 import hashlib
 from collections import Counter
