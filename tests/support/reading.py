@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from thumbnailer.errors import NeedMoreBytes, Rejected, TooMuchWork
-from thumbnailer.formats import specs
+from thumbnailer.formats import hide_metadata, probe, specs
 from thumbnailer.formats.base import Budget, FormatSpec, Head, NotStrippable, units_for
 from thumbnailer.formats.svg import FORMAT as TEXT
 
@@ -56,6 +56,14 @@ def _reading(spec: FormatSpec, name: str, data: bytes) -> Reading:
     except (Rejected, NotStrippable, NeedMoreBytes) as error:
         ended = type(error).__name__
     return Reading(name, time.process_time() - started, allowed - budget.left, allowed, ended)
+
+
+def with_hidden_metadata(data: bytes) -> bytes:
+    """The file as decoders see it."""
+    changed = bytearray(data)
+    for at, patch in hide_metadata(data, probe(data, len(data)).format):
+        changed[at : at + len(patch)] = patch
+    return bytes(changed)
 
 
 def too_slow(data: bytes) -> list[str]:

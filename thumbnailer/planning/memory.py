@@ -20,6 +20,7 @@ FIXED: Final = 4 * MB  # stacks, tables and rounding of the allocator, for a pic
 CHILD: Final = 17 * MB  # interpreter and engine of a child process, compiled anew if there is no bytecode
 CMYK_TABLES: Final = 5 * MB  # Little CMS's transform of a profile with four inks
 COPIES_HELD: Final = 3  # metadata is read, parsed and handed on (measured with a TIFF of 100 MB of tags)
+ROW_ADDRESSES: Final = 24  # bytes a row: Pillow keeps the address of each, in three copies of a picture
 FRAME: Final = 150_000  # libvips' own structures for a frame of an animation
 ENCODED_FRAME: Final = 2.8  # bytes a pixel of a frame that is encoded or waits in another form
 MOST_SALVAGED_ROWS: Final = 65_535  # of a JPEG. Python looks at each: a PNG of 7 KB has four million rows
@@ -267,6 +268,7 @@ def _pillow(work: Work, row: Decoder, peak: float, lasting: float) -> float:
     passes = resampled * max(_resampling(wanted, width, height) for wanted in work.wanted)
     converted = width * height * _converted_pixel(info, row)
     decoding = width * height * _pillow_pixel(info, row) + max(peak, lasting + (converted + passes + results))
+    decoding += ROW_ADDRESSES * height
     return max(decoding, results + _encoding(PILLOW, work))
 
 

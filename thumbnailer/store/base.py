@@ -48,6 +48,7 @@ class ObjectHeaders:
     content_disposition: str | None
     content_language: str | None
     metadata: Mapping[str, str]
+    content_encoding: str | None = None
 
     @property
     def version(self) -> ObjectVersion:
@@ -150,9 +151,16 @@ def drop_unsendable(headers: PutHeaders) -> PutHeaders:
     values: dict[str, Any] = dict.fromkeys(unsendable)
     if not headers.content_type or "content_type" in unsendable:
         values["content_type"] = "application/octet-stream"
-    metadata = {
-        name.lower(): text
-        for name, text in (headers.metadata or {}).items()
-        if _SENDABLE_NAME.fullmatch(name) and _SENDABLE_VALUE.fullmatch(text)
-    }
+    metadata = {name.lower(): text for name, text in (headers.metadata or {}).items() if _is_sendable(name, text)}
     return replace(headers, **values, metadata=metadata)
+
+
+def name_unsendable(headers: PutHeaders) -> str:
+    """Names the headers that `drop_unsendable` leaves out; empty if there are none."""
+    names = [name for field, name in HEADERS.items() if not _SENDABLE_VALUE.fullmatch(getattr(headers, field) or "")]
+    names += [f"x-amz-meta-{name}" for name, text in (headers.metadata or {}).items() if not _is_sendable(name, text)]
+    return f"left out: {', '.join(names)}" if names else ""
+
+
+def _is_sendable(name: str, text: str) -> bool:
+    return bool(_SENDABLE_NAME.fullmatch(name) and _SENDABLE_VALUE.fullmatch(text))
