@@ -219,6 +219,8 @@ class Outcome:
     info: ImageInfo | None = None
     engine: EngineName | None = None
     damaged: bool = False
+    first_frame_only: bool = False
+    """the whole animation did not fit; `detail` says why"""
     profile_ignored: bool = False
     """its colour profile is broken, or belongs to another colour space"""
     engine_bug: str = ""

@@ -149,7 +149,7 @@ class Renderer:
             return None
         trace.info = info
         plan = make_plan(event, info, headers, settings, self.tier, self._installed)
-        trace.engine = plan.engine
+        trace.engine, trace.still_because = plan.engine, plan.still_because
         return plan
 
     def _plan_without_native(

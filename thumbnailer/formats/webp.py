@@ -4,7 +4,17 @@ import struct
 from collections.abc import Iterator
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Piece, first, starts_with
+from thumbnailer.formats.base import (
+    JUNK,
+    MOST_FRAMES,
+    NO_END,
+    FormatSpec,
+    Head,
+    NotStrippable,
+    Piece,
+    first,
+    starts_with,
+)
 from thumbnailer.formats.exif import read_ifd0
 from thumbnailer.model import Details, Format, ImageInfo
 
@@ -73,22 +83,28 @@ def _read_extended(head: Head) -> ImageInfo:
         icc=bool(flags & ICC),
         channels=3 + has_alpha,
         credit=exif.credit,
-        complete=head.whole or not (is_cut or end + CHUNK_SIZE <= _end(head)),
+        complete=head.whole or frames > MOST_FRAMES or not (is_cut or end + CHUNK_SIZE <= _end(head)),
         details=_details(head, samples, pixels),
     )
 
 
 def _walk(head: Head, in_frames: bool) -> Iterator[Piece]:
-    """The chunks of the file. Raises Corrupt if too many, with those in frames, have no pixels."""
-    others = 0
+    """The chunks of the file, up to one frame beyond MOST_FRAMES.
+
+    Raises Corrupt if too many, with those in frames, have no pixels.
+    """
+    others = frames = 0
     for chunk in chunks(head):
         others += chunk.kind not in PIXELS
         if chunk.kind == b"ANMF" and in_frames:
+            frames += 1
             head.spend(1)
             inner = chunks(head, chunk.start + FRAME_HEADER, min(chunk.end, head.end))
             others += sum(piece.kind not in PIXELS for piece in inner)
         head.allow(others, MAX_OTHER_CHUNKS, "chunks beside its pixels")
         yield chunk
+        if frames > MOST_FRAMES:
+            return
 
 
 def _next(chunk: Piece) -> int:

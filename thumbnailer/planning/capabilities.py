@@ -18,6 +18,9 @@ REDUCING_GAP: Final = 3.0
 MOST_SHRINK: Final = 8
 ORDINARY_SCANS: Final = 10  # as encoders write them: a progressive JPEG of 12 MP takes four times as long as a baseline
 FRAME_WEIGHT: Final = 2  # decoding, converting and composing a frame takes 23 ns a pixel, decoding a still picture 11
+FRAME_PIXELS: Final = 65_536  # time for a frame of any size: 0.7 ms
+ENCODED_WEIGHT: Final = 32  # a WebP's frame takes 300 to 600 ns a pixel, a GIF's more
+MOST_SAVED: Final = 4  # shrink-on-load saves no more of the time: every bit of a JPEG is read, whatever its scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +135,11 @@ def decoder_shrink(engine: EngineName, format_: Format, shrink: int) -> int:
     return shrink if engine in INPUTS[format_].shrinks else 1
 
 
-def pixels_of_work(info: ImageInfo, frames: int) -> int:
+def pixels_of_work(info: ImageInfo, frames: int, shrink: int = 1) -> int:
     """Pixels of an ordinary still picture that takes as long to decode: a small file can hold many frames and scans."""
+    row = INPUTS[info.format]
     if frames > 1:
-        return info.pixels * frames * FRAME_WEIGHT
+        return (info.pixels * FRAME_WEIGHT + FRAME_PIXELS) * frames
+    saved = 1 if info.progressive or not row.shrinks.issuperset(row.engines) else min(shrink, MOST_SAVED)
     scans = max(ORDINARY_SCANS, info.details_of(JpegDetails).scans)
-    return info.pixels * INPUTS[info.format].weight * scans // ORDINARY_SCANS
+    return info.pixels * row.weight * scans // ORDINARY_SCANS // saved

@@ -4,13 +4,16 @@ Refusals are errors: a function raises as soon as its facts suffice.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from thumbnailer import errors
+from thumbnailer.formats.base import MOST_FRAMES
 from thumbnailer.formats.jpeg import JpegDetails
 from thumbnailer.model import EngineName, EventKind, ImageInfo, ObjectEvent
 from thumbnailer.planning.capabilities import (
+    ENCODED_WEIGHT,
     INPUTS,
     NATIVE,
     Capabilities,
@@ -44,6 +47,7 @@ class Plan:
     second_estimate: int  # memory that the fallback and the salvage of a damaged picture take
     salvage: bool  # there is memory to show the readable part of a damaged picture
     thumbhash: bool
+    still_because: str = ""  # why an animation shows only its first frame; empty if nothing is left out
 
 
 def refuse_event(event: ObjectEvent, settings: Settings) -> None:
@@ -81,10 +85,32 @@ def make_plan(
 ) -> Plan:
     """Decides engine, shrink, sizes, formats, keys and headers. The limits are the tier's.
 
-    Raises UnsupportedFormat, TooManyPixels, TooManyFrames, KeyTooLong.
+    An animation that does not fit becomes a still of its first frame. Raises UnsupportedFormat, TooManyPixels,
+    KeyTooLong.
     """
-    _refuse_picture(info, settings, tier)
+    _refuse_format(info, settings)
     targets = tuple(resolve(rendition, event, info, source, settings) for rendition in settings.renditions)
+    moves = any(keeps_animation(info, target) for target in targets)
+    plan = partial(_plan_frames, targets, event, info, source, settings, tier, installed)
+    try:
+        return plan(info.frames if moves else 1)
+    except errors.TooManyPixels as error:
+        if not moves:
+            raise
+        return replace(plan(1), still_because=f"only its first frame is shown: {error}")
+
+
+def _plan_frames(
+    targets: tuple[Target, ...],
+    event: ObjectEvent,
+    info: ImageInfo,
+    source: ObjectHeaders,
+    settings: Settings,
+    tier: Tier,
+    installed: Capabilities,
+    frames: int,
+) -> Plan:
+    """The plan that shows `frames` of the picture. Raises UnsupportedFormat, TooManyPixels."""
     reduction = _reduction(info, targets)
     shrink = shrink_on_load(info, reduction)
     outputs = frozenset(target.format for target in targets)
@@ -94,8 +120,8 @@ def make_plan(
     if not (engines or natively):
         formats = ", ".join(sorted(outputs))
         raise errors.UnsupportedFormat(f"{info.format}: no engine here reads it and writes {formats}")
-    work = Work(info, shrink, source.size, tuple(_describe_wanted(info, target) for target in targets))
-    _refuse_work(info, work.frames, tier)
+    work = Work(info, shrink, source.size, tuple(_describe_wanted(info, target, frames) for target in targets))
+    _refuse_work(work, tier)
     needs: Mapping[EngineName, int] = {NATIVE: memory_estimate(NATIVE, work)} if natively else {}
     if not natively or needs[NATIVE] > tier.memory_budget:
         needs = _select_fitting({name: memory_estimate(name, work) for name in engines}, info, tier, preferred)
@@ -108,7 +134,7 @@ def make_plan(
         engine=engine,
         fallback=next(iter(others), None),
         shrink=shrink,
-        frames=work.frames,
+        frames=frames,
         targets=targets,
         fetch_bytes=source.size,
         memory_estimate=needs[engine],
@@ -118,25 +144,24 @@ def make_plan(
     )
 
 
-def _refuse_picture(info: ImageInfo, settings: Settings, tier: Tier) -> None:
+def _refuse_format(info: ImageInfo, settings: Settings) -> None:
     if info.format not in INPUTS:
         raise errors.UnsupportedFormat(f"{info.format}: no engine here reads it")
     if INPUTS[info.format].opt_in and not settings.svg:
         raise errors.UnsupportedFormat(f"{info.format}: a program for a drawing; THUMBNAILER_SVG=on takes it")
-    if info.pixels > tier.max_pixels:
-        size = f"{info.width}x{info.height}"
-        raise errors.TooManyPixels(f"{size} are {info.pixels} pixels; at most {tier.max_pixels} are taken")
-    if info.frames > tier.max_frames and INPUTS[info.format].animated:
-        raise errors.TooManyFrames(f"{info.frames} frames; at most {tier.max_frames} are taken")
 
 
-def _refuse_work(info: ImageInfo, frames: int, tier: Tier) -> None:
+def _refuse_work(work: Work, tier: Tier) -> None:
     """Frames and scans cost nearly nothing to write, and a pass over the picture each to read."""
-    work = pixels_of_work(info, frames)
-    if work > tier.max_pixels:
+    info, most = work.info, min(tier.max_frames, MOST_FRAMES)
+    if work.frames > most:
+        raise errors.TooManyPixels(f"{work.frames} frames; at most {most} are taken")
+    encoded = sum(wanted.encoded * wanted.frames for wanted in work.wanted if wanted.frames > 1)
+    pixels = pixels_of_work(info, work.frames, work.shrink) + encoded * ENCODED_WEIGHT
+    if pixels > tier.max_pixels:
         scans = info.details_of(JpegDetails).scans
-        picture = f"{info.width}x{info.height} as {info.format}, frames: {frames}, scans: {scans}"
-        raise errors.TooManyPixels(f"{picture}: it takes as long as {work} pixels; at most {tier.max_pixels} are taken")
+        size = f"{info.width}x{info.height} as {info.format}, frames: {work.frames}, scans: {scans}"
+        raise errors.TooManyPixels(f"{size}: it takes as long as {pixels} pixels; at most {tier.max_pixels} are taken")
 
 
 def _reduction(info: ImageInfo, targets: Sequence[Target]) -> float:
@@ -145,11 +170,11 @@ def _reduction(info: ImageInfo, targets: Sequence[Target]) -> float:
     return min(min(width / target.scaled[0], height / target.scaled[1]) for target in targets)
 
 
-def _describe_wanted(info: ImageInfo, target: Target) -> Wanted:
+def _describe_wanted(info: ImageInfo, target: Target, frames: int) -> Wanted:
     """The thumbnail before it is turned and cropped."""
     width, height = reversed(target.scaled) if info.orientation >= 5 else target.scaled
-    frames = info.frames if keeps_animation(info, target) else 1
-    return Wanted(width, height, target.format, target.width * target.height, frames)
+    shown = frames if keeps_animation(info, target) else 1
+    return Wanted(width, height, target.format, target.width * target.height, shown)
 
 
 def _select_fitting(

@@ -54,6 +54,7 @@ def record_line(outcome: Outcome) -> dict[str, Any]:
         "format": info.format if info else None,
         "engine": outcome.engine,
         "damaged": outcome.damaged,
+        "first_frame_only": outcome.first_frame_only,
         "profile_ignored": outcome.profile_ignored,
         **({"engine_bug": outcome.engine_bug} if outcome.engine_bug else {}),
         "ms": {stage: round(seconds * 1000, 2) for stage, seconds in outcome.timings},
