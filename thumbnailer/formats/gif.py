@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.base import JUNK, MOST_FRAMES, NO_END, FormatSpec, Head, NotStrippable, Patch, starts_with
+from thumbnailer.formats.base import MOST_FRAMES, NO_END, FormatSpec, Head, NotStrippable, Patch, starts_with
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ LOOPING = re.compile(rb"!\xff\x0b(NETSCAPE2\.0|ANIMEXTS1\.0)\x03\x01..\0", re.DO
 def ending_defect(head: Head) -> str:
     if head.last(LAST).rstrip(b"\0").endswith(b";"):
         return ""
-    return JUNK if any(block.kind == TRAILER for block in blocks(head)) else NO_END
+    return "" if any(block.kind == TRAILER for block in blocks(head)) else NO_END
 
 
 def strip(head: Head) -> Iterator[bytes]:

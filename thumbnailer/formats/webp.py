@@ -4,17 +4,7 @@ import struct
 from collections.abc import Iterator
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.base import (
-    JUNK,
-    MOST_FRAMES,
-    NO_END,
-    FormatSpec,
-    Head,
-    NotStrippable,
-    Piece,
-    first,
-    starts_with,
-)
+from thumbnailer.formats.base import MOST_FRAMES, NO_END, FormatSpec, Head, NotStrippable, Piece, first, starts_with
 from thumbnailer.formats.exif import read_ifd0
 from thumbnailer.model import Details, Format, ImageInfo
 
@@ -130,10 +120,7 @@ KEPT = PIXELS | {b"VP8X", b"ANIM"}
 
 
 def ending_defect(head: Head) -> str:
-    end = 8 + head.unpack("<I", 4)[0]
-    if end > len(head):
-        return NO_END
-    return JUNK if head.skip_padding(end) else ""
+    return NO_END if 8 + head.unpack("<I", 4)[0] > len(head) else ""
 
 
 def strip(head: Head) -> Iterator[bytes]:
