@@ -81,7 +81,7 @@ def read_heif(head: Head) -> ImageInfo:
         complete=sequence.reached and checked and exif is not None,
         details=HeifDetails(
             samples=samples + bool(alphas),
-            held=head.size + HELD_OF_CROPPED * cropped_pixels,
+            held=_count_metadata(items) + HELD_OF_CROPPED * cropped_pixels,
             premultiplied=items.premultiplied,
             crop=crop if format_ is Format.AVIF else None,
         ),
@@ -174,6 +174,12 @@ def _read_exif(items: Items) -> Ifd0 | None:
     except NeedMoreBytes:
         return None
     return read_ifd0(items.head, places[0], skip=4 + offset)
+
+
+def _count_metadata(items: Items) -> int:
+    """Bytes of the items without pixels: decoders hold the file once, but copy these."""
+    others = (places for item, places in items.places.items() if items.kinds.get(item) not in CODINGS)
+    return min(items.head.size, sum(place.size for places in others for place in places))
 
 
 def _upright_size(items: Items) -> tuple[int, int]:

@@ -81,7 +81,8 @@ def read_jpeg(head: Head) -> ImageInfo:
         credit=exif.credit,
         complete=complete and (head.whole or not many_scans),
         defect=defect,
-        details=JpegDetails(samples=samples, scans=scans, clean_header=clean_header),
+        # Pillow copies segments once; the memory model counts `held` three times.
+        details=JpegDetails(samples=samples, scans=scans, held=header[-1].end // 3, clean_header=clean_header),
     )
 
 
@@ -227,12 +228,17 @@ def ending_defect(head: Head) -> str:
 DIRECTORIES = {(APP1, b"Exif"): 0, (APP2, b"MPF\0"): 4}
 """Bytes of a segment before its directory of tags. EXIF may have a prefix."""
 SKIPPED = b"\xef"  # a marker that no decoder looks at
+LARGE_HEADER = 1 << 20
 
 
 def hide(head: Head) -> Iterator[Patch]:
-    for segment in _read_header(head)[0]:
+    """Hides costly directories, and in a large header the pieces of XMP and EXIF that decoders join."""
+    header = _read_header(head)[0]
+    exif, is_large = _find(head, header, APP1, b"Exif\0"), header[-1].end > LARGE_HEADER
+    for segment in header:
         skip = DIRECTORIES.get((segment.kind[0], head.up_to(segment.start, 4)))
-        if skip is not None and is_costly(head, segment, skip):
+        is_piece = is_large and segment.kind[0] == APP1 and segment is not exif
+        if is_piece or (skip is not None and is_costly(head, segment, skip)):
             yield segment.start - 3, SKIPPED
 
 

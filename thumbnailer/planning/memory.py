@@ -104,10 +104,10 @@ DECODERS: Final[dict[tuple[EngineName, Format], tuple[Decoder, ...]]] = {
     (PILLOW, Format.PNG): (Decoder({"hidden frame": 2}),),
     (PILLOW, Format.GIF): (Decoder({"composed": 11}, {"composed": 11}),),
     (PILLOW, Format.WEBP): (Decoder({"source": 2}, {"pixels": 12, "source": 1}, pixel=4),),
-    (PILLOW, Format.AVIF): (Decoder({"pixels": 4, "samples": 1.2, "source": 1}, {"widest samples": 1}, pixel=4),),
+    (PILLOW, Format.AVIF): (Decoder({"pixels": 4, "samples": 1.2, "source": 2}, {"widest samples": 1}, pixel=4),),
     (PILLOW, Format.HEIC): (
-        Decoder({"pixels": 1.5, "source": 1}, when="grey", pixel=1, codec=4 * MB),
-        Decoder({"pixels": 3.5, "samples": 0.8, "source": 1}, pixel=4, codec=4 * MB),
+        Decoder({"pixels": 1.5, "source": 2}, when="grey", pixel=1, codec=4 * MB),
+        Decoder({"pixels": 3.5, "samples": 0.8, "source": 2}, pixel=4, codec=4 * MB),
     ),
     (PILLOW, Format.TIFF): (
         Decoder({"source": 1, "raw block": 1}, when="raw block"),
