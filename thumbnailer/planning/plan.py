@@ -4,8 +4,7 @@ Refusals are errors: a function raises as soon as its facts suffice.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Final
 
 from thumbnailer import errors
@@ -81,36 +80,21 @@ def refuse_headers(event: ObjectEvent, headers: ObjectHeaders, tier: Tier) -> No
 
 
 def make_plan(
-    event: ObjectEvent, info: ImageInfo, source: ObjectHeaders, settings: Settings, tier: Tier, installed: Capabilities
-) -> Plan:
-    """Decides engine, shrink, sizes, formats, keys and headers. The limits are the tier's.
-
-    An animation that does not fit becomes a still of its first frame. Raises UnsupportedFormat, TooManyPixels,
-    KeyTooLong.
-    """
-    _refuse_format(info, settings)
-    targets = tuple(resolve(rendition, event, info, source, settings) for rendition in settings.renditions)
-    moves = any(keeps_animation(info, target) for target in targets)
-    plan = partial(_plan_frames, targets, event, info, source, settings, tier, installed)
-    try:
-        return plan(info.frames if moves else 1)
-    except errors.TooManyPixels as error:
-        if not moves:
-            raise
-        return replace(plan(1), still_because=f"only its first frame is shown: {error}")
-
-
-def _plan_frames(
-    targets: tuple[Target, ...],
     event: ObjectEvent,
     info: ImageInfo,
     source: ObjectHeaders,
     settings: Settings,
     tier: Tier,
     installed: Capabilities,
-    frames: int,
+    still_because: str = "",
 ) -> Plan:
-    """The plan that shows `frames` of the picture. Raises UnsupportedFormat, TooManyPixels."""
+    """Decides engine, shrink, sizes, formats, keys and headers. The limits are the tier's.
+
+    An animation that does not fit becomes a still, and `still_because` says why. Raises UnsupportedFormat,
+    TooManyPixels, KeyTooLong.
+    """
+    _refuse_format(info, settings)
+    targets = tuple(resolve(rendition, event, info, source, settings) for rendition in settings.renditions)
     reduction = _reduction(info, targets)
     shrink = shrink_on_load(info, reduction)
     outputs = frozenset(target.format for target in targets)
@@ -120,11 +104,14 @@ def _plan_frames(
     if not (engines or natively):
         formats = ", ".join(sorted(outputs))
         raise errors.UnsupportedFormat(f"{info.format}: no engine here reads it and writes {formats}")
+    frames = 1 if still_because else info.frames
     work = Work(info, shrink, source.size, tuple(_describe_wanted(info, target, frames) for target in targets))
-    _refuse_work(work, tier)
-    needs: Mapping[EngineName, int] = {NATIVE: memory_estimate(NATIVE, work)} if natively else {}
-    if not natively or needs[NATIVE] > tier.memory_budget:
-        needs = _select_fitting({name: memory_estimate(name, work) for name in engines}, info, tier, preferred)
+    try:
+        needs = _select_fitting(work, engines, natively, tier, preferred)
+    except errors.TooManyPixels as error:
+        if work.frames == 1:
+            raise
+        return make_plan(event, info, source, settings, tier, installed, f"only its first frame is shown: {error}")
     engine, *others = needs
     salvage_need = salvage_estimate(work) if EngineName.PILLOW in needs else 0
     salvage = 0 < salvage_need <= tier.memory_budget
@@ -134,13 +121,14 @@ def _plan_frames(
         engine=engine,
         fallback=next(iter(others), None),
         shrink=shrink,
-        frames=frames,
+        frames=work.frames,
         targets=targets,
         fetch_bytes=source.size,
         memory_estimate=needs[engine],
         second_estimate=max([needs[name] for name in others] + [salvage_need] * salvage, default=0),
         salvage=salvage,
         thumbhash=settings.thumbhash,
+        still_because=still_because,
     )
 
 
@@ -178,16 +166,21 @@ def _describe_wanted(info: ImageInfo, target: Target, frames: int) -> Wanted:
 
 
 def _select_fitting(
-    needs: Mapping[EngineName, int], info: ImageInfo, tier: Tier, preferred: EngineName | None
+    work: Work, engines: Sequence[EngineName], natively: bool, tier: Tier, preferred: EngineName | None
 ) -> Mapping[EngineName, int]:
     """The engines that fit into the tier's memory, and their needs, in order. Raises TooManyPixels if none fits.
 
-    An engine that leaves no memory for the other workers comes last, unless a setting asks for it.
+    The compiled engine needs no second one. An engine that leaves no memory for the other workers comes last, unless a
+    setting asks for it.
     """
+    _refuse_work(work, tier)
+    if natively and (native := memory_estimate(NATIVE, work)) <= tier.memory_budget:
+        return {NATIVE: native}
+    needs = {name: memory_estimate(name, work) for name in engines}
     fitting = [name for name, need in needs.items() if need <= tier.memory_budget]
     if not fitting:
         least, budget = min(needs.values()) >> 20, tier.memory_budget >> 20
-        raise errors.TooManyPixels(f"{info.width}x{info.height} needs {least} MB, there are {budget}")
+        raise errors.TooManyPixels(f"{work.info.width}x{work.info.height} needs {least} MB, there are {budget}")
     if preferred is None:
         fitting.sort(key=lambda name: needs[name] > tier.memory_budget // tier.workers)
     return {name: needs[name] for name in fitting}
