@@ -126,6 +126,7 @@ def test_the_line_of_a_record_has_every_field_an_operator_needs() -> None:
         "format": "jpeg",
         "engine": "vips",
         "damaged": False,
+        "first_frame_only": False,
         "profile_ignored": False,
         "ms": {"decode": 12.35, "total": 50.0},
         "request_id": "r1",

@@ -33,7 +33,6 @@ PLUGINS: Final = {
 MOST_PLAYS: Final = 65_535  # of a WebP
 FULL_CHROMA: Final = 90  # from this quality on, as in libvips
 
-# The plan decides between Pillow's warning and its error; beyond the error Pillow itself refuses.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # about odd tags, which are not used
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -53,7 +52,7 @@ def import_plugin(name: str) -> None:
 def _open(path: str, plan: Plan) -> Image.Image:
     name = LOADERS[plan.info.format].name
     import_plugin(name)
-    return Image.open(path, formats=[name])
+    return pillow_private.open_as(name, path)
 
 
 def _open_tiff(path: str, plan: Plan) -> Image.Image:

@@ -57,7 +57,8 @@ class HeifDetails(Details):
 
 def read_heif(head: Head) -> ImageInfo:
     major = _read_brand(head)
-    items = read_items(head, _find_meta(head))
+    meta = _find_meta(head)
+    items = read_items(head, meta)
     coded, format_ = _find_coded_item(items)
     exif = _read_exif(items)
     sequence = read_sequence(head) if major in SEQUENCE_BRANDS else Sequence()
@@ -81,7 +82,7 @@ def read_heif(head: Head) -> ImageInfo:
         complete=sequence.reached and checked and exif is not None,
         details=HeifDetails(
             samples=samples + bool(alphas),
-            held=_count_metadata(items) + HELD_OF_CROPPED * cropped_pixels,
+            held=_count_metadata(items, meta) + HELD_OF_CROPPED * cropped_pixels,
             premultiplied=items.premultiplied,
             crop=crop if format_ is Format.AVIF else None,
         ),
@@ -176,10 +177,11 @@ def _read_exif(items: Items) -> Ifd0 | None:
     return read_ifd0(items.head, places[0], skip=4 + offset)
 
 
-def _count_metadata(items: Items) -> int:
-    """Bytes of the items without pixels: decoders hold the file once, but copy these."""
+def _count_metadata(items: Items, meta: dict[bytes, Piece]) -> int:
+    """Bytes of boxes and of items without pixels: decoders copy these, but not the rest of the file."""
     others = (places for item, places in items.places.items() if items.kinds.get(item) not in CODINGS)
-    return min(items.head.size, sum(place.size for places in others for place in places))
+    metadata = sum(place.size for places in others for place in places) + sum(box.size for box in meta.values())
+    return min(items.head.size, metadata)
 
 
 def _upright_size(items: Items) -> tuple[int, int]:
