@@ -142,7 +142,7 @@ class Details:
     first_engine: EngineName | None = None
     """the engine that shows this file as browsers do, if the other engine does not"""
     misread_by: frozenset[EngineName] = frozenset()
-    """engines that decode this file wrongly without an error"""
+    """engines that decode this file wrongly without an error, or never end"""
     clean_header: bool = False
     """whether every warning of a decoder is about pixels, because it has nothing to warn of in the header"""
 
