@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -25,7 +26,7 @@ from thumbnailer.planning.targets import Target
 
 PLUGINS: Final = {
     "WEBP": "PIL.WebPImagePlugin",
-    "AVIF": "PIL.AvifImagePlugin",
+    "AVIF": "PIL.AvifImagePlugin" if find_spec("PIL._avif") else "pillow_avif",  # Pillow-SIMD is built without it
     "TIFF": "PIL.TiffImagePlugin",
     "ICO": "PIL.IcoImagePlugin",
 }

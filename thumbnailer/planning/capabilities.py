@@ -32,7 +32,7 @@ class InputFormat:
     first_at_most_shrink: EngineName | None = None  # the faster engine at MOST_SHRINK
     weight: int = 1  # time to decode a pixel, relative to other formats
     animated: bool = False  # every frame becomes a frame of the thumbnail if the output format is animated too
-    module: str = ""  # module that Pillow needs for it
+    modules: tuple[str, ...] = ()  # Pillow needs one of these for it
     in_wheel: bool = True  # the libvips in pyvips' binary wheel reads it
     opt_in: bool = False  # THUMBNAILER_SVG must allow it
 
@@ -43,13 +43,13 @@ INPUTS: Final[dict[Format, InputFormat]] = {
     Format.GIF: InputFormat((PILLOW, VIPS), animated=True),
     # libvips' scaled decode is 1.75 times as fast as Pillow's full decode at 12 MP.
     Format.WEBP: InputFormat((PILLOW, VIPS), frozenset({VIPS}), first_at_most_shrink=VIPS, animated=True),
-    Format.AVIF: InputFormat((PILLOW, VIPS), module="PIL._avif"),
+    Format.AVIF: InputFormat((PILLOW, VIPS), modules=("PIL._avif", "pillow_avif")),  # the second is for Pillow-SIMD
     Format.TIFF: InputFormat((VIPS, PILLOW)),
-    Format.HEIC: InputFormat((PILLOW,), module="pillow_heif"),
+    Format.HEIC: InputFormat((PILLOW,), modules=("pillow_heif",)),
     Format.BMP: InputFormat((PILLOW,)),
     Format.ICO: InputFormat((PILLOW,)),
     # A lossless JPEG XL takes 45 ns a pixel, however small the file is.
-    Format.JXL: InputFormat((PILLOW,), weight=4, module="pylibjxl"),
+    Format.JXL: InputFormat((PILLOW,), weight=4, modules=("pylibjxl",)),
     Format.JP2: InputFormat((VIPS,), in_wheel=False),
     Format.SVG: InputFormat((VIPS,), opt_in=True),
 }
