@@ -15,7 +15,7 @@ IDLE_MB: Final = 76
 """The process between pictures: interpreter, store, and both engines after every codec was used."""
 KEPT_FREE: Final = 8
 """The allocator may keep an eighth of the budget as freed memory."""
-HARD_MAX_PIXELS: Final = 1 << 28  # 16384 x 16384 take three seconds of one vCPU
+HARD_MAX_PIXELS: Final = 250_000_000  # three seconds of one vCPU; phones make up to 200 MP
 PIXELS_PER_MB: Final = 400_000
 """A limit beside the plan's estimate in bytes: CPU grows with memory, and so does the largest reasonable picture."""
 
