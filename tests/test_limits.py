@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, ImageCms, features
 
 from tests.bombs import MB, gif
-from tests.bombs.heif import AVIF, HEIC, box, file, full_box, picture
+from tests.bombs.heif import AVIF, HEIC, box, derived, file, full_box, picture
 from tests.bombs.jpeg import with_segments
 from tests.support.measured import measured
 from tests.support.pictures import gradient, opened, saved
-from tests.support.processing import EVERY_ENGINE, Processed, process
+from tests.support.processing import EVERY_ENGINE, Processed, planned, process
+from thumbnailer.engine import load_engine
 from thumbnailer.model import EngineName, Status
 
 NOISE = np.random.default_rng(5).bytes(600_000).replace(b"\xff", b"\xff\xda")
@@ -137,3 +140,44 @@ def test_a_box_that_lies_about_its_size_is_corrupt(size: int) -> None:
     data = meta_last(AVIF, 1000)
     at = data.index(b"mdat") - 4
     assert process(data[:at] + struct.pack(">I", size) + data[at + 4 :]).outcome.reason == "corrupt"
+
+
+def test_a_grid_of_tiles_is_decoded_tile_by_tile() -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    source = gradient((1000, 760))
+    data = saved(source, "HEIF", quality=90, tile_size=256, icc_profile=profile)
+    assert (planned(data).shrink, planned(data).info.icc) == (2, True)
+    made = process(data, RENDITIONS="64x64:png")
+    check(made, (64, 49))
+    assert difference(made.thumbnails[0], saved(source.resize((64, 49), Image.Resampling.LANCZOS), "PNG")) < 3
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_turned_grid_of_tiles_looks_like_one_decoded_as_a_whole(turns: int, tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    tile = picture(HEIC, (256, 256))
+    grid = derived(b"grid", struct.pack(">BBBBHH", 0, 0, 1, 2, 760, 504), (760, 504), *range(2, 8))
+    turn = box(b"irot", bytes((turns,)))
+    path = tmp_path / "turned.heic"
+    path.write_bytes(file(HEIC, replace(grid, properties=(*grid.properties, turn)), *[tile] * 6))
+    plan = planned(path.read_bytes(), renditions="64x64:png")
+    engine = load_engine(EngineName.PILLOW)
+    by_tiles, whole = (engine.render(str(path), replace(plan, shrink=shrink)).pictures[0] for shrink in (4, 1))
+    assert plan.shrink == 4
+    assert difference(by_tiles, whole) < 2
+
+
+def difference(one: bytes, other: bytes) -> float:
+    """The mean, of 255."""
+    first, second = (np.asarray(opened(data).convert("RGB"), int) for data in (one, other))
+    return float(np.abs(first - second).mean())
+
+
+def test_a_grid_of_tiles_fits_into_the_smallest_tier() -> None:
+    """As phones write them: the whole of 6 MP would take 62 MB."""
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    data = saved(gradient((2816, 2112)), "HEIF", quality=10, tile_size=512)
+    cost = measured(data, 128)
+    assert cost.outcome.status is Status.STORED
+    assert cost.growth <= 16 * MB, cost.report

@@ -143,6 +143,8 @@ class Details:
     """the engine that shows this file as browsers do, if the other engine does not"""
     misread_by: frozenset[EngineName] = frozenset()
     """engines that decode this file wrongly without an error, or never end"""
+    most_shrink: int = 8
+    """the largest factor by which a decoder can shrink this file, if it shrinks its format"""
     clean_header: bool = False
     """whether every warning of a decoder is about pixels, because it has nothing to warn of in the header"""
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from thumbnailer.engine import installed_engines
 from thumbnailer.errors import TooManyPixels
+from thumbnailer.formats.heif import HeifDetails
 from thumbnailer.formats.jpeg import JpegDetails
 from thumbnailer.model import Details, EngineName, EventKind, Format, ImageInfo, ObjectEvent
 from thumbnailer.planning.plan import make_plan
@@ -29,7 +30,8 @@ KINDS: Final = {
     "PNG with alpha": replace(PHOTO, format=Format.PNG, has_alpha=True, channels=4, details=Details(samples=4)),
     "WebP": replace(PHOTO, format=Format.WEBP, details=YCBCR),
     "AVIF": replace(PHOTO, format=Format.AVIF, details=YCBCR),
-    "HEIC": replace(PHOTO, format=Format.HEIC, details=YCBCR),
+    "HEIC": replace(PHOTO, format=Format.HEIC, details=Details(samples=1.5, most_shrink=1)),
+    "HEIC in tiles": replace(PHOTO, format=Format.HEIC, details=HeifDetails(samples=1.5, tile=(512, 512))),
     "TIFF": replace(PHOTO, format=Format.TIFF, details=Details(samples=3)),
     "GIF": replace(PHOTO, format=Format.GIF, channels=1, details=Details(samples=1, palette=True)),
 }

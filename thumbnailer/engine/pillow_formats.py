@@ -15,8 +15,10 @@ from PIL import ExifTags, Image, ImageFile, ImageSequence
 from thumbnailer.engine import pillow_private, salvage, versions
 from thumbnailer.engine.pillow_colours import in_palette, on_white
 from thumbnailer.errors import Corrupt, UnsupportedFormat
+from thumbnailer.formats.base import Head
 from thumbnailer.formats.exif import valid_orientation
 from thumbnailer.formats.gif import TO_BACKGROUND, TO_PREVIOUS, Frame, GifDetails, gif_frames
+from thumbnailer.formats.heif import HeifDetails, single_tiles
 from thumbnailer.formats.ico import with_best_icon_alone
 from thumbnailer.formats.jxl import JxlDetails
 from thumbnailer.formats.tiff import TiffDetails
@@ -31,6 +33,7 @@ PLUGINS: Final = {
     "ICO": "PIL.IcoImagePlugin",
 }
 """Plugins that Pillow does not load at its start: to find one, it would import all of its forty."""
+ANTICLOCKWISE: Final = (1, 8, 3, 6)  # EXIF orientations of turns by 90 degrees
 MOST_PLAYS: Final = 65_535  # of a WebP
 FULL_CHROMA: Final = 90  # from this quality on, as in libvips
 
@@ -80,7 +83,24 @@ def _open_heic(path: str, plan: Plan) -> Image.Image:
     pillow_heif = _codec("pillow_heif")
     versions.require("libheif")
     pillow_heif.register_heif_opener(thumbnails=False)
-    return _open(path, plan)
+    return _open(path, plan) if plan.shrink == 1 else _assemble_tiles(path, plan)
+
+
+def _assemble_tiles(path: str, plan: Plan) -> Image.Image:
+    """A shrunken grid of tiles, of which only one is decoded at a time: libheif decodes the primary item as a whole."""
+    details, shrink, data = plan.info.details_of(HeifDetails), plan.shrink, bytearray(Path(path).read_bytes())
+    sides = plan.info.width // shrink, plan.info.height // shrink
+    canvas = Image.new("RGB", sides[::-1] if details.turns % 2 else sides)
+    with _open(path, plan) as whole:
+        canvas.info = whole.info
+    width, height = (side // shrink for side in details.tile or sides)
+    across = -(-canvas.width // width)
+    for number, patches in enumerate(single_tiles(Head(memoryview(data), len(data), "HEIF"))):
+        for at, patch in patches:
+            data[at : at + len(patch)] = patch
+        with Image.open(BytesIO(data), formats=["HEIF"]) as tile:
+            canvas.paste(tile.reduce(shrink), (number % across * width, number // across * height))
+    return turn_upright(canvas, ANTICLOCKWISE[details.turns % 4])
 
 
 def _decode_jxl(path: str, plan: Plan) -> Image.Image:

@@ -9,7 +9,7 @@ compares the two only after it has decoded.
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import floor
+from math import floor, gcd
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
 from thumbnailer.formats.av1 import read_coded_sizes
@@ -19,6 +19,7 @@ from thumbnailer.formats.exif import Ifd0, is_costly, read_ifd0
 from thumbnailer.formats.heif_items import Items, Sequence, item_extents, item_kinds, read_items, read_sequence
 from thumbnailer.model import NO_CREDIT, Details, Format, ImageInfo
 
+MOST_SHRINK = 8
 MAX_BRANDS = 64
 MAX_HOPS = 8  # from a derived item (a grid of grids, an overlay) to the items that it is made of
 MAX_GROWTH = 2
@@ -53,6 +54,9 @@ class HeifDetails(Details):
     premultiplied: bool = False  # the colours are stored multiplied by alpha
     crop: tuple[int, int, int, int] | None = None
     """of an AVIF: left, top, right and bottom of the visible part of the coded pixels, before the turn"""
+    tile: tuple[int, int] | None = None
+    """of a HEIC that is a grid and no more: the sides of its tiles"""
+    turns: int = 0  # of a HEIC, anticlockwise by 90 degrees
 
 
 def read_heif(head: Head) -> ImageInfo:
@@ -69,6 +73,7 @@ def read_heif(head: Head) -> ImageInfo:
     properties = items.of(items.primary) + items.of(coded)
     crop, cropped_pixels = _crop(items)
     depth, samples = _depth_and_samples(head, properties)
+    tile = _find_tile(items) if format_ is Format.HEIC and not alphas else None
     return ImageInfo(
         format_,
         width,
@@ -85,8 +90,31 @@ def read_heif(head: Head) -> ImageInfo:
             held=_count_metadata(items, meta) + HELD_OF_CROPPED * cropped_pixels,
             premultiplied=items.premultiplied,
             crop=crop if format_ is Format.AVIF else None,
+            most_shrink=gcd(*tile, width, height, MOST_SHRINK) if tile else 1,
+            tile=tile,
+            turns=sum(head.number(box.start) & 3 for box in items.of(items.primary) if box.kind == b"irot"),
         ),
     )
+
+
+def _find_tile(items: Items) -> tuple[int, int] | None:
+    """The sides of the tiles if nothing but a turn is done to their grid."""
+    tiles = items.inputs.get(items.primary, ()) if items.kinds.get(items.primary) == b"grid" else ()
+    changed = {box.kind for box in items.of(items.primary)} & {b"clap", b"imir"}
+    if changed or {items.kinds.get(tile) for tile in tiles} != {b"hvc1"}:
+        return None
+    (width, height), (across, down) = items.size(items.primary), items.size(tiles[0])
+    return (across, down) if across and down and len(tiles) == -(-width // across) * -(-height // down) else None
+
+
+def single_tiles(head: Head) -> list[list[Patch]]:
+    """For each tile of a grid, the changes to the file that make it the primary item, and visible."""
+    meta = _find_meta(head)
+    items, pitm = read_items(head, meta), meta[b"pitm"].start
+    size = 2 if head.number(pitm) == 0 else 4
+    # An item's flags end before its number and two more bytes, which are before its type.
+    flags = {item: at - (5 if item < 1 << 16 else 7) for item, _, at in item_kinds(head, meta[b"iinf"])}
+    return [[(pitm + 4, tile.to_bytes(size)), (flags[tile], b"\0")] for tile in items.inputs[items.primary]]
 
 
 def _read_brand(head: Head) -> bytes:

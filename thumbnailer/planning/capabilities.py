@@ -30,6 +30,7 @@ class InputFormat:
     engines: tuple[EngineName, ...]  # engines that can read it, the faster first
     shrinks: frozenset[EngineName] = frozenset()  # engines whose decoder shrinks while it loads
     first_at_most_shrink: EngineName | None = None  # the faster engine at MOST_SHRINK
+    saves: bool = False  # a shrunken decode takes less time
     weight: int = 1  # time to decode a pixel, relative to other formats
     animated: bool = False  # every frame becomes a frame of the thumbnail if the output format is animated too
     modules: tuple[str, ...] = ()  # Pillow needs one of these for it
@@ -38,14 +39,14 @@ class InputFormat:
 
 
 INPUTS: Final[dict[Format, InputFormat]] = {
-    Format.JPEG: InputFormat((PILLOW, VIPS), shrinks=frozenset(BOTH_ENGINES)),
+    Format.JPEG: InputFormat((PILLOW, VIPS), shrinks=frozenset(BOTH_ENGINES), saves=True),
     Format.PNG: InputFormat((VIPS, PILLOW)),
     Format.GIF: InputFormat((PILLOW, VIPS), animated=True),
     # libvips' scaled decode is 1.75 times as fast as Pillow's full decode at 12 MP.
     Format.WEBP: InputFormat((PILLOW, VIPS), frozenset({VIPS}), first_at_most_shrink=VIPS, animated=True),
     Format.AVIF: InputFormat((PILLOW, VIPS), modules=("PIL._avif", "pillow_avif")),  # the second is for Pillow-SIMD
     Format.TIFF: InputFormat((VIPS, PILLOW)),
-    Format.HEIC: InputFormat((PILLOW,), modules=("pillow_heif",)),
+    Format.HEIC: InputFormat((PILLOW,), shrinks=frozenset({PILLOW}), modules=("pillow_heif",)),
     Format.BMP: InputFormat((PILLOW,)),
     Format.ICO: InputFormat((PILLOW,)),
     # A lossless JPEG XL takes 45 ns a pixel, however small the file is.
@@ -127,7 +128,8 @@ def shrink_on_load(info: ImageInfo, reduction: float) -> int:
     """The factor (1, 2, 4, 8) by which the decoder may shrink: at least twice the wanted size is left."""
     if not INPUTS[info.format].shrinks or info.frames > 1:
         return 1
-    return next((shrink for shrink in (MOST_SHRINK, 4, 2) if reduction >= 2 * shrink), 1)
+    most = min(reduction / 2, info.details.most_shrink)
+    return next((shrink for shrink in (MOST_SHRINK, 4, 2) if shrink <= most), 1)
 
 
 def decoder_shrink(engine: EngineName, format_: Format, shrink: int) -> int:
@@ -140,6 +142,6 @@ def pixels_of_work(info: ImageInfo, frames: int, shrink: int = 1) -> int:
     row = INPUTS[info.format]
     if frames > 1:
         return (info.pixels * FRAME_WEIGHT + FRAME_PIXELS) * frames
-    saved = 1 if info.progressive or not row.shrinks.issuperset(row.engines) else min(shrink, MOST_SAVED)
+    saved = min(shrink, MOST_SAVED) if row.saves and not info.progressive else 1
     scans = max(ORDINARY_SCANS, info.details_of(JpegDetails).scans)
     return info.pixels * row.weight * scans // ORDINARY_SCANS // saved

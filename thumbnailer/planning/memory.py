@@ -7,10 +7,11 @@ tests/budgets keeps them close.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, prod
 from typing import Final
 
 from thumbnailer.formats.gif import GifDetails
+from thumbnailer.formats.heif import HeifDetails
 from thumbnailer.formats.jpeg import JpegDetails
 from thumbnailer.formats.jxl import JxlDetails
 from thumbnailer.formats.png import PngDetails
@@ -106,6 +107,7 @@ DECODERS: Final[dict[tuple[EngineName, Format], tuple[Decoder, ...]]] = {
     (PILLOW, Format.WEBP): (Decoder({"source": 2}, {"pixels": 12, "source": 1}, pixel=4),),
     (PILLOW, Format.AVIF): (Decoder({"pixels": 4, "samples": 1.2, "source": 2}, {"widest samples": 1}, pixel=4),),
     (PILLOW, Format.HEIC): (
+        Decoder({"heif tile": 12, "source": 4}, when="heif tile", pixel=4, codec=4 * MB),
         Decoder({"pixels": 1.5, "source": 2}, when="grey", pixel=1, codec=4 * MB),
         Decoder({"pixels": 3.5, "samples": 0.8, "source": 2}, pixel=4, codec=4 * MB),
     ),
@@ -199,6 +201,7 @@ def quantities(work: Work) -> Mapping[str, float]:
         "composed": info.pixels if is_composed else 0,
         "webp planes": info.pixels * (4 if stored == 4 else 2 * (stored - 1.5)),  # at full size, or only alpha's
         "tile": tile,
+        "heif tile": prod(info.details_of(HeifDetails).tile or (0,)) if work.shrink > 1 else 0,
         "raw tile": tile * raw,
         "decoded tile": tile * decoded,
         "raw block": info.width * tiff.block_rows * raw,  # a strip or row of tiles after decompression
