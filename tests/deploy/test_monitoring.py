@@ -32,7 +32,7 @@ PROCESS: Final = {"process_resident_memory_bytes", "process_cpu_seconds_total", 
 PROMETHEUS_S_OWN: Final = {"up"}
 
 
-def suffixed(name: str, kind: str) -> set[str]:
+def series_names(name: str, kind: str) -> set[str]:
     """The series that Prometheus has of a metric."""
     endings = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
     return {name + ending for ending in endings[kind]}
@@ -55,7 +55,7 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in yaml_parse(RULES.read_text())["groups"] for rule in group["rules"]]
 
 
-def shown() -> list[str]:
+def expressions() -> list[str]:
     return [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 
 
@@ -70,21 +70,21 @@ def test_prometheus_exposes_exactly_the_known_metrics() -> None:
     for outcome in ALL_OUTCOMES:
         told.observe(outcome)
     exposed = {sample.name for family in registry.collect() for sample in family.samples}
-    expected = {series for name, kind in kinds().items() for series in suffixed(name, kind)}
+    expected = {series for name, kind in kinds().items() for series in series_names(name, kind)}
     assert {name for name in exposed if name.startswith("thumbnailer_") and not name.endswith("_created")} == expected
     assert exposed >= PROCESS
 
 
 def test_the_dashboard_shows_every_metric_and_no_other() -> None:
-    asked = {name for expression in shown() for name in names(expression)}
-    exposed = {series for name, kind in kinds().items() for series in suffixed(name, kind)}
+    asked = {name for expression in expressions() for name in names(expression)}
+    exposed = {series for name, kind in kinds().items() for series in series_names(name, kind)}
     assert asked <= exposed | PROCESS | PROMETHEUS_S_OWN
     for name, kind in kinds().items():
-        assert asked & suffixed(name, kind), name
+        assert asked & series_names(name, kind), name
 
 
 def test_the_alerts_use_existing_metrics() -> None:
-    exposed = {series for name, kind in kinds().items() for series in suffixed(name, kind)}
+    exposed = {series for name, kind in kinds().items() for series in series_names(name, kind)}
     for rule in rules():
         asked = names(rule["expr"])
         assert asked, rule["alert"]
@@ -128,7 +128,7 @@ def test_alerts_fire_as_specified() -> None:
 def test_prometheus_understands_every_expression_of_the_dashboard(tmp_path: Path) -> None:
     recorded = [
         {"record": f"shown:{number}", "expr": expression.replace("$__rate_interval", "1m")}
-        for number, expression in enumerate(shown())
+        for number, expression in enumerate(expressions())
     ]
     (tmp_path / "shown.yml").write_text(json.dumps({"groups": [{"name": "shown", "rules": recorded}]}))
     promtool("check", "rules", "--lint-fatal", str(tmp_path / "shown.yml"))
@@ -211,7 +211,7 @@ def test_prometheus_scrapes_the_worker_s_port() -> None:
     assert str(found["port"]) == environment(worker())["THUMBNAILER_PORT"]
 
 
-def emulated() -> Any:
+def emulator_module() -> Any:
     spec = importlib.util.spec_from_file_location("emulated", MONITORING / "emulated.py")
     assert spec is not None
     assert spec.loader is not None
@@ -225,7 +225,7 @@ def test_an_upload_to_the_emulator_becomes_a_message_for_the_worker(
 ) -> None:
     for name, value in (aws.env | {"AWS_DEFAULT_REGION": "us-east-1"}).items():
         monkeypatch.setenv(name, value)
-    module = emulated()
+    module = emulator_module()
     module.main()
     module.main()  # `compose up` may be run again
     aws.put("a/photo.jpg", b"bytes")
