@@ -19,7 +19,8 @@ from thumbnailer.formats.exif import Ifd0, is_costly, read_ifd0
 from thumbnailer.formats.heif_items import Items, Sequence, item_extents, item_kinds, read_items, read_sequence
 from thumbnailer.model import NO_CREDIT, Details, Format, ImageInfo
 
-MOST_SHRINK = 8
+MOST_SHRINK, LEAST_TILE, MOST_LOOKS = 8, 65_536, 65_536
+"""Of grids that are decoded tile by tile: each tile takes a look at every item. Phones write 48 tiles of 512 x 512."""
 MAX_BRANDS = 64
 MAX_HOPS = 8  # from a derived item (a grid of grids, an overlay) to the items that it is made of
 MAX_GROWTH = 2
@@ -104,7 +105,9 @@ def _find_tile(items: Items) -> tuple[int, int] | None:
     if changed or {items.kinds.get(tile) for tile in tiles} != {b"hvc1"}:
         return None
     (width, height), (across, down) = items.size(items.primary), items.size(tiles[0])
-    return (across, down) if across and down and len(tiles) == -(-width // across) * -(-height // down) else None
+    if across * down < LEAST_TILE or len(tiles) * len(items.kinds) > MOST_LOOKS:
+        return None
+    return (across, down) if len(tiles) == -(-width // across) * -(-height // down) else None
 
 
 def single_tiles(head: Head) -> list[list[Patch]]:
