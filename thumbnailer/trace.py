@@ -30,6 +30,7 @@ class Trace:
         self.profile_ignored = False
         self.engine_bug = ""
         self.defects: tuple[str, ...] = ()
+        self.remark = ""
         self.still_because = ""
 
     @contextmanager
@@ -68,7 +69,7 @@ class Trace:
 
     def end(self, status: Status, outputs: Sequence[Output]) -> None:
         """A picture with defects is stored all the same."""
-        detail = "; ".join(filter(None, (*self.defects, self.still_because)))
+        detail = "; ".join(filter(None, (*self.defects, self.remark, self.still_because)))
         self._end(status, outputs, None, detail[:MOST_DETAIL] or None)
 
     def _fail(self, error: RecordError) -> None:

@@ -8,8 +8,7 @@ from typing import Final
 
 from thumbnailer.engine import installed_engines
 from thumbnailer.errors import TooManyPixels
-from thumbnailer.formats.heif import HeifDetails
-from thumbnailer.formats.jpeg import JpegDetails
+from thumbnailer.formats.details import HeifDetails, JpegDetails
 from thumbnailer.model import Details, EngineName, EventKind, Format, ImageInfo, ObjectEvent
 from thumbnailer.planning.plan import make_plan
 from thumbnailer.planning.tier import tier_for

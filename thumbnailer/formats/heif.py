@@ -8,16 +8,16 @@ compares the two only after it has decoded.
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from math import floor, gcd
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
 from thumbnailer.formats.av1 import read_coded_sizes
 from thumbnailer.formats.base import FormatSpec, Head, Patch, Piece, first, starts_with
 from thumbnailer.formats.boxes import boxes, children
+from thumbnailer.formats.details import HeifDetails
 from thumbnailer.formats.exif import Ifd0, is_costly, read_ifd0
 from thumbnailer.formats.heif_items import Items, Sequence, item_extents, item_kinds, read_items, read_sequence
-from thumbnailer.model import NO_CREDIT, Details, Format, ImageInfo
+from thumbnailer.model import NO_CREDIT, Format, ImageInfo
 
 MOST_SHRINK, LEAST_TILE, MOST_LOOKS = 8, 65_536, 65_536
 """Of grids that are decoded tile by tile: each tile takes a look at every item. Phones write 48 tiles of 512 x 512."""
@@ -48,16 +48,6 @@ DERIVED = frozenset({b"grid", b"iden", b"iovl"})
 ALPHA_KINDS = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 ICC_COLOURS = (b"prof", b"rICC")
 QUARTER_TURN = 1
-
-
-@dataclass(frozen=True, slots=True)
-class HeifDetails(Details):
-    premultiplied: bool = False  # the colours are stored multiplied by alpha
-    crop: tuple[int, int, int, int] | None = None
-    """of an AVIF: left, top, right and bottom of the visible part of the coded pixels, before the turn"""
-    tile: tuple[int, int] | None = None
-    """of a HEIC that is a grid and no more: the sides of its tiles"""
-    turns: int = 0  # of a HEIC, anticlockwise by 90 degrees
 
 
 def read_heif(head: Head) -> ImageInfo:
