@@ -1,4 +1,4 @@
-"""Cut pictures and pictures with junk at their end are shown as far as they go, and marked as damaged."""
+"""Cut pictures are shown as far as they go, and marked as damaged. Data behind their end is no damage."""
 
 from __future__ import annotations
 

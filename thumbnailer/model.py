@@ -143,7 +143,9 @@ class Details:
     first_engine: EngineName | None = None
     """the engine that shows this file as browsers do, if the other engine does not"""
     misread_by: frozenset[EngineName] = frozenset()
-    """engines that decode this file wrongly without an error"""
+    """engines that decode this file wrongly without an error, or never end"""
+    most_shrink: int = 8
+    """the largest factor by which a decoder can shrink this file, if it shrinks its format"""
     clean_header: bool = False
     """whether every warning of a decoder is about pixels, because it has nothing to warn of in the header"""
     profile: bytes = field(default=b"", repr=False)
@@ -224,6 +226,8 @@ class Outcome:
     info: ImageInfo | None = None
     engine: EngineName | None = None
     damaged: bool = False
+    first_frame_only: bool = False
+    """the whole animation did not fit; `detail` says why"""
     profile_ignored: bool = False
     """its colour profile is broken, or belongs to another colour space"""
     engine_bug: str = ""

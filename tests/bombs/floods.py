@@ -44,6 +44,8 @@ JPEG: dict[str, Maker] = {
     "fill bytes": lambda size: jpeg_of(repeated(b"\xff", size)),
     "scans": lambda size: jpeg_of(b"", repeated(jpeg.scan((0,), 1, 63, 0), size)),
     "fill bytes in a scan": lambda size: jpeg_of(b"", repeated(b"\xff", size)),
+    "segments behind a scan": lambda size: jpeg_of(b"", repeated(b"\xff\xe0\0\2", size)),
+    "segments of no length behind a scan": lambda size: jpeg_of(b"", repeated(b"\xff\xe0\0\0", size)),
     "scan data": lambda size: jpeg_of(b"", repeated(b"\xff\0", size)),
     "EXIF tags": lambda size: jpeg_of(repeated(jpeg.segment(0xE1, b"Exif\0\0" + exif(65_000)), size)),
 }

@@ -140,6 +140,14 @@ def grid(kind: str, rows: int, columns: int, said: tuple[int, int] | None = None
     return file(kind, whole, *[picture(kind, (64, 64))] * (rows * columns))
 
 
+def crowded(kind: str, rows: int, columns: int, others: int) -> bytes:
+    """Tiles of 256 x 256, and as many other items."""
+    width, height = 256 * columns, 256 * rows
+    body = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, width, height)
+    whole = derived(b"grid", body, (width, height), *range(2, 2 + rows * columns))
+    return file(kind, whole, *[picture(kind, (256, 256))] * (rows * columns + others))
+
+
 def nested(kind: str, depth: int) -> bytes:
     """A chain of identity items of this depth."""
     links = [derived(b"iden", b"", (64, 64), number + 2) for number in range(depth)]

@@ -97,6 +97,7 @@ def _stripped_source(path: str, plan: Plan, target: Target) -> Iterator[bytes]:
     converted = info.icc or info.details.profile or info.bit_depth > 8
     in_srgb = not (converted or (info.channels == 4 and not info.has_alpha))
     upright = info.orientation == 1 and (info.progressive or not target.progressive)
-    if same and in_srgb and upright and not info.defect and info.credit == NO_CREDIT:
+    whole = not (info.defect or plan.still_because)
+    if same and in_srgb and upright and whole and info.credit == NO_CREDIT:
         data = strip_metadata(Path(path).read_bytes(), info.format)
         yield from () if data is None else (data,)

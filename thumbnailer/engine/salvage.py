@@ -79,7 +79,7 @@ def _runs_out(path: str) -> bool | None:
         end = data.find(END_OF_IMAGE, start)
         if end < 0 or any(mark in data[:start] for mark in NO_TELLING):
             return None
-    with Image.open(path, formats=["JPEG"]) as image:
+    with pillow_private.open_as("JPEG", path) as image:
         image.draft(None, (1, 1))
         more = iter([MORE_DATA] * (1 + image.width * image.height * 64 // len(MORE_DATA)))
         pillow_private.read_until(image, end, lambda: next(more, END_OF_IMAGE))

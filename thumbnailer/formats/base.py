@@ -26,6 +26,11 @@ WINDOW = 1 << 20  # bytes searched at once: no other thread of Python runs meanw
 BLOCK_WINDOW = 1 << 15  # bytes of data blocks between two charges
 
 
+MOST_FRAMES = 4000
+"""Readers count no frames beyond this and one more: larger animations are not shown, and files of a MB have no units
+for more."""
+
+
 class Piece(NamedTuple):
     """A chunk or box of a container, or a span of bytes without a kind. A tuple, because a file can have 200,000."""
 

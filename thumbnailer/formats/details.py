@@ -37,6 +37,9 @@ class HeifDetails(Details):
     premultiplied: bool = False  # the colours are stored multiplied by alpha
     crop: tuple[int, int, int, int] | None = None
     """of an AVIF: left, top, right and bottom of the visible part of the coded pixels, before the turn"""
+    tile: tuple[int, int] | None = None
+    """of a HEIC that is a grid and no more: the sides of its tiles"""
+    turns: int = 0  # of a HEIC, anticlockwise by 90 degrees
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ compares the two only after it has decoded.
 
 import struct
 from collections.abc import Iterable, Iterator
-from math import floor
+from math import floor, gcd
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
 from thumbnailer.formats.av1 import read_coded_sizes
@@ -20,6 +20,8 @@ from thumbnailer.formats.heif_items import Items, Sequence, item_extents, item_k
 from thumbnailer.formats.icc import BT2100_NUMBER, SRGB_NUMBER, VIDEO_CURVES, conversion_profile, space_by_numbers
 from thumbnailer.model import NO_CREDIT, EngineName, Format, ImageInfo
 
+MOST_SHRINK, LEAST_TILE, MOST_LOOKS = 8, 65_536, 65_536
+"""Of grids that are decoded tile by tile: each tile takes a look at every item. Phones write 48 tiles of 512 x 512."""
 MAX_BRANDS = 64
 MAX_HOPS = 8  # from a derived item (a grid of grids, an overlay) to the items that it is made of
 MAX_GROWTH = 2
@@ -52,7 +54,8 @@ UNSPECIFIED = 2  # of primaries and of curves (ITU-T H.273): sRGB's, as in Chrom
 
 def read_heif(head: Head) -> ImageInfo:
     major = _read_brand(head)
-    items = read_items(head, _find_meta(head))
+    meta = _find_meta(head)
+    items = read_items(head, meta)
     coded, format_ = _find_coded_item(items)
     exif = _read_exif(items)
     sequence = read_sequence(head) if major in SEQUENCE_BRANDS else Sequence()
@@ -66,6 +69,7 @@ def read_heif(head: Head) -> ImageInfo:
     colours = {head.read(box.start, 4): box for box in reversed(properties) if box.kind == b"colr"}
     icc = not colours.keys().isdisjoint(ICC_COLOURS)
     profile = b"" if icc or b"nclx" not in colours else _make_profile(head, colours[b"nclx"], grey=samples == 1)
+    tile = _find_tile(items) if format_ is Format.HEIC and not has_alpha else None
     return ImageInfo(
         format_,
         width,
@@ -79,14 +83,39 @@ def read_heif(head: Head) -> ImageInfo:
         complete=sequence.reached and checked and exif is not None,
         details=HeifDetails(
             samples=samples + has_alpha,
-            held=head.size + HELD_OF_CROPPED * cropped_pixels,
+            held=_count_metadata(items, meta) + HELD_OF_CROPPED * cropped_pixels,
             # libvips hands out grey as colours, for which a profile of grey is none.
             misread_by=frozenset({EngineName.VIPS} if profile and samples == 1 else ()),
             profile=profile,
             premultiplied=items.premultiplied,
             crop=crop if format_ is Format.AVIF else None,
+            most_shrink=gcd(*tile, width, height, MOST_SHRINK) if tile else 1,
+            tile=tile,
+            turns=sum(head.number(box.start) & 3 for box in items.of(items.primary) if box.kind == b"irot"),
         ),
     )
+
+
+def _find_tile(items: Items) -> tuple[int, int] | None:
+    """The sides of the tiles if nothing but a turn is done to their grid."""
+    tiles = items.inputs.get(items.primary, ()) if items.kinds.get(items.primary) == b"grid" else ()
+    changed = {box.kind for box in items.of(items.primary)} & {b"clap", b"imir"}
+    if changed or {items.kinds.get(tile) for tile in tiles} != {b"hvc1"}:
+        return None
+    (width, height), (across, down) = items.size(items.primary), items.size(tiles[0])
+    if across * down < LEAST_TILE or len(tiles) * len(items.kinds) > MOST_LOOKS:
+        return None
+    return (across, down) if len(tiles) == -(-width // across) * -(-height // down) else None
+
+
+def single_tiles(head: Head) -> list[list[Patch]]:
+    """For each tile of a grid, the changes to the file that make it the primary item, and visible."""
+    meta = _find_meta(head)
+    items, pitm = read_items(head, meta), meta[b"pitm"].start
+    size = 2 if head.number(pitm) == 0 else 4
+    # An item's flags end before its number and two more bytes, which are before its type.
+    flags = {item: at - (5 if item < 1 << 16 else 7) for item, _, at in item_kinds(head, meta[b"iinf"])}
+    return [[(pitm + 4, tile.to_bytes(size)), (flags[tile], b"\0")] for tile in items.inputs[items.primary]]
 
 
 def _read_brand(head: Head) -> bytes:
@@ -178,6 +207,13 @@ def _read_exif(items: Items) -> Ifd0 | None:
     except NeedMoreBytes:
         return None
     return read_ifd0(items.head, places[0], skip=4 + offset)
+
+
+def _count_metadata(items: Items, meta: dict[bytes, Piece]) -> int:
+    """Bytes of boxes and of items without pixels: decoders copy these, but not the rest of the file."""
+    others = (places for item, places in items.places.items() if items.kinds.get(item) not in CODINGS)
+    metadata = sum(place.size for places in others for place in places) + sum(box.size for box in meta.values())
+    return min(items.head.size, metadata)
 
 
 def _upright_size(items: Items) -> tuple[int, int]:

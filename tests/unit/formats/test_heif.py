@@ -90,7 +90,9 @@ def test_the_clean_aperture_is_the_size_and_cropped_pixels_cost_memory(
     info = whole(data)
     width, height = crop[2] - crop[0], crop[3] - crop[1]
     assert (info.width, info.height, facts.heif(info).crop) == (height, width, crop)
-    assert info.details.held - len(data) == 6 * (120 * 80 - width * height)
+    uncropped = whole(heif_bombs.file(heif_bombs.AVIF, replace(plain, properties=(*plain.properties, turned))))
+    boxes = info.details.held - uncropped.details.held - 6 * (120 * 80 - width * height)
+    assert 0 < boxes <= 2 * len(aperture)
 
 
 @needs_avif
