@@ -15,12 +15,15 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 
+from tests.bombs.gif import blocks, lzw_zeros
 from tests.bombs.png import GREY, chunk, of_one_colour
+from tests.support.gifs import Painted, gif
 from tests.support.measured import measured
 from tests.support.pictures import SAMPLE_FOLDER, opened, saved
 from tests.support.processing import planned, process
 from tests.support.rendering import render
 from thumbnailer.engine import Rendering, load_engine
+from thumbnailer.engine.base import within_bytes
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats import probe
 from thumbnailer.model import EngineName, Status
@@ -217,3 +220,16 @@ def test_frames_of_hours_fit_into_a_gif(duration: int) -> None:
     data = saved(pictures[0], "WEBP", save_all=True, append_images=pictures[1:], duration=duration, lossless=True)
     outcome = process(data, ENGINE="pillow", RENDITIONS="32x32:inside:gif").outcome
     assert outcome.status is Status.STORED, outcome.detail
+
+
+@pytest.mark.parametrize("pixels", [400, 200])
+def test_a_gif_is_kept_as_its_own_thumbnail_only_if_every_decoder_reads_it(tmp_path: Path, pixels: int) -> None:
+    """libvips reads a frame that ends early without an error."""
+    whole = gif((20, 20), Painted((9, 9, 9), (0, 0), (20, 20)), Painted((200, 9, 9), (5, 5), (3, 3)))
+    data = whole.replace(blocks(lzw_zeros(400)), blocks(lzw_zeros(pixels)), 1)
+    (path := tmp_path / "x.gif").write_bytes(data)
+    plan = planned(data, EngineName.VIPS, "20x20")
+    assert not load_engine(EngineName.VIPS).render(str(path), plan).defect
+    encoded_again = bytes(len(data) + 1)
+    kept = within_bytes(plan.targets[0], lambda _: encoded_again, str(path), plan)
+    assert kept == (data if pixels == 400 else encoded_again)

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats import strip_metadata
-from thumbnailer.model import NO_CREDIT, EngineName, ImageInfo
+from thumbnailer.model import NO_CREDIT, EngineName, Format, ImageInfo
 from thumbnailer.planning.capabilities import OUTPUTS
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.targets import Target
@@ -91,7 +91,10 @@ def within_bytes(target: Target, encode: Callable[[Target], bytes], path: str, p
 
 
 def _stripped_source(path: str, plan: Plan, target: Target) -> Iterator[bytes]:
-    """The source without its metadata, not encoded anew; nothing if the target differs from it in more than that."""
+    """The source without its metadata, not encoded anew; nothing if the target differs from it in more than that.
+
+    Nothing for a GIF that Pillow cannot read: libvips shows a frame that ends early without an error.
+    """
     info = plan.info
     same = target.format is info.format and (target.width, target.height) == (info.width, info.height)
     converted = info.icc or info.details.profile or info.bit_depth > 8
@@ -100,4 +103,11 @@ def _stripped_source(path: str, plan: Plan, target: Target) -> Iterator[bytes]:
     whole = not (info.defect or plan.still_because)
     if same and in_srgb and upright and whole and info.credit == NO_CREDIT:
         data = strip_metadata(Path(path).read_bytes(), info.format)
-        yield from () if data is None else (data,)
+        if data is not None and (info.format is not Format.GIF or _pillow_reads(data)):
+            yield data
+
+
+def _pillow_reads(data: bytes) -> bool:
+    from thumbnailer.engine.pillow_formats import reads_gif
+
+    return reads_gif(data)
