@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import ExifTags, Image, PngImagePlugin
 
 from tests.bombs.gif import blocks, lzw_zeros
 from tests.bombs.png import GREY, chunk, of_one_colour
@@ -211,6 +211,32 @@ def test_the_estimate_counts_the_address_of_each_row() -> None:
     data = of_one_colour(1, 1 << 21, 1, GREY)
     growth = measured(data, 3008, {"THUMBNAILER_ENGINE": "pillow"}).growth
     assert growth <= planned(data, EngineName.PILLOW).memory_estimate
+
+
+def growth_and_estimate(data: bytes, engine: EngineName, renditions: str) -> tuple[int, int]:
+    """Bytes that the process grew by, and the most that were planned."""
+    growth = measured(data, 3008, {"THUMBNAILER_ENGINE": engine, "THUMBNAILER_RENDITIONS": renditions}).growth
+    plan = planned(data, engine, renditions)
+    return growth, max(plan.memory_estimate, plan.second_estimate)
+
+
+def test_the_estimate_of_a_salvaged_row_counts_the_noise_beside_it() -> None:
+    """Of a row of 16 million bits Pillow held five copies of 16 MB, where four were planned."""
+    data = of_one_colour((1 << 24) - 1, 1, 1, GREY)
+    cut = data[: data.index(b"IDAT") + 12]
+    growth, estimate = growth_and_estimate(cut + data[-12:], EngineName.PILLOW, "128x128")
+    print(growth,estimate)
+    assert growth <= estimate
+
+
+def test_the_estimate_counts_the_turn_before_the_crop() -> None:
+    """A thumbnail of 16 x 40 pixels is cropped from 60,000 x 33: copies of it take 24 MB, where 16 were planned."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    data = saved(Image.new("RGB", (33, 60_000), "red"), "PNG", exif=exif)
+    growth, estimate = growth_and_estimate(data, EngineName.PILLOW, "16x40:cover")
+    print(growth,estimate)
+    assert growth <= estimate
 
 
 @pytest.mark.parametrize("duration", [16_000_000, 500_000])

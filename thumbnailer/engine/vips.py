@@ -60,7 +60,7 @@ def _decode(path: str, plan: Plan) -> tuple[list[list[Any]], bool]:
     The decoded picture is freed before any thumbnail is encoded.
     """
     frames = _frames(path, plan)
-    resized = [_in_memory(_resize_frames(frames, plan, target)) for target in plan.targets]
+    resized = [_resize_frames(frames, plan, target) for target in plan.targets]
     return resized, _ignores_profile(frames[0])
 
 
@@ -85,18 +85,21 @@ def _hold(image: Any) -> Any:
     return held
 
 
-def _in_memory(frames: list[Any]) -> list[Any]:
-    """libvips decodes here; the following steps work on a small picture."""
-    return [frame.copy_memory() for frame in frames]
-
-
 def _resize_frames(frames: list[Any], plan: Plan, target: Target) -> list[Any]:
-    wanted = frames if keeps_animation(plan.info, target) else frames[:1]
-    whole = [_thumbnail(frame, plan, target) for frame in wanted]
-    if target.smart:
-        whole = _in_memory(whole)  # read twice: to find the corner, and to crop
-    left, top = crop_corner(whole[0].width, whole[0].height, target, lambda: _rgb(whole[0]).write_to_memory())
-    return [frame.crop(left, top, target.width, target.height) for frame in whole]
+    """Decoded, resized and cropped into memory one by one: libvips keeps 0.2 MB for a frame until it is in memory."""
+    corner: tuple[int, int] | None = None
+    resized = []
+    for frame in frames if keeps_animation(plan.info, target) else frames[:1]:
+        whole = _thumbnail(frame, plan, target)
+        if target.smart:
+            whole = whole.copy_memory()  # read twice: to find the corner, and to crop
+        corner = corner or _corner_of(whole, target)
+        resized.append(whole.crop(*corner, target.width, target.height).copy_memory())
+    return resized
+
+
+def _corner_of(image: Any, target: Target) -> tuple[int, int]:
+    return crop_corner(image.width, image.height, target, lambda: _rgb(image).write_to_memory())
 
 
 def _on_white(image: Any) -> Any:

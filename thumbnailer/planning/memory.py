@@ -242,9 +242,8 @@ def salvage_estimate(work: Work) -> int:
     width, height = work.size(PILLOW)
     if height > MOST_SALVAGED_ROWS:
         return 0
-    rows = SALVAGED_ROW * height + width * height * (
-        _pillow_pixel(info, row) + 2 * stored + _converted_pixel(info, row)
-    )
+    pixel = _pillow_pixel(info, row) + 2 * stored + _converted_pixel(info, row)
+    rows = SALVAGED_ROW * height + width * height * pixel + 2 * width * stored  # noise and a row to compare with it
     return _fixed_bytes(info, row) + ceil(MARGIN * max(_pillow(work, row, peak, lasting), rows))
 
 
@@ -269,7 +268,11 @@ def _pillow(work: Work, row: Decoder, peak: float, lasting: float) -> float:
     results = sum(wanted.width * wanted.height * wanted.frames for wanted in work.wanted) * resampled
     passes = resampled * max(_resampling(wanted, width, height) for wanted in work.wanted)
     converted = width * height * _converted_pixel(info, row)
-    decoding = width * height * _pillow_pixel(info, row) + max(peak, lasting + (converted + passes + results))
+    # The colours of a thumbnail are converted and it is turned before it is cropped.
+    largest = max(wanted.width * wanted.height for wanted in work.wanted)
+    finished = resampled * largest * ((info.orientation > 1) + (info.icc or bool(info.details.profile)))
+    lasting += converted + max(passes, finished) + results
+    decoding = width * height * _pillow_pixel(info, row) + max(peak, lasting)
     decoding += ROW_ADDRESSES * height
     return max(decoding, results + _encoding(PILLOW, work))
 
