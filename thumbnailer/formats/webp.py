@@ -62,7 +62,7 @@ def _read_extended(head: Head) -> ImageInfo:
     block = first(pieces, b"EXIF") if flags & EXIF else None  # libwebp ignores one that the flags do not announce
     is_cut = block is not None and not head.reaches(block.end) and not head.whole
     exif = read_ifd0(head, None if is_cut else block)
-    has_alpha = bool(flags & ALPHA)
+    has_alpha = bool(flags & ALPHA or (flags & ANIMATION and any(_shows_canvas(head, piece) for piece in pieces)))
     samples = LOSSY_SAMPLES + has_alpha if first(pieces, b"VP8 ") else LOSSLESS_SAMPLES
     return ImageInfo(
         Format.WEBP,
@@ -77,6 +77,11 @@ def _read_extended(head: Head) -> ImageInfo:
         complete=head.whole or frames > MOST_FRAMES or not (is_cut or end + CHUNK_SIZE <= _end(head)),
         details=_details(head, samples, pixels, frames),
     )
+
+
+def _shows_canvas(head: Head, piece: Piece) -> bool:
+    """Whether it is a frame of another size than the transparent canvas: libvips then decodes alpha."""
+    return piece.kind == b"ANMF" and head.up_to(piece.start + 6, 6) != head.read(24, 6)
 
 
 def _walk(head: Head, in_frames: bool) -> Iterator[Piece]:
