@@ -1,0 +1,162 @@
+"""`thumbnailer serve`: pictures of a folder or of buckets over HTTP, in one process or several."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from time import perf_counter
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.exposition import choose_encoder
+
+from handler.http.messages import HttpAnswer, HttpRequest
+from handler.http.service import Service
+from thumbnailer import settings as settings_
+from thumbnailer.app import App, build, new_event_loop
+from thumbnailer.errors import SettingsError
+from thumbnailer.machine import Machine, machine
+from thumbnailer.reporting.logs import LOGGER, start_logging
+from thumbnailer.settings import Settings
+from thumbnailer.store.folder import FolderStore
+from thumbnailer.wishes.wish import Site
+
+FOLDER: Final = "folder"
+"""The name of the only bucket when a folder is served."""
+CLOSING_SECONDS: Final = 5.0
+_TIMES: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+def serve(source: str | None, host: str, port: int, processes: int) -> None:
+    """Serves until SIGTERM or SIGINT. `source` is a folder, s3://bucket, or None for THUMBNAILER_SOURCES.
+
+    Raises SettingsError, OSError.
+    """
+    settings = _settings(source)
+    start_logging(settings.log_level)
+    share = _share(machine(), processes)
+    folder = None if source is None or source.startswith("s3://") else source
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_serve(settings, share, folder, host, port))
+
+    if processes == 1:
+        run()
+    else:
+        _run_many(run, processes)
+
+
+def _settings(source: str | None) -> Settings:
+    settings = settings_.load()
+    if source is not None:
+        bucket = source.removeprefix("s3://").rstrip("/") if source.startswith("s3://") else FOLDER
+        settings = replace(settings, sources=(bucket,))
+    if not settings.sources:
+        raise SettingsError("serve needs a folder, s3://bucket, or THUMBNAILER_SOURCES: nothing else can be reached")
+    return settings
+
+
+def _share(whole: Machine, processes: int) -> Machine:
+    """One process's part of the machine."""
+    return replace(whole, memory_mb=whole.memory_mb // processes, cpus=(whole.cpus or os.cpu_count() or 1) / processes)
+
+
+def _run_many(run: Callable[[], None], processes: int) -> None:
+    """Forks before any thread exists. Passes signals on, and ends with the first process that ends."""
+    children = []
+    for _ in range(processes):
+        child = os.fork()
+        if child == 0:
+            run()
+            os._exit(0)
+        children.append(child)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: _end(children))
+    os.wait()
+    _end(children)
+
+
+def _end(children: list[int]) -> None:
+    for child in children:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
+
+
+async def _serve(settings: Settings, share: Machine, folder: str | None, host: str, port: int) -> None:
+    app = build(settings, share, settings_.environment(), FolderStore(folder, FOLDER) if folder else None)
+    server = web.Server(Door(app), access_log=None)
+    runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=CLOSING_SECONDS)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port, reuse_port=True)
+        await site.start()
+        LOGGER.info("serving", extra={"line": {"url": f"http://{host}:{runner.addresses[0][1]}/"}})
+        await _stopped()
+    finally:
+        await runner.cleanup()
+        await app.pipeline.aclose()
+
+
+async def _stopped() -> None:
+    """Returns at SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+class Door:
+    """One aiohttp request after the other. Three paths are the server's own: /metrics, /healthz and /readyz."""
+
+    def __init__(self, app: App) -> None:
+        settings = app.settings
+        offers = (*settings.renditions, *settings.offers)
+        site = Site(
+            settings.sources,
+            offers,
+            settings.url_keys,
+            settings.imgproxy_keys,
+            settings.thumbor_keys,
+            settings.open,
+            settings.max_side,
+        )
+        self._app = app
+        self._service = Service(app, site)
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "thumbnailer_requests", "requests by the status of their answers", ("status",), registry=self._registry
+        )
+        self._seconds = Histogram(
+            "thumbnailer_request_seconds", "from a request to its answer", buckets=_TIMES, registry=self._registry
+        )
+        self._own: dict[str, Callable[[web.BaseRequest], Awaitable[web.Response]]] = {
+            "/metrics": self._metrics, "/healthz": self._health, "/readyz": self._health,
+        }  # fmt: skip
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        path, _, query = request.raw_path.partition("?")
+        if own := self._own.get(path):
+            return await own(request)
+        started = perf_counter()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        answer = await self._service.answer(HttpRequest(request.method, path, query, headers))
+        self._requests.labels(status=answer.status).inc()
+        self._seconds.observe(perf_counter() - started)
+        return _response(answer)
+
+    async def _metrics(self, request: web.BaseRequest) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
+
+    async def _health(self, _: web.BaseRequest) -> web.Response:
+        """A loop that runs answers; it cannot see stuck decoder threads."""
+        stuck = self._app.pipeline.stuck >= self._app.tier.workers
+        return web.Response(text="every decoder is stuck\n" if stuck else "ok\n", status=503 if stuck else 200)
+
+
+def _response(answer: HttpAnswer) -> web.Response:
+    return web.Response(status=answer.status, headers=answer.headers, body=answer.body or None)
