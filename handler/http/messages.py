@@ -68,10 +68,10 @@ _STATUSES: Final[Mapping[str, tuple[int, int]]] = {
     **dict.fromkeys(("corrupt", "engine-crash"), (422, HOUR)),
     "archived": (409, MINUTE),
     "key-too-long": (400, MINUTE),
-    "source-unavailable": (502, 0),
-    "out-of-time": (504, 0),
 }
-"""By a record's reason: the status, and the seconds that a cache keeps it. Every other reason: 503."""
+"""For pictures refused for good, by reason: the status, and the seconds that a cache keeps it."""
+_PASSING: Final[Mapping[str, int]] = {"source-unavailable": 502, "out-of-time": 504}
+"""For a picture that may be made later, by reason. Every other reason: 503."""
 
 
 def refuse_outcome(outcome: Outcome) -> Refusal:
@@ -79,12 +79,13 @@ def refuse_outcome(outcome: Outcome) -> Refusal:
 
     All keys that cannot be had get one answer: it tells nobody which of them exist.
     """
-    status, seconds = _STATUSES.get(outcome.reason or "", (503, 0))
+    reason = outcome.reason or ""
+    if outcome.status.comes_back:
+        return Refusal(_PASSING.get(reason, 503), reason, "try again later", headers={"Retry-After": "1"})
+    status, seconds = _STATUSES[reason]
     if status == HTTPStatus.NOT_FOUND:
         return Refusal(status, "not-found", "there is no such picture", seconds)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Refusal(status, outcome.reason or "", "try again later", headers={"Retry-After": "1"})
-    return Refusal(status, outcome.reason or "", outcome.detail or "", seconds)
+    return Refusal(status, reason, outcome.detail or "", seconds)
 
 
 def refuse_wish(error: BadWish | NotAllowed | Expired) -> Refusal:

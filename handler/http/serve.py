@@ -3,9 +3,11 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from time import perf_counter
 from typing import Final
 
@@ -33,16 +35,17 @@ _TIMES: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 def serve(source: str | None, host: str, port: int, processes: int) -> None:
     """Serves until SIGTERM or SIGINT. `source` is a folder, s3://bucket, or None for THUMBNAILER_SOURCES.
 
-    Raises SettingsError, OSError.
+    Raises SettingsError.
     """
     settings = _settings(source)
     start_logging(settings.log_level)
     share = _share(machine(), processes)
     folder = None if source is None or source.startswith("s3://") else source
+    port = _free_port(host, port)
 
     def run() -> None:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_serve(settings, share, folder, host, port))
+            runner.run(_serve(settings, share, folder, host, port, shared=processes > 1))
 
     if processes == 1:
         run()
@@ -50,11 +53,25 @@ def serve(source: str | None, host: str, port: int, processes: int) -> None:
         _run_many(run, processes)
 
 
+def _free_port(host: str, port: int) -> int:
+    """The port, or any free one for 0. Processes share it later, and would share it with another program's too."""
+    try:
+        with socket.create_server((host, port)) as probe:
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on {host}, port {port}: {error.strerror}. Choose another --port."
+        ) from error
+
+
 def _settings(source: str | None) -> Settings:
     settings = settings_.load()
-    if source is not None:
-        bucket = source.removeprefix("s3://").rstrip("/") if source.startswith("s3://") else FOLDER
-        settings = replace(settings, sources=(bucket,))
+    if source is not None and source.startswith("s3://"):
+        settings = replace(settings, sources=(source.removeprefix("s3://").rstrip("/"),))
+    elif source is not None:
+        if not Path(source).is_dir():
+            raise SettingsError(f"{source} is no folder; serve takes a folder or s3://bucket")
+        settings = replace(settings, sources=(FOLDER,))
     if not settings.sources:
         raise SettingsError("serve needs a folder, s3://bucket, or THUMBNAILER_SOURCES: nothing else can be reached")
     return settings
@@ -86,13 +103,13 @@ def _end(children: list[int]) -> None:
             os.kill(child, signal.SIGTERM)
 
 
-async def _serve(settings: Settings, share: Machine, folder: str | None, host: str, port: int) -> None:
+async def _serve(settings: Settings, share: Machine, folder: str | None, host: str, port: int, shared: bool) -> None:
     app = build(settings, share, settings_.environment(), FolderStore(folder, FOLDER) if folder else None)
     server = web.Server(Door(app), access_log=None)
     runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=CLOSING_SECONDS)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, reuse_port=True)
+        site = web.TCPSite(runner, host, port, reuse_port=shared)
         await site.start()
         LOGGER.info("serving", extra={"line": {"url": f"http://{host}:{runner.addresses[0][1]}/"}})
         await _stopped()

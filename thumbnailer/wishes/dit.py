@@ -38,21 +38,23 @@ def parse(path: str, query: str, site: Site, now: float) -> Wish | None:
 
 
 def _options(wish: Mapping[str, Any]) -> dict[str, str]:
-    edits = _only(frozenset({"resize", "toFormat", *FORMATS}), "edits", wish.get("edits") or {})
-    resize = _only(RESIZE, "resize", edits.get("resize") or {})
+    edits = _only(frozenset({"resize", "toFormat", *FORMATS}), "edits", wish.get("edits"))
+    resize = _only(RESIZE, "resize", edits.get("resize"))
     options = {name: str(value) for name, value in resize.items() if value is not None}
     format_ = wish.get("outputFormat") or edits.get("toFormat")
     if format_:
         options["format"] = str(format_)
     for name in FORMATS:
-        settings = _only(frozenset({"quality"}), name, edits.get(name) or {})
+        settings = _only(frozenset({"quality"}), name, edits.get(name))
         if "quality" in settings and name == (format_ or name):
             options["quality"] = str(settings["quality"])
     return options
 
 
 def _only(names: frozenset[str], where: str, value: Any) -> Mapping[str, Any]:
-    """The object `value`. Raises BadWish if it is none, or has other members than `names`."""
+    """The object `value`, empty for null. Raises BadWish if it is none, or has other members than `names`."""
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise BadWish(where, "it is a JSON object")
     if other := sorted(value.keys() - names):

@@ -12,7 +12,7 @@ GRAMMARS: Final[dict[str, Callable[[str, str, Site, float], Wish | None]]] = {
     "imgproxy": imgproxy.parse,
     "thumbor": thumbor.parse,
 }
-"""Each takes a path and a query as they were sent, the site and Unix time, and returns None for a URL of another form."""
+"""Each takes path and query as they were sent, the site and Unix time. None: the URL has another form."""
 
 
 def read_url(path: str, query_: str, site: Site, now: float, grammars: Sequence[str]) -> Wish:

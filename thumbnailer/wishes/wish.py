@@ -97,8 +97,10 @@ def place(bucket: Any, key: Any, site: Site) -> tuple[str, str]:
     """Bucket and key, if the bucket is a source. Raises BadWish, NotAllowed."""
     if not isinstance(bucket, str) or not any(fnmatchcase(bucket, glob) for glob in site.sources):
         raise NotAllowed("this bucket is no source")
-    if not isinstance(key, str) or not 0 < len(key.encode(errors="replace")) <= MAX_KEY_BYTES:
+    if not isinstance(key, str) or not 0 < len(key.encode(errors="surrogatepass")) <= MAX_KEY_BYTES:
         raise BadWish("key", f"a key has 1 to {MAX_KEY_BYTES} bytes")
+    if not key.isprintable() and any("\ud800" <= character <= "\udfff" for character in key):
+        raise BadWish("key", "it has characters that UTF-8 does not have")
     return bucket, key
 
 
