@@ -4,9 +4,10 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Final
@@ -29,6 +30,11 @@ from thumbnailer.wishes.wish import Site
 FOLDER: Final = "folder"
 """The name of the only bucket when a folder is served."""
 CLOSING_SECONDS: Final = 5.0
+REQUEST_SECONDS: Final = 10.0
+"""From a connection, or the end of an answer's time, to a whole request."""
+ANSWER_SECONDS: Final = 60.0
+"""From an answer to the next request."""
+IDLE_SECONDS: Final = 15.0
 _TIMES: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -105,17 +111,26 @@ def _end(children: list[int]) -> None:
 
 async def _serve(settings: Settings, share: Machine, folder: str | None, host: str, port: int, shared: bool) -> None:
     app = build(settings, share, settings_.environment(), FolderStore(folder, FOLDER) if folder else None)
-    server = web.Server(Door(app), access_log=None)
-    runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=CLOSING_SECONDS)
-    await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, reuse_port=shared)
-        await site.start()
-        LOGGER.info("serving", extra={"line": {"url": f"http://{host}:{runner.addresses[0][1]}/"}})
-        await _stopped()
+        async with listening(app, host, port, shared):
+            LOGGER.info("serving", extra={"line": {"url": f"http://{host}:{port}/"}})
+            await _stopped()
     finally:
-        await runner.cleanup()
         await app.pipeline.aclose()
+
+
+@asynccontextmanager
+async def listening(app: App, host: str, port: int, shared: bool) -> AsyncIterator[None]:
+    """Answers requests within the block. `shared`: other processes listen on the port too."""
+    loop, door = asyncio.get_running_loop(), web.Server(Door(app))
+    options = {"access_log": None, "keepalive_timeout": IDLE_SECONDS}
+    connect = partial(_Connection, door, loop=loop, **options)  # type: ignore[arg-type]
+    server = await loop.create_server(connect, host, port, reuse_port=shared)
+    try:
+        yield
+    finally:
+        server.close()
+        await door.shutdown(CLOSING_SECONDS)
 
 
 async def _stopped() -> None:
@@ -124,6 +139,31 @@ async def _stopped() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()
+
+
+class _Connection(web.RequestHandler):
+    """Closes a connection whose client takes too long to send a request or to read its answer."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def allow(self, seconds: float | None) -> None:
+        """Until the next call; None: without limit."""
+        if self._timer:
+            self._timer.cancel()
+        self._timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self._abort)
+
+    def _abort(self) -> None:
+        """Drops unsent bytes too: the client may never read them."""
+        if isinstance(self.transport, asyncio.Transport):
+            self.transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.allow(REQUEST_SECONDS)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.allow(None)
+        super().connection_lost(exc)
 
 
 class Door:
@@ -158,11 +198,15 @@ class Door:
         path, _, query = request.raw_path.partition("?")
         if own := self._own.get(path):
             return await own(request)
+        connection = request.protocol
+        assert isinstance(connection, _Connection)
+        connection.allow(None)
         started = perf_counter()
         headers = {name.lower(): value for name, value in request.headers.items()}
         answer = await self._service.answer(HttpRequest(request.method, path, query, headers))
         self._requests.labels(status=answer.status).inc()
         self._seconds.observe(perf_counter() - started)
+        connection.allow(ANSWER_SECONDS)
         return _response(answer)
 
     async def _metrics(self, request: web.BaseRequest) -> web.Response:

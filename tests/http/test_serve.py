@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -12,14 +13,19 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from bench.rig.processes import free_port
+from handler.http import serve as serve_
 from tests.support.cloud import Cloud
 from tests.support.pictures import opened
+from tests.support.pipelines import run, settings
+from thumbnailer.app import build
+from thumbnailer.machine import Machine
+from thumbnailer.store.folder import FolderStore
 
 COMMAND = [sys.executable, "-m", "handler.cli"]
 SAMPLES = Path(__file__).parents[2] / "handler/demo/samples"
@@ -104,3 +110,22 @@ def test_a_busy_port_is_named() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert f"port {port}" in done.stderr
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_slow_client_is_disconnected(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve_, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(serve_, "ANSWER_SECONDS", 0.2)
+
+    async def work() -> None:
+        app = build(settings(OPEN="on"), Machine(1024, 1), {}, FolderStore(str(SAMPLES), "folder"))
+        async with serve_.listening(app, "127.0.0.1", port := free_port(), shared=False):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            with suppress(ConnectionResetError):
+                while await asyncio.wait_for(reader.read(1000), 20):
+                    pass
+            writer.close()
+        await app.pipeline.aclose()
+
+    run(work())
