@@ -174,11 +174,12 @@ def serve(
     host: Annotated[str, typer.Option(help="the address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one, logged")] = 8081,
     processes: Annotated[int, typer.Option(min=1, max=256, help="they share the port, memory and cores")] = 1,
+    page: Annotated[bool, typer.Option("--page", help="a page at / to try URLs on, for a folder")] = False,
 ) -> None:
     """Makes pictures when they are asked for: GET /{key}?w=300&h=200&fit=cover&fm=webp&q=80."""
     from handler.http.serve import serve as run_serve
 
-    run_serve(source, host, port, processes)
+    run_serve(source, host, port, processes, page)
 
 
 @app.command()

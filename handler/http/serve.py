@@ -10,13 +10,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import choose_encoder
 
 from handler.http.messages import HttpAnswer, HttpRequest
+from handler.http.page import Page
 from handler.http.service import Service
 from thumbnailer import settings as settings_
 from thumbnailer.app import App, build, new_event_loop
@@ -38,20 +39,30 @@ IDLE_SECONDS: Final = 15.0
 _TIMES: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-def serve(source: str | None, host: str, port: int, processes: int) -> None:
+class Address(NamedTuple):
+    """`shared`: other processes listen there too."""
+
+    host: str
+    port: int
+    shared: bool
+
+
+def serve(source: str | None, host: str, port: int, processes: int, page: bool) -> None:
     """Serves until SIGTERM or SIGINT. `source` is a folder, s3://bucket, or None for THUMBNAILER_SOURCES.
 
     Raises SettingsError.
     """
     settings = _settings(source)
     start_logging(settings.log_level)
+    folder = None if source is None or source.startswith("s3://") else Path(source)
+    if page and folder is None:
+        raise SettingsError("--page shows the pictures of a folder; serve a folder")
     share = _share(machine(), processes)
-    folder = None if source is None or source.startswith("s3://") else source
-    port = _free_port(host, port)
+    address = Address(host, _free_port(host, port), shared=processes > 1)
 
     def run() -> None:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_serve(settings, share, folder, host, port, shared=processes > 1))
+            runner.run(_serve(settings, share, address, folder, page))
 
     if processes == 1:
         run()
@@ -109,23 +120,24 @@ def _end(children: list[int]) -> None:
             os.kill(child, signal.SIGTERM)
 
 
-async def _serve(settings: Settings, share: Machine, folder: str | None, host: str, port: int, shared: bool) -> None:
-    app = build(settings, share, settings_.environment(), FolderStore(folder, FOLDER) if folder else None)
+async def _serve(settings: Settings, share: Machine, address: Address, folder: Path | None, page: bool) -> None:
+    store = FolderStore(str(folder), FOLDER) if folder else None
+    app = build(settings, share, settings_.environment(), store)
     try:
-        async with listening(app, host, port, shared):
-            LOGGER.info("serving", extra={"line": {"url": f"http://{host}:{port}/"}})
+        async with listening(app, address, Page(folder) if page and folder else None):
+            LOGGER.info("serving", extra={"line": {"url": f"http://{address.host}:{address.port}/"}})
             await _stopped()
     finally:
         await app.pipeline.aclose()
 
 
 @asynccontextmanager
-async def listening(app: App, host: str, port: int, shared: bool) -> AsyncIterator[None]:
-    """Answers requests within the block. `shared`: other processes listen on the port too."""
-    loop, door = asyncio.get_running_loop(), web.Server(Door(app))
+async def listening(app: App, address: Address, page: Page | None = None) -> AsyncIterator[None]:
+    """Answers requests within the block."""
+    loop, door = asyncio.get_running_loop(), web.Server(Door(app, page))
     options = {"access_log": None, "keepalive_timeout": IDLE_SECONDS}
     connect = partial(_Connection, door, loop=loop, **options)  # type: ignore[arg-type]
-    server = await loop.create_server(connect, host, port, reuse_port=shared)
+    server = await loop.create_server(connect, address.host, address.port, reuse_port=address.shared)
     try:
         yield
     finally:
@@ -169,7 +181,7 @@ class _Connection(web.RequestHandler):
 class Door:
     """One aiohttp request after the other. Three paths are the server's own: /metrics, /healthz and /readyz."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, page: Page | None) -> None:
         settings = app.settings
         offers = (*settings.renditions, *settings.offers)
         site = Site(
@@ -182,6 +194,7 @@ class Door:
             settings.max_side,
         )
         self._app = app
+        self._page = page
         self._service = Service(app, site)
         self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -198,6 +211,8 @@ class Door:
         path, _, query = request.raw_path.partition("?")
         if own := self._own.get(path):
             return await own(request)
+        if self._page and (answer := self._page.answer(path)):
+            return _response(answer)
         connection = request.protocol
         assert isinstance(connection, _Connection)
         connection.allow(None)

@@ -3,60 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
-import signal
 import socket
 import subprocess
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from bench.rig.processes import free_port
 from handler.http import serve as serve_
+from tests.http.serving import COMMAND, KEY, SAMPLES, serve
 from tests.support.cloud import Cloud
 from tests.support.pictures import opened
 from tests.support.pipelines import run, settings
 from thumbnailer.app import build
 from thumbnailer.machine import Machine
 from thumbnailer.store.folder import FolderStore
-
-COMMAND = [sys.executable, "-m", "handler.cli"]
-SAMPLES = Path(__file__).parents[2] / "handler/demo/samples"
-KEY = "0123456789abcdef" * 2
-
-
-class Serving:
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
-        self.process = process
-        self.url = url
-
-    def get(self, path: str, **headers: str) -> tuple[int, bytes]:
-        request = urllib.request.Request(self.url + path, headers=headers)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
-
-
-@contextmanager
-def serve(*arguments: str, **env: str) -> Iterator[Serving]:
-    environment = os.environ | {name if name.startswith("AWS") else f"THUMBNAILER_{name}": env[name] for name in env}
-    command = [*COMMAND, "serve", "--port", "0", *arguments]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield Serving(process, json.loads(process.stdout.readline())["url"])
-        finally:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
 
 
 @pytest.mark.parametrize("processes", ["1", "2"])
@@ -119,7 +83,7 @@ def test_a_slow_client_is_disconnected(sent: bytes, monkeypatch: pytest.MonkeyPa
 
     async def work() -> None:
         app = build(settings(OPEN="on"), Machine(1024, 1), {}, FolderStore(str(SAMPLES), "folder"))
-        async with serve_.listening(app, "127.0.0.1", port := free_port(), shared=False):
+        async with serve_.listening(app, serve_.Address("127.0.0.1", port := free_port(), shared=False)):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(sent)
             with suppress(ConnectionResetError):
