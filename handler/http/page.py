@@ -9,7 +9,7 @@ from handler.http.messages import HttpAnswer
 
 HERE: Final = Path(__file__).parent
 FILES: Final[Mapping[str, str]] = {"page.html": "text/html", "page.css": "text/css", "page.js": "text/javascript"}
-POLICY: Final = "default-src 'self'; img-src 'self' blob:"
+POLICY: Final = "default-src 'self'; img-src 'self' blob: data:"
 MOST_KEYS: Final = 200
 
 
