@@ -167,6 +167,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "cold_start_ms": lambda _, one: one.cold_start_ms,
     "ms_beyond_cpu": lambda _, one: (one.billed_ms - 1000 * one.cpu_seconds) / max(1, one.invocations),
     "log_bytes_per_image": lambda _, one: one.log_bytes / one.records,
+    "bytes_out_per_image": lambda _, one: one.bytes_out / one.records,
     "p50_ms": lambda _, one: percentile(one.latencies_ms, 0.5),
 }
 """Values computed from each repetition."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ COMPOSE: Final = TEMPLATE.with_name("compose.yaml")
 MONITORING: Final = TEMPLATE.parent / "monitoring"
 RULES: Final = MONITORING / "rules.yml"
 DASHBOARD: Final[dict[str, Any]] = json.loads((MONITORING / "grafana" / "dashboards" / "thumbnailer.json").read_text())
+DIGEST: Final = "@sha256:[0-9a-f]{64}"
 ALERTS: Final = Path(__file__).with_name("alerts.yml")
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool: .ci/apt prometheus")
@@ -179,12 +181,35 @@ def test_compose_mounts_existing_files_and_waits_for_existing_services() -> None
 
 
 def test_every_foreign_image_has_a_fixed_version() -> None:
-    """`deploy/image pin` writes variables with digests, which replace these."""
+    """`deploy/image pin` writes variables with newer digests, which replace these. No digest of moto's is known."""
     images = {service["image"] for service in services().values()} - {"${IMAGE:-thumbnailer}"}
-    assert all(re.fullmatch(r"\$\{[A-Z]+:-docker\.io/[a-z/]+:v?\d+\.\d+\.\d+\}", image) for image in images)
     constraints = (TEMPLATE.parents[1] / "constraints.txt").read_text()
     (moto,) = re.findall(r"^moto==(\S+)", constraints, re.MULTILINE)
-    assert f"${{MOTO:-docker.io/motoserver/moto:{moto}}}" in images
+    images.remove(f"${{MOTO:-docker.io/motoserver/moto:{moto}}}")
+    assert all(re.fullmatch(rf"\$\{{[A-Z]+:-docker\.io/[a-z/]+:v?\d+\.\d+\.\d+{DIGEST}\}}", name) for name in images)
+
+
+def test_the_base_is_the_same_everywhere_and_has_a_digest() -> None:
+    """The tag stays in the name: `deploy/image` makes a base of that suite where no registry can be reached."""
+    files = [(COMPOSE.parent / name).read_text() for name in ("Containerfile", "image")]
+    bases = {base for text in files for base in re.findall(r"docker\.io/library/debian:[^}\s]+", text)}
+    assert len(bases) == 1
+    assert re.fullmatch(rf"docker\.io/library/debian:[a-z]+-slim{DIGEST}", *bases)
+
+
+def test_pin_writes_the_newest_digest_of_each_tag(tmp_path: Path) -> None:
+    """With an engine that pulls nothing."""
+    engine = tmp_path / "podman"
+    engine.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\necho name@sha256:new\n')
+    engine.chmod(0o755)
+    (tmp_path / "deploy").mkdir()
+    for name in ("image", "compose.yaml"):
+        shutil.copy(COMPOSE.parent / name, tmp_path / "deploy")
+    subprocess.run([tmp_path / "deploy" / "image", "pin"], env=os.environ | {"ENGINE": str(engine)}, check=True)
+    pins = dict(line.split("=") for line in (tmp_path / "deploy" / ".env").read_text().splitlines())
+    assert pins.keys() == {"BASE", "MOTO", "PROMETHEUS", "GRAFANA"}
+    assert pins["BASE"] == "docker.io/library/debian:bookworm-slim@sha256:new"
+    assert "sha256" not in (tmp_path / "asked").read_text()
 
 
 def test_the_worker_has_the_same_limits_as_on_fargate() -> None:

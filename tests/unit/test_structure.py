@@ -48,7 +48,7 @@ def test_every_test_module_is_collected() -> None:
 
 @pytest.mark.slow
 def test_tests_that_share_a_fixture_run_in_one_process() -> None:
-    command = [sys.executable, "-m", "pytest", "-vv", "-n", "2", "tests/runtime/test_imports.py", "-k", "first_event"]
+    command = [sys.executable, "-m", "pytest", "-vv", "-n", "2", "tests/runtime/test_imports.py", "-k", "picture"]
     done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout
     assert len(set(re.findall(r"\[gw\d\].* PASSED", done.stdout))) > 1

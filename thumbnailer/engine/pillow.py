@@ -14,10 +14,8 @@ from thumbnailer.engine.pillow_colours import convert_for_resize, in_srgb, on_wh
 from thumbnailer.engine.pillow_formats import LOADERS, SAVERS, import_plugin, turn_upright
 from thumbnailer.engine.salvage import DECODER_ERRORS
 from thumbnailer.errors import Corrupt
+from thumbnailer.formats.details import HeifDetails, PngDetails, TiffDetails
 from thumbnailer.formats.exif import build_credit
-from thumbnailer.formats.heif import HeifDetails
-from thumbnailer.formats.png import PngDetails
-from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import EngineName, ImageInfo
 from thumbnailer.planning.capabilities import REDUCING_GAP, decoder_shrink
 from thumbnailer.planning.plan import Plan
@@ -27,6 +25,7 @@ MOST_CROPPED = 4 << 20
 """Pixels that the probe lets a picture be larger before it is cropped."""
 Frame = tuple[Image.Image, float]
 """A picture and its duration in milliseconds."""
+MOST_DURATION = 655_350  # of a GIF's frame, also if Pillow joins equal ones; a frame of WebP may have five hours
 Decoded = tuple[list[list[Frame]], int, bool]
 """The frames of each target, how often they are played, and whether there is a profile that cannot be used."""
 
@@ -183,7 +182,10 @@ def _encode(frames: list[Frame], plays: int, info: ImageInfo, target: Target) ->
         options["exif"] = credit
     if len(pictures) > 1:
         options |= {"save_all": True, "append_images": pictures[1:]}
-        options |= {"duration": [int(duration) for _, duration in frames]}
+        durations = [int(duration) for _, duration in frames]
+        if sum(durations) > MOST_DURATION:
+            durations = [min(duration, MOST_DURATION // len(durations)) for duration in durations]
+        options["duration"] = durations
         options |= saver.loops(pictures, plays)
     import_plugin(saver.name)
     out = BytesIO()

@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from thumbnailer.errors import ThumbnailerError
 from thumbnailer.renditions import MAX_KEY_BYTES, Rendition
+from thumbnailer.values import dataclass, replace
 
 _SIDE: Final = re.compile(r"[1-9][0-9]{0,4}")
 
