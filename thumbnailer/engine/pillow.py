@@ -26,8 +26,10 @@ MOST_CROPPED = 4 << 20
 Frame = tuple[Image.Image, float]
 """A picture and its duration in milliseconds."""
 MOST_DURATION = 655_350  # of a GIF's frame, also if Pillow joins equal ones; a frame of WebP may have five hours
-Decoded = tuple[list[list[Frame]], int, bool]
-"""The frames of each target, how often they are played, and whether there is a profile that cannot be used."""
+Decoded = tuple[Iterator[list[Frame]], int, bool]
+"""The frames of each target, how often they are played, and whether there is a profile that cannot be used.
+
+Nothing keeps the frames of one target when the next are taken."""
 
 
 class PillowEngine:
@@ -52,13 +54,16 @@ def rendered(
     started = perf_counter()
     resized, plays, profile_ignored = decode(path, plan)
     decoded = perf_counter()
-    placeholders = tuple(_placeholder(frames[0][0]) for frames in resized) if plan.thumbhash else ()
-    pictures = tuple(  # `pop` frees the pixels of one thumbnail after the other
-        within_bytes(target, partial(_encode, resized.pop(0), plays, plan.info), path, plan, whole=not defect)
-        for target in plan.targets
-    )
+    finish = partial(_finish, path, plan, plays, not defect)
+    pictures, placeholders = zip(*map(finish, plan.targets, resized), strict=True)
     seconds = decoded - started, perf_counter() - decoded
-    return Rendering(name, pictures, defect, *seconds, placeholders, profile_ignored)
+    return Rendering(name, pictures, defect, *seconds, placeholders if plan.thumbhash else (), profile_ignored)
+
+
+def _finish(path: str, plan: Plan, plays: int, whole: bool, target: Target, frames: list[Frame]) -> tuple[bytes, str]:
+    """A thumbnail, and its placeholder if the plan asks for one."""
+    placeholder = _placeholder(frames[0][0]) if plan.thumbhash else ""
+    return within_bytes(target, partial(_encode, frames, plays, plan.info), path, plan, whole), placeholder
 
 
 def _decode(path: str, plan: Plan, damaged: bool = False) -> Decoded:
@@ -67,7 +72,12 @@ def _decode(path: str, plan: Plan, damaged: bool = False) -> Decoded:
         plays = LOADERS[plan.info.format].plays(image.info.get("loop"))
         profile_ignored = "icc_profile" in image.info and profile_of(image) is None
         frames = _readable_frames if damaged else _all_frames
-        return _resize(frames(image, plan), plan), plays, profile_ignored
+        return _popped(_resize(frames(image, plan), plan)), plays, profile_ignored
+
+
+def _popped(resized: list[list[Frame]]) -> Iterator[list[Frame]]:
+    while resized:
+        yield resized.pop(0)
 
 
 @contextmanager

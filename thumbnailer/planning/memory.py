@@ -96,7 +96,7 @@ SCANS: Final[Terms] = {"coefficients": 1, "source": 1}
 ROLL: Final[Terms] = {"roll": 4, "source": 1}
 
 DECODERS: Final[dict[tuple[EngineName, Format], tuple[Decoder, ...]]] = {
-    (NATIVE, Format.JPEG): (Decoder({"source": 1, "kept coefficients": 1}),),
+    (NATIVE, Format.JPEG): (Decoder({"kept coefficients": 1}),),
     (PILLOW, Format.JPEG): (Decoder({"coefficients": 1}),),
     (PILLOW, Format.PNG): (Decoder({"hidden frame": 2}),),
     (PILLOW, Format.GIF): (Decoder({"composed": 11}, {"composed": 11}),),
