@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.__main__ import Latency
+from bench.commands import Latency
 from bench.questions import Options
 from tests.tools import choices, cpu, invoke, scale_check
 from tests.tools import imports as imports_

@@ -97,13 +97,15 @@ def load(image: Image.Image, info: ImageInfo) -> Image.Image:
         if not pillow_private.end_decoding(image):
             raise Corrupt("nothing of it can be decoded") from error
     missing = _missing(image, sum(surely), info)
-    _refuse_too_little(image.height - len(missing), image.height)
+    _refuse_too_little((image.height - len(missing)) / image.height, info)
     return _paint(image, missing, repeats=info.progressive and not is_jpeg)
 
 
-def _refuse_too_little(rows: int, height: int) -> None:
-    if 2 * rows < height:
-        raise Corrupt(f"of its {height} rows {rows} can be decoded; at least half are needed")
+def _refuse_too_little(share: float, info: ImageInfo) -> None:
+    """`share` is of the rows, of which a decoder that shrinks has fewer than the picture."""
+    if share < 0.5:
+        rows = round(share * info.height)
+        raise Corrupt(f"of its {info.height} rows {rows} can be decoded; at least half are needed")
 
 
 # --- which rows were decoded --------------------------------------------------------------------------------------
@@ -234,6 +236,6 @@ def _decoded_rows(data: bytes, info: ImageInfo) -> Image.Image:
     if decoded is None:
         raise Corrupt("libwebp cannot decode it")
     pixels, rows = decoded
-    _refuse_too_little(rows, info.height)
+    _refuse_too_little(rows / info.height, info)
     image = Image.frombuffer("RGBA", (info.width, info.height), pixels, "raw", "RGBA", 0, 1)
     return image if info.has_alpha else on_white(image)
