@@ -25,7 +25,7 @@ from handler.resize import Folder, Sources, find_sources, open_folder, refuse_co
 from handler.tables import outcome_table, printable
 from thumbnailer import settings as settings_
 from thumbnailer.app import build, new_event_loop
-from thumbnailer.errors import EventError, ThumbnailerError
+from thumbnailer.errors import EventError, SettingsError, ThumbnailerError
 from thumbnailer.machine import machine
 from thumbnailer.model import Fit, ObjectEvent, Outcome, Status
 from thumbnailer.renditions import OUTPUT_FORMATS
