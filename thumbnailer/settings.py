@@ -253,11 +253,11 @@ class Settings:
     max_pixels: int | None = _limits(
         None,
         Whole(1, 10**10),
-        "Refuse pictures with more pixels; an animation's frames count together, twice. Unset: from the tier.",
+        "Refuse pictures of more work, in pixels decoded from a still (docs/memory.md). Unset: from the tier.",
     )
     max_bytes: int | None = _limits(None, Whole(1, 5 * 10**12), "Refuse objects with more bytes. Unset: from the tier.")
     max_frames: int | None = _limits(
-        None, Whole(1, 100_000), "Refuse animations with more frames. Unset: from the tier."
+        None, Whole(1, 100_000), "Show only the first frame of animations with more. Unset, as from 4000 on: 4000."
     )
     workers: int | None = _limits(None, Whole(1, 256), "Decoding threads. Unset: from the tier.")
     in_flight: int | None = _limits(None, Whole(1, 1000), "Records in work at once. Unset: from the tier.")

@@ -121,9 +121,8 @@ def test_a_traceback_with_a_long_message_is_cut() -> None:
 @pytest.mark.usefixtures("request_id")
 def test_the_line_of_a_record_has_every_field_an_operator_needs() -> None:
     rejected = outcome(status=Status.REJECTED, reason="corrupt")
-    assert json.loads(
-        formatted(record_line(replace(rejected, damaged=True, profile_ignored=True, engine_bug="p")))
-    ) == {
+    odd = replace(rejected, damaged=True, first_frame_only=True, profile_ignored=True, engine_bug="p")
+    assert json.loads(formatted(record_line(odd))) == {
         "level": "INFO",
         "message": "record",
         "bucket": "photos",
@@ -138,6 +137,7 @@ def test_the_line_of_a_record_has_every_field_an_operator_needs() -> None:
         "format": "jpeg",
         "engine": "vips",
         "damaged": True,
+        "first_frame_only": True,
         "profile_ignored": True,
         "engine_bug": "p",
         "ms": [0, 0, 0, 12.3, 0, 0, 50.0],
@@ -164,6 +164,7 @@ def test_the_line_of_a_batch_counts_its_outcomes() -> None:
 NOTED = [
     *(outcome(status=status) for status in (Status.REJECTED, Status.FAILED, Status.DEFERRED)),
     replace(outcome(), damaged=True),
+    replace(outcome(), first_frame_only=True),
     replace(outcome(), profile_ignored=True),
     replace(outcome(), engine_bug="panic"),
 ]

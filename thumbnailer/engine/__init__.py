@@ -24,7 +24,7 @@ def installed_engines() -> Capabilities:
         found[EngineName.VIPS] = _capability_of_vips()
     if find_spec("PIL"):
         rows = readable_formats(EngineName.PILLOW).items()
-        reads = frozenset(format_ for format_, row in rows if not row.module or find_spec(row.module))
+        reads = frozenset(format_ for format_, row in rows if not row.modules or any(map(find_spec, row.modules)))
         found[EngineName.PILLOW] = Capability(reads, reads & OUTPUTS.keys())
         if find_spec("thumbnailer_jpeg"):  # it encodes with Pillow
             found[EngineName.NATIVE] = Capability(frozenset({Format.JPEG}), reads & OUTPUTS.keys())

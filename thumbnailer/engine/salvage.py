@@ -28,6 +28,8 @@ DECODER_ERRORS: Final = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, RuntimeError, TypeError),
     *(MemoryError, struct.error, zlib.error),
 )
+CHECKSUMS: Final = {Format.PNG: 4}
+"""Bytes behind the pixels. A decoder that finds zlib's Adler sum (RFC 1950) wrong leaves out its last rows."""
 TAIL: Final = 128  # pixels at a row's end that tell whether it is complete: decoders write from left to right
 TAIL_OF_TILES: Final = 4  # the last tile may be no wider, and is there or not
 MISSING_GREY: Final = (127, 128)  # libjpeg's grey for rows without data, and the same inverted
@@ -77,7 +79,7 @@ def _runs_out(path: str) -> bool | None:
         end = data.find(END_OF_IMAGE, start)
         if end < 0 or any(mark in data[:start] for mark in NO_TELLING):
             return None
-    with Image.open(path, formats=["JPEG"]) as image:
+    with pillow_private.open_as("JPEG", path) as image:
         image.draft(None, (1, 1))
         more = iter([MORE_DATA] * (1 + image.width * image.height * 64 // len(MORE_DATA)))
         pillow_private.read_until(image, end, lambda: next(more, END_OF_IMAGE))
@@ -88,6 +90,8 @@ def _runs_out(path: str) -> bool | None:
 def load(image: Image.Image, info: ImageInfo) -> Image.Image:
     """The readable part of an opened picture's first frame. Raises Corrupt if that is less than half of its rows."""
     pillow_private.read_unmapped(image)
+    if info.format in CHECKSUMS:
+        pillow_private.hold_back_end(image, CHECKSUMS[info.format])
     pillow_private.fill_before_decoding(image, partial(_noise, image.width))
     is_jpeg = info.format is Format.JPEG
     surely = _end_early(image, info) if is_jpeg else []

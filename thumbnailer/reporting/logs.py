@@ -62,6 +62,7 @@ def record_line(outcome: Outcome) -> dict[str, Any]:
         "format": info and info.format,
         "engine": outcome.engine,
         "damaged": outcome.damaged,
+        "first_frame_only": outcome.first_frame_only,
         "profile_ignored": outcome.profile_ignored,
         "engine_bug": outcome.engine_bug,
         "ms": [round(seconds.get(stage, 0) * 1000, 1) for stage in STAGES] if seconds else None,
@@ -71,8 +72,8 @@ def record_line(outcome: Outcome) -> dict[str, Any]:
 
 def log_record(outcome: Outcome) -> None:
     """A warning if an operator may look for the record, else a line at DEBUG."""
-    noted = outcome.damaged or outcome.profile_ignored or outcome.engine_bug or outcome.status in NOTED
-    level = logging.WARNING if noted else logging.DEBUG
+    odd = outcome.damaged or outcome.first_frame_only or outcome.profile_ignored or outcome.engine_bug
+    level = logging.WARNING if odd or outcome.status in NOTED else logging.DEBUG
     if LOGGER.isEnabledFor(level):
         LOGGER.log(level, "record", extra={"line": record_line(outcome)})
 
