@@ -11,6 +11,7 @@ from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import SettingsError
 from thumbnailer.execution.malloc import tame_heap
 from thumbnailer.machine import Machine
+from thumbnailer.model import Format
 from thumbnailer.pipeline import Pipeline
 from thumbnailer.planning.memory import CHILD
 from thumbnailer.planning.tier import Tier, tier_for
@@ -44,6 +45,11 @@ def sized_tier(settings: Settings, machine: Machine) -> Tier:
 
 def check_extras(settings: Settings) -> None:
     """Raises SettingsError if a setting needs a package that is not installed."""
+    if any(rendition.small and rendition.format in (None, Format.JPEG) for rendition in settings.renditions):
+        from thumbnailer.engine.vips_formats import has_mozjpeg
+
+        if not has_mozjpeg():
+            raise SettingsError("`:small` needs a libvips with mozjpeg, which this one lacks: install pyvips[binary]")
     if settings.thumbhash and not find_spec("thumbhash"):
         raise SettingsError("THUMBNAILER_THUMBHASH=on needs the package thumbhash: install thumbnailer[thumbhash]")
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from thumbnailer.engine.base import Rendering, crop_corner, refuse_other_size, thumbhash, within_bytes
 from thumbnailer.engine.pillow_colours import convert_for_resize, in_srgb, on_white, profile_of
-from thumbnailer.engine.pillow_formats import LOADERS, SAVERS, import_plugin, turn_upright
+from thumbnailer.engine.pillow_formats import LOADERS, MOST_PLAYS, import_plugin, saver_for, turn_upright
 from thumbnailer.engine.salvage import DECODER_ERRORS
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.exif import build_credit
@@ -175,16 +175,20 @@ def _placeholder(image: Image.Image) -> str:
 
 def _encode(frames: list[Frame], plays: int, info: ImageInfo, target: Target) -> bytes:
     frames[0][0].info.clear()  # nothing of the source's metadata but artist and copyright
-    saver = SAVERS[target.format]
-    pictures = [saver.mode(frame, target) for frame, _ in frames]
+    saver = saver_for(target)
+    if saver is None:
+        from thumbnailer.engine.vips import encode_pixels
+
+        return encode_pixels(frames, plays, info, target)
+    pictures = [saver.mode(frame) for frame, _ in frames]
     options = {"quality": target.quality, **saver.options(target)}
     credit = build_credit(info.credit)
-    if credit and saver.credit:
+    if credit:
         options["exif"] = credit
     if len(pictures) > 1:
         options |= {"save_all": True, "append_images": pictures[1:]}
         options |= {"duration": [int(duration) for _, duration in frames]}
-        options |= saver.loops(pictures, plays)
+        options["loop"] = min(plays, MOST_PLAYS)
     import_plugin(saver.name)
     out = BytesIO()
     pictures[0].save(out, saver.name, **options)

@@ -1,8 +1,11 @@
 """libvips through pyvips."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyvips
 
@@ -16,10 +19,15 @@ from thumbnailer.planning.capabilities import REDUCING_GAP
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.targets import Target, keeps_animation
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
 STRUCTURE: Final = frozenset(
     {"width", "height", "bands", "format", "coding", "interpretation", "xoffset", "yoffset", "xres", "yres", "filename"}
 )
 PACE: Final = frozenset({"delay", "loop"})  # of an animation
+JFIF: Final = bytes.fromhex("ffe000104a46494600010100000100010000")
+"""A segment of a JPEG without facts: 18 bytes that decoders do not need, as the files of cameras show."""
 WHITE: Final = [255, 255, 255]
 CONVERSION: Final = {"intent": "relative", "black_point_compensation": True, "depth": 8}
 """To sRGB. Unlike the perceptual intent, this one gives the same colours in every release of Little CMS."""
@@ -174,6 +182,21 @@ def _turn_upright(image: Any, orientation: int) -> Any:
     return tagged.autorot()
 
 
+def encode_pixels(frames: Sequence[tuple[PillowImage, float]], plays: int, info: ImageInfo, target: Target) -> bytes:
+    """Encodes the pixels and milliseconds of another engine; `plays` 0: endlessly."""
+    images = [_from_pillow(image) for image, _ in frames]
+    if len(images) > 1:
+        images[0].set_type(pyvips.GValue.array_int_type, "delay", [int(duration) for _, duration in frames])
+        images[0].set_type(pyvips.GValue.gint_type, "loop", plays)
+    return _encode(images, info, target)
+
+
+def _from_pillow(image: PillowImage) -> Any:
+    bands = len(image.getbands())
+    pixels = pyvips.Image.new_from_memory(image.tobytes(), *image.size, bands, "uchar")
+    return pixels.copy(interpretation="b-w" if bands == 1 else "srgb")
+
+
 def _encode(frames: list[Any], info: ImageInfo, target: Target) -> bytes:
     saver = SAVERS[target.format]
     roll = frames[0] if len(frames) == 1 else pyvips.Image.arrayjoin(frames, across=1)
@@ -184,7 +207,9 @@ def _encode(frames: list[Any], info: ImageInfo, target: Target) -> bytes:
     # Without EXIF in the picture libvips would make up some.
     save = partial(getattr(image, f"{saver.operation}_buffer"), keep="exif" if credit else "none")
     data = bytes(save(**saver.options(target)))
-    return without_orientation(data) if credit else data
+    if credit:
+        return without_orientation(data)
+    return data.replace(JFIF, b"", 1) if target.small else data
 
 
 def _without_metadata(roll: Any, frames: int) -> Any:
