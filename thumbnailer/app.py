@@ -11,7 +11,6 @@ from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import SettingsError
 from thumbnailer.execution.malloc import tame_heap
 from thumbnailer.machine import Machine
-from thumbnailer.model import Format
 from thumbnailer.pipeline import Pipeline
 from thumbnailer.planning.memory import CHILD
 from thumbnailer.planning.tier import Tier, tier_for
@@ -45,7 +44,7 @@ def sized_tier(settings: Settings, machine: Machine) -> Tier:
 
 def check_extras(settings: Settings) -> None:
     """Raises SettingsError if a setting needs a package that is not installed."""
-    if any(rendition.small and rendition.format in (None, Format.JPEG) for rendition in settings.renditions):
+    if any(rendition.small for rendition in settings.renditions):
         from thumbnailer.engine.vips_formats import has_mozjpeg
 
         if not has_mozjpeg():

@@ -15,8 +15,9 @@ from thumbnailer.model import Fit, Format
 OUTPUT_FORMATS: Final = (Format.JPEG, Format.PNG, Format.WEBP, Format.AVIF, Format.GIF)
 EXTENSIONS: Final = {format_: "jpg" if format_ is Format.JPEG else str(format_) for format_ in OUTPUT_FORMATS}
 ACCEPTS: Final = (
-    "a comma list of [name=]WxH[:fit][:format][:qN][:progressive][:small], e.g. 128x128 or card=512x512:cover:webp:q80; W "
-    "or H may be empty, sides are 1 to 16383, fit is inside, cover or smart, format is auto, jpeg, png, webp, avif or gif, "
+    "a comma list of [name=]WxH[:fit][:format][:qN][:progressive][:small], "
+    "e.g. 128x128 or card=512x512:cover:webp:q80; W or H may be empty, "
+    "sides are 1 to 16383, fit is inside, cover or smart, format is auto, jpeg, png, webp, avif or gif, "
     "N is 1 to 100, progressive is for JPEG, small for JPEG, WebP and AVIF; names must differ"
 )
 KEY_FIELDS: Final = frozenset({"key", "name", "ext", "dir", "stem"})

@@ -33,6 +33,11 @@ class Bounds:
     reference: float = LEAST_SSIM
 
 
+LEAST_ENCODED = 0.8
+"""SSIM of a thumbnail at the default quality to its own pixels before encoding, in every format."""
+MOST_BETWEEN_ENCODED = 4
+"""Mean difference of encoded frames by two engines."""
+
 COLOURED_EDGES = "WebP stores colours at half the resolution at any quality"
 ONE_BIT = "GIF has no soft edges: a half-transparent pixel becomes clear or opaque"
 PALETTE = "each engine chooses 256 colours for a photo of 64x64 in its own way"

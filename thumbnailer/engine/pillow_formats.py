@@ -20,6 +20,7 @@ from thumbnailer.formats.ico import with_best_icon_alone
 from thumbnailer.formats.jxl import JxlDetails
 from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import Format, ImageInfo
+from thumbnailer.planning.capabilities import OUTPUTS
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.targets import Target
 
@@ -230,8 +231,8 @@ class Saver:
 
 def saver_for(target: Target) -> Saver | None:
     """None for what libvips encodes better: fewer bytes for the same pixels, or less time."""
-    with_palette = target.format is Format.PNG and target.quality < 100
-    return None if target.small or with_palette else SAVERS.get(target.format)
+    fewer_colours = OUTPUTS[target.format].lossless and target.quality < 100
+    return None if target.small or fewer_colours else SAVERS.get(target.format)
 
 
 SAVERS: Final[dict[Format, Saver]] = {

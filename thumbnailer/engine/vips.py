@@ -26,8 +26,6 @@ STRUCTURE: Final = frozenset(
     {"width", "height", "bands", "format", "coding", "interpretation", "xoffset", "yoffset", "xres", "yres", "filename"}
 )
 PACE: Final = frozenset({"delay", "loop"})  # of an animation
-JFIF: Final = bytes.fromhex("ffe000104a46494600010100000100010000")
-"""A segment of a JPEG without facts: 18 bytes that decoders do not need, as the files of cameras show."""
 WHITE: Final = [255, 255, 255]
 CONVERSION: Final = {"intent": "relative", "black_point_compensation": True, "depth": 8}
 """To sRGB. Unlike the perceptual intent, this one gives the same colours in every release of Little CMS."""
@@ -207,9 +205,7 @@ def _encode(frames: list[Any], info: ImageInfo, target: Target) -> bytes:
     # Without EXIF in the picture libvips would make up some.
     save = partial(getattr(image, f"{saver.operation}_buffer"), keep="exif" if credit else "none")
     data = bytes(save(**saver.options(target)))
-    if credit:
-        return without_orientation(data)
-    return data.replace(JFIF, b"", 1) if target.small else data
+    return without_orientation(data) if credit else data
 
 
 def _without_metadata(roll: Any, frames: int) -> Any:

@@ -176,8 +176,11 @@ def _webp_options(target: Target) -> dict[str, Any]:
 
 
 def _avif_options(target: Target) -> dict[str, Any]:
-    quality = max(1, target.quality - 4) if target.small else target.quality
-    return {"Q": quality, "compression": "av1", "effort": 4, "subsample_mode": "off"}
+    """As sharp's defaults at quality 50. More effort than 4 takes twice the time for 4 % of the bytes."""
+    known = {"compression": "av1", "subsample_mode": "off"}
+    if target.small:
+        return {"Q": max(1, target.quality - 4), "effort": 6, **known}
+    return {"Q": target.quality, "effort": 4, **known}
 
 
 SAVERS: Final[dict[Format, Saver]] = {
