@@ -15,6 +15,7 @@ import pytest
 from tests.fuzz.sources import whole
 from tests.quality.bounds import (
     EXACT_MISSES,
+    FRAMES_MERGED,
     LEAST_ENCODED,
     LIBVIPS_ALONE_WARNS,
     MISSES,
@@ -58,7 +59,8 @@ def test_both_engines_make_the_same_thumbnails_of_a_corpus_file(row: Row, subtes
                 continue
             assert_engines_of_the_plan(row, *renders)
             for one, other in pairwise(renders):
-                assert described(one) == described(other)
+                facts = 4 if row.file in FRAMES_MERGED else 5
+                assert described(one)[:facts] == described(other)[:facts]
                 assert one.damaged == other.damaged or row.file in LIBVIPS_ALONE_WARNS
             for picture in {picture for made in renders for picture in made.pictures}:
                 assert_only_pixels_and_credit(picture)
