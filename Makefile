@@ -164,12 +164,16 @@ without-native: .venv/bin/uv
 test-native:
 	@if command -v cargo >/dev/null; then $(MAKE) --no-print-directory crate; else echo 'no cargo: the Rust crate is not tested'; fi
 
-# Debian has no clippy.
-crate:
+# Debian has no clippy. The test of a panic needs a build with a function that panics.
+crate: .venv/.dev
 	cargo fmt --check --manifest-path thumbnailer/native/Cargo.toml
 	@if cargo clippy --version >/dev/null 2>&1; then set -x; cargo clippy --quiet $(CRATE) --all-targets --features python -- -D warnings; \
 	    else echo 'no clippy: the Rust crate is not linted'; fi
 	cargo test --quiet $(CRATE) --profile checked
+	cargo build --quiet $(CRATE) --profile checked --features python,panics
+	mkdir -p .venv/panics
+	cp $(CARGO_TARGET_DIR)/checked/libthumbnailer_jpeg.so .venv/panics/thumbnailer_jpeg.abi3.so
+	PYTHONPATH=.venv/panics $(BIN)/pytest -n 0 tests/native/test_render.py -k panic
 
 .venv/bin/uv:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/apt python3-venv

@@ -61,11 +61,13 @@ def _add_question(experiment: Experiment, run: Callable[[Experiment, Options], i
         prices: Prices = None,
         output: Output = None,
         resume: Annotated[bool, typer.Option("--resume", help="continue with that file")] = False,
+        row: Annotated[str, typer.Option(help="only rows with this in their names", hidden=run is measuring.run)] = "",
     ) -> None:
         memories = measuring.memories(memory)
-        path = output or Path(f"bench-{experiment.name}.json")
+        path = output or Path(f"bench-{experiment.name}{'-row' if row else ''}.json")
         least = (0.4 if quick else 2.0) if seconds is None else seconds
-        options = Options(quick, latency, memories, path, images, resume, prices, repetitions, least, period, container)
+        given = quick, latency, memories, path, images, resume, prices, repetitions, least, period, container, row
+        options = Options(*given)
         raise typer.Exit(run(experiment, options))
 
     app.command(experiment.name, help=experiment.question)(command)

@@ -55,6 +55,8 @@ class Options:
     seconds: float = 2.0
     period_ms: float = 20
     container: str | None = None
+    row: str = ""
+    """of `goals`: a part of the names of the rows to measure"""
 
     @property
     def batch_size(self) -> int:
@@ -101,8 +103,10 @@ def _one_memory(options: Options) -> int:
 
 
 def peer(name: str, place: CellKey) -> CellKey:
-    """The cell of a peer in the same place."""
-    return replace(place, handler=name, engine=PEERS[name].engine, transport=PEERS[name].transport, in_flight=0)
+    """The cell of a peer in the same place, without settings that only ours has."""
+    variant = place.variant if "BENCH_SIDES" in VARIANTS[place.variant] else ""
+    mine = replace(place, handler=name, in_flight=0, variant=variant)
+    return replace(mine, engine=PEERS[name].engine, transport=PEERS[name].transport)
 
 
 def trio(place: CellKey) -> Iterator[CellKey]:

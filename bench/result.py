@@ -135,10 +135,13 @@ class Cell:
         if bool(self.repetitions) == bool(self.refused):
             raise ValueError("a cell has either repetitions or a reason for its refusal")
 
+    def each(self, metric: str) -> list[float | None]:
+        """A metric of each repetition; None if a repetition does not have it."""
+        return [METRICS[metric](self.key, repetition) for repetition in self.repetitions]
+
     def values(self, metric: str) -> list[float]:
         """A metric of each repetition that has it."""
-        found = (METRICS[metric](self.key, repetition) for repetition in self.repetitions)
-        return [value for value in found if value is not None]
+        return [value for value in self.each(metric) if value is not None]
 
     def spread(self, metric: str) -> Spread:
         return Spread.of(self.values(metric))
@@ -164,6 +167,7 @@ METRICS: Final[Mapping[str, Metric]] = {
     "cold_start_ms": lambda _, one: one.cold_start_ms,
     "ms_beyond_cpu": lambda _, one: (one.billed_ms - 1000 * one.cpu_seconds) / max(1, one.invocations),
     "log_bytes_per_image": lambda _, one: one.log_bytes / one.records,
+    "bytes_out_per_image": lambda _, one: one.bytes_out / one.records,
     "p50_ms": lambda _, one: percentile(one.latencies_ms, 0.5),
 }
 """Values computed from each repetition."""

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from thumbnailer.errors import EventError, ThumbnailerError
 from thumbnailer.events import parse_event, parse_text
 from thumbnailer.model import Message, Outcome
+from thumbnailer.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

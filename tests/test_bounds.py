@@ -23,7 +23,7 @@ from tests.bombs.floods import FLOODS, METADATA
 from tests.bombs.heif import AVIF, HEIC
 from tests.support.measured import measured
 from tests.support.pictures import gradient, saved
-from tests.support.reading import too_slow
+from tests.support.reading import MOST_SECONDS, too_slow
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.machine import Machine
 from thumbnailer.model import EventKind, ObjectEvent
@@ -88,6 +88,7 @@ BOMBS = [
             bomb(8, f"1000 times {kind.decode()}", partial(png.with_text, kind, MB, 1000), CORRUPT),
         )
     ),
+    bomb(8, "290 packed texts", partial(png.with_text, b"zTXt", 8 * MB, 290), STORED),
     bomb(8, "290 profiles", partial(png.with_text, b"iCCP", MB, 290), STORED),
     bomb(8, "a million chunks", chunky_png, CORRUPT),
     bomb(8, "a million chunks behind", lambda: png.with_chunks((), [png.chunk(b"tEXt")] * 1_000_000), CORRUPT),
@@ -137,7 +138,7 @@ BOMBS = [
     bomb(12, "100000 pages", partial(tiff.pages, 100_000), CORRUPT),
     bomb(12, "100 pages of 4000 tags", partial(tiff.pages, 100, SMALL_TAGS), CORRUPT),
     bomb(12, "400 tags of the same MB", partial(tiff.pages, 1, OVERLAPPING, 2 * MB), CORRUPT),
-    bomb(12, "100 pages of 25 tags of the same MB", partial(tiff.pages, 100, OVERLAPPING[:25], 2 * MB), CORRUPT),
+    bomb(12, "100 pages of 25 tags of the same MB", partial(tiff.pages, 100, OVERLAPPING[:25], 2 * MB), STORED, PIXELS),
     bomb(12, "a tile of 16384 x 16384", partial(tiff.tiled, 64, 64, (16_384, 16_384)), CORRUPT),
     bomb(12, "1000 samples a pixel", partial(tiff.tiled, 1000, 1000, (1008, 1008), 1000), UNSUPPORTED),
     bomb(12, "BigTIFF", tiff.big, STORED),
@@ -229,6 +230,42 @@ def test_each_engine_refuses_or_renders_a_bomb_within_the_bound(
 @pytest.mark.parametrize(("make", "ends"), BOMBS)
 def test_each_tier_refuses_or_renders_a_bomb_within_the_bound(make: Callable[[], bytes], ends: tuple[str, ...]) -> None:
     check_bomb(make, ends, EACH_TIER)
+
+
+@cache
+def avif_of_items(count: int) -> bytes:
+    """Padded, so that its reader may look at all items."""
+    item = heif.picture(AVIF, (64, 64))
+    return heif.file(AVIF, item, *[replace(item, data=b"x")] * count) + bytes(16 * MB)
+
+
+DECODED = {
+    "PNG of 8 MB of empty blocks in a text": (partial(png.with_text_of, png.empty_blocks(8 * MB)), STORED),
+    "PNG of 8 MB of empty blocks in a text behind": (
+        partial(png.with_text_of, png.empty_blocks(8 * MB), behind=True), STORED
+    ),
+    "PNG of 15 MB of empty blocks in a profile": (partial(png.with_profile, 500, 15 * MB), STORED),
+    "PNG of 4 MB of empty blocks in a profile that says so": (partial(png.with_profile, 4 * MB, 4_000_000), STORED),
+    "PNG of 4 MB of empty blocks in its pixels": (partial(png.of_empty_blocks, 4 * MB), CORRUPT),
+    "TIFF of 2000 pages of 60 tags": (partial(tiff.pages, 2000, SMALL_TAGS[:60]), STORED),
+    "TIFF of 77 pages of 500 tags": (partial(tiff.pages, 77, SMALL_TAGS[:500]), STORED),
+    "AVIF of 4000 items": (partial(avif_of_items, 4_000), STORED),
+    "AVIF of 16000 items": (partial(avif_of_items, 16_000), CORRUPT),
+}  # fmt: skip
+"""Makers of files whose headers cost decoders more than their size: PNG 0.2 s a MB, TIFF 1.4 s, AVIF 1.2 s."""
+
+
+@pytest.mark.matrix(51)
+@pytest.mark.parametrize("name", DECODED)
+def test_readers_and_decoders_together_end_within_half_a_second(name: str) -> None:
+    if name.startswith(AVIF) and not HERE[AVIF]:
+        pytest.skip("no AVIF encoder here")
+    make, end = DECODED[name]
+    data = make()
+    for memory_mb, engine in ((512, "vips"), (512, "pillow")):
+        costs = [measured(data, memory_mb, {"THUMBNAILER_ENGINE": engine}) for _ in range(2)]
+        assert (costs[0].outcome.reason or costs[0].outcome.status) == end, costs[0].report
+        assert min(cost.cpu for cost in costs) <= MOST_SECONDS, costs[0].report
 
 
 @pytest.mark.matrix(51)

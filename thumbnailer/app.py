@@ -1,9 +1,11 @@
 """The one place that picks implementations: from settings to store, engines and pipeline."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import zlib
+from base64 import b64decode
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
+from typing import Final
 
 import uvloop
 
@@ -11,16 +13,26 @@ from thumbnailer.engine import installed_engines, load_engine
 from thumbnailer.errors import SettingsError
 from thumbnailer.execution.malloc import tame_heap
 from thumbnailer.machine import Machine
+from thumbnailer.model import EventKind, ObjectEvent
 from thumbnailer.pipeline import Pipeline
 from thumbnailer.planning.memory import CHILD
 from thumbnailer.planning.tier import Tier, tier_for
 from thumbnailer.rendering import Renderer
 from thumbnailer.settings import Settings
 from thumbnailer.store.auto import open_store
-from thumbnailer.store.base import ObjectStore, StoreConfig
+from thumbnailer.store.base import ObjectStore, PutHeaders, StoreConfig
+from thumbnailer.store.memory import MemoryStore
+from thumbnailer.trace import Trace
+from thumbnailer.values import dataclass
 
 new_event_loop = uvloop.new_event_loop
 """The loop of every door: obstore with asyncio's own loop aborted interpreters at exit."""
+TINY: Final = (
+    "eNr7f+P/AwYBLzdPNwZGRgYGRiBk+H+bwZlBgJuHj4dLgI+XT0hQQFhCQ0pCTEzCUFlVVsPK2NbG0tjC3MEjxs/BJdzV3CIgNzA8"
+    "Pik9I93Ot7CyIKUiJjU9GWQIo6CQkISohL6UlH6yk4VTMsng/wEGQQ6Qm5gZlRiYBBmZBRn/H2EQBTsVBTADhUUE0EUZQIoZMRSz"
+    "gBQLYiq+xcDDzAi0hlmQwZ6hg1u4gWEUDBxg/n8TAEjdPBQ="
+)
+"""A JPEG of 256 x 256 pixels, compressed and in Base64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +77,13 @@ def build(settings: Settings, machine: Machine, env: Mapping[str, str], store: O
     always = settings.isolation == "always"
     renderer = Renderer(tier, chosen, installed_engines(), cache(load_engine), always_isolated=always)
     return App(settings, tier, Pipeline(settings, chosen, renderer), chosen)
+
+
+async def warm_up(make_app: Callable[[], App]) -> None:
+    """Renders a tiny JPEG: loads engine and encoder of the settings, and starts a decoder. Opens no connection."""
+    app, event = make_app(), ObjectEvent(EventKind.CREATED, "warm-up", "tiny.jpg")
+    store = MemoryStore(event.bucket)
+    await store.put(event.bucket, event.key, zlib.decompress(b64decode(TINY)), PutHeaders("image/jpeg"))
+    renderer = Renderer(app.tier, store, installed_engines(), load_engine)
+    renderer.decoder = app.pipeline.renderer.decoder
+    await renderer.render(event, app.settings, Trace(event))

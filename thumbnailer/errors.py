@@ -6,7 +6,7 @@
     └── DetailError                 its message has at most 500 characters
         ├── EventError              the payload is not an event; the message goes back to its queue
         ├── StoreError              an object store failed; `again`: whether to retry at once
-        │   ├── ObjectMissing, BucketMissing, StoreDenied, ObjectArchived   permanent
+        │   ├── ObjectMissing, BucketMissing, StoreDenied, ObjectArchived, InvalidRequest   permanent
         │   └── StoreThrottled, StoreUnavailable                            temporary
         │       └── StoreRefused    temporary, but a retry at once cannot help: credentials, clock, region
         └── RecordError             ends one record; `status` and `reason` are on the class
@@ -16,6 +16,7 @@ The adapter of a library maps its errors to these, once; no other code matches o
 StoreErrors to RecordErrors.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar, Final
@@ -34,11 +35,14 @@ class SettingsError(ThumbnailerError):
     """Invalid settings; the message names each variable and what it accepts."""
 
 
+_OF_ONE_RUN: Final = re.compile(r"/proc/\w+/fd/\d+|<[\w.]+ object at 0x[0-9a-f]+>")
+
+
 class DetailError(ThumbnailerError):
-    """The message may quote strangers and gets into logs and notes, so it is cut."""
+    """The message may quote strangers and gets into logs and notes, so it is cut. It is the same in every run."""
 
     def __str__(self) -> str:
-        return super().__str__()[:MOST_DETAIL]
+        return _OF_ONE_RUN.sub("the source", super().__str__())[:MOST_DETAIL]
 
 
 class EventError(DetailError):
@@ -68,6 +72,10 @@ class StoreDenied(StoreError):
 
 class ObjectArchived(StoreError):
     """The object is in an archive (InvalidObjectState) and must be restored first."""
+
+
+class InvalidRequest(StoreError):
+    """S3 wants something more. Of a GET, that is the key of an object that its uploader encrypted (SSE-C)."""
 
 
 class StoreThrottled(StoreError):
@@ -159,6 +167,9 @@ class TooManyFrames(Rejected, reason="too-many-frames"): ...
 class Archived(Rejected, reason="archived"): ...
 
 
+class CustomerEncrypted(Rejected, reason="customer-encrypted"): ...
+
+
 class AccessDenied(Rejected, reason="access-denied"): ...
 
 
@@ -210,6 +221,7 @@ OF_SOURCE: Final[ErrorMap] = {
     BucketMissing: Gone,
     StoreDenied: AccessDenied,
     ObjectArchived: Archived,
+    InvalidRequest: CustomerEncrypted,
     StoreThrottled: Throttled,
     StoreError: SourceUnavailable,
 }

@@ -24,6 +24,7 @@ _BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{3,255}")
 """S3's rule for buckets of us-east-1 made before March 2018, which includes today's. No event names an access point."""
 _LABEL: Final = re.compile(r"[ -~]{1,1024}")
 """An ETag, version id, sequencer or time."""
+_FORM_ENCODED: Final = re.compile(r"(?:[\w.~+-]|%[0-9A-Fa-f]{2})*", re.ASCII)
 _MOST_ENVELOPES: Final = 4  # S3 in SNS has one; no configuration has more than a few
 _S3_KINDS: Final = {
     "ObjectRestore:Completed": EventKind.RESTORED,
@@ -56,7 +57,7 @@ def parse_event(payload: object, envelopes: int = 0) -> tuple[ObjectEvent, ...]:
     if payload.get("Type") == "Notification":
         return parse_event(_load_json(payload.get("Message")), envelopes + 1)
     if payload.get("source") == "aws.s3":
-        return (_parse_eventbridge(payload),)
+        return _parse_eventbridge(payload)
     raise EventError(f"got an object with {_list_names(payload)}; {EXPECTED}")
 
 
@@ -75,12 +76,23 @@ def _parse_s3(record: Mapping[str, Any]) -> ObjectEvent:
         raise EventError(f"eventVersion {version!r} is not supported; expected 2.x")
     name = _get_text(record, "eventName").removeprefix("s3:")
     kind = _S3_KINDS.get(name) or _S3_KINDS.get(name.partition(":")[0], EventKind.OTHER)
-    return _make_event(kind, _get_object(record, "s3"), record.get("eventTime"), partial(unquote_plus, errors="strict"))
+    decode = partial(_decode_form, record.get("eventSource"))
+    return _make_event(kind, _get_object(record, "s3"), record.get("eventTime"), decode)
 
 
-def _parse_eventbridge(payload: Mapping[str, Any]) -> ObjectEvent:
+def _decode_form(source: object, key: str) -> str:
+    """Ceph never encodes keys. MinIO encodes all but a few characters, or in some versions nothing."""
+    plain = source == "ceph:s3" or (source == "minio:s3" and not _FORM_ENCODED.fullmatch(key))
+    return key if plain else unquote_plus(key, errors="strict")
+
+
+def _parse_eventbridge(payload: Mapping[str, Any]) -> tuple[ObjectEvent, ...]:
+    """Its keys are not form-encoded. () for an event that is of no object: CloudTrail reports calls of the API."""
     kind = _EVENTBRIDGE_KINDS.get(_get_text(payload, "detail-type"), EventKind.OTHER)
-    return _make_event(kind, _get_object(payload, "detail"), payload.get("time"), str)  # its keys are not form-encoded
+    detail = _get_object(payload, "detail")
+    if kind is EventKind.OTHER and "object" not in detail:
+        return ()
+    return (_make_event(kind, detail, payload.get("time"), str),)
 
 
 def _make_event(kind: EventKind, parent: Mapping[str, Any], time: object, decode: Callable[[str], str]) -> ObjectEvent:

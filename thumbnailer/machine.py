@@ -1,8 +1,9 @@
 """The size of the machine, of the container or of the Lambda environment that this process runs in."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from thumbnailer.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ durations are seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Final, TypeVar
+
+from thumbnailer.values import dataclass
 
 
 class EventKind(StrEnum):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from thumbnailer.errors import AccessDenied, Archived, Gone, SourceUnavailable
+from thumbnailer.errors import AccessDenied, Archived, CustomerEncrypted, Gone, SourceUnavailable
 from thumbnailer.model import Status
 from thumbnailer.rendering import Refused, Rendered
 
@@ -49,7 +49,8 @@ class Rounds:
         content can have no thumbnail; anybody can forge the mark of our own output. No if it cannot be read: lifecycle
         rules archive sources with good thumbnails, and a missing permission must not delete all.
         """
-        return self.deletes and (self._wrote or not isinstance(refused.error, Archived | AccessDenied))
+        unreadable = isinstance(refused.error, AccessDenied | Archived | CustomerEncrypted)
+        return self.deletes and (self._wrote or not unreadable)
 
     def status(self, result: Rendered | Refused) -> Status:
         """How the record ends once a look has confirmed `result`. Raises the RecordError that ends it otherwise."""

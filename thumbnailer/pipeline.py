@@ -11,11 +11,11 @@ from thumbnailer.model import EventKind, ObjectEvent, Outcome, Output, Status
 from thumbnailer.newest import Rounds
 from thumbnailer.planning.plan import refuse_event
 from thumbnailer.planning.targets import with_placeholder
-from thumbnailer.rendering import Rendered, Renderer
+from thumbnailer.rendering import Refused, Rendered, Renderer
 from thumbnailer.renditions import possible_target_keys
 from thumbnailer.reporting.notes import note_body, note_headers, note_key
 from thumbnailer.settings import Settings
-from thumbnailer.store.base import ObjectStore, ObjectVersion
+from thumbnailer.store.base import ObjectStore
 from thumbnailer.trace import Trace
 
 LEAST_SECONDS: Final = 0.25
@@ -79,7 +79,7 @@ class Pipeline:
                     # Upload: all PUTs at once. Or delete: no older thumbnail may stand for a refused source.
                     outputs = await (self._upload(result) if isinstance(result, Rendered) else self._delete(event))
                     # Confirm: one HEAD after the last write, because the source may have changed meanwhile.
-                    confirmed = await self._is_current(event, result.version)
+                    confirmed = await self._is_current(event, result)
                 if confirmed:
                     trace.end(rounds.status(result), outputs)
                     break
@@ -121,13 +121,18 @@ class Pipeline:
             await _write_all(self._store.delete(bucket, key) for key in keys)
         return []
 
-    async def _is_current(self, event: ObjectEvent, version: ObjectVersion | None) -> bool:
-        """Whether the source still is `version`. S3 answers 403 for a missing key without s3:ListBucket."""
+    async def _is_current(self, event: ObjectEvent, result: Rendered | Refused) -> bool:
+        """Whether the source still is the one of `result`. S3 answers 403 for a missing key without s3:ListBucket, and
+        400 for one that its uploader encrypted."""
         with errors.store_errors(errors.OF_SOURCE):
             try:
-                return await self._store.head(event.bucket, event.key) == version
+                return await self._store.head(event.bucket, event.key) == result.version
             except errors.StoreDenied:
-                return version is None
+                return result.version is None
+            except errors.StoreRefused:
+                if isinstance(result, Refused) and isinstance(result.error, errors.CustomerEncrypted):
+                    return True
+                raise
 
     def _needs_note(self, outcome: Outcome) -> bool:
         """Not for a bucket outside THUMBNAILER_SOURCES: a forged event must not choose where the note goes."""

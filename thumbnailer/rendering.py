@@ -4,7 +4,6 @@ import mmap
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Final, TypeVar
@@ -21,8 +20,9 @@ from thumbnailer.planning.plan import Plan, make_plan, refuse_headers
 from thumbnailer.planning.tier import Tier
 from thumbnailer.scratch import Scratch
 from thumbnailer.settings import Settings
-from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectStore, ObjectVersion
+from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectStore, ObjectVersion, name_unsendable
 from thumbnailer.trace import Trace
+from thumbnailer.values import dataclass
 
 MOST_HEADER_BYTES: Final = 8 * 1024 * 1024
 QUICK_UNITS: Final = 1000
@@ -144,12 +144,16 @@ class Renderer:
         """None while the header is incomplete."""
         try:
             info = await self._read(file, lambda data, budget: probe(data, headers.size, budget))
+        except errors.NotAnImage as error:
+            if headers.content_encoding:
+                raise errors.NotAnImage(f"{error}, of Content-Encoding {headers.content_encoding!r}") from error
+            raise
         except errors.NeedMoreBytes as error:
             _refuse_endless_header(file, trace.bytes_in, error)
             return None
         trace.info = info
         plan = make_plan(event, info, headers, settings, self.tier, self._installed)
-        trace.engine = plan.engine
+        trace.engine, trace.remark = plan.engine, name_unsendable(plan.targets[0].headers)
         return plan
 
     def _plan_without_native(

@@ -6,11 +6,11 @@
 
 import re
 import string
-from dataclasses import dataclass
 from typing import Final
 
 from thumbnailer.errors import KeyTooLong
 from thumbnailer.model import Fit, Format
+from thumbnailer.values import dataclass
 
 OUTPUT_FORMATS: Final = (Format.JPEG, Format.PNG, Format.WEBP, Format.AVIF, Format.GIF)
 EXTENSIONS: Final = {format_: "jpg" if format_ is Format.JPEG else str(format_) for format_ in OUTPUT_FORMATS}

@@ -7,7 +7,6 @@ templates follow from it (`python -m tests.tools.parameters`).
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Any, Final, Literal
 from thumbnailer.errors import SettingsError
 from thumbnailer.model import EngineName
 from thumbnailer.renditions import ACCEPTS, Rendition, check_key_template, default_key_template, parse_renditions
+from thumbnailer.values import dataclass, field, fields
 
 PREFIX: Final = "THUMBNAILER_"
 STORAGE_CLASSES: Final = (
@@ -181,7 +181,7 @@ class Settings:
     kms_key_id: str | None = _headers(
         None, _KMS_KEY, "The KMS key for thumbnails; only with SSE aws:kms or aws:kms:dsse."
     )
-    engine: EngineName | None = _limits(  # noqa: RUF009 - it returns a dataclass field
+    engine: EngineName | None = _limits(
         "auto",
         _ENGINES,
         "The engine to prefer; auto is the fastest one for the format; native is the compiled one for JPEG. Falls back "

@@ -30,6 +30,7 @@ class Trace:
         self.profile_ignored = False
         self.engine_bug = ""
         self.defects: tuple[str, ...] = ()
+        self.remark = ""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -67,7 +68,7 @@ class Trace:
 
     def end(self, status: Status, outputs: Sequence[Output]) -> None:
         """A picture with defects is stored all the same."""
-        self._end(status, outputs, None, "; ".join(self.defects)[:MOST_DETAIL] or None)
+        self._end(status, outputs, None, "; ".join(filter(None, (*self.defects, self.remark)))[:MOST_DETAIL] or None)
 
     def _fail(self, error: RecordError) -> None:
         self._end(error.status, (), error.reason, str(error))

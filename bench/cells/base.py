@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any, Final
 
 from bench.cells.outputs import check_thumbnail
-from bench.cells.testbed import Testbed
+from bench.cells.testbed import BUCKET, Testbed
 from bench.questions import VARIANTS
 from bench.result import CellKey, Repetition
 from bench.rig.processes import listens
@@ -36,6 +36,7 @@ class S3Gone(ThumbnailerError):
 def settings_of(key: CellKey) -> dict[str, str]:
     """Settings of our own handler; everything else has its default."""
     settings = {"THUMBNAILER_ENGINE": key.engine, "THUMBNAILER_TRANSPORT": key.transport}
+    settings["THUMBNAILER_SOURCES"] = BUCKET  # as in both templates
     return settings | ({"THUMBNAILER_IN_FLIGHT": str(key.in_flight)} if key.in_flight else {})
 
 

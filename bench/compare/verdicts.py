@@ -163,9 +163,10 @@ def _rows(pairs: Sequence[_Pair], paired: bool) -> tuple[Row, ...]:
 
 def _samples(pair: _Pair, metric: str, paired: bool) -> tuple[list[float], list[float]]:
     """The two sides; paired: the ratios of neighbours in time. Empty if a side has no values."""
-    base, new = _known(pair.base, metric), _known(pair.new, metric)
     if paired:
-        return [other / one for one, other in zip(base, new, strict=False)], []
+        turns = zip(pair.base.each(metric), pair.new.each(metric), strict=False)
+        return [new / base for base, new in turns if base and new], []
+    base, new = _known(pair.base, metric), _known(pair.new, metric)
     return (new, base) if base and new else ([], [])
 
 

@@ -20,6 +20,7 @@ from bench.money.prices import Prices, load_prices
 from bench.peers import PEERS
 from bench.questions import VARIANTS, Experiment, Options, ours, peer
 from bench.result import Cell, CellKey
+from bench.rig.emulator import find_binary
 from bench.rig.limits import NoLimits
 from bench.rig.processes import NotStarted, cache, made_once
 from thumbnailer.errors import SettingsError, ThumbnailerError
@@ -90,6 +91,8 @@ class Goal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return "not built", "the product has no such setting"
         except ThumbnailerError as error:
             return "not measured", " ".join(str(error).split())
+        except Exception as error:  # the other rows still count
+            return "failed", f"{type(error).__name__}: {error}"
         missed = (self.most is not None and value > self.most) or (self.least is not None and value < self.least)
         return "missed" if missed else "reached", f"{value:.4g} {self.unit}"
 
@@ -98,8 +101,13 @@ GOALS: Final = msgspec.toml.decode(Path(__file__).with_name("goals.toml").read_b
 """rows by table"""
 
 
+def _goals(options: Options) -> Iterator[tuple[str, Goal]]:
+    """The rows that the options ask for, and the tables that they are in."""
+    return ((table, goal) for table, goals in GOALS.items() for goal in goals if options.row in goal.name)
+
+
 def _cells(options: Options) -> Iterator[CellKey]:
-    for goal in (goal for goals in GOALS.values() for goal in goals):
+    for _, goal in _goals(options):
         with suppress(SettingsError):
             yield from (key for keys in goal.keys(options) for key in keys)
 
@@ -113,11 +121,13 @@ def run(experiment: Experiment, options: Options) -> int:
     prices, sets = load_prices(options.prices), pictures_for(options)
     sets["coloured-text"] = folder_set(made_once(cache() / "coloured-text", thumbnails.draw_text))
     keys = usable(experiment.keys(options), sets)
+    if keys:
+        find_binary()  # without it no cell could be measured
     try:
-        result, stopped = measure([Slot(key) for key in keys], sets, options, prices)
+        result, stopped = measure([Slot(key) for key in keys], sets, options, prices) if keys else (None, False)
         if stopped:
             return STOPPED
-        cells = result.cells
+        cells = result.cells if result else ()
     except (NoLimits, NotStarted) as error:
         cells = tuple(Cell(key, refused=str(error)) for key in keys)
     return show(Measured(options, prices, sets, {cell.key: cell for cell in cells}))
@@ -125,12 +135,13 @@ def run(experiment: Experiment, options: Options) -> int:
 
 def show(measured: Measured) -> int:
     """Prints a line a goal. Returns the exit code."""
-    failed = False
-    for table, goals in GOALS.items():
-        typer.echo(f"\n{table}")
-        for goal in goals:
-            verdict, number = goal.judge(measured)
-            failed |= verdict in ("missed", "not built")
-            bound = f"≤ {goal.most:g}" if goal.least is None else f"≥ {goal.least:g}"
-            typer.echo(f"{goal.name:80} {bound:>8} {goal.unit:5} {verdict}: {number}")
+    failed, last = False, ""
+    for table, goal in _goals(measured.options):
+        if table != last:
+            typer.echo(f"\n{table}")
+        verdict, number = goal.judge(measured)
+        bound = f"≤ {goal.most:g}" if goal.least is None else f"≥ {goal.least:g}"
+        typer.echo(f"{goal.name:80} {bound:>8} {goal.unit:5} {verdict}: {number}")
+        last = table
+        failed |= verdict in ("missed", "not built", "failed")
     return int(failed)

@@ -36,11 +36,12 @@ Pixels = NDArray[np.float64]
 @cache
 def render(path: Path, renditions: str, engine: str = "auto") -> bytes:
     """Returns the first thumbnail. Raises Rejected."""
-    data = path.read_bytes()
+    size = path.stat().st_size
     settings = parse_settings({"THUMBNAILER_ENGINE": engine, "THUMBNAILER_RENDITIONS": renditions})
-    headers = ObjectHeaders(len(data), "e", None, None, None, None, None, {})
+    headers = ObjectHeaders(size, "e", None, None, None, None, None, {})
     event = ObjectEvent(EventKind.CREATED, "bench", path.name)
-    plan = make_plan(event, probe(data, len(data)), headers, settings, tier_for(10_240), installed_engines())
+    info = probe(path.read_bytes(), size)  # nothing keeps the file's bytes while it is rendered
+    plan = make_plan(event, info, headers, settings, tier_for(10_240), installed_engines())
     return render_first(load_engine, str(path), plan).pictures[0]
 
 

@@ -6,6 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import jinja2
@@ -67,6 +68,8 @@ def answer(advice: Advice, result: Result) -> str:
         late=min(late, key=lambda each: each.p95, default=None),
         environments=ENVIRONMENTS,
         model_limit=MODEL_LIMIT,
+        kb=median(cell.median("bytes_out_per_image") or 0 for cell in result.cells if cell.repetitions) / 1000,
+        prices=advice.known.prices,
         failed_share=1 - outcome_shares(result.cells).get("stored", 1.0),
         not_measured=sorted({cell.refused for cell in result.cells if cell.refused}),
         machine=result.machine.cpu,

@@ -16,6 +16,7 @@ from bench.money.prices import Prices, load_prices, prices_of
 from bench.pages.charts import CHARTS, all_charts
 from bench.pages.drawing import Chart, number
 from bench.pages.findings import findings_of
+from bench.pages.selection import lines_of
 from bench.pages.tables import LEGEND, cells_of, columns_of, experiments_of, markdown_table, refused_by_reason, rows
 from bench.questions import EXPERIMENTS, Experiment, Options
 from bench.result import Cell, Result, read_result
@@ -94,6 +95,7 @@ def page(result: Result, prices: Prices, links: Mapping[Chart, str], name: str, 
         legend=LEGEND,
         experiments=list(_experiments(result)),
         volume_rows=volume_rows,
+        lines=lines_of(result),
         headroom=HEADROOM,
         formulas=tomllib.loads(FORMULAS.read_text(encoding="utf-8")),
         refused=refused_by_reason(result),

@@ -256,6 +256,14 @@ def test_zero_times_are_not_compared() -> None:
     assert "has no cpu_ms_per_image on both sides" in comparison.uncompared[0]
 
 
+def test_a_turn_without_a_time_leaves_the_other_turns_in_pairs() -> None:
+    machine = [1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 1.0, 2.0]
+    base, new = ([repetition(25 * slow, 12 * slow, 250 * slow) for slow in machine] for _ in range(2))
+    base[0] = replace(base[0], cpu_seconds=0.0)
+    comparison = compare([Cell(KEY, tuple(base))], [Cell(KEY, tuple(new))], paired=True)
+    assert row_of(comparison, "cpu_ms_per_image").interval.ratio == pytest.approx(1)
+
+
 def test_no_common_cell_lists_both_sides() -> None:
     comparison = compare([exact(1)], [exact(1, key=replace(KEY, memory_mb=512))], paired=False)
     assert (comparison.verdict, comparison.exit_code) == (Verdict.INCOMPARABLE, 2)

@@ -135,6 +135,7 @@ def test_our_function_has_the_settings_of_its_key(tmp_path: Path) -> None:
         "TMPDIR": str(tmp_path / "scratch"),
         "THUMBNAILER_ENGINE": "vips",
         "THUMBNAILER_TRANSPORT": "aioboto3",
+        "THUMBNAILER_SOURCES": "bench",
         "THUMBNAILER_IN_FLIGHT": "4",
     }
     assert "THUMBNAILER_IN_FLIGHT" not in settings_of(KEY)

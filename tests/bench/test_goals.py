@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -111,6 +112,20 @@ def test_a_number_of_thumbnails_gets_files_and_arguments(monkeypatch: pytest.Mon
     assert goal.judge(measured({})) == ("reached", "1 MB")
 
 
+def test_a_row_that_breaks_fails_and_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thumbnails, "peak_mb", lambda *_: dict[str, float]()["missing"])
+    assert Goal("peak", "peak_mb", most=1).judge(measured({})) == ("failed", "KeyError: 'missing'")
+
+
+def test_a_setting_that_only_ours_has_needs_no_cells_of_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VARIANTS, "write-once", {})
+    goal = Goal("once", "usd_per_million", most=1, rivals=["sharp"], cell={"variant": "write-once"})
+    (mine,), (theirs,) = goal.keys(OPTIONS)
+    assert (mine.variant, theirs) == ("write-once", peer("sharp", replace(mine, variant="")))
+    web = Goal("web", "cpu_ms_per_image", most=1, rivals=["sharp"], cell={"variant": "web"})
+    assert [keys[0].variant for keys in web.keys(OPTIONS)] == ["web", "web"]
+
+
 # --- the command --------------------------------------------------------------------------------------------------
 
 
@@ -120,6 +135,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., No
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("os.sched_setaffinity", lambda *_: None)
     monkeypatch.setattr(command, "pictures_for", lambda _: dict(SETS))
+    monkeypatch.setattr(command, "find_binary", lambda: "")
 
     def replace_all(*goals: Goal, error: Exception) -> None:
         def measure(*_: Any) -> None:
@@ -149,6 +165,19 @@ def test_without_control_groups_rows_say_so(machine: Callable[..., None], capsys
 def test_the_exit_code_says_whether_a_row_fails(machine: Callable[..., None], goal: Goal, code: int) -> None:
     machine(goal, error=NoLimits("no control groups"))
     assert run(EXPERIMENT, OPTIONS) == code
+
+
+def test_one_row_is_measured_by_a_part_of_its_name(
+    machine: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine(CPU, replace_name(CPU, "other"), error=NoLimits("no control groups"))
+    assert run(EXPERIMENT, replace(OPTIONS, row="oth")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line] == ["rows", "other"]
+
+
+def replace_name(goal: Goal, name: str) -> Goal:
+    return msgspec.structs.replace(goal, name=name)
 
 
 # --- thumbnails ---------------------------------------------------------------------------------------------------

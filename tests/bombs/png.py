@@ -4,7 +4,7 @@ import struct
 import zlib
 from collections.abc import Iterable
 
-from tests.bombs import deflated_zeros
+from tests.bombs import deflated_zeros, packed_bits
 from tests.support.pictures import gradient, saved
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -38,6 +38,34 @@ def with_text(kind: bytes, size: int, times: int = 1, behind: bool = False) -> b
     start = {b"zTXt": b"key\0\0", b"iTXt": b"key\0\1\0\0\0", b"iCCP": b"profile\0\0"}[kind]
     chunks = [chunk(kind, start + deflated_zeros(size))] * times
     return with_chunks((), chunks) if behind else with_chunks(chunks)
+
+
+def _empty_block() -> list[tuple[int, int]]:
+    """Deflate's smallest block with tables of its own (RFC 1951, section 3.2.7): it has one code, which ends it."""
+    lengths = [(int(symbol in (1, 18)), 3) for symbol in (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1)]
+    no_codes = [(1, 1), (138 - 11, 7), (1, 1), (118 - 11, 7)]
+    return [(0, 1), (2, 2), (0, 5), (0, 5), (14, 4), *lengths, *no_codes, (0, 1), (0, 1), (0, 1)]
+
+
+def empty_blocks(size: int, start: bytes = b"") -> bytes:
+    """A stream of deflated blocks of its own tables that hold `start` and nothing else. It has no end."""
+    packer = zlib.compressobj()
+    block = packed_bits(_empty_block() * 8)  # whole bytes
+    return packer.compress(start) + packer.flush(zlib.Z_FULL_FLUSH) + block * (size // len(block))
+
+
+def with_text_of(packed: bytes, behind: bool = False) -> bytes:
+    chunks = [chunk(b"zTXt", b"key\0\0" + packed)]
+    return with_chunks((), chunks) if behind else with_chunks(chunks)
+
+
+def with_profile(said: int, packed: int) -> bytes:
+    """A profile that says its size, in that many bytes of empty blocks."""
+    return with_chunks([chunk(b"iCCP", b"name\0\0" + empty_blocks(packed, struct.pack(">I", said) + bytes(128)))])
+
+
+def of_empty_blocks(size: int) -> bytes:
+    return header(64, 64) + chunk(b"IDAT", empty_blocks(size)) + chunk(b"IEND")
 
 
 def with_frames(claimed: int, size: int) -> bytes:

@@ -18,6 +18,7 @@ from thumbnailer.errors import UnsupportedFormat
 LIBC = ctypes.CDLL(None, use_errno=True)
 PTRACE_ATTACH, TGKILL, IO_URING_SETUP = 16, 234 if os.uname().machine == "x86_64" else 131, 425
 PR_SET_PDEATHSIG = 1
+PRLIMIT, ROUND = 302 if os.uname().machine == "x86_64" else 261, 1 << 33
 PARENT = os.getppid()
 
 
@@ -67,6 +68,23 @@ def _limit_parent() -> None:
         raise OSError("refused") from error
 
 
+def _raise_own_limits() -> None:
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    except ValueError as error:
+        raise OSError("refused") from error
+
+
+def _raise_own_limits_by_a_round_address() -> None:
+    """The lower half of the address is zero, as if there were no new limits."""
+    LIBC.mmap.restype = ctypes.c_void_p
+    at = LIBC.mmap(ctypes.c_void_p(ROUND), ctypes.c_size_t(4096), 3, 0x22, -1, ctypes.c_long(0))
+    ctypes.memset(at, 255, 16)
+    _call(LIBC.syscall(PRLIMIT, 0, resource.RLIMIT_AS, ctypes.c_void_p(at), None))
+    if at != ROUND:
+        raise OSError("not tried")
+
+
 def _own_signals() -> None:
     """Makes the parent the receiver of a pipe's signals, which may be SIGKILL."""
     end, other = os.pipe()
@@ -102,6 +120,8 @@ BY_SECCOMP: dict[str, Callable[[], object]] = {
     "a signal": lambda: os.kill(PARENT, signal.SIGCONT),
     "a signal to a thread": lambda: _call(LIBC.syscall(TGKILL, PARENT, PARENT, signal.SIGCONT)),
     "the limits of its parent": _limit_parent,
+    "limits of its own": _raise_own_limits,
+    "limits of its own by a round address": _raise_own_limits_by_a_round_address,
     "a signal from a descriptor": _own_signals,
     "shared memory": lambda: _share(LIBC.shmget, LIBC.shmctl, 4096),
     "messages": lambda: _share(LIBC.msgget, LIBC.msgctl),

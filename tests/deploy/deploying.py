@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from tests.deploy.stack import BASICS, Stack, translated
+from tests.deploy.stack import BASICS, Stack, translate
 from tests.support.cloud import Cloud
 
 UNABLE: Final = {
@@ -46,7 +46,7 @@ def deploy(
     cloud: Cloud, template: Mapping[str, Any] | None = None, name: str = "thumbnailer", **parameters: str
 ) -> Deployed:
     """Makes the stack. Raises ValueError if CloudFormation would refuse the parameters."""
-    stack = Stack(BASICS | parameters, template or translated(), name)
+    stack = Stack(BASICS | parameters, template or translate(), name)
     if refused := stack.refused():
         raise ValueError(f"refused: {refused}")
     client = cloud.client("cloudformation")

@@ -23,25 +23,25 @@ NAME: Final = "worker"
 
 
 @cache
-def _written() -> dict[str, Any]:
+def _parse() -> dict[str, Any]:
     written: dict[str, Any] = yaml_parse(FARGATE.read_text())
     return written
 
 
-def written() -> dict[str, Any]:
+def read_template() -> dict[str, Any]:
     """The template, anew each time; it is plain CloudFormation."""
-    return deepcopy(_written())
+    return deepcopy(_parse())
 
 
 def worker(**parameters: str) -> Stack:
     """A stack that CloudFormation would take."""
-    made = Stack(BASICS | parameters, _written(), NAME)
+    made = Stack(BASICS | parameters, _parse(), NAME)
     assert made.refused() == []
     return made
 
 
-def refused(**parameters: str) -> list[str]:
-    return Stack(BASICS | parameters, _written(), NAME).refused()
+def refusals(**parameters: str) -> list[str]:
+    return Stack(BASICS | parameters, _parse(), NAME).refused()
 
 
 def container(stack: Stack) -> dict[str, Any]:
@@ -69,7 +69,7 @@ FARGATE_SIZES: Final = {
 """Memory by Cpu, as AWS documents them (platform version 1.4.0)."""
 
 
-def computed(metrics: list[dict[str, Any]], **values: float | None) -> float:
+def evaluate(metrics: list[dict[str, Any]], **values: float | None) -> float:
     """The value that CloudWatch computes from metrics; None is a metric without a value."""
     (written_,) = [one["Expression"] for one in metrics if one.get("ReturnData", True)]
     functions = {
@@ -82,7 +82,7 @@ def computed(metrics: list[dict[str, Any]], **values: float | None) -> float:
 def scaling_rate(made: Stack) -> float:
     """The messages per second and task that the scaling policy assumes."""
     tracking = made["BacklogPolicy"]["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
-    return 1 / computed(tracking["Metrics"], visible=1, tasks=1)
+    return 1 / evaluate(tracking["Metrics"], visible=1, tasks=1)
 
 
 def rate_of(cpu: int) -> float:

@@ -49,7 +49,7 @@ def cost_rows(text: str) -> list[tuple[str, float, float]]:
 
 
 @cache
-def measured(platform: str = "lambda") -> Sequence[Cell]:
+def reference_cells(platform: str = "lambda") -> Sequence[Cell]:
     """The cells of the bench's reference result."""
     return ours_alike(read_result(REFERENCE), platform)
 

@@ -22,7 +22,7 @@ class Request:
     context: Mapping[str, str] = field(default_factory=dict)
 
 
-def own(action: str, resource: str) -> Request:
+def stack_request(action: str, resource: str) -> Request:
     """A role's request; the resource is in the stack's account."""
     return Request(action, resource, context={"aws:ResourceAccount": ACCOUNT})
 

@@ -29,7 +29,7 @@ class Running:
         assert self.deployed.mapping is not None
         return QueueMapping(self.deployed.mapping, self.sqs, self.post)
 
-    def moved(self, key: str, body: bytes) -> list[Delivery]:
+    def upload(self, key: str, body: bytes) -> list[Delivery]:
         """Puts an object into the source bucket and delivers its events."""
         self.cloud.put(key, body)
         return self.mapping.deliver_all()
@@ -60,7 +60,7 @@ class Running:
         assert QueueMapping(at_once, self.sqs, self.post).deliver()
 
 
-def emptied(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+def take_over_buckets(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """Removes the buckets of the fixture and stops moto from invoking functions in Docker.
 
     Returns a list that collects each invocation as the function's ARN and the event."""

@@ -43,7 +43,7 @@ _NAME_PROPERTIES: Final = ("BucketName", "QueueName", "LogGroupName", "Dashboard
 
 
 @cache
-def _translated() -> dict[str, Any]:
+def _translate() -> dict[str, Any]:
     session = boto3.Session(region_name=REGION)
     translated: dict[str, Any] = Translator({}, Parser(), boto_session=session).translate(source(), {})
     return translated
@@ -55,9 +55,9 @@ def source() -> dict[str, Any]:
     return written
 
 
-def translated() -> dict[str, Any]:
+def translate() -> dict[str, Any]:
     """A copy of the template as plain CloudFormation. Offline: it uses no managed policy."""
-    return deepcopy(_translated())
+    return deepcopy(_translate())
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Stack:
         name: str = "thumbnailer",
         physical: Mapping[str, str] | None = None,
     ) -> None:
-        self.template = template or _translated()
+        self.template = template or _translate()
         self.name = name
         self._physical = physical or {}
         declared = self.template["Parameters"]
@@ -278,7 +278,7 @@ class Series(NamedTuple):
     dimensions: frozenset[tuple[str, str]]
 
 
-def shown(stack: Stack) -> set[Series]:
+def dashboard_series(stack: Stack) -> set[Series]:
     """The metrics on the dashboard's charts."""
     charts = [widget for widget in dashboard(stack)["widgets"] if widget["type"] == "metric"]
     return {series for chart in charts for series in _of_chart(chart["properties"]["metrics"])}
@@ -296,7 +296,7 @@ def _of_chart(metrics: list[list[Any]]) -> list[Series]:
     return found
 
 
-def alarmed(stack: Stack) -> set[Series]:
+def alarm_series(stack: Stack) -> set[Series]:
     """The metrics of the alarms."""
     written = [alarm.properties for alarm in stack.of_type("AWS::CloudWatch::Alarm")]
     single = [one for one in written if "MetricName" in one]

@@ -16,8 +16,8 @@ import pytest
 from handler import aws_lambda
 from tests.conftest import Context
 from tests.deploy.deploying import deploy
-from tests.deploy.running import DEAD, EVENTS, NO_EVENT, Running, emptied
-from tests.deploy.stack import ACCOUNT, AS_ZIP, translated
+from tests.deploy.running import DEAD, EVENTS, NO_EVENT, Running, take_over_buckets
+from tests.deploy.stack import ACCOUNT, AS_ZIP, translate
 from tests.support.cloud import DESTINATION, SOURCE, Cloud
 from tests.support.mapping import InvocationFailed, QueueMapping, ids_to_keep
 from tests.support.pictures import opened
@@ -35,7 +35,7 @@ def post(event: dict[str, Any]) -> Any:
 
 @pytest.fixture
 def invoked(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    return emptied(aws, monkeypatch)
+    return take_over_buckets(aws, monkeypatch)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def test_parameters_that_cloudformation_refuses_are_not_deployed(aws: Cloud) -> 
 
 def test_a_picture_in_the_source_bucket_becomes_a_thumbnail(start: Start, samples: dict[str, bytes]) -> None:
     running = start()
-    (delivery,) = running.moved("albums/red flower+1.jpg", samples["coffee-rotated-by-exif.jpg"])
+    (delivery,) = running.upload("albums/red flower+1.jpg", samples["coffee-rotated-by-exif.jpg"])
     assert (delivery.answer, delivery.kept) == ({"batchItemFailures": []}, ())
     thumbnail = running.cloud.thumbnail("albums/red flower+1.jpg")
     assert opened(thumbnail["Body"]).size == (128, 85)
@@ -157,7 +157,7 @@ def test_a_picture_in_the_source_bucket_becomes_a_thumbnail(start: Start, sample
 
 def test_the_thumbnail_is_deleted_with_the_picture(start: Start, samples: dict[str, bytes]) -> None:
     running = start()
-    running.moved("a.jpg", samples["coffee-rotated-by-exif.jpg"])
+    running.upload("a.jpg", samples["coffee-rotated-by-exif.jpg"])
     assert running.cloud.thumbnails() == ["a.jpg"]
     running.cloud.s3.delete_object(Bucket=SOURCE, Key="a.jpg")
     assert running.mapping.deliver_all()
@@ -168,7 +168,7 @@ def test_the_settings_reach_the_function(start: Start, samples: dict[str, bytes]
     running = start(
         Renditions="big=300x300:cover:webp:q80, small=40x", Destination="small-{bucket}", CacheControl="max-age=60"
     )
-    running.moved("a.jpg", samples["coffee-rotated-by-exif.jpg"])
+    running.upload("a.jpg", samples["coffee-rotated-by-exif.jpg"])
     listed = running.cloud.s3.list_objects_v2(Bucket=f"small-{SOURCE}")["Contents"]
     assert [item["Key"] for item in listed] == ["a.jpg/big.webp", "a.jpg/small.jpg"]
     assert running.cloud.s3.head_object(Bucket=f"small-{SOURCE}", Key="a.jpg/big.webp")["CacheControl"] == "max-age=60"
@@ -195,13 +195,13 @@ def test_an_existing_bucket_sends_by_eventbridge(start: Start, aws: Cloud, sampl
     switched_on: Any = {"EventBridgeConfiguration": {}}  # as the guide says
     aws.s3.put_bucket_notification_configuration(Bucket=SOURCE, NotificationConfiguration=switched_on)
     running = start(Trigger="eventbridge", CreateSourceBucket="false")
-    running.moved("50% of+it.jpg", samples["coffee-rotated-by-exif.jpg"])
+    running.upload("50% of+it.jpg", samples["coffee-rotated-by-exif.jpg"])
     assert running.cloud.thumbnails() == ["50% of+it.jpg"]
 
 
 def test_a_bucket_of_the_stack_sends_by_eventbridge(start: Start, samples: dict[str, bytes]) -> None:
     running = start(Trigger="eventbridge")
-    running.moved("a b.jpg", samples["coffee-rotated-by-exif.jpg"])
+    running.upload("a b.jpg", samples["coffee-rotated-by-exif.jpg"])
     assert running.cloud.thumbnails() == ["a b.jpg"]
 
 
@@ -268,14 +268,14 @@ def test_a_record_that_keeps_failing_is_a_dead_letter_and_a_redrive_succeeds(
 
 def test_a_rejected_picture_leaves_a_note_and_does_not_come_back(start: Start) -> None:
     running = start()
-    (delivery,) = running.moved("a.jpg", b"not a picture at all")
+    (delivery,) = running.upload("a.jpg", b"not a picture at all")
     assert delivery.kept == ()
     assert running.cloud.thumbnails() == ["_failed/a.jpg.json"]
 
 
 def test_without_a_failed_prefix_a_rejected_picture_leaves_no_note(start: Start) -> None:
     running = start(FailedPrefix="")
-    running.moved("a.jpg", b"not a picture at all")
+    running.upload("a.jpg", b"not a picture at all")
     assert running.cloud.thumbnails() == []
 
 
@@ -295,7 +295,7 @@ def test_a_failed_invocation_deletes_no_message(start: Start, samples: dict[str,
 
 def test_without_report_batch_item_failures_the_failed_message_is_lost(start: Start) -> None:
     """This is why the template needs it: after the same failure the message is in no queue."""
-    template = translated()
+    template = translate()
     del template["Resources"]["QueueMapping"]["Properties"]["FunctionResponseTypes"]
     running = start(template)
     running.send(NO_EVENT)

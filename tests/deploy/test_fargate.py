@@ -23,22 +23,22 @@ from tests.deploy.fargate import (
     FARGATE_SIZES,
     GIVEN_NETWORK,
     QUEUE,
-    computed,
     container,
     environment,
+    evaluate,
     rate_of,
-    refused,
+    read_template,
+    refusals,
     scaling_rate,
     worker,
-    written,
 )
-from tests.deploy.policies import Request, decision, own
+from tests.deploy.policies import Request, decision, stack_request
 from tests.deploy.stack import ACCOUNT, IMAGE, REGION, Stack, accepts, as_list
 from tests.tools.parameters import ON_FARGATE, parameter
 from thumbnailer.planning.tier import tier_for
 from thumbnailer.settings import parse_settings
 
-DECLARED: Final[Mapping[str, Any]] = written()["Parameters"]
+DECLARED: Final[Mapping[str, Any]] = read_template()["Parameters"]
 ON_LAMBDA: Final[Mapping[str, Any]] = lambda_stack.source()["Parameters"]
 MOST_BYTES_WITHOUT_A_BUCKET: Final = 51_200
 KEY: Final = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
@@ -84,7 +84,7 @@ def test_the_template_is_small_enough_to_deploy_without_a_bucket() -> None:
 
 
 def test_every_condition_mapping_and_parameter_is_used() -> None:
-    template = written()
+    template = read_template()
     text = json.dumps(template)
     for name in [*template["Conditions"], *template["Mappings"]]:
         assert text.count(f'"{name}"') > 1, name
@@ -109,12 +109,12 @@ def test_every_variant_can_be_resolved_and_has_exactly_its_resources() -> None:
 
 
 def test_the_network_is_made_before_the_service() -> None:
-    needs = written()["Resources"]["Service"]["Metadata"]["Needs"]
+    needs = read_template()["Resources"]["Service"]["Metadata"]["Needs"]
     ways = ENDPOINTS | {"Route1"}
     assert set(worker(Zones="1").resolve(needs)) == {f"worker-{one}" for one in ways}
     assert set(worker(Zones="2").resolve(needs)) == {f"worker-{one}" for one in ways | {"Route2"}}
     assert worker(**GIVEN_NETWORK).resolve(needs) == "none"
-    assert not [one for one in written()["Resources"].values() if "DependsOn" in one]
+    assert not [one for one in read_template()["Resources"].values() if "DependsOn" in one]
 
 
 # --- parameters: test_parameters.py compares them with the settings -----------------------------------------------
@@ -199,7 +199,7 @@ def test_a_parameter_accepts_what_makes_sense() -> None:
 def test_the_template_accepts_exactly_the_sizes_of_fargate() -> None:
     accepted: dict[int, set[int]] = {}
     for cpu, memory in product(DECLARED["Cpu"]["AllowedValues"], DECLARED["Memory"]["AllowedValues"]):
-        if not refused(Cpu=cpu, Memory=memory):
+        if not refusals(Cpu=cpu, Memory=memory):
             accepted.setdefault(int(cpu), set()).add(int(memory))
     assert accepted == FARGATE_SIZES
 
@@ -217,12 +217,12 @@ def test_contradictions_are_refused() -> None:
         ({"SubnetIds": GIVEN_NETWORK["SubnetIds"]}, "SubnetsHaveTheirVpc"),
         ({"AssignPublicIp": "true"}, "APublicAddressNeedsPublicSubnets"),
     ):
-        assert refused(**parameters) == [rule], parameters
+        assert refusals(**parameters) == [rule], parameters
 
 
 def test_rules_use_only_functions_that_cloudformation_allows_in_rules() -> None:
     """Fn::Select, Fn::Split and Fn::Sub, for instance, are not allowed there."""
-    used = set(re.findall(r'"(Fn::\w+)"', json.dumps(written()["Rules"])))
+    used = set(re.findall(r'"(Fn::\w+)"', json.dumps(read_template()["Rules"])))
     assert used <= {"Fn::And", "Fn::Contains", "Fn::Equals", "Fn::Not", "Fn::Or"}
 
 
@@ -301,7 +301,7 @@ def answering(status: int) -> Iterator[int]:
         server.server_close()
 
 
-def checked(port: int) -> int:
+def health_check(port: int) -> int:
     """The exit code of the task's own health check."""
     kind, python, *rest = container(worker(Port=str(port)))["HealthCheck"]["Command"]
     assert (kind, python) == ("CMD", "python")
@@ -312,8 +312,8 @@ def checked(port: int) -> int:
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (500, 1)])
 def test_the_health_check_follows_the_worker_s_answer(status: int, code: int) -> None:
     with answering(status) as port:
-        assert checked(port) == code
-    assert checked(port) == 1  # no server
+        assert health_check(port) == code
+    assert health_check(port) == 1  # no server
 
 
 def test_the_log_is_non_blocking_and_kept_as_configured() -> None:
@@ -356,7 +356,7 @@ def test_by_default_the_first_task_is_on_demand_and_most_others_on_spot() -> Non
 
 @pytest.mark.parametrize(("weight", "other"), [("OnDemandWeight", {"OnDemandBase": "0"}), ("SpotWeight", {})])
 def test_all_tasks_can_be_on_demand_or_on_spot(weight: str, other: dict[str, str]) -> None:
-    assert refused(**{weight: "0"}, **other) == []
+    assert refusals(**{weight: "0"}, **other) == []
 
 
 def test_an_update_of_the_stack_does_not_change_the_number_of_tasks() -> None:
@@ -460,24 +460,24 @@ def policy(made: Stack, role: str) -> dict[str, Any]:
     return document
 
 
-def allowed(document: Mapping[str, Any]) -> set[tuple[str, str]]:
+def allowed_requests(document: Mapping[str, Any]) -> set[tuple[str, str]]:
     """Every action tried on every resource."""
-    return {one for one in product(ACTIONS, RESOURCES) if decision(document, own(*one)) == "allow"}
+    return {one for one in product(ACTIONS, RESOURCES) if decision(document, stack_request(*one)) == "allow"}
 
 
 @pytest.mark.parametrize("more", [{}, EVERYTHING], ids=["plain", "everything"])
 def test_the_role_allows_what_the_worker_does_and_nothing_else(more: Mapping[str, str]) -> None:
-    assert allowed(policy(worker(**more), "TaskRole")) == MAY | (MORE if more else set())
+    assert allowed_requests(policy(worker(**more), "TaskRole")) == MAY | (MORE if more else set())
 
 
 def test_on_delete_keep_gives_no_permission_to_delete() -> None:
-    assert allowed(policy(worker(OnDelete="keep"), "TaskRole")) == MAY - {("s3:DeleteObject", THUMBNAIL)}
+    assert allowed_requests(policy(worker(OnDelete="keep"), "TaskRole")) == MAY - {("s3:DeleteObject", THUMBNAIL)}
 
 
 @pytest.mark.parametrize("image", [IMAGE, IMAGE[:-2] + "@sha256:" + "0" * 64], ids=["tag", "digest"])
 def test_ecs_may_pull_the_image_and_write_the_log_and_nothing_else(image: str) -> None:
     document = policy(worker(ImageUri=image), "ExecutionRole")
-    assert allowed(document) == TO_START
+    assert allowed_requests(document) == TO_START
     assert decision(document, Request("ecr:GetAuthorizationToken", "*")) == "allow"
 
 
@@ -573,7 +573,7 @@ def test_scaling_tracks_the_seconds_of_backlog(visible: float, tasks: float | No
     made = worker(MessagesPerSecondPerTask=rate, AcceptableLatencySeconds="90")
     policy_ = made["BacklogPolicy"]["TargetTrackingScalingPolicyConfiguration"]
     metrics = policy_["CustomizedMetricSpecification"]["Metrics"]
-    assert computed(metrics, visible=visible, tasks=tasks) == pytest.approx(seconds)
+    assert evaluate(metrics, visible=visible, tasks=tasks) == pytest.approx(seconds)
     assert policy_["TargetValue"] == "90"
     assert read(metrics) == {
         "visible": ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "Average"),
@@ -619,7 +619,7 @@ def test_the_first_task_starts_when_messages_wait_and_no_task_runs(
     made = worker(MinimumTasks="0")
     for alarm in ("StartAlarm", "NoTaskAlarm"):
         told = made[alarm]
-        assert computed(told["Metrics"], visible=visible, tasks=tasks) == vain
+        assert evaluate(told["Metrics"], visible=visible, tasks=tasks) == vain
         assert (told["ComparisonOperator"], told["Threshold"]) == ("GreaterThanOrEqualToThreshold", 1)
     assert made["StartAlarm"]["AlarmActions"] == ["worker-StartPolicy"]
     step = made["StartPolicy"]["StepScalingPolicyConfiguration"]
@@ -649,7 +649,7 @@ def test_the_alarm_for_no_task_waits_ten_minutes() -> None:
 @pytest.mark.parametrize(("tasks", "cpu", "busy"), [(10, 97, 97), (9, 97, 0), (10, 12, 12)])
 def test_busy_tasks_raise_an_alarm_only_at_the_maximum(tasks: float, cpu: float, busy: float) -> None:
     alarm = worker(MaximumTasks="10", CpuAlarmPercent="85")["CpuAlarm"]
-    assert computed(alarm["Metrics"], cpu=cpu, tasks=tasks) == busy
+    assert evaluate(alarm["Metrics"], cpu=cpu, tasks=tasks) == busy
     assert alarm["Threshold"] == "85"
     assert read(alarm["Metrics"])["cpu"] == ("AWS/ECS", "CPUUtilization", "Average")
 
@@ -667,7 +667,7 @@ def test_every_metric_belongs_to_this_service_and_its_queues() -> None:
     made = worker(**EVERYTHING)
     service = frozenset({("ClusterName", "worker-Cluster"), ("ServiceName", "worker-Service")})
     queues = {frozenset({("QueueName", name)}) for name in ("thumbnailer-events", "thumbnailer-dead")}
-    for one in lambda_stack.alarmed(made):
+    for one in lambda_stack.alarm_series(made):
         assert one.dimensions in (queues if one.namespace == "AWS/SQS" else {service})
     metrics = made["BacklogPolicy"]["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"][
         "Metrics"

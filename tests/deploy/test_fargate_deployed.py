@@ -20,8 +20,8 @@ from typing import Any, Final
 import pytest
 
 from tests.deploy.deploying import Deployed, deploy
-from tests.deploy.fargate import BASICS, NAME, container, worker, written
-from tests.deploy.running import DEAD, EVENTS, emptied
+from tests.deploy.fargate import BASICS, NAME, container, read_template, worker
+from tests.deploy.running import DEAD, EVENTS, take_over_buckets
 from tests.deploy.stack import ACCOUNT, Stack
 from tests.support.cloud import Cloud
 from tests.worker.running import until
@@ -38,11 +38,11 @@ UNABLE: Final = {
 @pytest.fixture
 def pipeline(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> Deployed:
     """The Lambda's stack; the worker empties its queue."""
-    emptied(aws, monkeypatch)
+    take_over_buckets(aws, monkeypatch)
     return deploy(aws, Consumer="none")
 
 
-def deployed(pipeline: Deployed, **parameters: str) -> tuple[Stack, dict[str, str]]:
+def deploy_worker(pipeline: Deployed, **parameters: str) -> tuple[Stack, dict[str, str]]:
     """The worker's stack with the names that the emulator gave, and the outputs as the emulator tells them."""
     queues = {name: pipeline.outputs[name] for name in ("QueueArn", "DeadLetterQueueArn")}
     stack = worker(**BASICS | queues | parameters)
@@ -62,7 +62,7 @@ def deployed(pipeline: Deployed, **parameters: str) -> tuple[Stack, dict[str, st
     names = {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in made if "PhysicalResourceId" in one}
     names["Service"] = names["Service"].rpartition("/")[2]
     told = client.describe_stacks(StackName=NAME)["Stacks"][0]["Outputs"]
-    return Stack(stack.parameters, written(), NAME, names), {one["OutputKey"]: one["OutputValue"] for one in told}
+    return Stack(stack.parameters, read_template(), NAME, names), {one["OutputKey"]: one["OutputValue"] for one in told}
 
 
 def service(pipeline: Deployed, outputs: dict[str, str]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def service(pipeline: Deployed, outputs: dict[str, str]) -> dict[str, Any]:
 
 
 def test_the_emulator_and_the_tests_resolve_the_template_alike(pipeline: Deployed) -> None:
-    stack, outputs = deployed(pipeline)
+    stack, outputs = deploy_worker(pipeline)
     assert outputs == stack.outputs
 
 
@@ -83,7 +83,7 @@ def test_the_lambda_s_mapping_is_disabled(pipeline: Deployed) -> None:
 
 
 def test_the_service_s_task_is_the_worker(pipeline: Deployed) -> None:
-    stack, outputs = deployed(pipeline, Architecture="arm64", Cpu="2048", Memory="8192")
+    stack, outputs = deploy_worker(pipeline, Architecture="arm64", Cpu="2048", Memory="8192")
     told = service(pipeline, outputs)
     assert told["status"] == "ACTIVE"
     ecs = pipeline.cloud.client("ecs")
@@ -99,7 +99,7 @@ def test_the_service_s_task_is_the_worker(pipeline: Deployed) -> None:
 
 
 def test_the_roles_have_the_template_s_policies(pipeline: Deployed) -> None:
-    stack, _ = deployed(pipeline)
+    stack, _ = deploy_worker(pipeline)
     iam = pipeline.cloud.client("iam")
     for role in ("TaskRole", "ExecutionRole"):
         (wanted,) = stack[role]["Policies"]
@@ -111,7 +111,7 @@ def test_the_roles_have_the_template_s_policies(pipeline: Deployed) -> None:
 
 
 def test_the_network_reaches_only_s3_and_four_endpoints(pipeline: Deployed) -> None:
-    stack, outputs = deployed(pipeline)
+    stack, outputs = deploy_worker(pipeline)
     ec2 = pipeline.cloud.client("ec2")
     within = [{"Name": "vpc-id", "Values": [outputs["VpcId"]]}]
     endpoints = ec2.describe_vpc_endpoints(Filters=within)["VpcEndpoints"]
@@ -128,7 +128,7 @@ def test_the_network_reaches_only_s3_and_four_endpoints(pipeline: Deployed) -> N
 
 def test_the_api_accepts_scaling_and_alarms(pipeline: Deployed) -> None:
     """As far as the API's description and the emulator check them."""
-    stack, outputs = deployed(pipeline, WatchQueue="true", MinimumTasks="0", MaximumTasks="20")
+    stack, outputs = deploy_worker(pipeline, WatchQueue="true", MinimumTasks="0", MaximumTasks="20")
     client = pipeline.cloud.client("application-autoscaling")
     target = dict(stack["Scaling"])
     of_the_service = {key: target[key] for key in ("ServiceNamespace", "ScalableDimension", "ResourceId")}
@@ -154,7 +154,7 @@ def test_the_api_accepts_scaling_and_alarms(pipeline: Deployed) -> None:
 
 def test_the_redrive_policy_moves_dead_letters(pipeline: Deployed) -> None:
     """The redrive policy belongs to the queue and applies to every consumer."""
-    stack, _ = deployed(pipeline)
+    stack, _ = deploy_worker(pipeline)
     sqs = pipeline.cloud.client("sqs")
     url = sqs.get_queue_url(QueueName=EVENTS)["QueueUrl"]
     told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn", "RedrivePolicy"])["Attributes"]
@@ -181,7 +181,7 @@ def test_the_worker_with_the_task_s_environment_takes_over_the_lambda_s_queue(
 ) -> None:
     """Bucket and queue are of one template, the worker's environment and command of the other."""
     cloud = pipeline.cloud
-    stack, _ = deployed(pipeline, Port=str(free_port()), Renditions="card=64x64:cover:webp", Key="t/{stem}.{ext}")
+    stack, _ = deploy_worker(pipeline, Port=str(free_port()), Renditions="card=64x64:cover:webp", Key="t/{stem}.{ext}")
     given = {one["Name"]: str(one["Value"]) for one in container(stack)["Environment"]}
     emulator = {name: value for name, value in cloud.env.items() if name != "AWS_REGION"}
     env = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path), **emulator, **given}

@@ -11,16 +11,16 @@ from handler.worker.consumer import Limits
 from handler.worker.heartbeat import LOOK_SECONDS
 from handler.worker.receiver import POLL_SECONDS
 from tests.deploy import stack as lambda_stack
-from tests.deploy.fargate import BASICS, FARGATE, FARGATE_SIZES, NAME, rate_of, worker, written
+from tests.deploy.fargate import BASICS, FARGATE, FARGATE_SIZES, NAME, rate_of, read_template, worker
 from tests.deploy.guides import (
     GUIDE,
     MILLION,
     WORKER_GUIDE,
     commands,
     cost_rows,
-    measured,
     on_one_line,
     overrides,
+    reference_cells,
     watched_metrics,
 )
 from tests.deploy.stack import IMAGE, Stack
@@ -32,7 +32,7 @@ PIPELINE: Final = Stack(lambda_stack.BASICS)
 DEPLOYS: Final = [command for command in commands(WORKER_GUIDE) if "cloudformation deploy" in command]
 
 
-def given(command: str) -> dict[str, str]:
+def parameters_of(command: str) -> dict[str, str]:
     """The parameters that a command deploys with, its variables and outputs replaced."""
     text = re.sub(r"\$\(output \$stack (\w+)\)", lambda match: PIPELINE.outputs[match[1]], command)
     pairs = overrides(text.replace("$image", IMAGE))
@@ -43,22 +43,22 @@ def given(command: str) -> dict[str, str]:
 def test_the_work_moves_with_two_deployments_and_back_with_two() -> None:
     files = [re.findall(r"--template-file deploy/(\w+)\.yaml", command)[0] for command in DEPLOYS]
     assert files == ["fargate", "template", "template", "fargate", "fargate"]
-    assert [given(command).get("Consumer") for command in DEPLOYS] == [None, "none", "lambda", "none", None]
+    assert [parameters_of(command).get("Consumer") for command in DEPLOYS] == [None, "none", "lambda", "none", None]
 
 
 def test_cloudformation_accepts_every_deployment() -> None:
     for command in DEPLOYS:
         if "fargate.yaml" in command:
             assert "--stack-name $worker" in command
-            assert Stack(given(DEPLOYS[0]) | given(command), written(), NAME).refused() == []
+            assert Stack(parameters_of(DEPLOYS[0]) | parameters_of(command), read_template(), NAME).refused() == []
         else:
             assert "--stack-name $stack" in command
-            assert Stack(lambda_stack.BASICS | given(command)).refused() == []
-    assert set(given(DEPLOYS[0])) == set(BASICS)
+            assert Stack(lambda_stack.BASICS | parameters_of(command)).refused() == []
+    assert set(parameters_of(DEPLOYS[0])) == set(BASICS)
 
 
 def test_the_guide_names_existing_parameters_outputs_and_alarms() -> None:
-    template, pipeline = written(), lambda_stack.translated()
+    template, pipeline = read_template(), lambda_stack.translate()
     alarms = {id_ for id_, one in template["Resources"].items() if one["Type"] == "AWS::CloudWatch::Alarm"}
     assigned = set(re.findall(r"\b([A-Z][A-Za-z]+)=", WORKER_GUIDE)) - {"OutputKey"}
     assert assigned <= set(template["Parameters"]) | set(pipeline["Parameters"])
@@ -103,7 +103,7 @@ def costs(rate: float) -> dict[str, float]:
 
 def rates() -> dict[float, float]:
     """The measured pictures a second, by vCPUs."""
-    return {cell.key.vcpus: cell.median("images_per_second") or 0.0 for cell in measured("fargate")}
+    return {cell.key.vcpus: cell.median("images_per_second") or 0.0 for cell in reference_cells("fargate")}
 
 
 def test_the_rates_are_the_measured_ones_and_the_template_s_are_no_higher() -> None:
@@ -131,7 +131,7 @@ def test_the_costs_follow_from_the_prices() -> None:
     assert "makes the first line {:.2f} and {:.2f}".format(*on_arm) in TEXT
 
 
-def monthly(row: str) -> float:
+def monthly_price(row: str) -> float:
     (found,) = re.findall(rf"^\| {row} \| (?:about )?([\d.]+) \|", WORKER_GUIDE, re.MULTILINE)
     return float(found)
 
@@ -139,27 +139,27 @@ def monthly(row: str) -> float:
 def test_the_costs_of_the_network_are_those_of_its_endpoints() -> None:
     endpoints = [one.properties for one in worker().of_type("AWS::EC2::VPCEndpoint") if "SubnetIds" in one.properties]
     an_hour = 0.01 * sum(len(one["SubnetIds"]) for one in endpoints)
-    assert monthly("endpoints of a network made here") == pytest.approx(HOURS * an_hour)
+    assert monthly_price("endpoints of a network made here") == pytest.approx(HOURS * an_hour)
     assert f"{HOURS * an_hour:.2f} a month with `Zones=2`, {HOURS * an_hour / 2:.2f} with `Zones=1`" in TEXT
     assert an_hour / 2 == pytest.approx(0.04)
-    assert "cost 0.04 USD an hour in each" in written()["Parameters"]["Zones"]["Description"]
+    assert "cost 0.04 USD an hour in each" in read_template()["Parameters"]["Zones"]["Description"]
     assert f"({HOURS * 0.005:.2f} a month for each task" in TEXT
 
 
 def test_the_fixed_costs_are_those_of_the_template_s_resources() -> None:
     made = worker(MinimumTasks="1")
-    assert monthly("a task that always runs") == pytest.approx(HOURS * hour(), abs=0.0051)
+    assert monthly_price("a task that always runs") == pytest.approx(HOURS * hour(), abs=0.0051)
     task = made["TaskDefinition"]
     receivers = Limits(tier_for(int(task["Memory"]), int(task["Cpu"]) / 1024).in_flight, 0, 0).receivers
     requests = HOURS * 3600 * (receivers / POLL_SECONDS + 1 / LOOK_SECONDS)
-    assert monthly("a task polling an empty queue") == pytest.approx(requests / MILLION * 0.40, abs=0.0051)
+    assert monthly_price("a task polling an empty queue") == pytest.approx(requests / MILLION * 0.40, abs=0.0051)
     assert f"{receivers} receivers, each every {POLL_SECONDS} s, and the queue's length every {LOOK_SECONDS} s" in TEXT
     own = sum(watched_metrics(alarm.properties) for alarm in made.of_type("AWS::CloudWatch::Alarm"))
     tracking = made["BacklogPolicy"]["TargetTrackingScalingPolicyConfiguration"]["CustomizedMetricSpecification"]
     of_tracking = 2 * watched_metrics(tracking)
     assert (own, of_tracking) == (6, 4)
-    assert monthly("alarms") == pytest.approx(0.10 * (own + of_tracking))
-    assert monthly("Container Insights") == pytest.approx(0.30 * (8 + 11 + 6))
+    assert monthly_price("alarms") == pytest.approx(0.10 * (own + of_tracking))
+    assert monthly_price("Container Insights") == pytest.approx(0.30 * (8 + 11 + 6))
 
 
 def test_the_busy_share_where_fargate_is_cheaper_is_the_one_in_docs_performance_md() -> None:

@@ -13,20 +13,20 @@ from tests.deploy.guides import (
     MILLION,
     commands,
     cost_rows,
-    measured,
     on_one_line,
     overrides,
+    reference_cells,
     section,
     watched_metrics,
 )
-from tests.deploy.stack import BASICS, Stack, translated
+from tests.deploy.stack import BASICS, Stack, translate
 from thumbnailer.reporting.metrics import METRICS
 
 SHELL: Final = {"bucket": "photos", "code": "code", "stack": "thumbnailer"}
 DEPLOYS: Final = [command for command in commands(GUIDE) if "cloudformation deploy" in command]
 
 
-def given(command: str) -> dict[str, str]:
+def parameters_of(command: str) -> dict[str, str]:
     """The parameters that a command deploys with, the shell's variables replaced."""
     pairs = overrides(command).items()
     return {name: re.sub(r"\$(\w+)", lambda match: SHELL[match[1]], value) for name, value in pairs}
@@ -43,14 +43,14 @@ def test_cloudformation_accepts_every_deployment() -> None:
     assert len(DEPLOYS) == 3
     for command in DEPLOYS:
         assert "--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND" in command
-        parameters = {"SourceBucket": "photos"} | given(DEPLOYS[0]) | given(command)
+        parameters = {"SourceBucket": "photos"} | parameters_of(DEPLOYS[0]) | parameters_of(command)
         assert Stack(parameters).refused() == [], command
 
 
 def test_every_deployed_zip_is_uploaded_before() -> None:
     typed = commands(GUIDE)
     for command in (DEPLOYS[0], DEPLOYS[2]):
-        function = Stack({**given(DEPLOYS[0]), **given(command)})["ZipFunction"]
+        function = Stack({**parameters_of(DEPLOYS[0]), **parameters_of(command)})["ZipFunction"]
         key, name = function["Code"]["S3Key"], f"{function['Runtime']}-{function['Architectures'][0]}"
         assert f"aws s3 cp dist/thumbnailer-{name}.zip s3://$code/{key}" in typed[: typed.index(command)]
 
@@ -78,7 +78,7 @@ def test_a_kept_bucket_forgets_the_deleted_queue() -> None:
 
 
 def test_the_guide_names_existing_parameters_outputs_and_alarms() -> None:
-    declared = translated()
+    declared = translate()
     named = set(re.findall(r"\b([A-Z][A-Za-z]+)=", GUIDE)) | set(re.findall(r"^\| `([A-Z]\w+)`", GUIDE, re.MULTILINE))
     alarms = {id_ for id_, one in declared["Resources"].items() if one["Type"] == "AWS::CloudWatch::Alarm"}
     assert named - set(declared["Parameters"]) - {"OutputKey"} == alarms
@@ -108,7 +108,7 @@ def costs(pictures: int, seconds: float, log_kb: float) -> dict[str, float]:
 
 def seconds(memory_mb: int, batch_size: int) -> float:
     """The measured time of an invocation."""
-    (cell,) = (one for one in measured() if (one.key.memory_mb, one.key.batch_size) == (memory_mb, batch_size))
+    (cell,) = (one for one in reference_cells() if (one.key.memory_mb, one.key.batch_size) == (memory_mb, batch_size))
     return batch_size * (cell.median("billed_ms_per_image") or 0.0) / 1000
 
 

@@ -62,7 +62,7 @@ match words[:2]:
 '''
 
 
-def typed(guide: str, containing: str) -> str:
+def commands_with(guide: str, containing: str) -> str:
     """The only block of commands in a guide that contains a word."""
     (found,) = [block for block in blocks(guide) if containing in block]
     return found
@@ -94,7 +94,9 @@ def dead_letter(number: int) -> dict[str, str]:
 
 @needs_jq
 def test_redriving_invokes_the_function_with_each_event_and_deletes_it(tmp_path: Path) -> None:
-    asked = run(tmp_path, typed(GUIDE, "receive-message"), messages=[dead_letter(number) for number in range(3)])
+    asked = run(
+        tmp_path, commands_with(GUIDE, "receive-message"), messages=[dead_letter(number) for number in range(3)]
+    )
     assert values(asked, "invoked") == [{"Records": [{"number": number}]} for number in range(3)]
     assert values(asked, "deleted") == [f"handle {number}" for number in range(3)]
 
@@ -102,12 +104,14 @@ def test_redriving_invokes_the_function_with_each_event_and_deletes_it(tmp_path:
 @needs_jq
 def test_redriving_uses_long_polling(tmp_path: Path) -> None:
     """Short polling asks only some servers of the queue and can miss messages."""
-    assert values(run(tmp_path, typed(GUIDE, "receive-message")), "waited") == ["10"]
+    assert values(run(tmp_path, commands_with(GUIDE, "receive-message")), "waited") == ["10"]
 
 
 @needs_jq
 def test_redriving_stops_and_deletes_nothing_if_the_function_cannot_be_invoked(tmp_path: Path) -> None:
-    asked = run(tmp_path, typed(GUIDE, "receive-message"), messages=[dead_letter(1), dead_letter(2)], refuses=True)
+    asked = run(
+        tmp_path, commands_with(GUIDE, "receive-message"), messages=[dead_letter(1), dead_letter(2)], refuses=True
+    )
     assert len(values(asked, "invoked")) == 1
     assert values(asked, "deleted") == []
 
@@ -117,7 +121,7 @@ KEYS: Final = ["a/b c.jpg", "Größe+1.png", 'say "hi" \\ 100%.jpg', "two\nlines
 
 @needs_jq
 def test_uploads_during_a_change_of_trigger_are_sent_to_the_function_as_s3_events(tmp_path: Path) -> None:
-    asked = run(tmp_path, typed(GUIDE, "list-objects-v2"), keys=KEYS)
+    asked = run(tmp_path, commands_with(GUIDE, "list-objects-v2"), keys=KEYS)
     events = [event for payload in values(asked, "invoked") for event in parse_event(payload)]
     assert [(event.kind, event.bucket, event.key) for event in events] == [
         (EventKind.CREATED, "photos", key) for key in KEYS
@@ -126,12 +130,14 @@ def test_uploads_during_a_change_of_trigger_are_sent_to_the_function_as_s3_event
 
 @needs_jq
 def test_without_uploads_the_function_is_not_invoked(tmp_path: Path) -> None:
-    assert run(tmp_path, typed(GUIDE, "list-objects-v2"), keys=None) == []
+    assert run(tmp_path, commands_with(GUIDE, "list-objects-v2"), keys=None) == []
 
 
 @pytest.mark.parametrize("tasks", [1, 10, 23])
 def test_the_protection_of_all_tasks_is_ended_ten_per_request(tmp_path: Path, tasks: int) -> None:
     running = [f"arn:task/{number}" for number in range(tasks)]
-    requests = values(run(tmp_path, typed(WORKER_GUIDE, "update-task-protection"), tasks=running), "unprotected")
+    requests = values(
+        run(tmp_path, commands_with(WORKER_GUIDE, "update-task-protection"), tasks=running), "unprotected"
+    )
     assert [task for request in requests for task in request] == running
     assert max(len(request) for request in requests) <= 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ COMPOSE: Final = TEMPLATE.with_name("compose.yaml")
 MONITORING: Final = TEMPLATE.parent / "monitoring"
 RULES: Final = MONITORING / "rules.yml"
 DASHBOARD: Final[dict[str, Any]] = json.loads((MONITORING / "grafana" / "dashboards" / "thumbnailer.json").read_text())
+DIGEST: Final = "@sha256:[0-9a-f]{64}"
 ALERTS: Final = Path(__file__).with_name("alerts.yml")
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool: .ci/apt prometheus")
@@ -32,7 +34,7 @@ PROCESS: Final = {"process_resident_memory_bytes", "process_cpu_seconds_total", 
 PROMETHEUS_S_OWN: Final = {"up"}
 
 
-def suffixed(name: str, kind: str) -> set[str]:
+def series_names(name: str, kind: str) -> set[str]:
     """The series that Prometheus has of a metric."""
     endings = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
     return {name + ending for ending in endings[kind]}
@@ -55,7 +57,7 @@ def rules() -> list[dict[str, Any]]:
     return [rule for group in yaml_parse(RULES.read_text())["groups"] for rule in group["rules"]]
 
 
-def shown() -> list[str]:
+def expressions() -> list[str]:
     return [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
 
 
@@ -70,21 +72,21 @@ def test_prometheus_exposes_exactly_the_known_metrics() -> None:
     for outcome in ALL_OUTCOMES:
         told.observe(outcome)
     exposed = {sample.name for family in registry.collect() for sample in family.samples}
-    expected = {series for name, kind in kinds().items() for series in suffixed(name, kind)}
+    expected = {series for name, kind in kinds().items() for series in series_names(name, kind)}
     assert {name for name in exposed if name.startswith("thumbnailer_") and not name.endswith("_created")} == expected
     assert exposed >= PROCESS
 
 
 def test_the_dashboard_shows_every_metric_and_no_other() -> None:
-    asked = {name for expression in shown() for name in names(expression)}
-    exposed = {series for name, kind in kinds().items() for series in suffixed(name, kind)}
+    asked = {name for expression in expressions() for name in names(expression)}
+    exposed = {series for name, kind in kinds().items() for series in series_names(name, kind)}
     assert asked <= exposed | PROCESS | PROMETHEUS_S_OWN
     for name, kind in kinds().items():
-        assert asked & suffixed(name, kind), name
+        assert asked & series_names(name, kind), name
 
 
 def test_the_alerts_use_existing_metrics() -> None:
-    exposed = {series for name, kind in kinds().items() for series in suffixed(name, kind)}
+    exposed = {series for name, kind in kinds().items() for series in series_names(name, kind)}
     for rule in rules():
         asked = names(rule["expr"])
         assert asked, rule["alert"]
@@ -128,7 +130,7 @@ def test_alerts_fire_as_specified() -> None:
 def test_prometheus_understands_every_expression_of_the_dashboard(tmp_path: Path) -> None:
     recorded = [
         {"record": f"shown:{number}", "expr": expression.replace("$__rate_interval", "1m")}
-        for number, expression in enumerate(shown())
+        for number, expression in enumerate(expressions())
     ]
     (tmp_path / "shown.yml").write_text(json.dumps({"groups": [{"name": "shown", "rules": recorded}]}))
     promtool("check", "rules", "--lint-fatal", str(tmp_path / "shown.yml"))
@@ -179,12 +181,35 @@ def test_compose_mounts_existing_files_and_waits_for_existing_services() -> None
 
 
 def test_every_foreign_image_has_a_fixed_version() -> None:
-    """`deploy/image pin` writes variables with digests, which replace these."""
+    """`deploy/image pin` writes variables with newer digests, which replace these. No digest of moto's is known."""
     images = {service["image"] for service in services().values()} - {"${IMAGE:-thumbnailer}"}
-    assert all(re.fullmatch(r"\$\{[A-Z]+:-docker\.io/[a-z/]+:v?\d+\.\d+\.\d+\}", image) for image in images)
     constraints = (TEMPLATE.parents[1] / "constraints.txt").read_text()
     (moto,) = re.findall(r"^moto==(\S+)", constraints, re.MULTILINE)
-    assert f"${{MOTO:-docker.io/motoserver/moto:{moto}}}" in images
+    images.remove(f"${{MOTO:-docker.io/motoserver/moto:{moto}}}")
+    assert all(re.fullmatch(rf"\$\{{[A-Z]+:-docker\.io/[a-z/]+:v?\d+\.\d+\.\d+{DIGEST}\}}", name) for name in images)
+
+
+def test_the_base_is_the_same_everywhere_and_has_a_digest() -> None:
+    """The tag stays in the name: `deploy/image` makes a base of that suite where no registry can be reached."""
+    files = [(COMPOSE.parent / name).read_text() for name in ("Containerfile", "image")]
+    bases = {base for text in files for base in re.findall(r"docker\.io/library/debian:[^}\s]+", text)}
+    assert len(bases) == 1
+    assert re.fullmatch(rf"docker\.io/library/debian:[a-z]+-slim{DIGEST}", *bases)
+
+
+def test_pin_writes_the_newest_digest_of_each_tag(tmp_path: Path) -> None:
+    """With an engine that pulls nothing."""
+    engine = tmp_path / "podman"
+    engine.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\necho name@sha256:new\n')
+    engine.chmod(0o755)
+    (tmp_path / "deploy").mkdir()
+    for name in ("image", "compose.yaml"):
+        shutil.copy(COMPOSE.parent / name, tmp_path / "deploy")
+    subprocess.run([tmp_path / "deploy" / "image", "pin"], env=os.environ | {"ENGINE": str(engine)}, check=True)
+    pins = dict(line.split("=") for line in (tmp_path / "deploy" / ".env").read_text().splitlines())
+    assert pins.keys() == {"BASE", "MOTO", "PROMETHEUS", "GRAFANA"}
+    assert pins["BASE"] == "docker.io/library/debian:bookworm-slim@sha256:new"
+    assert "sha256" not in (tmp_path / "asked").read_text()
 
 
 def test_the_worker_has_the_same_limits_as_on_fargate() -> None:
@@ -211,7 +236,7 @@ def test_prometheus_scrapes_the_worker_s_port() -> None:
     assert str(found["port"]) == environment(worker())["THUMBNAILER_PORT"]
 
 
-def emulated() -> Any:
+def emulator_module() -> Any:
     spec = importlib.util.spec_from_file_location("emulated", MONITORING / "emulated.py")
     assert spec is not None
     assert spec.loader is not None
@@ -225,7 +250,7 @@ def test_an_upload_to_the_emulator_becomes_a_message_for_the_worker(
 ) -> None:
     for name, value in (aws.env | {"AWS_DEFAULT_REGION": "us-east-1"}).items():
         monkeypatch.setenv(name, value)
-    module = emulated()
+    module = emulator_module()
     module.main()
     module.main()  # `compose up` may be run again
     aws.put("a/photo.jpg", b"bytes")

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.deploy.fargate import written
+from tests.deploy.fargate import read_template
 from tests.deploy.stack import ACCOUNT, AS_ZIP, BASICS, IMAGE, Stack, accepts, source
 from tests.tools.parameters import COMMAND, ON_FARGATE, ON_LAMBDA, fill, made_files, parameter, up_to
 from thumbnailer.errors import SettingsError
 from thumbnailer.settings import Setting, parse_settings
 
 DECLARED: Final[Mapping[str, Any]] = source()["Parameters"]
-ON_WORKER: Final[Mapping[str, Any]] = written()["Parameters"]
+ON_WORKER: Final[Mapping[str, Any]] = read_template()["Parameters"]
 SETTINGS: Final[Mapping[str, Setting]] = {parameter(setting): setting for setting in ON_LAMBDA.settings()}
 KEY: Final = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 GOES_WITH: Final = {"KmsKeyId": {"Sse": "aws:kms"}}
@@ -233,7 +233,7 @@ def is_checked(declared: Mapping[str, Any]) -> bool:
     return "AllowedValues" in declared or {"AllowedPattern", "ConstraintDescription"} <= set(declared)
 
 
-@pytest.mark.parametrize("template", [source(), written()], ids=["lambda", "fargate"])
+@pytest.mark.parametrize("template", [source(), read_template()], ids=["lambda", "fargate"])
 def test_every_parameter_is_described_and_checked_and_in_one_group_of_the_console_s_form(
     template: Mapping[str, Any],
 ) -> None:

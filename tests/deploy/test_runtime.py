@@ -19,9 +19,9 @@ import pytest
 from bench.rig.emulator import HANDLER, Function, find_binary
 from bench.rig.processes import NotInstalled
 from tests.deploy.deploying import Deployed, deploy
-from tests.deploy.running import DEAD, EVENTS, NO_EVENT, Running, emptied
-from tests.deploy.stack import AS_ZIP, alarmed, shown, translated
-from tests.deploy.watching import emitted, ours
+from tests.deploy.running import DEAD, EVENTS, NO_EVENT, Running, take_over_buckets
+from tests.deploy.stack import AS_ZIP, alarm_series, dashboard_series, translate
+from tests.deploy.watching import emf_series, own_series
 from tests.support.cloud import DESTINATION, Cloud
 from tests.support.emulator import Emulator
 from tests.support.emulator import running as emulated
@@ -68,7 +68,7 @@ def as_configured(deployed: Deployed, folder: Path) -> Function:
 
 @pytest.fixture
 def invoked(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    return emptied(aws, monkeypatch)
+    return take_over_buckets(aws, monkeypatch)
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_picture_in_the_source_bucket_gets_a_thumbnail(
         aws.s3.create_bucket(Bucket=parameters["CodeBucket"])
         aws.s3.put_object(Bucket=parameters["CodeBucket"], Key=parameters["CodeKey"], Body=b"PK\5\6" + bytes(18))
     running = start(**parameters)
-    deliveries = running.moved("albums/red flower+1.jpg", samples[PHOTO])
+    deliveries = running.upload("albums/red flower+1.jpg", samples[PHOTO])
     assert [delivery.answer for delivery in deliveries] == [{"batchItemFailures": []}]
     assert opened(aws.thumbnail("albums/red flower+1.jpg")["Body"]).size == (128, 85)
     assert running.holds(EVENTS) == running.holds(DEAD) == 0
@@ -133,7 +133,7 @@ def test_the_function_has_only_the_template_s_settings(start: Start, samples: di
     ours_ = {name: value for name, value in function.environment().items() if name.startswith(PREFIX)}
     (of_the_template,) = running.deployed.stack.of_type("AWS::Lambda::Function")
     assert ours_ == of_the_template.properties["Environment"]["Variables"]
-    running.moved("a.jpg", samples[PHOTO])
+    running.upload("a.jpg", samples[PHOTO])
     assert running.cloud.thumbnails() == ["a.jpg/big.webp", "a.jpg/small.jpg"]
 
 
@@ -225,7 +225,7 @@ def test_a_message_that_fails_too_often_is_a_dead_letter_and_a_redrive_succeeds(
 
 def test_without_report_batch_item_failures_the_failed_message_is_lost(start: Start) -> None:
     """This shows that the template is the cause in the tests above."""
-    template = translated()
+    template = translate()
     del template["Resources"]["QueueMapping"]["Properties"]["FunctionResponseTypes"]
     running = start(template)
     purge_test_event(running)
@@ -255,15 +255,15 @@ def test_settings_that_the_function_refuses_are_logged_and_no_message_is_deleted
 
 def test_dashboard_and_alarms_use_the_metrics_of_the_running_function(start: Start, samples: dict[str, bytes]) -> None:
     running = start()
-    running.moved("a.jpg", samples[PHOTO])
-    running.moved("b.jpg", b"not a picture at all")
+    running.upload("a.jpg", samples[PHOTO])
+    running.upload("b.jpg", b"not a picture at all")
     for key in running.cloud.thumbnails():
         running.cloud.s3.delete_object(Bucket=DESTINATION, Key=key)
     running.cloud.s3.delete_bucket(Bucket=DESTINATION)
-    running.moved("c.jpg", samples[PHOTO])
-    seen = emitted(line for line in running.function.lines() if "_aws" in line)
+    running.upload("c.jpg", samples[PHOTO])
+    seen = emf_series(line for line in running.function.lines() if "_aws" in line)
     assert {"thumbnailer_records_stored", "thumbnailer_records_rejected", "thumbnailer_records_failed"} <= {
         one.name for one in seen
     }
-    assert seen <= shown(running.deployed.stack)
-    assert ours(alarmed(running.deployed.stack)) <= seen
+    assert seen <= dashboard_series(running.deployed.stack)
+    assert own_series(alarm_series(running.deployed.stack)) <= seen

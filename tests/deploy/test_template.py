@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.deploy.fargate import environment, refused, worker
-from tests.deploy.policies import Request, decision, own
+from tests.deploy.fargate import environment, refusals, worker
+from tests.deploy.policies import Request, decision, stack_request
 from tests.deploy.stack import (
     ACCOUNT,
     AS_ZIP,
@@ -25,7 +25,7 @@ from tests.deploy.stack import (
     dashboard,
     policies,
     source,
-    translated,
+    translate,
 )
 from thumbnailer.reporting.metrics import NAMESPACE
 
@@ -71,7 +71,7 @@ ALL: Final = [
 def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """The findings of cfn-lint, information included, by file: the template and SAM's translation of it."""
     plain = tmp_path_factory.mktemp("lint") / "translated.json"
-    plain.write_text(json.dumps(translated()))
+    plain.write_text(json.dumps(translate()))
     code = "from cfnlint.runner import main; main()"
     command = [sys.executable, "-c", code, "--format", "json", "--include-checks", "I", "--", str(TEMPLATE), str(plain)]
     told = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
@@ -99,14 +99,14 @@ def test_the_template_is_small_enough_to_deploy_without_a_bucket() -> None:
 def test_sam_adds_no_resources() -> None:
     written = source()
     assert written["Transform"] == "AWS::Serverless-2016-10-31"
-    assert set(translated()["Resources"]) == set(written["Resources"])
+    assert set(translate()["Resources"]) == set(written["Resources"])
 
 
 def test_every_condition_mapping_and_parameter_is_used() -> None:
-    text = json.dumps(translated())
-    for name in translated()["Conditions"]:
+    text = json.dumps(translate())
+    for name in translate()["Conditions"]:
         assert text.count(f'"{name}"') > 1, name
-    for name in translated()["Parameters"]:
+    for name in translate()["Parameters"]:
         assert f'{{"Ref": "{name}"}}' in text or f"${{{name}}}" in text, name
 
 
@@ -158,7 +158,7 @@ def test_the_bucket_is_made_after_the_target_of_its_notification(trigger: str) -
 
 def test_no_resource_depends_on_a_conditional_one() -> None:
     """CloudFormation would leave out a resource that depends on one that is left out."""
-    assert not [one for one in translated()["Resources"].values() if "DependsOn" in one]
+    assert not [one for one in translate()["Resources"].values() if "DependsOn" in one]
 
 
 # --- function -----------------------------------------------------------------------------------------------------
@@ -291,7 +291,7 @@ def test_template_and_function_resolve_the_destination_alike(destination: str, n
     assert made["DestinationBucket"]["BucketName"] == name
     assert made.outputs["DestinationBucketName"] == name
     assert made["ImageFunction"]["Environment"]["Variables"]["THUMBNAILER_DESTINATION"] == destination
-    put = own("s3:PutObject", f"arn:aws:s3:::{name}/a.jpg")
+    put = stack_request("s3:PutObject", f"arn:aws:s3:::{name}/a.jpg")
     assert decision(role(made), put) == "allow"
 
 
@@ -374,13 +374,13 @@ RESOURCES: Final = {
 def test_the_role_allows_what_the_function_does_and_nothing_else(trigger: str, more: Mapping[str, str]) -> None:
     """Every action tried on every resource."""
     document = role(stack(Trigger=trigger, **more))
-    allowed = {one for one in product(ACTIONS, RESOURCES) if decision(document, own(*one)) == "allow"}
+    allowed = {one for one in product(ACTIONS, RESOURCES) if decision(document, stack_request(*one)) == "allow"}
     by_trigger = {("sqs:SendMessage", DEAD)} if trigger == "direct" else CONSUMES
     assert allowed == MAY | by_trigger | (KMS_AND_LIST if more else set())
 
 
 def test_on_delete_keep_gives_no_permission_to_delete() -> None:
-    delete = own("s3:DeleteObject", THUMBNAIL)
+    delete = stack_request("s3:DeleteObject", THUMBNAIL)
     assert decision(role(stack(OnDelete="keep")), delete) == "nothing"
     assert decision(role(stack(OnDelete="delete")), delete) == "allow"
 
@@ -426,7 +426,7 @@ def test_a_bucket_of_the_same_name_in_another_account_is_of_no_use(
 def test_one_owner_contradicts_an_account_for_the_destination() -> None:
     both = {"ExpectedOwner": ACCOUNT, "DestinationAccount": OTHER}
     assert Stack(BASICS | both).refused()
-    assert refused(**both)
+    assert refusals(**both)
 
 
 S3: Final = ("Service", "s3.amazonaws.com")

@@ -119,7 +119,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             else:
                 path = folder / "zip"
                 write_zip(path, built.files())
-            packages[key] = Package(built, unzipped(path, folder / "unzipped"))
+            packages[key] = Package(built, unzip(path, folder / "unzipped"))
         return packages[key]
 
     return make
@@ -153,7 +153,7 @@ def reachable(work: Callable[[], T]) -> T:
         pytest.skip(str(error))
 
 
-def unzipped(path: Path, folder: Path) -> Path:
+def unzip(path: Path, folder: Path) -> Path:
     with zipfile.ZipFile(path) as archive:
         archive.extractall(folder)
     return folder
@@ -266,8 +266,8 @@ def source_of(path: Path) -> Path:
 def test_layer_and_code_make_a_thumbnail_together(own: Package, dist: Dist, cloud: Cloud, tmp_path: Path) -> None:
     """On Lambda they are in /opt/python and /var/task."""
     cloud.reset()
-    task = unzipped(dist.code, tmp_path / "task")
-    opt = unzipped(dist.layer, tmp_path / "opt")
+    task = unzip(dist.code, tmp_path / "task")
+    opt = unzip(dist.layer, tmp_path / "opt")
     event = s3_event(cloud.put("rocket.jpg", sample("rocket.jpg")))
     said = run(own, [task, opt / "python"], cloud, [event], [{}], tmp_path)
     assert said["answers"] == [[STORED]]

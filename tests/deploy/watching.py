@@ -25,7 +25,7 @@ ALL_OUTCOMES: Final = [
 """Together, these give every metric a value."""
 
 
-def emitted(lines: Iterable[Mapping[str, Any]]) -> set[Series]:
+def emf_series(lines: Iterable[Mapping[str, Any]]) -> set[Series]:
     """The series that CloudWatch makes of EMF lines: one for each metric and set of dimensions."""
     return {
         Series(directive["Namespace"], metric["Name"], frozenset((name, line[name]) for name in dimensions))
@@ -36,6 +36,6 @@ def emitted(lines: Iterable[Mapping[str, Any]]) -> set[Series]:
     }
 
 
-def ours(series: set[Series]) -> set[Series]:
+def own_series(series: set[Series]) -> set[Series]:
     """The series of Thumbnailer's own namespace."""
     return {one for one in series if one.namespace == NAMESPACE}

@@ -77,7 +77,7 @@ def pictures() -> list[bytes]:
     return [SAMPLE.read_bytes(), out.getvalue()]
 
 
-def measured(subjects: Mapping[str, Managed | None]) -> dict[str, Took]:
+def measure(subjects: Mapping[str, Managed | None]) -> dict[str, Took]:
     """Medians; the subjects alternate."""
     rows: dict[str, list[Took]] = {name: [] for name in subjects}
     with Cloud() as cloud:
@@ -100,7 +100,7 @@ def main(zips: Sequence[Path]) -> None:
             subjects[path.name] = prepare(path, folder)
         sizes = {IMAGE: int(engine("image", "inspect", "--format={{.Size}}", IMAGE))}
         sizes |= {path.name: path.stat().st_size for path in zips}
-        show(sizes, measured(subjects))
+        show(sizes, measure(subjects))
 
 
 def show(sizes: Mapping[str, int], rows: Mapping[str, Took]) -> None:

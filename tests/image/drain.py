@@ -97,16 +97,16 @@ def drain(photos: int, options: Sequence[str], kill: bool = False, told: Callabl
                 until(lambda: len(aws.keys()) > photos // 2)
                 first.kill()
             else:
-                ended = _ended(aws, first, photos, told, started)
+                ended = _wait_until_empty(aws, first, photos, told, started)
         if kill:
             with worker(aws, options) as second:
-                ended = _ended(aws, second, photos, told, started)
+                ended = _wait_until_empty(aws, second, photos, told, started)
         found = [aws.thumbnail(key)[0] for key in sorted(aws.keys(), key=lambda key: int(key[:-4]))]
         kinds = {(number % len(sources), data) for number, data in enumerate(found)}
         return Drained(*ended, photos - len(found), len(kinds) - min(photos, len(sources)), aws.depth().dead)
 
 
-def _ended(
+def _wait_until_empty(
     aws: Cloud, running: Worker, photos: int, told: Callable[[int], None], started: float
 ) -> tuple[float, float, float, int]:
     def empty() -> bool:

@@ -55,8 +55,8 @@ def _mutate(file: bytes, chance: random.Random) -> bytes:
 def _render_whole(data: bytes) -> np.ndarray | None:
     """Returns the pixels at full size, or None if the engine leaves the file to libjpeg."""
     try:
-        info = native.info(data)
-        [(width, height, _, pixels)], _ = native.render(data, [(info.width, info.height)], scale=8, max_bytes=LIMIT)
+        _, (width, height, _) = native.render(data, [(1, 1, None)], scale=1, max_bytes=LIMIT)
+        [(_, _, _, pixels)], _ = native.render(data, [(width, height, None)], scale=8, max_bytes=LIMIT)
     except (native.Unsupported, native.Doubtful, native.TooLarge):
         return None
     return np.frombuffer(pixels, np.uint8).reshape(height, width, -1).astype(int)

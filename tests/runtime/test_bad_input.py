@@ -106,7 +106,7 @@ def picture() -> bytes:
     return (Path(__file__).parents[2] / "handler/demo/samples/rocket.jpg").read_bytes()
 
 
-def where(*cases: tuple[str, str, Faults]) -> Rule:
+def faults_at(*cases: tuple[str, str, Faults]) -> Rule:
     """(method, end of the target, fault): the same fault always, or a list with one fault an attempt."""
 
     def rule(request: Request) -> Fault:
@@ -120,11 +120,11 @@ def where(*cases: tuple[str, str, Faults]) -> Rule:
     return rule
 
 
-def said(status: int, code: str) -> Fault:
+def error_answer(status: int, code: str) -> Fault:
     return Fault("answer", error(status, code))
 
 
-def queued(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def sqs_batch(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """An SQS event with one message a record. The keys are the message ids."""
     event = sqs_event(*(s3_event(record) for record in records.values()))
     for message, key in zip(event["Records"], records, strict=True):
@@ -151,8 +151,12 @@ def case(name: str, row: int | None, *of: Any, **more: Any) -> Any:
     return pytest.param(name, Case(*of, **more), id=name, marks=[pytest.mark.matrix(row)] if row else [])
 
 
-SLOW_DOWN, UNAVAILABLE, DENIED = said(503, "SlowDown"), said(500, "InternalError"), said(403, "AccessDenied")
-MISSING, NO_BUCKET = said(404, "NoSuchKey"), said(404, "NoSuchBucket")
+SLOW_DOWN, UNAVAILABLE, DENIED = (
+    error_answer(503, "SlowDown"),
+    error_answer(500, "InternalError"),
+    error_answer(403, "AccessDenied"),
+)
+MISSING, NO_BUCKET = error_answer(404, "NoSuchKey"), error_answer(404, "NoSuchBucket")
 CASES = [
     case("good.jpg", None, "stored"),
     case("slow-thrice.jpg", 30, "stored", get=[SLOW_DOWN] * 3, requests=(4, 1)),
@@ -169,12 +173,12 @@ CASES = [
     case("denied.jpg", 25, "rejected:access-denied", get=DENIED, says="AccessDenied", requests=(1, 0)),
     case("no-bucket.jpg", None, "skipped:gone", get=NO_BUCKET, head=NO_BUCKET, says="NoSuchBucket", requests=(1, 0)),
     case("lost-put.jpg", 34, "stored", put=[Fault("lost")], requests=(1, 2)),
-    case("expired-once.jpg", 35, "stored", get=[said(400, "ExpiredToken")], requests=(2, 1)),
+    case("expired-once.jpg", 35, "stored", get=[error_answer(400, "ExpiredToken")], requests=(2, 1)),
     case(
         "expired.jpg",
         35,
         "failed:source-unavailable",
-        get=said(400, "ExpiredToken"),
+        get=error_answer(400, "ExpiredToken"),
         says="ExpiredToken",
         requests=(2, 0),
     ),
@@ -183,7 +187,7 @@ CASES = [
         "kms.jpg",
         45,
         "failed:throttled",
-        put=said(400, "KMS.ThrottlingException"),
+        put=error_answer(400, "KMS.ThrottlingException"),
         says="KMS.ThrottlingException",
         requests=(1, 4),
     ),
@@ -191,14 +195,14 @@ CASES = [
         "no-destination.jpg",
         None,
         "failed:destination-unavailable",
-        put=said(404, "NoSuchBucket"),
+        put=error_answer(404, "NoSuchBucket"),
         says="NoSuchBucket",
     ),
     case(
         "clock.jpg",
         49,
         "failed:source-unavailable",
-        get=said(403, "RequestTimeTooSkewed"),
+        get=error_answer(403, "RequestTimeTooSkewed"),
         says="clock",
         requests=(1, 0),
     ),
@@ -218,7 +222,7 @@ def batch(running_door: Door, cloud: Cloud, proxy: FaultProxy, picture: bytes) -
     """All cases as one SQS batch."""
     cases = {param.values[0]: param.values[1] for param in CASES}
     cloud.reset()
-    faults = where(
+    faults = faults_at(
         *(
             (method, f"/{bucket}/{key}", faults)
             for key, case in cases.items()
@@ -237,7 +241,7 @@ def batch(running_door: Door, cloud: Cloud, proxy: FaultProxy, picture: bytes) -
 
     proxy.reset(rule)
     cloud.s3.put_bucket_versioning(Bucket=DESTINATION, VersioningConfiguration={"Status": "Enabled"})
-    call = running_door(queued({key: cloud.put(key, picture) for key in cases}))
+    call = running_door(sqs_batch({key: cloud.put(key, picture) for key in cases}))
     requests = {
         (method, key): asked[f"{method} /{bucket}/{key}"]
         for key in cases
@@ -285,9 +289,9 @@ def test_truncated_or_stalled_body_is_resumed_and_gives_the_same_thumbnail(
     places = (0, 1, 100, 5_000, 60_000, len(picture) // 2, len(picture) - 1)
     faults = {f"{do}-{byte}.jpg": Fault(do, byte=byte) for do in ("break", "short") for byte in places}
     faults |= {f"hang-{byte}.jpg": Fault("hang", byte=byte) for byte in (0, len(picture) // 2)}
-    proxy.rule = where(*(("GET", key, [fault]) for key, fault in faults.items()))
+    proxy.rule = faults_at(*(("GET", key, [fault]) for key, fault in faults.items()))
     keys = ["whole.jpg", *sorted(faults, key=lambda key: not key.startswith("hang"))]  # the slowest first
-    call = door(queued({key: cloud.put(key, picture) for key in keys}))
+    call = door(sqs_batch({key: cloud.put(key, picture) for key in keys}))
     assert (call.returned, call.ends) == ([], dict.fromkeys(keys, "stored"))
     assert {cloud.thumbnail(key)["ETag"] for key in keys} == {cloud.thumbnail("whole.jpg")["ETag"]}
     assert {count for (method, do), count in proxy.requests.items() if do in ("break", "short")} == {len(places)}
@@ -302,7 +306,7 @@ def test_object_that_changes_while_it_is_read_is_retried(
             cloud.put("changes.jpg", samples["astronaut-alpha.png"])
         return Fault("break", byte=5_000) if request.method == "GET" and request.attempt == 0 else PASS
 
-    event = queued({"changes.jpg": cloud.put("changes.jpg", picture)})
+    event = sqs_batch({"changes.jpg": cloud.put("changes.jpg", picture)})
     proxy.rule = overwritten
     call = door(event)
     assert (call.ends, call.returned) == ({"changes.jpg": "failed:source-unavailable"}, ["changes.jpg"])
@@ -316,7 +320,7 @@ def test_object_that_changes_while_it_is_read_is_retried(
 def test_all_records_are_deferred_while_s3_does_not_answer(
     door: Door, cloud: Cloud, proxy: FaultProxy, picture: bytes
 ) -> None:
-    event = queued({key: cloud.put(key, picture) for key in ("1.jpg", "2.jpg", "3.jpg")})
+    event = sqs_batch({key: cloud.put(key, picture) for key in ("1.jpg", "2.jpg", "3.jpg")})
     proxy.rule = lambda _: Fault("stall")
     call = door(event)
     assert call.answer.error is None
@@ -338,7 +342,7 @@ def test_many_copies_of_an_event_over_a_bad_network_make_one_thumbnail(
     door(s3_event(record))
     first = cloud.thumbnail("x.jpg")["ETag"]
     proxy.reset(at_random(seed=5, share=0.2))
-    event = queued({f"m{number}": record for number in range(30)})
+    event = sqs_batch({f"m{number}": record for number in range(30)})
     for _ in range(3):
         messages = door(event).returned
         event = {"Records": [message for message in event["Records"] if message["messageId"] in messages]}
@@ -387,7 +391,7 @@ def test_direct_event_with_a_denied_destination_raises_and_the_retry_succeeds(
     door: Door, cloud: Cloud, proxy: FaultProxy, picture: bytes
 ) -> None:
     event = s3_event(cloud.put("private/x.jpg", picture), cloud.put("good.jpg", picture), s3_record("gone.jpg", 5, "e"))
-    proxy.rule = where(("PUT", f"/{DESTINATION}/private/x.jpg", DENIED))
+    proxy.rule = faults_at(("PUT", f"/{DESTINATION}/private/x.jpg", DENIED))
     call = door(event)
     assert call.answer.error == "RecordsComeBack"
     assert "'failed:destination-denied': 1" in call.answer.value["errorMessage"]
@@ -423,7 +427,7 @@ def test_records_of_other_buckets_and_regions_go_to_their_own_destinations(
         records[bucket] = s3_record("x.jpg", len(picture), "e", bucket=bucket)
     records["photos"] = cloud.put("x.jpg", picture)
     proxy.rule = rule
-    assert door(queued(records)).returned == []
+    assert door(sqs_batch(records)).returned == []
     etags = {cloud.s3.head_object(Bucket=f"{bucket}-resized", Key="x.jpg")["ETag"] for bucket in records}
     assert len(etags) == 1
     assert proxy.requests["GET", "301"] >= 1
@@ -431,7 +435,7 @@ def test_records_of_other_buckets_and_regions_go_to_their_own_destinations(
 
 @pytest.mark.matrix(29)
 def test_all_messages_come_back_if_all_records_fail(door: Door, cloud: Cloud, picture: bytes) -> None:
-    event = queued({key: cloud.put(key, picture) for key in ("1.jpg", "2.jpg")})
+    event = sqs_batch({key: cloud.put(key, picture) for key in ("1.jpg", "2.jpg")})
     cloud.s3.delete_bucket(Bucket=DESTINATION)
     call = door(event)
     assert call.returned == ["1.jpg", "2.jpg"]
@@ -454,7 +458,7 @@ def test_object_too_large_for_tmp_is_retried_and_the_others_are_stored(
     env = {**cloud.env, "TMPDIR": str(tmp_path)}
     with running(Function(timeout=TIMEOUT, env=env, command=limited), tmp_path / "log") as function:
         call = Door(function)(
-            queued({"small.jpg": cloud.put("small.jpg", picture), "large": cloud.put("large", large)})
+            sqs_batch({"small.jpg": cloud.put("small.jpg", picture), "large": cloud.put("large", large)})
         )
         assert call.returned == ["large"]
         assert call.ends == {"small.jpg": "stored", "large": "deferred:no-space"}
@@ -556,9 +560,9 @@ def test_lambda_rejects_events_beyond_6_mb_and_smaller_ones_are_processed(door: 
 
 
 def test_concurrent_requests_stay_within_in_flight(door: Door, proxy: FaultProxy) -> None:
-    gone = said(404, "NoSuchKey")
+    gone = error_answer(404, "NoSuchKey")
     proxy.rule = lambda _: Fault("answer", gone.answer, delay=0.02)
-    call = door(queued({f"{number}.jpg": s3_record(f"{number}.jpg", 5, "e") for number in range(200)}))
+    call = door(sqs_batch({f"{number}.jpg": s3_record(f"{number}.jpg", 5, "e") for number in range(200)}))
     assert (len(call.ends), set(call.ends.values())) == (200, {"skipped:gone"})
     assert (proxy.of("GET"), proxy.most_at_once) == (200, IN_FLIGHT)
 
@@ -580,19 +584,23 @@ HOSTILE = [
 
 def test_no_key_can_forge_a_line(door: Door, cloud: Cloud, picture: bytes) -> None:
     records = {f"m{number}": s3_record(key, 5, "e") for number, key in enumerate(HOSTILE)}
-    call = door(queued(records))
+    call = door(sqs_batch(records))
     assert sorted(call.records) == sorted(HOSTILE)
     assert [line.get("message") for line in call.lines].count("record") == len(HOSTILE)
     assert [line["message"] for line in call.lines if "message" in line].count("batch") == 1
     (request_id,) = {line["request_id"] for line in call.lines}
     assert request_id != "forged"
-    for event in (of_version("\n" + FORGED)(s3_record("x", 5, "e")), keyed("%FF" + FORGED), keyed("\ud800\n" + FORGED)):
+    for event in (
+        of_version("\n" + FORGED)(s3_record("x", 5, "e")),
+        record_with_key("%FF" + FORGED),
+        record_with_key("\ud800\n" + FORGED),
+    ):
         for call in (door(s3_event(event)), door(sqs_event(s3_event(event)))):
             assert call.answer.error == "EventError" or call.returned == ["m0"]
             assert all(line["request_id"] != "forged" for line in call.lines)
 
 
-def keyed(raw: str) -> dict[str, Any]:
+def record_with_key(raw: str) -> dict[str, Any]:
     """A record with a key that S3 would never send."""
     record = s3_record("x", 5, "e")
     record["s3"]["object"]["key"] = raw

@@ -36,7 +36,7 @@ def function(cloud: Cloud, tmp_path: Path, request: pytest.FixtureRequest) -> It
         print(started.log)
 
 
-def queued(cloud: Cloud, picture: bytes, keys: list[str], count: int) -> dict[str, Any]:
+def sqs_batch(cloud: Cloud, picture: bytes, keys: list[str], count: int) -> dict[str, Any]:
     event = sqs_event(*(s3_event(cloud.put(key, picture)) for key in keys))
     for message in event["Records"]:
         message["attributes"]["ApproximateReceiveCount"] = str(count)
@@ -55,18 +55,18 @@ def ends(function: Emulator) -> dict[str, str]:
 
 
 @pytest.mark.matrix(21)
-@pytest.mark.parametrize("function", [25], indirect=True)
+@pytest.mark.parametrize("function", [90], indirect=True)
 def test_picture_that_kills_the_runtime_is_rejected_on_redelivery_and_the_others_are_stored(
     function: Emulator, cloud: Cloud, samples: dict[str, bytes], tmp_path: Path
 ) -> None:
     good = [f"good-{number}.jpg" for number in range(4)]
     keys = ["crash.jpg", *good[:2], "loop.jpg", *good[2:]]
     with dies():
-        function.invoke(queued(cloud, samples["rocket.jpg"], ["crash.jpg", *good], count=1))
+        function.invoke(sqs_batch(cloud, samples["rocket.jpg"], ["crash.jpg", *good], count=1))
     assert "signal: segmentation fault" in function.log
     before_the_crash = set(cloud.thumbnails())  # their number depends on whose bytes arrive first
     assert before_the_crash <= set(good)
-    again = function.invoke(queued(cloud, samples["rocket.jpg"], keys, count=2))
+    again = function.invoke(sqs_batch(cloud, samples["rocket.jpg"], keys, count=2))
     assert again.value == {"batchItemFailures": []}
     assert ends(function) == ENDS | dict.fromkeys(good, "stored")
     assert set(cloud.thumbnails()) == {*good, "_failed/crash.jpg.json", "_failed/loop.jpg.json"}
@@ -79,15 +79,15 @@ def test_picture_that_kills_the_runtime_is_rejected_on_redelivery_and_the_others
 def test_runtime_with_a_stuck_decoder_exits_and_a_new_one_takes_the_event(
     function: Emulator, cloud: Cloud, samples: dict[str, bytes]
 ) -> None:
-    hung = function.invoke(queued(cloud, samples["rocket.jpg"], ["wait.jpg"], count=1))
+    hung = function.invoke(sqs_batch(cloud, samples["rocket.jpg"], ["wait.jpg"], count=1))
     assert hung.value == {"batchItemFailures": [{"itemIdentifier": "m0"}]}
-    at_once = function.invoke(queued(cloud, samples["rocket.jpg"], ["good-1.jpg"], count=1))
+    at_once = function.invoke(sqs_batch(cloud, samples["rocket.jpg"], ["good-1.jpg"], count=1))
     assert at_once.value == {"batchItemFailures": []}
     time.sleep(STUCK_SECONDS + 0.5)
     with dies():
-        function.invoke(queued(cloud, samples["rocket.jpg"], ["good-2.jpg"], count=1))
+        function.invoke(sqs_batch(cloud, samples["rocket.jpg"], ["good-2.jpg"], count=1))
     assert [line["level"] for line in function.lines() if line.get("message") == "all-decoders-stuck"] == ["CRITICAL"]
-    fresh = function.invoke(queued(cloud, samples["rocket.jpg"], ["good-2.jpg"], count=2))
+    fresh = function.invoke(sqs_batch(cloud, samples["rocket.jpg"], ["good-2.jpg"], count=2))
     assert fresh.value == {"batchItemFailures": []}
     assert ends(function) == {"wait.jpg": "deferred:out-of-time", "good-1.jpg": "stored", "good-2.jpg": "stored"}
     assert eventually(lambda: all(children(pid) == set() for pid in function.runtime_pids()))

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import features
 
-from tests.tools.imports import Measured, measure, one_picture, parse, part_of, parts
+from tests.tools.imports import OURS, Measured, measure, one_picture, parse, part_of, parts
+from thumbnailer.formats import FORMATS
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "handler" / "demo" / "samples"
@@ -20,52 +21,56 @@ NEVER = {
     *("unittest", "pydoc", "doctest", "multiprocessing", "sqlite3", "xml", "xmlrpc", "curses", "tkinter", "yaml"),
 }
 """Packages that no picture needs."""
-PILLOWS_OWN = {"BmpImagePlugin", "GifImagePlugin", "JpegImagePlugin", "PngImagePlugin", "PpmImagePlugin"}
-EXIF = {"TiffImagePlugin"}  # it contains the EXIF reader
 LIBVIPS = {"pyvips", "_libvips", "_cffi_backend"}
+READERS = set(FORMATS) - {"jpeg"} | {"av1", "boxes", "foreign", "heif_items"}
+"""Modules of `formats` that a JPEG does not need."""
+HEIF = {"png", "gif", "webp", "tiff", "heif", "heif_items", "boxes", "av1"}
+FIRST: dict[str, tuple[set[str], set[str]]] = {
+    "rocket.jpg": (set(), set()),
+    "chelsea.png": ({*LIBVIPS, "thumbnailer"}, {"png"}),
+    "china.webp": ({"PIL", "thumbnailer"}, {"png", "gif", "webp"}),
+    "flower.avif": ({*({"PIL"} if features.check("avif") else LIBVIPS), "thumbnailer"}, HEIF),
+    "retina.heic": ({"thumbnailer", "pillow_heif", "_pillow_heif"}, HEIF),
+}
+"""Packages that the first picture of a format imports after the init, and the readers among them."""
 
 
-@pytest.fixture(scope="module", params=["rocket.jpg", "chelsea.png", "china.webp", "flower.avif", "retina.heic"])
+@pytest.fixture(scope="module", params=FIRST)
 def measured(request: pytest.FixtureRequest) -> Iterator[tuple[str, Measured]]:
     """A process that has handled one event for this picture."""
     with one_picture(SAMPLES / request.param) as endpoint:
         yield request.param, measure(SAMPLES / request.param, endpoint)
 
 
-LIBVIPS_FIRST = {"chelsea.png"} | (set() if features.check("avif") else {"flower.avif"})
-"""Pillow-SIMD has no AVIF."""
-
-
 def packages(modules: frozenset[str]) -> set[str]:
     return {module.partition(".")[0] for module in modules}
 
 
-def plugins(modules: frozenset[str]) -> set[str]:
-    return {module.removeprefix("PIL.") for module in modules if module.endswith("Plugin")}
+def readers(modules: frozenset[str]) -> set[str]:
+    return READERS & {module.removeprefix("thumbnailer.formats.") for module in modules}
 
 
-def test_first_event_imports_only_what_its_picture_needs(measured: tuple[str, Measured]) -> None:
-    name, run = measured
-    loaded = packages(run.modules)
-    assert not loaded & NEVER
-    by_libvips = name in LIBVIPS_FIRST
-    assert (loaded & LIBVIPS == LIBVIPS) == by_libvips
-    assert ("PIL.Image" in run.modules) != by_libvips
-    assert ("pillow_heif" in loaded) == (name == "retina.heic")
-    own = (
-        set()
-        if by_libvips
-        else {"china.webp": {"WebPImagePlugin"}, "flower.avif": {"AvifImagePlugin"}}.get(name, set())
-    )
-    assert own <= plugins(run.modules) <= PILLOWS_OWN | EXIF | own
-
-
-def test_the_handler_itself_imports_no_engine_and_no_store(measured: tuple[str, Measured]) -> None:
+def test_the_init_imports_what_the_first_jpeg_needs(measured: tuple[str, Measured]) -> None:
     _, run = measured
-    before, door, event = map(set, run.stages)
-    assert "handler.aws_lambda" in door
-    assert not {"PIL", "pyvips", "obstore", "pillow_heif"} & packages(frozenset(before | door))
-    assert "obstore" in packages(frozenset(event))
+    assert {"PIL.JpegImagePlugin", "PIL.ImageCms", "obstore", "uvloop", "handler.aws_lambda"} <= run.after_init
+    assert not packages(run.after_init) & {*NEVER, *LIBVIPS, "pillow_heif"}
+    assert not readers(run.after_init)
+    assert sum(module.partition(".")[0] in OURS for module in run.after_init) <= 62
+
+
+def test_the_first_picture_of_a_format_imports_only_what_it_needs(measured: tuple[str, Measured]) -> None:
+    name, run = measured
+    added = run.after_event - run.after_init
+    assert not packages(run.after_event) & NEVER
+    assert (packages(added), readers(added)) == FIRST[name]
+
+
+def test_outside_lambda_the_handler_imports_no_engine_and_no_store() -> None:
+    code = "import sys, handler.aws_lambda; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env={})
+    loaded = frozenset(done.stdout.split())
+    assert "thumbnailer.pipeline" in loaded
+    assert not packages(loaded) & {"PIL", "obstore", "pillow_heif", *LIBVIPS, *NEVER}
 
 
 LOG = """\
@@ -108,5 +113,5 @@ def test_the_command_prints_a_table_for_each_stage() -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    for expected in ("interpreter and runtime client", "the handler", "the first event", "smaller ones", "rocket.jpg"):
+    for expected in ("interpreter and runtime client", "the init", "the first event", "smaller ones", "rocket.jpg"):
         assert expected in done.stdout

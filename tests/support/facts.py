@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from thumbnailer.formats.gif import GifDetails
-from thumbnailer.formats.heif import HeifDetails
-from thumbnailer.formats.jpeg import JpegDetails
-from thumbnailer.formats.jxl import JxlDetails
-from thumbnailer.formats.png import PngDetails
-from thumbnailer.formats.tiff import TiffDetails
+from thumbnailer.formats.details import GifDetails, HeifDetails, JpegDetails, JxlDetails, PngDetails, TiffDetails
 from thumbnailer.model import Details, ImageInfo
 
 T = TypeVar("T", bound=Details)

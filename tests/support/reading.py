@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from thumbnailer.errors import NeedMoreBytes, Rejected, TooMuchWork
-from thumbnailer.formats import FORMATS
+from thumbnailer.formats import hide_metadata, probe, specs
 from thumbnailer.formats.base import Budget, FormatSpec, Head, NotStrippable, units_for
 from thumbnailer.formats.svg import FORMAT as TEXT
 
@@ -38,7 +38,7 @@ def bound(size: int) -> float:
 
 def readings(data: bytes) -> Iterator[Reading]:
     """Runs every reader that its format has, even if the first of them rejects the file."""
-    spec = next((spec for spec in FORMATS if spec.matches(data[:512])), TEXT)
+    spec = next((spec for spec in specs() if spec.matches(data[:512])), TEXT)
     for name in ("read", "ending", "strip", "hide"):
         yield _reading(spec, name, data)
 
@@ -56,6 +56,14 @@ def _reading(spec: FormatSpec, name: str, data: bytes) -> Reading:
     except (Rejected, NotStrippable, NeedMoreBytes) as error:
         ended = type(error).__name__
     return Reading(name, time.process_time() - started, allowed - budget.left, allowed, ended)
+
+
+def with_hidden_metadata(data: bytes) -> bytes:
+    """The file as decoders see it."""
+    changed = bytearray(data)
+    for at, patch in hide_metadata(data, probe(data, len(data)).format):
+        changed[at : at + len(patch)] = patch
+    return bytes(changed)
 
 
 def too_slow(data: bytes) -> list[str]:

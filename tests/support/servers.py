@@ -16,6 +16,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 PIECE = 64 * 1024
+NO_LENGTH = -1
+"""The `length` of an answer whose body ends with its connection."""
+LATIN_1 = "r\udce9sum\udce9"
+"""Text whose bytes on the wire are no UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +158,8 @@ class _Handler(socketserver.StreamRequestHandler):
         bare = answer.status == 204 or method == "HEAD"
         length = len(answer.body) if answer.length is None else answer.length
         lines = [f"HTTP/1.1 {answer.status} Scripted", *(f"{k}: {v}" for k, v in answer.headers.items())]
-        lines += [] if answer.status == 204 else [f"Content-Length: {length}"]
-        self.wfile.write("\r\n".join([*lines, "", ""]).encode("utf-8"))
+        lines += [] if answer.status == 204 or length == NO_LENGTH else [f"Content-Length: {length}"]
+        self.wfile.write("\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape"))
         if not bare:
             self._send(answer.body[: answer.sent])
         if answer.then == "stall":

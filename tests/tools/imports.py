@@ -1,4 +1,4 @@
-"""Imports of the Lambda handler before its first event and during it, by `-X importtime`.
+"""Imports of the Lambda handler during its init and its first event, by `-X importtime`.
 
 Each run is a process of its own, against a minimal S3 in this process. Times are medians of the runs.
 """
@@ -27,7 +27,7 @@ from rich.table import Table
 from thumbnailer.errors import ThumbnailerError
 
 ROOT: Final = Path(__file__).parents[2]
-TITLES: Final = ("interpreter and runtime client", "the handler", "the first event")
+TITLES: Final = ("interpreter and runtime client", "the init", "the first event")
 OURS: Final = ("thumbnailer", "handler")
 _LINE: Final = re.compile(r"^import time: +(\d+) \| +\d+ \| +(\S+)$", re.MULTILINE)
 _STAGE: Final = "--- next stage"
@@ -51,10 +51,11 @@ event = json.loads(sys.argv[1])
 begun = stage()
 from handler.aws_lambda import handler
 imported = stage()
+after_init = sorted(sys.modules)
 answer = handler(event, Context())
 handled = time.perf_counter()
 assert answer == {{"records": 1, "outcomes": {{"stored": 1}}}}, answer
-print(json.dumps({{"seconds": [imported - begun, handled - imported], "modules": sorted(sys.modules)}}))
+print(json.dumps({{"seconds": [imported - begun, handled - imported], "modules": [after_init, sorted(sys.modules)]}}))
 """
 
 
@@ -64,12 +65,13 @@ class HandlerFailed(ThumbnailerError):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run: milliseconds of each module by stage, of the handler's import and of the first event; all modules."""
+    """One run: milliseconds of each module by stage, of the init and of the first event; the modules after each."""
 
     stages: tuple[Mapping[str, float], ...]
-    handler_ms: float
+    init_ms: float
     event_ms: float
-    modules: frozenset[str]
+    after_init: frozenset[str]
+    after_event: frozenset[str]
 
 
 def part_of(module: str) -> str:
@@ -110,6 +112,8 @@ def measure(picture: Path, endpoint: str) -> Measured:
             "AWS_ACCESS_KEY_ID": "bench",
             "AWS_SECRET_ACCESS_KEY": "bench",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "THUMBNAILER_SOURCES": "bkt",
             "TMPDIR": folder,
         }
         command = [sys.executable, "-X", "importtime", "-c", CHILD, json.dumps({"Records": [record]})]
@@ -117,9 +121,9 @@ def measure(picture: Path, endpoint: str) -> Measured:
     if child.returncode:
         raise HandlerFailed(child.stderr[-1000:])
     said = json.loads(child.stdout.splitlines()[-1])
-    handler_ms, event_ms = (seconds * 1000 for seconds in said["seconds"])
+    init_ms, event_ms = (seconds * 1000 for seconds in said["seconds"])
     stages = tuple(parse(log) for log in child.stderr.split(_STAGE))
-    return Measured(stages, handler_ms, event_ms, frozenset(said["modules"]))
+    return Measured(stages, init_ms, event_ms, *map(frozenset, said["modules"]))
 
 
 @contextmanager
@@ -165,10 +169,8 @@ def run(picture: Path, runs: int, rows: int) -> None:
     console = Console()
     for number, title in enumerate(TITLES):
         console.print(_table(title, parts([each.stages[number] for each in measured]), rows))
-    handler_ms, event_ms = median(each.handler_ms for each in measured), median(each.event_ms for each in measured)
-    console.print(
-        f"handler {handler_ms:.0f} ms, first event ({picture.name}) {event_ms:.0f} ms: medians of {runs} runs"
-    )
+    init_ms, event_ms = median(each.init_ms for each in measured), median(each.event_ms for each in measured)
+    console.print(f"init {init_ms:.0f} ms, first event ({picture.name}) {event_ms:.0f} ms: medians of {runs} runs")
 
 
 def _table(title: str, found: Sequence[tuple[str, int, float]], rows: int) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -66,7 +67,8 @@ def _open(path: str, plan: Plan) -> Image.Image:
 
 @pytest.fixture(autouse=True)
 def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "FORMATS", (*formats.FORMATS, FORMAT))
+    monkeypatch.setattr(formats, "FORMATS", (*formats.FORMATS, "toy"))
+    monkeypatch.setitem(sys.modules, f"{formats.__name__}.toy", sys.modules[__name__])
     monkeypatch.setitem(INPUTS, TOY, InputFormat((EngineName.PILLOW,)))
     monkeypatch.setitem(LOADERS, TOY, Loader("TOY", _open))
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from thumbnailer.formats.jpeg import JpegDetails
+from thumbnailer.formats.details import JpegDetails
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
 from thumbnailer.planning.capabilities import (
     BOTH_ENGINES,

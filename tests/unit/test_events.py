@@ -147,6 +147,7 @@ EXACT: dict[str, tuple[ObjectEvent, ...]] = {
             "2026-11-25T10:15:41Z",
         ),
     ),
+    "eventbridge_cloudtrail": (),
     "eventbridge_deleted": (
         ObjectEvent(
             EventKind.REMOVED,
@@ -179,6 +180,24 @@ def test_each_shape_gives_exactly_its_events(name: str) -> None:
 def test_every_file_except_queue_deliveries_is_tested_here() -> None:
     files = {path.stem for path in EVENTS.glob("*.json") if not path.stem.startswith("sqs_")}
     assert files == set(EXACT) | ELSEWHERE
+
+
+@pytest.mark.matrix(1)
+@pytest.mark.parametrize(
+    ("source", "sent", "key"),
+    [
+        ("aws:s3", "a+b%2Bc.jpg", "a b+c.jpg"),
+        ("ceph:s3", "a+b%2Bc.jpg", "a+b%2Bc.jpg"),
+        ("ceph:s3", "100%.jpg", "100%.jpg"),
+        ("minio:s3", "2026%2Fa+b%2Bc.jpg", "2026/a b+c.jpg"),
+        ("minio:s3", "2026/a+b.jpg", "2026/a+b.jpg"),
+        ("minio:s3", "100%.jpg", "100%.jpg"),
+    ],
+)
+def test_each_source_s_keys_are_decoded_as_it_encodes_them(source: str, sent: str, key: str) -> None:
+    """MinIO's notifications encode every slash; a key with a slash was sent by something that encodes nothing."""
+    (event,) = parse_event(s3(sent, eventSource=source))
+    assert event.key == key
 
 
 @pytest.mark.matrix(1)

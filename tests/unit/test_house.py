@@ -22,7 +22,7 @@ GENERATED = ("bench/results", "docs/performance", "docs/performance.md", "docs/s
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)\s]*))?\)")
 
 
-def tracked(*folders: str) -> list[Path]:
+def tracked_files(*folders: str) -> list[Path]:
     """Files that git tracks below `folders`; without git, all files there."""
     listed = subprocess.run(["git", "ls-files", *folders], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode == 0:
@@ -34,12 +34,12 @@ def tracked(*folders: str) -> list[Path]:
 
 def modules(*folders: str) -> dict[str, int]:
     """Lines of each Python module."""
-    paths = (path for path in tracked(*folders) if path.suffix == ".py")
+    paths = (path for path in tracked_files(*folders) if path.suffix == ".py")
     return {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in paths}
 
 
 def documents() -> list[Path]:
-    return [path for path in tracked() if path.suffix == ".md"]
+    return [path for path in tracked_files() if path.suffix == ".md"]
 
 
 def test_the_product_stays_small() -> None:
@@ -61,7 +61,7 @@ def test_the_readme_is_short() -> None:
 
 
 def test_generated_files_are_small() -> None:
-    assert sum(path.stat().st_size for path in tracked(*GENERATED)) <= MAX_GENERATED_BYTES
+    assert sum(path.stat().st_size for path in tracked_files(*GENERATED)) <= MAX_GENERATED_BYTES
 
 
 def test_the_readme_shows_the_measured_costs() -> None:
@@ -87,8 +87,8 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 
 def test_documents_name_tests_and_modules_that_exist() -> None:
-    code = "\n".join(path.read_text() for path in tracked("tests") if path.suffix == ".py")
-    defined = set(re.findall(r"def (test_\w+)", code)) | {path.stem for path in tracked("tests")}
+    code = "\n".join(path.read_text() for path in tracked_files("tests") if path.suffix == ".py")
+    defined = set(re.findall(r"def (test_\w+)", code)) | {path.stem for path in tracked_files("tests")}
     for document in documents():
         named = set(re.findall(r"`(test_\w+)`", document.read_text()))
         assert named <= defined, f"{document.name}: {named - defined}"

@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thumbnailer.formats.jpeg import JpegDetails
-from thumbnailer.formats.jxl import JxlDetails
-from thumbnailer.formats.tiff import TiffDetails
+from thumbnailer.formats.details import JpegDetails, JxlDetails, TiffDetails
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
 from thumbnailer.planning.capabilities import BOTH_ENGINES, INPUTS, OUTPUTS, InputFormat
 from thumbnailer.planning.memory import (

@@ -38,7 +38,7 @@ def direct(size: int) -> Delivery:
     return Delivery((Message("", (EVENT,) * size),))
 
 
-def returned(delivery: Delivery, outcomes: list[Outcome]) -> list[str]:
+def failed_ids(delivery: Delivery, outcomes: list[Outcome]) -> list[str]:
     response = answer(delivery, outcomes)
     assert set(response) == {"batchItemFailures"}
     assert all(set(item) == {"itemIdentifier"} for item in response["batchItemFailures"])
@@ -48,38 +48,38 @@ def returned(delivery: Delivery, outcomes: list[Outcome]) -> list[str]:
 
 @pytest.mark.parametrize("status", FINAL)
 def test_final_outcomes_are_not_given_back(status: Status) -> None:
-    assert returned(queue(1, 2), end_record(status, status, status)) == []
+    assert failed_ids(queue(1, 2), end_record(status, status, status)) == []
 
 
 @pytest.mark.parametrize("status", COMING_BACK)
 def test_messages_with_a_record_to_retry_are_given_back(status: Status) -> None:
-    assert returned(queue(1, 1, 1), end_record(Status.STORED, status, Status.REJECTED)) == ["m1"]
+    assert failed_ids(queue(1, 1, 1), end_record(Status.STORED, status, Status.REJECTED)) == ["m1"]
 
 
 @pytest.mark.parametrize("outcomes", [(Status.FAILED, Status.STORED), (Status.STORED, Status.FAILED)])
 def test_message_with_one_failed_event_of_two_is_given_back_once(outcomes: tuple[Status, Status]) -> None:
-    assert returned(queue(2, 1), end_record(*outcomes, Status.STORED)) == ["m0"]
+    assert failed_ids(queue(2, 1), end_record(*outcomes, Status.STORED)) == ["m0"]
 
 
 def test_message_whose_events_all_failed_is_given_back_once() -> None:
-    assert returned(queue(3), end_record(*[Status.FAILED] * 3)) == ["m0"]
+    assert failed_ids(queue(3), end_record(*[Status.FAILED] * 3)) == ["m0"]
 
 
 @pytest.mark.matrix(29)
 @pytest.mark.parametrize("status", COMING_BACK)
 def test_all_messages_are_given_back_if_all_records_fail(status: Status) -> None:
-    assert returned(queue(*[1] * 10), end_record(*[status] * 10)) == [f"m{index}" for index in range(10)]
+    assert failed_ids(queue(*[1] * 10), end_record(*[status] * 10)) == [f"m{index}" for index in range(10)]
 
 
 @pytest.mark.matrix(29)
 def test_all_messages_are_given_back_if_all_are_unreadable() -> None:
-    assert returned(queue(broken=3), []) == ["b0", "b1", "b2"]
+    assert failed_ids(queue(broken=3), []) == ["b0", "b1", "b2"]
 
 
 @pytest.mark.matrix(27)
 def test_only_unreadable_messages_are_given_back() -> None:
     delivery = open_envelope(json.loads((EVENTS / "sqs_broken.json").read_text()))
-    assert returned(delivery, end_record(Status.STORED)) == [
+    assert failed_ids(delivery, end_record(Status.STORED)) == [
         "50518a24-c72b-4391-b7ff-05f2cceaa0c4",
         "1ab6dd08-2d6c-4567-a7db-7e18a68fa001",
     ]
@@ -88,11 +88,11 @@ def test_only_unreadable_messages_are_given_back() -> None:
 @pytest.mark.matrix(26)
 def test_test_event_in_a_queue_is_accepted() -> None:
     delivery = open_envelope(json.loads((EVENTS / "sqs_s3_test_event.json").read_text()))
-    assert returned(delivery, []) == []
+    assert failed_ids(delivery, []) == []
 
 
 def test_messages_without_events_do_not_shift_the_outcomes_of_others() -> None:
-    assert returned(queue(0, 1, 0, 1), end_record(Status.STORED, Status.FAILED)) == ["m3"]
+    assert failed_ids(queue(0, 1, 0, 1), end_record(Status.STORED, Status.FAILED)) == ["m3"]
 
 
 @given(st.lists(st.lists(st.sampled_from(Status), max_size=4), max_size=10), st.integers(0, 3))

@@ -18,7 +18,7 @@ from thumbnailer.errors import (
     TooManyPixels,
     UnsupportedFormat,
 )
-from thumbnailer.formats.jpeg import JpegDetails
+from thumbnailer.formats.details import JpegDetails
 from thumbnailer.model import NO_DETAILS, Details, EngineName, EventKind, Fit, Format, ImageInfo, ObjectEvent
 from thumbnailer.planning.capabilities import BOTH_ENGINES, INPUTS, Capability
 from thumbnailer.planning.plan import Plan, make_plan, refuse_event, refuse_headers

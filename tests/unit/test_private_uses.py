@@ -15,15 +15,15 @@ PILLOW = "Pillow has changed {}: adapt thumbnailer/engine/pillow_private.py, the
 SIDE = 64
 
 
-def encoded(format_: str, **options: object) -> bytes:
+def encode(format_: str, **options: object) -> bytes:
     pixels = random.Random(1).randbytes(3 * SIDE * SIDE)
     out = BytesIO()
     Image.frombytes("RGB", (SIDE, SIDE), pixels).save(out, format_, **options)
     return out.getvalue()
 
 
-def opened(format_: str, **options: object) -> Image.Image:
-    return Image.open(BytesIO(encoded(format_, **options)), formats=[format_])
+def open_picture(format_: str, **options: object) -> Image.Image:
+    return Image.open(BytesIO(encode(format_, **options)), formats=[format_])
 
 
 def test_pillows_extension_holds_libtiff() -> None:
@@ -32,7 +32,7 @@ def test_pillows_extension_holds_libtiff() -> None:
 
 
 def test_pillow_reads_an_opened_tiff_as_another_mode() -> None:
-    image = opened("TIFF")
+    image = open_picture("TIFF")
     pillow_private.read_as_ycbcr(image)
     image.load()
     assert image.mode == "YCbCr", PILLOW.format("`_mode` or `tile`")
@@ -52,7 +52,7 @@ def test_pillow_keeps_a_tiff_as_stored() -> None:
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "BMP", "TIFF"])
 def test_pillow_decodes_into_memory_that_was_filled(format_: str) -> None:
     """Of a picture without data every pixel stays as filled, and counts as decoded."""
-    image = opened(format_)
+    image = open_picture(format_)
     pillow_private.read_until(image, 0, lambda: b"")
     pillow_private.fill_before_decoding(image, lambda mode: Image.new(mode, (SIDE, 1), 77))
     with pytest.raises((OSError, ValueError, SyntaxError)):
@@ -65,7 +65,7 @@ def test_pillow_decodes_into_memory_that_was_filled(format_: str) -> None:
 
 def test_pillow_reads_uncompressed_pixels_without_mapping_the_file(tmp_path: Path) -> None:
     path = tmp_path / "cut.bmp"
-    path.write_bytes(encoded("BMP")[:-100])
+    path.write_bytes(encode("BMP")[:-100])
     with Image.open(path, formats=["BMP"]) as image:
         pillow_private.read_unmapped(image)
         with pytest.raises(OSError, match="truncated"):
@@ -74,11 +74,11 @@ def test_pillow_reads_uncompressed_pixels_without_mapping_the_file(tmp_path: Pat
 
 
 def test_pillow_tells_that_nothing_was_decoded() -> None:
-    assert not pillow_private.end_decoding(opened("PNG")), PILLOW.format("`_im`")
+    assert not pillow_private.end_decoding(open_picture("PNG")), PILLOW.format("`_im`")
 
 
 def test_pillows_libwebp_counts_its_rows() -> None:
-    data = encoded("WEBP", lossless=True)
+    data = encode("WEBP", lossless=True)
     halves = (pillow_private.decode_webp_rows(part, SIDE, SIDE) for part in (data[: len(data) // 2], data))
     cut, whole = (decoded[1] if decoded else 0 for decoded in halves)
     assert 0 < cut < whole == SIDE, PILLOW.format("the libwebp in its `_webp`")

@@ -23,7 +23,7 @@ def picture() -> Image.Image:
     return Image.fromarray(noise).resize((80, 60), Image.Resampling.BICUBIC)
 
 
-def encoded(format_: str, **options: Any) -> bytes:
+def encode(format_: str, **options: Any) -> bytes:
     return saved(picture(), format_, **options)
 
 
@@ -34,7 +34,7 @@ def exif() -> bytes:
 
 
 def with_chunk(kind: bytes, body: bytes) -> bytes:
-    data = encoded("PNG")
+    data = encode("PNG")
     return data[:33] + chunk(kind, body) + data[33:]
 
 
@@ -42,18 +42,18 @@ FRAMES = (Painted((200, 0, 0), (0, 0), (20, 20)), Painted((0, 200, 0), (4, 4), (
 COMMENT = b"!\xfe\x0d" + SECRET + b"\0"
 XMP = b"!\xff\x0bXMP DataXMP\x0d" + SECRET + b"\0"
 MARKED = {
-    "a JPEG's EXIF and comment": (Format.JPEG, encoded("JPEG", exif=exif(), comment=SECRET)),
-    "a progressive JPEG's EXIF": (Format.JPEG, encoded("JPEG", exif=exif(), progressive=True)),
-    "what follows a JPEG": (Format.JPEG, encoded("JPEG") + SECRET),
-    "a PNG's EXIF": (Format.PNG, encoded("PNG", exif=exif())),
+    "a JPEG's EXIF and comment": (Format.JPEG, encode("JPEG", exif=exif(), comment=SECRET)),
+    "a progressive JPEG's EXIF": (Format.JPEG, encode("JPEG", exif=exif(), progressive=True)),
+    "what follows a JPEG": (Format.JPEG, encode("JPEG") + SECRET),
+    "a PNG's EXIF": (Format.PNG, encode("PNG", exif=exif())),
     "a PNG's text": (Format.PNG, with_chunk(b"tEXt", b"Comment\0" + SECRET)),
     "a GIF's comment": (Format.GIF, gif((20, 20), *FRAMES, extension=looping(3) + COMMENT)),
     "a GIF's XMP": (Format.GIF, gif((20, 20), *FRAMES, extension=XMP + looping(3, b"ANIMEXTS1.0"))),
-    "a WebP's EXIF": (Format.WEBP, encoded("WEBP", exif=exif())),
-    "a WebP's XMP": (Format.WEBP, encoded("WEBP", xmp=SECRET)),
+    "a WebP's EXIF": (Format.WEBP, encode("WEBP", exif=exif())),
+    "a WebP's XMP": (Format.WEBP, encode("WEBP", xmp=SECRET)),
     "an animated WebP's EXIF": (
         Format.WEBP,
-        encoded("WEBP", exif=exif(), save_all=True, append_images=[picture().rotate(180)], loop=3, duration=70),
+        encode("WEBP", exif=exif(), save_all=True, append_images=[picture().rotate(180)], loop=3, duration=70),
     ),
 }
 
@@ -83,17 +83,17 @@ def test_the_loop_count_of_a_gif_is_kept() -> None:
 
 
 REFUSED = {
-    "a moving PNG": (Format.PNG, encoded("PNG", save_all=True, append_images=[picture().rotate(180)])),
+    "a moving PNG": (Format.PNG, encode("PNG", save_all=True, append_images=[picture().rotate(180)])),
     "a PNG in other colours": (Format.PNG, with_chunk(b"cICP", bytes((9, 16, 0, 1)))),
     "a PNG with an unknown piece that counts": (Format.PNG, with_chunk(b"ABCD", b"")),
-    "a PNG that breaks off": (Format.PNG, encoded("PNG")[:-13]),
-    "a JPEG that breaks off": (Format.JPEG, encoded("JPEG")[:-2]),
-    "a JPEG of arithmetic coding": (Format.JPEG, encoded("JPEG").replace(b"\xff\xc0", b"\xff\xc9")),
+    "a PNG that breaks off": (Format.PNG, encode("PNG")[:-13]),
+    "a JPEG that breaks off": (Format.JPEG, encode("JPEG")[:-2]),
+    "a JPEG of arithmetic coding": (Format.JPEG, encode("JPEG").replace(b"\xff\xc0", b"\xff\xc9")),
     "a GIF that breaks off": (Format.GIF, gif((20, 20), *FRAMES)[:-1]),
     "a GIF that draws text": (Format.GIF, gif((20, 20), *FRAMES, extension=b"!\1\0")),
     "a GIF with junk in it": (Format.GIF, gif((20, 20), *FRAMES, extension=b"junk")),
-    "a WebP that breaks off": (Format.WEBP, encoded("WEBP")[:-4]),
-    "a WebP in other colours": (Format.WEBP, encoded("WEBP", icc_profile=b"profile")),
+    "a WebP that breaks off": (Format.WEBP, encode("WEBP")[:-4]),
+    "a WebP in other colours": (Format.WEBP, encode("WEBP", icc_profile=b"profile")),
     "a format that is not known here": (Format.AVIF, b"avif"),
 }
 

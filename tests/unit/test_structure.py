@@ -22,7 +22,7 @@ PENDING = (
 """Modules that still import a test module."""
 
 
-def imported_test_modules(source: str) -> Iterator[str]:
+def find_test_imports(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         names += [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
@@ -32,7 +32,7 @@ def imported_test_modules(source: str) -> Iterator[str]:
 def test_no_module_imports_a_test_module() -> None:
     sources = {path.relative_to(TESTS).as_posix(): path.read_text(encoding="utf-8") for path in TESTS.rglob("*.py")}
     suspects = {name: text for name, text in sources.items() if re.search(r"import.*\btest_|from .*\btest_", text)}
-    found = {name: list(imported_test_modules(text)) for name, text in suspects.items() if name not in PENDING}
+    found = {name: list(find_test_imports(text)) for name, text in suspects.items() if name not in PENDING}
     assert {name: modules for name, modules in found.items() if modules} == {}
 
 
@@ -48,7 +48,7 @@ def test_every_test_module_is_collected() -> None:
 
 @pytest.mark.slow
 def test_tests_that_share_a_fixture_run_in_one_process() -> None:
-    command = [sys.executable, "-m", "pytest", "-vv", "-n", "2", "tests/runtime/test_imports.py", "-k", "first_event"]
+    command = [sys.executable, "-m", "pytest", "-vv", "-n", "2", "tests/runtime/test_imports.py", "-k", "picture"]
     done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout
     assert len(set(re.findall(r"\[gw\d\].* PASSED", done.stdout))) > 1

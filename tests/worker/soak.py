@@ -81,7 +81,7 @@ def soak(day: Day, progress: Callable[[int], None] = lambda _: None) -> Report:
     report = Report()
     with ExitStack() as stack:
         aws = Cloud(stack.enter_context(moto()), day.visibility, day.most_receives)
-        world = _filled(aws, day, chance)
+        world = _fill_bucket(aws, day, chance)
         proxy = stack.enter_context(fault_proxy(aws.url, at_random(day.seed, day.faults)))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="soak-")))
         scratch = folder / "scratch"
@@ -100,21 +100,21 @@ def soak(day: Day, progress: Callable[[int], None] = lambda _: None) -> Report:
 # --- before -------------------------------------------------------------------------------------------------------
 
 
-def _filled(aws: Cloud, day: Day, chance: random.Random) -> World:
+def _fill_bucket(aws: Cloud, day: Day, chance: random.Random) -> World:
     world = World()
     samples = [path.read_bytes() for path in sorted(SAMPLES.iterdir()) if path.suffix not in (".md", ".csv")]
     small = sorted(samples, key=len)[:4]
     keys = [f"{number % 97}/{number}.jpg" for number in range(day.messages)]
     with ThreadPoolExecutor(8) as pool:
         for key, fate in zip(keys, (chance.random() for _ in keys), strict=True):
-            _written(aws, world, pool, key, fate, chance.sample(small, 2), chance.choice(BAD_OBJECTS))
+            _write(aws, world, pool, key, fate, chance.sample(small, 2), chance.choice(BAD_OBJECTS))
     world.unreadable = [f"no event {number}" for number in range(max(1, int(day.messages * UNREADABLE)))]
     world.messages += world.unreadable + chance.sample(world.messages, int(len(world.messages) * TWICE))
     chance.shuffle(world.messages)
     return world
 
 
-def _written(
+def _write(
     aws: Cloud, world: World, pool: ThreadPoolExecutor, key: str, fate: float, two: Sequence[bytes], bad: bytes
 ) -> None:
     """Writes one key and its messages. Workers never see an older version, but they get its event."""

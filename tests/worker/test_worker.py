@@ -46,7 +46,7 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "worker.log"
 
 
-def drained(aws: Cloud) -> bool:
+def is_drained(aws: Cloud) -> bool:
     depth = aws.depth()
     return (depth.visible, depth.held) == (0, 0)
 
@@ -59,7 +59,7 @@ def lines(process: WorkerProcess) -> list[dict[str, object]]:
     return [json.loads(line) for line in process.text.splitlines()]
 
 
-def filled(aws: Cloud, picture: bytes, number: int, prefix: str = "") -> list[str]:
+def fill_queue(aws: Cloud, picture: bytes, number: int, prefix: str = "") -> list[str]:
     """Stores pictures and sends their events. Returns the keys."""
     keys = [f"{prefix}{place}.jpg" for place in range(number)]
     for key in keys:
@@ -77,7 +77,7 @@ def test_uploaded_pictures_become_thumbnails_and_metrics_count_them(
             aws.put(name, data)
         aws.put("text.jpg", b"no picture")
         until(lambda: aws.keys() == {*samples, "_failed/text.jpg.json"})
-        until(lambda: drained(aws))
+        until(lambda: is_drained(aws))
         assert process.get("/healthz")[0] == process.get("/readyz")[0] == 200
         assert process.metric("thumbnailer_records_stored_total") == len(samples)
         assert process.metric("thumbnailer_records_rejected_total") == 1
@@ -96,7 +96,7 @@ def test_uploaded_pictures_become_thumbnails_and_metrics_count_them(
 def test_sigterm_under_load_loses_nothing_and_gives_messages_back_at_once(
     aws: Cloud, env: dict[str, str], log: Path, samples: dict[str, bytes]
 ) -> None:
-    keys = filled(aws, samples["rocket.jpg"], 80)
+    keys = fill_queue(aws, samples["rocket.jpg"], 80)
     with worker(env, log) as process:
         until(lambda: len(aws.keys()) >= 10)
         assert process.terminate() == 0
@@ -109,7 +109,7 @@ def test_sigterm_under_load_loses_nothing_and_gives_messages_back_at_once(
 
 @pytest.mark.matrix(37)
 def test_sigterm_ends_waiting_children(aws: Cloud, env: dict[str, str], log: Path, samples: dict[str, bytes]) -> None:
-    filled(aws, samples["rocket.jpg"], 4)
+    fill_queue(aws, samples["rocket.jpg"], 4)
     with worker(env | {"THUMBNAILER_ISOLATION": "always"}, log) as process:
         until(lambda: process.metric("thumbnailer_records_stored_total") == 4)
         started = children(process.pid)
@@ -128,7 +128,7 @@ def test_sigterm_gives_back_work_that_hangs_in_a_thread_or_in_a_child_process(
     aws = Cloud(server, visibility=600)
     settings = {"THUMBNAILER_IN_FLIGHT": "10", "THUMBNAILER_STOP_TIMEOUT": "4"}
     env = aws.env | settings | {"TMPDIR": str(scratch), "PYTHONPATH": PYTHONPATH}
-    given_back = Depth(visible=len(filled(aws, samples["rocket.jpg"], 20, prefix="wait-")), held=0, dead=0)
+    given_back = Depth(visible=len(fill_queue(aws, samples["rocket.jpg"], 20, prefix="wait-")), held=0, dead=0)
     with worker(env, log) as process:
         until(lambda: waits(process.pid) and aws.depth().visible == 0)
         assert process.terminate() == 0
@@ -157,13 +157,13 @@ def test_sigkill_loses_nothing(
     kill_after: tuple[int, ...],
 ) -> None:
     """Messages held by a killed worker reappear after the visibility timeout."""
-    keys = filled(aws, samples["rocket.jpg"], number)
+    keys = fill_queue(aws, samples["rocket.jpg"], number)
     for done in kill_after:
         with worker(env, log, HASTY) as process:
             until(partial(has_thumbnails, aws, done))
             process.kill()
     with worker(env, log, HASTY) as process:
-        until(lambda: aws.keys() == set(keys) and drained(aws))
+        until(lambda: aws.keys() == set(keys) and is_drained(aws))
         assert process.terminate() == 0
     assert aws.depth().dead == 0
     assert len({aws.thumbnail(key)[0] for key in keys}) == 1
@@ -195,7 +195,7 @@ def test_redrive_after_a_fix_makes_the_thumbnail(
         until(lambda: aws.depth().dead == 1)
         aws.s3.create_bucket(Bucket="photos-resized")
         aws.send(aws.dead_bodies())  # as `aws sqs start-message-move-task` does
-        until(lambda: aws.keys() == {"a.jpg"} and drained(aws))
+        until(lambda: aws.keys() == {"a.jpg"} and is_drained(aws))
 
 
 def test_missing_queue_url_is_named(env: dict[str, str], log: Path) -> None:

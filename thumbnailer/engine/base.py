@@ -2,7 +2,6 @@
 
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Protocol
@@ -13,6 +12,7 @@ from thumbnailer.model import NO_CREDIT, EngineName, ImageInfo
 from thumbnailer.planning.capabilities import OUTPUTS
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.targets import Target
+from thumbnailer.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """The compiled JPEG engine (`native/`): it decodes, resizes, crops and turns; Pillow converts colours and encodes."""
 
-from mmap import ACCESS_READ, mmap
 from typing import Final
 
 import thumbnailer_jpeg
@@ -18,9 +17,8 @@ MODES: Final = {1: "L", 3: "RGB"}
 """Pillow's modes by the number of channels."""
 Pixels = tuple[int, int, int, bytes]
 """Width, height, channels and bytes."""
-Size = tuple[int, int]
-Part = tuple[int, int, tuple[float, float, float, float]]
-"""Size of a thumbnail; left, top, width and height of the part of the picture that it shows."""
+Wish = tuple[int, int, tuple[float, float, float, float] | None]
+"""Size of a thumbnail; left, top, width and height of the part of the picture that it shows, if not all of it."""
 
 
 class NativeEngine:
@@ -33,35 +31,34 @@ class NativeEngine:
 def _decode(path: str, plan: Plan) -> Decoded:
     pictures = _pictures(path, plan)
     profile, is_ignored = _profile(path, plan)
-    frames: list[list[Frame]] = []
-    for target in plan.targets:
-        width, height, channels, pixels = pictures.pop(0)  # frees the pixels of one thumbnail after the other
-        image = in_srgb(Image.frombytes(MODES[channels], (width, height), pixels), profile)
-        frames.append([(cropped(image, corner_of(image, target), target), 0)])
-    return frames, 1, is_ignored
+    return (_frame(pictures.pop(0), profile, target) for target in plan.targets), 1, is_ignored
+
+
+def _frame(picture: Pixels, profile: bytes | None, target: Target) -> list[Frame]:
+    width, height, channels, pixels = picture
+    image = in_srgb(Image.frombytes(MODES[channels], (width, height), pixels), profile)
+    return [(cropped(image, corner_of(image, target), target), 0)]
 
 
 def _pictures(path: str, plan: Plan) -> list[Pixels]:
     info = plan.info
     pictures: list[Pixels]
     targets = [_wish(target, info) for target in plan.targets]
-    most = plan.memory_estimate - plan.fetch_bytes  # the mapped file takes the rest
     try:
-        with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-            pictures, found = thumbnailer_jpeg.render(data, targets, info.orientation, max_bytes=most)
+        pictures, (*size, _) = thumbnailer_jpeg.render(path, targets, info.orientation, max_bytes=plan.memory_estimate)
     except thumbnailer_jpeg.Fallback as error:
         kind = EngineBug if isinstance(error, thumbnailer_jpeg.Internal) else Corrupt
         raise kind(f"{type(error).__name__}: {error}") from error
-    if (found.width, found.height) != (info.width, info.height):
-        raise Corrupt(f"the header says {info.width}x{info.height}, the decoder {found.width}x{found.height}")
+    if size != [info.width, info.height]:
+        raise Corrupt(f"the header says {info.width}x{info.height}, the decoder {size[0]}x{size[1]}")
     return pictures
 
 
-def _wish(target: Target, info: ImageInfo) -> Size | Part:
+def _wish(target: Target, info: ImageInfo) -> Wish:
     """The size, and the part of the upright picture that shows after a crop around the middle."""
     size = (target.width, target.height)
     if target.smart or size == target.scaled:  # a smart crop needs the resized picture
-        return target.scaled
+        return *target.scaled, None
     (left, width), (top, height) = (
         (full * ((scaled - side) // 2) / scaled, full * side / scaled)
         for full, scaled, side in zip(info.upright, target.scaled, size, strict=True)

@@ -14,10 +14,8 @@ from thumbnailer.engine.pillow_colours import convert_for_resize, in_srgb, on_wh
 from thumbnailer.engine.pillow_formats import LOADERS, MOST_PLAYS, import_plugin, saver_for, turn_upright
 from thumbnailer.engine.salvage import DECODER_ERRORS
 from thumbnailer.errors import Corrupt
+from thumbnailer.formats.details import HeifDetails, PngDetails, TiffDetails
 from thumbnailer.formats.exif import build_credit
-from thumbnailer.formats.heif import HeifDetails
-from thumbnailer.formats.png import PngDetails
-from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import EngineName, ImageInfo
 from thumbnailer.planning.capabilities import REDUCING_GAP, decoder_shrink
 from thumbnailer.planning.plan import Plan
@@ -27,8 +25,11 @@ MOST_CROPPED = 4 << 20
 """Pixels that the probe lets a picture be larger before it is cropped."""
 Frame = tuple[Image.Image, float]
 """A picture and its duration in milliseconds."""
-Decoded = tuple[list[list[Frame]], int, bool]
-"""The frames of each target, how often they are played, and whether there is a profile that cannot be used."""
+MOST_DURATION = 655_350  # of a GIF's frame, also if Pillow joins equal ones; a frame of WebP may have five hours
+Decoded = tuple[Iterator[list[Frame]], int, bool]
+"""The frames of each target, how often they are played, and whether there is a profile that cannot be used.
+
+Nothing keeps the frames of one target when the next are taken."""
 
 
 class PillowEngine:
@@ -53,13 +54,16 @@ def rendered(
     started = perf_counter()
     resized, plays, profile_ignored = decode(path, plan)
     decoded = perf_counter()
-    placeholders = tuple(_placeholder(frames[0][0]) for frames in resized) if plan.thumbhash else ()
-    pictures = tuple(  # `pop` frees the pixels of one thumbnail after the other
-        within_bytes(target, partial(_encode, resized.pop(0), plays, plan.info), path, plan, whole=not defect)
-        for target in plan.targets
-    )
+    finish = partial(_finish, path, plan, plays, not defect)
+    pictures, placeholders = zip(*map(finish, plan.targets, resized), strict=True)
     seconds = decoded - started, perf_counter() - decoded
-    return Rendering(name, pictures, defect, *seconds, placeholders, profile_ignored)
+    return Rendering(name, pictures, defect, *seconds, placeholders if plan.thumbhash else (), profile_ignored)
+
+
+def _finish(path: str, plan: Plan, plays: int, whole: bool, target: Target, frames: list[Frame]) -> tuple[bytes, str]:
+    """A thumbnail, and its placeholder if the plan asks for one."""
+    placeholder = _placeholder(frames[0][0]) if plan.thumbhash else ""
+    return within_bytes(target, partial(_encode, frames, plays, plan.info), path, plan, whole), placeholder
 
 
 def _decode(path: str, plan: Plan, damaged: bool = False) -> Decoded:
@@ -68,7 +72,12 @@ def _decode(path: str, plan: Plan, damaged: bool = False) -> Decoded:
         plays = LOADERS[plan.info.format].plays(image.info.get("loop"))
         profile_ignored = "icc_profile" in image.info and profile_of(image) is None
         frames = _readable_frames if damaged else _all_frames
-        return _resize(frames(image, plan), plan), plays, profile_ignored
+        return _popped(_resize(frames(image, plan), plan)), plays, profile_ignored
+
+
+def _popped(resized: list[list[Frame]]) -> Iterator[list[Frame]]:
+    while resized:
+        yield resized.pop(0)
 
 
 @contextmanager
@@ -187,7 +196,10 @@ def _encode(frames: list[Frame], plays: int, info: ImageInfo, target: Target) ->
         options["exif"] = credit
     if len(pictures) > 1:
         options |= {"save_all": True, "append_images": pictures[1:]}
-        options |= {"duration": [int(duration) for _, duration in frames]}
+        durations = [int(duration) for _, duration in frames]
+        if sum(durations) > MOST_DURATION:
+            durations = [min(duration, MOST_DURATION // len(durations)) for duration in durations]
+        options["duration"] = durations
         options["loop"] = min(plays, MOST_PLAYS)
     import_plugin(saver.name)
     out = BytesIO()

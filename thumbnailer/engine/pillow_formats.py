@@ -2,27 +2,27 @@
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from PIL import ExifTags, Image, ImageFile, ImageSequence
 
 from thumbnailer.engine import pillow_private, salvage, versions
 from thumbnailer.engine.pillow_colours import on_white
 from thumbnailer.errors import Corrupt, UnsupportedFormat
+from thumbnailer.formats.details import GifDetails, JxlDetails, TiffDetails
 from thumbnailer.formats.exif import valid_orientation
-from thumbnailer.formats.gif import TO_BACKGROUND, TO_PREVIOUS, Frame, GifDetails, gif_frames
-from thumbnailer.formats.ico import with_best_icon_alone
-from thumbnailer.formats.jxl import JxlDetails
-from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import Format, ImageInfo
 from thumbnailer.planning.capabilities import OUTPUTS
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.targets import Target
+from thumbnailer.values import dataclass
+
+if TYPE_CHECKING:
+    from thumbnailer.formats.gif import Frame
 
 PLUGINS: Final = {
     "WEBP": "PIL.WebPImagePlugin",
@@ -40,13 +40,14 @@ warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # about o
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 pillow_private.quiet_libtiff()
 versions.require("Pillow")
-versions.require("libwebp")
 
 
 # --- loaders ------------------------------------------------------------------------------------------------------
 
 
 def import_plugin(name: str) -> None:
+    if name == "WEBP":
+        versions.require("libwebp")
     if name in PLUGINS:
         import_module(PLUGINS[name])
 
@@ -66,6 +67,8 @@ def _open_tiff(path: str, plan: Plan) -> Image.Image:
 
 def _open_ico(path: str, _: Plan) -> Image.Image:
     """Of icons with the same size, Pillow would take the one with the fewest colours."""
+    from thumbnailer.formats.ico import with_best_icon_alone
+
     import_plugin("ICO")
     return Image.open(BytesIO(with_best_icon_alone(Path(path).read_bytes())), formats=["ICO"])
 
@@ -133,6 +136,8 @@ def _compose(image: Image.Image, info: ImageInfo) -> Iterator[Image.Image]:
     Pillow decodes each frame as a picture of its own. The canvas starts transparent and is cleared to transparent.
     A frame is valid until the caller asks for the next one.
     """
+    from thumbnailer.formats.gif import TO_BACKGROUND, TO_PREVIOUS, gif_frames
+
     canvas = Image.new("RGBA", (info.width, info.height))
     data = mmap(pillow_private.file_of(image).fileno(), 0, access=ACCESS_READ)
     for frame in gif_frames(data):  # not closed: an error's traceback may still refer to it
@@ -146,7 +151,7 @@ def _compose(image: Image.Image, info: ImageInfo) -> Iterator[Image.Image]:
             canvas.paste((0, 0, 0, 0), frame.box)
 
 
-def _paint(canvas: Image.Image, frame: Frame) -> None:
+def _paint(canvas: Image.Image, frame: "Frame") -> None:
     left, top, right, bottom = frame.box
     if right == left or bottom == top:
         return

@@ -17,10 +17,9 @@ from PIL import Image
 from thumbnailer.engine import pillow_private
 from thumbnailer.engine.pillow_colours import on_white
 from thumbnailer.errors import Corrupt, CutShort
-from thumbnailer.formats import webp
 from thumbnailer.formats.base import Head, Piece, first
+from thumbnailer.formats.details import TiffDetails
 from thumbnailer.formats.jpeg import scan_start
-from thumbnailer.formats.tiff import TiffDetails
 from thumbnailer.model import Format, ImageInfo
 
 # The AVIF and HEIF plugins raise RuntimeError, the TIFF plugin raises TypeError for a page without a size. MemoryError
@@ -207,7 +206,9 @@ def load_webp(data: bytes, info: ImageInfo) -> Image.Image:
 
     Raises Corrupt if no frame is whole, or less than half of the rows are there.
     """
-    found = webp.chunks(Head(memoryview(data), len(data), "WebP"))
+    from thumbnailer.formats.webp import chunks as chunks_of
+
+    found = chunks_of(Head(memoryview(data), len(data), "WebP"))
     chunks = [chunk for chunk in found if chunk.end <= len(data)]
     if info.frames > 1:
         return _whole_frames(data, chunks)
@@ -221,8 +222,10 @@ def load_webp(data: bytes, info: ImageInfo) -> Image.Image:
 def _whole_frames(data: bytes, chunks: list[Piece]) -> Image.Image:
     if first(chunks, b"ANMF") is None:
         raise Corrupt("not one frame of the animation is whole")
+    from thumbnailer.formats.webp import FIRST_CHUNK
+
     end = chunks[-1].end
-    body = b"WEBP" + data[webp.FIRST_CHUNK : end] + bytes(end % 2)
+    body = b"WEBP" + data[FIRST_CHUNK:end] + bytes(end % 2)
     return Image.open(BytesIO(b"RIFF" + struct.pack("<I", len(body)) + body), formats=["WEBP"])
 
 

@@ -5,7 +5,6 @@ Every loader is blocked except those of LOADERS.
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +14,12 @@ import pyvips
 from thumbnailer.engine import versions
 from thumbnailer.engine.base import refuse_other_size
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.heif import HeifDetails
-from thumbnailer.formats.tiff import TiffDetails
+from thumbnailer.formats.details import HeifDetails, TiffDetails
 from thumbnailer.model import Format, ImageInfo
 from thumbnailer.planning.capabilities import INPUTS, Capability
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.targets import Target
+from thumbnailer.values import dataclass
 
 CSS_DPI: Final = 96
 FULL_CHROMA: Final = 90  # JPEG: from this quality on

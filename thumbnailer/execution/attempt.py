@@ -5,7 +5,6 @@ A reply is the length of a JSON header, the header, and the pictures. The parent
 
 import json
 import re
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final
 
@@ -14,6 +13,7 @@ from thumbnailer.engine import Load, Rendering, render_first, render_second
 from thumbnailer.model import EngineName
 from thumbnailer.planning.memory import MB
 from thumbnailer.planning.plan import Plan
+from thumbnailer.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

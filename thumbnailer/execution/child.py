@@ -10,11 +10,9 @@ import resource
 import signal
 import socket
 import sys
-import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
-from math import ceil
 from pathlib import Path
 from typing import Final
 
@@ -26,13 +24,12 @@ from thumbnailer.execution.attempt import LENGTH_BYTES, Attempt, frame, pack_rep
 from thumbnailer.execution.malloc import tame_heap, trim_heap
 from thumbnailer.planning.memory import MB
 
-BEGUN: Final = b"B"
-"""The child writes this before it touches the picture: a child that dies without it was not killed by the picture."""
+READY_BYTES: Final = 8
+"""Before it touches the picture, the child sends how many bytes of addresses it has, and waits until its parent has set
+its limits. A child that dies earlier was not killed by the picture."""
 MOST_FILE_BYTES: Final = MB
 """Only standard output and error are written."""
 LIMITS: Final = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 64, resource.RLIMIT_FSIZE: MOST_FILE_BYTES}
-SPARE_ADDRESSES: Final = (160 + 16 * (os.cpu_count() or 1)) * MB
-"""Address space beside twice the estimate and the mapped source: libraries loaded late, stacks of decoders' threads."""
 MOST_KEPT_FREE: Final = 8 * MB
 LIBRARIES: Final = (
     str(Path(__file__).parents[1]), sys.prefix, sys.base_prefix,
@@ -51,24 +48,26 @@ def main(parent: int, tmp: str) -> None:
     channel.sendall(frame("; ".join(refused).encode()))
     load = cache(engine.load_engine)
     while request := _receive(channel):
-        attempt, cpu_seconds, file = request
+        attempt, file = request
         load(attempt.engine)
-        _limit_picture(attempt, cpu_seconds, sizes)
-        channel.sendall(BEGUN)
+        taken = int(os.pread(sizes, 32, 0).split()[0]) * resource.getpagesize()
+        channel.sendall(taken.to_bytes(READY_BYTES))
+        if not channel.recv(1):
+            break
         channel.sendall(frame(pack_reply(_answer(attempt, load))))
         os.close(file)
         trim_heap(MOST_KEPT_FREE)
     os._exit(0)  # skips destructors: one in a damaged library could still crash
 
 
-def _receive(channel: socket.socket) -> tuple[Attempt, int, int] | None:
-    """An attempt, its CPU seconds and its file's descriptor; None if the parent has closed the channel."""
+def _receive(channel: socket.socket) -> tuple[Attempt, int] | None:
+    """An attempt and its file's descriptor; None if the parent has closed the channel."""
     length, files, *_ = socket.recv_fds(channel, LENGTH_BYTES, 1)
     if not length:
         return None
     request = channel.recv(int.from_bytes(length), socket.MSG_WAITALL)
-    attempt, cpu_seconds = pickle.loads(request)  # from our own parent  # noqa: S301  # nosec B301
-    return replace(attempt, path=f"/proc/self/fd/{files[0]}"), cpu_seconds, files[0]
+    attempt = pickle.loads(request)  # from our own parent  # noqa: S301  # nosec B301
+    return replace(attempt, path=f"/proc/self/fd/{files[0]}"), files[0]
 
 
 def _answer(attempt: Attempt, load: engine.Load) -> Rendering | RecordError:
@@ -89,12 +88,3 @@ def _limit_this_process() -> None:
     for limit, most in LIMITS.items():
         resource.setrlimit(limit, (most, most))
     tame_heap()
-
-
-def _limit_picture(attempt: Attempt, cpu_seconds: int, sizes: int) -> None:
-    """Renews the limits of CPU time and of address space. `sizes` is this process's statm."""
-    taken = int(os.pread(sizes, 32, 0).split()[0]) * resource.getpagesize()
-    space = taken + 2 * attempt.memory + attempt.plan.fetch_bytes + SPARE_ADDRESSES
-    seconds = ceil(time.process_time()) + cpu_seconds
-    resource.setrlimit(resource.RLIMIT_AS, (space, resource.RLIM_INFINITY))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))

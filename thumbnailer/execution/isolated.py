@@ -6,21 +6,25 @@ The standard library's process pools need /dev/shm, which Lambda has not, and un
 import asyncio
 import os
 import pickle
+import resource
 import signal
 import socket
 import sys
+import time
 from asyncio.subprocess import Process
 from contextlib import ExitStack, suppress
 from functools import cache
+from math import ceil
 from tempfile import gettempdir
 from typing import Final
 
 from thumbnailer.engine import Rendering
 from thumbnailer.errors import Corrupt, CrashesEngine, EngineCrash, RecordError, UnsupportedFormat
 from thumbnailer.execution.attempt import LENGTH_BYTES, MOST_HEADER_BYTES, Attempt, most_reply_bytes, unpack_reply
-from thumbnailer.execution.child import BEGUN, MOST_FILE_BYTES
+from thumbnailer.execution.child import MOST_FILE_BYTES, READY_BYTES
 from thumbnailer.execution.sandbox import hide_memory
 from thumbnailer.planning.capabilities import OUTPUTS, pixels_of_work
+from thumbnailer.planning.memory import MB
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.targets import keeps_animation
 from thumbnailer.reporting.logs import LOGGER
@@ -38,6 +42,8 @@ MOST_PRINTED: Final = 200
 MOST_PICTURES: Final = 200
 """A child is replaced after so many: a decoder that was taken over sees no more of them."""
 PIECE_BYTES: Final = 256 * 1024
+SPARE_ADDRESSES: Final = (160 + 16 * (os.cpu_count() or 1)) * MB
+"""Address space beside twice the estimate and the mapped source: libraries loaded late, stacks of decoders' threads."""
 KEPT_VARIABLES: Final = ("HOME", "LANG", "LC_", "LD_LIBRARY_PATH", "MALLOC_", "PATH", "PYTHON", "TMPDIR", "VIPS_")
 """Beginnings of the variables that a child gets: no credentials, no address of a service that hands them out."""
 ONE_THREAD: Final = {"OPENBLAS_NUM_THREADS": "1"}
@@ -99,6 +105,7 @@ class Child:
     def __init__(self, process: Process, channel: socket.socket, printed: int) -> None:
         self.process = process
         self.pictures = 0
+        self._honest = 0
         self._channel = channel
         self._printed = printed
 
@@ -110,8 +117,10 @@ class Child:
         began, cause = False, ""
         try:
             async with asyncio.timeout(WALL_PER_CPU * limit):
-                await self._send(attempt, limit)
-                began = bool(await self._receive(len(BEGUN)))
+                await self._send(attempt)
+                self._limit(attempt, limit, int.from_bytes(await self._receive(READY_BYTES)))
+                began = True
+                await asyncio.get_running_loop().sock_sendall(self._channel, b"G")
                 reply = await self._receive_framed(most_reply_bytes(attempt.plan))
             return unpack_reply(reply, attempt.plan)
         except TimeoutError:
@@ -131,17 +140,32 @@ class Child:
         self._channel.close()
         os.close(self._printed)
 
-    async def _send(self, attempt: Attempt, limit: int) -> None:
+    async def _send(self, attempt: Attempt) -> None:
         if not self.pictures:
             _warn((await self._receive_framed(MOST_HEADER_BYTES)).decode())
         self.pictures += 1
-        request = pickle.dumps((attempt, limit))
+        request = pickle.dumps(attempt)
         file = os.open(attempt.path, os.O_RDONLY)
         try:
             socket.send_fds(self._channel, [len(request).to_bytes(LENGTH_BYTES)], [file])
         finally:
             os.close(file)
         await asyncio.get_running_loop().sock_sendall(self._channel, request)
+
+    def _limit(self, attempt: Attempt, seconds: int, taken: int) -> None:
+        """Renews the limits of CPU time and of address space, which the child cannot change itself.
+
+        The child says that it has `taken` bytes of addresses. Before its first picture, it says the truth.
+        """
+        self._honest = self._honest or taken
+        space = min(taken, self._honest + SPARE_ADDRESSES) + 2 * attempt.memory + attempt.plan.fetch_bytes
+        used = ceil(time.clock_gettime(~self.process.pid << 3 | 2))  # CPU time, as clock_getcpuclockid of glibc
+        limits = {resource.RLIMIT_AS: space + SPARE_ADDRESSES, resource.RLIMIT_CPU: used + seconds}
+        try:
+            for kind, most in limits.items():
+                resource.prlimit(self.process.pid, kind, (most, resource.RLIM_INFINITY))
+        except PermissionError:
+            _warn("limits of CPU time and address space")
 
     async def _receive_framed(self, most: int) -> bytes:
         size = int.from_bytes(await self._receive(LENGTH_BYTES))

@@ -42,7 +42,8 @@ DENIED: Final = {
     "chroot": (161, 51), "unshare": (272, 97), "setns": (308, 268),
     # memory and messages that outlive their process
     "shmget": (29, 194), "shmat": (30, 196), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
-    # the speed of other processes
+    # its own limits, and the speed of other processes
+    "setrlimit": (160, 164),
     "setpriority": (141, 140), "ioprio_set": (251, 30), "sched_setparam": (142, 118), "sched_setscheduler": (144, 119),
     "sched_setaffinity": (203, 122), "sched_setattr": (314, 274),
     # rights and times of files, which Landlock does not protect
@@ -159,7 +160,7 @@ def _restrict_calls() -> None:
 
 
 def _filter(architecture: int, column: int) -> Iterator[bytes]:
-    """Threads may start and be signalled, processes may not; nobody else's limits can be set; no file is written."""
+    """Threads may start and be signalled, processes may not; no limit can be set; no file is written."""
     yield _step(LOAD, ARCHITECTURE) + _step(EQUAL, architecture, 1, 0) + _step(RETURN, KILL)
     yield _step(LOAD, NUMBER) + _step(AT_LEAST, X32, 0, 1) + _step(RETURN, REFUSED)
     for numbers in DENIED.values():
@@ -169,7 +170,9 @@ def _filter(architecture: int, column: int) -> Iterator[bytes]:
     yield _step(EQUAL, CLONE3[column], 0, 1) + _step(RETURN, REFUSE | errno.ENOSYS)
     yield from _decide(CLONE[column], 0, _step(ANY_BIT, CLONE_THREAD, 0, 1), if_true=ALLOW, if_false=REFUSED)
     yield from _decide(TGKILL[column], 0, _step(EQUAL, os.getpid(), 0, 1), if_true=ALLOW, if_false=REFUSED)
-    yield from _decide(PRLIMIT[column], 0, _step(EQUAL, 0, 0, 1), if_true=ALLOW, if_false=REFUSED)
+    # may read its own limits; the address of new ones has two halves
+    new_limits = (_step(LOAD, FIRST_ARGUMENT + 8 * 2 + half) + _step(EQUAL, 0, 1) for half in (0, 4))
+    yield from _decide(PRLIMIT[column], 0, _step(EQUAL, 0, 1), *new_limits)
     yield from _decide(PRCTL[column], 0, _step(EQUAL, PR_SET_PDEATHSIG, 0, 1))
     yield from _decide(OPEN[column], 1, _step(ANY_BIT, OPENED_TO_WRITE, 0, 1))
     yield from _decide(OPENAT[column], 2, _step(ANY_BIT, OPENED_TO_WRITE, 0, 1))

@@ -1,27 +1,33 @@
 """What an object is, by its bytes alone, and what its header says of the picture. Nothing is decoded.
 
-Each format has one file in this package, which declares a `FormatSpec`. FORMATS lists all of them.
+Each format has one file in this package, which declares a `FormatSpec`. FORMATS lists these files; each is imported
+when an object has none of the formats before it.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from thumbnailer.errors import NeedMoreBytes, NotAnImage, Rejected
-from thumbnailer.formats import bmp, foreign, gif, heif, ico, jp2, jpeg, jxl, png, svg, tiff, webp
 from thumbnailer.formats.base import Budget, FormatSpec, Head, NotStrippable, Patch
 from thumbnailer.model import Format, ImageInfo
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from mmap import mmap
 
-__all__ = ["FORMATS", "FormatSpec", "ending_defect", "hide_metadata", "probe", "strip_metadata"]
+__all__ = ["FORMATS", "FormatSpec", "ending_defect", "hide_metadata", "probe", "specs", "strip_metadata"]
 
 DECISIVE = 32  # bytes from which on an unknown head stays unknown
 SIGNATURE_BYTES = 512  # as far as any signature reaches
-FORMATS: tuple[FormatSpec, ...] = tuple(
-    module.FORMAT for module in (jpeg, png, gif, webp, tiff, heif, jp2, jxl, bmp, ico, svg)
-)
+FORMATS = ("jpeg", "png", "gif", "webp", "tiff", "heif", "jp2", "jxl", "bmp", "ico", "svg")
+
+
+def specs() -> Iterator[FormatSpec]:
+    """The formats, the usual ones first."""
+    for name in FORMATS:
+        yield import_module(f"{__name__}.{name}").FORMAT
 
 
 def probe(data: bytes | memoryview | mmap, total: int | None = None, budget: Budget | None = None) -> ImageInfo:
@@ -33,10 +39,12 @@ def probe(data: bytes | memoryview | mmap, total: int | None = None, budget: Bud
     with memoryview(data) as view:
         head = Head(view, total, budget=budget)
         start = head.up_to(0, SIGNATURE_BYTES)
-        spec = next((spec for spec in FORMATS if spec.matches(start)), None)
+        spec = next((spec for spec in specs() if spec.matches(start)), None)
         if spec is not None:
             head.label = spec.label
             return spec.read(head)
+        from thumbnailer.formats import foreign, svg
+
         foreign.refuse_by_name(start)
         if len(head) < DECISIVE and not head.whole:
             raise NeedMoreBytes(f"{len(head)} bytes do not tell the format")
@@ -72,4 +80,4 @@ def strip_metadata(data: bytes, format_: Format) -> bytes | None:
 
 
 def _find_spec(format_: Format) -> FormatSpec:
-    return next(spec for spec in FORMATS if format_ in spec.formats)
+    return next(spec for spec in specs() if format_ in spec.formats)

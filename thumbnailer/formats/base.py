@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, TooMuchWork
 from thumbnailer.model import Format, ImageInfo
+from thumbnailer.values import dataclass
 
 UNKNOWN_END = 1 << 62  # the end of an object whose size is not known
 

@@ -1,10 +1,9 @@
 """BMP (the Win32 reference and its OS/2 ancestor)."""
 
-from dataclasses import dataclass
-
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.formats.base import FormatSpec, Head
 from thumbnailer.model import Details, Format, ImageInfo
+from thumbnailer.values import dataclass
 
 DIB = 14  # where the second header begins; the first is the file's
 OS2_HEADER, SHORT_OS2_HEADER = 12, 16

@@ -10,11 +10,11 @@ import re
 import struct
 import zlib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.base import Head, Piece
 from thumbnailer.model import NO_CREDIT, Credit
+from thumbnailer.values import dataclass, replace
 
 ORIENTATION, ARTIST, COPYRIGHT = 0x0112, 0x013B, 0x8298
 MAX_CREDIT = 256  # bytes kept of each credit field; longer ones are prose, or an attack on the output's size

@@ -7,14 +7,16 @@ browsers; decoders fill them with a colour, unless the frame itself has a transp
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Patch, starts_with
-from thumbnailer.model import Details, EngineName, Format, ImageInfo
+from thumbnailer.formats.details import GifDetails
+from thumbnailer.model import EngineName, Format, ImageInfo
+from thumbnailer.values import dataclass
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -36,12 +38,6 @@ HAS_TRANSPARENT = 1
 NO_CONTROL = b"\0\x0a\0\0"  # the default of a frame without a graphic control extension: a tenth of a second
 TO_BACKGROUND, TO_PREVIOUS = 2, (3, 4)
 """How a frame's box is restored after the frame; 4 is the number that an old draft had for 3."""
-
-
-@dataclass(frozen=True, slots=True)
-class GifDetails(Details):
-    odd_frames: bool = False
-    """the canvas shows between frames, or a frame goes beyond it: decoders differ from browsers there"""
 
 
 class Block(NamedTuple):
@@ -124,7 +120,7 @@ def read_gif(head: Head) -> ImageInfo:
     )
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class _Walk:
     """The state of the reader; it changes in place, because there may be some 100,000 blocks."""
 

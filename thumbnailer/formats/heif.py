@@ -8,16 +8,16 @@ compares the two only after it has decoded.
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from math import floor
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
 from thumbnailer.formats.av1 import read_coded_sizes
 from thumbnailer.formats.base import FormatSpec, Head, Patch, Piece, first, starts_with
 from thumbnailer.formats.boxes import boxes, children
+from thumbnailer.formats.details import HeifDetails
 from thumbnailer.formats.exif import Ifd0, is_costly, read_ifd0
 from thumbnailer.formats.heif_items import Items, Sequence, item_extents, item_kinds, read_items, read_sequence
-from thumbnailer.model import NO_CREDIT, Details, Format, ImageInfo
+from thumbnailer.model import NO_CREDIT, Format, ImageInfo
 
 MAX_BRANDS = 64
 MAX_HOPS = 8  # from a derived item (a grid of grids, an overlay) to the items that it is made of
@@ -46,13 +46,6 @@ DERIVED = frozenset({b"grid", b"iden", b"iovl"})
 ALPHA_KINDS = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 ICC_COLOURS = (b"prof", b"rICC")
 QUARTER_TURN = 1
-
-
-@dataclass(frozen=True, slots=True)
-class HeifDetails(Details):
-    premultiplied: bool = False  # the colours are stored multiplied by alpha
-    crop: tuple[int, int, int, int] | None = None
-    """of an AVIF: left, top, right and bottom of the visible part of the coded pixels, before the turn"""
 
 
 def read_heif(head: Head) -> ImageInfo:

@@ -7,7 +7,8 @@ BT.2408: 203 cd/m2, or three quarters of HLG's signal).
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from thumbnailer.values import dataclass
 
 RGB = b"RGB "
 GREY = b"GRAY"

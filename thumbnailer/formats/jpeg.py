@@ -6,12 +6,12 @@ is an error, and so is a reserved marker.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Patch, Piece, first, starts_with
+from thumbnailer.formats.details import JpegDetails
 from thumbnailer.formats.exif import is_costly, read_ifd0
-from thumbnailer.model import Details, Format, ImageInfo
+from thumbnailer.model import Format, ImageInfo
 
 MAX_HEADER = 8 << 20
 """Where the search for the frame header ends, however much of the object is at hand (MATRIX row 10)."""
@@ -47,11 +47,6 @@ UNREAD_FRAMES = {
 PRECISIONS = (8, 12)
 ALL_COEFFICIENTS = bytes((0, 63, 0))
 """First and last coefficient and approximation of every scan of a sequential picture (T.81 B.2.3)."""
-
-
-@dataclass(frozen=True, slots=True)
-class JpegDetails(Details):
-    scans: int = 1  # passes of a decoder over the whole picture, as far as the bytes at hand tell
 
 
 def read_jpeg(head: Head) -> ImageInfo:

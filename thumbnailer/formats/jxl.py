@@ -6,15 +6,16 @@ size is therefore the size after the codestream's orientation. A colour profile 
 no length: behind one of them, the first frame is unknown.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats import icc
 from thumbnailer.formats.base import Bits, EndOfBits, FormatSpec, Head, starts_with
 from thumbnailer.formats.boxes import boxes
+from thumbnailer.formats.details import JxlDetails
 from thumbnailer.formats.exif import Ifd0, read_ifd0
 from thumbnailer.formats.icc import LINEAR, SRGB, SRGB_PRIMARIES, ColourSpace, Curve, Point, profile_for
-from thumbnailer.model import Details, Format, ImageInfo
+from thumbnailer.model import Format, ImageInfo
 
 CONTAINER, SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\x0a"
 PARTS = {b"jxlc": 0, b"jxlp": 4}
@@ -32,14 +33,6 @@ SRGB_AS_GAMMA = 4_545_455
 """1 / 2.2: the gamma that PNGs give for sRGB (PNG, section 11.3.2.2), which encoders copy."""
 REGULAR, USES_LF_FRAME = 0, 32  # type and flag of a frame
 REPLACE, BLEND, MULTIPLY_ADD, MULTIPLY = 0, 2, 3, 4
-
-
-@dataclass(frozen=True, slots=True)
-class JxlDetails(Details):
-    whole_planes: int = 1  # the `samples` that a decoder may hold whole before it makes the first pixel
-    saved_frames: int = 0  # frames that a decoder keeps beside the decoded one, to take parts from
-    profile: bytes = field(default=b"", repr=False)
-    """ICC profile of the decoded pixels, if the file gives their colours in numbers and they are not sRGB"""
 
 
 class JxlBits(Bits):

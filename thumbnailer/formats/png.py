@@ -5,14 +5,17 @@ much as one before the pixels. `complete` is False until the reader reaches the 
 """
 
 import re
+import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat
-from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Piece
+from thumbnailer.formats.base import JUNK, NO_END, WINDOW, FormatSpec, Head, NotStrippable, Patch, Piece
+from thumbnailer.formats.details import PngDetails
 from thumbnailer.formats.exif import read_ifd0
-from thumbnailer.model import Details, EngineName, Format, ImageInfo
+from thumbnailer.model import EngineName, Format, ImageInfo
+from thumbnailer.values import dataclass
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHUNK, CHUNK_SIZE = ">I4s", 8  # length and kind of a chunk
@@ -24,9 +27,14 @@ MAX_OTHER_CHUNKS = 300
 """Chunks without pixels. Pillow inflates up to 1 MB of every profile, one after the other, and keeps unknown chunks;
 libpng itself stops at 1,000."""
 MAX_TEXT = 16 << 20
-"""Bytes of the unpacked profile and of all unpacked texts before the pixels. 8 KB in the file may unpack to 8 MB, and
-libvips holds five copies of each text: a file of 40 KB made it grow by 200 MB, one of 24 MB by 14 GB. libvips ignores
-texts behind the pixels. The workflows that image generators write have a megabyte at most."""
+"""Bytes of the profile and of all texts before the pixels: libvips holds five copies of each text, and ignores texts
+behind the pixels. The workflows that image generators write have a megabyte at most."""
+MAX_PROFILE = 4 << 20
+"""Bytes unpacked. Profiles for RGB and grey have less than two megabytes."""
+PROFILE_START = 1024  # bytes, of which the first four tell the profile's size
+SPARE_PIXELS = 1 << 20
+"""Bytes of packed pixels beside twice the unpacked ones. Deflated blocks may be empty, and a MB of their tables costs
+libpng 0.23 s. Encoders pack pixels into fewer bytes than they have, or 0.1 % more."""
 MAX_LENGTH = (1 << 31) - 1  # of a chunk, and of a side (sections 5.3 and 11.2.1)
 
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -35,21 +43,13 @@ CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 WITH_ALPHA = (4, 6)
 TRUECOLOUR, PALETTE = 2, 3
 PIXELS = (b"IDAT", b"fdAT", b"fcTL")
-PIECE = 1 << 20
-BYTES_INFLATED_PER_UNIT = 1024
-PACKED_PER_UNIT = 40  # bytes: a deflated block may be empty, and still costs its table
-DEFLATED = {
-    b"zTXt": re.compile(rb"[^\x00]{1,79}\x00\x00"),
-    b"iTXt": re.compile(rb"[^\x00]{1,79}\x00\x01\x00[^\x00]*\x00[^\x00]*\x00"),
-    b"iCCP": re.compile(rb"[^\x00]{1,79}\x00\x00"),
-}
-"""The fields before the deflated bytes (sections 11.3.2.3, 11.3.3.3 and 11.3.3.4); other iTXt is plain."""
-
-
-@dataclass(frozen=True, slots=True)
-class PngDetails(Details):
-    hidden_first: bool = False
-    """of an APNG: the first picture is for viewers without APNG, the animation begins with the second"""
+HIDDEN = b"skIp"
+"""A kind that no decoder knows and every decoder may skip (section 5.4)."""
+TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+TEXT_START = 81  # bytes: the keyword, its end, and whether the text is packed
+PACKED_TEXT = re.compile(rb"zTXt|iTXt[^\x00]{1,79}\x00\x01", re.DOTALL)
+PROFILE_NAME = re.compile(rb"[^\x00]{1,79}\x00\x00")
+"""The fields before the deflated bytes (section 11.3.2.3)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def read_png(head: Head) -> ImageInfo:
     if head.read(0, len(SIGNATURE)) != SIGNATURE:
         raise Corrupt("PNG with a damaged signature")  # bit 7 or line ends changed (section 5.2)
     ihdr = read_ihdr(head)
-    found, text, complete = _collect(head)
+    found, text, complete = _collect(head, ihdr)
     exif = read_ifd0(head, found.get(b"eXIf"))
     animation = found.get(b"acTL")
     return ImageInfo(
@@ -131,10 +131,12 @@ def chunks(head: Head, start: int = FIRST_CHUNK) -> Iterator[Piece]:
         start = chunk.end + CHECKSUM
 
 
-def _collect(head: Head) -> tuple[dict[bytes, Piece], int, bool]:
+def _collect(head: Head, ihdr: Ihdr) -> tuple[dict[bytes, Piece], int, bool]:
     """The first chunk of each kind, where it counts; the bytes of all texts; whether the end was reached."""
     found: dict[bytes, Piece] = {}
     others = text = 0
+    row = 1 + (ihdr.width * CHANNELS[ihdr.colour] * ihdr.depth + 7) // 8
+    pixels = 2 * row * ihdr.height + SPARE_PIXELS
     for chunk in chunks(head, IHDR_END):
         others += chunk.kind not in PIXELS
         head.allow(others, MAX_OTHER_CHUNKS, "chunks beside its pixels")
@@ -143,45 +145,42 @@ def _collect(head: Head) -> tuple[dict[bytes, Piece], int, bool]:
             # Decoders allocate first what a chunk claims.
             if chunk.kind not in PIXELS and chunk.end > head.end:
                 raise Corrupt("PNG ends inside its header")
-            if chunk.kind != b"iCCP" or b"iCCP" not in found:
-                text += _text_size(head, chunk, MAX_TEXT - text)
+            text += _held_size(head, chunk)
             if text > MAX_TEXT:
                 raise Corrupt(f"PNG with more than {MAX_TEXT >> 20} MB of text")
+        if chunk.kind == b"IDAT":
+            pixels -= min(chunk.end, head.end) - chunk.start
+            if pixels < 0:
+                raise Corrupt("PNG whose pixels are larger packed than unpacked")
         # Behind the pixels only eXIf (section 5.6) and the first frame of the animation count.
-        if before_pixels or chunk.kind in (b"eXIf", b"fcTL"):
+        if (before_pixels and not _is_costly(head, chunk)) or chunk.kind in (b"eXIf", b"fcTL"):
             found.setdefault(chunk.kind, chunk)
         if chunk.kind == b"IEND":
             return found, text, True
     return found, text, head.whole
 
 
-def _text_size(head: Head, chunk: Piece, most: int) -> int:
-    """Bytes of a text or a profile in a decoder's memory. Unpacking stops at the first byte over `most`."""
-    if chunk.kind == b"tEXt":
-        return chunk.size
-    if chunk.kind not in DEFLATED:
-        return 0
-    if chunk.size > MAX_TEXT:  # packed text is no larger than the text
-        return chunk.size
-    body = head.up_to(chunk.start, chunk.size)
-    start = DEFLATED[chunk.kind].match(body)
-    return chunk.size if start is None else _measure_inflated(head, body[start.end() :], most)
+def _held_size(head: Head, chunk: Piece) -> int:
+    """Bytes of a text or a profile in a decoder's memory. `hide` keeps the costly ones packed."""
+    if chunk.kind == b"iCCP" and not _is_costly(head, chunk):
+        return _profile_size(head, chunk)
+    return chunk.size if chunk.kind in (*TEXTS, b"iCCP") else 0
 
 
-def _measure_inflated(head: Head, packed: bytes, most: int) -> int:
-    """Counted piece by piece; no piece is kept. Broken data counts up to the fault."""
-    head.spend(len(packed) // PACKED_PER_UNIT)
-    inflater = zlib.decompressobj()
-    size = 0
-    try:
-        while packed and size <= most:
-            inflated = len(inflater.decompress(packed, PIECE))
-            head.spend(1 + inflated // BYTES_INFLATED_PER_UNIT)
-            size += inflated
-            packed = inflater.unconsumed_tail
-    except zlib.error:
-        pass
-    return size
+def _is_costly(head: Head, chunk: Piece) -> bool:
+    """Whether decoders would unpack a text that nobody keeps, or a profile that is no larger unpacked than packed."""
+    if chunk.kind == b"iCCP":
+        size = _profile_size(head, chunk)
+        return size > MAX_PROFILE or chunk.size > size + size // 1000 + PROFILE_START
+    return chunk.kind in TEXTS and bool(PACKED_TEXT.match(chunk.kind + head.up_to(chunk.start, TEXT_START)))
+
+
+def _profile_size(head: Head, chunk: Piece) -> int:
+    """Bytes, as the profile's first field says; libpng holds no more. 0 if its first bytes cannot be unpacked."""
+    start = PROFILE_NAME.match(body := head.up_to(chunk.start, PROFILE_START))
+    with suppress(zlib.error):
+        return int.from_bytes(zlib.decompressobj().decompress(body[start.end() :], 4)) if start else 0
+    return 0
 
 
 def _hides_first(head: Head, ihdr: Ihdr, found: dict[bytes, Piece]) -> bool:
@@ -224,4 +223,21 @@ def strip(head: Head) -> Iterator[bytes]:
     raise NotStrippable("no end")
 
 
-FORMAT = FormatSpec("PNG", (Format.PNG,), starts_png, read_png, ending_defect, strip)
+def hide(head: Head) -> Iterator[Patch]:
+    """Gives packed texts another kind: 8 KB may unpack to 8 MB, and a MB of empty blocks costs 0.08 s."""
+    for chunk in chunks(head):
+        if _is_costly(head, chunk):
+            yield chunk.start - len(HIDDEN), HIDDEN
+            if head.reaches(chunk.end + CHECKSUM):
+                yield chunk.end, struct.pack(">I", _checksum(head, chunk))
+
+
+def _checksum(head: Head, chunk: Piece) -> int:
+    """Of the chunk with its new kind: Pillow refuses a wrong one."""
+    checksum = zlib.crc32(HIDDEN)
+    for start in range(chunk.start, chunk.end, WINDOW):
+        checksum = zlib.crc32(head.up_to(start, min(WINDOW, chunk.end - start)), checksum)
+    return checksum
+
+
+FORMAT = FormatSpec("PNG", (Format.PNG,), starts_png, read_png, ending_defect, strip, hide)

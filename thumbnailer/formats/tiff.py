@@ -1,30 +1,19 @@
 """TIFF 6.0 and BigTIFF: the first directory, and the length of the chain.
 
 Only the first page is decoded, but libvips counts the pages. To count them, libtiff reads all directories and copies
-the values of their tags. The reader therefore walks the whole chain, and refuses more tags than honest files have.
+the values of their tags, so `hide` ends the chain behind the first one.
 Limits: pages are counted only as far as the bytes reach; sub-directories are ignored.
 """
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
-from thumbnailer.formats.base import FormatSpec, Head, starts_with
+from thumbnailer.formats.base import FormatSpec, Head, Patch, starts_with
+from thumbnailer.formats.details import TiffDetails
 from thumbnailer.formats.exif import ARTIST, COPYRIGHT, Directory, Layout, bytes_of_values, read_directory
-from thumbnailer.model import Details, EngineName, Format, ImageInfo
-
-
-@dataclass(frozen=True, slots=True)
-class TiffDetails(Details):
-    block_rows: int = 0
-    """height of its strips or tiles, each of which is decompressed as one; 0: nothing is compressed"""
-    read_rows: int = 0  # height of uncompressed strips, each of which Pillow reads as one
-    band: int = 1  # rows that must be decoded to hand out one row: the height of tiles
-    plain_ycbcr: bool = False
-    """brightness and two colour differences, all of full size, and not by way of JPEG"""
-    missing_from: int | None = None  # of tiles or planes: first row with missing bytes
-
+from thumbnailer.model import EngineName, Format, ImageInfo
+from thumbnailer.values import dataclass
 
 MAX_SAMPLES = 5
 """A pixel: CMYK and alpha. Neither engine makes a picture of more, and libvips' memory grows with them."""
@@ -59,13 +48,11 @@ ALPHA_SAMPLES = (ASSOCIATED, UNASSOCIATED, 999)
 """Associated and unassociated alpha, and Corel Draw's; 0 is a channel of unknown meaning (TIFF 6.0, page 31)."""
 
 MAX_PAGES = 10_000
-MAX_ENTRIES = 4096  # libtiff's own sanity check on a directory
-MAX_LOOKUPS = 40_000_000
-"""libtiff searches the whole directory for every tag: the sum of the squared numbers of entries. A million lookups take
-20 ms; 10,000 pages of 60 tags need fewer than this."""
+MAX_ENTRIES = 512
+"""Of a directory. Honest ones have up to a hundred tags. libtiff searches all of them for each: 4,000 take 1 s."""
 SHARED = 32 << 20
-"""Values of several tags do not overlap, so that together they are no larger than the file; but some writers let pages
-share a profile. Shared values of up to this many bytes cost almost nothing."""
+"""Values of several tags do not overlap, so that together they are no larger than the file. Shared values of up to this
+many bytes cost almost nothing."""
 MAX_TILE = 4 << 20  # pixels of a tile that is larger than the picture: decoders unpack it as a whole
 MAX_PIECES = 1 << 20  # tiles or strips to check: a million of the smallest tiles are 268 million pixels
 FAR_TAGS = (BITS, EXTRA_SAMPLES, SAMPLE_FORMAT, ARTIST, COPYRIGHT)
@@ -119,8 +106,11 @@ def read_tiff(head: Head) -> ImageInfo:
     near = directory.without(missing)
     samples = _read_samples(near, width, height, depth_is_missing=BITS in missing)
     _refuse_unread(samples, little_endian=layout.order == "<")
+    held = bytes_of_values(head, layout, offset, count, head.end)
+    if held > head.end + SHARED:
+        raise Corrupt(f"TIFF with {held} bytes of tags")
     missing_from, is_cut_known = _find_missing_row(directory, samples, width, height)
-    pages, held, is_end_reached = _walk_chain(head, layout, offset)
+    pages, is_end_reached = _count_pages(head, layout, offset)
     piece_height = samples.piece_height
     return ImageInfo(
         Format.TIFF,
@@ -173,25 +163,18 @@ def _read_extent(head: Head, layout: Layout, offset: int) -> tuple[int, int]:
     return count, head.unpack(layout.order + layout.offset, end)[0] if head.reaches(end + layout.inline) else 0
 
 
-def _walk_chain(head: Head, layout: Layout, offset: int) -> tuple[int, int, bool]:
-    """The number of pages, the most bytes of tags in one page, and whether the chain was followed to its end."""
+def _count_pages(head: Head, layout: Layout, offset: int) -> tuple[int, bool]:
+    """The number of pages, and whether the chain was followed to its end."""
     visited: set[int] = set()
-    lookups = held = values = 0
-    reached = True
     while offset and offset not in visited:
         try:
-            count, after = _read_extent(head, layout, offset)
+            _, after = _read_extent(head, layout, offset)
         except (Corrupt, NeedMoreBytes) as error:
-            reached = isinstance(error, Corrupt)
-            break
+            return max(1, len(visited)), isinstance(error, Corrupt)
         visited.add(offset)
-        lookups += count**2
-        own = bytes_of_values(head, layout, offset, count, head.end)
-        held, values = max(held, own), values + own
-        if len(visited) > MAX_PAGES or lookups > MAX_LOOKUPS or values > head.end + SHARED:
-            raise Corrupt(f"TIFF with more tags than are of use: {values} bytes in {len(visited)} pages")
+        head.allow(len(visited), MAX_PAGES, "pages")
         offset = after
-    return max(1, len(visited)), held, reached
+    return max(1, len(visited)), True
 
 
 def _refuse_large_pixels(directory: Directory, pixels: int) -> None:
@@ -318,4 +301,12 @@ def _are_planes_read(samples: Samples) -> bool:
     return not (samples.numbers == FLOAT and samples.bits == 16)
 
 
-FORMAT = FormatSpec("TIFF", (Format.TIFF,), starts_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff)
+def hide(head: Head) -> Iterator[Patch]:
+    """Cuts the first page from the others: libvips opens each of them to count them."""
+    layout, offset = _read_start(head)
+    count, after = _read_extent(head, layout, offset)
+    if after:
+        yield offset + layout.count_size + count * struct.calcsize(layout.entry), bytes(layout.inline)
+
+
+FORMAT = FormatSpec("TIFF", (Format.TIFF,), starts_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff, hide=hide)

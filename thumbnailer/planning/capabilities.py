@@ -4,11 +4,11 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
-from thumbnailer.formats.jpeg import JpegDetails
+from thumbnailer.formats.details import JpegDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
+from thumbnailer.values import dataclass
 
 NATIVE, PILLOW, VIPS = EngineName.NATIVE, EngineName.PILLOW, EngineName.VIPS
 BOTH_ENGINES: Final = (VIPS, PILLOW)

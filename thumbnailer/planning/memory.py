@@ -6,17 +6,13 @@ tests/budgets keeps them close.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from math import ceil
-from typing import Final
+from typing import Final, NamedTuple
 
-from thumbnailer.formats.gif import GifDetails
-from thumbnailer.formats.jpeg import JpegDetails
-from thumbnailer.formats.jxl import JxlDetails
-from thumbnailer.formats.png import PngDetails
-from thumbnailer.formats.tiff import TiffDetails
+from thumbnailer.formats.details import GifDetails, JpegDetails, JxlDetails, PngDetails, TiffDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.planning.capabilities import NATIVE, PILLOW, REDUCING_GAP, VIPS, decoder_shrink
+from thumbnailer.values import dataclass
 
 MB: Final = 1024 * 1024
 MARGIN: Final = 1.08  # measurements of one picture differ by some percent, versions of decoders by some more
@@ -24,6 +20,7 @@ FIXED: Final = 4 * MB  # stacks, tables and rounding of the allocator, for a pic
 CHILD: Final = 17 * MB  # interpreter and engine of a child process, compiled anew if there is no bytecode
 CMYK_TABLES: Final = 5 * MB  # Little CMS's transform of a profile with four inks
 COPIES_HELD: Final = 3  # metadata is read, parsed and handed on (measured with a TIFF of 100 MB of tags)
+ROW_ADDRESSES: Final = 24  # bytes a row: Pillow keeps the address of each, in three copies of a picture
 FRAME: Final = 150_000  # libvips' own structures for a frame of an animation
 ENCODED_FRAME: Final = 2.8  # bytes a pixel of a frame that is encoded or waits in another form
 MOST_SALVAGED_ROWS: Final = 65_535  # of a JPEG. Python looks at each: a PNG of 7 KB has four million rows
@@ -75,14 +72,14 @@ class Work:
 
 Terms = Mapping[str, float]
 """Factors of the quantities in `quantities`: the sum of the products is an amount of memory."""
+NOTHING: Final[Terms] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Decoder:
+class Decoder(NamedTuple):
     """What a decoder holds beside the picture it hands out, at its peak and while the picture is resampled."""
 
-    peak: Terms = field(default_factory=dict)
-    lasting: Terms = field(default_factory=dict)
+    peak: Terms = NOTHING
+    lasting: Terms = NOTHING
     when: str = "one"  # the row is for files with this quantity
     codec: int = 0  # bytes for the smallest picture, without margin
     pixel: int | None = None  # Pillow's bytes of a decoded pixel; None: by channels and depth
@@ -99,7 +96,7 @@ SCANS: Final[Terms] = {"coefficients": 1, "source": 1}
 ROLL: Final[Terms] = {"roll": 4, "source": 1}
 
 DECODERS: Final[dict[tuple[EngineName, Format], tuple[Decoder, ...]]] = {
-    (NATIVE, Format.JPEG): (Decoder({"source": 1, "kept coefficients": 1}),),
+    (NATIVE, Format.JPEG): (Decoder({"kept coefficients": 1}),),
     (PILLOW, Format.JPEG): (Decoder({"coefficients": 1}),),
     (PILLOW, Format.PNG): (Decoder({"hidden frame": 2}),),
     (PILLOW, Format.GIF): (Decoder({"composed": 11}, {"composed": 11}),),
@@ -271,6 +268,7 @@ def _pillow(work: Work, row: Decoder, peak: float, lasting: float) -> float:
     passes = resampled * max(_resampling(wanted, width, height) for wanted in work.wanted)
     converted = width * height * _converted_pixel(info, row)
     decoding = width * height * _pillow_pixel(info, row) + max(peak, lasting + (converted + passes + results))
+    decoding += ROW_ADDRESSES * height
     return max(decoding, results + _encoding(PILLOW, work))
 
 

@@ -4,11 +4,10 @@ Refusals are errors: a function raises as soon as its facts suffice.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from thumbnailer import errors
-from thumbnailer.formats.jpeg import JpegDetails
+from thumbnailer.formats.details import JpegDetails
 from thumbnailer.model import EngineName, EventKind, ImageInfo, ObjectEvent
 from thumbnailer.planning.capabilities import (
     INPUTS,
@@ -24,6 +23,7 @@ from thumbnailer.planning.targets import SOURCE_ETAG, Target, keeps_animation, r
 from thumbnailer.planning.tier import Tier
 from thumbnailer.settings import Settings
 from thumbnailer.store.base import ObjectHeaders
+from thumbnailer.values import dataclass
 
 EMPTY_FOLDER: Final = "an empty object whose key ends in /"
 

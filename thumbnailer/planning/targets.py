@@ -1,7 +1,6 @@
 """Renditions -> targets: size, format, quality, key and headers of each thumbnail."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Final
 
 from thumbnailer.model import Fit, Format, ImageInfo, ObjectEvent
@@ -9,6 +8,7 @@ from thumbnailer.planning.capabilities import INPUTS, OUTPUTS
 from thumbnailer.renditions import MAX_SIDE, SMALL_FORMATS, Rendition, target_key
 from thumbnailer.settings import Settings
 from thumbnailer.store.base import ObjectHeaders, PutHeaders
+from thumbnailer.values import dataclass, replace
 
 SOURCE_ETAG: Final = "source-etag"
 SOURCE_VERSION: Final = "source-version-id"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Final
+
+from thumbnailer.values import dataclass, replace
 
 MB: Final = 1024 * 1024
 MB_PER_VCPU: Final = 1769

@@ -1,6 +1,8 @@
 """S3 through aioboto3: supports every credential source, region and kind of bucket of AWS's SDK; slow to import."""
 
 import asyncio
+import hashlib
+from base64 import b64encode
 from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any, Final, TypeVar
@@ -8,6 +10,8 @@ from typing import Any, Final, TypeVar
 import aioboto3
 import aiohttp
 from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
+from aiohttp.typedefs import RawHeaders
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
 
 from thumbnailer.errors import StoreRefused, StoreUnavailable
@@ -39,16 +43,17 @@ class Aioboto3Store(S3Store):
         rest = {"Range": f"bytes={offset}-", "IfMatch": etag} if etag else {}
         response = await self._request("get_object", bucket, key, **rest)
         stream = _Stream(response, f"GET {bucket}/{key!r}")
-        if etag and "ContentRange" not in response:
+        if "ContentLength" not in response or (etag and "ContentRange" not in response):
             stream.close()
-            raise StoreRefused(f"GET {bucket}/{key!r}: the store ignores Range")
+            raise StoreRefused(f"GET {bucket}/{key!r}: no Content-Length, or Range is ignored")
         return Answer(_headers(response, offset), stream, response.get("ETag"))
 
     async def _head(self, bucket: str, key: str) -> ObjectVersion:
         return _version(await self._request("head_object", bucket, key))
 
     async def _put(self, bucket: str, key: str, data: bytes, headers: PutHeaders) -> None:
-        await self._request("put_object", bucket, key, Body=data, **_arguments(headers))
+        sha256 = b64encode(hashlib.sha256(data).digest()).decode()
+        await self._request("put_object", bucket, key, Body=data, ChecksumSHA256=sha256, **_arguments(headers))
 
     async def _delete(self, bucket: str, key: str) -> None:
         await self._request("delete_object", bucket, key)
@@ -96,6 +101,21 @@ class _Stream:
         self._body.close()
 
 
+class _Utf8Response(aiohttp.ClientResponse):
+    """aiobotocore decodes all headers as UTF-8. Those of an object may be anything else."""
+
+    @property
+    def raw_headers(self) -> RawHeaders:
+        return tuple((name, value.decode(errors="replace").encode()) for name, value in super().raw_headers)
+
+
+class _HttpSession(AIOHTTPSession):
+    async def _get_session(self, proxy_url: str | None) -> aiohttp.ClientSession:
+        session: aiohttp.ClientSession = await super()._get_session(proxy_url)  # type: ignore[misc]
+        session._response_class = _Utf8Response
+        return session
+
+
 async def _map_errors(what: str, operation: Awaitable[T]) -> T:
     """The result of `operation`. Raises StoreErrors in place of the library's errors."""
     try:
@@ -121,6 +141,7 @@ def _headers(response: _Response, offset: int) -> ObjectHeaders:
     return ObjectHeaders(
         size=offset + response["ContentLength"],
         **_version(response)._asdict(),
+        content_encoding=response.get("ContentEncoding"),
         **{field: response.get(name.replace("-", "")) for field, name in HEADERS.items()},
         metadata={name.lower(): value for name, value in response.get("Metadata", {}).items()},
     )
@@ -139,13 +160,14 @@ def _arguments(headers: PutHeaders) -> dict[str, Any]:
 
 def _client_config(config: StoreConfig) -> AioConfig:
     return AioConfig(
+        http_session_cls=_HttpSession,
         signature_version="s3v4",
         connect_timeout=config.connect_timeout,
         read_timeout=config.read_timeout,
         max_pool_connections=config.connections,
         retries={"total_max_attempts": 1, "mode": "standard"},
         s3={"addressing_style": "path" if config.endpoint_url else "virtual"},
-        # checksums add a header, and on PUT a chunked body with a trailer; TLS and the signature protect the body
+        # other checksums come in a chunked body with a trailer; TLS and the signature protect the body
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )

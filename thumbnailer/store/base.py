@@ -6,8 +6,9 @@ Keys are decoded text; a key is never a path. Sizes are bytes, durations seconds
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple, Protocol, Self
+
+from thumbnailer.values import dataclass, replace
 
 Transport = Literal["auto", "aioboto3", "obstore"]
 
@@ -47,6 +48,7 @@ class ObjectHeaders:
     content_disposition: str | None
     content_language: str | None
     metadata: Mapping[str, str]
+    content_encoding: str | None = None
 
     @property
     def version(self) -> ObjectVersion:
@@ -149,9 +151,16 @@ def drop_unsendable(headers: PutHeaders) -> PutHeaders:
     values: dict[str, Any] = dict.fromkeys(unsendable)
     if not headers.content_type or "content_type" in unsendable:
         values["content_type"] = "application/octet-stream"
-    metadata = {
-        name.lower(): text
-        for name, text in (headers.metadata or {}).items()
-        if _SENDABLE_NAME.fullmatch(name) and _SENDABLE_VALUE.fullmatch(text)
-    }
+    metadata = {name.lower(): text for name, text in (headers.metadata or {}).items() if _is_sendable(name, text)}
     return replace(headers, **values, metadata=metadata)
+
+
+def name_unsendable(headers: PutHeaders) -> str:
+    """Names the headers that `drop_unsendable` leaves out; empty if there are none."""
+    names = [name for field, name in HEADERS.items() if not _SENDABLE_VALUE.fullmatch(getattr(headers, field) or "")]
+    names += [f"x-amz-meta-{name}" for name, text in (headers.metadata or {}).items() if not _is_sendable(name, text)]
+    return f"left out: {', '.join(names)}" if names else ""
+
+
+def _is_sendable(name: str, text: str) -> bool:
+    return bool(_SENDABLE_NAME.fullmatch(name) and _SENDABLE_VALUE.fullmatch(text))

@@ -45,6 +45,7 @@ _CODES: Final[dict[type[StoreError], str]] = {
     ObjectMissing: "NoSuchKey NoSuchVersion",
     BucketMissing: "NoSuchBucket",
     errors.ObjectArchived: "InvalidObjectState",
+    errors.InvalidRequest: "InvalidRequest",
     CredentialsExpired: "ExpiredToken ExpiredTokenException TokenRefreshRequired",
     StoreRefused: "InvalidAccessKeyId InvalidToken SignatureDoesNotMatch RequestTimeTooSkewed RequestExpired",
     BucketElsewhere: (
@@ -67,6 +68,7 @@ _BY_STATUS: Final[dict[int, type[StoreError]]] = {
 }
 _HINTS: Final = {
     "RequestTimeTooSkewed": "; this machine's clock is more than 15 minutes off",
+    "InvalidRequest": "; a GET lacks the key with which the uploader encrypted the object (SSE-C)",
     "SignatureDoesNotMatch": "; the secret key does not belong to the key id",
 }
 

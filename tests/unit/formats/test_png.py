@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import random
 import struct
 import time
+import zlib
 
 import pytest
 
 from tests.bombs.png import chunk
 from tests.support.headers import CPU_BOUND, HEAD, animated, exif, png, saved, whole
+from tests.support.reading import with_hidden_metadata
 from thumbnailer.errors import Corrupt, Rejected
 from thumbnailer.formats import probe
 
@@ -57,7 +61,44 @@ def test_a_png_of_a_million_tiny_chunks_is_corrupt(kind: bytes) -> None:
 
 
 def test_a_png_of_many_chunks_is_read() -> None:
-    assert whole(png(chunk(b"tEXt") * 250, chunk(b"IDAT", bytes(90)) * 50_000, chunk(b"IEND"))).complete
+    ihdr = struct.pack(">IIBBBBB", 1200, 1200, 8, 2, 0, 0, 0)
+    assert whole(png(chunk(b"tEXt") * 250, chunk(b"IDAT", bytes(90)) * 50_000, chunk(b"IEND"), ihdr=ihdr)).complete
+
+
+def test_packed_pixels_need_little_more_room_than_unpacked_ones() -> None:
+    """40 x 30 of three bytes: nearly twice that, and a MB, is as much as some encoder may waste."""
+    assert whole(png(chunk(b"IDAT", bytes(1 << 20)) + chunk(b"IEND"))).complete
+    with pytest.raises(Corrupt, match="larger packed"):
+        whole(png(chunk(b"IDAT", bytes(1 << 20)) + chunk(b"IDAT", bytes(7300)) + chunk(b"IEND")))
+
+
+def profile(said: int, data: bytes) -> bytes:
+    return chunk(b"iCCP", b"name\0\0" + zlib.compress(struct.pack(">I", said) + data))
+
+
+def test_the_size_of_a_profile_is_its_own_first_field() -> None:
+    noise = random.Random(1).randbytes(2 << 20)
+    for size in (200, 1 << 20, 2 << 20):
+        info = whole(png(profile(size, noise[: size - 4]), chunk(b"IDAT")))
+        assert (info.icc, info.details.held) == (True, 2 * size)
+
+
+@pytest.mark.parametrize(
+    "chunk_", [profile(500, os.urandom(2000)), profile(5 << 20, b""), chunk(b"iCCP", b"x\0\0" + bytes(2000))]
+)
+def test_a_profile_that_lies_about_its_size_is_hidden(chunk_: bytes) -> None:
+    data = png(chunk_, chunk(b"IDAT"))
+    assert not whole(data).icc
+    assert chunk(b"skIp", chunk_[8:-4]) in with_hidden_metadata(data)
+
+
+def test_packed_texts_are_hidden_and_plain_ones_are_not() -> None:
+    packed = [b"zTXtkey\0\0" + zlib.compress(b"x" * 9999), b"iTXtkey\0\1\0de\0\0" + zlib.compress(b"x" * 9999)]
+    plain = [b"tEXtkey\0x", b"iTXtkey\0\0\0de\0\0x"]
+    data = png(*(chunk(text[:4], text[4:]) for text in packed + plain), chunk(b"IDAT"))
+    assert whole(data).details.held == 2 * (sum(map(len, packed + plain)) - 16)
+    expected = [chunk(b"skIp", text[4:]) for text in packed] + [chunk(text[:4], text[4:]) for text in plain]
+    assert b"".join(expected) in with_hidden_metadata(data)
 
 
 @pytest.mark.parametrize(

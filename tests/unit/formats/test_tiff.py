@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import facts, tiffs
 from tests.support.headers import TIFF_SIZE, TIFF_START, animated, ifd, saved, tiff_of, whole
+from tests.support.reading import with_hidden_metadata
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats import probe
 from thumbnailer.model import EngineName
@@ -36,10 +37,17 @@ def test_more_than_ten_thousand_pages_are_corrupt() -> None:
 
 
 def test_too_many_tags_are_corrupt() -> None:
-    many = tuple((60_000 + index, 4, 1) for index in range(4_000))
-    assert whole(tiff_chain(2, *many)).frames == 2
-    with pytest.raises(Corrupt, match="tags"):
-        whole(tiff_chain(3, *many))
+    many = tuple((60_000 + index, 4, 1) for index in range(511))
+    assert whole(tiff_chain(200, *many[1:])).frames == 200
+    with pytest.raises(Corrupt, match="entries"):
+        whole(tiff_chain(1, *many))
+
+
+def test_decoders_see_the_first_page_alone() -> None:
+    """To count the pages, libtiff reads all their tags: 2,000 pages of 60 tags took 0.76 s."""
+    assert whole(with_hidden_metadata(tiff_chain(3, (60_000, 4, 1)))).frames == 1
+    alone = tiff_chain(1, (60_000, 4, 1))
+    assert with_hidden_metadata(alone) == alone
 
 
 def tiff_with(tag: int, kind: int, count: int, times: int = 1, size: int = 1 << 20) -> bytes:

@@ -2,7 +2,7 @@
 use std::error::Error;
 use std::fs;
 
-use thumbnailer_jpeg::{info, render, Request, Target};
+use thumbnailer_jpeg::{plan, render, Request, Target};
 
 fn fit(width: usize, height: usize, side: usize) -> Target {
     let scale = side as f64 / width.max(height) as f64;
@@ -17,10 +17,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let data = fs::read(file)?;
     let source = &&data[..];
-    let (frame, _) = info(source).map_err(|error| format!("{error:?}"))?;
+    let one = vec![Target { width: 1, height: 1, area: None }];
+    let mut request = Request { targets: one, orientation: 1, scale: Some(1), max_bytes: 1 << 30 };
+    let frame = plan(source, &request).map_err(|error| format!("{error:?}"))?.frame;
     let targets = sides.split(',').map(|side| Ok(fit(frame.width, frame.height, side.parse()?)));
-    let targets = targets.collect::<Result<Vec<_>, std::num::ParseIntError>>()?;
-    let request = Request { targets, orientation: 1, scale: None, max_bytes: 1 << 30 };
+    request.targets = targets.collect::<Result<Vec<_>, std::num::ParseIntError>>()?;
     let rendered = render(source, &request).map_err(|error| format!("{error:?}"))?;
     eprintln!("scale {} bytes {}", rendered.plan.scale, rendered.plan.bytes);
     let picture = &rendered.pictures[0];

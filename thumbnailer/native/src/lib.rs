@@ -16,8 +16,8 @@ mod render;
 pub mod resize;
 
 pub use error::{catch, Error, Result};
-pub use file::frame::{ColourModel, Frame};
 pub use file::source::Source;
 pub use plan::Plan;
-pub use render::{info, plan, render, Picture, Rendered};
+pub use render::{plan, render, Rendered};
+pub use resize::output::Picture;
 pub use resize::request::{Area, Request, Target};

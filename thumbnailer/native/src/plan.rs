@@ -37,9 +37,7 @@ pub struct Plan {
 
 impl Plan {
     /// Plans a request. `scan` is the first one; `size` the length of the file.
-    pub fn new(
-        frame: Frame, scan: &ScanHeader, size: usize, request: &Request, colour: ColourModel,
-    ) -> Result<Plan> {
+    pub fn new(frame: Frame, scan: &ScanHeader, size: usize, request: &Request, colour: ColourModel) -> Result<Plan> {
         require(simd() != "none", "processor")?;
         let targets = request.stored(frame.width, frame.height)?;
         let scale = request.choose_scale(&targets, MIN_RATIO)?;

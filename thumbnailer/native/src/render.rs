@@ -4,53 +4,39 @@
 use crate::entropy::blocks::Coder;
 use crate::entropy::progress::Progress;
 use crate::entropy::reader::Reader;
-use crate::entropy::{Input, Scan, SAMPLE};
+use crate::entropy::{Scan, SAMPLE};
 use crate::error::{ensure, Error::Doubtful, Error::TooLarge, Result};
-use crate::file::frame::{ColourModel, Frame, ScanComponent, ScanHeader};
+use crate::file::frame::{ScanComponent, ScanHeader};
 use crate::file::source::Source;
 use crate::file::{QuantTable, Walker};
 use crate::memory::Memory;
 use crate::picture::bands::Bands;
 use crate::picture::store::Store;
 use crate::plan::Plan;
+use crate::resize::output::Picture;
 use crate::resize::request::Request;
-
-pub struct Picture {
-    pub width: usize,
-    pub height: usize,
-    /// 1 for grey, 3 for RGB.
-    pub channels: usize,
-    pub pixels: Vec<u8>,
-}
 
 pub struct Rendered {
     pub pictures: Vec<Picture>,
     pub plan: Plan,
 }
 
-/// Reads up to the first scan.
-fn open(source: &dyn Source) -> Result<(Walker<'_>, ScanHeader, Frame, ColourModel)> {
+/// Reads up to the first scan and plans the request.
+fn open<'a>(source: &'a dyn Source, request: &Request) -> Result<(Walker<'a>, ScanHeader, Plan)> {
     let mut walker = Walker::new(source)?;
     let scan = walker.next_scan()?.ok_or(Doubtful("no scan"))?;
-    let (frame, colour) = (walker.frame()?.clone(), walker.colour_model()?);
-    Ok((walker, scan, frame, colour))
-}
-
-/// Reads the header.
-pub fn info(source: &dyn Source) -> Result<(Frame, ColourModel)> {
-    open(source).map(|(_, _, frame, colour)| (frame, colour))
+    let plan = Plan::new(walker.frame()?.clone(), &scan, source.size(), request, walker.colour_model()?)?;
+    Ok((walker, scan, plan))
 }
 
 /// Plans a request without decoding. Fails with `TooLarge` if the plan exceeds the limit of memory.
 pub fn plan(source: &dyn Source, request: &Request) -> Result<Plan> {
-    let (_, scan, frame, colour) = open(source)?;
-    Plan::new(frame, &scan, source.size(), request, colour)
+    open(source, request).map(|(_, _, plan)| plan)
 }
 
 /// Decodes a file and makes its targets. Every failure means that another decoder must take the file.
 pub fn render(source: &dyn Source, request: &Request) -> Result<Rendered> {
-    let (walker, scan, frame, colour) = open(source)?;
-    let plan = Plan::new(frame, &scan, source.size(), request, colour)?;
+    let (walker, scan, plan) = open(source, request)?;
     let mut memory = Memory::default();
     let (stores, bands) = plan.build(&mut memory);
     if memory.dry {
@@ -65,11 +51,7 @@ pub fn render(source: &dyn Source, request: &Request) -> Result<Rendered> {
     }
     let resizer = decoder.bands.resizer;
     ensure(resizer.is_complete(), "missing rows")?;
-    let pictures = resizer.outputs.into_iter().map(|output| {
-        let (width, height) = output.size();
-        Picture { width, height, channels: plan.layout.planes.len(), pixels: output.pixels }
-    });
-    Ok(Rendered { pictures: pictures.collect(), plan })
+    Ok(Rendered { pictures: resizer.outputs.into_iter().map(|output| output.picture).collect(), plan })
 }
 
 struct Decoder<'a> {
@@ -103,10 +85,7 @@ impl Decoder<'_> {
         }
         progress.check()?;
         if self.plan.buffered {
-            for row in 0..self.plan.layout.mcus_high {
-                self.bands.fill(&self.stores, row, 0, self.plan.layout.mcus_wide);
-                self.bands.finish_row();
-            }
+            (0..self.plan.layout.mcus_high).for_each(|row| self.bands.take_row(&self.stores, row));
         }
         Ok(None)
     }
@@ -114,7 +93,7 @@ impl Decoder<'_> {
     /// The request for a larger scale, if the decoded scans show text or a drawing and the memory allows.
     fn sharper(&self) -> Option<Request> {
         let sharper = Request { scale: Some(self.plan.graphic_scale), ..self.request.clone() };
-        let wanted = self.plan.graphic_scale > self.plan.scale && self.stores[0].detail.is_graphic();
+        let wanted = self.plan.graphic_scale > self.plan.scale && self.stores[0].is_graphic();
         (wanted && plan(self.source, &sharper).is_ok()).then_some(sharper)
     }
 
@@ -126,40 +105,22 @@ impl Decoder<'_> {
         }
         let coder = |c| coder(&self.walker, self.plan, &self.quant, scan, c);
         let coders = scan.components.iter().map(coder).collect::<Result<Vec<_>>>()?;
-        let (grid, bands) = (scan.grid(&self.plan.frame), &mut self.bands);
-        let flush = |stores: &mut [Store], left, count| {
-            bands.fill(stores, 0, left, count);
-            stores.iter_mut().for_each(Store::clear);
-            if left + count == grid.0 {
-                bands.finish_row();
-            }
+        let mut decoder = Scan {
+            reader: &mut self.reader,
+            coders: &coders,
+            stores: &mut self.stores,
+            grid: scan.grid(&self.plan.frame),
+            restart: self.walker.restart,
+            until_sample: SAMPLE,
+            bands: (!self.plan.buffered).then_some(&mut self.bands),
         };
-        macro_rules! decode {
-            (|$coder:ident, $input:ident, $dc:ident, $store:ident, $blocks:ident| $body:expr) => {
-                Scan {
-                    reader: &mut self.reader,
-                    coders: &coders,
-                    stores: &mut self.stores,
-                    grid,
-                    restart: self.walker.restart,
-                    until_sample: SAMPLE,
-                    decode: |$coder: &Coder, $input: &mut Input, $dc: &mut i32, $store: &mut Store, $blocks| $body,
-                    flush: (!self.plan.buffered).then_some(flush),
-                }
-                .run(self.source, self.walker.position)
-            };
-            ($block:ident) => {
-                decode!(|coder, input, dc, store, blocks| for index in blocks {
-                    coder.$block(input, dc, store, index);
-                })
-            };
-        }
+        let position = self.walker.position;
         match (self.plan.frame.progressive, scan.first, scan.high) {
-            (false, _, _) => decode!(|coder, input, dc, store, blocks| coder.sequential(input, dc, store, blocks)),
-            (_, 0, 0) => decode!(dc_first),
-            (_, 0, _) => decode!(dc_refine),
-            (_, _, 0) => decode!(ac_first),
-            (_, _, _) => decode!(ac_refine),
+            (false, _, _) => decoder.run(position, Coder::sequential),
+            (_, 0, 0) => decoder.run(position, Coder::dc_first),
+            (_, 0, _) => decoder.run(position, Coder::dc_refine),
+            (_, _, 0) => decoder.run(position, Coder::ac_first),
+            (_, _, _) => decoder.run(position, Coder::ac_refine),
         }
     }
 }

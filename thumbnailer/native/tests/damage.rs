@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::{scan, Jpeg, Random, Scan};
-use thumbnailer_jpeg::{catch, info, plan, render, Error, Request, Target};
+use thumbnailer_jpeg::{catch, plan, render, Error, Request, Target};
 
 const SCALES: [Option<usize>; 8] = [None, Some(1), Some(2), Some(3), Some(4), Some(5), Some(6), Some(8)];
 
@@ -145,11 +145,11 @@ fn other_kinds_are_unsupported() {
     let file = Jpeg::new(64, 64, &ycc(), 1).bytes();
     for marker in [0xc3, 0xc5, 0xc9, 0xca, 0xcd, 0xcf, 0xcc] {
         let file = with_marker(&file, 0xc0, marker);
-        assert!(matches!(info(&&file[..]).err(), Some(Error::Unsupported(_))), "{marker:x}");
+        assert!(matches!(plan(&&file[..], &request(None, 1)).err(), Some(Error::Unsupported(_))), "{marker:x}");
     }
     let four = Jpeg::new(64, 64, &[(1, 1, 1), (2, 1, 1), (3, 1, 1), (4, 1, 1)], 1).bytes();
-    assert!(matches!(info(&&four[..]).err(), Some(Error::Unsupported(_))));
-    assert!(matches!(info(&&b"\x89PNG"[..]).err(), Some(Error::Unsupported(_))));
+    assert!(matches!(plan(&&four[..], &request(None, 1)).err(), Some(Error::Unsupported(_))));
+    assert!(matches!(plan(&&b"\x89PNG"[..], &request(None, 1)).err(), Some(Error::Unsupported(_))));
 }
 
 #[test]
@@ -318,4 +318,21 @@ fn tables_may_be_redefined_between_scans() {
         assert_eq!(pixels(&with(&quant)), pixels(&plain));
         assert_eq!(pixels(&with(&segment(&plain, 0xc4))), pixels(&plain));
     }
+}
+
+/// A file is read by position: what follows a cut is missing, as in a shorter file.
+#[test]
+fn a_file_is_read_like_bytes() {
+    let path = std::env::temp_dir().join(format!("thumbnailer-jpeg-{}.jpg", std::process::id()));
+    for bytes in files() {
+        for length in [bytes.len(), bytes.len() * 2 / 3] {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            let file = std::fs::File::open(&path).unwrap();
+            let pixels = |source: &dyn thumbnailer_jpeg::Source| {
+                render(source, &request(None, 1)).map(|rendered| rendered.pictures[0].pixels.clone())
+            };
+            assert_eq!(pixels(&file), pixels(&&bytes[..length]));
+        }
+    }
+    std::fs::remove_file(path).unwrap();
 }

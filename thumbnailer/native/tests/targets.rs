@@ -140,10 +140,9 @@ fn graphics_are_decoded_at_a_larger_scale() {
             let planned = plan(&&file[..], &request).unwrap();
             let rendered = render(&&file[..], &request).unwrap();
             assert_eq!((planned.scale, rendered.plan.scale), (2, scale), "{sharp}");
-            for same in [
-                Request { scale: Some(2), ..request.clone() },
-                Request { max_bytes: planned.bytes, ..request.clone() },
-            ] {
+            for same in
+                [Request { scale: Some(2), ..request.clone() }, Request { max_bytes: planned.bytes, ..request.clone() }]
+            {
                 assert_eq!(render(&&file[..], &same).unwrap().plan.scale, 2);
             }
         }

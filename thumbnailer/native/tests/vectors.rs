@@ -6,13 +6,12 @@ use std::array::from_fn;
 use std::f64::consts::{PI, SQRT_2};
 
 use support::Random;
-use thumbnailer_jpeg::audited::{self, shared::SharedBytes};
+use thumbnailer_jpeg::audited;
 use thumbnailer_jpeg::memory::Memory;
 use thumbnailer_jpeg::picture::basis::BASIS;
 use thumbnailer_jpeg::picture::{kernel, store::SURPLUS};
 use thumbnailer_jpeg::resize::axis::{Axis, Span};
 use thumbnailer_jpeg::resize::rows::{Ring, GROUP};
-use thumbnailer_jpeg::Source;
 
 const SIZES: [(usize, usize); 21] = [
     (1, 1),
@@ -176,18 +175,5 @@ fn colours_pixels_and_transposes_equal_plain_code() {
         for (i, value) in out.iter().enumerate() {
             assert_eq!(*value, samples[i % 24 * 50 + i / 24]);
         }
-    }
-}
-
-#[test]
-fn shared_bytes_are_read_at_every_alignment() {
-    let bytes: Vec<u8> = (0..100).collect();
-    for (start, length) in (0..9).flat_map(|start| [0, 1, 7, 8, 9, 40].map(|length| (start, length))) {
-        // SAFETY: `bytes` outlives the view.
-        let shared = unsafe { SharedBytes::new(bytes.as_ptr().wrapping_add(start), 80) };
-        let mut scratch = [0; 64];
-        assert_eq!(shared.chunk(3, length, &mut scratch), &bytes[start + 3..start + 3 + length]);
-        assert_eq!(shared.chunk(79, length, &mut [0; 9]).len(), length.min(1));
-        assert_eq!((shared.size(), shared.chunk(81, 5, &mut [0; 9]).len()), (80, 0));
     }
 }

@@ -7,14 +7,12 @@ pub mod huffman;
 pub mod progress;
 pub mod reader;
 
-use std::ops::Range;
-
 use self::bits::{Bits, Buffer};
 use self::blocks::Coder;
 use self::reader::Reader;
 use crate::error::{ensure, Result};
-use crate::file::source::Source;
-use crate::picture::store::{Store, STRIP};
+use crate::picture::bands::Bands;
+use crate::picture::store::Store;
 use crate::picture::MAX_COEFFICIENT;
 
 /// One MCU in so many is decoded in full, to measure the detail that the scale drops: costs about 1 %.
@@ -54,7 +52,7 @@ impl State {
 }
 
 /// Decodes the MCUs of one scan.
-pub struct Scan<'a, 'b, D, F> {
+pub struct Scan<'a, 'b> {
     pub reader: &'b mut Reader<'a>,
     pub coders: &'b [Coder<'b>],
     pub stores: &'b mut [Store],
@@ -62,44 +60,42 @@ pub struct Scan<'a, 'b, D, F> {
     pub grid: (usize, usize),
     pub restart: usize,
     pub until_sample: usize,
-    /// Decodes blocks of one row: coder and last DC value of the component, store and indices in the store.
-    pub decode: D,
-    /// Called if the stores hold one strip only, behind each strip: stores, column and number of its MCUs.
-    pub flush: Option<F>,
+    /// Takes each row of MCUs if the stores hold one row only.
+    pub bands: Option<&'b mut Bands>,
 }
 
-impl<'b, D, F> Scan<'_, 'b, D, F>
-where
-    D: Fn(&Coder<'b>, &mut Input, &mut i32, &mut Store, Range<usize>),
-    F: FnMut(&mut [Store], usize, usize),
-{
-    /// Returns the position of the marker behind the scan.
-    pub fn run(&mut self, source: &dyn Source, mut position: usize) -> Result<usize> {
+impl<'b> Scan<'_, 'b> {
+    /// Returns the position of the marker behind the scan. `decode`: decodes a block, given by coder and last DC
+    /// value of the component, store and index in the store.
+    pub fn run(
+        &mut self, mut position: usize, decode: impl Fn(&Coder<'b>, &mut Input, &mut i32, &mut Store, usize),
+    ) -> Result<usize> {
         let (mut left, mut place) = (self.grid.0 * self.grid.1, (0, 0));
         let step = if self.restart == 0 { left } else { self.restart };
         for number in 0.. {
             let bits = self.reader.start(position)?;
-            let bits = self.interval(bits, step.min(left), &mut place)?;
+            let bits = self.interval(bits, step.min(left), &mut place, &decode)?;
             position = self.reader.finish(bits)?;
             left -= step.min(left);
             if left == 0 {
                 break;
             }
-            restart_marker(source, position, number)?;
-            position += 2;
+            position = self.reader.restart(number)?;
         }
         Ok(position)
     }
 
     /// Decodes the MCUs between two restart markers. `place`: column and row of the next MCU.
-    fn interval(&mut self, mut bits: Bits, count: usize, place: &mut (usize, usize)) -> Result<Bits> {
-        let (mut state, mut predictions, mut left) = (State::default(), [0; 4], count);
-        let (mut x, mut y) = *place;
+    fn interval(
+        &mut self, mut bits: Bits, mut left: usize, place: &mut (usize, usize),
+        decode: impl Fn(&Coder<'b>, &mut Input, &mut i32, &mut Store, usize),
+    ) -> Result<Bits> {
+        let (mut state, mut predictions) = (State::default(), [0; 4]);
         while left > 0 {
-            let strip = x / STRIP * STRIP;
-            let end = self.grid.0.min(x + left).min(strip + STRIP);
-            let (first, row) = if self.flush.is_some() { (strip, 0) } else { (0, y) };
-            for column in x - first..end - first {
+            let (x, y) = *place;
+            let end = self.grid.0.min(x + left);
+            let row = if self.bands.is_some() { 0 } else { y };
+            for column in x..end {
                 if self.reader.is_low(&bits) {
                     bits = self.reader.more(bits)?;
                 }
@@ -113,34 +109,24 @@ where
                     let store = &mut self.stores[coder.plane];
                     let mut start = row * coder.v * store.blocks_wide + column * coder.h;
                     for _ in 0..coder.v {
-                        (self.decode)(coder, &mut input, prediction, store, start..start + coder.h);
+                        (start..start + coder.h).for_each(|index| decode(coder, &mut input, prediction, store, index));
                         start += store.blocks_wide;
                     }
                 }
                 (bits, state) = (input.bits, input.state);
             }
             left -= end - x;
-            x = end;
-            if x == self.grid.0 || x == strip + STRIP {
-                state.check()?;
-                if let Some(flush) = &mut self.flush {
-                    flush(self.stores, first, x - first);
+            *place = (end, y);
+            state.check()?;
+            if end == self.grid.0 {
+                *place = (0, y + 1);
+                if let Some(bands) = &mut self.bands {
+                    bands.take_row(self.stores, 0);
+                    self.stores.iter_mut().for_each(Store::clear);
                 }
             }
-            if x == self.grid.0 {
-                (x, y) = (0, y + 1);
-            }
         }
-        *place = (x, y);
         ensure(state.end_run == 0, "run of blocks beyond the interval")?;
-        state.check()?;
         Ok(bits)
     }
-}
-
-/// Checks the restart marker that ends interval `number` (B.2.1).
-fn restart_marker(source: &dyn Source, position: usize, number: usize) -> Result<()> {
-    let mut scratch = [0; 2];
-    let marker = source.chunk(position, 2, &mut scratch);
-    ensure(marker == [0xff, 0xd0 + (number & 7) as u8], "restart marker missing or out of order")
 }

@@ -2,21 +2,19 @@
 
 use super::bits::{Bits, Buffer, BUFFER};
 use crate::error::{ensure, Result};
-use crate::file::source::Source;
+use crate::file::source::{Source, Window};
 
 /// More than the bytes of the largest MCU: 10 blocks of 64 coefficients of 31 bits.
 const MARGIN: usize = 2560;
 const STEP: usize = 16384;
-const WINDOW: usize = STEP + 2;
 
 /// Bytes that a reader allocates.
-pub const READER_BYTES: usize = BUFFER + WINDOW;
+pub const READER_BYTES: usize = BUFFER + Window::SIZE;
 
 pub struct Reader<'a> {
-    source: &'a dyn Source,
     /// Position of the next byte in the file.
     position: usize,
-    window: Vec<u8>,
+    window: Window<'a>,
     buffer: Box<Buffer>,
     /// Valid bytes in the buffer.
     end: usize,
@@ -29,9 +27,8 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub fn new(source: &'a dyn Source) -> Reader<'a> {
         Reader {
-            source,
             position: 0,
-            window: vec![0; WINDOW],
+            window: Window::new(source),
             buffer: Box::new([0; BUFFER]),
             end: 0,
             finished: false,
@@ -92,68 +89,47 @@ impl<'a> Reader<'a> {
         Ok(Bits::at(&self.buffer, used & 7))
     }
 
+    /// Copies bytes up to the next 0xff, and this one if it is data.
     fn fill(&mut self) -> Result<()> {
-        let room = STEP - self.end;
-        let chunk = self.source.chunk(self.position, room + 2, &mut self.window);
-        let step = unstuff(chunk, &mut self.buffer[self.end..STEP]);
-        ensure(step.read > 0 || step.marker, "file ends in a scan")?;
-        self.position += step.read;
-        self.end += step.written;
-        self.finished = step.marker;
+        let bytes = self.window.at(self.position);
+        let plain = find_ff(&bytes[..bytes.len().min(STEP - self.end)]);
+        self.buffer[self.end..self.end + plain].copy_from_slice(&bytes[..plain]);
+        self.end += plain;
+        self.position += plain;
+        match bytes[plain..] {
+            [0xff, 0, ..] => {
+                self.buffer[self.end] = 0xff;
+                self.end += 1;
+                self.position += 2;
+            }
+            [0xff, 0xff, ..] => self.position += 1,
+            [0xff, _, ..] => self.finished = true,
+            _ => ensure(plain > 0, "file ends in a scan")?,
+        }
         Ok(())
+    }
+
+    /// Passes the restart marker that ends interval `number` (B.2.1). Returns the position behind the marker.
+    pub fn restart(&mut self, number: usize) -> Result<usize> {
+        let marker = [0xff, 0xd0 + (number & 7) as u8];
+        ensure(self.window.at(self.position).starts_with(&marker), "restart marker missing or out of order")?;
+        Ok(self.position + 2)
     }
 
     /// Position of the next marker that is not RSTn: the end of a scan whose data are not needed.
     pub fn skip_scan(&mut self, mut at: usize) -> Result<usize> {
         loop {
-            let chunk = self.source.chunk(at, STEP, &mut self.window);
+            let chunk = self.window.at(at);
             let plain = find_ff(chunk);
             at += plain;
-            match (chunk.get(plain), chunk.get(plain + 1)) {
-                (Some(_), Some(0 | 0xd0..=0xd7)) => at += 2,
-                (Some(_), Some(0xff)) => at += 1,
-                (Some(_), Some(_)) => return Ok(at),
+            match chunk[plain..] {
+                [_, 0 | 0xd0..=0xd7, ..] => at += 2,
+                [_, 0xff, ..] => at += 1,
+                [_, _, ..] => return Ok(at),
                 _ => ensure(plain > 0, "file ends in a scan")?,
             }
         }
     }
-}
-
-/// What `unstuff` did: bytes read, bytes written, whether a marker follows.
-struct Step {
-    read: usize,
-    written: usize,
-    marker: bool,
-}
-
-/// Copies bytes up to a marker, the end of `from` or the end of `to`; 0xff 0x00 becomes 0xff.
-fn unstuff(from: &[u8], to: &mut [u8]) -> Step {
-    let mut step = Step { read: 0, written: 0, marker: false };
-    while step.written < to.len() {
-        let rest = &from[step.read..];
-        let rest = &rest[..rest.len().min(to.len() - step.written)];
-        let plain = find_ff(rest);
-        to[step.written..step.written + plain].copy_from_slice(&rest[..plain]);
-        step.written += plain;
-        step.read += plain;
-        if plain == rest.len() && plain > 0 {
-            continue;
-        }
-        match (from.get(step.read), from.get(step.read + 1)) {
-            (Some(_), Some(0)) => {
-                to[step.written] = 0xff;
-                step.written += 1;
-                step.read += 2;
-            }
-            (Some(_), Some(0xff)) => step.read += 1,
-            (Some(_), Some(_)) => {
-                step.marker = true;
-                break;
-            }
-            _ => break,
-        }
-    }
-    step
 }
 
 /// Index of the first 0xff, or the length.

@@ -71,9 +71,10 @@ impl<'a> Walker<'a> {
 
     /// Copies up to `count` bytes.
     fn bytes(&mut self, count: usize) -> Vec<u8> {
-        let mut scratch = vec![0; count];
-        let bytes = self.source.chunk(self.position, count, &mut scratch).to_vec();
-        self.position += bytes.len();
+        let mut bytes = vec![0; count];
+        let count = self.source.read(self.position, &mut bytes);
+        bytes.truncate(count);
+        self.position += count;
         bytes
     }
 

@@ -2,7 +2,6 @@
 
 use super::layout::{Layout, Plane};
 use super::store::Store;
-use super::upsample::Upsampler;
 use super::{kernel, Kernel};
 use crate::file::frame::ColourModel;
 use crate::memory::Memory;
@@ -19,24 +18,47 @@ struct Band {
     pixels: Vec<u8>,
     /// Row of the component at the top of the row of MCUs.
     top: usize,
-    upsampler: Upsampler,
+    /// A row stretched to the width of the picture, and its samples between two copies of their ends.
+    stretched: Vec<u8>,
+    sums: Vec<i16>,
 }
 
 impl Band {
     fn new(plane: &Plane, memory: &mut Memory) -> Band {
         let stride = plane.blocks_wide * plane.across + SURPLUS;
-        let pixels = memory.buffer(stride * (plane.rows() + 1) + SURPLUS + 16);
-        let (kernel, upsampler) = (kernel(plane.across, plane.down), Upsampler::new(plane, memory));
-        Band { plane: plane.clone(), stride, kernel, pixels, top: 0, upsampler }
+        let width = if plane.stretch == (1, 1) { 0 } else { plane.width };
+        Band {
+            plane: plane.clone(),
+            stride,
+            kernel: kernel(plane.across, plane.down),
+            pixels: memory.buffer(stride * (plane.rows() + 1) + SURPLUS + 16),
+            top: 0,
+            stretched: memory.buffer(plane.stretch.0 * width + 16),
+            sums: memory.buffer(if plane.smooth { width + 2 } else { 0 }),
+        }
     }
 
     /// Row `y` of the picture, padded to 16 pixels.
     fn row(&mut self, y: usize) -> &[u8] {
-        let row = |y: usize| {
-            let start = (y.min(self.plane.height - 1) + 1 - self.top) * self.stride;
-            &self.pixels[start..start + self.plane.width.next_multiple_of(16)]
+        let (plane, (h, v)) = (&self.plane, self.plane.stretch);
+        let samples = |y: usize| {
+            let start = (y.min(plane.height - 1) + 1 - self.top) * self.stride;
+            &self.pixels[start..start + plane.width.next_multiple_of(16)]
         };
-        self.upsampler.row(row, y)
+        let (near, odd) = (y / v, y % v);
+        if (h, v) == (1, 1) {
+            return samples(near);
+        }
+        if plane.smooth {
+            let far = if v == 1 { near } else { (near + odd).saturating_sub(1 - odd) };
+            add_rows(samples(near), samples(far), v == 2, &mut self.sums);
+            triangle(&self.sums, (h, v), odd as i16, &mut self.stretched);
+        } else {
+            for (group, sample) in self.stretched.chunks_exact_mut(h).zip(samples(near)) {
+                group.fill(*sample);
+            }
+        }
+        &self.stretched
     }
 
     fn keep_last_row(&mut self) {
@@ -74,21 +96,15 @@ impl Bands {
         }
     }
 
-    /// Transforms MCUs: `count` from column `left` on, which lie in row `row` of the stores.
-    pub fn fill(&mut self, stores: &[Store], row: usize, left: usize, count: usize) {
+    /// Transforms row `row` of the MCUs in the stores and hands its pixels to the resizer. The last row of pixels
+    /// waits for the next row of MCUs if the upsampling needs the row below.
+    pub fn take_row(&mut self, stores: &[Store], row: usize) {
         for (band, store) in self.bands.iter_mut().zip(stores) {
-            let plane = &band.plane;
-            for y in 0..plane.v {
-                let start = (y * plane.down + 1) * band.stride + left * plane.h * plane.across;
-                let blocks = store.row(row * plane.v + y, count * plane.h);
-                (band.kernel)(blocks, &mut band.pixels[start..], band.stride);
+            for y in 0..band.plane.v {
+                let pixels = &mut band.pixels[(y * band.plane.down + 1) * band.stride..];
+                (band.kernel)(store.row(row * band.plane.v + y), pixels, band.stride);
             }
         }
-    }
-
-    /// Hands the rows of a complete row of MCUs to the resizer. The last row waits for the next row of MCUs
-    /// if the upsampling needs the row below.
-    pub fn finish_row(&mut self) {
         self.complete = (self.complete + self.rows).min(self.height);
         let end = self.complete - usize::from(self.looks_ahead && self.complete < self.height);
         for y in self.next..end {
@@ -99,5 +115,36 @@ impl Bands {
         }
         self.next = end;
         self.bands.iter_mut().for_each(Band::keep_last_row);
+    }
+}
+
+/// The vertical part of libjpeg's triangle filter, if rows are `halved`: 3/4 of the nearest sample and 1/4 of the next
+/// nearest, times 4.
+fn add_rows(near: &[u8], far: &[u8], halved: bool, sums: &mut [i16]) {
+    let end = sums.len() - 1;
+    for ((sum, near), far) in sums[1..end].iter_mut().zip(near).zip(far) {
+        *sum = if halved { 3 * i16::from(*near) + i16::from(*far) } else { i16::from(*near) };
+    }
+    (sums[0], sums[end]) = (sums[1], sums[end - 1]);
+}
+
+/// The horizontal part, and libjpeg's rounding. `odd`: the row is an odd one.
+fn triangle(sums: &[i16], stretch: (usize, usize), odd: i16, row: &mut [u8]) {
+    match stretch {
+        (2, 2) => widen::<4>(sums, [8, 7], row),
+        (2, _) => widen::<2>(sums, [1, 2], row),
+        _ => {
+            for (pixel, sum) in row.iter_mut().zip(&sums[1..sums.len() - 1]) {
+                *pixel = ((sum + 1 + odd) >> 2) as u8;
+            }
+        }
+    }
+}
+
+/// Two pixels a sample. `round`: what is added to the left and to the right one.
+fn widen<const SHIFT: u32>(sums: &[i16], round: [i16; 2], row: &mut [u8]) {
+    for (pixels, sums) in row.chunks_exact_mut(2).zip(sums.windows(3)) {
+        pixels[0] = ((3 * sums[1] + sums[0] + round[0]) >> SHIFT) as u8;
+        pixels[1] = ((3 * sums[1] + sums[2] + round[1]) >> SHIFT) as u8;
     }
 }

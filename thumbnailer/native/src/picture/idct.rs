@@ -4,7 +4,7 @@ use std::array::from_fn;
 
 use super::basis::BASIS;
 use super::store::SURPLUS;
-use crate::audited::words::Words;
+use crate::audited::Vector;
 
 /// Bits dropped after the vertical and after the horizontal pass. The basis has 13 fraction bits, and a
 /// coefficient is 8 times as large as its share of the pixels.
@@ -38,28 +38,28 @@ pub fn small<const W: usize, const H: usize>(values: &[i16], pixels: &mut [u8], 
 
 /// Eight coefficients of both blocks; zeros if the slice is too short.
 #[inline(always)]
-fn load<V: Words>(values: &[i16], first: usize, second: usize) -> V {
+fn load(values: &[i16], first: usize, second: usize) -> Vector {
     let eight = |at: usize| values.get(at..).and_then(|rest| rest.first_chunk::<8>()).unwrap_or(&[0; 8]);
-    V::halves(eight(first), eight(second))
+    Vector::halves(eight(first), eight(second))
 }
 
 /// Ones in the words from `first` to `end` of both halves.
 #[inline(always)]
-fn mask<V: Words>(first: usize, end: usize) -> V {
-    V::load(&from_fn(|i| -i16::from((first..end).contains(&(i % 8)))))
+fn mask(first: usize, end: usize) -> Vector {
+    Vector::load(&from_fn(|i| -i16::from((first..end).contains(&(i % 8)))))
 }
 
 #[inline(always)]
-pub fn transform<V: Words, const W: usize, const H: usize>(values: &[i16], pixels: &mut [u8], stride: usize) {
+pub fn transform<const W: usize, const H: usize>(values: &[i16], pixels: &mut [u8], stride: usize) {
     let (wide, high) = (W.min(8), H.min(8));
     let size = wide * high;
     let blocks = (values.len() - SURPLUS) / size;
     // Words beyond the width belong to the next row.
-    let (own, not_first, right) = (mask::<V>(0, wide), mask::<V>(1, wide), mask::<V>(4, wide));
+    let (own, not_first, right) = (mask(0, wide), mask(1, wide), mask(4, wide));
     for x in (0..blocks).step_by(2) {
         let second = (x + 1).min(blocks - 1);
-        let mut rows = [V::splat(0); 8];
-        let (mut upper, mut lower) = (V::splat(0), V::splat(0));
+        let mut rows = [Vector::splat(0); 8];
+        let (mut upper, mut lower) = (Vector::splat(0), Vector::splat(0));
         for (v, row) in rows.iter_mut().enumerate().take(high) {
             *row = load(values, x * size + v * wide, second * size + v * wide);
             match v {
@@ -72,9 +72,9 @@ pub fn transform<V: Words, const W: usize, const H: usize>(values: &[i16], pixel
         if upper.or(lower).and(own).or(rows[0].and(not_first)).is_zero() {
             flat::<W, H>([values[x * size], values[second * size]], &mut place);
         } else if (W > 4 || H > 4) && lower.and(own).or(upper.or(rows[0]).and(right)).is_zero() {
-            pair::<V, W, H, true>(&rows, &mut place);
+            pair::<W, H, true>(&rows, &mut place);
         } else {
-            pair::<V, W, H, false>(&rows, &mut place);
+            pair::<W, H, false>(&rows, &mut place);
         }
     }
 }
@@ -125,18 +125,18 @@ fn flat<const W: usize, const H: usize>(dc: [i16; 2], place: &mut Place) {
 
 /// `LOW`: only 4 x 4 coefficients are set.
 #[inline(always)]
-fn pair<V: Words, const W: usize, const H: usize, const LOW: bool>(rows: &[V; 8], place: &mut Place) {
-    let lines = pass::<V, H, LOW, DROP_1>(rows, W > 4 && !LOW, ROUND_1);
-    horizontal::<V, W, LOW>(&transpose(&lines, 0), 0, H.min(8), place);
+fn pair<const W: usize, const H: usize, const LOW: bool>(rows: &[Vector; 8], place: &mut Place) {
+    let lines = pass::<H, LOW, DROP_1>(rows, W > 4 && !LOW, ROUND_1);
+    horizontal::<W, LOW>(&transpose(&lines, 0), 0, H.min(8), place);
     if H > 8 {
-        horizontal::<V, W, LOW>(&transpose(&lines, 8), 8, H - 8, place);
+        horizontal::<W, LOW>(&transpose(&lines, 8), 8, H - 8, place);
     }
 }
 
 /// Writes up to eight lines, given by columns.
 #[inline(always)]
-fn horizontal<V: Words, const W: usize, const LOW: bool>(x: &[V; 8], top: usize, count: usize, place: &mut Place) {
-    let points = pass::<V, W, LOW, DROP_2>(x, count > 4, ROUND_2);
+fn horizontal<const W: usize, const LOW: bool>(x: &[Vector; 8], top: usize, count: usize, place: &mut Place) {
+    let points = pass::<W, LOW, DROP_2>(x, count > 4, ROUND_2);
     let (left, right) = (transpose(&points, 0), transpose(&points, if W > 8 { 8 } else { 0 }));
     for i in 0..count {
         place.write::<W>(top + i, [left[i].to_bytes(), right[i].to_bytes()]);
@@ -145,12 +145,10 @@ fn horizontal<V: Words, const W: usize, const LOW: bool>(x: &[V; 8], top: usize,
 
 /// N points of all columns. `right`: the columns from the fifth on are needed.
 #[inline(always)]
-fn pass<V: Words, const N: usize, const LOW: bool, const DROP: i32>(
-    x: &[V; 8], right: bool, round: i32,
-) -> [V; 16] {
-    let (mut points, round) = ([V::splat(0); 16], V::splat32(round));
-    let left = four_columns::<V, N, LOW, false>(x);
-    let right = if right { four_columns::<V, N, LOW, true>(x) } else { points };
+fn pass<const N: usize, const LOW: bool, const DROP: i32>(x: &[Vector; 8], right: bool, round: i32) -> [Vector; 16] {
+    let (mut points, round) = ([Vector::splat(0); 16], Vector::splat32(round));
+    let left = four_columns::<N, LOW, false>(x);
+    let right = if right { four_columns::<N, LOW, true>(x) } else { points };
     for i in 0..N {
         let (left, right) = (left[i].add32(round), right[i].add32(round));
         points[i] = left.shift_right32::<DROP>().pack32(right.shift_right32::<DROP>());
@@ -159,7 +157,7 @@ fn pass<V: Words, const N: usize, const LOW: bool, const DROP: i32>(
 }
 
 #[inline(always)]
-fn zip<V: Words, const HIGH: bool>(a: V, b: V) -> V {
+fn zip<const HIGH: bool>(a: Vector, b: Vector) -> Vector {
     if HIGH {
         a.zip_high16(b)
     } else {
@@ -169,19 +167,19 @@ fn zip<V: Words, const HIGH: bool>(a: V, b: V) -> V {
 
 /// N points of the left or right columns, in 32 bits.
 #[inline(always)]
-fn four_columns<V: Words, const N: usize, const LOW: bool, const RIGHT: bool>(x: &[V; 8]) -> [V; 16] {
-    let mut sums = [V::splat(0); 16];
-    let (e02, o13) = (zip::<V, RIGHT>(x[0], x[2]), zip::<V, RIGHT>(x[1], x[3]));
-    let (e46, o57) = (zip::<V, RIGHT>(x[4], x[6]), zip::<V, RIGHT>(x[5], x[7]));
+fn four_columns<const N: usize, const LOW: bool, const RIGHT: bool>(x: &[Vector; 8]) -> [Vector; 16] {
+    let mut sums = [Vector::splat(0); 16];
+    let (e02, o13) = (zip::<RIGHT>(x[0], x[2]), zip::<RIGHT>(x[1], x[3]));
+    let (e46, o57) = (zip::<RIGHT>(x[4], x[6]), zip::<RIGHT>(x[5], x[7]));
     for y in 0..N.div_ceil(2) {
         let k = &BASIS[N][y];
-        let mut even = e02.madd(V::splat_pair(k[0], k[2]));
-        let mut odd = o13.madd(V::splat_pair(k[1], k[3]));
+        let mut even = e02.madd(Vector::splat_pair(k[0], k[2]));
+        let mut odd = o13.madd(Vector::splat_pair(k[1], k[3]));
         if N > 4 && !LOW {
-            even = even.add32(e46.madd(V::splat_pair(k[4], k[6])));
+            even = even.add32(e46.madd(Vector::splat_pair(k[4], k[6])));
         }
         if N > 5 && !LOW {
-            odd = odd.add32(o57.madd(V::splat_pair(k[5], k[7])));
+            odd = odd.add32(o57.madd(Vector::splat_pair(k[5], k[7])));
         }
         sums[y] = even.add32(odd);
         if 2 * y + 1 != N {
@@ -193,8 +191,8 @@ fn four_columns<V: Words, const N: usize, const LOW: bool, const RIGHT: bool>(x:
 
 /// Transposes 8 x 8 words in both halves, from line `at` on.
 #[inline(always)]
-pub fn transpose<V: Words>(lines: &[V; 16], at: usize) -> [V; 8] {
-    let (mut a, mut b, mut c) = ([V::splat(0); 8], [V::splat(0); 8], [V::splat(0); 8]);
+pub fn transpose(lines: &[Vector; 16], at: usize) -> [Vector; 8] {
+    let (mut a, mut b, mut c) = ([Vector::splat(0); 8], [Vector::splat(0); 8], [Vector::splat(0); 8]);
     for i in 0..4 {
         let (upper, lower) = (lines[at + 2 * i], lines[at + 2 * i + 1]);
         (a[i], a[i + 4]) = (upper.zip_low16(lower), upper.zip_high16(lower));

@@ -7,9 +7,9 @@ pub const SCALES: [usize; 7] = [1, 2, 3, 4, 5, 6, 8];
 
 /// Row-major index of a zigzag index (figure 5).
 pub const ZIGZAG: [u8; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14,
-    21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60,
-    61, 54, 47, 55, 62, 63,
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
+    28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
+    47, 55, 62, 63,
 ];
 
 /// Position of a coefficient that the scale does not need: the place of DC, which is written last.
@@ -46,7 +46,6 @@ pub struct Layout {
     /// Samples of the decoded picture.
     pub width: usize,
     pub height: usize,
-    pub mcus_wide: usize,
     pub mcus_high: usize,
     /// Rows of the decoded picture in a row of MCUs.
     pub rows: usize,
@@ -121,13 +120,11 @@ impl Plane {
 
 impl Layout {
     pub fn new(frame: &Frame, scale: usize) -> Layout {
-        let (mcus_wide, mcus_high) = frame.mcus();
         Layout {
             scale,
             width: (frame.width * scale).div_ceil(8),
             height: (frame.height * scale).div_ceil(8),
-            mcus_wide,
-            mcus_high,
+            mcus_high: frame.mcus().1,
             rows: frame.v_max * scale,
             planes: frame.components.iter().map(|c| Plane::new(frame, c, scale)).collect(),
         }

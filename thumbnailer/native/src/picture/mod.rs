@@ -9,9 +9,8 @@ pub mod basis;
 pub mod idct;
 pub mod layout;
 pub mod store;
-mod upsample;
 
-use crate::audited::idct_kernel;
+use crate::audited::transform;
 
 /// Arguments: coefficients of a row of blocks and `store::SURPLUS` more, pixels from the corner of the first
 /// block on, length of a row of pixels. A kernel may write up to 8 bytes beyond its last pixel of a row.
@@ -30,8 +29,8 @@ pub fn kernel(across: usize, down: usize) -> Kernel {
                 (2, 1) => idct::small::<2, 1>,
                 (1, 2) => idct::small::<1, 2>,
                 (2, 2) => idct::small::<2, 2>,
-                $(($w, $h) => idct_kernel::<$w, $h>(),)*
-                _ => idct_kernel::<8, 8>(),
+                $(($w, $h) => transform::<$w, $h>,)*
+                _ => transform::<8, 8>,
             }
         };
     }

@@ -1,6 +1,4 @@
-//! Coefficients of a strip of MCUs, or of a whole picture if its scans do not hold complete blocks.
-
-use std::ops::Range;
+//! Coefficients of a row of MCUs, or of a whole picture if its scans do not hold complete blocks.
 
 use super::layout::Plane;
 use crate::memory::Memory;
@@ -8,26 +6,9 @@ use crate::memory::Memory;
 /// Coefficients behind the last block: kernels read up to 8 of them, `Block` shows up to 63.
 pub const SURPLUS: usize = 64;
 
-/// MCUs that are decoded before they are transformed: their coefficients stay in the first cache.
-pub const STRIP: usize = 16;
-
 /// Levels of sharp detail that text and drawings exceed: screenshots have 15 to 40 (root mean square of the upper
 /// three quarters of the frequencies), photos at most 9.
 const GRAPHIC_LEVELS: u64 = 12;
-
-/// Sharp detail of a sample of blocks: sum of squares of coefficients.
-#[derive(Default)]
-pub struct Detail {
-    pub energy: u64,
-    pub blocks: u64,
-}
-
-impl Detail {
-    /// True for text and drawings.
-    pub fn is_graphic(&self) -> bool {
-        self.blocks > 0 && self.energy > GRAPHIC_LEVELS * GRAPHIC_LEVELS * 64 * self.blocks
-    }
-}
 
 /// A block and what lies behind it. Positions are masked, so that no access needs a bounds check.
 pub type Block = [i16; 64];
@@ -40,22 +21,29 @@ pub struct Store {
     values: Vec<i16>,
     /// Bit k of a block: zigzag index k is not zero. Empty if no scan refines.
     history: Vec<u64>,
-    pub detail: Detail,
+    /// Sharp detail of a sample of blocks: sum of squares of coefficients.
+    pub energy: u64,
+    pub sampled: u64,
 }
 
 impl Store {
-    /// `whole`: for the whole picture, not for a strip.
+    /// `whole`: for the whole picture, not for a row of MCUs.
     pub fn new(plane: &Plane, whole: bool, history: bool, memory: &mut Memory) -> Store {
-        let strip = (STRIP * plane.h, plane.v);
-        let (blocks_wide, rows) = if whole { (plane.blocks_wide, plane.blocks_high) } else { strip };
-        let (blocks, per_block) = (rows * blocks_wide, plane.coefficients());
+        let rows = if whole { plane.blocks_high } else { plane.v };
+        let (blocks, per_block) = (rows * plane.blocks_wide, plane.coefficients());
         Store {
-            blocks_wide,
+            blocks_wide: plane.blocks_wide,
             per_block,
             values: memory.buffer(blocks * per_block + SURPLUS),
             history: memory.buffer(if history { blocks } else { 0 }),
-            detail: Detail::default(),
+            energy: 0,
+            sampled: 0,
         }
+    }
+
+    /// True for text and drawings.
+    pub fn is_graphic(&self) -> bool {
+        self.sampled > 0 && self.energy > GRAPHIC_LEVELS * GRAPHIC_LEVELS * 64 * self.sampled
     }
 
     #[inline(always)]
@@ -70,12 +58,6 @@ impl Store {
         }
     }
 
-    /// Blocks of which the scale needs one coefficient.
-    #[inline(always)]
-    pub fn single_values(&mut self, blocks: Range<usize>) -> &mut [i16] {
-        self.values.get_mut(blocks).unwrap_or_default()
-    }
-
     /// A block and its non-zero coefficients.
     #[inline(always)]
     pub fn block_with_history<'a>(
@@ -85,10 +67,10 @@ impl Store {
         Some((values, self.history.get_mut(index).unwrap_or(none)))
     }
 
-    /// The first blocks of a row, and `SURPLUS` coefficients more.
-    pub fn row(&self, row: usize, blocks: usize) -> &[i16] {
-        let start = row * self.blocks_wide * self.per_block;
-        &self.values[start..start + blocks * self.per_block + SURPLUS]
+    /// A row of blocks, and `SURPLUS` coefficients more.
+    pub fn row(&self, row: usize) -> &[i16] {
+        let size = self.blocks_wide * self.per_block;
+        &self.values[row * size..(row + 1) * size + SURPLUS]
     }
 
     pub fn clear(&mut self) {

@@ -57,55 +57,25 @@ fn parent(targets: &[Stored], index: usize, full: (usize, usize)) -> Option<usiz
     candidates.filter(|_| whole(target)).min_by_key(|i| targets[*i].width * targets[*i].height)
 }
 
-fn stride(width: usize) -> usize {
-    // An odd cache line more keeps rows of a group out of the same cache set.
-    width.next_multiple_of(COLUMNS) + 32
-}
-
-/// Rows of one picture: the decoded one or a target from which others are made.
-struct Node {
-    width: usize,
-    stride: usize,
-    capacity: usize,
-    channels: usize,
-    /// Rings of the channels, one after the other.
-    samples: Vec<i16>,
-    rows: usize,
-    branches: Vec<Branch>,
-}
-
-/// The way from a node to a target.
-struct Branch {
-    target: usize,
-    horizontal: Axis,
-    vertical: Axis,
-    next: usize,
-    child: Option<Node>,
-    /// Output rows of the vertical pass, by channel; one channel of them by columns, and the same resized.
-    group: Vec<i16>,
-    columns: Vec<i16>,
-    resized: Vec<i16>,
-    /// Finished rows, by channel.
-    rows: Vec<i16>,
-}
-
 pub struct Resizer {
-    root: Node,
+    stages: Vec<Stage>,
     pub outputs: Vec<Output>,
 }
 
 impl Resizer {
     pub fn new(steps: &[Step], layout: &Layout, orientation: u8, memory: &mut Memory) -> Resizer {
         let channels = layout.planes.len();
-        let root = Node::new(steps, None, layout.width, channels, memory);
+        let stages = Stage::all(steps, None, channels, memory);
         let output = |s: &Step| Output::new(s.horizontal.out, s.vertical.out, channels, orientation, memory);
-        Resizer { root, outputs: steps.iter().map(output).collect() }
+        Resizer { stages, outputs: steps.iter().map(output).collect() }
     }
 
-    /// Takes the next row of the decoded picture, given by components.
+    /// Takes the next row of the decoded picture, given by components and padded to 16 pixels.
     pub fn push(&mut self, rows: &[&[u8]], model: ColourModel) {
-        self.root.fill(rows, model);
-        self.root.advance(&mut self.outputs);
+        for stage in &mut self.stages {
+            stage.fill(rows, model);
+            stage.advance(&mut self.outputs);
+        }
     }
 
     pub fn is_complete(&self) -> bool {
@@ -113,103 +83,120 @@ impl Resizer {
     }
 }
 
-impl Node {
-    fn new(steps: &[Step], parent: Option<usize>, width: usize, channels: usize, memory: &mut Memory) -> Node {
-        let indices = || (0..steps.len()).filter(|i| steps[*i].parent == parent);
-        let branches = indices().map(|i| Branch::new(steps, i, channels, memory)).collect();
-        let capacity = indices().map(|i| steps[i].vertical.max_taps()).max().unwrap_or(1);
-        let stride = stride(width);
-        let samples = memory.buffer(channels * capacity * stride);
-        Node { width, stride, capacity, channels, samples, rows: 0, branches }
+/// The way to one target from the decoded picture or from a larger target.
+struct Stage {
+    target: usize,
+    channels: usize,
+    stride: usize,
+    capacity: usize,
+    /// Rings of the last rows of the source, by channel.
+    samples: Vec<i16>,
+    taken: usize,
+    horizontal: Axis,
+    vertical: Axis,
+    next: usize,
+    /// Output rows of the vertical pass, by channel; one channel of them by columns, and the same resized.
+    group: Vec<i16>,
+    columns: Vec<i16>,
+    resized: Vec<i16>,
+    /// Finished rows, by channel.
+    rows: Vec<i16>,
+    children: Vec<Stage>,
+}
+
+impl Stage {
+    /// The stages of all targets that are made from `parent`.
+    fn all(steps: &[Step], parent: Option<usize>, channels: usize, memory: &mut Memory) -> Vec<Stage> {
+        let targets = (0..steps.len()).filter(|i| steps[*i].parent == parent);
+        targets.map(|target| Stage::new(steps, target, channels, memory)).collect()
+    }
+
+    fn new(steps: &[Step], target: usize, channels: usize, memory: &mut Memory) -> Stage {
+        let Step { horizontal, vertical, .. } = steps[target];
+        let (capacity, out) = (vertical.taps(), horizontal.out.next_multiple_of(16));
+        // An odd cache line more keeps rows of a group out of the same cache set.
+        let stride = horizontal.samples.next_multiple_of(COLUMNS) + 32;
+        Stage {
+            target,
+            channels,
+            stride,
+            capacity,
+            samples: memory.buffer(channels * capacity * stride),
+            taken: 0,
+            horizontal: Axis::new(horizontal, memory),
+            vertical: Axis::new(vertical, memory),
+            next: 0,
+            group: memory.buffer(channels * GROUP * stride),
+            columns: memory.buffer(horizontal.samples.next_multiple_of(16) * GROUP),
+            resized: memory.buffer(out * GROUP),
+            rows: memory.buffer(channels * out * GROUP),
+            children: Stage::all(steps, Some(target), channels, memory),
+        }
     }
 
     /// Places of the next row, by channel.
     fn slots(&mut self) -> impl Iterator<Item = &mut [i16]> {
-        let (start, width) = (self.rows % self.capacity * self.stride, self.width.next_multiple_of(16));
+        let (start, width) = (self.taken % self.capacity * self.stride, self.columns.len() / GROUP);
         let rings = self.samples.chunks_exact_mut(self.capacity * self.stride);
         rings.map(move |ring| &mut ring[start..start + width])
     }
 
     fn fill(&mut self, rows: &[&[u8]], model: ColourModel) {
-        let width = self.width.next_multiple_of(16);
         let mut slots = self.slots();
         match (model, rows) {
             (ColourModel::YCbCr, [y, cb, cr]) => {
-                let rgb = from_fn(|_| slots.next().unwrap_or_default());
-                audited::ycbcr_rows([&y[..width], &cb[..width], &cr[..width]], rgb);
+                audited::ycbcr_rows([y, cb, cr], from_fn(|_| slots.next().unwrap_or_default()));
             }
-            _ => rows.iter().zip(slots).for_each(|(row, slot)| rows::widen_row(&row[..width], slot)),
+            _ => rows.iter().zip(slots).for_each(|(row, slot)| rows::widen_row(row, slot)),
         }
     }
 
     /// Counts the row whose slots were filled and makes the output rows that it completes.
     fn advance(&mut self, outputs: &mut [Output]) {
-        self.rows += 1;
-        let size = self.capacity * self.stride;
-        for branch in &mut self.branches {
-            while branch.next < branch.vertical.outputs() && branch.vertical.end(branch.next) <= self.rows {
-                for (channel, samples) in self.samples.chunks_exact(size).enumerate() {
-                    let ring = Ring { samples, stride: self.stride, capacity: self.capacity };
-                    branch.vertical_pass(ring, channel);
-                }
-                branch.next += 1;
-                if branch.next % GROUP == 0 || branch.next == branch.vertical.outputs() {
-                    branch.finish_group(self.width, self.stride, self.channels, outputs);
-                }
+        self.taken += 1;
+        while self.next < self.vertical.outputs() && self.vertical.end(self.next) <= self.taken {
+            for channel in 0..self.channels {
+                self.vertical_pass(channel);
+            }
+            self.next += 1;
+            if self.next.is_multiple_of(GROUP) || self.next == self.vertical.outputs() {
+                self.finish_group(outputs);
             }
         }
     }
-}
 
-impl Branch {
-    fn new(steps: &[Step], target: usize, channels: usize, memory: &mut Memory) -> Branch {
-        let step = &steps[target];
-        let has_child = steps.iter().any(|s| s.parent == Some(target));
-        let out = step.horizontal.out.next_multiple_of(16);
-        Branch {
-            target,
-            horizontal: Axis::new(step.horizontal, memory),
-            vertical: Axis::new(step.vertical, memory),
-            next: 0,
-            child: has_child.then(|| Node::new(steps, Some(target), step.horizontal.out, channels, memory)),
-            group: memory.buffer(channels * GROUP * stride(step.horizontal.samples)),
-            columns: memory.buffer(step.horizontal.samples.next_multiple_of(16) * GROUP),
-            resized: memory.buffer(out * GROUP),
-            rows: memory.buffer(channels * out * GROUP),
-        }
-    }
-
-    fn vertical_pass(&mut self, ring: Ring, channel: usize) {
+    fn vertical_pass(&mut self, channel: usize) {
+        let (stride, capacity) = (self.stride, self.capacity);
+        let ring = Ring { samples: &self.samples[channel * capacity * stride..], stride, capacity };
         let (first, weights) = self.vertical.get(self.next);
         let row = channel * GROUP + self.next % GROUP;
-        let out = &mut self.group[row * ring.stride..(row + 1) * ring.stride];
-        audited::vertical(ring, first, weights, out);
+        audited::vertical(ring, first, weights, &mut self.group[row * stride..(row + 1) * stride]);
     }
 
     /// Makes the rows of the group and hands them to the output and to the targets made from it.
-    fn finish_group(&mut self, width: usize, stride: usize, channels: usize, outputs: &mut [Output]) {
-        for channel in 0..channels {
-            self.horizontal_pass(width, stride, channel);
+    fn finish_group(&mut self, outputs: &mut [Output]) {
+        for channel in 0..self.channels {
+            self.horizontal_pass(channel);
         }
-        let padded = self.horizontal.outputs().next_multiple_of(16);
+        let padded = self.resized.len() / GROUP;
         for row in 0..(self.next - 1) % GROUP + 1 {
             let rows = [0, 1, 2].map(|channel| {
-                let start = (channel.min(channels - 1) * GROUP + row) * padded;
+                let start = (channel.min(self.channels - 1) * GROUP + row) * padded;
                 &self.rows[start..start + padded]
             });
-            outputs[self.target].push(&rows[..channels]);
-            if let Some(child) = &mut self.child {
+            outputs[self.target].push(&rows[..self.channels]);
+            for child in &mut self.children {
                 rows.iter().zip(child.slots()).for_each(|(row, slot)| rows::lift_row(row, slot));
                 child.advance(outputs);
             }
         }
     }
 
-    fn horizontal_pass(&mut self, width: usize, stride: usize, channel: usize) {
-        let group = &self.group[channel * GROUP * stride..];
-        audited::transpose(group, stride, &mut self.columns, GROUP, (GROUP, width.next_multiple_of(16)));
+    fn horizontal_pass(&mut self, channel: usize) {
+        let (width, padded) = (self.columns.len() / GROUP, self.resized.len() / GROUP);
+        let group = &self.group[channel * GROUP * self.stride..];
+        audited::transpose(group, self.stride, &mut self.columns, GROUP, (GROUP, width));
         audited::horizontal(&self.columns, &self.horizontal, &mut self.resized);
-        let padded = self.horizontal.outputs().next_multiple_of(16);
         let rows = &mut self.rows[channel * GROUP * padded..];
         audited::transpose(&self.resized, GROUP, rows, padded, (padded, GROUP));
     }

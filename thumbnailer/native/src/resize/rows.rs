@@ -4,7 +4,7 @@
 //! of 7 fraction bits, the horizontal one of 6.
 
 use super::axis::Axis;
-use crate::audited::words::Words;
+use crate::audited::Vector;
 use crate::picture::idct::transpose as transpose8;
 
 /// Output rows that the horizontal pass takes at once.
@@ -27,16 +27,16 @@ pub struct Ring<'a> {
 }
 
 #[inline(always)]
-fn add_product<V: Words>(sum: V, samples: &[i16; 16], weight: i16) -> V {
-    sum.adds(V::load(samples).scale(V::splat(weight)))
+fn add_product(sum: Vector, samples: &[i16; 16], weight: i16) -> Vector {
+    sum.adds(Vector::load(samples).scale(Vector::splat(weight)))
 }
 
 /// `out` = sum of the rows from `first` on, each times its weight.
 #[inline(always)]
-pub fn vertical<V: Words>(ring: Ring, first: usize, weights: &[i16], out: &mut [i16]) {
+pub fn vertical(ring: Ring, first: usize, weights: &[i16], out: &mut [i16]) {
     let begin = first % ring.capacity;
     for (step, out) in out.as_chunks_mut::<COLUMNS>().0.iter_mut().enumerate() {
-        let mut sums = [V::splat(0); COLUMNS / 16];
+        let mut sums = [Vector::splat(0); COLUMNS / 16];
         let mut slot = begin;
         for weight in weights {
             let start = slot * ring.stride + step * COLUMNS;
@@ -55,13 +55,13 @@ pub fn vertical<V: Words>(ring: Ring, first: usize, weights: &[i16], out: &mut [
 
 /// From columns of `GROUP` samples to columns of `GROUP` samples.
 #[inline(always)]
-pub fn horizontal<V: Words>(columns: &[i16], axis: &Axis, out: &mut [i16]) {
+pub fn horizontal(columns: &[i16], axis: &Axis, out: &mut [i16]) {
     let columns = columns.as_chunks::<GROUP>().0;
     for (x, out) in out.as_chunks_mut::<GROUP>().0.iter_mut().enumerate().take(axis.outputs()) {
         let (start, weights) = axis.get(x);
         let Some(columns) = columns.get(start..start + weights.len()) else { continue };
         // Two sums, because one waits for its own last addition.
-        let (mut even, mut odd) = (V::splat(0), V::splat(0));
+        let (mut even, mut odd) = (Vector::splat(0), Vector::splat(0));
         let (column_pairs, weight_pairs) = (columns.as_chunks::<2>(), weights.as_chunks::<2>());
         for (columns, weights) in column_pairs.0.iter().zip(weight_pairs.0) {
             even = add_product(even, &columns[0], weights[0]);
@@ -76,17 +76,15 @@ pub fn horizontal<V: Words>(columns: &[i16], axis: &Axis, out: &mut [i16]) {
 
 /// `out[c * out_stride + r] = samples[r * stride + c]`
 #[inline(always)]
-pub fn transpose<V: Words>(
-    samples: &[i16], stride: usize, out: &mut [i16], out_stride: usize, size: (usize, usize),
-) {
+pub fn transpose(samples: &[i16], stride: usize, out: &mut [i16], out_stride: usize, size: (usize, usize)) {
     let (rows, columns) = size;
     for column in (0..columns).step_by(16) {
         for row in (0..rows).step_by(8) {
-            let mut block = [V::splat(0); 16];
+            let mut block = [Vector::splat(0); 16];
             for (i, line) in block.iter_mut().enumerate().take(8) {
                 let start = (row + i) * stride + column;
                 if let Some(words) = samples.get(start..).and_then(|rest| rest.first_chunk()) {
-                    *line = V::load(words);
+                    *line = Vector::load(words);
                 }
             }
             for (i, line) in transpose8(&block, 0).into_iter().enumerate() {
@@ -103,34 +101,34 @@ pub fn transpose<V: Words>(
 
 /// Rounds values with 6 fraction bits.
 #[inline(always)]
-fn round<V: Words>(values: V) -> V {
-    values.adds(V::splat(32)).shift_right::<6>()
+fn round(values: Vector) -> Vector {
+    values.adds(Vector::splat(32)).shift_right::<6>()
 }
 
 /// Rounds values with 6 fraction bits to samples.
 #[inline(always)]
-fn sample<V: Words>(values: V) -> [i16; 16] {
-    round(values).min(V::splat(127)).max(V::splat(-128)).shift_left::<8>().store()
+fn sample(values: Vector) -> [i16; 16] {
+    round(values).min(Vector::splat(127)).max(Vector::splat(-128)).shift_left::<8>().store()
 }
 
 #[inline(always)]
-fn times<V: Words>(values: V, weight: i16) -> V {
-    values.scale(V::splat(weight))
+fn times(values: Vector, weight: i16) -> Vector {
+    values.scale(Vector::splat(weight))
 }
 
 /// 16 bytes with 6 fraction bits and 128 subtracted.
 #[inline(always)]
-fn centred<V: Words>(bytes: &[u8; 16]) -> V {
-    V::widen(bytes).subs(V::splat(128)).shift_left::<6>()
+fn centred(bytes: &[u8; 16]) -> Vector {
+    Vector::widen(bytes).subs(Vector::splat(128)).shift_left::<6>()
 }
 
 /// Three rows of YCbCr to rows of red, green and blue, each pixel rounded to 8 bits.
 #[inline(always)]
-pub fn ycbcr_rows<V: Words>([y, cb, cr]: [&[u8]; 3], [red, green, blue]: [&mut [i16]; 3]) {
+pub fn ycbcr_rows([y, cb, cr]: [&[u8]; 3], [red, green, blue]: [&mut [i16]; 3]) {
     let bytes = y.as_chunks().0.iter().zip(cb.as_chunks().0).zip(cr.as_chunks().0);
     let places = red.as_chunks_mut().0.iter_mut().zip(green.as_chunks_mut().0).zip(blue.as_chunks_mut().0);
     for (((y, cb), cr), ((red, green), blue)) in bytes.zip(places) {
-        let (y, cb, cr) = (centred::<V>(y), centred::<V>(cb), centred::<V>(cr));
+        let (y, cb, cr) = (centred(y), centred(cb), centred(cr));
         let less = times(cb, GREEN_CB).adds(times(cr, GREEN_CR));
         *red = sample(y.adds(cr).adds(times(cr, RED_CR)));
         *green = sample(y.subs(less));
@@ -140,22 +138,22 @@ pub fn ycbcr_rows<V: Words>([y, cb, cr]: [&[u8]; 3], [red, green, blue]: [&mut [
 
 /// 16 values with 6 fraction bits to bytes.
 #[inline(always)]
-fn bytes<V: Words>(values: &[i16; 16]) -> [u8; 16] {
-    round(V::load(values)).adds(V::splat(128)).to_bytes()
+fn bytes(values: &[i16; 16]) -> [u8; 16] {
+    round(Vector::load(values)).adds(Vector::splat(128)).to_bytes()
 }
 
 #[inline(always)]
-pub fn pack_grey<V: Words>(row: &[i16], pixels: &mut [u8]) {
+pub fn pack_grey(row: &[i16], pixels: &mut [u8]) {
     for (pixels, values) in pixels.as_chunks_mut().0.iter_mut().zip(row.as_chunks().0) {
-        *pixels = bytes::<V>(values);
+        *pixels = bytes(values);
     }
 }
 
 #[inline(always)]
-pub fn pack_rgb<V: Words>([red, green, blue]: [&[i16]; 3], pixels: &mut [u8]) {
+pub fn pack_rgb([red, green, blue]: [&[i16]; 3], pixels: &mut [u8]) {
     let values = red.as_chunks().0.iter().zip(green.as_chunks().0).zip(blue.as_chunks().0);
     for (pixels, ((red, green), blue)) in pixels.as_chunks_mut::<48>().0.iter_mut().zip(values) {
-        let (red, green, blue) = (bytes::<V>(red), bytes::<V>(green), bytes::<V>(blue));
+        let (red, green, blue) = (bytes(red), bytes(green), bytes(blue));
         for i in 0..16 {
             (pixels[3 * i], pixels[3 * i + 1], pixels[3 * i + 2]) = (red[i], green[i], blue[i]);
         }

@@ -1,51 +1,61 @@
-//! Vectors of 16 words of 16 bits in two halves of 8, for the kernels in `picture::idct` and `resize::rows`.
+//! The only module with `unsafe`. Two uses, each sound by a check in the same function or file:
 //!
-//! Conversions are transmutes between types of one size, of which every bit pattern is valid.
+//! * calls of functions with a target feature: AVX2 is detected at run time, NEON belongs to AArch64;
+//! * transmutes between arrays and vectors of one size, of which every bit pattern is valid.
+//!
+//! The kernels themselves are safe code over `Vector`, written once for all processors. A vector has 16 words of 16
+//! bits in two halves of 8:
+//!
+//! * `widen` makes words of bytes, `to_bytes` limits each word to a byte.
+//! * `adds` and `subs` limit their results to 16 bits; `scale` is `a * b / 32768`, rounded.
+//! * Operations named `..32` see 8 signed values of 32 bits instead. `madd` adds the products of two neighbours to
+//!   such values; `pack32` limits four values of `a` and four of `b` in each half to 16 bits.
+//! * A zip takes from the low or high part of each half in turn; the number is that of the bits that stay together.
+#![allow(unsafe_code)]
 
 use std::mem::transmute;
 
-/// Operations named `..32` see 8 signed values of 32 bits instead. A zip takes from the low or high part of
-/// each half in turn; the number is that of the bits that stay together.
-pub trait Words: Copy {
-    fn load(words: &[i16; 16]) -> Self;
-    fn store(self) -> [i16; 16];
-    fn halves(first: &[i16; 8], second: &[i16; 8]) -> Self;
-    fn widen(bytes: &[u8; 16]) -> Self;
-    /// Limits each word to a byte.
-    fn to_bytes(self) -> [u8; 16];
-    fn splat(word: i16) -> Self;
-    fn splat32(value: i32) -> Self;
-    fn is_zero(self) -> bool;
-    fn shift_left<const N: i32>(self) -> Self;
-    fn shift_right<const N: i32>(self) -> Self;
-    fn shift_right32<const N: i32>(self) -> Self;
-    fn and(self, other: Self) -> Self;
-    fn or(self, other: Self) -> Self;
-    /// Sum and difference, limited to 16 bits.
-    fn adds(self, other: Self) -> Self;
-    fn subs(self, other: Self) -> Self;
-    /// `self * other / 32768`, rounded.
-    fn scale(self, other: Self) -> Self;
-    fn min(self, other: Self) -> Self;
-    fn max(self, other: Self) -> Self;
-    /// Sums of the products of two neighbours, in 32 bits.
-    fn madd(self, other: Self) -> Self;
-    fn add32(self, other: Self) -> Self;
-    fn sub32(self, other: Self) -> Self;
-    /// In each half four values of `self` and four of `other`, limited to 16 bits.
-    fn pack32(self, other: Self) -> Self;
-    fn zip_low16(self, other: Self) -> Self;
-    fn zip_high16(self, other: Self) -> Self;
-    fn zip_low32(self, other: Self) -> Self;
-    fn zip_high32(self, other: Self) -> Self;
-    fn zip_low64(self, other: Self) -> Self;
-    fn zip_high64(self, other: Self) -> Self;
+use crate::picture::idct;
+use crate::resize::axis::Axis;
+use crate::resize::rows::{self, Ring};
 
-    /// The words `even` and `odd` in turn.
-    #[inline(always)]
-    fn splat_pair(even: i16, odd: i16) -> Self {
-        Self::splat32(i32::from(odd) << 16 | i32::from(even as u16))
-    }
+/// The instruction set of the kernels, "avx2" or "neon"; "none" if the processor lacks it.
+#[inline]
+pub fn simd() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    return if is_x86_feature_detected!("avx2") { "avx2" } else { "none" };
+    #[cfg(target_arch = "aarch64")]
+    "neon"
+}
+
+/// Defines functions that run a kernel with vectors. `Plan` refuses processors without them.
+macro_rules! dispatch {
+    ($($(#[$doc:meta])* $module:ident::$name:ident$(<$($n:ident),*>)?($($arg:ident: $kind:ty),*);)*) => {$(
+        $(#[$doc])*
+        pub fn $name$(<$(const $n: usize),*>)?($($arg: $kind),*) {
+            #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2"))]
+            fn vectors$(<$(const $n: usize),*>)?($($arg: $kind),*) {
+                $module::$name$(::<$($n),*>)?($($arg),*);
+            }
+            if simd() != "none" {
+                // SAFETY: AVX2 was detected. Other processors enable no feature here.
+                #[allow(unused_unsafe)]
+                unsafe { vectors$(::<$($n),*>)?($($arg),*) }
+            }
+        }
+    )*};
+}
+
+dispatch! {
+    rows::vertical(ring: Ring, first: usize, weights: &[i16], out: &mut [i16]);
+    rows::horizontal(columns: &[i16], axis: &Axis, out: &mut [i16]);
+    /// Rows must be a multiple of 8, columns of 16.
+    rows::transpose(samples: &[i16], stride: usize, out: &mut [i16], out_stride: usize, size: (usize, usize));
+    /// Rows must have multiples of 16 pixels, as for the next two.
+    rows::ycbcr_rows(ycbcr: [&[u8]; 3], rgb: [&mut [i16]; 3]);
+    rows::pack_grey(row: &[i16], pixels: &mut [u8]);
+    rows::pack_rgb(rows: [&[i16]; 3], pixels: &mut [u8]);
+    idct::transform<W, H>(values: &[i16], pixels: &mut [u8], stride: usize);
 }
 
 /// Methods as a table: name, arguments, result, expression.
@@ -53,8 +63,8 @@ macro_rules! methods {
     ($($name:ident$(<$n:ident>)?($($arg:ident$(: $kind:ty)?),*) -> $out:ty = $body:expr;)*) => {$(
         #[inline(always)]
         #[allow(unused_unsafe)]
-        fn $name$(<const $n: i32>)?($($arg$(: $kind)?),*) -> $out {
-            // SAFETY: `super` uses vectors only where the processor has the instructions. Transmutes are
+        pub fn $name$(<const $n: i32>)?($($arg$(: $kind)?),*) -> $out {
+            // SAFETY: `dispatch` uses vectors only where the processor has the instructions. Transmutes are
             // between types of one size without invalid bit patterns.
             unsafe { $body }
         }
@@ -69,7 +79,7 @@ macro_rules! binary {
     (@ $a:ident, $b:ident, $parts:tt, $($name:ident = $body:expr;)*) => {$(
         #[inline(always)]
         #[allow(unused_unsafe)]
-        fn $name(self, other: Self) -> Self {
+        pub fn $name(self, other: Self) -> Self {
             binary! { each self, other, $parts, $a, $b, $body }
         }
     )*};
@@ -77,6 +87,14 @@ macro_rules! binary {
         // SAFETY: as for `methods`.
         unsafe { Vector($({ let ($a, $b) = ($self.$part, $other.$part); $body }),+) }
     };
+}
+
+impl Vector {
+    /// The words `even` and `odd` in turn.
+    #[inline(always)]
+    pub fn splat_pair(even: i16, odd: i16) -> Vector {
+        Vector::splat32(i32::from(odd) << 16 | i32::from(even as u16))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -91,7 +109,7 @@ mod avx2 {
     #[derive(Clone, Copy)]
     pub struct Vector(__m256i);
 
-    impl Words for Vector {
+    impl Vector {
         methods! {
             load(words: &[i16; 16]) -> Self = Vector(transmute::<[i16; 16], __m256i>(*words));
             store(self) -> [i16; 16] = transmute::<__m256i, [i16; 16]>(self.0);
@@ -146,7 +164,7 @@ mod neon {
     #[repr(C)]
     pub struct Vector(int16x8_t, int16x8_t);
 
-    impl Words for Vector {
+    impl Vector {
         methods! {
             load(words: &[i16; 16]) -> Self = transmute::<[i16; 16], Vector>(*words);
             store(self) -> [i16; 16] = transmute::<Vector, [i16; 16]>(self);
