@@ -33,7 +33,7 @@ class Bounds:
     reference: float = LEAST_SSIM
 
 
-LEAST_ENCODED = 0.79
+LEAST_ENCODED = 0.78
 """SSIM of a thumbnail at the default quality to its own pixels before encoding, in every format."""
 MOST_BETWEEN_ENCODED = 4
 """Mean difference of encoded frames by two engines."""

@@ -25,7 +25,6 @@ MOST_CROPPED = 4 << 20
 """Pixels that the probe lets a picture be larger before it is cropped."""
 Frame = tuple[Image.Image, float]
 """A picture and its duration in milliseconds."""
-MOST_DURATION = 655_350  # of a GIF's frame, also if Pillow joins equal ones; a frame of WebP may have five hours
 Decoded = tuple[Iterator[list[Frame]], int, bool]
 """The frames of each target, how often they are played, and whether there is a profile that cannot be used.
 
@@ -196,10 +195,7 @@ def _encode(frames: list[Frame], plays: int, info: ImageInfo, target: Target) ->
         options["exif"] = credit
     if len(pictures) > 1:
         options |= {"save_all": True, "append_images": pictures[1:]}
-        durations = [int(duration) for _, duration in frames]
-        if sum(durations) > MOST_DURATION:
-            durations = [min(duration, MOST_DURATION // len(durations)) for duration in durations]
-        options["duration"] = durations
+        options["duration"] = [int(duration) for _, duration in frames]
         options["loop"] = min(plays, MOST_PLAYS)
     import_plugin(saver.name)
     out = BytesIO()

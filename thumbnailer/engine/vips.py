@@ -26,6 +26,7 @@ STRUCTURE: Final = frozenset(
     {"width", "height", "bands", "format", "coding", "interpretation", "xoffset", "yoffset", "xres", "yres", "filename"}
 )
 PACE: Final = frozenset({"delay", "loop"})  # of an animation
+MOST_DURATION: Final = 655_350  # milliseconds of a GIF's frame; a frame of WebP may have five hours
 WHITE: Final = [255, 255, 255]
 CONVERSION: Final = {"intent": "relative", "black_point_compensation": True, "depth": 8}
 """To sRGB. Unlike the perceptual intent, this one gives the same colours in every release of Little CMS."""
@@ -184,7 +185,7 @@ def encode_pixels(frames: Sequence[tuple[PillowImage, float]], plays: int, info:
     """Encodes the pixels and milliseconds of another engine; `plays` 0: endlessly."""
     images = [_from_pillow(image) for image, _ in frames]
     if len(images) > 1:
-        images[0].set_type(pyvips.GValue.array_int_type, "delay", [int(duration) for _, duration in frames])
+        images[0].set_type(pyvips.GValue.array_int_type, "delay", [min(int(ms), MOST_DURATION) for _, ms in frames])
         images[0].set_type(pyvips.GValue.gint_type, "loop", plays)
     return _encode(images, info, target)
 
