@@ -8,10 +8,11 @@ from typing import Final
 
 from thumbnailer import errors
 from thumbnailer.formats.details import JpegDetails
-from thumbnailer.model import EngineName, EventKind, ImageInfo, ObjectEvent
+from thumbnailer.model import EngineName, EventKind, Format, ImageInfo, ObjectEvent
 from thumbnailer.planning.capabilities import (
     INPUTS,
     NATIVE,
+    OUTPUTS,
     Capabilities,
     engines_for,
     pixels_of_work,
@@ -149,7 +150,9 @@ def _describe_wanted(info: ImageInfo, target: Target) -> Wanted:
     """The thumbnail before it is turned and cropped."""
     width, height = reversed(target.scaled) if info.orientation >= 5 else target.scaled
     frames = info.frames if keeps_animation(info, target) else 1
-    return Wanted(width, height, target.format, target.width * target.height, frames)
+    quantised = OUTPUTS[target.format].lossless and target.quality < 100
+    format_ = Format.GIF if quantised else target.format  # the quantiser takes most memory
+    return Wanted(width, height, format_, target.width * target.height, frames)
 
 
 def _select_fitting(
