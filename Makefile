@@ -141,7 +141,7 @@ simd: .venv/.dev
 	@$(HAS_HEADERS) || .ci/apt python3-dev
 	$(BIN)/uv pip uninstall --quiet --python $(BIN)/python pillow pillow-simd
 	CC="cc $(AVX2)" $(UV) --no-cache --no-binary pillow-simd --no-deps \
-	    --constraints deploy/constraints.txt -C tiff=enable -C lcms=enable -C webp=enable pillow-simd
+	    --constraints deploy/constraints.txt -C tiff=enable -C lcms=enable -C webp=enable pillow-simd pillow-avif-plugin
 	touch .venv/.simd
 	$(BIN)/thumbnailer doctor | grep PIL
 

@@ -5,7 +5,6 @@ survive freeze and thaw.
 """
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -19,8 +18,7 @@ from thumbnailer import settings as settings_
 from thumbnailer.app import App, build, new_event_loop, warm_up
 from thumbnailer.machine import machine
 from thumbnailer.model import Message, Outcome
-from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, log_batch, log_record, log_unreadable, start_logging
-from thumbnailer.reporting.metrics import emf_lines
+from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, batch_lines, log_record, log_unreadable, start_logging
 
 RESERVE_SECONDS: Final = 1.5
 """The last part of the time limit, reserved for the answer. Records still in work then are deferred, never cut off."""
@@ -69,10 +67,9 @@ async def _work(event: object, context: Context) -> tuple[Delivery, list[Outcome
     log_unreadable(delivery.unreadable)
     events = [event_ for message in delivery.messages for event_ in message.events]
     outcomes = await app.pipeline.process_all(events, deadline, log_record, find_redelivered(delivery.messages))
-    log_batch(outcomes, perf_counter() - started)
     function = settings_.environment().get("AWS_LAMBDA_FUNCTION_NAME", "local")
-    for line in emf_lines(outcomes, round(time() * 1000), function):
-        print(json.dumps(line | {"request_id": context.aws_request_id}), file=sys.stdout)
+    for line in batch_lines(outcomes, perf_counter() - started, round(time() * 1000), function):
+        print(line)
     return delivery, outcomes
 
 

@@ -1,6 +1,5 @@
 """Turns a Lambda payload into messages with their events, and outcomes into the answer to Lambda. Pure."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from thumbnailer.errors import EventError, ThumbnailerError
 from thumbnailer.events import parse_event, parse_text
 from thumbnailer.model import Message, Outcome
+from thumbnailer.reporting.logs import summarise
 from thumbnailer.values import dataclass
 
 
@@ -76,9 +76,3 @@ def ids_to_give_back(delivery: Delivery, outcomes: Sequence[Outcome]) -> list[st
         if message.error or any(outcome.status.comes_back for outcome in ended):
             ids.append(message.id)
     return ids
-
-
-def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Counts by status and reason, e.g. {"records": 3, "outcomes": {"stored": 2, "rejected:corrupt": 1}}."""
-    ends = Counter(f"{o.status}:{o.reason}" if o.reason else str(o.status) for o in outcomes)
-    return {"records": len(outcomes), "outcomes": dict(ends)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,20 +13,9 @@ import pytest
 from handler import aws_lambda
 from tests.conftest import Context, scratch_files
 from tests.support.cloud import Cloud, s3_event, s3_record, sqs_event
+from tests.support.commands import thumbnailer
 
 SAMPLES = Path(__file__).parents[1] / "handler" / "demo" / "samples"
-
-
-def thumbnailer(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("THUMBNAILER_")}
-    return subprocess.run(
-        [sys.executable, "-m", "handler.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=kept | {"COLUMNS": "200"} | env,
-    )
 
 
 def test_event_of_25_records_with_3_bad_ones_stores_22_and_names_the_3(
@@ -101,9 +90,75 @@ def test_doctor_rejects_a_source_bucket_that_is_a_destination() -> None:
     assert thumbnailer("doctor", "--source", "photos-resized").returncode == 2
 
 
-def test_two_files_with_one_name_are_a_usage_error(tmp_path: Path) -> None:
-    twin = tmp_path / "rocket.jpg"
-    twin.write_bytes(b"x")
-    ended = thumbnailer("resize", twin, SAMPLES / "rocket.jpg", "-o", tmp_path / "out")
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_busy_port_ends_the_worker_with_a_sentence() -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        queue = "http://127.0.0.1:9/1/q"
+        env = {"AWS_REGION": "us-east-1", "THUMBNAILER_PORT": str(port), "THUMBNAILER_QUEUE_URL": queue}
+        worker, demo = thumbnailer("worker", **env), thumbnailer("demo", "--port", str(port))
+    assert worker.returncode == 2
+    assert f"THUMBNAILER_PORT={port} cannot be used: Address already in use" in worker.stderr
+    assert "Traceback" not in worker.stderr + demo.stderr
+    assert f"Port {port} cannot be used: Address already in use; --port 0" in demo.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "extra"),
+    [
+        ("handler.cli doctor", "typer", "[cli,demo]"),
+        ("handler.cli demo", "moto", "[cli,demo]"),
+        ("bench advise --images .", "numpy", "[bench]"),
+        ("bench --help", "typer", "[bench]"),
+    ],
+)
+def test_a_missing_package_is_named_with_the_extra_that_has_it(command: str, module: str, extra: str) -> None:
+    package, *arguments = command.split()
+    code = f"import runpy, sys; sys.modules[{module!r}] = None; runpy.run_module({package!r}, run_name='__main__')"
+    ended = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2, ended.stderr
+    assert f"The package {module} is missing" in ended.stderr
+    assert extra in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({}, "there are no AWS credentials: set AWS_ACCESS_KEY_ID"),
+        ({"AWS_PROFILE": "nobody"}, "AWS's settings are invalid: The config profile (nobody) could not be found"),
+    ],
+)
+def test_missing_credentials_end_in_a_sentence(tmp_path: Path, env: dict[str, str], says: str) -> None:
+    none = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": str(tmp_path)}
+    none |= {"AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "us-east-1", **env}
+    queue = {"THUMBNAILER_QUEUE_URL": "http://127.0.0.1:9/1/q", "THUMBNAILER_PORT": "0"}
+    file = tmp_path / "event.json"
+    file.write_text(json.dumps(s3_event(s3_record("a.jpg", 100, "e"))))
+    worker = thumbnailer("worker", **none, **queue)
+    event = thumbnailer("event", file, **none, THUMBNAILER_TRANSPORT="aioboto3")
+    assert (worker.returncode, event.returncode) == (2, 1)
+    assert says in worker.stderr
+    assert says in event.stdout
+    assert "Traceback" not in worker.stderr + event.stderr
+
+
+@pytest.mark.parametrize("program", ["handler.cli", "bench"])
+def test_an_unknown_command_suggests_the_nearest(program: str) -> None:
+    command = [sys.executable, "-m", program, "advize" if program == "bench" else "resise"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
-    assert "same name" in ended.stderr.replace("\n", " ")
+    assert "Did you mean" in ended.stderr
+
+
+def test_unknown_settings_suggest_the_nearest_and_units_are_explained() -> None:
+    env = {"RENDITION": "64x64", "ENGINE": "pilow", "MAX_BYTES": "10M", "RENDITIONS": "64x64:wepb"}
+    ended = thumbnailer("resize", SAMPLES / "rocket.jpg", "-o", "x", **{f"THUMBNAILER_{k}": v for k, v in env.items()})
+    assert ended.returncode == 2
+    for nearest in ("'THUMBNAILER_RENDITIONS'", "'pillow'", "'webp'"):
+        assert f"the nearest is {nearest}" in ended.stderr
+    assert "10485760 for 10 MB" in ended.stderr

@@ -6,6 +6,8 @@ a conversion of the whole picture by Little CMS.
 
 from __future__ import annotations
 
+import re
+import struct
 import zlib
 from collections.abc import Callable
 from io import BytesIO
@@ -34,10 +36,13 @@ from tests.support.profiles import (
     rgb_profile,
     srgb,
 )
+from thumbnailer.formats import probe
+from thumbnailer.formats.png import SRGB_CHROMATICITIES
 from thumbnailer.model import EngineName, Status
 from thumbnailer.reporting.metrics import observations
 
 pytestmark = pytest.mark.matrix(18)
+needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF encoder")
 
 NEAR = 2.3
 """Delta E (CIE 1976) that an eye can just see."""
@@ -226,6 +231,156 @@ def test_cmyk_is_converted_by_its_profile_or_a_default_one(kind: str, embedded: 
     data = saved(image, kind, **options, **LOSSLESS[kind])
     expected = np.asarray(converted(image, press_profile())).astype(float)[50::100, 50::100].reshape(8, 3) / 255
     check(data, engine, expected, near=2 * NEAR)
+
+
+HLG = 18
+HIGHLIGHT = (-1, -1, -1)
+"""A colour with a channel beyond graphics' white: Chromium dims all three channels alike, a profile each by itself."""
+CHROMIUM: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = {
+    (9, 13): ((226, 142, 126), (107, 142, 106), (79, 101, 133), (128, 128, 128), (238, 219, 197), (40, 40, 46)),
+    (11, 13): ((207, 148, 126), (117, 141, 107), (88, 100, 133), (128, 128, 128), (232, 220, 198), (40, 40, 45)),
+    (12, 13): ((209, 147, 126), (115, 141, 107), (88, 100, 133), (128, 128, 128), (232, 220, 198), (40, 40, 45)),
+    (4, 13): ((220, 147, 126), (111, 139, 108), (81, 103, 132), (128, 128, 128), (236, 218, 198), (40, 40, 45)),
+    (1, 1): ((197, 144, 123), (113, 134, 102), (81, 91, 123), (121, 121, 121), (229, 218, 197), (28, 28, 33)),
+    (1, 7): ((206, 161, 143), (134, 152, 125), (106, 115, 143), (141, 141, 141), (233, 224, 206), (58, 58, 63)),
+    (1, 8): ((229, 202, 189), (183, 196, 176), (160, 168, 189), (188, 188, 188), (244, 239, 229), (110, 110, 117)),
+    (9, 16): (HIGHLIGHT, (66, 169, 82), (35, 77, 142), (132, 132, 132), HIGHLIGHT, (9, 9, 13)),
+    (9, 18): (HIGHLIGHT, (84, 112, 84), (59, 75, 99), (99, 99, 99), HIGHLIGHT, (21, 21, 26)),
+    (2, 2): tuple((int(red), int(green), int(blue)) for red, green, blue in PATCHES[:6]),
+}
+"""By numbers of primaries and curve: the first six patches of a PNG with cICP on a canvas of Chromium 156."""
+LINEAR_P3 = Space(P3.matrix, 1.0)
+P3_POINTS = struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+
+
+def numbered_png(*chunks: bytes, mode: str = "RGB", values: Any = PATCHES) -> bytes:
+    data = saved(picture(values if mode == "RGB" else GREYS, mode), "PNG")
+    return data[:33] + b"".join(chunks) + data[33:]
+
+
+def gamma(value: int) -> bytes:
+    return png.chunk(b"gAMA", struct.pack(">I", value))
+
+
+def numbered(kind: str, primaries: int, curve: int, mode: str = "RGB") -> bytes:
+    """AVIF or HEIC with `nclx` in place of a profile."""
+    image = picture(PATCHES if mode == "RGB" else GREYS, mode)
+    if kind == "HEIC":
+        pillow_heif = pytest.importorskip("pillow_heif")
+        out = BytesIO()
+        pillow_heif.from_pillow(image).save(out, quality=-1, chroma="444")
+        data = out.getvalue()
+    else:
+        data = saved(image, "AVIF", **LOSSLESS["AVIF"])
+    colr = re.compile(rb"colrnclx....", re.DOTALL)
+    assert colr.search(data)
+    return colr.sub(b"colrnclx" + struct.pack(">HH", primaries, curve), data)
+
+
+def check_chromium(data: bytes, engine: EngineName, numbers: tuple[int, int], near: float = NEAR) -> None:
+    result = made(data, engine)
+    assert not result.outcome.profile_ignored
+    expected = np.array(CHROMIUM[numbers])
+    found, compared = patches(result)[:6, :3], expected[:, 0] >= 0
+    assert difference(found[compared], expected[compared] / 255).max() <= near, (found * 255).round()
+
+
+@pytest.mark.matrix(56)
+@pytest.mark.parametrize("numbers", CHROMIUM)
+def test_a_png_with_colours_by_numbers_looks_as_in_chromium(numbers: tuple[int, int], engine: EngineName) -> None:
+    near = 2 * NEAR if numbers[1] == HLG else NEAR  # whose system gamma is one of the luminance in Chromium
+    check_chromium(numbered_png(png.chunk(b"cICP", bytes([*numbers, 0, 1]))), engine, numbers, near)
+
+
+@pytest.mark.matrix(56)
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [(16, [0, 4, 36, 94, 193, 253, 255, 255]), (18, [0, 13, 48, 84, 122, 185, 229, 255])],
+    ids=["PQ", "HLG"],
+)
+def test_the_highlights_of_a_png_roll_off_as_in_chromium(curve: int, expected: list[int], engine: EngineName) -> None:
+    """Greys, whose channels are dimmed alike."""
+    for mode in ("RGB", "L"):
+        data = numbered_png(png.chunk(b"cICP", bytes([1, curve, 0, 1])), mode=mode, values=np.stack([GREYS] * 3, 1))
+        found = patches(made(data, engine))[:, :3] * 255
+        assert np.abs(found - np.array(expected)[:, None]).max() <= 2, found
+
+
+@pytest.mark.matrix(56)
+@needs_avif
+@pytest.mark.parametrize("kind", ["AVIF", "HEIC"])
+@pytest.mark.parametrize("numbers", [(12, 13), (9, 16), (9, 18), (2, 2)])
+def test_an_avif_or_heic_with_colours_by_numbers_looks_as_in_chromium(
+    kind: str, numbers: tuple[int, int], engine: EngineName
+) -> None:
+    check_chromium(numbered(kind, *numbers), engine, numbers, near=3 * NEAR if numbers[1] == HLG else 2 * NEAR)
+
+
+@pytest.mark.matrix(56)
+@needs_avif
+@pytest.mark.parametrize("kind", ["AVIF", "HEIC"])
+def test_a_grey_hdr_picture_is_converted(kind: str, engine: EngineName) -> None:
+    found = patches(made(numbered(kind, 1, 8, "L"), engine))[:, :3]
+    assert difference(found, np.repeat(encoded(GREYS[:, None] / 255), 3, axis=1)).max() <= NEAR
+
+
+@needs_avif
+def test_the_curves_of_video_count_as_srgb_in_an_avif() -> None:
+    for numbers in ((1, 1), (1, 6), (1, 13), (6, 6)):
+        profile = probe(numbered("AVIF", *numbers)).details.profile
+        assert (profile == b"") == (numbers[0] == 1), numbers
+    assert probe(numbered("AVIF", 6, 6)).details.profile == probe(numbered("AVIF", 6, 13)).details.profile
+    assert probe(numbered("AVIF", 9, 1)).details.profile != probe(numbered("AVIF", 9, 13)).details.profile
+    for unspecified, meant in (((12, 2), (12, 13)), ((2, 16), (1, 16)), ((9, 2), (9, 13))):
+        assert probe(numbered("AVIF", *unspecified)).details.profile == probe(numbered("AVIF", *meant)).details.profile
+
+
+@pytest.mark.matrix(56)
+def test_the_gamma_and_primaries_of_a_png_are_applied(engine: EngineName) -> None:
+    check(numbered_png(gamma(100_000)), engine, encoded(PATCHES / 255))
+    check(numbered_png(gamma(100_000), png.chunk(b"cHRM", P3_POINTS)), engine, srgb(PATCHES / 255, LINEAR_P3))
+    found = patches(made(numbered_png(gamma(55_556), mode="L"), engine))[:, :3]
+    assert difference(found, np.repeat(encoded((GREYS[:, None] / 255) ** 1.8), 3, axis=1)).max() <= NEAR
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        (gamma(45_455), png.chunk(b"cHRM", struct.pack(">8I", *SRGB_CHROMATICITIES))),
+        (gamma(47_000),),  # near enough
+        (gamma(0),),
+        (gamma(1),),
+        (png.chunk(b"sRGB", b"\0"), gamma(100_000)),
+        (gamma(100_000), png.chunk(b"cHRM", bytes(32))),
+        (png.chunk(b"cHRM", P3_POINTS),),
+        (png.chunk(b"cICP", bytes([9, 16, 9, 1])),),  # YCbCr does not exist in PNG
+        (png.chunk(b"cICP", bytes([1, 13, 0, 1])), gamma(100_000)),
+    ],
+)
+def test_numbers_that_change_nothing_cost_nothing(chunks: tuple[bytes, ...]) -> None:
+    assert probe(numbered_png(*chunks)).details.profile == b""
+
+
+def test_numbers_of_a_png_come_before_its_profile(engine: EngineName) -> None:
+    profile = png.chunk(b"iCCP", b"P3\0\0" + zlib.compress(rgb_profile(P3)))
+    check_chromium(numbered_png(png.chunk(b"cICP", bytes([1, 8, 0, 1])), profile), engine, (1, 8))
+    check(numbered_png(png.chunk(b"cICP", bytes([1, 13, 0, 1])), profile), engine, PATCHES / 255)
+    check(numbered_png(gamma(100_000), profile), engine, in_srgb(P3))
+
+
+def test_a_deep_png_with_linear_light_keeps_its_shadows(engine: EngineName) -> None:
+    """Pillow decodes eight bits of sixteen: too few for linear light."""
+    values = (linear(PATCHES / 255, 0) * 65_535).round().astype(int)
+    data = keyed_png(values, png.RGB, (1, 2, 3))
+    result = process(data[:33] + gamma(100_000) + data[33:], ENGINE=engine, RENDITIONS="80x40:png")
+    assert result.outcome.engine is EngineName.VIPS
+    assert difference(patches(result)[:, :3], PATCHES / 255).max() <= NEAR
+
+
+def test_a_small_png_with_a_gamma_is_not_its_own_thumbnail() -> None:
+    data = numbered_png(gamma(100_000))
+    thumbnail = opened(process(data, RENDITIONS="400x200").thumbnails[0]).convert("RGB")
+    assert difference(np.asarray(thumbnail)[50, 50] / 255, encoded(PATCHES[0] / 255)).max() <= NEAR
 
 
 CORPUS_FILES = (

@@ -1,4 +1,4 @@
-"""Cut pictures and pictures with junk at their end are shown as far as they go, and marked as damaged."""
+"""Cut pictures are shown as far as they go, and marked as damaged. Data behind their end is no damage."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.bombs import png
 from tests.support.pictures import on_white, opened, saved
 from tests.support.processing import EVERY_ENGINE, Processed, process
 from tests.support.profiles import P3, rgb_profile
 from tests.support.tiffs import DEFLATED, RGB, tiff
 from thumbnailer.engine import load_engine
+from thumbnailer.formats.base import Head
+from thumbnailer.formats.png import chunks
 from thumbnailer.model import EngineName, Status
 
 SIDE = 240
@@ -242,16 +245,44 @@ def test_libjpeg_warnings_about_the_header_do_not_mark_a_picture_as_damaged() ->
         assert made.outcome.engine is EngineName.PILLOW, name
 
 
+APPENDED = {
+    "newline": b"\r\n",
+    "zeros": bytes(3000),
+    "picture": b"\xff\xd8\xff\xe0\0\x10JFIF\0",
+    "video": b"\0\0\0\x18ftypmp42 a moving picture",
+    "ZIP": b"PK\3\4" + bytes(range(256)) * 500,
+    "trailer of a phone": b"data SEFT",
+}
+"""What phones, cameras and editors write behind the end of a picture."""
+
+
 @pytest.mark.parametrize("name", ["baseline.jpg", "rgb.png", "plain.gif", "lossy.webp"])
-@pytest.mark.parametrize(("tail", "damaged"), [(b"<?php junk", True), (bytes(3000), False)])
-def test_junk_behind_the_end_is_damage_and_padding_is_not(
-    engine: EngineName, name: str, tail: bytes, damaged: bool
-) -> None:
+@pytest.mark.parametrize("tail", APPENDED)
+def test_data_behind_the_end_is_no_damage(engine: EngineName, name: str, tail: str) -> None:
     data = SOURCES[name]()
-    made = process(data + tail, ENGINE=engine)
-    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, damaged)
-    assert made.outcome.detail == ("junk after its end" if damaged else None)
+    made = process(data + APPENDED[tail], ENGINE=engine)
+    assert (made.outcome.status, made.outcome.damaged, made.outcome.detail) == (Status.STORED, False, None)
     assert made.thumbnails == process(data, ENGINE=engine).thumbnails
+
+
+@pytest.mark.parametrize("name", ["baseline.jpg", "rgb.png", "plain.gif", "lossy.webp"])
+def test_data_behind_a_cut_picture_hides_no_damage(name: str) -> None:
+    data = SOURCES[name]()
+    outcome = process(data[: len(data) * 8 // 10] + APPENDED["newline"]).outcome
+    assert (outcome.status, outcome.damaged) == (Status.STORED, True)
+
+
+def test_a_png_with_a_wrong_checksum_of_its_pixels_loses_nothing(engine: EngineName) -> None:
+    data = SOURCES["rgb.png"]()
+    idats = [piece for piece in chunks(Head(memoryview(data), len(data))) if piece.kind == b"IDAT"]
+    body = b"".join(data[piece.start : piece.end] for piece in idats)
+    body = body[:-4] + bytes(byte ^ 255 for byte in body[-4:])
+    for size in (len(body), 1001):  # in chunks of that size
+        parts = [png.chunk(b"IDAT", body[start : start + size]) for start in range(0, len(body), size)]
+        wrong = data[: idats[0].start - 8] + b"".join(parts) + png.chunk(b"IEND")
+        made = process(wrong, ENGINE=engine, RENDITIONS="120x120:png")
+        assert made.outcome.status is Status.STORED, made.outcome.detail
+        assert made.thumbnails == process(data, ENGINE=EngineName.PILLOW, RENDITIONS="120x120:png").thumbnails
 
 
 @pytest.mark.parametrize("share", [0.6, 0.7, 0.8, 0.9])
@@ -263,12 +294,6 @@ def test_a_cut_gif_has_no_end_even_if_its_pixels_look_like_one(share: float, eng
     assert b"\0;" in cut
     made = process(cut + b"x", ENGINE=engine)
     assert str(made.outcome.detail).startswith("its end is missing")
-
-
-@pytest.mark.parametrize("appended", [SOURCES["grey.jpg"](), b"\0\0\0\x18ftypmp42 a moving picture", b"data SEFT"])
-def test_data_that_phones_append_to_a_jpeg_is_no_damage(appended: bytes) -> None:
-    outcome = process(SOURCES["baseline.jpg"]() + appended).outcome
-    assert (outcome.status, outcome.damaged) == (Status.STORED, False)
 
 
 @EVERY_ENGINE

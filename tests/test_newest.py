@@ -116,6 +116,40 @@ def test_some_kill_leaves_an_orphan_if_a_created_record_deletes_only_its_own_thu
     assert explored([OLD, GONE], kills=1).wrong
 
 
+# --- write-once sources -------------------------------------------------------------------------------------------
+
+ONCE = settings(FAILED_PREFIX="", WRITE_ONCE="on")
+
+
+@pytest.mark.parametrize("change", [OLD, FORGED], ids=["a picture", "forged"])
+def test_every_order_ends_right_if_a_key_is_written_once(change: Change) -> None:
+    for chosen in (ONCE, settings(FAILED_PREFIX="", WRITE_ONCE="on", RENDITIONS="a=4x4:png,b=5x5:png")):
+        assert explored([change], chosen, kills=1).wrong == ()
+
+
+@pytest.mark.parametrize("changes", [[OLD, NEW], [OLD, GONE]], ids=["overwritten", "removed"])
+def test_write_once_gives_up_changes_while_thumbnails_are_made(changes: Sequence[Change]) -> None:
+    assert explored(changes, ONCE).wrong
+
+
+@pytest.mark.parametrize("renditions", ["a=4x4:png", "a=4x4:png,b=5x5:png,c=6x6:png"])
+def test_a_source_written_once_costs_one_get_and_its_puts(renditions: str) -> None:
+    store = WatchedStore(NEW)
+    assert ended(store, OLD, WRITE_ONCE="on", RENDITIONS=renditions) == "stored"
+    assert store.requests == ["GET", *["PUT"] * len(renditions.split(","))]
+
+
+def test_removals_and_refusals_look_at_a_source_written_once() -> None:
+    """They are rare. A removal may be late: its key may hold a newer source."""
+    removed, late, text = WatchedStore(), WatchedStore(NEW), WatchedStore()
+    assert ended(removed, GONE, EventKind.REMOVED, WRITE_ONCE="on") == "deleted"
+    assert removed.requests == ["GET", "DELETE", "HEAD"]
+    assert ended(late, GONE, EventKind.REMOVED, WRITE_ONCE="on") == "stored"
+    assert late.requests == ["GET", "DELETE", "HEAD", "GET", "PUT", "HEAD"]
+    assert ended(text, TEXT, WRITE_ONCE="on", FAILED_PREFIX="") == "rejected:not-an-image"
+    assert text.requests == ["GET", "DELETE", "HEAD"]
+
+
 # --- single cases -------------------------------------------------------------------------------------------------
 
 

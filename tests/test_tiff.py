@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from tests.bombs.tiff import SHORT
-from tests.support.pictures import opened
+from tests.bombs import tiff as pages
+from tests.bombs.tiff import LONG, SHORT
+from tests.support.pictures import opened, saved
 from tests.support.processing import Processed, process
 from tests.support.tiffs import BLACK_IS_ZERO, RGB, WHITE_IS_ZERO, YCBCR, tiff
 from thumbnailer.model import EngineName, Status
@@ -132,3 +133,75 @@ def test_tiles_in_an_unsupported_compression_are_not_black(engine: EngineName) -
 def test_a_tiff_with_an_unsupported_compression_is_rejected_by_name() -> None:
     outcome = process(tiff(COLOURS, RGB, compression=34887, compress=bytes)).outcome
     assert (outcome.reason, outcome.detail) == ("unsupported-format", "TIFF with the compression LERC")
+
+
+PREVIEW, MASK, FULL = 1, 4, 0
+
+
+def pages_of(*kinds: int) -> bytes:
+    """Grey pages of 40 x 30, 50 x 30, ...; each is darker than the one before."""
+    entries, pixels = [], b""
+    for number, kind in enumerate(kinds):
+        width = 40 + 10 * number
+        place = (273, LONG, 1, pages.PIXELS_AT + len(pixels))
+        entries.append(pages.changed(pages.grey(width, 30, width * 30), place, (254, LONG, 1, kind)))
+        pixels += bytes([240 - 40 * number]) * (width * 30)
+    return pages.tiff(pixels, *entries)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "page"),
+    [
+        ((FULL, FULL), 0),
+        ((PREVIEW, FULL), 1),
+        ((PREVIEW, MASK, 2), 2),
+        ((PREVIEW, PREVIEW), 0),
+        ((FULL, PREVIEW), 0),
+        ((PREVIEW,), 0),
+    ],
+)
+def test_the_first_page_that_is_no_preview_is_shown(kinds: tuple[int, ...], page: int, engine: EngineName) -> None:
+    made = process(pages_of(*kinds), ENGINE=engine, RENDITIONS="200x200:png")
+    assert (made.outcome.status, made.outcome.engine, made.outcome.damaged) == (Status.STORED, engine, False)
+    image = opened(made.thumbnails[0])
+    assert image.size == (40 + 10 * page, 30)
+    assert image.convert("L").getpixel((20, 15)) == 240 - 40 * page
+
+
+def test_a_cut_page_behind_a_preview_is_shown_as_far_as_it_goes() -> None:
+    data = saved(Image.new("L", (40, 300), 90), "TIFF")
+    preview = pages.changed(pages.grey(4, 4, 16), (254, LONG, 1, PREVIEW))
+    full = pages.changed(pages.grey(40, 300, 12_000), (273, LONG, 1, 1_000))
+    at = pages.PIXELS_AT + len(pages.directory(preview))
+    start = b"II*\0" + pages.PIXELS_AT.to_bytes(4, "little") + pages.directory(preview, at) + pages.directory(full)
+    whole = start.ljust(1_000, b"\0") + bytes([90]) * 12_000
+    assert len(data) > 12_000
+    made = process(whole[:10_000], RENDITIONS="40x300:png")
+    assert (made.outcome.status, made.outcome.damaged) == (Status.STORED, True)
+    assert opened(made.thumbnails[0]).size == (40, 300)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(("dpi", "size"), [((204, 98), (98, 120)), ((98, 204), (204, 58)), ((200, 200), (204, 120))])
+def test_the_pixels_of_a_fax_are_not_square(
+    dpi: tuple[int, int], size: tuple[int, int], orientation: int, engine: EngineName
+) -> None:
+    page = Image.new("1", (204, 120), 1)
+    page.paste(0, (0, 0, 102, 60))
+    data = saved(page, "TIFF", compression="group4", dpi=dpi, tiffinfo={274: orientation})
+    made = process(data, ENGINE=engine, RENDITIONS="500x500:png")
+    assert made.outcome.status is Status.STORED, made.outcome.detail
+    image = opened(made.thumbnails[0]).convert("L")
+    assert image.size == (size if orientation == 1 else size[::-1])
+    width, height = image.size
+    dark = (width // 4, height // 4) if orientation == 1 else (3 * width // 4, height // 4)
+    assert image.getpixel(dark) == 0
+    assert image.getpixel((width - 1 - dark[0], height - 1 - dark[1])) == 255
+
+
+def test_the_resolution_of_other_tiffs_does_not_count() -> None:
+    for data in (
+        saved(Image.new("L", (80, 60)), "TIFF", dpi=(300, 72)),
+        saved(Image.new("1", (80, 60)), "TIFF", dpi=(300, 1)),
+    ):
+        assert opened(process(data, RENDITIONS="80x80:png").thumbnails[0]).size == (80, 60)

@@ -17,7 +17,7 @@ StoreErrors to RecordErrors.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar, Final
 
@@ -161,9 +161,6 @@ class TooManyPixels(Rejected, reason="too-many-pixels"): ...
 class TooManyBytes(Rejected, reason="too-many-bytes"): ...
 
 
-class TooManyFrames(Rejected, reason="too-many-frames"): ...
-
-
 class Archived(Rejected, reason="archived"): ...
 
 
@@ -245,3 +242,11 @@ def store_errors(mapping: ErrorMap) -> Iterator[None]:
 def internal_error(error: Exception) -> RecordError:
     """For a bug in the product or in an engine: the record is retried, the others go on."""
     return EngineCrash(f"internal error: {type(error).__name__}: {error}")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the known one that is most like it, or nothing."""
+    from difflib import get_close_matches  # most processes never need it
+
+    found = get_close_matches(word, list(known), 1)
+    return f"; the nearest is {str(found[0])!r}" if found else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar, Final, TypeVar
 
-from thumbnailer.values import dataclass
+from thumbnailer.values import dataclass, field
 
 
 class EventKind(StrEnum):
@@ -143,9 +143,15 @@ class Details:
     first_engine: EngineName | None = None
     """the engine that shows this file as browsers do, if the other engine does not"""
     misread_by: frozenset[EngineName] = frozenset()
-    """engines that decode this file wrongly without an error"""
+    """engines that decode this file wrongly without an error, or never end"""
+    most_shrink: int = 8
+    """the largest factor by which a decoder can shrink this file, if it shrinks its format"""
     clean_header: bool = False
     """whether every warning of a decoder is about pixels, because it has nothing to warn of in the header"""
+    profile: bytes = field(default=b"", repr=False)
+    """ICC profile of the decoded pixels, if the file gives their colours in numbers and they are not sRGB"""
+    shape: tuple[int, int] | None = None
+    """width and height with square pixels, if the stored pixels are not square"""
 
 
 NO_DETAILS: Final = Details()
@@ -185,9 +191,9 @@ class ImageInfo:
 
     @property
     def upright(self) -> tuple[int, int]:
-        """Width and height after `orientation` is applied."""
-        turned = self.orientation >= 5
-        return (self.height, self.width) if turned else (self.width, self.height)
+        """Width and height, with square pixels, after `orientation` is applied."""
+        width, height = self.details.shape or (self.width, self.height)
+        return (height, width) if self.orientation >= 5 else (width, height)
 
     def details_of(self, kind: type[D]) -> D:
         """`details` if they are of that format, else the defaults of `kind`."""
@@ -220,6 +226,8 @@ class Outcome:
     info: ImageInfo | None = None
     engine: EngineName | None = None
     damaged: bool = False
+    first_frame_only: bool = False
+    """the whole animation did not fit; `detail` says why"""
     profile_ignored: bool = False
     """its colour profile is broken, or belongs to another colour space"""
     engine_bug: str = ""

@@ -25,6 +25,7 @@ class Rounds:
     """the event is the removal of the source"""
     deletes: bool
     """THUMBNAILER_ON_DELETE=delete"""
+    write_once: bool = False
     _wrote: bool = False
     _uploaded: bool = False
 
@@ -41,6 +42,10 @@ class Rounds:
             self._uploaded = True
         elif not self._withdraws(result):
             raise result.error
+
+    def needs_look(self, result: Rendered | Refused) -> bool:
+        """False after an upload if keys are written once. Deletes are rare, and a removal may meet a newer source."""
+        return self.removed or not self.write_once or isinstance(result, Refused)
 
     def _withdraws(self, refused: Refused) -> bool:
         """Whether thumbnails of the key's former content must be deleted.

@@ -69,17 +69,18 @@ class Pipeline:
         async with trace.ending(deadline):  # an error or the deadline ends this record, not the batch
             _require_time(deadline)
             self._refuse(event)  # some events need no request at all
-            rounds = Rounds(event.kind is EventKind.REMOVED, self._settings.on_delete == "delete")
+            chosen = self._settings
+            rounds = Rounds(event.kind is EventKind.REMOVED, chosen.on_delete == "delete", chosen.write_once)
             for _ in rounds:  # newest wins: again until the source is still the version that was fetched
                 trace.begin_round()
                 # Fetch, plan, render: one GET; the plan drops hopeless objects before the rest of them is read.
-                result = await self.renderer.render(_to_creation(event), self._settings, trace, isolated)
+                result = await self.renderer.render(_to_creation(event), chosen, trace, isolated)
                 rounds.check(result)  # a refusal ends the record if no older thumbnail can be there
                 with trace.stage("upload"):
                     # Upload: all PUTs at once. Or delete: no older thumbnail may stand for a refused source.
                     outputs = await (self._upload(result) if isinstance(result, Rendered) else self._delete(event))
                     # Confirm: one HEAD after the last write, because the source may have changed meanwhile.
-                    confirmed = await self._is_current(event, result)
+                    confirmed = not rounds.needs_look(result) or await self._is_current(event, result)
                 if confirmed:
                     trace.end(rounds.status(result), outputs)
                     break

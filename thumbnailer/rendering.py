@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from functools import partial
@@ -24,11 +25,12 @@ from thumbnailer.store.base import ObjectBody, ObjectHeaders, ObjectStore, Objec
 from thumbnailer.trace import Trace
 from thumbnailer.values import dataclass
 
-MOST_HEADER_BYTES: Final = 8 * 1024 * 1024
+MOST_HEADER_BYTES: Final = 16 * 1024 * 1024
 QUICK_UNITS: Final = 1000
 """Work on a header that may happen on the event loop: a millisecond, which suffices for all but one of 260 pictures of
 the corpus (docs/why.md)."""
-HEADER_AT_THE_END: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # TIFF: its directory may follow the pixels
+HEADER_AT_THE_END: Final = re.compile(rb"II[*+]\0|MM\0[*+]|....ftyp", re.DOTALL)
+"""The directory of a TIFF and the meta box of a HEIC or AVIF may follow the pixels."""
 
 T = TypeVar("T")
 
@@ -153,7 +155,8 @@ class Renderer:
             return None
         trace.info = info
         plan = make_plan(event, info, headers, settings, self.tier, self._installed)
-        trace.engine, trace.remark = plan.engine, name_unsendable(plan.targets[0].headers)
+        trace.engine, trace.still_because = plan.engine, plan.still_because
+        trace.remark = name_unsendable(plan.targets[0].headers)
         return plan
 
     def _plan_without_native(
@@ -190,9 +193,9 @@ def _read_all(data: mmap.mmap, read: Callable[[mmap.mmap, Budget | None], T]) ->
 
 
 def _refuse_endless_header(file: Scratch, fetched: int, error: errors.NeedMoreBytes) -> None:
-    """Raises errors.Corrupt if the header should have ended by now."""
-    if fetched > MOST_HEADER_BYTES and os.pread(file.fileno(), 4, 0) not in HEADER_AT_THE_END:
-        raise errors.Corrupt(f"no picture within the first {MOST_HEADER_BYTES >> 20} MB: {error}") from error
+    """Raises errors.TooManyBytes if the header should have ended by now."""
+    if fetched > MOST_HEADER_BYTES and not HEADER_AT_THE_END.match(os.pread(file.fileno(), 8, 0)):
+        raise errors.TooManyBytes(f"no picture within the first {MOST_HEADER_BYTES >> 20} MB: {error}") from error
 
 
 def _next_probe(fetched: int) -> int:

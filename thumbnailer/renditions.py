@@ -8,7 +8,7 @@ import re
 import string
 from typing import Final
 
-from thumbnailer.errors import KeyTooLong
+from thumbnailer.errors import KeyTooLong, nearest
 from thumbnailer.model import Fit, Format
 from thumbnailer.values import dataclass
 
@@ -20,6 +20,7 @@ ACCEPTS: Final = (
     "sides are 1 to 16383, fit is inside, cover or smart, format is auto, jpeg, png, webp, avif or gif, "
     "N is 1 to 100, progressive is for JPEG, small for JPEG, WebP and AVIF; names must differ"
 )
+WORDS: Final = (*Fit, "auto", *OUTPUT_FORMATS, "progressive")
 KEY_FIELDS: Final = frozenset({"key", "name", "ext", "dir", "stem"})
 FORM: Final = "[name=]WxH[:fit][:format][:qN][:progressive][:small]"
 SMALL_FORMATS: Final = (Format.JPEG, Format.WEBP, Format.AVIF)
@@ -64,7 +65,7 @@ def parse_rendition(text: str) -> Rendition:
     """Reads one rendition. Raises ValueError with the reason."""
     match = _SHAPE.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text.strip()!r} is not of the form {FORM}")
+        raise ValueError(f"{text.strip()!r} is not of the form {FORM}{_unknown_word(text)}")
     width = _number(match["width"], "side", MAX_SIDE)
     height = _number(match["height"], "side", MAX_SIDE)
     rendition = Rendition(
@@ -79,6 +80,12 @@ def parse_rendition(text: str) -> Rendition:
     )
     _check(rendition)
     return rendition
+
+
+def _unknown_word(text: str) -> str:
+    """The end of a message about the first word that no rendition has; empty if there is none."""
+    unknown = (word for word in text.strip().split(":")[1:] if not re.fullmatch(rf"{'|'.join(WORDS)}|q\d*", word))
+    return next((f": {word!r} is unknown{nearest(word, WORDS)}" for word in unknown), "")
 
 
 def _check(rendition: Rendition) -> None:
@@ -159,11 +166,12 @@ def can_collide(template: str, renditions: tuple[Rendition, ...]) -> bool:
 
 
 def target_key(template: str, key: str, rendition: Rendition, format_: Format) -> str:
-    """The key of a thumbnail. Raises KeyTooLong above S3's 1,024 bytes."""
+    """The key of a thumbnail; an empty {dir} takes no slash. Raises KeyTooLong above S3's 1,024 bytes."""
     directory, _, base = key.rpartition("/")
     stem = base.rpartition(".")[0] or base
+    template = template if directory else template.replace("{dir}/", "")
     written = template.format(key=key, name=rendition.name, ext=EXTENSIONS[format_], dir=directory, stem=stem)
-    if (size := len(written.encode())) > MAX_KEY_BYTES:
+    if (size := len(written.encode(errors="surrogatepass"))) > MAX_KEY_BYTES:
         raise KeyTooLong(f"the thumbnail's key would have {size} bytes, S3's limit is {MAX_KEY_BYTES}")
     return written
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, Final, Literal
 
-from thumbnailer.errors import SettingsError
+from thumbnailer.errors import SettingsError, nearest
 from thumbnailer.model import EngineName
 from thumbnailer.renditions import ACCEPTS, Rendition, check_key_template, default_key_template, parse_renditions
 from thumbnailer.values import dataclass, field, fields
@@ -40,7 +40,7 @@ class Words:
 
     def parse(self, text: str) -> Any:
         if text not in self.words:
-            raise ValueError("no such choice")
+            raise ValueError(f"no such choice{nearest(text, self.words)}")
         return self.convert(text)
 
 
@@ -56,6 +56,8 @@ class Whole:
         return f"{self.least} to {self.most}"
 
     def parse(self, text: str) -> int:
+        if re.fullmatch(r"[0-9]+ ?[KMGTkmgt](i?[Bb])?", text):
+            raise ValueError("units are not read: write the whole number, e.g. 10485760 for 10 MB")
         if not re.fullmatch(r"[0-9]{1,15}", text) or not self.least <= int(text) <= self.most:
             raise ValueError("not a whole number in this range")
         return int(text)
@@ -154,6 +156,12 @@ class Settings:
     on_delete: Literal["delete", "keep"] = _buckets(
         "delete", Words(("delete", "keep")), "What to do with thumbnails when their source is deleted."
     )
+    write_once: bool = _buckets(
+        "off",
+        _SWITCH,
+        "No key is ever written twice: saves a HEAD a picture. If a key is overwritten or removed while its thumbnails "
+        "are made, the older ones may stay.",
+    )
     failed_prefix: str = _buckets(
         "_failed/",
         Text("text of at most 256 bytes", most_bytes=256),
@@ -206,15 +214,17 @@ class Settings:
     max_pixels: int | None = _limits(
         None,
         Whole(1, 10**10),
-        "Refuse pictures with more pixels; an animation's frames count together, twice. Unset: from the tier.",
+        "Refuse pictures of more work, in pixels decoded from a still (docs/memory.md). Unset: from the tier.",
     )
     max_bytes: int | None = _limits(None, Whole(1, 5 * 10**12), "Refuse objects with more bytes. Unset: from the tier.")
     max_frames: int | None = _limits(
-        None, Whole(1, 100_000), "Refuse animations with more frames. Unset: from the tier."
+        None, Whole(1, 100_000), "Show only the first frame of animations with more. Unset, as from 4000 on: 4000."
     )
     workers: int | None = _limits(None, Whole(1, 256), "Decoding threads. Unset: from the tier.")
     in_flight: int | None = _limits(None, Whole(1, 1000), "Records in work at once. Unset: from the tier.")
-    log_level: str = _limits("INFO", Words(("DEBUG", "INFO", "WARNING", "ERROR")), "The lowest level logged.")
+    log_level: str = _limits(
+        "INFO", Words(("DEBUG", "INFO", "WARNING", "ERROR")), "The lowest level logged; DEBUG: a line a record."
+    )
     queue_url: str | None = _worker(
         None,
         Text("a URL such as https://sqs.eu-west-1.amazonaws.com/123456789012/thumbnails", r"https?://[^\s/]+/\S+"),
@@ -290,9 +300,9 @@ def _mistake(setting: Setting, text: str | None, error: ValueError) -> str:
 
 def _unknown_variables(env: Mapping[str, str]) -> list[str]:
     """A misspelt variable would have no effect, so it is a mistake."""
-    known = {setting.variable for setting in SETTINGS}
+    known = sorted(setting.variable for setting in SETTINGS)
     return [
-        f"{name}: there is no such setting; there are {', '.join(sorted(known))}."
+        f"{name}: there is no such setting{nearest(name, known)}; there are {', '.join(known)}."
         for name in sorted(env)
         if name.startswith(PREFIX) and name not in known
     ]

@@ -31,6 +31,7 @@ class Trace:
         self.engine_bug = ""
         self.defects: tuple[str, ...] = ()
         self.remark = ""
+        self.still_because = ""
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -68,7 +69,8 @@ class Trace:
 
     def end(self, status: Status, outputs: Sequence[Output]) -> None:
         """A picture with defects is stored all the same."""
-        self._end(status, outputs, None, "; ".join(filter(None, (*self.defects, self.remark)))[:MOST_DETAIL] or None)
+        detail = "; ".join(filter(None, (*self.defects, self.remark, self.still_because)))
+        self._end(status, outputs, None, detail[:MOST_DETAIL] or None)
 
     def _fail(self, error: RecordError) -> None:
         self._end(error.status, (), error.reason, str(error))
@@ -84,6 +86,7 @@ class Trace:
             info=self.info,
             engine=self.engine,
             damaged=status is Status.STORED and bool(self.defects),
+            first_frame_only=status is Status.STORED and bool(self.still_because),
             profile_ignored=self.profile_ignored,
             engine_bug=self.engine_bug,
             timings=(*self._timings.items(), ("total", perf_counter() - self._started)),

@@ -16,6 +16,7 @@ from bench.result import CellKey, Repetition
 from bench.rig.processes import listens
 from bench.rig.proxy import Counts
 from thumbnailer.errors import ThumbnailerError
+from thumbnailer.reporting.metrics import STAGES
 
 TAIL: Final = 600
 """characters of a log that a message shows"""
@@ -23,6 +24,7 @@ Repeat = Callable[[], Repetition]
 """A started cell: measures once. Raises CellFailed, S3Gone."""
 EMULATOR: Final = b"] (rapid) "
 """marks the lines that the emulator itself writes"""
+DEBUG: Final = b'{"level":"DEBUG"'  # begins the lines that the product writes for the bench only
 
 
 class CellFailed(ThumbnailerError):
@@ -77,13 +79,13 @@ class Recorder:
         self._before = self._group.cpu_seconds(), self._group.kills, self.log.own_bytes()
 
     def end(self, records: int, sqs_requests: float) -> tuple[dict[str, Any], Counts, list[dict[str, Any]]]:
-        """Fields of the repetition, the proxy's counts, and the log lines about records.
+        """Fields of the repetition, the proxy's counts, and the new JSON lines of the log.
 
         `sqs_requests` are those per record.
         """
         cpu_seconds, kills, log_bytes = self._before
         cpu_seconds = self._group.cpu_seconds() - cpu_seconds
-        counts, lines = self._proxy.take_counts(), self.log.new_records()
+        counts, lines = self._proxy.take_counts(), self.log.new_lines()
         requests = {kind: counts.requests[kind.upper()] / records for kind in ("get", "head", "put")}
         fields = {
             "records": records,
@@ -119,18 +121,18 @@ class Log:
         return " ".join(self.path.read_text(errors="replace")[-TAIL:].split())
 
     def own_bytes(self) -> int:
-        """Bytes that CloudWatch Logs would charge for: everything but the emulator's lines."""
+        """Bytes that CloudWatch Logs would charge for at the default level, without the emulator's lines."""
         lines = self.path.read_bytes().splitlines(keepends=True)
-        return sum(len(line) for line in lines if EMULATOR not in line)
+        return sum(len(line) for line in lines if EMULATOR not in line and not line.startswith(DEBUG))
 
-    def new_records(self) -> list[dict[str, Any]]:
-        """The complete lines about records since the last call."""
+    def new_lines(self) -> list[dict[str, Any]]:
+        """The complete JSON lines since the last call."""
         with self.path.open("rb") as log:
             log.seek(self._read)
             found = log.read()
         found = found[: found.rfind(b"\n") + 1]
         self._read += len(found)
-        return [line for line in json_lines(found) if line.get("message") == "record"]
+        return list(json_lines(found))
 
 
 def json_lines(log: bytes) -> Iterator[dict[str, Any]]:
@@ -141,10 +143,12 @@ def json_lines(log: bytes) -> Iterator[dict[str, Any]]:
                 yield json.loads(line)
 
 
-def mean_stages(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    """The mean of each stage over the log lines that have it."""
+def mean_stages(lines: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The mean milliseconds of each stage, from the metrics in a function's lines or a worker's lines of records."""
     found: dict[str, list[float]] = {}
-    for line in records:
-        for stage, ms in line["ms"].items():
+    for line in lines:
+        for stage, ms in zip(STAGES, line["ms"] if line.get("message") == "record" else (), strict=False):
             found.setdefault(stage, []).append(ms)
-    return {stage: round(fmean(values), 3) for stage, values in found.items()}
+        for stage in STAGES:
+            found.setdefault(stage, []).extend(1000 * s for s in line.get(f"thumbnailer_{stage}_seconds", ()))
+    return {stage: round(fmean(values), 3) for stage, values in found.items() if values}

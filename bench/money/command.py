@@ -12,6 +12,7 @@ from typing import Final
 import jinja2
 from rich.console import Console
 
+from bench.cells.pictures import NoPictures
 from bench.money.advice import Advice, advise, differ
 from bench.money.candidates import MODEL_LIMIT, CostInterval
 from bench.money.measured import Question, Sample
@@ -22,6 +23,7 @@ from bench.pages.selection import outcome_shares
 from bench.pages.tables import plain_table, say
 from bench.result import Result
 from bench.scale.command import parse_amount, parse_rate
+from thumbnailer import RecordError, thumbnail
 
 Measure = Callable[[Path], Result]
 """Measures the planned cells with the pictures of a folder."""
@@ -45,7 +47,7 @@ def run(
     question = Question(parse_rate(rate) if rate else None, parse_deadline(deadline) if deadline else None)
     charged = load_prices(prices)
     found = survey(images)
-    picked = pick(found)
+    picked = _without_undecodable(console, pick(found))
     _print_survey(console, images, found, picked)
     with tempfile.TemporaryDirectory(prefix="advise-") as scratch:
         for number, header in enumerate(picked):  # two of them can have the same name
@@ -56,6 +58,20 @@ def run(
     advice = advise(result.cells, charged, question, sample)
     _print_advice(console, advice, answer(advice, result))
     return 0 if advice.best else 1
+
+
+def _without_undecodable(console: Console, picked: Sequence[Header]) -> Sequence[Header]:
+    """The pictures that give a thumbnail; the others are named. Raises NoPictures if none is left."""
+    good = []
+    for header in picked:
+        try:
+            thumbnail(header.path, "128x128")
+            good.append(header)
+        except RecordError as error:
+            say(console, f"Left out: {header.path}: {error.reason}: {error}")
+    if not good:
+        raise NoPictures("none of the sampled pictures can be decoded")
+    return good
 
 
 def answer(advice: Advice, result: Result) -> str:
@@ -82,7 +98,10 @@ def _print_survey(console: Console, images: Path, found: Survey, picked: Sequenc
     total = len(found.headers)
     table = plain_table(["format", "megapixels", "pictures", "share", "in the sample"], _survey_rows(found, picked))
     console.print(table)
-    others = "".join(f"; {count} x {reason}" for reason, count in found.others.items())
+    others = "".join(
+        f"; {len(names)} x {reason} ({', '.join(names[:3])}{', ...' if names[3:] else ''})"
+        for reason, names in sorted(found.others.items())
+    )
     surveyed = f"{total} pictures among {found.looked} surveyed files of {found.listed:,}{others}"
     say(console, f"{images}: {surveyed}. {len(picked)} represent them.")
 

@@ -6,8 +6,7 @@ pixels.
 
 import math
 import random
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,23 +39,26 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """`looked` of `listed` files were surveyed; `headers` are in order. `others`: unusable files by reason."""
+    """`looked` of `listed` files were surveyed; `headers` are in order. `others`: names of unusable files by reason."""
 
     headers: tuple[Header, ...]
     looked: int
     listed: int
-    others: Mapping[str, int]
+    others: Mapping[str, Sequence[str]]
 
 
 def survey(folder: Path, seed: int = 1, most: int = MOST_HEADERS) -> Survey:
     """Read the headers of random pictures. Raises NoPictures if none can be rendered."""
     paths = pictures_in(folder)
     chosen = random.Random(seed).sample(paths, min(most, len(paths)))  # noqa: S311
-    found = [_header_or_reason(path) for path in chosen]
-    headers = tuple(sorted(each for each in found if isinstance(each, Header)))
-    others = dict(sorted(Counter(each for each in found if isinstance(each, str)).items()))
+    found = {path: _header_or_reason(path) for path in chosen}
+    headers = tuple(sorted(each for each in found.values() if isinstance(each, Header)))
+    others: dict[str, list[str]] = {}
+    for path, each in found.items():
+        if isinstance(each, str):
+            others.setdefault(each, []).append(path.name)
     if not headers:
-        reasons = ", ".join(f"{count} x {reason}" for reason, count in others.items())
+        reasons = ", ".join(f"{len(names)} x {reason}" for reason, names in sorted(others.items()))
         raise NoPictures(f"{folder}: none of {len(chosen)} files can be rendered, e.g. {chosen[0].name!r}: {reasons}")
     return Survey(headers, len(chosen), len(paths), others)
 

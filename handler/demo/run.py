@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import mimetypes
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -56,7 +57,8 @@ async def demo(once: bool, port: int) -> int:
                 try:
                     url = await stack.enter_async_context(serve(Gallery(feed, s3, sizes), port))
                 except OSError as error:
-                    console.print(f"[red]Port {port} cannot be used[/] ({error.strerror}); 0 takes any free one.")
+                    problem = os.strerror(error.errno or 0)
+                    console.print(f"[red]Port {port} cannot be used[/]: {problem}; --port 0 takes any free one.")
                     return 1
                 stack.callback(feed.close)  # before the server closes: the feed ends its event streams
             ended = await _run_samples(console, feed, s3)

@@ -9,6 +9,7 @@ import asyncio
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from handler.worker.heartbeat import Heartbeat
 from handler.worker.receiver import MOST_RECEIVERS, Receiver, Room, StopSignal
 from handler.worker.sqs import BATCH, Batches, Queue, Received, ReportingQueue
 from thumbnailer.model import Message, ObjectEvent, Outcome
-from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, log_record, log_unreadable
+from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, log_batch, log_record, log_unreadable, name_end
 from thumbnailer.reporting.metrics import Prometheus
 
 CLOSING_SECONDS: Final = 3.0
@@ -28,6 +29,7 @@ FIRST_BACKOFF, LONGEST_BACKOFF, GROWTH = 60.0, 900.0, 3.0
 """Seconds that a message is hidden after its first failure, the limit, and the factor per failure. Five receives, the
 template's default, then outlast a quarter of an hour in which S3 does not answer.
 """
+SUMMARY_SECONDS: Final = 10.0
 UNREADABLE_SECONDS: Final = 5
 """Seconds that an unreadable message is hidden. Waiting longer cannot help it."""
 
@@ -90,6 +92,8 @@ class Consumer:
         self._working: set[asyncio.Task[None]] = set()
         self._failed_in_a_row = 0
         """records to retry; the receiver slows down at as many as the worker may hold"""
+        self._ends: Counter[str] = Counter()
+        """records since the last summary"""
         self._bugs: list[Exception] = []
         self._deletes = Batches(self._queue.delete)
         self._returns = Batches(self._heartbeat.give_back)
@@ -109,14 +113,15 @@ class Consumer:
         self._heartbeat.adopt(visibility)
         self._metrics.watch("thumbnailer_in_flight", lambda: len(self.held))
         async with asyncio.TaskGroup() as group:
-            beats = [self._heartbeat.run(), self._heartbeat.follow_queue()]
-            helpers = [group.create_task(self._supervise(beat)) for beat in beats]
+            loops = [self._heartbeat.run(), self._heartbeat.follow_queue(), self._log_summaries()]
+            helpers = [group.create_task(self._supervise(loop)) for loop in loops]
             async with asyncio.TaskGroup() as receivers:
                 for _ in range(self._limits.receivers):
                     receivers.create_task(self._supervise(self._receiver.run()))
             await self._finish()
             for helper in helpers:
                 helper.cancel()
+        log_batch(self._ends)
         if self._bugs:
             raise self._bugs[0]
 
@@ -127,6 +132,11 @@ class Consumer:
         except Exception as bug:
             self._bugs.append(bug)
             self.stop()
+
+    async def _log_summaries(self) -> None:
+        while True:
+            await asyncio.sleep(SUMMARY_SECONDS)
+            log_batch(self._ends)
 
     def _accept(self, received: Received) -> None:
         self._metrics.count("thumbnailer_messages_received")
@@ -176,6 +186,7 @@ class Consumer:
             self._slots.release()
         self._failed_in_a_row = self._failed_in_a_row + 1 if outcome.status.comes_back else 0
         log_record(outcome)
+        self._ends[name_end(outcome)] += 1
         self._metrics.observe(outcome)
         return outcome
 

@@ -85,7 +85,7 @@ async def _first_state(queue: Queue, stop: asyncio.Event) -> QueueState | None:
         try:
             return await queue.state()
         except QueueMissing as error:
-            raise SettingsError(f"THUMBNAILER_QUEUE_URL: there is no such queue: {error}") from error
+            raise SettingsError(f"THUMBNAILER_QUEUE_URL: {error}") from error
         except QueueError as error:
             LOGGER.warning("queue-error", extra={"line": {"detail": str(error)[:500]}})
         with suppress(TimeoutError):

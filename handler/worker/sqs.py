@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 
 import aioboto3
 from aiobotocore.config import AioConfig
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from thumbnailer.errors import SettingsError, ThumbnailerError
 from thumbnailer.reporting.logs import LOGGER
 from thumbnailer.reporting.metrics import Prometheus
+from thumbnailer.store.s3 import NO_CREDENTIALS
 
 T = TypeVar("T")
 
@@ -34,7 +35,7 @@ class QueueError(ThumbnailerError):
 
 
 class QueueMissing(QueueError):
-    """The queue does not exist."""
+    """The queue does not exist, or there are no credentials to ask for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,11 @@ class Queue:
             answer: Mapping[str, Any] = await getattr(self._client, operation)(QueueUrl=self._url, **arguments)
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
-            kind = QueueMissing if code in GONE else QueueError
-            raise kind(f"{operation} {self._url}: {error}") from error
+            if code in GONE:
+                raise QueueMissing(f"there is no such queue: {self._url}: {error}") from error
+            raise QueueError(f"{operation} {self._url}: {error}") from error
+        except NoCredentialsError as error:
+            raise QueueMissing(NO_CREDENTIALS) from error
         except Exception as error:  # botocore, the network and credential providers raise anything
             raise QueueError(f"{operation} {self._url}: {type(error).__name__}: {error}") from error
         return answer
@@ -132,7 +136,11 @@ async def open_queue(url: str, env: Mapping[str, str]) -> AsyncIterator[Queue]:
     config = AioConfig(
         max_pool_connections=CONNECTIONS, connect_timeout=5, read_timeout=30, retries={"mode": "standard"}
     )
-    async with aioboto3.Session().client("sqs", region_name=region, config=config) as client:
+    try:
+        session = aioboto3.Session()
+    except BotoCoreError as error:  # a profile that does not exist
+        raise SettingsError(f"AWS's settings are invalid: {error}") from error
+    async with session.client("sqs", region_name=region, config=config) as client:
         yield Queue(client, url)
 
 

@@ -1,6 +1,7 @@
 """The worker's HTTP port: /metrics, /healthz, /readyz."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -11,7 +12,7 @@ from prometheus_client.exposition import choose_encoder
 
 from handler.worker.sqs import Queue, QueueError
 from thumbnailer.app import App
-from thumbnailer.errors import ObjectMissing, StoreDenied, StoreError
+from thumbnailer.errors import ObjectMissing, SettingsError, StoreDenied, StoreError
 from thumbnailer.reporting.logs import LOGGER
 from thumbnailer.settings import Settings
 
@@ -70,7 +71,7 @@ def named_buckets(settings: Settings) -> list[str]:
 
 @asynccontextmanager
 async def serve_status(port: int, registry: CollectorRegistry, health: Health) -> AsyncIterator[int]:
-    """Serves on `port`, or on a free one for 0. Yields the port."""
+    """Serves on `port`, or on a free one for 0. Yields the port. Raises SettingsError if it cannot be used."""
     app = web.Application()
     app.router.add_get("/metrics", lambda request: _metrics(request, registry))
     app.router.add_get("/healthz", lambda _: _check(health.live()))
@@ -78,8 +79,11 @@ async def serve_status(port: int, registry: CollectorRegistry, health: Health) -
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, HOST, port)
-        await site.start()
+        try:
+            await web.TCPSite(runner, HOST, port).start()
+        except OSError as error:
+            problem = os.strerror(error.errno or 0)
+            raise SettingsError(f"THUMBNAILER_PORT={port} cannot be used: {problem}; 0 takes any free port") from error
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -12,8 +13,10 @@ from rich.console import Console
 
 from bench.cells.pictures import NoPictures, pictures_in
 from bench.money import command
+from bench.money.advice import advise
 from bench.money.command import parse_deadline
-from bench.money.prices import PricesError
+from bench.money.measured import Question, Sample
+from bench.money.prices import PricesError, load_prices
 from bench.result import Result
 from bench.scale.model import ScaleError
 from tests.bench.advised import CPU_BOUND, IO_BOUND, Made
@@ -22,6 +25,12 @@ from tests.bench.advised import CPU_BOUND, IO_BOUND, Made
 def picture(width: int, height: int) -> bytes:
     out = BytesIO()
     Image.new("RGB", (width, height), (90, 120, 30)).save(out, "JPEG")
+    return out.getvalue()
+
+
+def noisy_picture() -> bytes:
+    out = BytesIO()
+    Image.frombytes("RGB", (400, 400), random.Random(1).randbytes(480_000)).save(out, "JPEG")
     return out.getvalue()
 
 
@@ -76,6 +85,40 @@ def test_sample_is_measured_and_answer_comes_first(folder: Path) -> None:
     assert "pictures [1]" in ran.text
     assert "1 x not-an-image" in ran.text
     assert "Measured on made up, with S3 as far away as loopback" in ran.text
+
+
+def test_pictures_that_cannot_be_decoded_are_left_out_and_named(tmp_path: Path) -> None:
+    for number in range(11):
+        (tmp_path / f"{number}.jpg").write_bytes(picture(400 + number, 300))
+    cut = noisy_picture()
+    (tmp_path / "cut.jpg").write_bytes(cut[: len(cut) // 8])
+    (tmp_path / "notes.txt").write_text("what I did on my holidays, and more of it than one would like to read")
+    measuring = Measuring(IO_BOUND)
+    ran = Ran(tmp_path, measuring)
+    assert ran.code == 0
+    assert len(measuring.sizes) == 11
+    assert "cut.jpg: corrupt: of its" in ran.text
+    assert "1 x not-an-image (notes.txt)" in ran.text
+
+
+def test_nothing_decodable_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "cut.jpg").write_bytes(noisy_picture()[:9000])
+    with pytest.raises(NoPictures, match="none of the sampled pictures"):
+        Ran(tmp_path, Measuring(IO_BOUND))
+
+
+def test_a_dearer_recommendation_says_why() -> None:
+    """Which of two prices within the noise is lower is chance, so many made-up loads are asked."""
+    said = 0
+    for wait in range(0, 200, 10):
+        advice = advise(Made(wait, 100).result().cells, load_prices(None), Question(), Sample(12, 40, 0.0))
+        text = command.answer(advice, Made(wait, 100).result())
+        assert advice.best is not None
+        assert advice.next_best is not None
+        dearer = advice.next_best.usd < advice.best.usd
+        assert ("is recommended all the same: " in text) == dearer
+        said += dearer
+    assert said
 
 
 def test_sample_is_proportional_to_the_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 
 from bench.cells.base import (
+    DEBUG,
     TAIL,
     Log,
     Recorder,
@@ -29,16 +30,20 @@ from bench.rig.limits import MB, Group
 from bench.rig.processes import free_port
 from bench.rig.proxy import Counts
 from tests.support.servers import ScriptedServer
+from thumbnailer.model import EventKind, ObjectEvent, Outcome, Status
+from thumbnailer.reporting.logs import batch_lines
 
 
-def record(**ms: float) -> bytes:
+def record(*ms: float) -> bytes:
     return json.dumps({"message": "record", "outcome": "stored", "ms": ms}).encode() + b"\n"
 
 
-def test_own_bytes_exclude_the_emulators_lines(tmp_path: Path) -> None:
+def test_own_bytes_exclude_the_emulators_lines_and_those_at_debug(tmp_path: Path) -> None:
     log = Log(tmp_path / "log")
-    own = b"START RequestId: 1 Version: $LATEST\n" + record(get=1)
-    log.path.write_bytes(b"28 Nov 2026 15:59:37,155 [INFO] (rapid) INIT RTDONE(status: success)\n" + own)
+    own = b"START RequestId: 1 Version: $LATEST\n" + record(1)
+    log.path.write_bytes(
+        b"28 Nov 2026 15:59:37,155 [INFO] (rapid) INIT RTDONE(status: success)\n" + own + DEBUG + b"}\n"
+    )
     assert log.own_bytes() == len(own)
 
 
@@ -48,31 +53,31 @@ GARBAGE = b'INIT START(type: on-demand)\n\n\xff\xfe\x00{\n{broken\n{\xff}\n[1]\n
 
 
 def test_json_objects_are_found_among_other_lines() -> None:
-    assert list(json_lines(GARBAGE + record(get=1))) == [
+    assert list(json_lines(GARBAGE + record(1))) == [
         {"message": "batch"},
-        {"message": "record", "outcome": "stored", "ms": {"get": 1}},
+        {"message": "record", "outcome": "stored", "ms": [1]},
     ]
 
 
-def test_a_log_gives_each_record_once(tmp_path: Path) -> None:
+def test_a_log_gives_each_line_once(tmp_path: Path) -> None:
     log = Log(tmp_path / "log")
-    log.path.write_bytes(GARBAGE + record(get=1) + GARBAGE)
-    assert [line["ms"] for line in log.new_records()] == [{"get": 1}]
-    assert log.new_records() == []
+    log.path.write_bytes(GARBAGE + record(1) + GARBAGE)
+    assert [line["ms"] for line in log.new_lines() if "ms" in line] == [[1]]
+    assert log.new_lines() == []
     with log.path.open("ab") as more:
-        more.write(record(get=2) + record(get=3))
-    assert [line["ms"] for line in log.new_records()] == [{"get": 2}, {"get": 3}]
+        more.write(record(2) + record(3))
+    assert [line["ms"] for line in log.new_lines() if "ms" in line] == [[2], [3]]
 
 
 def test_an_incomplete_line_is_read_later(tmp_path: Path) -> None:
     log = Log(tmp_path / "log")
-    half = len(record(get=2)) // 2
-    log.path.write_bytes(record(get=1) + record(get=2)[:half])
-    assert [line["ms"] for line in log.new_records()] == [{"get": 1}]
-    assert log.new_records() == []
+    half = len(record(2)) // 2
+    log.path.write_bytes(record(1) + record(2)[:half])
+    assert [line["ms"] for line in log.new_lines() if "ms" in line] == [[1]]
+    assert log.new_lines() == []
     with log.path.open("ab") as more:
-        more.write(record(get=2)[half:])
-    assert [line["ms"] for line in log.new_records()] == [{"get": 2}]
+        more.write(record(2)[half:])
+    assert [line["ms"] for line in log.new_lines() if "ms" in line] == [[2]]
 
 
 def test_the_tail_is_short_text(tmp_path: Path) -> None:
@@ -85,10 +90,17 @@ def test_the_tail_is_short_text(tmp_path: Path) -> None:
 # --- what is made of it -------------------------------------------------------------------------------------------
 
 
-def test_stages_are_means_over_the_records_with_them() -> None:
-    lines: list[dict[str, Any]] = [{"ms": {"get": 10, "decode": 4}}, {"ms": {"get": 20}}, {"ms": {}}]
-    assert mean_stages(lines) == {"get": 15, "decode": 4}
+def test_stages_are_means_over_the_records_of_a_worker() -> None:
+    lines: list[dict[str, Any]] = [{"message": "record", "ms": [ms, 1]} for ms in (10, 20)]
+    assert mean_stages(lines) == {"open": 15, "fetch": 1}
     assert mean_stages([]) == {}
+
+
+def test_stages_are_means_over_the_batches_of_a_function() -> None:
+    event = ObjectEvent(EventKind.CREATED, "b", "k")
+    ended = [Outcome(event, Status.STORED, timings=(("open", seconds),)) for seconds in (0.01, 0.02)]
+    lines = [json.loads(line) for line in batch_lines(ended, 1, 0, "f")]
+    assert mean_stages(lines) == {"open": 15}
 
 
 @pytest.mark.parametrize(
@@ -143,7 +155,7 @@ def place(folder: Path, cpu_us: int, kills: int) -> None:
 def test_a_repetition_counts_from_its_begin(recorder: Recorder, tmp_path: Path) -> None:
     recorder.begin()
     place(tmp_path, cpu_us=1_750_000, kills=3)
-    recorder.log.path.write_bytes(record(get=5))
+    recorder.log.path.write_bytes(record(5))
     fields, counts, lines = recorder.end(2, 0.5)
     assert fields.pop("peak_rss_bytes") > MB
     assert fields == {
@@ -152,9 +164,9 @@ def test_a_repetition_counts_from_its_begin(recorder: Recorder, tmp_path: Path) 
         "bytes_in": 3,
         "bytes_out": 2,
         "requests": {"get": 0.5, "head": 0, "put": 0, "sqs": 0.5},
-        "stages_ms": {"get": 5},
+        "stages_ms": {"open": 5},
         "oom_kills": 1,
-        "log_bytes": len(record(get=5)),
+        "log_bytes": len(record(5)),
     }
     assert (counts.requests, len(lines)) == ({"GET": 1}, 1)
 

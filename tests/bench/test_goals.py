@@ -62,7 +62,15 @@ def test_a_row_names_what_exists(goal: Goal) -> None:
     assert set(goal.rivals) <= {*PEERS, *PRESETS}
 
 
-def test_rows_that_are_not_built_stay_and_have_no_cells() -> None:
+@pytest.fixture(autouse=True)
+def unbuilt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variant whose setting the product does not have."""
+    monkeypatch.setitem(VARIANTS, "unbuilt", {"THUMBNAILER_UNBUILT": "on"})
+
+
+def test_rows_that_are_not_built_stay_and_have_no_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "write-once" in {key.variant for key in EXPERIMENT.keys(OPTIONS)}
+    monkeypatch.setitem(VARIANTS, "write-once", VARIANTS["unbuilt"])
     assert "the same where sources are written once" in {goal.name for goal in ROWS}
     assert "write-once" not in {key.variant for key in EXPERIMENT.keys(OPTIONS)}
     assert "web" in {key.variant for key in EXPERIMENT.keys(OPTIONS)}
@@ -99,7 +107,7 @@ def test_one_refused_tier_of_several_is_left_out() -> None:
 def test_missing_pictures_and_settings_are_named() -> None:
     elsewhere = Goal("peak", "peak_mb", most=1, pictures="24mp-progressive", of=["128x128"])
     assert elsewhere.judge(measured({})) == ("not measured", "this run has no pictures 24mp-progressive")
-    unknown = Goal("cost", "usd_per_million", most=1, cell={"variant": "write-once"})
+    unknown = Goal("cost", "usd_per_million", most=1, cell={"variant": "unbuilt"})
     assert unknown.judge(measured({}))[0] == "not built"
 
 
@@ -158,7 +166,7 @@ def test_without_control_groups_rows_say_so(machine: Callable[..., None], capsys
     [
         (Goal("likeness", "least_likeness", least=0.9, pictures="coloured-text", of=["512"]), 0),
         (Goal("likeness", "least_likeness", least=1.1, pictures="coloured-text", of=["512"]), 1),
-        (Goal("cost", "usd_per_million", most=1, cell={"variant": "write-once"}), 1),
+        (Goal("cost", "usd_per_million", most=1, cell={"variant": "unbuilt"}), 1),
     ],
     ids=["reached", "missed", "not built"],
 )

@@ -18,8 +18,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bench import measuring
-from bench.__main__ import app
 from bench.cells.pictures import SAMPLES, Pictures
+from bench.commands import app
 from bench.measuring import STOPPED, WrongOption, memories, usable
 from bench.questions import EXPERIMENTS, Options, ours
 from bench.result import Result, read_result

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from bench.__main__ import app
+from bench.commands import app
 from bench.money.costing import cell_cost, cell_task
 from bench.money.months import FORMULAS, Rival, break_even, compare_platforms, fargate_month, volume_rows
 from bench.money.prices import prices_of

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench.__main__ import app
+from bench.commands import app
 from bench.money.costing import Cost
 from bench.result import write_result
 from bench.scale.command import parse_rate

@@ -44,6 +44,8 @@ JPEG: dict[str, Maker] = {
     "fill bytes": lambda size: jpeg_of(repeated(b"\xff", size)),
     "scans": lambda size: jpeg_of(b"", repeated(jpeg.scan((0,), 1, 63, 0), size)),
     "fill bytes in a scan": lambda size: jpeg_of(b"", repeated(b"\xff", size)),
+    "segments behind a scan": lambda size: jpeg_of(b"", repeated(b"\xff\xe0\0\2", size)),
+    "segments of no length behind a scan": lambda size: jpeg_of(b"", repeated(b"\xff\xe0\0\0", size)),
     "scan data": lambda size: jpeg_of(b"", repeated(b"\xff\0", size)),
     "EXIF tags": lambda size: jpeg_of(repeated(jpeg.segment(0xE1, b"Exif\0\0" + exif(65_000)), size)),
 }
@@ -210,7 +212,8 @@ def _shared(places: bytes, numbers: range, kind: bytes, derived: bool, alpha: bo
     tiles = struct.pack(f">HH{count}H", 1, count, *numbers)
     links = b"".join(struct.pack(">HBBB", number, 2, 1, 2 if alpha else 1) for number in (1, *numbers))
     infos = [item(number, kind) for number in numbers]
-    more = full_box(b"iref", box(b"dimg", tiles)) if derived else b""
+    alphas = b"".join(box(b"auxl", struct.pack(">HHH", number, 1, 1)) for number in numbers) if alpha else b""
+    more = full_box(b"iref", (box(b"dimg", tiles) if derived else b"") + alphas) if derived or alpha else b""
     made = avif(infos, locations(places, count + 1), SIZE + ALPHA, struct.pack(">I", count + 1) + links, more)
     return made.replace(item(1, b"av01"), item(1, b"grid")) if derived else made
 

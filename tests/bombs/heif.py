@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -37,12 +37,16 @@ CHANNELS = full_box(b"pixi", b"\3\x08\x08\x08")
 
 @dataclass(frozen=True)
 class Item:
-    """`properties` are raw boxes, `made_of` numbers of other items. The first item is the primary item."""
+    """`properties` are raw boxes, `made_of` numbers of other items, `alpha_of` is one, whose auxiliary this item is.
+
+    The first item is the primary item.
+    """
 
     kind: bytes
     data: bytes
     properties: tuple[bytes, ...]
     made_of: tuple[int, ...] = ()
+    alpha_of: int = 0
 
 
 @cache
@@ -92,7 +96,7 @@ def _meta(items: Sequence[Item], places: list[int], iloc: Callable[[int], bytes]
     numbers = [bytes(properties.index(p) + 1 | _essential(p) for p in item.properties) for item in items]
     links = [struct.pack(">HB", i, len(number)) + number for i, number in enumerate(numbers, 1)]
     infos = [_info(number, item) for number, item in enumerate(items, 1)]
-    references = [_reference(number, item) for number, item in enumerate(items, 1) if item.made_of]
+    references = [box for number, item in enumerate(items, 1) for box in _references(number, item)]
     return full_box(
         b"meta",
         full_box(b"hdlr", bytes(4), b"pict", bytes(13)),
@@ -113,8 +117,11 @@ def _info(number: int, item: Item) -> bytes:
     return full_box(b"infe", struct.pack(">HH", number, 0), item.kind, b"\0", version=2)
 
 
-def _reference(number: int, item: Item) -> bytes:
-    return box(b"dimg", struct.pack(f">HH{len(item.made_of)}H", number, len(item.made_of), *item.made_of))
+def _references(number: int, item: Item) -> Iterator[bytes]:
+    if item.made_of:
+        yield box(b"dimg", struct.pack(f">HH{len(item.made_of)}H", number, len(item.made_of), *item.made_of))
+    if item.alpha_of:
+        yield box(b"auxl", struct.pack(">HHH", number, 1, item.alpha_of))
 
 
 def _iloc(items: Sequence[Item], places: list[int]) -> bytes:
@@ -131,6 +138,14 @@ def grid(kind: str, rows: int, columns: int, said: tuple[int, int] | None = None
     body = struct.pack(">BBBBII", 0, 1, rows - 1, columns - 1, width, height)
     whole = derived(b"grid", body, (width, height), *range(2, 2 + rows * columns))
     return file(kind, whole, *[picture(kind, (64, 64))] * (rows * columns))
+
+
+def crowded(kind: str, rows: int, columns: int, others: int) -> bytes:
+    """Tiles of 256 x 256, and as many other items."""
+    width, height = 256 * columns, 256 * rows
+    body = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, width, height)
+    whole = derived(b"grid", body, (width, height), *range(2, 2 + rows * columns))
+    return file(kind, whole, *[picture(kind, (256, 256))] * (rows * columns + others))
 
 
 def nested(kind: str, depth: int) -> bytes:

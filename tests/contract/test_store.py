@@ -641,6 +641,19 @@ def test_obstore_s_error_text_has_not_changed(scripted: ScriptedServer) -> None:
         )
 
 
+def test_missing_credentials_are_named_with_the_remedy(
+    scripted: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """obstore asks the EC2 instance last. A refusal of that must not reject the source as access-denied."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", scripted.url)
+    for answer in (Answer(403), Answer(404)):
+        scripted.play(answer, answer)
+        with pytest.raises(StoreUnavailable, match="there are no AWS credentials: set AWS_ACCESS_KEY_ID"):
+            _run(lambda: ObstoreStore(_config("obstore", "http://127.0.0.1:1", retries=0)), fetch())
+
+
 def test_a_missing_ca_bundle_is_an_error(transport: str) -> None:
     config = StoreConfig.from_env({"AWS_CA_BUNDLE": "/nowhere.pem"}, transport=transport, retry_timeout=1)
     with pytest.raises(StoreUnavailable):

@@ -107,7 +107,7 @@ def test_a_picture_in_the_source_bucket_gets_a_thumbnail(
     if "CodeBucket" in parameters:
         aws.s3.create_bucket(Bucket=parameters["CodeBucket"])
         aws.s3.put_object(Bucket=parameters["CodeBucket"], Key=parameters["CodeKey"], Body=b"PK\5\6" + bytes(18))
-    running = start(**parameters)
+    running = start(LogLevel="DEBUG", **parameters)
     deliveries = running.upload("albums/red flower+1.jpg", samples[PHOTO])
     assert [delivery.answer for delivery in deliveries] == [{"batchItemFailures": []}]
     assert opened(aws.thumbnail("albums/red flower+1.jpg")["Body"]).size == (128, 85)
@@ -181,7 +181,7 @@ def test_only_failed_messages_of_a_batch_come_back_and_end_in_the_dead_letter_qu
 
 
 def test_a_message_that_fails_for_a_while_comes_back_and_succeeds(start: Start, samples: dict[str, bytes]) -> None:
-    running = start(MaxReceiveCount="3")
+    running = start(MaxReceiveCount="3", LogLevel="DEBUG")
     running.cloud.s3.delete_bucket(Bucket=DESTINATION)
     purge_test_event(running)
     running.cloud.put("a.jpg", samples[PHOTO])

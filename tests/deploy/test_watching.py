@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.deploy.stack import AS_ZIP, BASICS, Series, Stack, alarm_series, dashboard_series
 from tests.deploy.watching import ALL_OUTCOMES, emf_series, own_series
-from thumbnailer.reporting.metrics import METRICS, emf_lines
+from thumbnailer.reporting.metrics import METRICS, emf
 
 VARIANTS: Final = [
     {"Trigger": trigger, **package} for trigger, package in product(("queue", "eventbridge", "direct"), ({}, AS_ZIP))
@@ -16,7 +16,7 @@ VARIANTS: Final = [
 
 def of(stack: Stack) -> set[Series]:
     """The series of the stack's function."""
-    return emf_series(emf_lines(ALL_OUTCOMES, 1_795_601_700_000, stack.outputs["FunctionName"]))
+    return emf_series([emf(ALL_OUTCOMES, 1_795_601_700_000, stack.outputs["FunctionName"])])
 
 
 def test_the_dashboard_shows_every_metric_of_this_function_and_no_other() -> None:

@@ -1,4 +1,4 @@
-"""The lines of one invocation: one a record, one a batch, and metrics. All are JSON and carry the request id."""
+"""The lines of one invocation: one a batch, at DEBUG also one a record. All are JSON and carry the request id."""
 
 from __future__ import annotations
 
@@ -46,7 +46,12 @@ def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 
 def kinds(lines: list[dict[str, Any]]) -> Counter[str]:
-    return Counter("metrics" if "_aws" in line else line["message"] for line in lines)
+    return Counter(line["message"] for line in lines)
+
+
+@pytest.fixture(autouse=True)
+def a_line_a_record(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THUMBNAILER_LOG_LEVEL", "DEBUG")
 
 
 @many
@@ -59,7 +64,8 @@ def test_each_record_and_each_batch_has_one_line_for_any_keys(
     context = OtherContext() if in_queue else Context()
     aws_lambda.handler(event, context)
     lines = written(capsys)
-    assert kinds(lines) == {"record": len(keys), "batch": 1, "metrics": 1} if keys else {"batch": 1}
+    assert kinds(lines) == ({"record": len(keys), "batch": 1} if keys else {"batch": 1})
+    assert ("_aws" in lines[-1]) is bool(keys)
     assert {line["request_id"] for line in lines} == {context.aws_request_id}
     assert [line["key"] for line in lines if line.get("message") == "record"] == keys
     for line in lines:
@@ -101,5 +107,19 @@ def test_bug_is_logged_with_its_request(
     monkeypatch.setenv("THUMBNAILER_ENGINE", "pillow")
     aws_lambda.handler(sqs_event(s3_event(s3_record("x/", 0, "e"), aws.put("x.jpg", samples["rocket.jpg"]))), Context())
     lines = written(capsys)
-    assert kinds(lines) == {"internal-error": 1, "record": 2, "batch": 1, "metrics": 1}
+    assert kinds(lines) == {"internal-error": 1, "record": 2, "batch": 1}
     assert {line["request_id"] for line in lines} == {Context.aws_request_id}
+
+
+def test_a_batch_of_stored_pictures_has_one_line_at_any_level(
+    aws: Cloud, samples: dict[str, bytes], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CloudWatch makes the metrics from it."""
+    for level in ("INFO", "ERROR"):
+        monkeypatch.setenv("THUMBNAILER_LOG_LEVEL", level)
+        aws_lambda.close()  # the next invocation reads the settings anew
+        keys = ("rocket.jpg", "chelsea.png")
+        aws_lambda.handler(sqs_event(*(s3_event(aws.put(key, samples[key])) for key in keys)), Context())
+        (line,) = written(capsys)
+        emf.check(json.dumps(line))
+        assert (line["message"], line["records"], line["outcomes"]) == ("batch", 2, {"stored": 2})

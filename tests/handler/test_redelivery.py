@@ -19,6 +19,7 @@ from thumbnailer.model import EventKind, Message, ObjectEvent
 def acting(monkeypatch: pytest.MonkeyPatch, aws: Cloud) -> None:
     """Engines in child processes do what the key says. Engines in this process are real."""
     monkeypatch.setenv("PYTHONPATH", PYTHONPATH)
+    monkeypatch.setenv("THUMBNAILER_LOG_LEVEL", "DEBUG")
     monkeypatch.setattr(isolated, "cpu_seconds", lambda plan: 2)
 
 
@@ -31,7 +32,7 @@ def delivered(event: dict[str, Any], *counts: int) -> dict[str, Any]:
 def ends(capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     lines = map(json.loads, capsys.readouterr().out.splitlines())
     records = [line for line in lines if line.get("message") == "record"]
-    return {line["key"]: ":".join(filter(None, (line["outcome"], line["reason"]))) for line in records}
+    return {line["key"]: ":".join(filter(None, (line["outcome"], line.get("reason", "")))) for line in records}
 
 
 @pytest.mark.matrix(21)

@@ -18,6 +18,8 @@ ONE_READS_IT = {
     "pillow-png_decompression_dos.png": EngineName.VIPS,  # Pillow refuses to unpack its text
     "sharp-cielab-dagams.tiff": EngineName.VIPS,
     "sharp-tbgn2c16.png": EngineName.VIPS,  # one colour of 16 bits is transparent
+    "codec-corpus-basn2c16.png": EngineName.VIPS,  # linear light of 16 bits
+    "codec-corpus-basn6a16.png": EngineName.VIPS,
     "libpng-huge_IDAT.png": EngineName.PILLOW,
     "libpng-badcrc.png": EngineName.PILLOW,
 }

@@ -31,6 +31,7 @@ def function(cloud: Cloud, tmp_path: Path, request: pytest.FixtureRequest) -> It
         pytest.skip(str(missing))
     cloud.reset()
     env = {**cloud.env, "TMPDIR": str(tmp_path), "PYTHONPATH": PYTHONPATH, "THUMBNAILER_WORKERS": "1"}
+    env["THUMBNAILER_LOG_LEVEL"] = "DEBUG"
     with running(Function(timeout=request.param, env=env), tmp_path / "log") as started:
         yield started
         print(started.log)
@@ -51,7 +52,7 @@ def dies() -> AbstractContextManager[object]:
 def ends(function: Emulator) -> dict[str, str]:
     """The last logged outcome of each record."""
     records = [line for line in function.lines() if line.get("message") == "record"]
-    return {line["key"]: ":".join(filter(None, (line["outcome"], line["reason"]))) for line in records}
+    return {line["key"]: ":".join(filter(None, (line["outcome"], line.get("reason", "")))) for line in records}
 
 
 @pytest.mark.matrix(21)

@@ -32,7 +32,8 @@ def start(cloud: Cloud, tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def begin(endpoint: str = cloud.url, timeout: int = 20, **env: str) -> Emulator:
-            own = {**cloud.env, "AWS_ENDPOINT_URL": endpoint, "TMPDIR": str(tmp_path), **env}
+            own = {**cloud.env, "AWS_ENDPOINT_URL": endpoint, "TMPDIR": str(tmp_path), "THUMBNAILER_LOG_LEVEL": "DEBUG"}
+            own |= env
             log = tmp_path / "log"
             stack.callback(lambda: print(log.read_text()))
             return stack.enter_context(running(Function(timeout=timeout, env=own), log))

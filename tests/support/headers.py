@@ -101,9 +101,11 @@ def clap(width: int, height: int) -> bytes:
     return box(b"clap", struct.pack(">iIiIiIiI", width, 1, height, 1, 0, 1, 0, 1))
 
 
-def sized(kind: bytes, width: int, height: int, *properties: bytes, made_of: tuple[int, ...] = ()) -> heif_bombs.Item:
+def sized(
+    kind: bytes, width: int, height: int, *properties: bytes, made_of: tuple[int, ...] = (), alpha_of: int = 0
+) -> heif_bombs.Item:
     """An item without pixels."""
-    return heif_bombs.Item(kind, b"", (heif_bombs.size_property(width, height), *properties), made_of)
+    return heif_bombs.Item(kind, b"", (heif_bombs.size_property(width, height), *properties), made_of, alpha_of)
 
 
 ALPHA = box(b"auxC", bytes(4), b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")

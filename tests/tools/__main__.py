@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bench.__main__ import Latency
+from bench.commands import Latency
 from bench.questions import Options
 from tests.tools import choices, cpu, invoke, scale_check
 from tests.tools import imports as imports_
@@ -15,6 +15,7 @@ from tests.tools import memory as memory_
 from tests.tools import quality as quality_
 from tests.tools import sheet as sheet_
 from tests.tools import sweep as sweep_
+from tests.tools import tiers as tiers_
 from thumbnailer.errors import ThumbnailerError
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -29,6 +30,12 @@ Size = Annotated[str, typer.Option(help="of the thumbnails")]
 def auto(megapixels: Megapixels = 1.0, rounds: Rounds = 15) -> None:
     """CPU milliseconds of one picture to 128 px by format and engine: the table that `auto` follows."""
     cpu.engines(megapixels, rounds)
+
+
+@app.command()
+def tiers() -> None:
+    """The largest picture of each kind that a function takes, by its memory: the table of docs/memory.md."""
+    typer.echo(tiers_.table())
 
 
 @app.command()

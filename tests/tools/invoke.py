@@ -30,6 +30,7 @@ def run(memory_mb: int, timeout: int) -> int:
             "AWS_ACCESS_KEY_ID": "demo",
             "AWS_SECRET_ACCESS_KEY": "demo",
             "NO_PROXY": "127.0.0.1",
+            "THUMBNAILER_LOG_LEVEL": "DEBUG",  # a line a record
         }
         with running(Function(memory_mb, timeout, env), Path(folder) / "log") as function:
             return asyncio.run(_invoke(cloud, function))

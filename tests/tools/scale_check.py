@@ -140,8 +140,9 @@ class _Watch:
             self._take()
 
     def _take(self) -> None:
-        for line in self._worker.new_records():
-            self.done[line["request_id"]] = time.monotonic()
+        for line in self._worker.new_lines():
+            if line.get("message") == "record":
+                self.done[line["request_id"]] = time.monotonic()
 
     def __enter__(self) -> _Watch:
         self._take()  # earlier records

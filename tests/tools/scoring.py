@@ -145,6 +145,8 @@ def _on_white(pixels: Pixels) -> Pixels:
 
 # --- decoding -----------------------------------------------------------------------------------------------------
 
+SRGB_GAMMA = 0.45455  # that PNGs give for sRGB
+
 
 def _upright_srgb(data: bytes) -> Pixels:
     """RGB or RGBA without the engines' code: by Pillow, or by libvips for what Pillow cannot read (CIELAB)."""
@@ -183,8 +185,23 @@ def _first_of_animated_jxl(data: bytes) -> Image.Image | None:
 
 
 def _by_pillow(image: Image.Image) -> Pixels:
+    if image.info.get("default_image"):  # of an APNG: for viewers without APNG
+        image.seek(1)
     image.load()
     profile = image.info.get("icc_profile")
+    gamma = 0 if profile or "srgb" in image.info else image.info.get("gamma", 0)
+    pixels = _of_image(image, profile)
+    return _from_gamma(pixels, gamma) if gamma and abs(gamma / SRGB_GAMMA - 1) > 0.05 else pixels
+
+
+def _from_gamma(pixels: Pixels, gamma: float) -> Pixels:
+    """Colours of a PNG whose gAMA is not sRGB's."""
+    light = (pixels[..., :3] / 255) ** (1 / gamma)
+    colours = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055) * 255
+    return np.dstack([colours, pixels[..., 3:]])
+
+
+def _of_image(image: Image.Image, profile: bytes | None) -> Pixels:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits of grey
         return np.repeat(np.asarray(image, np.float32)[..., None] / 257, 3, axis=2)

@@ -14,7 +14,7 @@ from tests.support.processing import process
 from thumbnailer import formats
 from thumbnailer.engine.pillow_formats import LOADERS, Loader
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage
-from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, starts_with
+from thumbnailer.formats.base import NO_END, FormatSpec, Head, NotStrippable, starts_with
 from thumbnailer.model import EngineName, Format, ImageInfo, Status
 from thumbnailer.planning.capabilities import INPUTS, InputFormat
 from thumbnailer.planning.plan import Plan
@@ -43,9 +43,7 @@ def _end_of_pixels(head: Head) -> int:
 
 def _ending(head: Head) -> str:
     end = _end_of_pixels(head)
-    if head.up_to(end, len(END)) != END:
-        return NO_END
-    return JUNK if head.skip_padding(end + len(END)) else ""
+    return "" if head.up_to(end, len(END)) == END else NO_END
 
 
 def _strip(head: Head) -> Iterator[bytes]:
@@ -98,7 +96,7 @@ def test_the_rules_for_missing_bytes_hold_for_an_added_format() -> None:
 def test_the_end_of_an_added_format_is_checked() -> None:
     data = toy(4, 2)
     endings = [formats.ending_defect(end, TOY) for end in (data, data + bytes(9), data[:-1], data + b"junk")]
-    assert endings == ["", "", NO_END, JUNK]
+    assert endings == ["", "", NO_END, ""]
 
 
 def test_an_added_format_is_stripped() -> None:

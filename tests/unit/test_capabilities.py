@@ -8,6 +8,7 @@ from thumbnailer.formats.details import JpegDetails
 from thumbnailer.model import Details, EngineName, Format, ImageInfo
 from thumbnailer.planning.capabilities import (
     BOTH_ENGINES,
+    FRAME_PIXELS,
     INPUTS,
     Capability,
     engines_for,
@@ -82,7 +83,7 @@ def test_only_a_still_webp_shrinks_on_load() -> None:
     assert shrink_on_load(replace(webp, frames=2), 8) == 1
 
 
-@pytest.mark.parametrize("format_", sorted(INPUTS.keys() - {Format.JPEG, Format.WEBP}))
+@pytest.mark.parametrize("format_", sorted(INPUTS.keys() - {Format.JPEG, Format.WEBP, Format.HEIC}))
 def test_no_other_format_shrinks_on_load(format_: Format) -> None:
     assert shrink_on_load(replace(JPEG, format=format_), 1000) == 1
 
@@ -95,6 +96,12 @@ def test_frames_and_many_scans_are_work() -> None:
     assert pixels_of_work(JPEG, 1) == JPEG.pixels
     assert pixels_of_work(replace(JPEG, progressive=True, details=JpegDetails(scans=10)), 1) == JPEG.pixels
     assert pixels_of_work(replace(JPEG, progressive=True, details=JpegDetails(scans=100)), 1) == 10 * JPEG.pixels
-    assert pixels_of_work(ImageInfo(Format.GIF, 100, 100, frames=50), 50) == 2 * 50 * 100 * 100
+    assert pixels_of_work(ImageInfo(Format.GIF, 100, 100, frames=50), 50) == 50 * (2 * 100 * 100 + FRAME_PIXELS)
     assert pixels_of_work(ImageInfo(Format.GIF, 100, 100, frames=50), 1) == 100 * 100
     assert pixels_of_work(ImageInfo(Format.JXL, 100, 100), 1) == 4 * 100 * 100
+
+
+def test_a_shrunken_decode_saves_up_to_three_quarters_of_the_work() -> None:
+    assert [JPEG.pixels / pixels_of_work(JPEG, 1, shrink) for shrink in (1, 2, 4, 8)] == [1, 2, 4, 4]
+    for whole in (replace(JPEG, progressive=True), replace(JPEG, format=Format.WEBP)):
+        assert pixels_of_work(whole, 1, 8) == JPEG.pixels

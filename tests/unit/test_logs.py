@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thumbnailer.model import EngineName, EventKind, Format, ImageInfo, ObjectEvent, Outcome, Output, Status
-from thumbnailer.reporting.logs import LOGGER, REQUEST_ID, JsonLines, log_batch, log_record, record_line, start_logging
+from thumbnailer.reporting.logs import (
+    LOGGER,
+    REQUEST_ID,
+    JsonLines,
+    batch_lines,
+    log_record,
+    record_line,
+    start_logging,
+)
 
 HOSTILE = [
     "line\nbreak\r\n.jpg",
@@ -111,70 +120,85 @@ def test_a_traceback_with_a_long_message_is_cut() -> None:
 
 @pytest.mark.usefixtures("request_id")
 def test_the_line_of_a_record_has_every_field_an_operator_needs() -> None:
-    assert json.loads(formatted(record_line(outcome()))) == {
+    rejected = outcome(status=Status.REJECTED, reason="corrupt")
+    odd = replace(rejected, damaged=True, first_frame_only=True, profile_ignored=True, engine_bug="p")
+    assert json.loads(formatted(record_line(odd))) == {
         "level": "INFO",
         "message": "record",
         "bucket": "photos",
         "key": "a.jpg",
         "version": "v1",
-        "outcome": "stored",
-        "reason": None,
-        "detail": None,
+        "outcome": "rejected",
+        "reason": "corrupt",
+        "detail": "about a.jpg",
         "bytes": 1000,
         "bytes_out": 4000,
         "pixels": 12_000_000,
         "format": "jpeg",
         "engine": "vips",
-        "damaged": False,
-        "profile_ignored": False,
-        "ms": {"decode": 12.35, "total": 50.0},
+        "damaged": True,
+        "first_frame_only": True,
+        "profile_ignored": True,
+        "engine_bug": "p",
+        "ms": [0, 0, 0, 12.3, 0, 0, 50.0],
         "request_id": "r1",
     }
 
 
-def test_a_record_that_was_never_opened_has_a_line() -> None:
-    line = record_line(Outcome(outcome().event, Status.SKIPPED, "filtered"))
-    assert (line["pixels"], line["format"], line["engine"], line["ms"]) == (None, None, None, {})
+def test_fields_without_a_value_are_left_out() -> None:
+    event = ObjectEvent(EventKind.CREATED, "photos", "a.jpg")
+    line = record_line(Outcome(event, Status.SKIPPED, "filtered"))
+    assert line == {"bucket": "photos", "key": "a.jpg", "outcome": "skipped", "reason": "filtered"}
 
 
-def test_the_line_of_a_batch_counts_its_outcomes(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("request_id")
+def test_the_line_of_a_batch_counts_its_outcomes() -> None:
+    failed = outcome(status=Status.FAILED, reason="throttled")
+    line = json.loads(next(batch_lines([outcome(), outcome(), failed], 0.5, 0, "f")))
+    counts = {"records": 3, "outcomes": {"stored": 2, "failed:throttled": 1}}
+    assert counts | {"level": "INFO", "message": "batch", "ms": 500, "request_id": "r1"} == {
+        name: value for name, value in line.items() if name.islower() and not name.startswith(("_", "thumbnailer"))
+    }
+
+
+NOTED = [
+    *(outcome(status=status) for status in (Status.REJECTED, Status.FAILED, Status.DEFERRED)),
+    replace(outcome(), damaged=True),
+    replace(outcome(), first_frame_only=True),
+    replace(outcome(), profile_ignored=True),
+    replace(outcome(), engine_bug="panic"),
+]
+QUIET = [outcome(status=status) for status in (Status.STORED, Status.DELETED, Status.SKIPPED)]
+
+
+@pytest.mark.usefixtures("logger")
+def test_only_records_that_an_operator_may_look_for_have_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     start_logging("INFO")
-    log_batch([outcome(), outcome(), outcome(status=Status.FAILED)], 0.5)
-    counts = {"records": 3, "stored": 2, "failed": 1}
-    assert json.loads(capsys.readouterr().out) == {"level": "INFO", "message": "batch", **counts, "ms": 500.0}
+    for each in NOTED + QUIET:
+        log_record(each)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["level"], line["outcome"]) for line in lines] == [("WARNING", each.status) for each in NOTED]
 
 
-@pytest.mark.parametrize(
-    ("status", "level"),
-    [
-        (Status.STORED, "INFO"),
-        (Status.DELETED, "INFO"),
-        (Status.SKIPPED, "INFO"),
-        (Status.REJECTED, "WARNING"),
-        (Status.FAILED, "WARNING"),
-        (Status.DEFERRED, "WARNING"),
-    ],
-)
-def test_a_record_is_one_line_on_standard_output(
-    status: Status, level: str, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
-) -> None:
-    start_logging("INFO")
-    log_record(outcome("a\nb", status))
-    lines = capsys.readouterr().out.splitlines()
-    assert [(json.loads(line)["level"], json.loads(line)["outcome"]) for line in lines] == [(level, status)]
+@pytest.mark.usefixtures("logger")
+def test_each_record_has_a_line_at_debug(capsys: pytest.CaptureFixture[str]) -> None:
+    start_logging("DEBUG")
+    for each in QUIET:
+        log_record(each)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["level"], line["outcome"]) for line in lines] == [("DEBUG", each.status) for each in QUIET]
 
 
 def test_starting_twice_prints_each_line_once(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     start_logging("INFO")
     start_logging("INFO")
-    log_batch([outcome()], 0.5)
+    log_record(NOTED[0])
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_lines_below_the_level_are_not_logged(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
-    start_logging("WARNING")
-    log_record(outcome())
-    log_batch([outcome()], 0.5)
+    start_logging("ERROR")
+    log_record(NOTED[0])
     assert capsys.readouterr().out == ""
 
 
@@ -183,7 +207,7 @@ def test_the_root_logger_does_not_repeat_our_lines(logger: logging.Logger, capsy
     logging.getLogger().addHandler(root)
     try:
         start_logging("INFO")
-        log_record(outcome())
+        log_record(NOTED[0])
     finally:
         logging.getLogger().removeHandler(root)
     assert len(capsys.readouterr().out.splitlines()) == 1

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from thumbnailer.errors import REASONS
 from thumbnailer.model import EngineName, EventKind, Format, ObjectEvent, Outcome, Output, Status
+from thumbnailer.reporting.logs import REQUEST_ID, batch_lines
 from thumbnailer.reporting.metrics import (
     DIMENSION,
     EMF_MOST_VALUES,
@@ -18,7 +19,7 @@ from thumbnailer.reporting.metrics import (
     STAGES,
     WORKER_METRICS,
     Prometheus,
-    emf_lines,
+    emf,
     observations,
 )
 
@@ -50,13 +51,13 @@ ALL = [
 
 def test_an_emf_line_carries_its_time_and_namespace() -> None:
     """`test_emf` checks the lines against CloudWatch's specification."""
-    (line,) = emf_lines(ALL, NOW_MS, FUNCTION)
+    line = emf(ALL, NOW_MS, FUNCTION)
     assert line["_aws"]["Timestamp"] == NOW_MS
     assert line["_aws"]["CloudWatchMetrics"][0]["Namespace"] == NAMESPACE
 
 
 def test_an_emf_line_declares_every_value_as_a_metric() -> None:
-    (line,) = emf_lines(ALL, NOW_MS, FUNCTION)
+    line = emf(ALL, NOW_MS, FUNCTION)
     declared = [metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
     assert len(set(declared)) == len(declared)
     assert set(declared) == set(line) - {"_aws", DIMENSION} == NAMES
@@ -64,24 +65,25 @@ def test_an_emf_line_declares_every_value_as_a_metric() -> None:
 
 def test_the_function_is_the_only_dimension() -> None:
     """Two functions of one account do not mix. CloudWatch bills each combination of name and dimensions."""
-    (line,) = emf_lines(ALL, NOW_MS, FUNCTION)
+    line = emf(ALL, NOW_MS, FUNCTION)
     assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [[DIMENSION]]
     assert line[DIMENSION] == FUNCTION
 
 
 def test_250_records_give_3_lines_and_none_is_lost() -> None:
-    lines = list(emf_lines([outcome()] * 250, NOW_MS, FUNCTION))
+    lines = [json.loads(line) for line in batch_lines([outcome()] * 250, 0.5, NOW_MS, FUNCTION)]
+    assert [line["records"] for line in lines] == [100, 100, 50]
     assert [line["thumbnailer_records_stored"] for line in lines] == [100, 100, 50]
     assert [len(line["thumbnailer_total_seconds"]) for line in lines] == [100, 100, 50]
 
 
-@pytest.mark.parametrize(("records", "lines"), [(0, 0), (1, 1), (EMF_MOST_VALUES, 1), (EMF_MOST_VALUES + 1, 2)])
+@pytest.mark.parametrize(("records", "lines"), [(0, 1), (1, 1), (EMF_MOST_VALUES, 1), (EMF_MOST_VALUES + 1, 2)])
 def test_a_line_holds_as_many_records_as_a_metric_may_have_values(records: int, lines: int) -> None:
-    assert len(list(emf_lines([outcome()] * records, NOW_MS, FUNCTION))) == lines
+    assert len(list(batch_lines([outcome()] * records, 0.5, NOW_MS, FUNCTION))) == lines
 
 
 def test_an_emf_line_has_the_units_and_values_of_its_records() -> None:
-    (line,) = emf_lines([outcome(), outcome(Status.FAILED)], NOW_MS, FUNCTION)
+    line = emf([outcome(), outcome(Status.FAILED)], NOW_MS, FUNCTION)
     units = {metric["Name"]: metric["Unit"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
     assert units["thumbnailer_bytes_in"] == "Bytes"
     assert units["thumbnailer_decode_seconds"] == "Seconds"
@@ -105,7 +107,7 @@ def registry() -> CollectorRegistry:
 
 
 def test_prometheus_and_emf_have_the_same_names_and_values(registry: CollectorRegistry) -> None:
-    (line,) = emf_lines(ALL, NOW_MS, FUNCTION)
+    line = emf(ALL, NOW_MS, FUNCTION)
     workers_own = {metric.name for metric in WORKER_METRICS}
     families = {family.name: family for family in registry.collect() if family.name not in workers_own}
     assert set(families) == set(line) - {"_aws", DIMENSION} == NAMES
@@ -138,4 +140,14 @@ def test_more_keys_and_buckets_add_no_series(registry: CollectorRegistry) -> Non
 
 
 def test_no_emf_line_holds_a_key_or_a_bucket() -> None:
-    assert all("alice" not in json.dumps(line) for line in emf_lines(ALL, NOW_MS, FUNCTION))
+    assert all("alice" not in line for line in batch_lines(ALL, 0.5, NOW_MS, FUNCTION))
+
+
+def test_ten_stored_photos_leave_200_bytes_of_log_each() -> None:
+    """With the 300 bytes that Lambda itself writes for an invocation."""
+    seconds = (0.0213456, 0.0051234, 0.1012345, 0.0312345, 0.0009123, 0.0456789, 0.2055292)
+    photo = replace(outcome(), bytes_in=2_000_000, timings=tuple(zip(STAGES, seconds, strict=True)))
+    token = REQUEST_ID.set("11111111-2222-3333-4444-555555555555")
+    (line,) = batch_lines([photo] * 10, 0.405, NOW_MS, FUNCTION)
+    REQUEST_ID.reset(token)
+    assert len(line) + 300 <= 10 * 200

@@ -13,9 +13,9 @@ from handler.envelope import (
     answer,
     ids_to_give_back,
     open_envelope,
-    summarise,
 )
 from thumbnailer.model import EventKind, Message, ObjectEvent, Outcome, Status
+from thumbnailer.reporting.logs import summarise
 
 EVENTS = Path(__file__).parents[1] / "events"
 FINAL = [status for status in Status if not status.comes_back]

@@ -14,7 +14,6 @@ from thumbnailer.errors import (
     NotAnImage,
     OwnOutput,
     TooManyBytes,
-    TooManyFrames,
     TooManyPixels,
     UnsupportedFormat,
 )
@@ -171,19 +170,48 @@ def test_the_size_in_the_event_is_ignored(size: int | None) -> None:
 
 
 @pytest.mark.matrix(5)
-@pytest.mark.parametrize(
-    "info",
-    [
-        ImageInfo(Format.GIF, 2000, 2000, frames=100),
-        ImageInfo(Format.WEBP, 2000, 2000, frames=100),
-        ImageInfo(Format.JPEG, 6000, 4000, progressive=True, details=JpegDetails(scans=100)),
-    ],
-)
-def test_many_frames_or_scans_of_a_small_picture_are_refused(info: ImageInfo) -> None:
-    with pytest.raises(TooManyPixels, match=r"(frames|scans): 100"):
+def test_many_scans_of_a_small_picture_are_refused() -> None:
+    info = ImageInfo(Format.JPEG, 6000, 4000, progressive=True, details=JpegDetails(scans=120))
+    with pytest.raises(TooManyPixels, match="scans: 120"):
         plan(info)
-    assert plan(replace(info, frames=1, details=NO_DETAILS))
+    assert plan(replace(info, details=NO_DETAILS))
     assert plan(info, limited(max_pixels=10**9))
+
+
+LARGE_FRAMES, MANY_FRAMES = (2000, 2000, 100), (64, 48, 1700)
+
+
+@pytest.mark.matrix(57)
+@pytest.mark.parametrize("format_", [Format.GIF, Format.WEBP])
+@pytest.mark.parametrize("size", [LARGE_FRAMES, MANY_FRAMES])
+def test_an_animation_that_takes_too_long_is_a_still(format_: Format, size: tuple[int, int, int]) -> None:
+    info = ImageInfo(format_, size[0], size[1], frames=size[2])
+    still = plan(info)
+    assert still.frames == 1
+    assert f"only its first frame is shown: {size[0]}x{size[1]}" in still.still_because
+    assert still.memory_estimate <= plan(replace(info, frames=2)).memory_estimate
+    whole = plan(info, limited(max_pixels=10**10, memory_budget=1 << 40))
+    assert (whole.frames, whole.still_because) == (size[2], "")
+
+
+@pytest.mark.matrix(57)
+def test_an_animation_without_room_in_memory_is_a_still() -> None:
+    gif = ImageInfo(Format.GIF, 100, 100, frames=300)
+    made = plan(gif, limited(memory_budget=24 << 20))
+    assert made.frames == 1
+    assert "there are 24" in made.still_because
+    assert plan(gif).frames == 300
+
+
+def test_frames_of_small_thumbnails_are_limited_by_work_not_by_their_count() -> None:
+    assert plan(ImageInfo(Format.GIF, 64, 48, frames=1001)).frames == 1001
+    assert plan(ImageInfo(Format.GIF, 64, 48, frames=101), SMALL).frames == 101
+
+
+@pytest.mark.matrix(57)
+def test_a_picture_too_large_for_a_still_is_refused() -> None:
+    with pytest.raises(TooManyPixels, match="frames: 1,"):
+        plan(ImageInfo(Format.GIF, 20_000, 20_000, frames=2))
 
 
 def test_an_animation_to_a_still_format_is_a_still() -> None:
@@ -220,12 +248,25 @@ def test_the_limit_of_pixels_is_exact() -> None:
         plan(ImageInfo(Format.JPEG, 100, 101), tier)
 
 
-def test_too_many_frames_of_an_animated_format_are_refused() -> None:
+def test_a_jpeg_of_200_megapixels_is_taken_where_it_shrinks_or_streams() -> None:
+    phone = ImageInfo(Format.JPEG, 16_320, 12_240, channels=3, details=Details(1.5))
+    assert plan(phone, SMALL).shrink == 8
+    full = plan(phone, TIER, RENDITIONS="8000x8000")
+    assert (full.shrink, full.fallback) == (1, VIPS)
+    with pytest.raises(TooManyPixels):
+        plan(phone, SMALL, RENDITIONS="8000x8000")
+    with pytest.raises(TooManyPixels):
+        plan(replace(phone, progressive=True), SMALL)
+
+
+@pytest.mark.matrix(57)
+def test_more_frames_than_the_operator_allows_are_a_still() -> None:
     tier = limited(max_frames=5)
-    with pytest.raises(TooManyFrames, match="at most 5"):
-        plan(ImageInfo(Format.GIF, 10, 10, frames=6), tier)
+    made = plan(ImageInfo(Format.GIF, 10, 10, frames=6), tier)
+    assert (made.frames, made.still_because) == (1, "only its first frame is shown: 6 frames; at most 5 are taken")
     assert plan(ImageInfo(Format.GIF, 10, 10, frames=5), tier).frames == 5
-    assert plan(ImageInfo(Format.TIFF, 10, 10, frames=6), tier).frames == 1
+    tiff = plan(ImageInfo(Format.TIFF, 10, 10, frames=6), tier)
+    assert (tiff.frames, tiff.still_because) == (1, "")
 
 
 def test_frames_are_kept_only_for_animated_formats() -> None:

@@ -308,3 +308,21 @@ def test_a_removal_has_each_key_once_and_none_that_is_too_long() -> None:
     assert possible_target_keys("{key}/{name}.{ext}", "k" * 1024, SEVERAL) == ()
     keys = possible_target_keys("{key}/{name}.{ext}", "a", SEVERAL)
     assert len(set(keys)) == len(keys) == 2 * len(OUTPUT_FORMATS) + 1
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"), [("a.jpg", "t/a-64x64.webp"), ("x/y/a.jpg", "t/x/y/a-64x64.webp"), ("x/a", "t/x/a-64x64.webp")]
+)
+def test_an_empty_dir_takes_no_slash(key: str, expected: str) -> None:
+    assert target_key("t/{dir}/{stem}-{name}.{ext}", key, parse_rendition("64x64"), Format.WEBP) == expected
+    assert target_key("{dir}/{stem}-{name}.{ext}", key, parse_rendition("64x64"), Format.WEBP) == expected[2:]
+
+
+def test_keys_that_are_not_utf_8_have_thumbnails() -> None:
+    assert target_key("{key}", "caf\udce9.jpg", parse_rendition("64x64"), Format.JPEG) == "caf\udce9.jpg"
+
+
+@pytest.mark.parametrize(("word", "nearest"), [("covr", "cover"), ("jpg", "jpeg"), ("progresive", "progressive")])
+def test_an_unknown_word_names_the_nearest(word: str, nearest: str) -> None:
+    with pytest.raises(ValueError, match=f"'{word}' is unknown; the nearest is '{nearest}'"):
+        parse_rendition(f"64x64:{word}")

@@ -172,7 +172,7 @@ class WorkerProcess:
         return self.log.read_text()
 
     def port(self) -> int:
-        found = until(lambda: re.search(r'"port": (\d+)', self.text) or self._process.poll() is not None)
+        found = until(lambda: re.search(r'"port":(\d+)', self.text) or self._process.poll() is not None)
         assert found is not True, self.text
         return int(found[1])
 

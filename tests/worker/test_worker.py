@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def scratch(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def env(aws: Cloud, scratch: Path) -> dict[str, str]:
-    return aws.env | {"TMPDIR": str(scratch)}
+    return aws.env | {"TMPDIR": str(scratch), "THUMBNAILER_LOG_LEVEL": "DEBUG"}
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def has_thumbnails(aws: Cloud, number: int) -> bool:
     return len(aws.keys()) >= number
 
 
-def lines(process: WorkerProcess) -> list[dict[str, object]]:
+def lines(process: WorkerProcess) -> list[dict[str, Any]]:
     return [json.loads(line) for line in process.text.splitlines()]
 
 
@@ -89,6 +90,9 @@ def test_uploaded_pictures_become_thumbnails_and_metrics_count_them(
         records = [line for line in lines(process) if line["message"] == "record"]
         assert len(records) == len(samples) + 1
         assert all(line["request_id"] for line in records)
+        batches = [line for line in lines(process) if line["message"] == "batch"]
+        assert sum(line["records"] for line in batches) == len(records)
+        assert not any("request_id" in line for line in batches)
     assert not list(Path(env["TMPDIR"]).iterdir())
 
 
@@ -176,7 +180,7 @@ def test_unreadable_message_ends_in_the_dead_letter_queue(
     aws = Cloud(server, VISIBILITY, most_receives=2)
     aws.put("good.jpg", samples["rocket.jpg"])
     aws.send(["no event", event("good.jpg")])
-    with worker(aws.env | {"TMPDIR": str(scratch)}, log, HASTY) as process:
+    with worker(aws.env | {"TMPDIR": str(scratch), "THUMBNAILER_LOG_LEVEL": "DEBUG"}, log, HASTY) as process:
         until(lambda: aws.depth().dead == 1)
         assert aws.keys() == {"good.jpg"}
         assert process.terminate() == 0
@@ -191,7 +195,7 @@ def test_redrive_after_a_fix_makes_the_thumbnail(
     aws.put("a.jpg", samples["rocket.jpg"])
     aws.s3.delete_bucket(Bucket="photos-resized")
     aws.send([event("a.jpg")])
-    with worker(aws.env | {"TMPDIR": str(scratch)}, log, HASTY):
+    with worker(aws.env | {"TMPDIR": str(scratch), "THUMBNAILER_LOG_LEVEL": "DEBUG"}, log, HASTY):
         until(lambda: aws.depth().dead == 1)
         aws.s3.create_bucket(Bucket="photos-resized")
         aws.send(aws.dead_bodies())  # as `aws sqs start-message-move-task` does

@@ -26,7 +26,7 @@ def installed_engines() -> Capabilities:
         found[EngineName.VIPS] = _capability_of_vips()
     if find_spec("PIL"):
         rows = readable_formats(EngineName.PILLOW).items()
-        reads = frozenset(format_ for format_, row in rows if not row.module or find_spec(row.module))
+        reads = frozenset(format_ for format_, row in rows if not row.modules or any(map(find_spec, row.modules)))
         vips = found.get(EngineName.VIPS)  # encodes for all engines
         writes = PILLOW_WRITES | (vips.writes if vips else frozenset())
         found[EngineName.PILLOW] = Capability(reads, writes)

@@ -94,8 +94,10 @@ def _stripped_source(path: str, plan: Plan, target: Target) -> Iterator[bytes]:
     """The source without its metadata, not encoded anew; nothing if the target differs from it in more than that."""
     info = plan.info
     same = target.format is info.format and (target.width, target.height) == (info.width, info.height)
-    in_srgb = not (info.icc or info.bit_depth > 8 or (info.channels == 4 and not info.has_alpha))
+    converted = info.icc or info.details.profile or info.bit_depth > 8
+    in_srgb = not (converted or (info.channels == 4 and not info.has_alpha))
     upright = info.orientation == 1 and (info.progressive or not target.progressive)
-    if same and in_srgb and upright and not info.defect and info.credit == NO_CREDIT:
+    whole = not (info.defect or plan.still_because)
+    if same and in_srgb and upright and whole and info.credit == NO_CREDIT:
         data = strip_metadata(Path(path).read_bytes(), info.format)
         yield from () if data is None else (data,)

@@ -14,7 +14,7 @@ from thumbnailer.engine.pillow_colours import convert_for_resize, in_srgb, on_wh
 from thumbnailer.engine.pillow_formats import LOADERS, MOST_PLAYS, import_plugin, saver_for, turn_upright
 from thumbnailer.engine.salvage import DECODER_ERRORS
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.details import HeifDetails, PngDetails, TiffDetails
+from thumbnailer.formats.details import HeifDetails, TiffDetails
 from thumbnailer.formats.exif import build_credit
 from thumbnailer.model import EngineName, ImageInfo
 from thumbnailer.planning.capabilities import REDUCING_GAP, decoder_shrink
@@ -89,6 +89,8 @@ def open_picture(path: str, plan: Plan, damaged: bool = False) -> Iterator[Image
             slack = MOST_CROPPED if info.details_of(HeifDetails).crop else 65_536
             refuse_other_size(image.size, info, 2 * info.pixels + slack)
             shrink = _decoder_shrink(plan)
+            if info.details.profile:
+                image.info["icc_profile"] = info.details.profile
             if shrink > 1:  # rounded down: Pillow takes the largest scale that leaves no side smaller than this
                 image.draft(None, (image.width // shrink, image.height // shrink))
             yield image
@@ -107,8 +109,6 @@ def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     info, loader = plan.info, LOADERS[plan.info.format]
     if info.details_of(TiffDetails).missing_from is not None:
         raise Corrupt("not all of its bytes are there")
-    if info.details_of(PngDetails).hidden_first:
-        image.seek(1)
     number = 0
     for number, frame in enumerate(islice(loader.frames(image, plan), plan.frames), 1):  # noqa: B007
         frame.load()

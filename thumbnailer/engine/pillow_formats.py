@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from io import BytesIO
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -13,7 +14,8 @@ from PIL import ExifTags, Image, ImageFile, ImageSequence
 from thumbnailer.engine import pillow_private, salvage, versions
 from thumbnailer.engine.pillow_colours import on_white
 from thumbnailer.errors import Corrupt, UnsupportedFormat
-from thumbnailer.formats.details import GifDetails, JxlDetails, TiffDetails
+from thumbnailer.formats.base import Head
+from thumbnailer.formats.details import GifDetails, HeifDetails, PngDetails, TiffDetails
 from thumbnailer.formats.exif import valid_orientation
 from thumbnailer.model import Format, ImageInfo
 from thumbnailer.planning.capabilities import OUTPUTS
@@ -26,15 +28,16 @@ if TYPE_CHECKING:
 
 PLUGINS: Final = {
     "WEBP": "PIL.WebPImagePlugin",
-    "AVIF": "PIL.AvifImagePlugin",
+    "AVIF": "PIL.AvifImagePlugin" if find_spec("PIL._avif") else "pillow_avif",  # Pillow-SIMD is built without it
     "TIFF": "PIL.TiffImagePlugin",
     "ICO": "PIL.IcoImagePlugin",
 }
 """Plugins that Pillow does not load at its start: to find one, it would import all of its forty."""
+REPLACING: Final = 0  # PngImagePlugin.Blend.OP_SOURCE
+ANTICLOCKWISE: Final = (1, 8, 3, 6)  # EXIF orientations of turns by 90 degrees
 MOST_PLAYS: Final = 65_535  # of a WebP
 FULL_CHROMA: Final = 90  # from this quality on, as in libvips
 
-# The plan decides between Pillow's warning and its error; beyond the error Pillow itself refuses.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")  # about odd tags, which are not used
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -55,7 +58,7 @@ def import_plugin(name: str) -> None:
 def _open(path: str, plan: Plan) -> Image.Image:
     name = LOADERS[plan.info.format].name
     import_plugin(name)
-    return Image.open(path, formats=[name])
+    return pillow_private.open_as(name, path)
 
 
 def _open_tiff(path: str, plan: Plan) -> Image.Image:
@@ -84,13 +87,32 @@ def _open_heic(path: str, plan: Plan) -> Image.Image:
     pillow_heif = _codec("pillow_heif")
     versions.require("libheif")
     pillow_heif.register_heif_opener(thumbnails=False)
-    return _open(path, plan)
+    return _open(path, plan) if plan.shrink == 1 else _assemble_tiles(path, plan)
+
+
+def _assemble_tiles(path: str, plan: Plan) -> Image.Image:
+    """A shrunken grid of tiles, of which only one is decoded at a time: libheif decodes the primary item as a whole."""
+    from thumbnailer.formats.heif import single_tiles
+
+    details, shrink, data = plan.info.details_of(HeifDetails), plan.shrink, bytearray(Path(path).read_bytes())
+    sides = plan.info.width // shrink, plan.info.height // shrink
+    canvas = Image.new("RGB", sides[::-1] if details.turns % 2 else sides)
+    with _open(path, plan) as whole:
+        canvas.info = whole.info
+    width, height = (side // shrink for side in details.tile or sides)
+    across = -(-canvas.width // width)
+    for number, patches in enumerate(single_tiles(Head(memoryview(data), len(data), "HEIF"))):
+        for at, patch in patches:
+            data[at : at + len(patch)] = patch
+        with Image.open(BytesIO(data), formats=["HEIF"]) as tile:
+            canvas.paste(tile.reduce(shrink), (number % across * width, number // across * height))
+    return turn_upright(canvas, ANTICLOCKWISE[details.turns % 4])
 
 
 def _decode_jxl(path: str, plan: Plan) -> Image.Image:
     """The first frame, by libjxl's own binding: it tells the size before it decodes, and uses one thread."""
     pylibjxl, info, data = _codec("pylibjxl"), plan.info, Path(path).read_bytes()
-    profile = info.details_of(JxlDetails).profile or (b"" if info.icc else None)  # an empty one counts as unusable
+    profile = info.details.profile or (b"" if info.icc else None)  # an empty one counts as unusable
     try:
         header = pylibjxl.probe(data)
         if (header["width"], header["height"]) != (info.width, info.height):
@@ -124,6 +146,20 @@ def _load_turned_rows(image: Image.Image, info: ImageInfo) -> Image.Image:
 def _frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     """As opened, if there is one: of a HEIC with several pictures the primary one, not the first."""
     return iter(ImageSequence.Iterator(image) if plan.frames > 1 else [image])
+
+
+def _png_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
+    """Of an APNG the first frame, on an empty canvas: Pillow would lay it over a picture before the animation."""
+    if not plan.info.details_of(PngDetails).hidden_first:
+        return _frames(image, plan)
+    image.seek(1)
+    image.blend_op = REPLACING  # type: ignore[attr-defined]
+    if (box := image.info["bbox"]) == (0, 0, *image.size):
+        return iter([image])
+    canvas = Image.new("RGBA", image.size)
+    canvas.paste(image.convert("RGBA").crop(box), box)
+    canvas.info = {"icc_profile": image.info["icc_profile"]} if "icc_profile" in image.info else {}
+    return iter([canvas])
 
 
 def _gif_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
@@ -206,7 +242,7 @@ class Loader:
 
 LOADERS: Final[dict[Format, Loader]] = {
     Format.JPEG: Loader("JPEG", check=salvage.refuse_cut, salvage=salvage.load),
-    Format.PNG: Loader("PNG", salvage=salvage.load),
+    Format.PNG: Loader("PNG", frames=_png_frames, salvage=salvage.load),
     Format.GIF: Loader("GIF", frames=_gif_frames, plays=_gif_plays, salvage=salvage.load),
     Format.WEBP: Loader("WEBP", salvage=lambda image, _: image, open_damaged=_open_cut_webp),
     Format.AVIF: Loader("AVIF", orientation=_exif_orientation),

@@ -12,6 +12,13 @@ from PIL import Image, _imaging
 RGBA = 1  # MODE_RGBA of libwebp's decode.h
 
 
+def open_as(name: str, path: str) -> Image.Image:
+    """Opens a file as the format `name`, without Pillow's own limit of pixels: the plan has decided."""
+    Image.preinit()
+    factory: Callable[[str], Image.Image] = Image.OPEN[name][0]  # type: ignore[assignment]
+    return factory(path)
+
+
 def quiet_libtiff() -> None:
     """Keeps libtiff from writing to standard error, between the JSON lines of the log."""
     library = ctypes.CDLL(_imaging.__file__)
@@ -59,6 +66,21 @@ def read_until(image: Image.Image, end: int, then: Callable[[], bytes]) -> None:
         return file.read(max(0, min(size, end - file.tell()))) or then()
 
     image.load_read = read  # type: ignore[attr-defined]
+
+
+def hold_back_end(image: Image.Image, size: int) -> None:
+    """Hides the last bytes of an opened picture's pixels from its decoder."""
+    read: Callable[[int], bytes] = image.load_read  # type: ignore[attr-defined]
+    held = bytearray()
+
+    def delayed(wanted: int) -> bytes:
+        while len(held) <= size and (data := read(wanted)):
+            held.extend(data)
+        given = bytes(held[:-size])
+        del held[:-size]
+        return given
+
+    image.load_read = delayed  # type: ignore[attr-defined]
 
 
 def read_unmapped(image: Image.Image) -> None:

@@ -28,6 +28,8 @@ DECODER_ERRORS: Final = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, RuntimeError, TypeError),
     *(MemoryError, struct.error, zlib.error),
 )
+CHECKSUMS: Final = {Format.PNG: 4}
+"""Bytes behind the pixels. A decoder that finds zlib's Adler sum (RFC 1950) wrong leaves out its last rows."""
 TAIL: Final = 128  # pixels at a row's end that tell whether it is complete: decoders write from left to right
 TAIL_OF_TILES: Final = 4  # the last tile may be no wider, and is there or not
 MISSING_GREY: Final = (127, 128)  # libjpeg's grey for rows without data, and the same inverted
@@ -77,7 +79,7 @@ def _runs_out(path: str) -> bool | None:
         end = data.find(END_OF_IMAGE, start)
         if end < 0 or any(mark in data[:start] for mark in NO_TELLING):
             return None
-    with Image.open(path, formats=["JPEG"]) as image:
+    with pillow_private.open_as("JPEG", path) as image:
         image.draft(None, (1, 1))
         more = iter([MORE_DATA] * (1 + image.width * image.height * 64 // len(MORE_DATA)))
         pillow_private.read_until(image, end, lambda: next(more, END_OF_IMAGE))
@@ -88,6 +90,8 @@ def _runs_out(path: str) -> bool | None:
 def load(image: Image.Image, info: ImageInfo) -> Image.Image:
     """The readable part of an opened picture's first frame. Raises Corrupt if that is less than half of its rows."""
     pillow_private.read_unmapped(image)
+    if info.format in CHECKSUMS:
+        pillow_private.hold_back_end(image, CHECKSUMS[info.format])
     pillow_private.fill_before_decoding(image, partial(_noise, image.width))
     is_jpeg = info.format is Format.JPEG
     surely = _end_early(image, info) if is_jpeg else []
@@ -97,13 +101,15 @@ def load(image: Image.Image, info: ImageInfo) -> Image.Image:
         if not pillow_private.end_decoding(image):
             raise Corrupt("nothing of it can be decoded") from error
     missing = _missing(image, sum(surely), info)
-    _refuse_too_little(image.height - len(missing), image.height)
+    _refuse_too_little((image.height - len(missing)) / image.height, info)
     return _paint(image, missing, repeats=info.progressive and not is_jpeg)
 
 
-def _refuse_too_little(rows: int, height: int) -> None:
-    if 2 * rows < height:
-        raise Corrupt(f"of its {height} rows {rows} can be decoded; at least half are needed")
+def _refuse_too_little(share: float, info: ImageInfo) -> None:
+    """`share` is of the rows, of which a decoder that shrinks has fewer than the picture."""
+    if share < 0.5:
+        rows = round(share * info.height)
+        raise Corrupt(f"of its {info.height} rows {rows} can be decoded; at least half are needed")
 
 
 # --- which rows were decoded --------------------------------------------------------------------------------------
@@ -234,6 +240,6 @@ def _decoded_rows(data: bytes, info: ImageInfo) -> Image.Image:
     if decoded is None:
         raise Corrupt("libwebp cannot decode it")
     pixels, rows = decoded
-    _refuse_too_little(rows, info.height)
+    _refuse_too_little(rows / info.height, info)
     image = Image.frombuffer("RGBA", (info.width, info.height), pixels, "raw", "RGBA", 0, 1)
     return image if info.has_alpha else on_white(image)

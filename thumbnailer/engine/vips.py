@@ -75,6 +75,9 @@ def _frames(path: str, plan: Plan) -> list[Any]:
     """The frames in their stored orientation, one for a still."""
     loader = LOADERS[plan.info.format]
     roll = loader.load(path, plan)
+    if plan.info.details.profile:
+        roll = roll.copy()
+        roll.set_type(pyvips.GValue.blob_type, "icc-profile-data", plan.info.details.profile)
     if plan.frames == 1:
         return [_hold(roll) if len(plan.targets) > 1 and loader.streams else roll]
     roll = _hold(roll)

@@ -26,6 +26,11 @@ WINDOW = 1 << 20  # bytes searched at once: no other thread of Python runs meanw
 BLOCK_WINDOW = 1 << 15  # bytes of data blocks between two charges
 
 
+MOST_FRAMES = 4000
+"""Readers count no frames beyond this and one more: larger animations are not shown, and files of a MB have no units
+for more."""
+
+
 class Piece(NamedTuple):
     """A chunk or box of a container, or a span of bytes without a kind. A tuple, because a file can have 200,000."""
 
@@ -178,16 +183,9 @@ class Head:
             start = stop if stop == end else stop - 1
         return None
 
-    def skip_padding(self, start: int) -> int | None:
-        """Where the first byte ends that is not zero; None if only zeros follow."""
-        return self.search(NO_PADDING, start)
-
     def bits(self, start: int, size: int, order: Literal["big", "little"]) -> Bits:
         """The bit fields of up to `size` bytes."""
         return Bits(self, self.up_to(start, size), order)
-
-
-NO_PADDING = re.compile(rb"[^\0]")
 
 
 class EndOfBits(Corrupt):
@@ -226,7 +224,6 @@ class Bits:
 
 
 NO_END = "its end is missing"
-JUNK = "junk after its end"
 
 Patch = tuple[int, bytes]
 """A position in the file, and the bytes to put there."""
@@ -253,11 +250,12 @@ class FormatSpec:
     read: Callable[[Head], ImageInfo]
     """reads the header; raises UnsupportedFormat, Corrupt, NeedMoreBytes"""
     ending: Callable[[Head], str] = lambda _: ""
-    """the defect at the end of a whole file, empty if there is none, or if the format marks no end"""
+    """the defect at the end of a whole file, empty if there is none, or if the format marks no end; data behind the
+    end, which phones, cameras and editors append, is no defect"""
     strip: Callable[[Head], Iterator[bytes]] = refuse_to_strip
     """the pieces of a whole file that make the picture; raises NotStrippable, Corrupt"""
     hide: Callable[[Head], Iterator[Patch]] = lambda _: iter(())
-    """the changes that make decoders skip the metadata which cost them more than its size"""
+    """the changes that make decoders skip parts which cost them more than their size, or on which they stumble"""
 
 
 def starts_with(*marks: bytes, at: int = 0) -> Callable[[bytes], bool]:

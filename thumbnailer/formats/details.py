@@ -1,7 +1,7 @@
 """Facts of single formats that planning and engines need: apart from the readers, which only their files need."""
 
 from thumbnailer.model import Details
-from thumbnailer.values import dataclass, field
+from thumbnailer.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +37,12 @@ class HeifDetails(Details):
     premultiplied: bool = False  # the colours are stored multiplied by alpha
     crop: tuple[int, int, int, int] | None = None
     """of an AVIF: left, top, right and bottom of the visible part of the coded pixels, before the turn"""
+    tile: tuple[int, int] | None = None
+    """of a HEIC that is a grid and no more: the sides of its tiles"""
+    turns: int = 0  # of a HEIC, anticlockwise by 90 degrees
 
 
 @dataclass(frozen=True, slots=True)
 class JxlDetails(Details):
     whole_planes: int = 1  # the `samples` that a decoder may hold whole before it makes the first pixel
     saved_frames: int = 0  # frames that a decoder keeps beside the decoded one, to take parts from
-    profile: bytes = field(default=b"", repr=False)
-    """ICC profile of the decoded pixels, if the file gives their colours in numbers and they are not sRGB"""

@@ -20,7 +20,9 @@ ORIENTATION, ARTIST, COPYRIGHT = 0x0112, 0x013B, 0x8298
 MAX_CREDIT = 256  # bytes kept of each credit field; longer ones are prose, or an attack on the output's size
 MAX_VALUES = 256  # values read of one tag: all tags of interest have one value for each channel
 
-INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # BYTE, SHORT, LONG and BigTIFF's LONG8
+INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+"""BYTE, SHORT, LONG, the offset of a directory, and BigTIFF's LONG8 and its offset."""
+RATIONAL = 5
 VALUE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of a value of each type; other types have one byte (TIFF 6.0, page 15; BigTIFF adds 16 to 18)."""
 TEXT_TYPES = (1, 2, 7, 129)  # BYTE, ASCII, UNDEFINED and UTF-8 (Exif 3.0): each has one byte a character
@@ -84,9 +86,17 @@ class Directory:
         return valid_orientation(self.integer(ORIENTATION, 1))
 
     def credit(self) -> Credit:
-        return Credit(self._text(ARTIST), self._text(COPYRIGHT))
+        return Credit(self.text(ARTIST), self.text(COPYRIGHT))
 
-    def _text(self, tag: int) -> bytes:
+    def rational(self, tag: int) -> float:
+        """The first value of a tag; 0 if it is absent or no number."""
+        entry = self.entries.get(tag)
+        if entry is None or entry.kind != RATIONAL:
+            return 0.0
+        over, under = self.head.unpack(self.layout.order + "II", entry.start)
+        return float(over / max(1, under))
+
+    def text(self, tag: int) -> bytes:
         entry = self.entries.get(tag)
         if entry is None or entry.kind not in TEXT_TYPES or not self.head.reaches(entry.end):
             return b""
@@ -101,7 +111,7 @@ def read_directory(head: Head, layout: Layout, start: int, count: int) -> Direct
         if not head.reaches(at + size_of_entry):
             break
         tag, kind, values = head.unpack(fields, at)
-        size = values * struct.calcsize("=" + INTEGERS.get(kind, "B"))
+        size = values * VALUE_SIZES.get(kind, 1)
         inline = start = at + 4 + layout.inline
         if size > layout.inline:
             (start,) = head.unpack(layout.order + layout.offset, inline)
@@ -129,7 +139,7 @@ def clean_credit(text: bytes) -> bytes:
     return text[:MAX_CREDIT].rstrip(b"\0")
 
 
-PREFIX = b"Exif\0\0"
+PREFIX = b"Exif\0\0"  # readers take any sixth byte, as browsers do
 MAX_BLOCK = 1 << 20
 """Bytes read. PNG and WebP hold more, but IFD0 is at the start of every block found so far."""
 MAX_ENTRIES = 1024  # read of IFD0; honest ones have some 20, sorted, and the fields of interest come first
@@ -174,7 +184,8 @@ def is_costly(head: Head, block: Piece, skip: int = 0) -> bool:
 
 def _find_ifd0(head: Head, block: Piece, skip: int) -> tuple[Head, Layout, int, int] | None:
     """The block, its layout, where its first directory is, and the number of entries; None if there is none."""
-    data = head.up_to(block.start + skip, max(0, min(block.size - skip, MAX_BLOCK))).removeprefix(PREFIX)
+    data = head.up_to(block.start + skip, max(0, min(block.size - skip, MAX_BLOCK)))
+    data = data[len(PREFIX) :] if data.startswith(PREFIX[:5]) else data
     tiff, layout = head.within(data, "EXIF"), LAYOUTS.get(data[:4])
     if layout is None:
         return None

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Patch, starts_with
+from thumbnailer.formats.base import MOST_FRAMES, NO_END, FormatSpec, Head, NotStrippable, Patch, starts_with
 from thumbnailer.formats.details import GifDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.values import dataclass
@@ -61,9 +61,9 @@ class Block(NamedTuple):
 
 
 def blocks(head: Head) -> Iterator[Block]:
-    """All blocks at hand, up to the trailer. Junk between blocks is skipped, as Pillow does."""
-    position = globals_end(head)
-    while (found := head.search(BLOCK_START, position)) is not None:
+    """The blocks at hand, up to the trailer or beyond MOST_FRAMES. Junk between blocks is skipped, as Pillow does."""
+    position, frames = globals_end(head), 0
+    while frames <= MOST_FRAMES and (found := head.search(BLOCK_START, position)) is not None:
         fields = head.up_to(found - 1, DESCRIPTOR)
         kind, body = fields[0], found
         if kind == IMAGE:
@@ -71,6 +71,7 @@ def blocks(head: Head) -> Iterator[Block]:
         elif kind == EXTENSION:
             body += 1
         position = found if kind == TRAILER else head.skip_blocks(body)
+        frames += kind == IMAGE
         yield Block(kind, found - 1, body, position, fields)
         if kind == TRAILER:
             return
@@ -115,7 +116,7 @@ def read_gif(head: Head) -> ImageInfo:
         frames=walk.frames,
         channels=1,
         # Otherwise another frame may come, looping or not.
-        complete=block.kind == TRAILER or head.whole,
+        complete=block.kind == TRAILER or head.whole or walk.frames > MOST_FRAMES,
         details=GifDetails(1, palette=True, first_engine=EngineName.PILLOW if odd else None, odd_frames=odd),
     )
 
@@ -218,7 +219,7 @@ LOOPING = re.compile(rb"!\xff\x0b(NETSCAPE2\.0|ANIMEXTS1\.0)\x03\x01..\0", re.DO
 def ending_defect(head: Head) -> str:
     if head.last(LAST).rstrip(b"\0").endswith(b";"):
         return ""
-    return JUNK if any(block.kind == TRAILER for block in blocks(head)) else NO_END
+    return "" if any(block.kind == TRAILER for block in blocks(head)) else NO_END
 
 
 def strip(head: Head) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ compares the two only after it has decoded.
 
 import struct
 from collections.abc import Iterable, Iterator
-from math import floor
+from math import floor, gcd
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, NotAnImage, UnsupportedFormat
 from thumbnailer.formats.av1 import read_coded_sizes
@@ -17,8 +17,11 @@ from thumbnailer.formats.boxes import boxes, children
 from thumbnailer.formats.details import HeifDetails
 from thumbnailer.formats.exif import Ifd0, is_costly, read_ifd0
 from thumbnailer.formats.heif_items import Items, Sequence, item_extents, item_kinds, read_items, read_sequence
-from thumbnailer.model import NO_CREDIT, Format, ImageInfo
+from thumbnailer.formats.icc import BT2100_NUMBER, SRGB_NUMBER, VIDEO_CURVES, conversion_profile, space_by_numbers
+from thumbnailer.model import NO_CREDIT, EngineName, Format, ImageInfo
 
+MOST_SHRINK, LEAST_TILE, MOST_LOOKS = 8, 65_536, 65_536
+"""Of grids that are decoded tile by tile: each tile takes a look at every item. Phones write 48 tiles of 512 x 512."""
 MAX_BRANDS = 64
 MAX_HOPS = 8  # from a derived item (a grid of grids, an overlay) to the items that it is made of
 MAX_GROWTH = 2
@@ -46,39 +49,73 @@ DERIVED = frozenset({b"grid", b"iden", b"iovl"})
 ALPHA_KINDS = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:auxid:1")
 ICC_COLOURS = (b"prof", b"rICC")
 QUARTER_TURN = 1
+UNSPECIFIED = 2  # of primaries and of curves (ITU-T H.273): sRGB's, as in Chromium
 
 
 def read_heif(head: Head) -> ImageInfo:
     major = _read_brand(head)
-    items = read_items(head, _find_meta(head))
+    meta = _find_meta(head)
+    items = read_items(head, meta)
     coded, format_ = _find_coded_item(items)
     exif = _read_exif(items)
     sequence = read_sequence(head) if major in SEQUENCE_BRANDS else Sequence()
     width, height = _upright_size(items)
     alphas = {number for number, box in enumerate(items.properties, 1) if _is_alpha(head, box)}
-    decoded = _find_decoded_items(items, width * height, alphas)
+    decoded, has_alpha = _find_decoded_items(items, width * height, alphas)
     checked = format_ is Format.HEIC or _is_coded_size_checked(items, decoded, sequence)
     properties = items.of(items.primary) + items.of(coded)
     crop, cropped_pixels = _crop(items)
     depth, samples = _depth_and_samples(head, properties)
+    colours = {head.read(box.start, 4): box for box in reversed(properties) if box.kind == b"colr"}
+    icc = not colours.keys().isdisjoint(ICC_COLOURS)
+    profile = b"" if icc or b"nclx" not in colours else _make_profile(head, colours[b"nclx"], grey=samples == 1)
+    tile = _find_tile(items) if format_ is Format.HEIC and not has_alpha else None
     return ImageInfo(
         format_,
         width,
         height,
-        has_alpha=bool(alphas),
+        has_alpha=has_alpha,
         frames=sequence.frames,
         bit_depth=depth,
-        icc=any(box.kind == b"colr" and head.read(box.start, 4) in ICC_COLOURS for box in properties),
-        channels=3 + bool(alphas),
+        icc=icc,
+        channels=3 + has_alpha,
         credit=exif.credit if exif else NO_CREDIT,
         complete=sequence.reached and checked and exif is not None,
         details=HeifDetails(
-            samples=samples + bool(alphas),
-            held=head.size + HELD_OF_CROPPED * cropped_pixels,
+            samples=samples + has_alpha,
+            held=_count_metadata(items, meta) + HELD_OF_CROPPED * cropped_pixels,
+            # libvips hands out grey as colours, for which a profile of grey is none.
+            misread_by=frozenset({EngineName.VIPS} if profile and samples == 1 else ()),
+            profile=profile,
             premultiplied=items.premultiplied,
             crop=crop if format_ is Format.AVIF else None,
+            most_shrink=gcd(*tile, width, height, MOST_SHRINK) if tile else 1,
+            tile=tile,
+            turns=sum(head.number(box.start) & 3 for box in items.of(items.primary) if box.kind == b"irot"),
         ),
     )
+
+
+def _find_tile(items: Items) -> tuple[int, int] | None:
+    """The sides of the tiles if nothing but a turn is done to their grid."""
+    tiles = items.inputs.get(items.primary, ()) if items.kinds.get(items.primary) == b"grid" else ()
+    changed = {box.kind for box in items.of(items.primary)} & {b"clap", b"imir"}
+    if changed or {items.kinds.get(tile) for tile in tiles} != {b"hvc1"}:
+        return None
+    (width, height), (across, down) = items.size(items.primary), items.size(tiles[0])
+    if across * down < LEAST_TILE or len(tiles) * len(items.kinds) > MOST_LOOKS:
+        return None
+    return (across, down) if len(tiles) == -(-width // across) * -(-height // down) else None
+
+
+def single_tiles(head: Head) -> list[list[Patch]]:
+    """For each tile of a grid, the changes to the file that make it the primary item, and visible."""
+    meta = _find_meta(head)
+    items, pitm = read_items(head, meta), meta[b"pitm"].start
+    size = 2 if head.number(pitm) == 0 else 4
+    # An item's flags end before its number and two more bytes, which are before its type.
+    flags = {item: at - (5 if item < 1 << 16 else 7) for item, _, at in item_kinds(head, meta[b"iinf"])}
+    return [[(pitm + 4, tile.to_bytes(size)), (flags[tile], b"\0")] for tile in items.inputs[items.primary]]
 
 
 def _read_brand(head: Head) -> bytes:
@@ -123,19 +160,22 @@ def _find_coded_item(items: Items) -> tuple[int, Format]:
     return item, CODINGS[kind]
 
 
-def _find_decoded_items(items: Items, pixels: int, alphas: set[int]) -> Iterable[int]:
-    """The primary item, its alpha, and the tiles of both: no decoder looks at other items.
+def _find_decoded_items(items: Items, pixels: int, alphas: set[int]) -> tuple[Iterable[int], bool]:
+    """The primary item, its alpha, and the tiles of both: no decoder looks at other items; and whether there is alpha.
 
     Raises Corrupt if they have too many pixels. The plan counts the picture's pixels, but decoders also decode cropped
     parts, whole tiles and alpha.
     """
     known: dict[int, int] = {}
-    with_alpha = [item for item, numbers in items.links.items() if not alphas.isdisjoint(numbers)]
+    _count_decoded_pixels(items, items.primary, known)
+    shown = frozenset(known)
+    auxiliary = [item for item, masters in items.masters.items() if not shown.isdisjoint(masters)]
+    with_alpha = [item for item in auxiliary if not alphas.isdisjoint(items.links.get(item, ()))]
     for item in (items.primary, *with_alpha):
         decoded = _count_decoded_pixels(items, item, known)
         if decoded > MAX_GROWTH * pixels + SMALL_WHOLE:
             raise Corrupt(f"HEIF of {pixels} pixels, for which {decoded} are decoded")
-    return known
+    return known, bool(with_alpha)
 
 
 def _count_decoded_pixels(items: Items, item: int, known: dict[int, int], hops: int = 0) -> int:
@@ -167,6 +207,13 @@ def _read_exif(items: Items) -> Ifd0 | None:
     except NeedMoreBytes:
         return None
     return read_ifd0(items.head, places[0], skip=4 + offset)
+
+
+def _count_metadata(items: Items, meta: dict[bytes, Piece]) -> int:
+    """Bytes of boxes and of items without pixels: decoders copy these, but not the rest of the file."""
+    others = (places for item, places in items.places.items() if items.kinds.get(item) not in CODINGS)
+    metadata = sum(place.size for places in others for place in places) + sum(box.size for box in meta.values())
+    return min(items.head.size, metadata)
 
 
 def _upright_size(items: Items) -> tuple[int, int]:
@@ -242,6 +289,14 @@ def _depth_and_samples(head: Head, properties: list[Piece]) -> tuple[int, float]
     if pixi := first(properties, b"pixi"):
         depth = max(head.read(pixi.start + 5, head.number(pixi.start + 4)), default=8)
     return depth, samples
+
+
+def _make_profile(head: Head, nclx: Piece, grey: bool) -> bytes:
+    """Of colours by numbers. The curves of video count as sRGB's, as in Chromium, but not in BT.2020 (docs/why.md)."""
+    primaries, curve = head.unpack(">HH", nclx.start + 4)
+    if curve == UNSPECIFIED or (curve in VIDEO_CURVES and primaries != BT2100_NUMBER):
+        curve = SRGB_NUMBER
+    return conversion_profile(space_by_numbers(1 if primaries == UNSPECIFIED else primaries, curve, grey))
 
 
 def hide(head: Head) -> Iterator[Patch]:

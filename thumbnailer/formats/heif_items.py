@@ -24,6 +24,7 @@ class Items:
     primary: int
     kinds: Mapping[int, bytes]
     inputs: Mapping[int, tuple[int, ...]]  # the items that each derived item is made of
+    masters: Mapping[int, tuple[int, ...]]  # the items that each auxiliary item, like alpha, belongs to
     properties: tuple[Piece, ...]
     links: Mapping[int, tuple[int, ...]]  # the numbers of each item's properties
     places: Mapping[int, tuple[Piece, ...]]
@@ -51,7 +52,8 @@ def read_items(head: Head, meta: dict[bytes, Piece]) -> Items:
         head,
         primary=head.number(meta[b"pitm"].start + 4, 2 if head.number(meta[b"pitm"].start) == 0 else 4),
         kinds={item: kind for item, kind, _ in item_kinds(head, meta[b"iinf"])},
-        inputs=_read_inputs(head, references) if references else {},
+        inputs=_read_references(head, references, b"dimg") if references else {},
+        masters=_read_references(head, references, b"auxl") if references else {},
         properties=tuple(boxes(head, properties.start, properties.end, MAX_ITEMS)) if properties else (),
         links=dict(_read_links(head, meta[b"iprp"])),
         premultiplied=references is not None and b"prem" in children(head, references, skip=4),
@@ -73,12 +75,12 @@ def item_kinds(head: Head, iinf: Piece) -> Iterator[tuple[int, bytes, int]]:
             yield item, kind[0] if kind else b"", infe.start + struct.calcsize(fields)
 
 
-def _read_inputs(head: Head, iref: Piece) -> dict[int, tuple[int, ...]]:
-    """Each derived item's inputs. An input that is listed twice is decoded twice."""
+def _read_references(head: Head, iref: Piece, kind: bytes) -> dict[int, tuple[int, ...]]:
+    """Each item's references of that kind. An input that is listed twice is decoded twice."""
     code, size = ("H", 2) if head.number(iref.start) == 0 else ("I", 4)
     found: dict[int, tuple[int, ...]] = {}
     for reference in boxes(head, iref.start + 4, iref.end, MAX_ITEMS):
-        if reference.kind == b"dimg":
+        if reference.kind == kind:
             item, count = head.unpack(f">{code}H", reference.start)
             start = reference.start + size + 2
             count = min(count, MAX_ITEMS, max(0, reference.end - start) // size)

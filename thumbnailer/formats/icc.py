@@ -1,12 +1,13 @@
 """ICC profiles (ICC.1:2022): which embedded ones can be used, and new ones for colours that a file gives in numbers.
 
 libvips silently replaces a broken profile, Pillow raises: `is_usable` decides for both. It ignores the contents of
-curves and tables. PQ and HLG have room for light beyond the white of graphics; it is shown as that white (ITU-R
-BT.2408: 203 cd/m2, or three quarters of HLG's signal).
+curves and tables. PQ and HLG have room for light beyond the white of graphics (ITU-R BT.2408: 203 cd/m2, or three
+quarters of HLG's signal): `_tone_map` makes room for it.
 """
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from thumbnailer.values import dataclass
 
@@ -63,28 +64,44 @@ P3_PRIMARIES = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
 
 D50 = (0.9642, 1.0, 0.8249)  # the white of ICC's connection space
 BRADFORD = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
-GRAPHICS_WHITE, PQ_PEAK = 203, 10_000  # cd/m2
-HLG_WHITE = 0.2033  # the light of three quarters of the signal, as a share of its peak
+GRAPHICS_WHITE, HDR_PEAK, PQ_PEAK = 203, 1000, 10_000  # cd/m2; HDR_PEAK is HLG's, and of most PQ pictures
+ROLL_OFF = (1.65, 0.825)  # middle control point of the tone curve, on the line of the halved light
 HLG_SYSTEM_GAMMA = 1.2
 CURVE_POINTS = 1024
 
 
 def pq_light(value: float) -> float:
-    """SMPTE ST 2084, as a share of graphics' white."""
+    """SMPTE ST 2084, tone-mapped."""
     power = value ** (1 / 78.84375)
     light = (max(0.0, power - 0.8359375) / (18.8515625 - 18.6875 * power)) ** (1 / 0.1593017578125)
-    return float(light * PQ_PEAK / GRAPHICS_WHITE)
+    return _tone_map(light * PQ_PEAK / GRAPHICS_WHITE)
 
 
 def hlg_light(value: float) -> float:
-    """ITU-R BT.2100, as a share of graphics' white."""
+    """ITU-R BT.2100, tone-mapped."""
     exponential = (2.718281828459045 ** ((value - 0.55991073) / 0.17883277) + 0.28466892) / 12
-    return float((value * value / 3 if value <= 0.5 else exponential) ** HLG_SYSTEM_GAMMA / HLG_WHITE)
+    light = (value * value / 3 if value <= 0.5 else exponential) ** HLG_SYSTEM_GAMMA
+    return _tone_map(light * HDR_PEAK / GRAPHICS_WHITE)
+
+
+def _tone_map(light: float) -> float:
+    """Light as a share of graphics' white -> a share of sRGB's white, as Chromium 156 shows it.
+
+    Light of up to graphics' white is halved. A quadratic Bézier curve rolls off the highlights from there to HDR_PEAK,
+    which becomes sRGB's white (SMPTE ST 2094-50, reference white tone mapping).
+    """
+    if light <= 1:
+        return light / 2
+    (x, y), peak = ROLL_OFF, HDR_PEAK / GRAPHICS_WHITE
+    a, b, c = 1 - 2 * x + peak, 2 * (x - 1), 1 - min(light, peak)
+    t = ((b * b - 4 * a * c) ** 0.5 - b) / (2 * a)
+    return float((1 - t) ** 2 / 2 + 2 * t * (1 - t) * y + t * t)
 
 
 SRGB_CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
 BT709_CURVE = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
-LINEAR, DCI_GAMMA = (1.0,), (2.6,)
+SMPTE_240M_CURVE = (1 / 0.45, 1 / 1.1115, 0.1115 / 1.1115, 1 / 4, 0.0913)
+LINEAR, DCI_GAMMA, VIDEO_GAMMA = (1.0,), (2.6,), (2.4,)  # of displays for video: ITU-R BT.1886
 PRIMARIES = {1: SRGB_PRIMARIES, 9: BT2100_PRIMARIES, 11: P3_PRIMARIES}
 CURVES: dict[int, Curve] = {1: BT709_CURVE, 8: LINEAR, 13: SRGB_CURVE, 16: pq_light, 17: DCI_GAMMA, 18: hlg_light}
 """By the numbers of ITU-T H.273, which JPEG XL shares."""
@@ -110,8 +127,29 @@ class ColourSpace:
 
 
 SRGB = ColourSpace()
+CICP_WHITES = {4: (0.310, 0.316), 8: (0.310, 0.316), 11: DCI_WHITE}
+CICP_PRIMARIES = PRIMARIES | dict.fromkeys((6, 7), ((0.630, 0.340), (0.310, 0.595), (0.155, 0.070)))
+CICP_PRIMARIES |= {4: ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08)), 5: ((0.64, 0.33), (0.29, 0.60), (0.15, 0.06))}
+CICP_PRIMARIES |= {8: ((0.681, 0.319), (0.243, 0.692), (0.145, 0.049)), 12: P3_PRIMARIES}
+CICP_PRIMARIES |= {22: ((0.630, 0.340), (0.295, 0.605), (0.155, 0.077))}
+SRGB_NUMBER, BT2100_NUMBER, VIDEO_CURVES = 13, 9, (1, 6, 14, 15)
+CICP_CURVES = CURVES | {4: (2.2,), 5: (2.8,), 7: SMPTE_240M_CURVE, **dict.fromkeys((*VIDEO_CURVES, 11), VIDEO_GAMMA)}
 
 
+def space_by_numbers(primaries: int, curve: int, grey: bool = False) -> ColourSpace | None:
+    """The space of numbers of H.273; None if they say nothing. A curve of video stands for its display."""
+    if primaries not in CICP_PRIMARIES or curve not in CICP_CURVES:
+        return None
+    points = None if grey else CICP_PRIMARIES[primaries]
+    return ColourSpace(CICP_WHITES.get(primaries, D65), points, CICP_CURVES[curve])
+
+
+def conversion_profile(space: ColourSpace | None) -> bytes:
+    """The profile of `space`; empty if it is sRGB or unknown. Raises ValueError like `profile_for`."""
+    return b"" if space is None or space.is_srgb else profile_for(space)
+
+
+@lru_cache(maxsize=32)  # a curve of a thousand points takes a millisecond
 def profile_for(space: ColourSpace) -> bytes:
     """The ICC profile of `space`. Raises ValueError for primaries that span no colours."""
     curve = _pack_curve(space.curve)

@@ -2,7 +2,7 @@
 
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.base import FormatSpec, Head, starts_with
-from thumbnailer.formats.bmp import read_dib
+from thumbnailer.formats.bmp import Dib, read_dib
 from thumbnailer.formats.png import SIGNATURE as PNG_SIGNATURE
 from thumbnailer.formats.png import read_ihdr
 from thumbnailer.model import Format, ImageInfo
@@ -27,9 +27,25 @@ def read_ico(head: Head) -> ImageInfo:
 
 
 def with_best_icon_alone(data: bytes) -> bytes:
-    """The same file with one entry in its directory: the icon that was probed."""
-    best = _best_icon(Head(memoryview(data), len(data), "ICO"))[0]
-    return data[:4] + b"\1\0" + data[best : best + ENTRY_SIZE] + data[ENTRIES + ENTRY_SIZE :]
+    """The same file with one entry in its directory: the probed icon, whose mask becomes alpha if it has none."""
+    head = Head(memoryview(data), len(data), "ICO")
+    best, start = _best_icon(head)
+    alone = data[:4] + b"\1\0" + data[best : best + ENTRY_SIZE] + data[ENTRIES + ENTRY_SIZE :]
+    return alone if data.startswith(PNG_SIGNATURE, start) else _with_mask_as_alpha(alone, read_dib(head, start), start)
+
+
+def _with_mask_as_alpha(data: bytes, dib: Dib, start: int) -> bytes:
+    """Alpha of 32 bits that is 0 everywhere stands for none: browsers then look at the mask behind the pixels."""
+    width, height = dib.width, dib.height // 2
+    first, end = start + dib.size, start + dib.size + 4 * width * height
+    if dib.bits != 32 or end > len(data) or any(data[first + 3 : end : 4]):
+        return data
+    stride = (width + 31) // 32 * 4
+    mask = data[end : end + stride * height].ljust(stride * height, b"\0")
+    bits = f"{int.from_bytes(mask):0{8 * len(mask)}b}".encode().translate(bytes.maketrans(b"01", b"\xff\0"))
+    changed = bytearray(data)
+    changed[first + 3 : end : 4] = b"".join(bits[8 * stride * row :][:width] for row in range(height))
+    return bytes(changed)
 
 
 def _best_icon(head: Head) -> tuple[int, int]:

@@ -7,14 +7,15 @@ is an error, and so is a reserved marker.
 import re
 from collections.abc import Iterator
 
-from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
-from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Patch, Piece, first, starts_with
+from thumbnailer.errors import Corrupt, NeedMoreBytes, TooManyBytes, UnsupportedFormat
+from thumbnailer.formats.base import NO_END, FormatSpec, Head, NotStrippable, Patch, Piece, first, starts_with
 from thumbnailer.formats.details import JpegDetails
 from thumbnailer.formats.exif import is_costly, read_ifd0
 from thumbnailer.model import Format, ImageInfo
 
-MAX_HEADER = 8 << 20
-"""Where the search for the frame header ends, however much of the object is at hand (MATRIX row 10)."""
+MAX_HEADER = 16 << 20
+"""Where the search for the frame header ends, however much of the object is at hand (MATRIX row 10). Cardboard Camera
+writes the right eye's picture and the sound into segments before it."""
 MAX_SEGMENTS = 300
 """Before the first scan. Profiles and extended XMP take one segment for every 64 KB. Pillow copies all EXIF found so
 far at every piece of EXIF: 50,000 pieces take minutes."""
@@ -24,7 +25,8 @@ MAX_SCANS = 100
 MAX_COMPONENTS = 10  # libjpeg's MAX_COMPONENTS
 
 MARKER = re.compile(rb"\xff[\x01-\xfe]")
-SCAN = re.compile(rb"\xff\xda")
+BEHIND_FRAME = re.compile(rb"\xff[\xc4\xcc\xd9-\xdd\xe0-\xef\xfe]")
+"""Scans, EOI, and segments with a length; data of scans escapes every other 0xFF."""
 AFTER_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 """The marker behind a scan's data, in which only restart markers stand. With fill bytes, it takes quadratic time."""
 SOI, EOI, SOS, APP0, APP1, APP2, ADOBE, COMMENT = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE
@@ -60,7 +62,7 @@ def read_jpeg(head: Head) -> ImageInfo:
     progressive = not sequential or in_scan not in (b"", bytes((channels,)))
     many_scans = progressive or not in_scan
     defect = _find_scan_defect(head, scan) if scan and sequential else ""
-    samples, scans = _count_samples(head, frame, channels), _count_scans(head) if many_scans else 1
+    samples, scans = _count_samples(head, frame, channels), _count_scans(head, frame.end) if many_scans else 1
     clean_header = scan is not None and not defect and _is_clean(head, header)
     return ImageInfo(
         Format.JPEG,
@@ -74,7 +76,8 @@ def read_jpeg(head: Head) -> ImageInfo:
         credit=exif.credit,
         complete=complete and (head.whole or not many_scans),
         defect=defect,
-        details=JpegDetails(samples=samples, scans=scans, clean_header=clean_header),
+        # Pillow copies segments once; the memory model counts `held` three times.
+        details=JpegDetails(samples=samples, scans=scans, held=header[-1].end // 3, clean_header=clean_header),
     )
 
 
@@ -100,7 +103,7 @@ def segments(head: Head, through_scans: bool = False) -> Iterator[Piece]:
 def _next_marker(head: Head, position: int) -> tuple[int, int]:
     """The next marker and where its segment begins."""
     if position > MAX_HEADER:
-        raise Corrupt(f"JPEG has no frame header in its first {MAX_HEADER >> 20} MB")
+        raise TooManyBytes(f"JPEG whose header has more than {MAX_HEADER >> 20} MB")
     end = head.search(MARKER, position, position + MAX_JUNK)
     if end is not None:
         return head.number(end - 1), end
@@ -179,13 +182,13 @@ def _count_samples(head: Head, frame: Piece, components: int) -> float:
     return sum(across * down for across, down in factors) / max(1, finest)
 
 
-def _count_scans(head: Head) -> int:
-    """Counts the marker: scan data escapes every other 0xFF. The scans of an embedded thumbnail count too."""
-    scans, position = 0, head.search(SCAN, 0)
-    while position is not None:
-        scans += 1
+def _count_scans(head: Head, start: int) -> int:
+    """The scans from the frame header up to EOI: videos and other pictures may follow (T.81 B.1.1.2)."""
+    scans = 0
+    while (found := head.search(BEHIND_FRAME, start)) and (marker := head.number(found - 1)) != EOI:
+        scans += marker == SOS
         head.allow(scans, MAX_SCANS, "scans")
-        position = head.search(SCAN, position)
+        start = found + (head.number(found, 2) if head.reaches(found + 2) else 0)
     return max(1, scans)
 
 
@@ -207,34 +210,32 @@ def _is_clean(head: Head, header: list[Piece]) -> bool:
 
 
 END_OF_IMAGE = re.compile(rb"\xff\xd9")
-APPENDED = re.compile(rb"\0*(\xff\xd8|....ftyp)", re.DOTALL)
-"""Behind a JPEG: more pictures (multi-picture format, gain maps), or a phone's motion photo."""
-SAMSUNG_TRAILER = b"SEFT"
 
 
 def ending_defect(head: Head) -> str:
-    if head.last(4).endswith((b"\xff\xd9", SAMSUNG_TRAILER)):
-        return ""  # the end of this picture, of an appended picture, or of a phone's own data
+    """Phones, cameras and editors write data of their own behind the end."""
+    if head.last(2) == b"\xff\xd9":
+        return ""
     try:
-        end = head.search(END_OF_IMAGE, scan_start(head))
+        return "" if head.search(END_OF_IMAGE, scan_start(head)) else NO_END
     except (Corrupt, NeedMoreBytes):
         return NO_END
-    if end is None:
-        return NO_END
-    behind = head.skip_padding(end)
-    # The size before `ftyp` has four bytes, which may begin with zeros.
-    return "" if behind is None or APPENDED.match(head.up_to(max(end, behind - 5), 16)) else JUNK
 
 
 DIRECTORIES = {(APP1, b"Exif"): 0, (APP2, b"MPF\0"): 4}
 """Bytes of a segment before its directory of tags. EXIF may have a prefix."""
 SKIPPED = b"\xef"  # a marker that no decoder looks at
+LARGE_HEADER = 1 << 20
 
 
 def hide(head: Head) -> Iterator[Patch]:
-    for segment in _read_header(head)[0]:
+    """Hides costly directories, and in a large header the pieces of XMP and EXIF that decoders join."""
+    header = _read_header(head)[0]
+    exif, is_large = _find(head, header, APP1, b"Exif\0"), header[-1].end > LARGE_HEADER
+    for segment in header:
         skip = DIRECTORIES.get((segment.kind[0], head.up_to(segment.start, 4)))
-        if skip is not None and is_costly(head, segment, skip):
+        is_piece = is_large and segment.kind[0] == APP1 and segment is not exif
+        if is_piece or (skip is not None and is_costly(head, segment, skip)):
             yield segment.start - 3, SKIPPED
 
 

@@ -14,7 +14,7 @@ from thumbnailer.formats.base import Bits, EndOfBits, FormatSpec, Head, starts_w
 from thumbnailer.formats.boxes import boxes
 from thumbnailer.formats.details import JxlDetails
 from thumbnailer.formats.exif import Ifd0, read_ifd0
-from thumbnailer.formats.icc import LINEAR, SRGB, SRGB_PRIMARIES, ColourSpace, Curve, Point, profile_for
+from thumbnailer.formats.icc import LINEAR, SRGB, SRGB_PRIMARIES, ColourSpace, Curve, Point, conversion_profile
 from thumbnailer.model import Format, ImageInfo
 
 CONTAINER, SIGNATURE = b"\0\0\0\x0cJXL \r\n\x87\n", b"\xff\x0a"
@@ -154,10 +154,8 @@ def _make_profile(stream: Codestream) -> bytes:
     space = stream.space
     if stream.icc and stream.xyb:  # libjxl cannot convert XYB into a space that only a profile describes
         space = ColourSpace(primaries=None if stream.grey else SRGB_PRIMARIES, curve=LINEAR)
-    if space is None or space.is_srgb:
-        return b""
     try:
-        return profile_for(space)
+        return conversion_profile(space)
     except ValueError as error:
         raise Corrupt(f"JPEG XL with {error}") from None
 

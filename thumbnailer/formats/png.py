@@ -9,23 +9,23 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import groupby, takewhile
 
 from thumbnailer.errors import Corrupt, UnsupportedFormat
-from thumbnailer.formats.base import JUNK, NO_END, WINDOW, FormatSpec, Head, NotStrippable, Patch, Piece
+from thumbnailer.formats.base import NO_END, FormatSpec, Head, NotStrippable, Patch, Piece
 from thumbnailer.formats.details import PngDetails
 from thumbnailer.formats.exif import read_ifd0
+from thumbnailer.formats.icc import SRGB_CURVE, ColourSpace, conversion_profile, profile_for, space_by_numbers
 from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.values import dataclass
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHUNK, CHUNK_SIZE = ">I4s", 8  # length and kind of a chunk
-FRAME_CONTROL, FRAME_CONTROL_SIZE = ">4xIIII5xB", 26
-"""Width, height, left and top of a frame, and whether it is blended over the earlier frames."""
 FIRST_CHUNK, IHDR_END = 8, 33
 CHECKSUM = 4
 MAX_OTHER_CHUNKS = 300
-"""Chunks without pixels. Pillow inflates up to 1 MB of every profile, one after the other, and keeps unknown chunks;
-libpng itself stops at 1,000."""
+"""Chunks without pixels; unknown ones in a row count once. Pillow inflates up to 1 MB of every profile, one after the
+other; libpng itself stops at 1,000."""
 MAX_TEXT = 16 << 20
 """Bytes of the profile and of all texts before the pixels: libvips holds five copies of each text, and ignores texts
 behind the pixels. The workflows that image generators write have a megabyte at most."""
@@ -41,11 +41,19 @@ DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 1
 """Colour type to allowed bit depths (section 11.2.1)."""
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 WITH_ALPHA = (4, 6)
-TRUECOLOUR, PALETTE = 2, 3
+TRUECOLOUR, PALETTE, GREY = 2, 3, (0, 4)
+GAMMA_UNIT, SRGB_GAMMA = 100_000, 45_455
+"""Fractions of one in gAMA and cHRM, and the gamma that stands for sRGB's curve (section 11.3.2.2)."""
+SRGB_CHROMATICITIES = (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
 PIXELS = (b"IDAT", b"fdAT", b"fcTL")
-HIDDEN = b"skIp"
-"""A kind that no decoder knows and every decoder may skip (section 5.4)."""
+ANCILLARY = 0x20  # the bit in the first letter of a kind (section 5.4)
 TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+KNOWN = frozenset(b"tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI bKGD hIST pHYs sPLT eXIf tIME acTL".split())
+KNOWN |= frozenset({*PIXELS, *TEXTS})
+"""Ancillary chunks of the specification; `hide` joins all others."""
+HIDDEN = b"sKIP"
+"""A kind that no decoder knows and every decoder may skip (section 5.4). It is public: Pillow keeps private ones."""
+PIECE = 1 << 20
 TEXT_START = 81  # bytes: the keyword, its end, and whether the text is packed
 PACKED_TEXT = re.compile(rb"zTXt|iTXt[^\x00]{1,79}\x00\x01", re.DOTALL)
 PROFILE_NAME = re.compile(rb"[^\x00]{1,79}\x00\x00")
@@ -70,7 +78,7 @@ def read_png(head: Head) -> ImageInfo:
     if head.read(0, len(SIGNATURE)) != SIGNATURE:
         raise Corrupt("PNG with a damaged signature")  # bit 7 or line ends changed (section 5.2)
     ihdr = read_ihdr(head)
-    found, text, complete = _collect(head, ihdr)
+    found, text, is_ended = _collect(head, ihdr)
     exif = read_ifd0(head, found.get(b"eXIf"))
     animation = found.get(b"acTL")
     return ImageInfo(
@@ -86,22 +94,50 @@ def read_png(head: Head) -> ImageInfo:
         icc=b"iCCP" in found,
         channels=CHANNELS[ihdr.colour],
         credit=exif.credit,
-        complete=complete,
+        complete=is_ended or head.whole,
+        defect=NO_END if head.whole and not is_ended else "",
         details=_details(head, ihdr, found, text),
     )
 
 
 def _details(head: Head, ihdr: Ihdr, found: dict[bytes, Piece], text: int) -> PngDetails:
     """libvips ignores APNG. Pillow compares only the upper eight of 16 bits with the transparent colour."""
-    hidden_first = _hides_first(head, ihdr, found)
-    deep_colour_key = ihdr.depth == 16 and ihdr.colour == TRUECOLOUR and b"tRNS" in found
+    hidden_first = _hides_first(found)
+    profile = _make_profile(head, found, grey=ihdr.colour in GREY)
+    deep = ihdr.depth == 16 and (profile or (ihdr.colour == TRUECOLOUR and b"tRNS" in found))
     return PngDetails(
         samples=CHANNELS[ihdr.colour],
         palette=ihdr.colour == PALETTE,
         held=2 * text,  # six copies; the memory model counts `held` three times
-        first_engine=EngineName.PILLOW if hidden_first else EngineName.VIPS if deep_colour_key else None,
+        first_engine=EngineName.PILLOW if hidden_first else EngineName.VIPS if deep else None,
+        profile=profile,
         hidden_first=hidden_first,
     )
+
+
+def _make_profile(head: Head, found: dict[bytes, Piece], grey: bool) -> bytes:
+    """Of colours in numbers; empty if they are sRGB or an embedded profile comes first."""
+    space = _read_space(head, found, grey)
+    try:
+        # Only cICP comes before an embedded profile, which decoders would apply.
+        return profile_for(space) if space and b"iCCP" in found else conversion_profile(space)
+    except ValueError:
+        return b""
+
+
+def _read_space(head: Head, found: dict[bytes, Piece], grey: bool) -> ColourSpace | None:
+    """The first of cICP, iCCP, sRGB and gAMA counts (section 13.13); cHRM alone does not, as in Chromium."""
+    if b"cICP" in found:
+        primaries, curve, matrix = head.unpack("3B", found[b"cICP"].start)
+        return None if matrix else space_by_numbers(primaries, curve, grey)
+    if b"gAMA" not in found or b"iCCP" in found or b"sRGB" in found:
+        return None
+    gamma = max(1, head.number(found[b"gAMA"].start, 4))
+    numbers = head.unpack(">8I", found[b"cHRM"].start) if b"cHRM" in found else SRGB_CHROMATICITIES
+    white, red, green, blue = zip(*[iter(number / GAMMA_UNIT for number in numbers)] * 2, strict=True)
+    is_near_srgb = abs(gamma - SRGB_GAMMA) <= SRGB_GAMMA // 20  # libpng's threshold
+    curve = SRGB_CURVE if is_near_srgb else (GAMMA_UNIT / gamma,)
+    return ColourSpace(white, None if grey else (red, green, blue), curve)
 
 
 def read_ihdr(head: Head, start: int = 0) -> Ihdr:
@@ -131,14 +167,20 @@ def chunks(head: Head, start: int = FIRST_CHUNK) -> Iterator[Piece]:
         start = chunk.end + CHECKSUM
 
 
+def is_unknown(chunk: Piece) -> bool:
+    return bool(chunk.kind[0] & ANCILLARY) and chunk.kind not in KNOWN
+
+
 def _collect(head: Head, ihdr: Ihdr) -> tuple[dict[bytes, Piece], int, bool]:
-    """The first chunk of each kind, where it counts; the bytes of all texts; whether the end was reached."""
+    """The first chunk of each kind, where it counts; the bytes of all texts; whether there is an end."""
     found: dict[bytes, Piece] = {}
     others = text = 0
+    unknown = False
     row = 1 + (ihdr.width * CHANNELS[ihdr.colour] * ihdr.depth + 7) // 8
     pixels = 2 * row * ihdr.height + SPARE_PIXELS
     for chunk in chunks(head, IHDR_END):
-        others += chunk.kind not in PIXELS
+        others += chunk.kind not in PIXELS and not (unknown and is_unknown(chunk))
+        unknown = is_unknown(chunk)
         head.allow(others, MAX_OTHER_CHUNKS, "chunks beside its pixels")
         before_pixels = b"IDAT" not in found
         if before_pixels:
@@ -157,7 +199,7 @@ def _collect(head: Head, ihdr: Ihdr) -> tuple[dict[bytes, Piece], int, bool]:
             found.setdefault(chunk.kind, chunk)
         if chunk.kind == b"IEND":
             return found, text, True
-    return found, text, head.whole
+    return found, text, False
 
 
 def _held_size(head: Head, chunk: Piece) -> int:
@@ -183,32 +225,15 @@ def _profile_size(head: Head, chunk: Piece) -> int:
     return 0
 
 
-def _hides_first(head: Head, ihdr: Ihdr, found: dict[bytes, Piece]) -> bool:
-    """Whether the animation begins behind the first picture, with a frame that covers it (section 11.3.6.2)."""
+def _hides_first(found: dict[bytes, Piece]) -> bool:
+    """Whether the animation begins behind the first picture (section 11.3.6.2)."""
     control, first = found.get(b"fcTL"), found.get(b"IDAT")
-    if b"acTL" not in found or control is None or first is None or control.start < first.start:
-        return False
-    if not head.reaches(control.start + FRAME_CONTROL_SIZE):
-        return False
-    *box, blends = head.unpack(FRAME_CONTROL, control.start)
-    opaque = ihdr.colour not in WITH_ALPHA and b"tRNS" not in found
-    return box == [ihdr.width, ihdr.height, 0, 0] and (opaque or not blends)
+    return b"acTL" in found and control is not None and first is not None and control.start > first.start
 
 
-IEND = b"IEND\xae\x42\x60\x82"
-LAST = 64 << 10  # bytes at the end of a file that are searched for IEND
 KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 NOT_STRIPPED = frozenset({b"acTL", b"cICP", b"iCCP"})
 """Animation, and colours that are not sRGB. Gamma is dropped, because both engines ignore it."""
-ANCILLARY = 0x20  # the bit in the first letter of a kind (section 5.4)
-
-
-def ending_defect(head: Head) -> str:
-    last = head.last(LAST)
-    found = last.rfind(IEND)
-    if found < 0:
-        return NO_END
-    return JUNK if head.skip_padding(len(head) - len(last) + found + len(IEND)) else ""
 
 
 def strip(head: Head) -> Iterator[bytes]:
@@ -224,20 +249,31 @@ def strip(head: Head) -> Iterator[bytes]:
 
 
 def hide(head: Head) -> Iterator[Patch]:
-    """Gives packed texts another kind: 8 KB may unpack to 8 MB, and a MB of empty blocks costs 0.08 s."""
-    for chunk in chunks(head):
-        if _is_costly(head, chunk):
-            yield chunk.start - len(HIDDEN), HIDDEN
-            if head.reaches(chunk.end + CHECKSUM):
-                yield chunk.end, struct.pack(">I", _checksum(head, chunk))
+    """Joins unknown chunks in a row: Fireworks writes hundreds, and decoders refuse kinds that are no letters.
+
+    Gives packed texts another kind: 8 KB may unpack to 8 MB, and a MB of empty blocks costs 0.08 s.
+    """
+    for unknown, run in groupby(takewhile(lambda chunk: chunk.kind != b"IEND", chunks(head)), key=is_unknown):
+        pieces = list(run)
+        if not unknown:
+            costly = (piece for piece in pieces if _is_costly(head, piece))
+            spans = [(piece.start, piece.end) for piece in costly]
+        elif len(pieces) > 1 or pieces[0].size > PIECE or not pieces[0].kind.isalpha():
+            spans = [(pieces[0].start, pieces[-1].end)]
+        else:
+            spans = []
+        for start, end in spans:
+            yield from _join(head, start - CHUNK_SIZE, end + CHECKSUM)
 
 
-def _checksum(head: Head, chunk: Piece) -> int:
-    """Of the chunk with its new kind: Pillow refuses a wrong one."""
-    checksum = zlib.crc32(HIDDEN)
-    for start in range(chunk.start, chunk.end, WINDOW):
-        checksum = zlib.crc32(head.up_to(start, min(WINDOW, chunk.end - start)), checksum)
-    return checksum
+def _join(head: Head, start: int, end: int) -> Iterator[Patch]:
+    """Chunks of a MB or two: Pillow reads each as a whole."""
+    while start < end and head.reaches(end):
+        stop = start + PIECE if end - start > 2 * PIECE else end
+        body = HIDDEN + head.read(start + CHUNK_SIZE, stop - start - CHUNK_SIZE - CHECKSUM)
+        yield start, struct.pack(CHUNK, len(body) - len(HIDDEN), HIDDEN)
+        yield stop - CHECKSUM, zlib.crc32(body).to_bytes(CHECKSUM)
+        start = stop
 
 
-FORMAT = FormatSpec("PNG", (Format.PNG,), starts_png, read_png, ending_defect, strip, hide)
+FORMAT = FormatSpec("PNG", (Format.PNG,), starts_png, read_png, strip=strip, hide=hide)

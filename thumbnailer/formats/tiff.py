@@ -1,12 +1,13 @@
-"""TIFF 6.0 and BigTIFF: the first directory, and the length of the chain.
+"""TIFF 6.0 and BigTIFF: the directory of the first page that is no preview, and the length of the chain.
 
-Only the first page is decoded, but libvips counts the pages. To count them, libtiff reads all directories and copies
-the values of their tags, so `hide` ends the chain behind the first one.
-Limits: pages are counted only as far as the bytes reach; sub-directories are ignored.
+Only that page is decoded, but libvips counts the pages. To count them, libtiff reads all directories and copies the
+values of their tags, so `hide` leaves that page alone in the chain. Limits: pages are counted only as far as the bytes
+reach; of sub-directories only the ones of cameras and previews are read.
 """
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 
 from thumbnailer.errors import Corrupt, NeedMoreBytes, UnsupportedFormat
 from thumbnailer.formats.base import FormatSpec, Head, Patch, starts_with
@@ -21,6 +22,15 @@ MAX_SAMPLES = 5
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, CHANNELS, ROWS_PER_STRIP, PLANAR = 256, 257, 258, 259, 262, 277, 278, 284
 TILE_WIDTH, TILE_HEIGHT, EXTRA_SAMPLES, SAMPLE_FORMAT, SUBSAMPLING = 322, 323, 338, 339, 530
 ICC, DNG_VERSION = 34675, 50706
+SUBFILE_TYPE, MAKER, X_RESOLUTION, Y_RESOLUTION, SUB_DIRECTORIES = 254, 271, 282, 283, 330
+NOT_A_PAGE = 5  # bits of SUBFILE_TYPE: a reduced copy, a transparency mask (TIFF 6.0, page 36)
+MAX_PREVIEWS = 16
+SENSOR = (32803, 34892)
+"""PHOTOMETRIC of raw pixels: a colour filter array, linear raw (DNG 1.4)."""
+RAWS = {"NIKON": "NEF", "SONY": "ARW", "PENTAX": "PEF", "RICOH": "PEF", "SAMSUNG": "SRW", "SEIKO": "ERF", "LEAF": "MOS"}
+RAWS |= {"HASSELBLAD": "3FR", "KODAK": "DCR", "EASTMAN": "DCR", "MAMIYA": "MEF", "PHASE": "IIQ"}
+"""By the first word of the camera's maker."""
+MOST_STRETCHED = 4  # a pixel of a fax is at most twice as high as wide
 STRIPS, TILES = (273, 279), (324, 325)  # offsets and sizes of the pieces of a picture
 
 UNSIGNED, SIGNED, FLOAT, COMPLEX = "unsigned", "signed", "float", "complex"
@@ -37,7 +47,6 @@ COMPRESSIONS |= {34676, 34677, 34925, 50000, 50001}  # SGI's logarithmic ones, L
 UNREAD_COMPRESSIONS = {9: "JBIG", 10: "JBIG", 34661: "JBIG", 34887: "LERC", 50002: "JPEG XL", 52546: "JPEG XL"}
 UNREAD_COMPRESSIONS |= dict.fromkeys((33003, 33004, 33005, 34712), "JPEG 2000")
 UNREAD_COLOURS = {4: "a transparency mask", 9: "ICC L*a*b*", 10: "ITU L*a*b*"}
-UNREAD_COLOURS |= dict.fromkeys((32803, 34892), "a raw sensor")
 NUMBERS = {2: SIGNED, 3: FLOAT, 5: COMPLEX, 6: COMPLEX}
 """Of SAMPLE_FORMAT (TIFF 6.0, page 80); every other value counts as unsigned."""
 DEPTHS = {UNSIGNED: (8, 16, 32), SIGNED: (8, 16, 32), FLOAT: (16, 32), COMPLEX: ()}
@@ -92,11 +101,10 @@ class Samples:
 def read_tiff(head: Head) -> ImageInfo:
     if head.up_to(8, 2) == b"CR":
         raise UnsupportedFormat("Canon CR2 raw")
-    layout, offset = _read_start(head)
+    layout, first = _read_start(head)
+    offset = _find_full_page(head, layout, first)
     count, _ = _read_extent(head, layout, offset)
     directory = read_directory(head, layout, offset + layout.count_size, count)
-    if DNG_VERSION in directory.entries:
-        raise UnsupportedFormat("DNG raw")
     width = directory.integer(WIDTH, 0)
     height = directory.integer(HEIGHT, 0) if width else 0
     if not (width and height):
@@ -110,7 +118,7 @@ def read_tiff(head: Head) -> ImageInfo:
     if held > head.end + SHARED:
         raise Corrupt(f"TIFF with {held} bytes of tags")
     missing_from, is_cut_known = _find_missing_row(directory, samples, width, height)
-    pages, is_end_reached = _count_pages(head, layout, offset)
+    pages, is_end_reached = _count_pages(head, layout, first)
     piece_height = samples.piece_height
     return ImageInfo(
         Format.TIFF,
@@ -125,6 +133,7 @@ def read_tiff(head: Head) -> ImageInfo:
         credit=near.credit(),
         complete=is_end_reached and is_cut_known and not any(directory.entries[tag].end <= head.end for tag in missing),
         details=TiffDetails(
+            shape=_read_shape(near, width, height) if samples.bits == 1 else None,
             samples=samples.count,
             palette=samples.photometric == PALETTE,
             held=held,
@@ -148,6 +157,61 @@ def _read_start(head: Head) -> tuple[Layout, int]:
     if (size, zero) != (8, 0):
         raise Corrupt("BigTIFF of an unknown offset size")
     return Layout(order, "Q", 8, "Q", 8), offset
+
+
+def _find_full_page(head: Head, layout: Layout, first: int) -> int:
+    """The offset of the first page that is neither a preview nor a mask; of the first page if there is none.
+
+    Raises UnsupportedFormat for raw pictures, by name.
+    """
+    page, following = _read_page(head, layout, offset := first)
+    for _ in range(MAX_PREVIEWS):
+        _refuse_raw(page)
+        if not _is_preview(page):
+            return offset
+        try:
+            page, following = _read_page(head, layout, offset := following)
+        except Corrupt:  # or there is no other page
+            break
+    return first
+
+
+def _read_page(head: Head, layout: Layout, offset: int) -> tuple[Directory, int]:
+    """A directory, and the offset of the next one."""
+    count, following = _read_extent(head, layout, offset)
+    return read_directory(head, layout, offset + layout.count_size, count), following
+
+
+def _is_preview(page: Directory) -> bool:
+    return bool(page.integer(SUBFILE_TYPE, 0) & NOT_A_PAGE)
+
+
+def _refuse_raw(page: Directory) -> None:
+    """Raises UnsupportedFormat, with its name, for the pixels of a sensor, and for a preview of a sub-directory."""
+    if DNG_VERSION in page.entries:
+        raise UnsupportedFormat("DNG raw")
+    inner: list[Directory] = []
+    if MAKER in page.entries or _is_preview(page):  # others have smaller copies there, often at the file's end
+        with suppress(Corrupt):
+            for (offset,) in page.records(SUB_DIRECTORIES, MAX_PREVIEWS):
+                inner.append(_read_page(page.head, page.layout, offset)[0])
+    if any(directory.integer(PHOTOMETRIC, 0) in SENSOR for directory in (page, *inner)):
+        maker = (page.text(MAKER).decode("ascii", "replace").split() or ["camera"])[0].upper()
+        raise UnsupportedFormat(" ".join(filter(None, (maker, RAWS.get(maker), "raw"))))
+    if _is_preview(page) and not all(map(_is_preview, inner)):
+        raise UnsupportedFormat("TIFF with its picture in a sub-directory")
+
+
+def _read_shape(page: Directory, width: int, height: int) -> tuple[int, int] | None:
+    """Of a fax, whose pixels often are not square: the side with more pixels an inch counts less. None: as stored."""
+    try:
+        across, down = page.rational(X_RESOLUTION), page.rational(Y_RESOLUTION)
+    except Corrupt:
+        return None
+    least, most = sorted((across, down))
+    if least == most or most > MOST_STRETCHED * least:
+        return None
+    return max(1, round(width * least / across)), max(1, round(height * least / down))
 
 
 def _read_extent(head: Head, layout: Layout, offset: int) -> tuple[int, int]:
@@ -302,9 +366,12 @@ def _are_planes_read(samples: Samples) -> bool:
 
 
 def hide(head: Head) -> Iterator[Patch]:
-    """Cuts the first page from the others: libvips opens each of them to count them."""
-    layout, offset = _read_start(head)
+    """Makes the shown page the only one: libvips opens each of them to count them."""
+    layout, first = _read_start(head)
+    offset = _find_full_page(head, layout, first)
     count, after = _read_extent(head, layout, offset)
+    if offset != first:
+        yield layout.inline, struct.pack(layout.order + layout.offset, offset)  # the header holds it behind its version
     if after:
         yield offset + layout.count_size + count * struct.calcsize(layout.entry), bytes(layout.inline)
 

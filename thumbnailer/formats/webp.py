@@ -4,9 +4,9 @@ import struct
 from collections.abc import Iterator
 
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.base import JUNK, NO_END, FormatSpec, Head, NotStrippable, Piece, first, starts_with
+from thumbnailer.formats.base import MOST_FRAMES, NO_END, FormatSpec, Head, NotStrippable, Piece, first, starts_with
 from thumbnailer.formats.exif import read_ifd0
-from thumbnailer.model import Details, Format, ImageInfo
+from thumbnailer.model import Details, EngineName, Format, ImageInfo
 
 MAX_OTHER_CHUNKS = 300
 """Chunks without pixels, in frames and beside them. Encoders write three; libwebp notes every one."""
@@ -46,9 +46,10 @@ def _read_lossless(head: Head) -> ImageInfo:
     return ImageInfo(Format.WEBP, width, height, has_alpha=has_alpha, channels=3 + has_alpha, details=details)
 
 
-def _details(head: Head, samples: float, pixels: int) -> Details:
-    """`pixels` are the bytes of the file that hold pixels."""
-    return Details(samples, held=max(0, head.size - pixels))
+def _details(head: Head, samples: float, pixels: int, frames: int = 1) -> Details:
+    """`pixels` are the bytes of the file that hold pixels. libvips takes a minute to open 100,000 frames."""
+    unread = frozenset({EngineName.VIPS} if frames > MOST_FRAMES else ())
+    return Details(samples, held=max(0, head.size - pixels), misread_by=unread)
 
 
 def _read_extended(head: Head) -> ImageInfo:
@@ -73,22 +74,28 @@ def _read_extended(head: Head) -> ImageInfo:
         icc=bool(flags & ICC),
         channels=3 + has_alpha,
         credit=exif.credit,
-        complete=head.whole or not (is_cut or end + CHUNK_SIZE <= _end(head)),
-        details=_details(head, samples, pixels),
+        complete=head.whole or frames > MOST_FRAMES or not (is_cut or end + CHUNK_SIZE <= _end(head)),
+        details=_details(head, samples, pixels, frames),
     )
 
 
 def _walk(head: Head, in_frames: bool) -> Iterator[Piece]:
-    """The chunks of the file. Raises Corrupt if too many, with those in frames, have no pixels."""
-    others = 0
+    """The chunks of the file, up to one frame beyond MOST_FRAMES.
+
+    Raises Corrupt if too many, with those in frames, have no pixels.
+    """
+    others = frames = 0
     for chunk in chunks(head):
         others += chunk.kind not in PIXELS
         if chunk.kind == b"ANMF" and in_frames:
+            frames += 1
             head.spend(1)
             inner = chunks(head, chunk.start + FRAME_HEADER, min(chunk.end, head.end))
             others += sum(piece.kind not in PIXELS for piece in inner)
         head.allow(others, MAX_OTHER_CHUNKS, "chunks beside its pixels")
         yield chunk
+        if frames > MOST_FRAMES:
+            return
 
 
 def _next(chunk: Piece) -> int:
@@ -114,14 +121,11 @@ KEPT = PIXELS | {b"VP8X", b"ANIM"}
 
 
 def ending_defect(head: Head) -> str:
-    end = 8 + head.unpack("<I", 4)[0]
-    if end > len(head):
-        return NO_END
-    return JUNK if head.skip_padding(end) else ""
+    return "" if head.reaches(8 + head.unpack("<I", 4)[0]) else NO_END
 
 
 def strip(head: Head) -> Iterator[bytes]:
-    if ending_defect(head) == NO_END:
+    if ending_defect(head):
         raise NotStrippable(NO_END)
     pieces = b"".join(_kept_chunks(head))
     yield b"RIFF" + struct.pack("<I", 4 + len(pieces)) + b"WEBP" + pieces

@@ -18,6 +18,9 @@ REDUCING_GAP: Final = 3.0
 MOST_SHRINK: Final = 8
 ORDINARY_SCANS: Final = 10  # as encoders write them: a progressive JPEG of 12 MP takes four times as long as a baseline
 FRAME_WEIGHT: Final = 2  # decoding, converting and composing a frame takes 23 ns a pixel, decoding a still picture 11
+FRAME_PIXELS: Final = 65_536  # time for a frame of any size: 0.7 ms
+ENCODED_WEIGHT: Final = 32  # a WebP's frame takes 300 to 600 ns a pixel, a GIF's more
+MOST_SAVED: Final = 4  # shrink-on-load saves no more of the time: every bit of a JPEG is read, whatever its scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +30,27 @@ class InputFormat:
     engines: tuple[EngineName, ...]  # engines that can read it, the faster first
     shrinks: frozenset[EngineName] = frozenset()  # engines whose decoder shrinks while it loads
     first_at_most_shrink: EngineName | None = None  # the faster engine at MOST_SHRINK
+    saves: bool = False  # a shrunken decode takes less time
     weight: int = 1  # time to decode a pixel, relative to other formats
     animated: bool = False  # every frame becomes a frame of the thumbnail if the output format is animated too
-    module: str = ""  # module that Pillow needs for it
+    modules: tuple[str, ...] = ()  # Pillow needs one of these for it
     in_wheel: bool = True  # the libvips in pyvips' binary wheel reads it
     opt_in: bool = False  # THUMBNAILER_SVG must allow it
 
 
 INPUTS: Final[dict[Format, InputFormat]] = {
-    Format.JPEG: InputFormat((PILLOW, VIPS), shrinks=frozenset(BOTH_ENGINES)),
+    Format.JPEG: InputFormat((PILLOW, VIPS), shrinks=frozenset(BOTH_ENGINES), saves=True),
     Format.PNG: InputFormat((VIPS, PILLOW)),
     Format.GIF: InputFormat((PILLOW, VIPS), animated=True),
     # libvips' scaled decode is 1.75 times as fast as Pillow's full decode at 12 MP.
     Format.WEBP: InputFormat((PILLOW, VIPS), frozenset({VIPS}), first_at_most_shrink=VIPS, animated=True),
-    Format.AVIF: InputFormat((PILLOW, VIPS), module="PIL._avif"),
+    Format.AVIF: InputFormat((PILLOW, VIPS), modules=("PIL._avif", "pillow_avif")),  # the second is for Pillow-SIMD
     Format.TIFF: InputFormat((VIPS, PILLOW)),
-    Format.HEIC: InputFormat((PILLOW,), module="pillow_heif"),
+    Format.HEIC: InputFormat((PILLOW,), shrinks=frozenset({PILLOW}), modules=("pillow_heif",)),
     Format.BMP: InputFormat((PILLOW,)),
     Format.ICO: InputFormat((PILLOW,)),
     # A lossless JPEG XL takes 45 ns a pixel, however small the file is.
-    Format.JXL: InputFormat((PILLOW,), weight=4, module="pylibjxl"),
+    Format.JXL: InputFormat((PILLOW,), weight=4, modules=("pylibjxl",)),
     Format.JP2: InputFormat((VIPS,), in_wheel=False),
     Format.SVG: InputFormat((VIPS,), opt_in=True),
 }
@@ -124,7 +128,8 @@ def shrink_on_load(info: ImageInfo, reduction: float) -> int:
     """The factor (1, 2, 4, 8) by which the decoder may shrink: at least twice the wanted size is left."""
     if not INPUTS[info.format].shrinks or info.frames > 1:
         return 1
-    return next((shrink for shrink in (MOST_SHRINK, 4, 2) if reduction >= 2 * shrink), 1)
+    most = min(reduction / 2, info.details.most_shrink)
+    return next((shrink for shrink in (MOST_SHRINK, 4, 2) if shrink <= most), 1)
 
 
 def decoder_shrink(engine: EngineName, format_: Format, shrink: int) -> int:
@@ -132,9 +137,11 @@ def decoder_shrink(engine: EngineName, format_: Format, shrink: int) -> int:
     return shrink if engine in INPUTS[format_].shrinks else 1
 
 
-def pixels_of_work(info: ImageInfo, frames: int) -> int:
+def pixels_of_work(info: ImageInfo, frames: int, shrink: int = 1) -> int:
     """Pixels of an ordinary still picture that takes as long to decode: a small file can hold many frames and scans."""
+    row = INPUTS[info.format]
     if frames > 1:
-        return info.pixels * frames * FRAME_WEIGHT
+        return (info.pixels * FRAME_WEIGHT + FRAME_PIXELS) * frames
+    saved = min(shrink, MOST_SAVED) if row.saves and not info.progressive else 1
     scans = max(ORDINARY_SCANS, info.details_of(JpegDetails).scans)
-    return info.pixels * INPUTS[info.format].weight * scans // ORDINARY_SCANS
+    return info.pixels * row.weight * scans // ORDINARY_SCANS // saved

@@ -6,10 +6,10 @@ tests/budgets keeps them close.
 """
 
 from collections.abc import Mapping, Sequence
-from math import ceil
+from math import ceil, prod
 from typing import Final, NamedTuple
 
-from thumbnailer.formats.details import GifDetails, JpegDetails, JxlDetails, PngDetails, TiffDetails
+from thumbnailer.formats.details import GifDetails, HeifDetails, JpegDetails, JxlDetails, PngDetails, TiffDetails
 from thumbnailer.model import EngineName, Format, ImageInfo
 from thumbnailer.planning.capabilities import NATIVE, PILLOW, REDUCING_GAP, VIPS, decoder_shrink
 from thumbnailer.values import dataclass
@@ -98,13 +98,14 @@ ROLL: Final[Terms] = {"roll": 4, "source": 1}
 DECODERS: Final[dict[tuple[EngineName, Format], tuple[Decoder, ...]]] = {
     (NATIVE, Format.JPEG): (Decoder({"kept coefficients": 1}),),
     (PILLOW, Format.JPEG): (Decoder({"coefficients": 1}),),
-    (PILLOW, Format.PNG): (Decoder({"hidden frame": 2}),),
+    (PILLOW, Format.PNG): (Decoder({"hidden frame": 16}),),
     (PILLOW, Format.GIF): (Decoder({"composed": 11}, {"composed": 11}),),
     (PILLOW, Format.WEBP): (Decoder({"source": 2}, {"pixels": 12, "source": 1}, pixel=4),),
-    (PILLOW, Format.AVIF): (Decoder({"pixels": 4, "samples": 1.2, "source": 1}, {"widest samples": 1}, pixel=4),),
+    (PILLOW, Format.AVIF): (Decoder({"pixels": 4, "samples": 1.2, "source": 2}, {"widest samples": 1}, pixel=4),),
     (PILLOW, Format.HEIC): (
-        Decoder({"pixels": 1.5, "source": 1}, when="grey", pixel=1, codec=4 * MB),
-        Decoder({"pixels": 3.5, "samples": 0.8, "source": 1}, pixel=4, codec=4 * MB),
+        Decoder({"heif tile": 12, "source": 4}, when="heif tile", pixel=4, codec=4 * MB),
+        Decoder({"pixels": 1.5, "source": 2}, when="grey", pixel=1, codec=4 * MB),
+        Decoder({"pixels": 3.5, "samples": 0.8, "source": 2}, pixel=4, codec=4 * MB),
     ),
     (PILLOW, Format.TIFF): (
         Decoder({"source": 1, "raw block": 1}, when="raw block"),
@@ -193,10 +194,11 @@ def quantities(work: Work) -> Mapping[str, float]:
         "shrunk": info.pixels / work.shrink**2 * decoded,
         "coefficients": 512 * blocks * stored if scans > 1 else 0,  # of a JPEG in several scans, 16 bits each
         "kept coefficients": 256 * blocks * _kept(work) if scans > 1 else 0,
-        "hidden frame": info.pixels * raw if info.details_of(PngDetails).hidden_first else 0,
+        "hidden frame": info.pixels if info.details_of(PngDetails).hidden_first else 0,
         "composed": info.pixels if is_composed else 0,
         "webp planes": info.pixels * (4 if stored == 4 else 2 * (stored - 1.5)),  # at full size, or only alpha's
         "tile": tile,
+        "heif tile": prod(info.details_of(HeifDetails).tile or (0,)) if work.shrink > 1 else 0,
         "raw tile": tile * raw,
         "decoded tile": tile * decoded,
         "raw block": info.width * tiff.block_rows * raw,  # a strip or row of tiles after decompression

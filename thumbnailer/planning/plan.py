@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from thumbnailer import errors
+from thumbnailer.formats.base import MOST_FRAMES
 from thumbnailer.formats.details import JpegDetails
 from thumbnailer.model import EngineName, EventKind, Format, ImageInfo, ObjectEvent
 from thumbnailer.planning.capabilities import (
+    ENCODED_WEIGHT,
     INPUTS,
     NATIVE,
     OUTPUTS,
@@ -45,6 +47,7 @@ class Plan:
     second_estimate: int  # memory that the fallback and the salvage of a damaged picture take
     salvage: bool  # there is memory to show the readable part of a damaged picture
     thumbhash: bool
+    still_because: str = ""  # why an animation shows only its first frame; empty if nothing is left out
 
 
 def refuse_event(event: ObjectEvent, settings: Settings) -> None:
@@ -78,13 +81,20 @@ def refuse_headers(event: ObjectEvent, headers: ObjectHeaders, tier: Tier) -> No
 
 
 def make_plan(
-    event: ObjectEvent, info: ImageInfo, source: ObjectHeaders, settings: Settings, tier: Tier, installed: Capabilities
+    event: ObjectEvent,
+    info: ImageInfo,
+    source: ObjectHeaders,
+    settings: Settings,
+    tier: Tier,
+    installed: Capabilities,
+    still_because: str = "",
 ) -> Plan:
     """Decides engine, shrink, sizes, formats, keys and headers. The limits are the tier's.
 
-    Raises UnsupportedFormat, TooManyPixels, TooManyFrames, KeyTooLong.
+    An animation that does not fit becomes a still, and `still_because` says why. Raises UnsupportedFormat,
+    TooManyPixels, KeyTooLong.
     """
-    _refuse_picture(info, settings, tier)
+    _refuse_format(info, settings)
     targets = tuple(resolve(rendition, event, info, source, settings) for rendition in settings.renditions)
     reduction = _reduction(info, targets)
     shrink = shrink_on_load(info, reduction)
@@ -95,11 +105,14 @@ def make_plan(
     if not (engines or natively):
         formats = ", ".join(sorted(outputs))
         raise errors.UnsupportedFormat(f"{info.format}: no engine here reads it and writes {formats}")
-    work = Work(info, shrink, source.size, tuple(_describe_wanted(info, target) for target in targets))
-    _refuse_work(info, work.frames, tier)
-    needs: Mapping[EngineName, int] = {NATIVE: memory_estimate(NATIVE, work)} if natively else {}
-    if not natively or needs[NATIVE] > tier.memory_budget:
-        needs = _select_fitting({name: memory_estimate(name, work) for name in engines}, info, tier, preferred)
+    frames = 1 if still_because else info.frames
+    work = Work(info, shrink, source.size, tuple(_describe_wanted(info, target, frames) for target in targets))
+    try:
+        needs = _select_fitting(work, engines, natively, tier, preferred)
+    except errors.TooManyPixels as error:
+        if work.frames == 1:
+            raise
+        return make_plan(event, info, source, settings, tier, installed, f"only its first frame is shown: {error}")
     engine, *others = needs
     salvage_need = salvage_estimate(work) if EngineName.PILLOW in needs else 0
     salvage = 0 < salvage_need <= tier.memory_budget
@@ -116,28 +129,28 @@ def make_plan(
         second_estimate=max([needs[name] for name in others] + [salvage_need] * salvage, default=0),
         salvage=salvage,
         thumbhash=settings.thumbhash,
+        still_because=still_because,
     )
 
 
-def _refuse_picture(info: ImageInfo, settings: Settings, tier: Tier) -> None:
+def _refuse_format(info: ImageInfo, settings: Settings) -> None:
     if info.format not in INPUTS:
         raise errors.UnsupportedFormat(f"{info.format}: no engine here reads it")
     if INPUTS[info.format].opt_in and not settings.svg:
         raise errors.UnsupportedFormat(f"{info.format}: a program for a drawing; THUMBNAILER_SVG=on takes it")
-    if info.pixels > tier.max_pixels:
-        size = f"{info.width}x{info.height}"
-        raise errors.TooManyPixels(f"{size} are {info.pixels} pixels; at most {tier.max_pixels} are taken")
-    if info.frames > tier.max_frames and INPUTS[info.format].animated:
-        raise errors.TooManyFrames(f"{info.frames} frames; at most {tier.max_frames} are taken")
 
 
-def _refuse_work(info: ImageInfo, frames: int, tier: Tier) -> None:
+def _refuse_work(work: Work, tier: Tier) -> None:
     """Frames and scans cost nearly nothing to write, and a pass over the picture each to read."""
-    work = pixels_of_work(info, frames)
-    if work > tier.max_pixels:
+    info, most = work.info, min(tier.max_frames, MOST_FRAMES)
+    if work.frames > most:
+        raise errors.TooManyPixels(f"{work.frames} frames; at most {most} are taken")
+    encoded = sum(wanted.encoded * wanted.frames for wanted in work.wanted if wanted.frames > 1)
+    pixels = pixels_of_work(info, work.frames, work.shrink) + encoded * ENCODED_WEIGHT
+    if pixels > tier.max_pixels:
         scans = info.details_of(JpegDetails).scans
-        picture = f"{info.width}x{info.height} as {info.format}, frames: {frames}, scans: {scans}"
-        raise errors.TooManyPixels(f"{picture}: it takes as long as {work} pixels; at most {tier.max_pixels} are taken")
+        size = f"{info.width}x{info.height} as {info.format}, frames: {work.frames}, scans: {scans}"
+        raise errors.TooManyPixels(f"{size}: it takes as long as {pixels} pixels; at most {tier.max_pixels} are taken")
 
 
 def _reduction(info: ImageInfo, targets: Sequence[Target]) -> float:
@@ -146,26 +159,31 @@ def _reduction(info: ImageInfo, targets: Sequence[Target]) -> float:
     return min(min(width / target.scaled[0], height / target.scaled[1]) for target in targets)
 
 
-def _describe_wanted(info: ImageInfo, target: Target) -> Wanted:
+def _describe_wanted(info: ImageInfo, target: Target, frames: int) -> Wanted:
     """The thumbnail before it is turned and cropped."""
     width, height = reversed(target.scaled) if info.orientation >= 5 else target.scaled
-    frames = info.frames if keeps_animation(info, target) else 1
+    shown = frames if keeps_animation(info, target) else 1
     quantised = OUTPUTS[target.format].lossless and target.quality < 100
     format_ = Format.GIF if quantised else target.format  # the quantiser takes most memory
-    return Wanted(width, height, format_, target.width * target.height, frames)
+    return Wanted(width, height, format_, target.width * target.height, shown)
 
 
 def _select_fitting(
-    needs: Mapping[EngineName, int], info: ImageInfo, tier: Tier, preferred: EngineName | None
+    work: Work, engines: Sequence[EngineName], natively: bool, tier: Tier, preferred: EngineName | None
 ) -> Mapping[EngineName, int]:
     """The engines that fit into the tier's memory, and their needs, in order. Raises TooManyPixels if none fits.
 
-    An engine that leaves no memory for the other workers comes last, unless a setting asks for it.
+    The compiled engine needs no second one. An engine that leaves no memory for the other workers comes last, unless a
+    setting asks for it.
     """
+    _refuse_work(work, tier)
+    if natively and (native := memory_estimate(NATIVE, work)) <= tier.memory_budget:
+        return {NATIVE: native}
+    needs = {name: memory_estimate(name, work) for name in engines}
     fitting = [name for name, need in needs.items() if need <= tier.memory_budget]
     if not fitting:
         least, budget = min(needs.values()) >> 20, tier.memory_budget >> 20
-        raise errors.TooManyPixels(f"{info.width}x{info.height} needs {least} MB, there are {budget}")
+        raise errors.TooManyPixels(f"{work.info.width}x{work.info.height} needs {least} MB, there are {budget}")
     if preferred is None:
         fitting.sort(key=lambda name: needs[name] > tier.memory_budget // tier.workers)
     return {name: needs[name] for name in fitting}

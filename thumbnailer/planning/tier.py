@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
+from thumbnailer.formats.base import MOST_FRAMES
 from thumbnailer.values import dataclass, replace
 
 MB: Final = 1024 * 1024
@@ -14,7 +15,7 @@ IDLE_MB: Final = 76
 """The process between pictures: interpreter, store, and both engines after every codec was used."""
 KEPT_FREE: Final = 8
 """The allocator may keep an eighth of the budget as freed memory."""
-HARD_MAX_PIXELS: Final = 178_956_970  # where Pillow itself refuses: 2 x (1 GiB / 4 / 3) pixels
+HARD_MAX_PIXELS: Final = 250_000_000  # three seconds of one vCPU; phones make up to 200 MP
 PIXELS_PER_MB: Final = 400_000
 """A limit beside the plan's estimate in bytes: CPU grows with memory, and so does the largest reasonable picture."""
 
@@ -57,5 +58,5 @@ def tier_for(memory_mb: int, cpus: float | None = None) -> Tier:
         memory_budget=budget,
         max_pixels=min(HARD_MAX_PIXELS, memory_mb * PIXELS_PER_MB),
         max_bytes=min(256, memory_mb) * MB,  # several at once must fit into Lambda's 512 MB of /tmp
-        max_frames=min(1000, max(100, memory_mb // 2)),
+        max_frames=MOST_FRAMES,
     )

@@ -74,17 +74,12 @@ def observations(outcome: Outcome) -> Iterator[tuple[str, float]]:
         yield f"thumbnailer_{stage}_seconds", seconds
 
 
-def emf_lines(outcomes: Sequence[Outcome], timestamp_ms: int, function: str) -> Iterator[dict[str, Any]]:
-    """CloudWatch embedded-metric-format objects, one per EMF_MOST_VALUES records."""
-    for start in range(0, len(outcomes), EMF_MOST_VALUES):
-        yield _emf(outcomes[start : start + EMF_MOST_VALUES], timestamp_ms, function)
-
-
-def _emf(outcomes: Sequence[Outcome], timestamp_ms: int, function: str) -> dict[str, Any]:
+def emf(outcomes: Sequence[Outcome], timestamp_ms: int, function: str) -> dict[str, Any]:
+    """The members of CloudWatch's embedded metric format for one to EMF_MOST_VALUES records."""
     values: dict[str, list[float]] = {}
     for outcome in outcomes:
         for name, value in observations(outcome):
-            values.setdefault(name, []).append(value)
+            values.setdefault(name, []).append(round(value, 3))  # milliseconds: each digit costs bytes in every value
     metrics = [metric for metric in METRICS if metric.name in values]
     directive = {
         "Namespace": NAMESPACE,

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 
 from thumbnailer.errors import StoreRefused, StoreUnavailable
 from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, drop_unsendable
-from thumbnailer.store.s3 import CHUNK, Answer, S3Store, error_for
+from thumbnailer.store.s3 import CHUNK, NO_CREDENTIALS, Answer, S3Store, error_for
 
 T = TypeVar("T")
 
@@ -79,7 +79,11 @@ class Aioboto3Store(S3Store):
     async def _client(self) -> Any:
         async with self._making:
             if self._current is None:
-                config, session = self._config, aioboto3.Session(region_name=self._config.region)
+                config = self._config
+                try:
+                    session = aioboto3.Session(region_name=config.region)
+                except BotoCoreError as error:  # a profile that does not exist
+                    raise StoreRefused(f"AWS's settings are invalid: {error}") from error
                 client = session.client(
                     "s3", endpoint_url=config.endpoint_url, verify=config.ca_bundle, config=_client_config(config)
                 )
@@ -125,7 +129,9 @@ async def _map_errors(what: str, operation: Awaitable[T]) -> T:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         # without an XML body, botocore gives the status as the code
         raise error_for(what, status, None if code and code.isdigit() else code) from error
-    except (NoCredentialsError, ParamValidationError) as error:
+    except NoCredentialsError as error:
+        raise StoreRefused(f"{what}: {NO_CREDENTIALS}") from error
+    except ParamValidationError as error:
         raise StoreRefused(f"{what}: {error}") from error
     except (BotoCoreError, aiohttp.ClientError, TimeoutError, OSError) as error:
         raise StoreUnavailable(f"{what}: {type(error).__name__}: {error}") from error

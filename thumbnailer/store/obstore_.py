@@ -19,7 +19,7 @@ from obstore.store import S3Store as RustStore
 
 from thumbnailer.errors import StoreError, StoreRefused, StoreUnavailable
 from thumbnailer.store.base import HEADERS, ObjectHeaders, ObjectVersion, PutHeaders, StoreConfig, drop_unsendable
-from thumbnailer.store.s3 import Answer, BucketElsewhere, ObstoreCannot, S3Store, error_for
+from thumbnailer.store.s3 import NO_CREDENTIALS, Answer, BucketElsewhere, ObstoreCannot, S3Store, error_for
 
 if TYPE_CHECKING:
     from obstore import Attributes, BytesStream, GetOptions, GetResult
@@ -114,6 +114,8 @@ def _check(verb: str, bucket: str, key: str) -> str:
 # test_obstore_s_error_text_has_not_changed fails if a new version changes the text.
 _STATUS: Final = re.compile(r'^ +status: (\d{3}),\n +body: (?:None|Some\(\n +"(.*)",$)', re.MULTILINE)
 _CODE: Final = re.compile(r"<Code>([\w.]+)</Code>")
+_INSTANCE: Final = re.compile(r"^ +http://\S+/latest/(api/token|meta-data/iam/\S+),$", re.MULTILINE)
+"""The credentials of an EC2 instance, the last place that object_store asks."""
 _ELAPSED: Final = re.compile(r" in [\d.]+[^\s\d]+(?= - )")  # differs each time
 _REDIRECT: Final = re.compile(r"^ +inner: BareRedirect,$", re.MULTILINE)
 _UNREADABLE: Final = re.compile(r"^    source: Invalid(Metadata|C[A-Za-z]+) \{$", re.MULTILINE)
@@ -130,6 +132,8 @@ async def _map_errors(what: str, operation: Awaitable[T]) -> T:
 
 
 def _error(what: str, text: str) -> StoreError:
+    if _INSTANCE.search(text):
+        return StoreUnavailable(f"{what}: {NO_CREDENTIALS}")
     if answer := _STATUS.search(text):
         code = _CODE.search(answer[2] or "")
         error = error_for(what, int(answer[1]), code and code[1])

@@ -73,6 +73,11 @@ _HINTS: Final = {
 }
 
 
+NO_CREDENTIALS: Final = (
+    "there are no AWS credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run with a role"
+)
+
+
 def error_for(what: str, status: int, code: str | None) -> StoreError:
     """The error for an HTTP answer; `what` names the operation and the object in its message."""
     kind = _BY_CODE.get(code or "") or _BY_STATUS.get(status) or (StoreUnavailable if status >= 500 else StoreRefused)

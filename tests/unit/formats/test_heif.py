@@ -29,11 +29,30 @@ def test_the_size_of_a_rotated_heif_is_upright(angle: int, size: tuple[int, int]
     assert info.orientation == 1
 
 
-def test_depth_profile_and_alpha_are_read_from_properties() -> None:
-    alpha = box(b"auxC", bytes(4), b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")
-    properties = box(b"pixi", bytes(4), b"\3\x0a\x0a\x0a") + box(b"colr", b"prof", bytes(99)) + alpha
+def test_depth_and_profile_are_read_from_properties() -> None:
+    properties = box(b"pixi", bytes(4), b"\3\x0a\x0a\x0a") + box(b"colr", b"prof", bytes(99))
     info = whole(heif(properties=properties, links=b"\3\1\2\3"))
-    assert (info.bit_depth, info.icc, info.has_alpha) == (10, True, True)
+    assert (info.bit_depth, info.icc, info.has_alpha) == (10, True, False)
+
+
+GAIN_MAP = box(b"auxC", bytes(4), b"urn:com:apple:photo:2020:aux:hdrgainmap\0")
+
+
+@pytest.mark.parametrize(
+    ("items", "has_alpha"),
+    [
+        ((sized(HVC1, 64, 64), sized(HVC1, 64, 64, ALPHA, alpha_of=1)), True),
+        ((sized(b"grid", 64, 64, made_of=(2,)), sized(HVC1, 64, 64), sized(HVC1, 64, 64, ALPHA, alpha_of=2)), True),
+        ((sized(HVC1, 64, 64), sized(HVC1, 64, 64), sized(HVC1, 64, 64, ALPHA, alpha_of=2)), False),
+        ((sized(HVC1, 64, 64), sized(HVC1, 64, 64, ALPHA)), False),
+        ((sized(HVC1, 64, 64), sized(HVC1, 9000, 9000, ALPHA, alpha_of=3), sized(HVC1, 9000, 9000)), False),
+        ((sized(HVC1, 64, 64), sized(HVC1, 64, 64, GAIN_MAP, alpha_of=1)), False),
+    ],
+    ids=["of the picture", "of a tile", "of another picture", "of nothing", "of a large picture", "a gain map"],
+)
+def test_only_alpha_of_the_shown_items_counts(items: tuple[heif_bombs.Item, ...], has_alpha: bool) -> None:
+    info = whole(heif_bombs.file(heif_bombs.HEIC, *items))
+    assert (info.has_alpha, info.channels) == (has_alpha, 3 + has_alpha)
 
 
 @needs_avif
@@ -71,7 +90,9 @@ def test_the_clean_aperture_is_the_size_and_cropped_pixels_cost_memory(
     info = whole(data)
     width, height = crop[2] - crop[0], crop[3] - crop[1]
     assert (info.width, info.height, facts.heif(info).crop) == (height, width, crop)
-    assert info.details.held - len(data) == 6 * (120 * 80 - width * height)
+    uncropped = whole(heif_bombs.file(heif_bombs.AVIF, replace(plain, properties=(*plain.properties, turned))))
+    boxes = info.details.held - uncropped.details.held - 6 * (120 * 80 - width * height)
+    assert 0 < boxes <= 2 * len(aperture)
 
 
 @needs_avif
@@ -113,8 +134,8 @@ def test_a_first_frame_coded_larger_than_stated_is_corrupt() -> None:
         (sized(b"grid", 128, 128, made_of=(2, 2)), sized(HVC1, 9000, 9000)),
         (sized(b"grid", 128, 128, made_of=(2, 3)), sized(HVC1, 64, 128), sized(HVC1, 9000, 9000)),
         (sized(b"grid", 128, 128, made_of=(2,) * 4000), sized(HVC1, 64, 64)),
-        (sized(HVC1, 64, 64), sized(HVC1, 9000, 9000, ALPHA)),
-        (sized(HVC1, 64, 64), sized(b"grid", 64, 64, ALPHA, made_of=(3,)), sized(HVC1, 9000, 9000)),
+        (sized(HVC1, 64, 64), sized(HVC1, 9000, 9000, ALPHA, alpha_of=1)),
+        (sized(HVC1, 64, 64), sized(b"grid", 64, 64, ALPHA, made_of=(3,), alpha_of=1), sized(HVC1, 9000, 9000)),
         (sized(b"iden", 64, 64, made_of=(2,)), sized(b"iovl", 64, 64, made_of=(3,)), sized(HVC1, 9000, 9000)),
     ],
     ids=["a crop", "tiles", "one tile", "many tiles", "alpha", "tiles of alpha", "derived of derived"],

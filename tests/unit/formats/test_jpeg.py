@@ -10,7 +10,7 @@ from PIL import Image
 from tests.bombs.jpeg import segment
 from tests.support import facts
 from tests.support.headers import HEAD, exif, frame, jpeg, whole
-from thumbnailer.errors import Corrupt, NeedMoreBytes
+from thumbnailer.errors import Corrupt, NeedMoreBytes, TooManyBytes
 from thumbnailer.formats import probe
 
 
@@ -61,13 +61,14 @@ def test_an_impossible_jpeg_header_is_corrupt(data: bytes) -> None:
         whole(data)
 
 
-def test_more_than_eight_megabytes_before_the_frame_are_corrupt() -> None:
+@pytest.mark.matrix(10)
+def test_up_to_sixteen_megabytes_before_the_frame_are_stepped_over() -> None:
     padding = segment(0xE2, bytes(65_533))
     with pytest.raises(NeedMoreBytes):
-        probe(jpeg(padding * 120)[:HEAD], 50 << 20)
-    assert whole(jpeg(padding * 120, frame())).width == 40
-    with pytest.raises(Corrupt):
-        whole(jpeg(padding * 130, frame()))
+        probe(jpeg(padding * 250)[:HEAD], 50 << 20)
+    assert whole(jpeg(padding * 250, frame())).width == 40
+    with pytest.raises(TooManyBytes, match="16 MB"):
+        whole(jpeg(padding * 260, frame()))
 
 
 def test_the_scans_of_a_jpeg_are_counted() -> None:
@@ -77,6 +78,28 @@ def test_the_scans_of_a_jpeg_are_counted() -> None:
     picture.save(progressive, "JPEG", progressive=True)
     assert facts.jpeg(whole(plain.getvalue())).scans == 1
     assert facts.jpeg(whole(progressive.getvalue())).scans == progressive.getvalue().count(b"\xff\xda") == 10
+
+
+SCAN, HUFFMAN_TABLE, END = b"\xff\xda\0\2", b"\xff\xc4\0\4\xff\xda", b"\xff\xd9"
+
+
+@pytest.mark.matrix(9)
+@pytest.mark.parametrize(
+    ("behind_frame", "scans"),
+    [
+        (SCAN * 3 + END + SCAN * 500, 3),  # a motion photo's video
+        (SCAN + HUFFMAN_TABLE * 500 + SCAN + END, 2),
+        (SCAN + b"\xff\0\xff\xd0\xff" + SCAN + b"\xff\xe0", 2),
+        (SCAN + b"\xff\xe0\0\0" + SCAN, 2),
+    ],
+)
+def test_scans_are_counted_up_to_the_end_of_the_picture(behind_frame: bytes, scans: int) -> None:
+    assert facts.jpeg(whole(jpeg(frame(0xC2))[:-2] + behind_frame)).scans == scans
+
+
+def test_no_more_than_a_hundred_scans_are_taken() -> None:
+    with pytest.raises(Corrupt, match="100 scans"):
+        whole(jpeg(frame(0xC2))[:-2] + SCAN * 101 + END)
 
 
 def test_a_jpeg_of_too_many_segments_is_corrupt() -> None:

@@ -89,7 +89,7 @@ def test_the_size_of_a_profile_is_its_own_first_field() -> None:
 def test_a_profile_that_lies_about_its_size_is_hidden(chunk_: bytes) -> None:
     data = png(chunk_, chunk(b"IDAT"))
     assert not whole(data).icc
-    assert chunk(b"skIp", chunk_[8:-4]) in with_hidden_metadata(data)
+    assert chunk(b"sKIP", chunk_[8:-4]) in with_hidden_metadata(data)
 
 
 def test_packed_texts_are_hidden_and_plain_ones_are_not() -> None:
@@ -97,7 +97,7 @@ def test_packed_texts_are_hidden_and_plain_ones_are_not() -> None:
     plain = [b"tEXtkey\0x", b"iTXtkey\0\0\0de\0\0x"]
     data = png(*(chunk(text[:4], text[4:]) for text in packed + plain), chunk(b"IDAT"))
     assert whole(data).details.held == 2 * (sum(map(len, packed + plain)) - 16)
-    expected = [chunk(b"skIp", text[4:]) for text in packed] + [chunk(text[:4], text[4:]) for text in plain]
+    expected = [chunk(b"sKIP", text[4:]) for text in packed] + [chunk(text[:4], text[4:]) for text in plain]
     assert b"".join(expected) in with_hidden_metadata(data)
 
 

@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import pytest
 
+from tests.bombs.tiff import LONG, directory
 from tests.support import facts, tiffs
 from tests.support.headers import TIFF_SIZE, TIFF_START, animated, ifd, saved, tiff_of, whole
 from tests.support.reading import with_hidden_metadata
@@ -106,6 +107,62 @@ TILED = ((322, 4, 16), (323, 4, 16))
 def test_a_tiff_that_no_engine_reads_is_rejected_by_name(entries: list[tuple[int, int, int]], name: str) -> None:
     with pytest.raises(UnsupportedFormat, match=name):
         whole(tiff_of(*entries))
+
+
+def camera(maker: bytes, *inner: tuple[tuple[int, int, int], ...], kind: int = 1) -> bytes:
+    """A TIFF of 40 x 30 with directories in its first one; kind 1 is a preview."""
+    entries = [(254, LONG, 1, kind), (256, LONG, 1, 40), (257, LONG, 1, 30)]
+    size = len(directory([(0, LONG, 1, 0)] * (len(entries) + 1 + bool(maker))))
+    text_at = 8 + size + 4 * len(inner)
+    position = text_at + len(maker)
+    places = []
+    for sub in inner:
+        places.append(position)
+        position += len(ifd(*sub))
+    offsets_at = places[0] if len(inner) == 1 else 8 + size
+    entries += [(330, LONG, len(inner), offsets_at)]
+    entries += [(271, 2, len(maker), text_at)] if maker else []
+    offsets = struct.pack(f"<{len(places)}I", *places)
+    return TIFF_START + directory(entries) + offsets + maker + b"".join(ifd(*sub) for sub in inner)
+
+
+PREVIEW_WITHIN, SENSOR_WITHIN = ((254, 4, 1),), ((254, 4, 0), (PHOTOMETRIC, 4, 32803))
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (camera(b"NIKON CORPORATION\0", PREVIEW_WITHIN, SENSOR_WITHIN), "^NIKON NEF raw$"),
+        (camera(b"SONY\0\0", SENSOR_WITHIN), "^SONY ARW raw$"),
+        (camera(b"Hasselblad\0", SENSOR_WITHIN, kind=0), "^HASSELBLAD 3FR raw$"),
+        (camera(b"Unknown Co\0", ((PHOTOMETRIC, 4, 34892),)), "^UNKNOWN raw$"),
+        (camera(b"", SENSOR_WITHIN), "^CAMERA raw$"),
+        (camera(b"", ((254, 4, 0),)), "sub-directory"),
+        (tiff_of((PHOTOMETRIC, 4, 32803), (COMPRESSION, 4, 65535)), "^CAMERA raw$"),
+    ],
+)
+def test_a_raw_that_begins_like_a_tiff_is_rejected_by_name(data: bytes, name: str) -> None:
+    with pytest.raises(UnsupportedFormat, match=name):
+        whole(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        camera(b"NIKON CORPORATION\0", PREVIEW_WITHIN, kind=0),  # a scanner
+        camera(b"NIKON CORPORATION\0", PREVIEW_WITHIN),
+        camera(b"NIKON CORPORATION\0", SENSOR_WITHIN)[:-30],  # the directory within is not there
+        camera(b"", SENSOR_WITHIN, kind=0),  # a picture with smaller copies
+    ],
+)
+def test_other_tiffs_with_sub_directories_are_read(data: bytes) -> None:
+    assert whole(data).width == 40
+
+
+def test_a_directory_of_a_camera_beyond_the_bytes_at_hand_is_waited_for() -> None:
+    data = camera(b"SONY\0\0", SENSOR_WITHIN)
+    with pytest.raises(NeedMoreBytes):
+        probe(data[:-30], len(data))
 
 
 @pytest.mark.parametrize(
