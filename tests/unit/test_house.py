@@ -23,7 +23,7 @@ FEATURES = {
     "stills of animations, large pictures, tiles of HEIC": 120,
     "encoders and write-once sources": 130,
 }
-"""Lines that features brought which came after the house. Lower every number with every cut; only a feature adds one."""
+"""Lines of the features that came after the house. Lower a number with every cut; only a feature adds one."""
 MAX_LINES, MAX_BENCH_LINES = HOUSE + sum(FEATURES.values()), BENCH + 300
 MAX_README_WORDS = 1_000
 MAX_MODULE_LINES, MAX_LONG_MODULES = 400, 3
