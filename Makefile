@@ -1,4 +1,5 @@
 # make demo      a gallery with an S3 inside: nothing else is needed
+# make serve     pictures in the size that a URL asks for, with a page to try it
 # make quick     lint, types, layers and unit tests: seconds
 # make test      every test that a change is likely to break: minutes
 # make test-all  the tests that `make test` leaves out: the whole corpus, the zips, real bench runs, the image
@@ -19,7 +20,7 @@
 # make test-image    builds and tests the image, and prints its size and the memory of a picture in it
 # make checkov   known mistakes in both templates; part of test-all
 # make constraints   newer versions of every installed package, with their hashes
-.PHONY: demo quick test test-all test-pictures lab check lint types layers simd native without-native test-native crate matrix bench fuzz fuzz-probe soak lambda zip image test-image test-tools checkov constraints clean
+.PHONY: demo serve quick test test-all test-pictures lab check lint types layers simd native without-native test-native crate matrix bench fuzz fuzz-probe soak lambda zip image test-image test-tools checkov constraints clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -46,6 +47,10 @@ AVX2 := $(if $(shell grep -m1 -o avx2 /proc/cpuinfo),-mavx2,)
 demo: .venv/.demo
 	@$(NATIVE_OR_NOT)
 	$(BIN)/thumbnailer demo $(ARGS)
+
+serve: .venv/.demo
+	@$(NATIVE_OR_NOT)
+	THUMBNAILER_OPEN=on $(BIN)/thumbnailer serve handler/demo/samples --page $(ARGS)
 
 # The tiers are markers: `slow` is for test-all, `lab` for lab. ARGS: paths or options of pytest.
 # --matrix writes the rows of the bad-input matrix that a tier shows.

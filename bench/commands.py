@@ -14,6 +14,7 @@ from bench.pages import performance as performance_
 from bench.questions import EXPERIMENTS, Experiment, Options
 from bench.scale import command as scale_
 from bench.scale.model import Arrivals
+from bench.serving import command as serving
 from thumbnailer.errors import ThumbnailerError
 
 
@@ -133,6 +134,12 @@ def scale(
     change = {"memory_mb": memory, "batch_size": batch_size, "window": window, "account": concurrency}
     arrivals = Arrivals(scale_.parse_rate(rate), 60 * minutes)
     scale_.run(arrivals, results or scale_.REFERENCE, change, least_tasks, most_tasks, prices, seed, output)
+
+
+@app.command()
+def serve(quick: Annotated[bool, typer.Option("--quick", help="one short turn each")] = False) -> None:
+    """How many pictures a second are made on demand, against thumbor?"""
+    raise typer.Exit(serving.run(quick))
 
 
 @app.command()

@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 from collections.abc import Coroutine, Sequence
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -24,7 +25,7 @@ from handler.resize import Folder, Sources, find_sources, open_folder, refuse_co
 from handler.tables import outcome_table, printable
 from thumbnailer import settings as settings_
 from thumbnailer.app import build, new_event_loop
-from thumbnailer.errors import EventError, ThumbnailerError
+from thumbnailer.errors import EventError, SettingsError, ThumbnailerError
 from thumbnailer.machine import machine
 from thumbnailer.model import Fit, ObjectEvent, Outcome, Status
 from thumbnailer.renditions import OUTPUT_FORMATS
@@ -204,6 +205,34 @@ def demo(
     except KeyboardInterrupt:
         code = 1 if once else 0
     raise typer.Exit(code)
+
+
+@app.command()
+def serve(
+    source: Annotated[str | None, typer.Argument(help="a folder or s3://bucket; default: THUMBNAILER_SOURCES")] = None,
+    host: Annotated[str, typer.Option(help="the address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one, logged")] = 8081,
+    processes: Annotated[int, typer.Option(min=1, max=256, help="they share the port, memory and cores")] = 1,
+    page: Annotated[bool, typer.Option("--page", help="a page at / to try URLs on, for a folder")] = False,
+) -> None:
+    """Makes pictures when they are asked for: GET /{key}?w=300&h=200&fit=cover&fm=webp&q=80."""
+    from handler.http.serve import serve as run_serve
+
+    run_serve(source, host, port, processes, page)
+
+
+@app.command()
+def sign(
+    url: Annotated[str, typer.Argument(help="such as https://pictures.example.com/a.jpg?w=300")],
+    expires: Annotated[int, typer.Option(min=0, help="days that it stays valid; 0: for ever")] = 30,
+) -> None:
+    """Prints the URL with a signature of the first key in THUMBNAILER_URL_KEYS."""
+    from thumbnailer.wishes.signing import sign_url
+
+    keys = settings_.load().url_keys
+    if not keys:
+        raise SettingsError("THUMBNAILER_URL_KEYS is not set: sign needs the key that the server verifies with")
+    print(sign_url(url, keys[0], timedelta(days=expires) if expires else None, datetime.now(UTC)))
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

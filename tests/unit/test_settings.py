@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from thumbnailer.errors import SettingsError
 from thumbnailer.machine import Machine, machine
-from thumbnailer.model import EngineName
+from thumbnailer.model import EngineName, Format
 from thumbnailer.renditions import parse_renditions
 from thumbnailer.settings import SETTINGS, Section, Settings, load, markdown_table, parse_settings
 
@@ -64,6 +64,17 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         stop_timeout=25,
         record_timeout=120,
         port=8080,
+        offers=(),
+        url_keys=(),
+        open=False,
+        grammars=("query",),
+        imgproxy_keys=(),
+        thumbor_keys=(),
+        negotiate=(Format.WEBP,),
+        max_side=4096,
+        max_age=86_400,
+        cors="*",
+        request_timeout=20,
     )
 
 
@@ -100,6 +111,17 @@ def test_every_variable_is_read_into_its_field() -> None:
         STOP_TIMEOUT="110",
         RECORD_TIMEOUT="60",
         PORT="0",
+        OFFERS="5x5",
+        URL_KEYS=f"{'ab' * 16},{'cd' * 32}",
+        OPEN="on",
+        GRAMMARS="dit,query",
+        IMGPROXY_KEYS="00ff:01",
+        THUMBOR_KEYS="secret",
+        NEGOTIATE="avif,webp",
+        MAX_SIDE="100",
+        MAX_AGE="0",
+        CORS="https://example.com",
+        REQUEST_TIMEOUT="5",
     )
     assert given_ == Settings(
         renditions=parse_renditions("a=1x1,b=2x2"),
@@ -133,6 +155,17 @@ def test_every_variable_is_read_into_its_field() -> None:
         stop_timeout=110,
         record_timeout=60,
         port=0,
+        offers=parse_renditions("5x5"),
+        url_keys=(b"\xab" * 16, b"\xcd" * 32),
+        open=True,
+        grammars=("dit", "query"),
+        imgproxy_keys=((b"\x00\xff", b"\x01"),),
+        thumbor_keys=(b"secret",),
+        negotiate=(Format.AVIF, Format.WEBP),
+        max_side=100,
+        max_age=0,
+        cors="https://example.com",
+        request_timeout=5,
     )
 
 

@@ -15,6 +15,8 @@ from thumbnailer.planning.plan import Plan
 __all__ = ["Engine", "Load", "Rendering", "installed_engines", "load_engine", "render_first", "render_second"]
 
 Load = Callable[[EngineName], Engine]
+PILLOW_WRITES = frozenset({Format.JPEG, Format.PNG, Format.WEBP})
+"""Formats that Pillow encodes itself."""
 
 
 def installed_engines() -> Capabilities:
@@ -25,9 +27,11 @@ def installed_engines() -> Capabilities:
     if find_spec("PIL"):
         rows = readable_formats(EngineName.PILLOW).items()
         reads = frozenset(format_ for format_, row in rows if not row.modules or any(map(find_spec, row.modules)))
-        found[EngineName.PILLOW] = Capability(reads, reads & OUTPUTS.keys())
-        if find_spec("thumbnailer_jpeg"):  # it encodes with Pillow
-            found[EngineName.NATIVE] = Capability(frozenset({Format.JPEG}), reads & OUTPUTS.keys())
+        vips = found.get(EngineName.VIPS)  # encodes for all engines
+        writes = PILLOW_WRITES | (vips.writes if vips else frozenset())
+        found[EngineName.PILLOW] = Capability(reads, writes)
+        if find_spec("thumbnailer_jpeg"):
+            found[EngineName.NATIVE] = Capability(frozenset({Format.JPEG}), writes)
     return found
 
 

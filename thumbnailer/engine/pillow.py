@@ -11,7 +11,7 @@ from PIL import Image
 
 from thumbnailer.engine.base import Rendering, crop_corner, refuse_other_size, thumbhash, within_bytes
 from thumbnailer.engine.pillow_colours import convert_for_resize, in_srgb, on_white, profile_of
-from thumbnailer.engine.pillow_formats import LOADERS, SAVERS, import_plugin, turn_upright
+from thumbnailer.engine.pillow_formats import LOADERS, MOST_PLAYS, import_plugin, saver_for, turn_upright
 from thumbnailer.engine.salvage import DECODER_ERRORS
 from thumbnailer.errors import Corrupt
 from thumbnailer.formats.details import HeifDetails, TiffDetails
@@ -25,7 +25,6 @@ MOST_CROPPED = 4 << 20
 """Pixels that the probe lets a picture be larger before it is cropped."""
 Frame = tuple[Image.Image, float]
 """A picture and its duration in milliseconds."""
-MOST_DURATION = 655_350  # of a GIF's frame, also if Pillow joins equal ones; a frame of WebP may have five hours
 Decoded = tuple[Iterator[list[Frame]], int, bool]
 """The frames of each target, how often they are played, and whether there is a profile that cannot be used.
 
@@ -184,19 +183,20 @@ def _placeholder(image: Image.Image) -> str:
 
 def _encode(frames: list[Frame], plays: int, info: ImageInfo, target: Target) -> bytes:
     frames[0][0].info.clear()  # nothing of the source's metadata but artist and copyright
-    saver = SAVERS[target.format]
-    pictures = [saver.mode(frame, target) for frame, _ in frames]
+    saver = saver_for(target)
+    if saver is None:
+        from thumbnailer.engine.vips import encode_pixels
+
+        return encode_pixels(frames, plays, info, target)
+    pictures = [saver.mode(frame) for frame, _ in frames]
     options = {"quality": target.quality, **saver.options(target)}
     credit = build_credit(info.credit)
-    if credit and saver.credit:
+    if credit:
         options["exif"] = credit
     if len(pictures) > 1:
         options |= {"save_all": True, "append_images": pictures[1:]}
-        durations = [int(duration) for _, duration in frames]
-        if sum(durations) > MOST_DURATION:
-            durations = [min(duration, MOST_DURATION // len(durations)) for duration in durations]
-        options["duration"] = durations
-        options |= saver.loops(pictures, plays)
+        options["duration"] = [int(duration) for _, duration in frames]
+        options["loop"] = min(plays, MOST_PLAYS)
     import_plugin(saver.name)
     out = BytesIO()
     pictures[0].save(out, saver.name, **options)

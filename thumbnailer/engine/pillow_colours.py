@@ -103,19 +103,3 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         return ImageCms.buildTransform(embedded, SRGB, mode, "RGB", **CONVERSION)
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None
-
-
-def in_palette(image: Image.Image, colours: int) -> Image.Image:
-    """With a palette of so many colours, one of them for pixels that are less than half opaque.
-
-    Pillow's own way counts every alpha but 0 as opaque. One round of k-means brings its median cut as near to the
-    original as libvips' quantiser.
-    """
-    clear = image.getchannel("A").point(lambda alpha: 255 * (alpha < 128)) if image.mode == "RGBA" else None
-    has_clear = clear is not None and clear.getbbox() is not None
-    reduced = image.convert("RGB").quantize(colours - has_clear, Image.Quantize.MEDIANCUT, kmeans=1)
-    if has_clear:
-        reduced.putpalette((reduced.getpalette() or [])[: 3 * (colours - 1)] + [0] * 3)
-        reduced.paste(colours - 1, mask=clear)
-        reduced.info["transparency"] = colours - 1
-    return reduced

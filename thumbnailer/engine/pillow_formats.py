@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from PIL import ExifTags, Image, ImageFile, ImageSequence
 
 from thumbnailer.engine import pillow_private, salvage, versions
-from thumbnailer.engine.pillow_colours import in_palette, on_white
+from thumbnailer.engine.pillow_colours import on_white
 from thumbnailer.errors import Corrupt, UnsupportedFormat
 from thumbnailer.formats.base import Head
 from thumbnailer.formats.details import GifDetails, HeifDetails, PngDetails, TiffDetails
 from thumbnailer.formats.exif import valid_orientation
 from thumbnailer.model import Format, ImageInfo
+from thumbnailer.planning.capabilities import OUTPUTS
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.targets import Target
 from thumbnailer.values import dataclass
@@ -267,47 +268,31 @@ LOADERS: Final[dict[Format, Loader]] = {
 # --- savers -------------------------------------------------------------------------------------------------------
 
 
-def _gif_loops(frames: list[Image.Image], plays: int) -> dict[str, Any]:
-    """Transparent pixels must be cleared for the next frame; of opaque frames only the changes are written."""
-    disposal = 2 if any("transparency" in frame.info for frame in frames) else 1
-    return {"disposal": disposal} | ({} if plays == 1 else {"loop": max(0, plays - 1)})
-
-
-def _colours(target: Target) -> int:
-    return 256 if target.quality == 100 else max(2, 256 * (target.quality + 1) // 100)
-
-
-def _png_mode(image: Image.Image, target: Target) -> Image.Image:
-    return image.quantize(_colours(target)) if target.quality < 100 else image
-
-
-def _gif_mode(image: Image.Image, target: Target) -> Image.Image:
-    return image if target.quality == 100 and image.mode == "L" else in_palette(image, _colours(target))
-
-
 def _chroma(target: Target) -> str:
     return "4:4:4" if target.quality >= FULL_CHROMA else "4:2:0"
 
 
 @dataclass(frozen=True, slots=True)
 class Saver:
-    """One format's name in Pillow, its options, modes and the options of an animation."""
+    """One format's name in Pillow, its options and the conversion to a mode that it has."""
 
     name: str
     options: Callable[[Target], dict[str, Any]]  # beside the quality, which lossless formats ignore
-    mode: Callable[[Image.Image, Target], Image.Image] = lambda image, _: image
-    loops: Callable[[list[Image.Image], int], dict[str, Any]] = lambda _, plays: {"loop": min(plays, MOST_PLAYS)}
-    credit: bool = True
+    mode: Callable[[Image.Image], Image.Image] = lambda image: image
+
+
+def saver_for(target: Target) -> Saver | None:
+    """None for what libvips encodes better: fewer bytes for the same pixels, or less time."""
+    fewer_colours = OUTPUTS[target.format].lossless and target.quality < 100
+    return None if target.small or fewer_colours else SAVERS.get(target.format)
 
 
 SAVERS: Final[dict[Format, Saver]] = {
     Format.JPEG: Saver(
         "JPEG",
         lambda target: {"optimize": True, "subsampling": _chroma(target), "progressive": target.progressive},
-        lambda image, _: on_white(image) if image.mode == "RGBA" else image,
+        lambda image: on_white(image) if image.mode == "RGBA" else image,
     ),
-    Format.PNG: Saver("PNG", lambda target: {"compress_level": 6 if target.quality == 100 else 9}, _png_mode),
+    Format.PNG: Saver("PNG", lambda _: {"compress_level": 6}),
     Format.WEBP: Saver("WEBP", lambda _: {"method": 4, "kmin": 0, "kmax": 0}),
-    Format.AVIF: Saver("AVIF", lambda target: {"speed": 6, "subsampling": _chroma(target)}),
-    Format.GIF: Saver("GIF", lambda _: {}, _gif_mode, _gif_loops, credit=False),
 }

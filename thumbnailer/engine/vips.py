@@ -1,8 +1,11 @@
 """libvips through pyvips."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyvips
 
@@ -16,10 +19,14 @@ from thumbnailer.planning.capabilities import REDUCING_GAP
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.targets import Target, keeps_animation
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as PillowImage
+
 STRUCTURE: Final = frozenset(
     {"width", "height", "bands", "format", "coding", "interpretation", "xoffset", "yoffset", "xres", "yres", "filename"}
 )
 PACE: Final = frozenset({"delay", "loop"})  # of an animation
+MOST_DURATION: Final = 655_350  # milliseconds of a GIF's frame; a frame of WebP may have five hours
 WHITE: Final = [255, 255, 255]
 CONVERSION: Final = {"intent": "relative", "black_point_compensation": True, "depth": 8}
 """To sRGB. Unlike the perceptual intent, this one gives the same colours in every release of Little CMS."""
@@ -178,6 +185,21 @@ def _turn_upright(image: Any, orientation: int) -> Any:
     tagged = image.copy()
     tagged.set_type(pyvips.GValue.gint_type, "orientation", orientation)
     return tagged.autorot()
+
+
+def encode_pixels(frames: Sequence[tuple[PillowImage, float]], plays: int, info: ImageInfo, target: Target) -> bytes:
+    """Encodes the pixels and milliseconds of another engine; `plays` 0: endlessly."""
+    images = [_from_pillow(image) for image, _ in frames]
+    if len(images) > 1:
+        images[0].set_type(pyvips.GValue.array_int_type, "delay", [min(int(ms), MOST_DURATION) for _, ms in frames])
+        images[0].set_type(pyvips.GValue.gint_type, "loop", plays)
+    return _encode(images, info, target)
+
+
+def _from_pillow(image: PillowImage) -> Any:
+    bands = len(image.getbands())
+    pixels = pyvips.Image.new_from_memory(image.tobytes(), *image.size, bands, "uchar")
+    return pixels.copy(interpretation="b-w" if bands == 1 else "srgb")
 
 
 def _encode(frames: list[Any], info: ImageInfo, target: Target) -> bytes:

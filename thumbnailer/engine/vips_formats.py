@@ -22,6 +22,12 @@ from thumbnailer.planning.targets import Target
 from thumbnailer.values import dataclass
 
 CSS_DPI: Final = 96
+FULL_CHROMA: Final = 90  # JPEG: from this quality on
+QUANTISER: Final = {"effort": 4, "dither": 0}
+"""Few colours stay exact, as at the default of 7; a photo takes a quarter of its time."""
+MOZJPEG: Final = {"optimize_coding": True, "trellis_quant": True, "overshoot_deringing": True, "quant_table": 3}
+"""Of the tables, number 3 gives the fewest bytes at equal SSIM, with a quality that is higher by one or two."""
+SCANS_PAY: Final = 32_768  # pixels from which several scans make a JPEG smaller
 DRAWN_LARGER: Final = 2  # a drawing is rasterised at twice the wanted size, which smooths librsvg's jagged edges
 
 
@@ -148,20 +154,50 @@ def _png_options(target: Target) -> dict[str, Any]:
     """All colours at full quality; below it a palette, and the quality is the quantiser's."""
     if target.quality == 100:
         return {"compression": 6, "filter": "all"}
-    return {"compression": 9, "palette": True, "Q": target.quality, "effort": 10}
+    return {"compression": 9, "palette": True, "Q": target.quality, **QUANTISER}
 
 
 def _jpeg_options(target: Target) -> dict[str, Any]:
-    return {"Q": target.quality, "optimize_coding": True, "interlace": target.progressive}
+    if not target.small:
+        return {"Q": target.quality, "optimize_coding": True, "interlace": target.progressive}
+    many = target.width * target.height > SCANS_PAY
+    return {
+        "Q": min(100, target.quality + (2 if many else 1)),
+        **MOZJPEG,
+        "subsample_mode": "off" if target.quality >= FULL_CHROMA else "on",
+        "interlace": many or target.progressive,
+        "optimize_scans": many or target.progressive,
+    }
+
+
+def _webp_options(target: Target) -> dict[str, Any]:
+    return {"Q": max(1, target.quality - 2), "effort": 6} if target.small else {"Q": target.quality, "effort": 4}
+
+
+def _avif_options(target: Target) -> dict[str, Any]:
+    """As sharp's defaults at quality 50. More effort than 4 takes twice the time for 4 % of the bytes."""
+    known = {"compression": "av1", "subsample_mode": "off"}
+    if target.small:
+        return {"Q": max(1, target.quality - 4), "effort": 6, **known}
+    return {"Q": target.quality, "effort": 4, **known}
 
 
 SAVERS: Final[dict[Format, Saver]] = {
     Format.JPEG: Saver("jpegsave", _jpeg_options, alpha=False),
     Format.PNG: Saver("pngsave", _png_options),
-    Format.WEBP: Saver("webpsave", lambda target: {"Q": target.quality, "effort": 4}),
-    Format.AVIF: Saver("heifsave", lambda target: {"Q": target.quality, "compression": "av1", "effort": 3}),
-    Format.GIF: Saver("gifsave", lambda target: {"bitdepth": max(1, ceil(8 * target.quality / 100))}, credit=False),
+    Format.WEBP: Saver("webpsave", _webp_options),
+    Format.AVIF: Saver("heifsave", _avif_options),
+    Format.GIF: Saver(
+        "gifsave", lambda target: {"bitdepth": max(1, ceil(8 * target.quality / 100)), **QUANTISER}, credit=False
+    ),
 }
+
+
+def has_mozjpeg() -> bool:
+    """Whether this libvips was built with mozjpeg; another libjpeg ignores its options with a warning only."""
+    noise = pyvips.Image.gaussnoise(64, 64, mean=128, sigma=40, seed=1).cast("uchar")
+    plain, small = (noise.jpegsave_buffer(optimize_coding=True, trellis_quant=trellis) for trellis in (False, True))
+    return len(small) < len(plain)
 
 
 def _start() -> None:

@@ -70,10 +70,10 @@ class OutputFormat:
 
 _LOSSY: Final = (90, 85, 80, 75, 70, 60, 50, 40, 30)
 OUTPUTS: Final[Mapping[Format, OutputFormat]] = {
-    Format.JPEG: OutputFormat("image/jpeg", 95, _LOSSY, progressive=True),
+    Format.JPEG: OutputFormat("image/jpeg", 80, _LOSSY, progressive=True),
     Format.PNG: OutputFormat("image/png", 100, (99, 50, 25, 12, 11, 8, 6), lossless=True),
-    Format.WEBP: OutputFormat("image/webp", 95, _LOSSY, animated=True),
-    Format.AVIF: OutputFormat("image/avif", 90, (80, 70, 60, 50, 40, 30, 20)),
+    Format.WEBP: OutputFormat("image/webp", 80, _LOSSY, animated=True),
+    Format.AVIF: OutputFormat("image/avif", 50, (80, 70, 60, 50, 45, 40, 35, 30, 20)),
     Format.GIF: OutputFormat("image/gif", 100, (75, 50, 25), lossless=True, animated=True),
 }
 

@@ -149,6 +149,7 @@ class Encoder:
     colours: int
     alpha: int
     codec: int = 0
+    frame: float = ENCODED_FRAME
     copies_roll: bool = False  # all frames of an animation once more, joined
 
 
@@ -158,11 +159,11 @@ ENCODERS: Final[Mapping[tuple[EngineName, Format], Encoder]] = {
     (VIPS, Format.WEBP): Encoder(15, 15, 52, copies_roll=True),
     (VIPS, Format.GIF): Encoder(31, 31, 31),
     (VIPS, Format.AVIF): Encoder(45, 50, 80),
-    (PILLOW, Format.JPEG): Encoder(3, 8, 12),
+    (PILLOW, Format.JPEG): Encoder(3, 10, 12),
     (PILLOW, Format.PNG): Encoder(3, 5, 5),
     (PILLOW, Format.WEBP): Encoder(18, 15, 50),
-    (PILLOW, Format.GIF): Encoder(5, 20, 20),
-    # libaom takes 16 MB for a picture of any size that looks like a screen rather than a photo.
+    # libvips encodes these for Pillow, from a copy of its pixels.
+    (PILLOW, Format.GIF): Encoder(36, 36, 36, frame=6.5),
     (PILLOW, Format.AVIF): Encoder(50, 55, 85, codec=16 * MB),
 }
 
@@ -386,7 +387,7 @@ def _encoding(engine: EngineName, work: Work) -> float:
 def _encoder_bytes(row: Encoder, info: ImageInfo, wanted: Wanted) -> float:
     pixel: float = row.alpha if info.has_alpha else row.grey if _is_grey(info) else row.colours
     if wanted.frames > 1:
-        pixel += (_vips_pixel(info) + 1 if row.copies_roll else ENCODED_FRAME) * wanted.frames
+        pixel += (_vips_pixel(info) + 1 if row.copies_roll else row.frame) * wanted.frames
     return wanted.encoded * pixel + row.codec
 
 

@@ -9,11 +9,12 @@ from typing import Final
 from thumbnailer import errors
 from thumbnailer.formats.base import MOST_FRAMES
 from thumbnailer.formats.details import JpegDetails
-from thumbnailer.model import EngineName, EventKind, ImageInfo, ObjectEvent
+from thumbnailer.model import EngineName, EventKind, Format, ImageInfo, ObjectEvent
 from thumbnailer.planning.capabilities import (
     ENCODED_WEIGHT,
     INPUTS,
     NATIVE,
+    OUTPUTS,
     Capabilities,
     engines_for,
     pixels_of_work,
@@ -162,7 +163,9 @@ def _describe_wanted(info: ImageInfo, target: Target, frames: int) -> Wanted:
     """The thumbnail before it is turned and cropped."""
     width, height = reversed(target.scaled) if info.orientation >= 5 else target.scaled
     shown = frames if keeps_animation(info, target) else 1
-    return Wanted(width, height, target.format, target.width * target.height, shown)
+    quantised = OUTPUTS[target.format].lossless and target.quality < 100
+    format_ = Format.GIF if quantised else target.format  # the quantiser takes most memory
+    return Wanted(width, height, format_, target.width * target.height, shown)
 
 
 def _select_fitting(

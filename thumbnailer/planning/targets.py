@@ -5,7 +5,7 @@ from typing import Final
 
 from thumbnailer.model import Fit, Format, ImageInfo, ObjectEvent
 from thumbnailer.planning.capabilities import INPUTS, OUTPUTS
-from thumbnailer.renditions import MAX_SIDE, Rendition, target_key
+from thumbnailer.renditions import MAX_SIDE, SMALL_FORMATS, Rendition, target_key
 from thumbnailer.settings import Settings
 from thumbnailer.store.base import ObjectHeaders, PutHeaders
 from thumbnailer.values import dataclass, replace
@@ -31,6 +31,7 @@ class Target:
     headers: PutHeaders
     smart: bool = False  # cropped around the most striking part, not around the middle
     progressive: bool = False
+    small: bool = False  # fewer bytes for more time to encode
     most_bytes: int | None = None  # limit for the encoded picture if a lower quality can meet it; None: no limit
 
 
@@ -56,6 +57,7 @@ def resolve(
         headers=target_headers(source, format_, settings),
         smart=rendition.fit is Fit.SMART,
         progressive=rendition.progressive and output.progressive,
+        small=rendition.small and format_ in SMALL_FORMATS,
         most_bytes=source.size if may_shrink else None,
     )
 

@@ -1,0 +1,1 @@
+"""`python -m bench serve`: pictures on demand, from a folder over HTTP, against thumbor."""

@@ -1,0 +1,1 @@
+"""The HTTP door: pictures in the size that a URL asks for."""

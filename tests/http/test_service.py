@@ -1,0 +1,314 @@
+"""One request through the service: status, headers, requests to the store, and shared work."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from handler.http.messages import _STATUSES, GREY_DOT, HttpAnswer, HttpRequest
+from handler.http.service import WAITING, Service
+from tests.support.pictures import opened
+from tests.support.pipelines import built, run, until
+from thumbnailer import errors
+from thumbnailer.app import App
+from thumbnailer.model import Outcome
+from thumbnailer.store.base import PutHeaders
+from thumbnailer.store.memory import MemoryStore
+from thumbnailer.wishes.wish import Site
+
+BROKEN = b"\x89PNG\r\n\x1a\n" + bytes(60)
+ANY: dict[str, Any] = {"SOURCES": "photos", "OPEN": "on"}
+
+
+class CountingStore(MemoryStore):
+    """Counts requests; `error` is what a GET meets; a GET waits while `closed`."""
+
+    def __init__(self) -> None:
+        super().__init__("photos", "photos-resized")
+        self.requests: list[str] = []
+        self.error: Exception | None = None
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    @asynccontextmanager
+    async def open(self, bucket: str, key: str) -> Any:
+        self.requests.append("GET")
+        await self.gate.wait()
+        if self.error:
+            raise self.error
+        async with super().open(bucket, key) as body:
+            yield body
+
+    async def head(self, bucket: str, key: str) -> Any:
+        self.requests.append("HEAD")
+        return await super().head(bucket, key)
+
+
+class Bench:
+    """A service over a store with the sample pictures."""
+
+    def __init__(self, app: App, store: CountingStore) -> None:
+        self.store = store
+        self.app = app
+        self.refused: list[Outcome] = []
+        site = Site(app.settings.sources, app.settings.renditions, app.settings.url_keys, open=app.settings.open)
+        self.service = Service(app, site, self.refused.append)
+
+    async def get(self, path: str, query: str = "", method: str = "GET", **headers: str) -> HttpAnswer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.service.answer(HttpRequest(method, path, query, named))
+
+
+@pytest.fixture
+def serving(samples: dict[str, bytes]) -> Callable[..., None]:
+    """Runs a test's coroutine with a bench of these settings and objects."""
+
+    def run_with(
+        test: Callable[[Bench], Coroutine[Any, Any, None]], objects: Mapping[str, bytes] = {}, **env: str
+    ) -> None:
+        async def work() -> None:
+            store = CountingStore()
+            for key, data in {**samples, **objects}.items():
+                await store.put("photos", key, data, PutHeaders("image/jpeg"))
+            app = built(store, **(ANY | env))
+            try:
+                await test(Bench(app, store))
+                assert app.pipeline.renderer.memory.reserved == 0
+            finally:
+                await app.pipeline.aclose()
+
+        run(work())
+
+    return run_with
+
+
+def test_a_picture_in_the_size_of_the_url(serving: Callable[..., None]) -> None:
+    async def test(bench: Bench) -> None:
+        answer = await bench.get("/rocket.jpg", "w=200&h=100&fit=cover&fm=webp&q=80")
+        assert (answer.status, answer.headers["Content-Type"]) == (200, "image/webp")
+        assert opened(answer.body).size == (200, 100)
+        assert answer.headers["Content-Length"] == str(len(answer.body))
+        assert answer.headers["Cache-Control"] == "public, max-age=86400, stale-while-revalidate=604800"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "Vary" not in answer.headers
+        assert bench.store.requests == ["GET"]
+
+    serving(test)
+
+
+def test_the_client_chooses_the_format_if_the_url_names_none(serving: Callable[..., None]) -> None:
+    async def test(bench: Bench) -> None:
+        webp = await bench.get("/rocket.jpg", "w=64", accept="image/avif,image/webp,*/*")
+        own = await bench.get("/rocket.jpg", "w=64", accept="*/*")
+        assert (webp.headers["Content-Type"], own.headers["Content-Type"]) == ("image/webp", "image/jpeg")
+        assert webp.headers["Vary"] == own.headers["Vary"] == "Accept"
+        assert webp.headers["ETag"] != own.headers["ETag"]
+
+    serving(test)
+
+
+def test_a_known_picture_costs_one_head_and_no_decode(serving: Callable[..., None]) -> None:
+    async def test(bench: Bench) -> None:
+        tag = (await bench.get("/rocket.jpg", "w=64")).headers["ETag"]
+        bench.store.requests.clear()
+        again = await bench.get("/rocket.jpg", "w=64", if_none_match=tag)
+        assert (again.status, again.body, again.headers["ETag"]) == (304, b"", tag)
+        assert bench.store.requests == ["HEAD"]
+        await bench.store.put("photos", "rocket.jpg", BROKEN, PutHeaders("image/png"))
+        changed = await bench.get("/rocket.jpg", "w=64", if_none_match=tag)
+        assert changed.status == 422
+        assert bench.store.requests == ["HEAD", "HEAD", "GET"]
+
+    serving(test)
+
+
+def test_a_head_request_has_the_headers_alone(serving: Callable[..., None]) -> None:
+    async def test(bench: Bench) -> None:
+        get, head = [await bench.get("/rocket.jpg", "w=64", method) for method in ("GET", "HEAD")]
+        assert head.body == b""
+        assert head.headers == get.headers
+
+    serving(test)
+
+
+def test_other_methods_are_answered(serving: Callable[..., None]) -> None:
+    async def test(bench: Bench) -> None:
+        options = await bench.get("/rocket.jpg", method="OPTIONS")
+        assert (options.status, options.headers["Access-Control-Allow-Origin"]) == (204, "https://www.example.com")
+        assert (await bench.get("/rocket.jpg", method="POST")).status == 405
+        assert bench.store.requests == []
+
+    serving(test, CORS="https://www.example.com")
+
+
+def test_a_version_in_the_url_is_cached_for_ever(serving: Callable[..., None]) -> None:
+    async def test(bench: Bench) -> None:
+        assert "immutable" in (await bench.get("/rocket.jpg", "w=64&v=1")).headers["Cache-Control"]
+
+    serving(test)
+
+
+@pytest.mark.parametrize(
+    ("key", "query", "status", "reason"),
+    [
+        ("none.jpg", "w=64", 404, "not-found"),
+        ("text.jpg", "w=64", 415, "not-an-image"),
+        ("broken.png", "w=64", 422, "corrupt"),
+        ("rocket.jpg", "w=0", 400, "bad-request"),
+        ("rocket.jpg", "signature=00&w=64", 403, "not-allowed"),
+    ],
+)
+def test_a_refusal_is_a_problem_in_json(
+    serving: Callable[..., None], key: str, query: str, status: int, reason: str
+) -> None:
+    async def test(bench: Bench) -> None:
+        answer = await bench.get(f"/{key}", query)
+        assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
+        assert json.loads(answer.body)["reason"] == reason
+        assert "/tmp" not in answer.body.decode()
+        dot = await bench.get(f"/{key}", query, sec_fetch_dest="image")
+        assert (dot.status, dot.headers["Content-Type"], dot.body) == (status, "image/png", GREY_DOT)
+
+    serving(test, {"text.jpg": b"text", "broken.png": BROKEN})
+
+
+def test_every_reason_has_a_status() -> None:
+    """Reasons of the destination and of events cannot occur."""
+    rejected = {kind.reason for kind in (*subclasses(errors.Rejected), *subclasses(errors.Skipped))}
+    assert rejected - _STATUSES.keys() == set()
+
+
+def subclasses(kind: type[errors.RecordError]) -> set[type[errors.RecordError]]:
+    return {one for child in kind.__subclasses__() for one in {child, *subclasses(child)}}
+
+
+def test_the_grey_dot_is_a_picture() -> None:
+    assert opened(GREY_DOT).size == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.StoreDenied("denied"), 404),
+        (errors.ObjectArchived("archived"), 409),
+        (errors.StoreUnavailable("reset"), 502),
+        (errors.StoreThrottled("slow down"), 503),
+        (RuntimeError("a bug"), 503),
+    ],
+)
+def test_an_error_of_the_source_has_its_status(serving: Callable[..., None], error: Exception, status: int) -> None:
+    async def test(bench: Bench) -> None:
+        bench.store.error = error
+        answer = await bench.get("/rocket.jpg", "w=64", if_none_match='"x"')
+        assert answer.status == status
+        assert ("Retry-After" in answer.headers) == (status >= 500)
+        assert str(error) not in answer.body.decode() or status < 500
+        assert [outcome.event.key for outcome in bench.refused] == ["rocket.jpg"]
+
+    serving(test)
+
+
+def test_a_missing_and_a_denied_key_look_the_same(serving: Callable[..., None]) -> None:
+    async def test(bench: Bench) -> None:
+        missing = await bench.get("/none.jpg", "w=64")
+        bench.store.error = errors.StoreDenied("denied")
+        denied = await bench.get("/none.jpg", "w=64")
+        assert (missing.status, missing.headers, missing.body) == (denied.status, denied.headers, denied.body)
+
+    serving(test)
+
+
+def test_only_renditions_are_for_everybody(serving: Callable[..., None]) -> None:
+    async def test(bench: Bench) -> None:
+        assert (await bench.get("/rocket.jpg", "w=128&h=128")).status == 200
+        assert (await bench.get("/rocket.jpg", "w=129&h=128")).status == 403
+        assert (await bench.get("/rocket.jpg", "name=128x128")).status == 200
+
+    serving(test, OPEN="off")
+
+
+def test_a_destination_is_no_source(serving: Callable[..., None]) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.store.put("photos-resized", "a.jpg", b"x", PutHeaders("image/jpeg"))
+        assert (await bench.get("/photos-resized/a.jpg", "w=64")).status == 404
+        assert bench.store.requests == []
+
+    serving(test, SOURCES="photos,photos-*")
+
+
+def test_a_hundred_clients_share_one_decode(serving: Callable[..., None]) -> None:
+    async def test(bench: Bench) -> None:
+        bench.store.gate.clear()
+        asking = [asyncio.create_task(bench.get("/rocket.jpg", "w=64")) for _ in range(100)]
+        await until(lambda: bench.store.requests)
+        asking[0].cancel()
+        bench.store.gate.set()
+        answers = await asyncio.gather(*asking[1:])
+        assert {answer.status for answer in answers} == {200}
+        assert len({answer.body for answer in answers}) == 1
+        assert bench.store.requests == ["GET"]
+
+    serving(test)
+
+
+def test_a_picture_is_made_for_a_client_who_left_and_its_error_is_seen(serving: Callable[..., None]) -> None:
+    async def test(bench: Bench) -> None:
+        bench.store.gate.clear()
+        asking = asyncio.create_task(bench.get("/none.jpg", "w=64"))
+        await until(lambda: bench.store.requests)
+        asking.cancel()
+        bench.store.gate.set()
+        await until(lambda: bench.refused)
+
+    serving(test)
+
+
+def test_too_many_pictures_are_refused_at_once(serving: Callable[..., None]) -> None:
+    async def test(bench: Bench) -> None:
+        bench.store.gate.clear()
+        most = WAITING * bench.app.tier.in_flight
+        asking = [asyncio.create_task(bench.get("/rocket.jpg", f"w={side}")) for side in range(1, most + 1)]
+        await until(lambda: len(bench.store.requests) == most)
+        busy = await bench.get("/chelsea.png", "w=64")
+        assert (busy.status, busy.headers["Retry-After"], busy.headers["Cache-Control"]) == (503, "1", "no-store")
+        shared = asyncio.create_task(bench.get("/rocket.jpg", "w=1"))
+        await asyncio.sleep(0)
+        bench.store.gate.set()
+        assert {answer.status for answer in await asyncio.gather(shared, *asking)} == {200}
+
+    serving(test, IN_FLIGHT="3")
+
+
+def test_a_picture_that_takes_too_long_is_given_up(serving: Callable[..., None]) -> None:
+    async def test(bench: Bench) -> None:
+        bench.store.gate.clear()
+        answer = await bench.get("/rocket.jpg", "w=64")
+        assert (answer.status, answer.headers["Cache-Control"]) == (504, "no-store")
+
+    serving(test, REQUEST_TIMEOUT="1")
+
+
+@pytest.mark.matrix(60)
+def test_any_path_and_query_has_a_proper_answer(serving: Callable[..., None]) -> None:
+    async def test(bench: Bench) -> None:
+        loop = asyncio.get_running_loop()
+
+        @hypothesis_settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
+        def ask(path: str, query: str, header: str) -> None:
+            asked = bench.get(f"/{path}", query, accept=header, if_none_match=header)
+            answer = asyncio.run_coroutine_threadsafe(asked, loop).result()
+            assert 200 <= answer.status < 500
+            assert "Traceback" not in answer.body.decode(errors="replace")
+
+        await asyncio.to_thread(ask)
+
+    serving(test, GRAMMARS="dit,imgproxy,thumbor,query")
