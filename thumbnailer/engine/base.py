@@ -91,10 +91,7 @@ def within_bytes(target: Target, encode: Callable[[Target], bytes], path: str, p
 
 
 def _stripped_source(path: str, plan: Plan, target: Target) -> Iterator[bytes]:
-    """The source without its metadata, not encoded anew; nothing if the target differs from it in more than that.
-
-    Nothing for a GIF that Pillow cannot read: libvips shows a frame that ends early without an error.
-    """
+    """The source without its metadata, not encoded anew; nothing if the target differs from it in more than that."""
     info = plan.info
     same = target.format is info.format and (target.width, target.height) == (info.width, info.height)
     converted = info.icc or info.details.profile or info.bit_depth > 8
@@ -103,11 +100,16 @@ def _stripped_source(path: str, plan: Plan, target: Target) -> Iterator[bytes]:
     whole = not (info.defect or plan.still_because)
     if same and in_srgb and upright and whole and info.credit == NO_CREDIT:
         data = strip_metadata(Path(path).read_bytes(), info.format)
-        if data is not None and (info.format is not Format.GIF or _pillow_reads(data)):
+        if data is not None and (info.format is not Format.GIF or _pillow_reads(path, plan)):
             yield data
 
 
-def _pillow_reads(data: bytes) -> bool:
-    from thumbnailer.engine.pillow_formats import reads_gif
+def _pillow_reads(path: str, plan: Plan) -> bool:
+    """Whether Pillow decodes every frame: libvips reads a GIF's frame that ends early without an error."""
+    from thumbnailer.engine.pillow import all_frames, open_picture
 
-    return reads_gif(data)
+    try:
+        with open_picture(path, plan) as image:
+            return sum(1 for _ in all_frames(image, plan)) == plan.frames
+    except Corrupt:
+        return False

@@ -70,7 +70,7 @@ def _decode(path: str, plan: Plan, damaged: bool = False) -> Decoded:
     with open_picture(path, plan, damaged) as image:
         plays = LOADERS[plan.info.format].plays(image.info.get("loop"))
         profile_ignored = "icc_profile" in image.info and profile_of(image) is None
-        frames = _readable_frames if damaged else _all_frames
+        frames = _readable_frames if damaged else all_frames
         return _popped(_resize(frames(image, plan), plan)), plays, profile_ignored
 
 
@@ -104,7 +104,7 @@ def _decoder_shrink(plan: Plan) -> int:
     return decoder_shrink(EngineName.PILLOW, plan.info.format, plan.shrink)
 
 
-def _all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
+def all_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     """Every frame of the plan, decoded. Raises Corrupt if there are fewer."""
     info, loader = plan.info, LOADERS[plan.info.format]
     if info.details_of(TiffDetails).missing_from is not None:

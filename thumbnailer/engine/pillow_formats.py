@@ -166,17 +166,6 @@ def _gif_frames(image: Image.Image, plan: Plan) -> Iterator[Image.Image]:
     return _compose(image, plan.info) if plan.info.details_of(GifDetails).odd_frames else _frames(image, plan)
 
 
-def reads_gif(data: bytes) -> bool:
-    """Whether Pillow decodes every frame."""
-    try:
-        with Image.open(BytesIO(data), formats=["GIF"]) as image:
-            for frame in ImageSequence.Iterator(image):
-                frame.load()
-    except salvage.DECODER_ERRORS:
-        return False
-    return True
-
-
 def _compose(image: Image.Image, info: ImageInfo) -> Iterator[Image.Image]:
     """Frames on the canvas of a GIF, as browsers compose them (formats/gif.py says where Pillow differs).
 

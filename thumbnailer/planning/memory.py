@@ -268,13 +268,10 @@ def _pillow(work: Work, row: Decoder, peak: float, lasting: float) -> float:
     resampled = 1 if _is_grey(info) or row.pixel == 1 else 4
     results = sum(wanted.width * wanted.height * wanted.frames for wanted in work.wanted) * resampled
     passes = resampled * max(_resampling(wanted, width, height) for wanted in work.wanted)
-    converted = width * height * _converted_pixel(info, row)
-    # The colours of a thumbnail are converted and it is turned before it is cropped.
-    largest = max(wanted.width * wanted.height for wanted in work.wanted)
-    finished = resampled * largest * ((info.orientation > 1) + (info.icc or bool(info.details.profile)))
-    lasting += converted + max(passes, finished) + results
-    decoding = width * height * _pillow_pixel(info, row) + max(peak, lasting)
-    decoding += ROW_ADDRESSES * height
+    copies = (info.orientation > 1) + (info.icc or bool(info.details.profile))  # turned or converted before the crop
+    whole = resampled * max(wanted.width * wanted.height for wanted in work.wanted) * copies
+    lasting += width * height * _converted_pixel(info, row) + max(passes, whole) + results
+    decoding = width * height * _pillow_pixel(info, row) + ROW_ADDRESSES * height + max(peak, lasting)
     return max(decoding, results + _encoding(PILLOW, work))
 
 
