@@ -62,8 +62,8 @@ class Refusal(Exception):
 
 _STATUSES: Final[Mapping[str, tuple[int, int]]] = {
     **dict.fromkeys(("gone", "access-denied", "bucket-not-allowed", "own-output", "filtered"), (404, MINUTE)),
-    "folder-marker": (404, MINUTE),
-    **dict.fromkeys(("too-many-bytes", "too-many-pixels", "too-many-frames"), (413, HOUR)),
+    **dict.fromkeys(("folder-marker", "customer-encrypted"), (404, MINUTE)),
+    **dict.fromkeys(("too-many-bytes", "too-many-pixels"), (413, HOUR)),
     **dict.fromkeys(("not-an-image", "unsupported-format"), (415, HOUR)),
     **dict.fromkeys(("corrupt", "engine-crash"), (422, HOUR)),
     "archived": (409, MINUTE),

@@ -18,7 +18,7 @@ from prometheus_client.exposition import choose_encoder
 
 from handler.http.messages import HttpAnswer, HttpRequest
 from handler.http.page import Page
-from handler.http.service import Service
+from handler.http.service import Service, make_site
 from thumbnailer import settings as settings_
 from thumbnailer.app import App, build, new_event_loop
 from thumbnailer.errors import SettingsError
@@ -26,7 +26,6 @@ from thumbnailer.machine import Machine, machine
 from thumbnailer.reporting.logs import LOGGER, start_logging
 from thumbnailer.settings import Settings
 from thumbnailer.store.folder import FolderStore
-from thumbnailer.wishes.wish import Site
 
 FOLDER: Final = "folder"
 """The name of the only bucket when a folder is served."""
@@ -182,20 +181,9 @@ class Door:
     """One aiohttp request after the other. Three paths are the server's own: /metrics, /healthz and /readyz."""
 
     def __init__(self, app: App, page: Page | None) -> None:
-        settings = app.settings
-        offers = (*settings.renditions, *settings.offers)
-        site = Site(
-            settings.sources,
-            offers,
-            settings.url_keys,
-            settings.imgproxy_keys,
-            settings.thumbor_keys,
-            settings.open,
-            settings.max_side,
-        )
         self._app = app
         self._page = page
-        self._service = Service(app, site)
+        self._service = Service(app, make_site(app.settings))
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "thumbnailer_requests", "requests by the status of their answers", ("status",), registry=self._registry

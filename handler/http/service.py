@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
+from math import inf
 from time import time
 from typing import Final, NamedTuple
 
@@ -16,6 +17,7 @@ from thumbnailer.planning.plan import refuse_event
 from thumbnailer.rendering import Refused
 from thumbnailer.renditions import Rendition
 from thumbnailer.reporting.logs import log_record
+from thumbnailer.settings import Settings
 from thumbnailer.store.base import ObjectVersion
 from thumbnailer.trace import Trace
 from thumbnailer.wishes.grammars import read_url
@@ -39,6 +41,19 @@ class Picture(NamedTuple):
     version: ObjectVersion
 
 
+def make_site(settings: Settings) -> Site:
+    """What the settings let URLs ask for."""
+    return Site(
+        sources=settings.sources,
+        renditions=(*settings.renditions, *settings.offers),
+        keys=settings.url_keys,
+        imgproxy_keys=settings.imgproxy_keys,
+        thumbor_keys=settings.thumbor_keys,
+        open=settings.open,
+        most_side=settings.max_side,
+    )
+
+
 class Service:
     """Make it inside the loop that runs it. `refused` receives the outcome of each picture that cannot be made."""
 
@@ -51,12 +66,15 @@ class Service:
         self._clock = clock
         self._flights: dict[Name, asyncio.Task[Picture]] = {}
 
-    async def answer(self, request: HttpRequest) -> HttpAnswer:
-        """Raises nothing but CancelledError."""
+    async def aclose(self) -> None:
+        await self._app.pipeline.aclose()
+
+    async def answer(self, request: HttpRequest, seconds: float = inf) -> HttpAnswer:
+        """Within `seconds`, or a 504. Raises nothing but CancelledError."""
         if request.method == "OPTIONS":
             return HttpAnswer(HTTPStatus.NO_CONTENT, {**ALWAYS, **self._sharing(), "Allow": ALLOWED})
         try:
-            answer = await self._answer(request)
+            answer = await self._answer(request, seconds)
         except (BadWish, NotAllowed, Expired) as error:
             answer = problem(refuse_wish(error), request)
         except Refusal as refusal:
@@ -64,7 +82,7 @@ class Service:
         headers = {**answer.headers, **self._sharing(), "Content-Length": str(len(answer.body))}
         return HttpAnswer(answer.status, headers, b"" if request.method == "HEAD" else answer.body)
 
-    async def _answer(self, request: HttpRequest) -> HttpAnswer:
+    async def _answer(self, request: HttpRequest, seconds: float) -> HttpAnswer:
         if request.method not in ("GET", "HEAD"):
             raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "method", "ask with GET or HEAD", headers={"Allow": ALLOWED})
         grammars = self._app.settings.grammars
@@ -74,7 +92,7 @@ class Service:
         known = request.headers.get("if-none-match", "")
         if known and (tag := await self._current_tag(wish)) and is_known(known, tag):
             return HttpAnswer(HTTPStatus.NOT_MODIFIED, {**headers, "ETag": tag})
-        picture = await self._share(wish)
+        picture = await self._share(wish, min(seconds, self._app.settings.request_timeout))
         tag = entity_tag(picture.version, wish.rendition)
         return HttpAnswer(200, {**headers, "ETag": tag, "Content-Type": picture.content_type}, picture.data)
 
@@ -93,7 +111,7 @@ class Service:
             return None
         return version and entity_tag(version, wish.rendition)
 
-    async def _share(self, wish: Wish) -> Picture:
+    async def _share(self, wish: Wish, seconds: float) -> Picture:
         """Clients that ask for the same picture wait for the same decode, which goes on if one of them leaves."""
         name = (wish.bucket, wish.key, wish.rendition)
         flight = self._flights.get(name)
@@ -101,7 +119,7 @@ class Service:
             if len(self._flights) >= WAITING * self._app.tier.in_flight:
                 busy = {"Retry-After": "1"}
                 raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "too many pictures wait", headers=busy)
-            flight = self._flights[name] = asyncio.create_task(self._make(wish))
+            flight = self._flights[name] = asyncio.create_task(self._make(wish, seconds))
             flight.add_done_callback(lambda task: self._land(name, task))
         return await asyncio.shield(flight)
 
@@ -110,12 +128,12 @@ class Service:
         if not task.cancelled():
             task.exception()  # every client may have left
 
-    async def _make(self, wish: Wish) -> Picture:
+    async def _make(self, wish: Wish, seconds: float) -> Picture:
         """Raises Refusal."""
         settings = replace(self._app.settings, renditions=(wish.rendition,), key="{key}")
         event = ObjectEvent(EventKind.CREATED, wish.bucket, wish.key)
         trace = Trace(event)
-        async with trace.ending(asyncio.get_running_loop().time() + settings.request_timeout):
+        async with trace.ending(asyncio.get_running_loop().time() + seconds):
             refuse_event(event, settings)
             result = await self._app.pipeline.renderer.render(event, settings, trace)
             if isinstance(result, Refused):

@@ -45,7 +45,7 @@ def start(code: str, **variables: str) -> str:
         check=True,
         timeout=60,
     )
-    return done.stdout
+    return "".join(line for line in done.stdout.splitlines(keepends=True) if not line.startswith("{"))  # the log
 
 
 SNAP_START = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start", "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}

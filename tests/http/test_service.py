@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from handler.http.messages import _STATUSES, GREY_DOT, HttpAnswer, HttpRequest
-from handler.http.service import WAITING, Service
+from handler.http.service import WAITING, Service, make_site
 from tests.support.pictures import opened
 from tests.support.pipelines import built, run, until
 from thumbnailer import errors
@@ -22,7 +22,6 @@ from thumbnailer.app import App
 from thumbnailer.model import Outcome
 from thumbnailer.store.base import PutHeaders
 from thumbnailer.store.memory import MemoryStore
-from thumbnailer.wishes.wish import Site
 
 BROKEN = b"\x89PNG\r\n\x1a\n" + bytes(60)
 ANY: dict[str, Any] = {"SOURCES": "photos", "OPEN": "on"}
@@ -59,8 +58,7 @@ class Bench:
         self.store = store
         self.app = app
         self.refused: list[Outcome] = []
-        site = Site(app.settings.sources, app.settings.renditions, app.settings.url_keys, open=app.settings.open)
-        self.service = Service(app, site, self.refused.append)
+        self.service = Service(app, make_site(app.settings), self.refused.append)
 
     async def get(self, path: str, query: str = "", method: str = "GET", **headers: str) -> HttpAnswer:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
