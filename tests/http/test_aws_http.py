@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from handler import aws_http
-from tests.http.test_events import EVENTS, FUNCTION_URL, KEY
+from tests.http.events import EVENTS, FUNCTION_URL, KEY
 from tests.support.cloud import Cloud
 from tests.support.pictures import opened
 from thumbnailer.errors import EventError, SettingsError
