@@ -187,3 +187,21 @@ def test_a_thumbhash_without_its_package_is_a_settings_error(monkeypatch: pytest
     monkeypatch.setattr(app, "find_spec", lambda name: None)
     with pytest.raises(SettingsError, match=r"thumbnailer\[thumbhash\]"):
         app.build(parse_settings({"THUMBNAILER_THUMBHASH": "on"}), Machine(512, None), {}, MemoryStore())
+
+
+@pytest.mark.parametrize("wish", ["64x64:gif", "64x64:png:q50", "64x64:avif"])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_pillow_encodes_where_libvips_is_missing(wish: str, frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thumbnailer.engine.pillow.HAS_VIPS", False)
+    pictures = [Image.new("RGB", (200, 100), (80 * number, 90, 90)) for number in range(frames)]
+    source = saved(pictures[0], "GIF", save_all=True, append_images=pictures[1:], loop=0)
+    made = process(source, ENGINE="pillow", RENDITIONS=wish)
+    thumbnail = opened(made.thumbnails[0])
+    assert (str(thumbnail.format).lower(), thumbnail.size) == (wish.split(":")[1], (64, 32))
+    assert getattr(thumbnail, "n_frames", 1) == (frames if "gif" in wish else 1)
+
+
+def test_small_needs_libvips(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "find_spec", lambda _: None)
+    with pytest.raises(SettingsError, match="mozjpeg"):
+        app.check_extras(parse_settings({"THUMBNAILER_RENDITIONS": "64x64:small"}))

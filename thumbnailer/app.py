@@ -4,6 +4,7 @@ import zlib
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Final
 
@@ -54,13 +55,14 @@ def sized_tier(settings: Settings, machine: Machine) -> Tier:
     return tier.with_changes({name: value for name in names if (value := getattr(settings, name)) is not None})
 
 
+def _has_mozjpeg() -> bool:
+    return bool(find_spec("pyvips") and import_module("thumbnailer.engine.vips_formats").has_mozjpeg())
+
+
 def check_extras(settings: Settings) -> None:
     """Raises SettingsError if a setting needs a package that is not installed."""
-    if any(rendition.small for rendition in settings.renditions):
-        from thumbnailer.engine.vips_formats import has_mozjpeg
-
-        if not has_mozjpeg():
-            raise SettingsError("`:small` needs a libvips with mozjpeg, which this one lacks: install pyvips[binary]")
+    if any(rendition.small for rendition in settings.renditions) and not _has_mozjpeg():
+        raise SettingsError("`:small` needs a libvips with mozjpeg, which this one lacks: install pyvips[binary]")
     if settings.thumbhash and not find_spec("thumbhash"):
         raise SettingsError("THUMBNAILER_THUMBHASH=on needs the package thumbhash: install thumbnailer[thumbhash]")
 

@@ -16,7 +16,7 @@ __all__ = ["Engine", "Load", "Rendering", "installed_engines", "load_engine", "r
 
 Load = Callable[[EngineName], Engine]
 PILLOW_WRITES = frozenset({Format.JPEG, Format.PNG, Format.WEBP})
-"""Formats that Pillow encodes itself."""
+"""Formats that Pillow encodes itself. libvips encodes the others; without it Pillow does (`pillow_alone.py`)."""
 
 
 def installed_engines() -> Capabilities:
@@ -28,7 +28,7 @@ def installed_engines() -> Capabilities:
         rows = readable_formats(EngineName.PILLOW).items()
         reads = frozenset(format_ for format_, row in rows if not row.modules or any(map(find_spec, row.modules)))
         vips = found.get(EngineName.VIPS)  # encodes for all engines
-        writes = PILLOW_WRITES | (vips.writes if vips else frozenset())
+        writes = PILLOW_WRITES | (vips.writes if vips else {Format.GIF} | ({Format.AVIF} & reads))
         found[EngineName.PILLOW] = Capability(reads, writes)
         if find_spec("thumbnailer_jpeg"):
             found[EngineName.NATIVE] = Capability(frozenset({Format.JPEG}), writes)

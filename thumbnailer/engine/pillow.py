@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib.util import find_spec
 from io import BytesIO
 from itertools import islice
 from time import perf_counter
@@ -21,6 +22,7 @@ from thumbnailer.planning.capabilities import REDUCING_GAP, decoder_shrink
 from thumbnailer.planning.plan import Plan
 from thumbnailer.planning.targets import Target, keeps_animation
 
+HAS_VIPS = find_spec("pyvips") is not None
 MOST_CROPPED = 4 << 20
 """Pixels that the probe lets a picture be larger before it is cropped."""
 Frame = tuple[Image.Image, float]
@@ -181,13 +183,22 @@ def _placeholder(image: Image.Image) -> str:
     return thumbhash(*image.size, resized)
 
 
+def encoder_beside(vips: bool) -> Callable[[list[Frame], int, ImageInfo, Target], bytes]:
+    """The encoder of formats that Pillow is not the best for."""
+    if vips:
+        from thumbnailer.engine.vips import encode_pixels
+
+        return encode_pixels
+    from thumbnailer.engine.pillow_alone import encode_alone
+
+    return encode_alone
+
+
 def _encode(frames: list[Frame], plays: int, info: ImageInfo, target: Target) -> bytes:
     frames[0][0].info.clear()  # nothing of the source's metadata but artist and copyright
     saver = saver_for(target)
     if saver is None:
-        from thumbnailer.engine.vips import encode_pixels
-
-        return encode_pixels(frames, plays, info, target)
+        return encoder_beside(HAS_VIPS)(frames, plays, info, target)
     pictures = [saver.mode(frame) for frame, _ in frames]
     options = {"quality": target.quality, **saver.options(target)}
     credit = build_credit(info.credit)
