@@ -15,13 +15,13 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = ("thumbnailer", "handler", "bench", "deploy")
 HOUSE, BENCH = 18_500, 6_500
 FEATURES = {
-    "pictures on demand": 1_750,
+    "pictures on demand": 1_800,
     "Python API, safe resize": 530,
     "colours in numbers": 230,
     "init, prices and goals": 140,
     "parts of hostile files, answers of storage": 120,
     "stills of animations, large pictures, tiles of HEIC": 120,
-    "encoders and write-once sources": 130,
+    "encoders and write-once sources": 200,
 }
 """Lines of the features that came after the house. Lower a number with every cut; only a feature adds one."""
 MAX_LINES, MAX_BENCH_LINES = HOUSE + sum(FEATURES.values()), BENCH + 300

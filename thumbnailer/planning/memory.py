@@ -135,7 +135,7 @@ DECODERS: Final[dict[tuple[EngineName, Format], tuple[Decoder, ...]]] = {
         Decoder({"packed block": 1}, {"packed block": 1}),
     ),
     (VIPS, Format.JP2): (Decoder(),),
-    (VIPS, Format.SVG): (Decoder(codec=8 * MB),),
+    (VIPS, Format.SVG): (Decoder(codec=10 * MB),),
 }
 GENERIC: Final = (Decoder({"roll": 48, "source": 2}, {"roll": 16, "source": 1}, codec=16 * MB, pixel=4, streams=False),)
 """A format without rows is expected to take as much as the most expensive decoder."""
