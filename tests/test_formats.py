@@ -20,7 +20,7 @@ from tests.bombs import heif, icons, png
 from tests.bombs.png import chunk
 from tests.support import facts, jpeg_xl, profiles
 from tests.support.gifs import Painted, gif, looping
-from tests.support.pictures import opened, saved
+from tests.support.pictures import is_near, opened, saved
 from tests.support.processing import Processed, process
 from tests.tools.ladder import CJXL
 from thumbnailer.formats import probe
@@ -53,6 +53,14 @@ def test_an_svg_is_never_drawn_larger_than_its_size(size: str) -> None:
     small, big = (opened(data).convert("RGBA") for data in made.thumbnails)
     assert (small.size, big.size) == ((100, 50), (200, 100))
     assert small.getpixel((20, 25)) == (255, 0, 0, 255)
+
+
+def test_the_size_of_a_drawing_on_paper_costs_nothing() -> None:
+    size = 'width="100000mm" height="50000mm" viewBox="0 0 200 100"'
+    made = svg(drawing('<rect width="200" height="100" fill="red"/>', size))
+    assert made.outcome.status is Status.STORED
+    assert opened(made.thumbnails[0]).size == (100, 50)
+    assert is_near(opened(made.thumbnails[0]).convert("RGB").getpixel((99, 49)), (255, 0, 0))
 
 
 def test_an_svg_without_a_size_is_rejected() -> None:

@@ -14,7 +14,7 @@ import pyvips
 from thumbnailer.engine import versions
 from thumbnailer.engine.base import refuse_other_size
 from thumbnailer.errors import Corrupt
-from thumbnailer.formats.details import HeifDetails, TiffDetails
+from thumbnailer.formats.details import HeifDetails, SvgDetails, TiffDetails
 from thumbnailer.model import Format, ImageInfo
 from thumbnailer.planning.capabilities import INPUTS, Capability
 from thumbnailer.planning.plan import Plan
@@ -104,7 +104,7 @@ def _load_drawing(path: str, plan: Plan) -> Any:
     pyvips.operation_block_set(LOADERS[plan.info.format].kind, False)
     width, height = plan.info.width, plan.info.height
     wanted = max(max(target.scaled[0] / width, target.scaled[1] / height) for target in plan.targets)
-    scale = min(1.0, DRAWN_LARGER * wanted)
+    scale = min(1.0, DRAWN_LARGER * wanted) * plan.info.details_of(SvgDetails).scale
     image = pyvips.Image.svgload_buffer(Path(path).read_bytes(), dpi=CSS_DPI, scale=scale, fail_on="error")
     _refuse_other_size(image, plan)
     return image.copy_memory()

@@ -46,3 +46,9 @@ class HeifDetails(Details):
 class JxlDetails(Details):
     whole_planes: int = 1  # the `samples` that a decoder may hold whole before it makes the first pixel
     saved_frames: int = 0  # frames that a decoder keeps beside the decoded one, to take parts from
+
+
+@dataclass(frozen=True, slots=True)
+class SvgDetails(Details):
+    scale: float = 1.0
+    """from the size that the drawing asks for to the probed one"""

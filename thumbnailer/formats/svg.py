@@ -3,10 +3,12 @@
 XML is never parsed: the reader steps over the prologue and searches the root for a few attributes, within LIMIT.
 """
 
+import math
 import re
 
 from thumbnailer.errors import NeedMoreBytes, NotAnImage, UnsupportedFormat
 from thumbnailer.formats.base import FormatSpec, Head
+from thumbnailer.formats.details import SvgDetails
 from thumbnailer.model import Format, ImageInfo
 
 LIMIT = 64 << 10
@@ -30,6 +32,10 @@ PROLOGUE = re.compile(
     rb")*",
     re.DOTALL,
 )
+TAG = re.compile(rb"<(?:[^>\"']|\"[^\"]*\"|'[^']*')*>")
+"""A tag; its values may hold `>`."""
+MOST_PIXELS = 16_000_000
+"""A drawing has no pixels: one of a larger size counts as one of so many."""
 ROOT = re.compile(rb"<(?:[A-Za-z_][\w.-]{0,63}:)?([A-Za-z_][\w.-]{0,63})")
 NOT_TEXT = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
 HTML_ROOTS = frozenset(b"html head body script style title table div p a br iframe".split())
@@ -68,7 +74,7 @@ def _read_markup(text: bytes, cut_short: bool) -> ImageInfo:
     found = ROOT.match(root)
     name = found[1] if found else b""
     if name == b"svg":
-        if cut_short and b">" not in root:
+        if cut_short and not TAG.match(root):
             raise NeedMoreBytes("SVG root element goes on beyond the bytes at hand")
         return _read_svg(root[:MAX_ATTRIBUTES])
     if name in MSL_ROOTS and not _is_html(text):
@@ -82,7 +88,7 @@ def _is_html(text: bytes) -> bool:
 
 def _read_svg(root: bytes) -> ImageInfo:
     """Width and height in CSS pixels; one that is missing follows from the view box (SVG 2, section 8.2)."""
-    tag = root.partition(b">")[0]
+    tag = ((found := TAG.match(root)) and found[0]) or root.partition(b">")[0]
     width, height = (_parse_length(_find_attribute(tag, name)) for name in (b"width", b"height"))
     view_box = re.split(rb"[\s,]+", _find_attribute(tag, b"viewBox").strip())
     box_width, box_height = map(_parse_length, view_box[2:]) if len(view_box) == 4 else (0.0, 0.0)
@@ -93,7 +99,9 @@ def _read_svg(root: bytes) -> ImageInfo:
         height = height or width * box_height / box_width
     if not (width and height):
         raise UnsupportedFormat("SVG without a size of its own (no width and height, no viewBox)")
-    return ImageInfo(Format.SVG, max(1, round(width)), max(1, round(height)), has_alpha=True)
+    scale = min(1.0, math.sqrt(MOST_PIXELS / (width * height)))
+    width, height = (max(1, round(scale * side)) for side in (width, height))
+    return ImageInfo(Format.SVG, width, height, has_alpha=True, details=SvgDetails(scale=scale))
 
 
 def _find_attribute(tag: bytes, name: bytes) -> bytes:

@@ -25,6 +25,10 @@ def test_both_layouts_of_jpeg_2000_are_read() -> None:
         ("width='40px' height='0.5in'", (40, 48)),
         ('width="100%" height="100%" viewBox="0 0 40 30"', (40, 30)),
         ('width="80" viewBox="0,0,40,30"', (80, 60)),
+        ('data-x="a>b" width="40" height="30"', (40, 30)),
+        ("data-x='a>\"b' width='40' height='30'", (40, 30)),
+        ('width="100000mm" height="25000mm"', (8000, 2000)),
+        ('width="4001" height="4001"', (4000, 4000)),
     ],
 )
 def test_the_size_of_an_svg_is_read_from_its_root(root: str, size: tuple[int, int]) -> None:
