@@ -38,8 +38,10 @@ def one() -> Iterator[DecoderThreads[str]]:
 
 @pytest.fixture(autouse=True)
 def every_thread_ends() -> Iterator[None]:
+    """Decoders of the Python library, which other tests start, live as long as the process."""
+    before = set(threading.enumerate())
     yield
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - before:
         if thread.name == "decode":
             thread.join(20)
             assert not thread.is_alive()
