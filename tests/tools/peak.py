@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from typing import IO, Any, Final
 from thumbnailer.engine import Rendering, installed_engines, load_engine
 from thumbnailer.errors import Rejected
 from thumbnailer.execution.malloc import tame_heap
-from thumbnailer.formats import probe
+from thumbnailer.formats import hide_metadata, probe
 from thumbnailer.model import EngineName, EventKind, ObjectEvent
 from thumbnailer.planning.plan import Plan, make_plan
 from thumbnailer.planning.tier import tier_for
@@ -138,16 +139,35 @@ def _measured(job: Job) -> Peak:
         plan = plan_for(job.path, job.engine, job.renditions)
     except Rejected as error:
         return Peak(0, 0, 0, error.reason)
-    with ThreadPoolExecutor(1) as decoder:  # as in the pipeline: each thread has an allocation arena
+    with (
+        _without_hidden(job.path, plan) as path,
+        ThreadPoolExecutor(1) as decoder,
+    ):  # as in the pipeline: each thread has an allocation arena
         if job.warm:
             with suppress(Rejected):  # the compiled engine takes nothing that is not made smaller
                 decoder.submit(_render, render, job.warm, plan_for(job.warm, job.engine, job.renditions)).result()
         before = _idle()
-        ended = decoder.submit(_render, render, job.path, plan).result()
+        ended = decoder.submit(_render, render, path, plan).result()
         peak = _status("VmHWM")
     megapixels = plan.info.pixels * plan.frames / 1e6
     estimate = plan.second_estimate if job.damaged else plan.memory_estimate
     return Peak(peak - before, estimate, megapixels, ended)
+
+
+@contextmanager
+def _without_hidden(path: str, plan: Plan) -> Iterator[str]:
+    """The file as decoders see it: without the metadata that the pipeline hides."""
+    data = bytearray(Path(path).read_bytes())
+    patches = hide_metadata(bytes(data), plan.info.format)
+    if not patches:
+        yield path
+        return
+    for at, patch in patches:
+        data[at : at + len(patch)] = patch
+    with tempfile.NamedTemporaryFile() as patched:
+        patched.write(data)
+        patched.flush()
+        yield patched.name
 
 
 def _damaged(path: str, plan: Plan) -> Rendering:
