@@ -80,6 +80,7 @@ def test_a_busy_port_is_named() -> None:
 def test_a_slow_client_is_disconnected(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve_, "REQUEST_SECONDS", 0.2)
     monkeypatch.setattr(serve_, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(serve_, "IDLE_SECONDS", 600)
 
     async def work() -> None:
         app = build(settings(OPEN="on"), Machine(1024, 1), {}, FolderStore(str(SAMPLES), "folder"))
