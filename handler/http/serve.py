@@ -166,7 +166,7 @@ class _Connection(web.RequestHandler):
     def _abort(self) -> None:
         """Drops unsent bytes too: the client may never read them."""
         if self.transport is not None:
-            cast("asyncio.Transport", self.transport).abort()  # uvloop's is no subclass of asyncio's
+            self.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
