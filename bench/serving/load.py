@@ -33,14 +33,16 @@ class Answers:
         return statistics.quantiles(self.seconds, n=100)[98]
 
 
-async def saturate(urls: Sequence[str], connections: int, seconds: float) -> Answers:
+async def saturate(
+    urls: Sequence[str], connections: int, seconds: float, headers: dict[str, str] | None = None
+) -> Answers:
     """Each connection asks again as soon as it has its answer."""
     answers, following = Answers(), cycle(urls)
     end = time.perf_counter() + seconds
 
     async def client(session: aiohttp.ClientSession) -> None:
         while time.perf_counter() < end:
-            await _ask(session, next(following), answers)
+            await _ask(session, next(following), answers, headers)
 
     async with _session(connections) as session, _timed(answers):
         await asyncio.gather(*(client(session) for _ in range(connections)))
@@ -58,11 +60,11 @@ async def at_rate(urls: Iterator[str], rate: float, seconds: float) -> Answers:
     return answers
 
 
-async def at_once(urls: Sequence[str], headers: dict[str, str] | None = None) -> Answers:
-    """All requests at the same time, or in order if there is one connection only."""
+async def at_once(urls: Sequence[str]) -> Answers:
+    """All requests at the same time."""
     answers = Answers()
     async with _session(0) as session, _timed(answers):
-        await asyncio.gather(*(_ask(session, url, answers, headers) for url in urls))
+        await asyncio.gather(*(_ask(session, url, answers) for url in urls))
     return answers
 
 
