@@ -63,12 +63,12 @@ class Wish:
 
 
 def allow(wish: Wish, site: Site) -> Wish:
-    """The wish, with the site's own rendition if it is one of them. Raises NotAllowed."""
+    """The wish, with the site's own rendition if it is one of them; any other is encoded quickly. Raises NotAllowed."""
     for rendition in site.renditions:
         if _is_same(wish.rendition, rendition):
             return replace(wish, rendition=rendition)
     if wish.signed or site.open:
-        return wish
+        return replace(wish, rendition=replace(wish.rendition, quick=True))
     raise NotAllowed("only signed URLs may ask for other sizes than the renditions")
 
 
