@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Final, NamedTuple
 
 from aiohttp import web
@@ -30,6 +31,8 @@ from thumbnailer.store.folder import FolderStore
 
 FOLDER: Final = "folder"
 """The name of the only bucket when a folder is served."""
+SERVER: Final = "thumbnailer"
+"""The Server header tells no versions."""
 CLOSING_SECONDS: Final = 5.0
 REQUEST_SECONDS: Final = 10.0
 """From a connection, or the end of an answer's time, to a whole request."""
@@ -158,28 +161,33 @@ async def _stopped() -> None:
 
 
 class _Connection(web.RequestHandler):
-    """Closes a connection whose client takes too long to send a request or to read its answer."""
+    """Closes a connection whose client takes too long to send a request or to read its answer.
 
+    One timer a connection looks at the deadline, at most REQUEST_SECONDS late: a timer a request costs more CPU.
+    """
+
+    _deadline = inf
     _timer: asyncio.TimerHandle | None = None
 
-    def allow(self, seconds: float | None) -> None:
-        """Until the next call; None: without limit."""
-        if self._timer:
-            self._timer.cancel()
-        self._timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self._abort)
-
-    def _abort(self) -> None:
-        """Drops unsent bytes too: the client may never read them."""
-        if self.transport is not None:
-            self.transport.abort()
+    def allow(self, seconds: float) -> None:
+        """Until the next call."""
+        self._deadline = monotonic() + seconds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.allow(REQUEST_SECONDS)
+        self._look()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self.allow(None)
+        if self._timer:
+            self._timer.cancel()
         super().connection_lost(exc)
+
+    def _look(self) -> None:
+        if monotonic() < self._deadline:
+            self._timer = asyncio.get_running_loop().call_later(REQUEST_SECONDS, self._look)
+        elif self.transport is not None:
+            self.transport.abort()  # drops unsent bytes too: the client may never read them
 
 
 class Door:
@@ -208,11 +216,10 @@ class Door:
             return _response(answer)
         connection = request.protocol
         assert isinstance(connection, _Connection)
-        connection.allow(None)
+        connection.allow(inf)
         started = perf_counter()
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        answer = await self._service.answer(HttpRequest(request.method, path, query, headers))
-        self._requests.labels(status=answer.status).inc()
+        answer = await self._service.answer(HttpRequest(request.method, path, query, request.headers))
+        self._requests.labels(answer.status).inc()
         self._seconds.observe(perf_counter() - started)
         connection.allow(ANSWER_SECONDS)
         return _response(answer)
@@ -228,4 +235,6 @@ class Door:
 
 
 def _response(answer: HttpAnswer) -> web.Response:
-    return web.Response(status=answer.status, headers=answer.headers, body=answer.body or None)
+    response = web.Response(status=answer.status, headers=answer.headers, body=answer.body or None)
+    response.headers["Server"] = SERVER
+    return response

@@ -101,7 +101,9 @@ class Service:
         if wish.rendition.format is not None:
             return wish, False
         format_ = preferred_format(accept, self._app.settings.negotiate)
-        return replace(wish, rendition=replace(wish.rendition, format=format_)), bool(self._app.settings.negotiate)
+        if format_ is None:
+            return wish, bool(self._app.settings.negotiate)
+        return replace(wish, rendition=replace(wish.rendition, format=format_)), True
 
     async def _current_tag(self, wish: Wish) -> str | None:
         """One HEAD; None if it tells nothing: the GET will tell why."""

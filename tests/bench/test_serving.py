@@ -64,9 +64,9 @@ def test_a_rate_is_kept_while_answers_are_late() -> None:
 def test_a_known_tag_and_a_broken_connection_are_counted() -> None:
     async def work() -> None:
         async with answering() as (url, _):
-            known = await at_once([url] * 5, {"If-None-Match": await tag_of(url)})
+            known = await saturate([url], 1, 0.1, {"If-None-Match": await tag_of(url)})
         gone = await at_once([url])
-        assert (known.statuses, gone.statuses) == ({304: 5}, {0: 1})
+        assert (set(known.statuses), gone.statuses) == ({304}, {0: 1})
 
     asyncio.run(work())
 

@@ -58,7 +58,7 @@ def named(name: str, site: Site) -> Rendition:
 def sized(options: Mapping[str, str], most: int) -> Rendition:
     """The rendition of width, height, fit, format, quality and dpr, in text. Raises BadWish.
 
-    Without a side, the picture keeps its own size, at most `most` pixels a side.
+    Without a side, the picture keeps its own size, at most `most` pixels a side. It is encoded quickly.
     """
     ratio = options.get("dpr", "") or "1"
     if not _RATIO.fullmatch(ratio) or float(ratio) == 0:
@@ -70,7 +70,8 @@ def sized(options: Mapping[str, str], most: int) -> Rendition:
     if width is None and height is None:
         width = height = most
     format_ = _word("format", options.get("format", ""), FORMATS, None)
-    return Rendition(_name(width, height), width, height, fit, format_, _quality(options.get("quality", "")))
+    quality = _quality(options.get("quality", ""))
+    return Rendition(_name(width, height), width, height, fit, format_, quality, quick=True)
 
 
 def _name(width: int | None, height: int | None) -> str:

@@ -63,12 +63,12 @@ class Wish:
 
 
 def allow(wish: Wish, site: Site) -> Wish:
-    """The wish, with the site's own rendition if it is one of them; any other is encoded quickly. Raises NotAllowed."""
+    """The wish, with the site's own rendition if it is one of them. Raises NotAllowed."""
     for rendition in site.renditions:
         if _is_same(wish.rendition, rendition):
             return replace(wish, rendition=rendition)
     if wish.signed or site.open:
-        return replace(wish, rendition=replace(wish.rendition, quick=True))
+        return wish
     raise NotAllowed("only signed URLs may ask for other sizes than the renditions")
 
 
@@ -115,8 +115,9 @@ def side(option: str, text: str, times: float, most: int) -> int | None:
 
 def once(entries: Sequence[tuple[str, str]]) -> dict[str, str]:
     """The entries by name. Raises BadWish for a name that is given twice."""
-    named = dict(entries)
-    for name in named:
-        if sum(name == other for other, _ in entries) > 1:
+    named: dict[str, str] = {}
+    for name, value in entries:
+        if name in named:
             raise BadWish(name, "it is given twice")
+        named[name] = value
     return named
