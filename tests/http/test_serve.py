@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.rig.processes import free_port
-from handler.http import serve as serve_
+from handler.http import door
 from tests.http.serving import COMMAND, KEY, SAMPLES, serve
 from tests.support.cloud import Cloud
 from tests.support.pictures import opened
@@ -78,13 +78,13 @@ def test_a_busy_port_is_named() -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
 def test_a_slow_client_is_disconnected(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve_, "REQUEST_SECONDS", 0.2)
-    monkeypatch.setattr(serve_, "ANSWER_SECONDS", 0.2)
-    monkeypatch.setattr(serve_, "IDLE_SECONDS", 600)
+    monkeypatch.setattr(door, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(door, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(door, "IDLE_SECONDS", 600)
 
     async def work() -> None:
         app = build(settings(OPEN="on"), Machine(1024, 1), {}, FolderStore(str(SAMPLES), "folder"))
-        async with serve_.listening(app, serve_.Address("127.0.0.1", port := free_port(), shared=False)):
+        async with door.listening(app, "127.0.0.1", port := free_port(), shared=False):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(sent)
             with suppress(ConnectionResetError):
