@@ -105,6 +105,12 @@ def test_a_path_is_a_key(path: str) -> None:
         read(path)
 
 
+def test_the_tag_of_a_quickly_encoded_picture_is_another() -> None:
+    version = ObjectVersion("etag", None)
+    quick = read("/a.jpg?w=64").rendition
+    assert entity_tag(version, quick) != entity_tag(version, replace(quick, quick=False))
+
+
 def test_keys_are_decoded_once() -> None:
     assert read("/" + quote(ODD_KEY)).key == ODD_KEY
     assert read("/a//b").key == "a//b"
