@@ -8,7 +8,7 @@ from thumbnailer.model import Format
 from thumbnailer.renditions import EXTENSIONS, any_key, any_name, any_template, can_collide, target_key
 from thumbnailer.settings import Settings
 from thumbnailer.values import replace
-from thumbnailer.wishes.wish import BadWish, Site, Wish, locate
+from thumbnailer.wishes.wish import BadWish, Site, Wish, locate, place
 
 _FORMATS: Final = {"jpeg": Format.JPEG} | {extension: format_ for format_, extension in EXTENSIONS.items()}
 
@@ -50,5 +50,5 @@ def parse(path: str, _query: str, site: Site, _now: float) -> Wish | None:
     for offer in site.offers:
         for format_ in (offer.format,) if offer.format else (None, *site.negotiate):
             if any_name(rendition := replace(offer, format=format_)) == name:
-                return Wish(bucket, key, rendition)
+                return Wish(*place(bucket, key, site), rendition)
     raise BadWish("path", "there is no such offer")
