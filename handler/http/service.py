@@ -90,7 +90,7 @@ class Service:
         except Refusal as refusal:
             answer = problem(refusal, request)
         headers = {**answer.headers, **self._sharing(), "Content-Length": str(len(answer.body))}
-        return HttpAnswer(answer.status, headers, b"" if request.method == "HEAD" else answer.body)
+        return replace(answer, headers=headers, body=b"" if request.method == "HEAD" else answer.body)
 
     async def _answer(self, request: HttpRequest, seconds: float) -> HttpAnswer:
         if request.method not in ("GET", "HEAD"):
