@@ -59,7 +59,7 @@ class CountingStore(MemoryStore):
     async def _count(self, verb: str, bucket: str) -> None:
         what = verb if bucket == "photos" else f"{verb}*"
         self.requests.append(what)
-        if verb == "GET":
+        if what == "GET":
             await self.gate.wait()
         if what in self.before:
             await self.before.pop(what)

@@ -189,6 +189,36 @@ def test_a_kept_picture_of_an_older_source_is_not_answered_to_who_knows_it(
     serving(test, **OFFERS)
 
 
+def test_a_url_with_a_version_gets_the_source_as_it_is(serving: Callable[..., None], samples: dict[str, bytes]) -> None:
+    """Its answer is cached for a year."""
+
+    async def test(bench: Bench) -> None:
+        await ask(bench, "name=wide&v=1", "HEAD", *MISS)
+        assert "immutable" not in str(bench.store.puts["photos-resized", "_any/rocket.jpg/400x.auto"].cache_control)
+        await ask(bench, "name=wide&v=1", "HEAD", "GET*")
+        await bench.store.upload(KEY, samples["chelsea.png"])
+        newer = await ask(bench, "name=wide&v=2", "HEAD", *MISS)
+        assert newer.headers["Content-Type"] == "image/png"
+        assert "immutable" in newer.headers["Cache-Control"]
+
+    serving(test, **OFFERS)
+
+
+def test_kept_pictures_are_answered_while_others_wait(serving: Callable[..., None]) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.get(f"/{KEY}", "name=card")
+        bench.store.requests.clear()
+        bench.store.gate.clear()
+        asking = [asyncio.create_task(bench.get(f"/{KEY}", f"w={side}")) for side in (10, 11)]
+        await until(lambda: len(bench.store.requests) == 2)
+        assert (await bench.get(f"/{KEY}", "w=12")).status == 503
+        assert (await bench.get(f"/{KEY}", "name=card")).status == 200
+        bench.store.gate.set()
+        assert {answer.status for answer in await asyncio.gather(*asking)} == {200}
+
+    serving(test, **OFFERS | {"OPEN": "on", "IN_FLIGHT": "1"})
+
+
 @pytest.mark.parametrize(
     "headers", [PutHeaders("image/webp"), PutHeaders("application/json", metadata={"source-etag": "x"})], ids=str
 )
