@@ -37,10 +37,10 @@ class Running:
 
 
 @contextmanager
-def ours(folder: Path, memory: int, env: Mapping[str, str] = {}) -> Iterator[Running]:
-    """Our server, in a group of so many MB. Raises NotStarted, NoLimits."""
+def ours(source: Path | str, memory: int, env: Mapping[str, str] = {}) -> Iterator[Running]:
+    """Our server of a folder or bucket, in a group of so many MB. Raises NotStarted, NoLimits."""
     port = free_port()
-    command = [sys.executable, "-m", "handler.cli", "serve", str(folder), "--port", str(port)]
+    command = [sys.executable, "-m", "handler.cli", "serve", str(source), "--port", str(port)]
     settings = {"THUMBNAILER_OPEN": "on", "THUMBNAILER_MEMORY_MB": str(memory), **env}
     with _start("thumbnailer serve", command, port, memory, settings) as group:
         form = "http://127.0.0.1:{}/{}?w={}&h={}&fm=auto{}"
