@@ -99,19 +99,15 @@ class Service:
         grammars = self._app.settings.grammars
         wish = allow(read_url(request.path, request.query, self._site, self._clock(), grammars), self._site)
         wish, negotiated = self._negotiate(wish, request.headers.get("accept", ""))
-        headers = {
-            **ALWAYS,
-            "Cache-Control": self._caching(wish.immutable),
-            **({"Vary": "Accept"} if negotiated else {}),
-        }
+        vary = {"Vary": "Accept"} if negotiated else {}
+        headers = {**ALWAYS, "Cache-Control": self._caching(wish.immutable), **vary}
+        place = find_place(wish, self._app.settings)
         known, current = request.headers.get("if-none-match", ""), None
-        if known or wish.immutable:  # an older picture must not be cached for ever
+        if known or (place and wish.immutable):  # an older picture must not be cached for ever
             current = await self._current_version(wish)
-        if known and current:
-            tag = entity_tag(current, wish.rendition)
-            if is_known(known, tag):
-                return HttpAnswer(HTTPStatus.NOT_MODIFIED, {**headers, "ETag": tag})
-        picture = await self._share(wish, current, min(seconds, self._app.settings.request_timeout))
+        if current and is_known(known, tag := entity_tag(current, wish.rendition)):
+            return HttpAnswer(HTTPStatus.NOT_MODIFIED, {**headers, "ETag": tag})
+        picture = await self._share(wish, place, current, min(seconds, self._app.settings.request_timeout))
         headers |= {"ETag": entity_tag(picture.version, wish.rendition), "Content-Type": picture.content_type}
         return HttpAnswer(200, headers, picture.data, picture.kept)
 
@@ -147,9 +143,8 @@ class Service:
         except errors.StoreError:
             return None
 
-    async def _share(self, wish: Wish, current: ObjectVersion | None, seconds: float) -> Picture:
+    async def _share(self, wish: Wish, place: Place | None, current: ObjectVersion | None, seconds: float) -> Picture:
         """Clients that ask for the same picture wait for the same decode, which goes on if one of them leaves."""
-        place = find_place(wish, self._app.settings)
         name = (wish.bucket, wish.key, wish.rendition, current if place else None)
         flight = self._flights.get(name)
         if flight is None:

@@ -88,6 +88,7 @@ def test_other_methods_are_answered(serving: Callable[..., None]) -> None:
 def test_a_version_in_the_url_is_cached_for_ever(serving: Callable[..., None]) -> None:
     async def test(bench: Bench) -> None:
         assert "immutable" in (await bench.get("/rocket.jpg", "w=64&v=1")).headers["Cache-Control"]
+        assert bench.store.requests == ["GET"]
 
     serving(test)
 
