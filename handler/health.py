@@ -1,6 +1,7 @@
 """/metrics, /healthz and /readyz of the worker and of `thumbnailer serve`."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final
@@ -8,6 +9,7 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from thumbnailer.app import App
 from thumbnailer.errors import ObjectMissing, StoreDenied, ThumbnailerError
@@ -62,6 +64,10 @@ def named_sources(settings: Settings) -> list[str]:
 
 
 async def metrics_answer(request: web.BaseRequest, registry: CollectorRegistry) -> web.Response:
+    """Sums over the processes that share a folder of metrics, if this process is one of several."""
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 

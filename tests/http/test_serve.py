@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench.rig.processes import free_port
-from handler.http import door
+from handler.http import serve as serve_
 from handler.http.messages import HttpRequest
 from handler.http.service import Service, make_site
 from tests.http.serving import COMMAND, KEY, SAMPLES, serve
@@ -115,13 +115,13 @@ def test_sizes_that_nobody_announced_are_encoded_quickly() -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
 def test_a_slow_client_is_disconnected(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "REQUEST_SECONDS", 0.2)
-    monkeypatch.setattr(door, "ANSWER_SECONDS", 0.2)
-    monkeypatch.setattr(door, "IDLE_SECONDS", 600)
+    monkeypatch.setattr(serve_, "REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr(serve_, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(serve_, "IDLE_SECONDS", 600)
 
     async def work() -> None:
         app = build(settings(OPEN="on"), Machine(1024, 1), {}, FolderStore(str(SAMPLES), "folder"))
-        async with door.listening(app, "127.0.0.1", port := free_port(), shared=False):
+        async with serve_.listening(app, ("127.0.0.1", port := free_port(), False)):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(sent)
             with suppress(ConnectionResetError):
