@@ -91,7 +91,8 @@ class Service:
         except Refusal as refusal:
             answer = problem(refusal, request)
         headers = {**answer.headers, **self._sharing(), "Content-Length": str(len(answer.body))}
-        return replace(answer, headers=headers, body=b"" if request.method == "HEAD" else answer.body)
+        body = b"" if request.method == "HEAD" else answer.body
+        return HttpAnswer(answer.status, headers, body, answer.kept)
 
     async def _answer(self, request: HttpRequest, seconds: float) -> HttpAnswer:
         if request.method not in ("GET", "HEAD"):
@@ -101,12 +102,13 @@ class Service:
         wish, negotiated = self._negotiate(wish, request.headers.get("accept", ""))
         vary = {"Vary": "Accept"} if negotiated else {}
         headers = {**ALWAYS, "Cache-Control": self._caching(wish.immutable), **vary}
-        place = find_place(wish, self._app.settings)
-        known, current = request.headers.get("if-none-match", ""), None
-        if known or (place and wish.immutable):  # an older picture must not be cached for ever
-            current = await self._current_version(wish)
+        known = request.headers.get("if-none-match", "")
+        current = await self._current_version(wish) if known else None
         if current and is_known(known, tag := entity_tag(current, wish.rendition)):
             return HttpAnswer(HTTPStatus.NOT_MODIFIED, {**headers, "ETag": tag})
+        place = find_place(wish, self._app.settings)
+        if place and wish.immutable and not known:  # an older picture must not be cached for ever
+            current = await self._current_version(wish)
         picture = await self._share(wish, place, current, min(seconds, self._app.settings.request_timeout))
         headers |= {"ETag": entity_tag(picture.version, wish.rendition), "Content-Type": picture.content_type}
         return HttpAnswer(200, headers, picture.data, picture.kept)
