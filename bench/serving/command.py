@@ -86,12 +86,16 @@ class Bench:
         return [median(column) for column in zip(*found, strict=True)]
 
     def _rate(self, name: str, server: Running) -> float:
-        """Answers per second of CPU: the server keeps its core busy, and other programs on that core do not count."""
-        urls = self._urls(server, name)
-        asyncio.run(saturate(urls, 1, self._seconds / 4))  # imports, and code that is compiled once
-        rate, statuses = self._good(server, saturate(urls, CONNECTIONS, self._seconds))
-        _require_all(200, statuses)
-        return rate
+        return self._saturate(server, self._urls(server, name), 200).rate
+
+    def _saturate(
+        self, server: Running, urls: Sequence[str], status: int, known: dict[str, str] | None = None
+    ) -> Answers:
+        """Raises NotStarted for an answer of another status."""
+        asyncio.run(saturate(urls, 1, self._seconds / 4, known))  # imports, and code that is compiled once
+        answers = _charged(server, saturate(urls, CONNECTIONS, self._seconds, known))
+        _require_all(status, answers)
+        return answers
 
     def _p99(self, servers: Sequence[Running], rate: float) -> Row:
         def measure(server: Running) -> float:
@@ -102,55 +106,39 @@ class Bench:
         return _at_most(title, mine / theirs, 0.5, f"{1000 * mine:.1f} and {1000 * theirs:.1f} ms")
 
     def _cost(self, server: Running, known: bool) -> float:
-        """Milliseconds of CPU for the answer to a known ETag, or for a picture that is made or kept already."""
-        urls = self._urls(server, SMALL)[: 1 if known else COPIES]
+        """Milliseconds of CPU for the answer to a known ETag, or for a picture that is kept."""
+        urls, status = (self._urls(server, SMALL)[:1], 304) if known else (self._urls(server, SMALL), 200)
         headers = {"If-None-Match": asyncio.run(tag_of(urls[0]))} if known else None
-
-        def once() -> float:
-            asyncio.run(saturate(urls, 1, self._seconds / 4, headers))
-            before = server.group.cpu_seconds()
-            answers = asyncio.run(saturate(urls, CONNECTIONS, self._seconds, headers))
-            _require_all(304 if known else 200, answers.statuses)
-            return 1000 * (server.group.cpu_seconds() - before) / answers.statuses.total()
-
-        return median(once() for _ in range(self._turns))
+        runs = (self._saturate(server, urls, status, headers) for _ in range(self._turns))
+        return median(1000 * answers.cpu / answers.statuses.total() for answers in runs)
 
     def _memory(self) -> Row:
         found = []
         for start in (ours, thumbor):
             with start(self._folder, 4 * MEMORY_MB) as server:
-                _require_all(200, asyncio.run(at_once(self._urls(server, LARGE))).statuses)
+                _require_all(200, asyncio.run(at_once(self._urls(server, LARGE))))
                 found.append(server.group.peak_rss() / 2**20)
         title = f"{COPIES} JPEGs of 24 MP at once: peak memory, against thumbor"
         return _at_most(title, found[0] / found[1], 0.3, f"{found[0]:.0f} and {found[1]:.0f} MB")
 
     def _flood(self) -> Row:
-        """New wishes at FLOOD_TIMES the rate that the server keeps up with, a tenth of them for bombs.
-
-        Good answers per second of CPU, with and without the flood.
-        """
+        """New wishes at FLOOD_TIMES the rate that the server keeps up with, a tenth of them for bombs."""
+        kept, statuses = [], Counter[int]()
         with ours(self._folder, FLOOD_MB) as server:
             urls = self._wishes(server)
             some = [next(urls) for _ in range(500)]
             asyncio.run(saturate(some, 1, self._seconds / 4))
-            found = [self._flooded(server, some, urls) for _ in range(self._turns)]
+            for _ in range(self._turns):
+                capacity = _charged(server, saturate(some, CONNECTIONS, self._seconds)).rate
+                rate = FLOOD_TIMES * capacity
+                flood = _charged(server, at_rate(urls, rate, FLOOD_WISHES / rate))
+                kept.append(flood.rate / capacity)
+                statuses += flood.statuses
             kills = server.group.kills
-        kept = median(flood / capacity for capacity, flood, _ in found)
-        odd = sorted({status for _, _, statuses in found for status in statuses if not _is_proper(status)})
-        measured = f"{kept:.2f} x, {kills} kills, odd answers: {odd or 'none'}"
+        odd = [status for status in statuses if not _is_proper(status)]
+        measured = f"{median(kept):.2f} x, {kills} kills, odd answers: {odd or 'none'}"
         title = f"flood of {FLOOD_WISHES} wishes in {FLOOD_MB} MB: capacity kept"
-        return Row(title, ">= 0.8", measured, kept >= 0.8 and not kills and not odd)
-
-    def _flooded(self, server: Running, some: Sequence[str], urls: Iterator[str]) -> tuple[float, float, Counter[int]]:
-        capacity, _ = self._good(server, saturate(some, CONNECTIONS, self._seconds))
-        rate = FLOOD_TIMES * capacity
-        return capacity, *self._good(server, at_rate(urls, rate, FLOOD_WISHES / rate))
-
-    def _good(self, server: Running, load: Coroutine[Any, Any, Answers]) -> tuple[float, Counter[int]]:
-        """Good answers per second of CPU, and all answers by status."""
-        before = server.group.cpu_seconds()
-        answers = asyncio.run(load)
-        return answers.statuses[200] / (server.group.cpu_seconds() - before), answers.statuses
+        return Row(title, ">= 0.8", measured, median(kept) >= 0.8 and not kills and not odd)
 
     def _wishes(self, server: Running) -> Iterator[str]:
         for number in count():
@@ -168,9 +156,17 @@ def _is_proper(status: int) -> bool:
     return status in (200, 503) or 400 <= status < 500
 
 
-def _require_all(status: int, statuses: Counter[int]) -> None:
-    if set(statuses) != {status}:
-        raise NotStarted(f"a server answered {dict(statuses)}")
+def _charged(server: Running, load: Coroutine[Any, Any, Answers]) -> Answers:
+    """The answers, with the CPU that the server took for them."""
+    before = server.group.cpu_seconds()
+    answers = asyncio.run(load)
+    answers.cpu = server.group.cpu_seconds() - before
+    return answers
+
+
+def _require_all(status: int, answers: Answers) -> None:
+    if set(answers.statuses) != {status}:
+        raise NotStarted(f"a server answered {dict(answers.statuses)}")
 
 
 def _at_least(title: str, mine: float, theirs: float, least: float) -> Row:
