@@ -194,7 +194,7 @@ def run(quick: bool) -> int:
             shutil.copy(picture := sets[wanted].files[0], folder / f"{number}-{picture.name}")
         _bomb(folder)
         try:
-            for row in Bench(folder, 2.0 if quick else 8.0, 1 if quick else 5).rows():
+            for row in Bench(folder, 1.0 if quick else 4.0, 3 if quick else 5).rows():
                 console.print(f"{row.goal}: {row.measured}", highlight=False)
                 rows.append(row)
         except (NotStarted, NoLimits) as error:
