@@ -294,6 +294,8 @@ def test_contradictions_are_refused() -> None:
         ({"Destination": "photos"}, "ThumbnailsDoNotGoToTheSource"),
         ({"KmsKeyId": KEY}, "AKeyIsForKms"),
         ({"KmsKeyId": KEY, "Sse": "AES256"}, "AKeyIsForKms"),
+        ({"CreateDestinationBucket": "false", "Readers": "cloudfront"}, "APolicyIsTheBucketOwners"),
+        ({"CreateDestinationBucket": "false", "DestinationEvents": "true"}, "APolicyIsTheBucketOwners"),
         ({"Trigger": "direct", "Consumer": "none"}, "WhoElseConsumesNeedsAQueue"),
     ):
         assert Stack(BASICS | parameters).refused() == [rule], parameters

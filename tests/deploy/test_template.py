@@ -40,6 +40,8 @@ EVERYTHING: Final = {
     "SourceVersioning": "true",
     "ReserveConcurrency": "true",
     "AlarmTopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:ops",
+    "Readers": "cloudfront",
+    "DestinationEvents": "true",
 }
 COMMON: Final = {
     "LogGroup", "Role", "DestinationBucket", "DestinationBucketPolicy", "SourceBucketResource", "SourceBucketPolicy",
@@ -493,6 +495,47 @@ def test_buckets_and_queues_refuse_plain_http() -> None:
             for secure, expected in (("false", "deny"), ("true", "nothing")):
                 request = Request("sqs:ReceiveMessage", arn, anybody, {"aws:SecureTransport": secure})
                 assert decision(document, request) == expected
+
+
+CLOUDFRONT: Final = ("Service", "cloudfront.amazonaws.com")
+
+
+def destination_readers(made: Stack, action: str = "s3:GetObject", resource: str = THUMBNAIL) -> set[str]:
+    """The readers that the destination bucket's policy allows."""
+    distribution = {"aws:SourceAccount": ACCOUNT, "aws:SecureTransport": "true"}
+    readers = {
+        "own distribution": (CLOUDFRONT, distribution),
+        "own distribution, in the clear": (CLOUDFRONT, distribution | {"aws:SecureTransport": "false"}),
+        "distribution of another account": (CLOUDFRONT, distribution | {"aws:SourceAccount": OTHER}),
+        "CloudFront for nobody": (CLOUDFRONT, {"aws:SecureTransport": "true"}),
+        "another service": (S3, distribution),
+        "everybody": (("AWS", "*"), distribution),
+    }
+    document = made["DestinationBucketPolicy"]["PolicyDocument"]
+    return {
+        name
+        for name, (principal, context) in readers.items()
+        if decision(document, Request(action, resource, principal, context)) == "allow"
+    }
+
+
+def test_only_own_distributions_read_thumbnails_and_only_on_request() -> None:
+    made = stack(Readers="cloudfront")
+    assert destination_readers(stack()) == set()
+    assert destination_readers(made) == {"own distribution"}
+    for action, resource in (
+        ("s3:PutObject", THUMBNAIL),
+        ("s3:DeleteObject", THUMBNAIL),
+        ("s3:ListBucket", "arn:aws:s3:::photos-resized"),
+        ("s3:GetObject", PHOTO),
+    ):
+        assert destination_readers(made, action, resource) == set(), action
+
+
+def test_the_destination_sends_events_on_request() -> None:
+    switched_on = {"EventBridgeConfiguration": {"EventBridgeEnabled": True}}
+    assert stack(DestinationEvents="true")["DestinationBucket"]["NotificationConfiguration"] == switched_on
+    assert "NotificationConfiguration" not in stack()["DestinationBucket"]
 
 
 def test_only_the_bucket_may_invoke_the_function_directly() -> None:
