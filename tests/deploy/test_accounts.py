@@ -121,7 +121,9 @@ def test_codedeploy_may_move_the_alias_and_nothing_else() -> None:
 
 def test_all_at_once_makes_no_alias_and_no_deployments() -> None:
     kinds = {resource.type for resource in pipeline(Release="1").resources.values()}
-    assert not {kind for kind in kinds if "CodeDeploy" in kind or kind in ("AWS::Lambda::Alias", "AWS::Lambda::Version")}
+    assert not {
+        kind for kind in kinds if "CodeDeploy" in kind or kind in ("AWS::Lambda::Alias", "AWS::Lambda::Version")
+    }
     assert pipeline()["QueueMapping"]["FunctionName"] == "thumbnailer-ImageFunction"
 
 
@@ -195,7 +197,9 @@ def test_alarm_and_dashboard_compute_the_cost_of_the_invocations(architecture: s
     (chart,) = [one["properties"] for one in dashboard(made)["widgets"] if "Cost" in one["properties"]["title"]]
     now, most = (one[0]["expression"] for one in chart["metrics"] if isinstance(one[0], dict))
     for expression in (of_alarm, now):
-        assert usd(expression, duration=3_000_000, invocations=1000) == pytest.approx(3000 * 2 * gb_second + 1000 * request)
+        assert usd(expression, duration=3_000_000, invocations=1000) == pytest.approx(
+            3000 * 2 * gb_second + 1000 * request
+        )
     assert usd(most, invocations=5) == pytest.approx(7 * 3600 * 2 * gb_second)
     assert {part["MetricStat"]["Period"] for part in made["CostAlarm"]["Metrics"] if "MetricStat" in part} == {86400}
     assert made["CostAlarm"]["Threshold"] == "5"
