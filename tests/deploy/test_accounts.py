@@ -1,4 +1,4 @@
-"""What accounts ask of both templates: networks, bounded roles, gradual deployments, filters, limits, other partitions."""
+"""What accounts ask of both templates: networks, bounded roles, gradual deployments, filters, limits, partitions."""
 
 from __future__ import annotations
 

@@ -44,7 +44,8 @@ VALID: dict[str, Sequence[str]] = {
     "Renditions": (
         "128x128", "x128", "128x", "16383x1", "card=512x512:cover:webp:q80", "a=1x1,b=2x2, c=3x3",
         "1x1:smart:auto:q100", "64x64:inside:gif", "1x1:q1", "1x1:jpeg:progressive", "1x1:progressive", "9x9:png:q99",
-        "1x1:avif", "1x1:small", "1x1:progressive:small", "1x1:webp:q80:small", "a=1x1,b=1x1", "11x1,1x1", "x16383:inside", "10000x10000:cover:q10:progressive", "under_score-1=99x:auto",
+        "1x1:avif", "1x1:small", "1x1:progressive:small", "1x1:webp:q80:small", "a=1x1,b=1x1", "11x1,1x1",
+        "x16383:inside", "10000x10000:cover:q10:progressive", "under_score-1=99x:auto",
     ),
     "Destination": ("{bucket}-resized", "small-{bucket}", "thumbs", "a.{bucket}.b", "{bucket}2"),
     "Key": ("{key}", "t/{key}", "{dir}/{stem}.{ext}", "{name}/{key}", "a b/{key}"),
@@ -66,7 +67,8 @@ INVALID: dict[str, Sequence[str]] = {
     "Renditions": (
         "", "128", "x", "0x1", "1x0", "16384x1", "1x16384", "100000x1", "x128:cover", "128x:smart",
         "1x1:webp:progressive", "1x1:q0", "1x1:q101", "1x1:bmp",
-        "128x128,128x128", "a=1x1,a=2x2", "1x1:png, 2x2, 1x1:webp", "2x2=1x1,2x2:cover", "1x1:png:small", "1x1:q80:webp", "1x1:webp:cover", "1x1:", "a b=1x1", f"{'n' * 65}=1x1",
+        "128x128,128x128", "a=1x1,a=2x2", "1x1:png, 2x2, 1x1:webp", "2x2=1x1,2x2:cover", "1x1:png:small",
+        "1x1:q80:webp", "1x1:webp:cover", "1x1:", "a b=1x1", f"{'n' * 65}=1x1",
     ),
     "Destination": ("", "{bucket}", "My_Bucket", "{source}-x", "{bucket}{bucket}", "a b", "thumbs\n"),
     "Key": ("thumb.jpg", "{name}", "{size}{key}", "{key", "{key!r}", "{key:>9}"),
