@@ -55,14 +55,24 @@ def test_guides_send_large_templates_through_the_code_bucket() -> None:
 
 
 def test_every_role_is_bounded_and_has_its_path() -> None:
-    for made in (pipeline(**BOUNDED, **GRADUAL), worker(**BOUNDED)):
-        roles = made.of_type("AWS::IAM::Role")
-        assert len(roles) == 2
-        for role in roles:
-            assert (role.properties["PermissionsBoundary"], role.properties["Path"]) == tuple(BOUNDED.values())
-    for role in [*pipeline(**GRADUAL).of_type("AWS::IAM::Role"), *worker().of_type("AWS::IAM::Role")]:
-        assert "PermissionsBoundary" not in role.properties
-        assert role.properties["Path"] == "/"
+    for given in (BOUNDED, {}):
+        for made in (pipeline(**given), worker(**given)):
+            roles = [one for one in made.template["Resources"].values() if one["Type"] == "AWS::IAM::Role"]
+            assert len(roles) >= 2
+            for role in roles:
+                told = made.resolve({name: role["Properties"][name] for name in ("PermissionsBoundary", "Path")})
+                assert told.get("PermissionsBoundary") == given.get("PermissionsBoundary")
+                assert told["Path"] == given.get("RolePath", "/")
+
+
+def test_the_role_of_every_function_may_connect_it_and_write_traces() -> None:
+    """Network and tracing are the same for all functions."""
+    made = pipeline(**NETWORK, Tracing="Active")
+    for function in made.of_type("AWS::Lambda::Function"):
+        role = function.properties["Role"].rpartition("/")[2].removeprefix("thumbnailer-")
+        (document,) = [one["PolicyDocument"] for one in made[role]["Policies"]]
+        for action in ("ec2:CreateNetworkInterface", "xray:PutTraceSegments"):
+            assert decision(document, Request(action, "*")) == "allow", (function.id, action)
 
 
 def test_the_function_may_be_in_a_vpc() -> None:

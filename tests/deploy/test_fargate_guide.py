@@ -186,18 +186,13 @@ def test_the_costs_of_the_networks_are_those_of_their_parts() -> None:
         an_hour.append(zones * PRICES["endpoint_hour"]["usd"])
     assert an_hour[0] / 2 == pytest.approx(0.04)
     assert "cost 0.04 USD an hour in each" in read_template()["Parameters"]["Zones"]["Description"]
-    public = PRICES["public_ipv4_hour"]["usd"]
-    expected = [an_hour[0], an_hour[1], an_hour[2] + public, 0.045]
+    expected = [an_hour[0], an_hour[1], an_hour[2] + PRICES["public_ipv4_hour"]["usd"], 0.045]
     assert networks() == pytest.approx([HOURS * one for one in expected])
     assert monthly_price(r"\[network\]\(#network\)") == pytest.approx(HOURS * an_hour[0])
     rows = ("a task that always runs", "a task polling an empty queue", "alarms", "Container Insights")
     others = sum(monthly_price(row) for row in rows)
-    assert (
-        "idles at {:.2f} with the first network and at {:.2f} with the public one".format(
-            others + networks()[0], others + networks()[2]
-        )
-        in TEXT
-    )
+    private, public = (others + networks()[place] for place in (0, 2))
+    assert f"idles at {private:.2f} with the first network and at {public:.2f} with the public one" in TEXT
 
 
 def test_the_fixed_costs_are_those_of_the_template_s_resources() -> None:

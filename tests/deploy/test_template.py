@@ -293,6 +293,18 @@ def test_old_versions_expire_where_versions_are_kept() -> None:
     assert len(stack()["SourceBucketResource"]["LifecycleConfiguration"]["Rules"]) == 1
 
 
+@pytest.mark.parametrize(("trigger", "kind"), [("queue", "Queue"), ("direct", "Lambda")])
+def test_an_expired_old_version_is_no_event(trigger: str, kind: str) -> None:
+    """Its removal would have the thumbnails of the current version made again."""
+    for versions, event in (
+        ("true", "s3:LifecycleExpiration:DeleteMarkerCreated"),
+        ("false", "s3:LifecycleExpiration:*"),
+    ):
+        bucket = stack(Trigger=trigger, SourceVersioning=versions)["SourceBucketResource"]
+        sent = [one["Event"] for one in bucket["NotificationConfiguration"][f"{kind}Configurations"]]
+        assert [one for one in sent if "Lifecycle" in one] == [event]
+
+
 @pytest.mark.parametrize(
     ("destination", "name"),
     [
