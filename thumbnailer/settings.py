@@ -211,8 +211,8 @@ class Settings:
     )
     offers: tuple[Rendition, ...] = _renditions(
         "",
-        Text(ACCEPTS, convert=_offers),
-        "Renditions that anyone may ask for on demand, beside THUMBNAILER_RENDITIONS; kept once they are made.",
+        Text("renditions as THUMBNAILER_RENDITIONS", convert=_offers),
+        "More renditions that anyone may ask for on demand; kept once they are made.",
     )
     any_prefix: str = _renditions(
         "_any/",
