@@ -208,6 +208,8 @@ class Door:
         self._seconds = Histogram(
             "thumbnailer_request_seconds", "from a request to its answer", buckets=_TIMES, registry=registry
         )
+        shared = Counter("thumbnailer_flights_shared", "requests that waited for another's picture", registry=registry)
+        self._service.shared = shared.inc
         health = Health(app, named_sources(app.settings))
         self._own: dict[str, Callable[[web.BaseRequest], Awaitable[web.Response]]] = {
             "/metrics": lambda request: metrics_answer(request, registry),

@@ -65,7 +65,12 @@ def make_site(settings: Settings) -> Site:
 
 
 class Service:
-    """Make it inside the loop that runs it. `refused` receives the outcome of each picture that cannot be made."""
+    """Make it inside the loop that runs it. `refused` receives the outcome of each picture that cannot be made.
+
+    `shared` is called for each request that waits for another one's picture.
+    """
+
+    shared: Callable[[], object] = staticmethod(lambda: None)
 
     def __init__(
         self, app: App, site: Site, refused: Callable[[Outcome], None] = log_record, clock: Callable[[], float] = time
@@ -152,6 +157,8 @@ class Service:
         if flight is None:
             flight = self._flights[name] = asyncio.create_task(self._get(wish, place, current, seconds))
             flight.add_done_callback(lambda task: self._land(name, task))
+        else:
+            self.shared()
         return await asyncio.shield(flight)
 
     def _land(self, name: Name, task: asyncio.Task[Picture]) -> None:
