@@ -1,7 +1,7 @@
 """The way of a run, over the protocol of listings: findings page by page, in flat memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
 from thumbnailer.backfill.comparison import MADE, NOTE, NOTE_TAIL, SOURCE, Comparison, Match, Orphan
@@ -49,7 +49,7 @@ class Run:
             await asyncio.gather(*map(self._inspect_thumbnails, rest))
         yield await self._judge_all(rest)
 
-    async def work(self, shard: Shard = EVERYTHING) -> AsyncIterator[list[Finding]]:
+    async def work(self, shard: Shard = EVERYTHING) -> AsyncGenerator[list[Finding], None]:
         """The findings that need a record. Sources that listings cannot compare are asked by HEADs."""
         async for page in self.findings(shard):
             asked = page if self._job.compare == "none" else await asyncio.gather(*map(self._resolve, page))
