@@ -21,6 +21,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from handler.backfill_lease import hold_lease
 from handler.backfill_report import enough_usd, survey_table
 from handler.backfill_sinks import Here, Sink, ToQueue
 from handler.worker.sqs import BATCH, open_queue
@@ -149,13 +150,18 @@ class _Backfill:
         """Sends at most `most` records. Returns the exit code."""
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._stop_at_once_or_soon)
+        destination = self._settings.destination_bucket(self._order.job.bucket)
+        async with hold_lease(self._lister, destination, self._stop):
+            await self._send_all(most)
+        typer.echo(self._summary())
+        return STOPPED if self._stop.is_set() else 1 if self._made.bad else 0
+
+    async def _send_all(self, most: int) -> None:
         with _progress("sending" if self._order.to == "queue" else "making", most) as advance:
             async with self._sink(advance) as sink, aclosing(self._batches(most)) as batches:
                 async for batch in batches:
                     await sink.send(batch)
                 await sink.finish()
-        typer.echo(self._summary())
-        return STOPPED if self._stop.is_set() else 1 if self._made.bad else 0
 
     def _stop_at_once_or_soon(self) -> None:
         """The first signal lets records in work end, a second one does not."""
