@@ -81,7 +81,8 @@ def parse_limit(value: Any) -> float:
         limit = math.nan
     if not 0 < limit < math.inf:
         raise SettingsError(
-            f"the limit is {value!r}: write the most USD that it may cost, more than 0, e.g. 8; without a limit it is a dry run"
+            f"the limit is {value!r}: write the most USD that it may cost, more than 0, e.g. 8; "
+            "without a limit it is a dry run"
         )
     return limit
 
