@@ -69,7 +69,7 @@ def test_follow_waits_for_the_end(aws: Aws, status: str, code: int, capsys: pyte
 
 def test_a_stack_without_machine_is_named(aws: Aws) -> None:
     aws.outputs = []
-    with pytest.raises(SettingsError, match="name the stack of deploy/backfill.yaml"):
+    with pytest.raises(SettingsError, match=r"name the stack of deploy/backfill\.yaml"):
         start()
     with pytest.raises(SettingsError, match="the stack none cannot be asked"):
         start("aws:none")

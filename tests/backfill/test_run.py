@@ -23,7 +23,7 @@ from handler.commands import app, start_backfill
 from tests.conftest import Context
 from tests.support.cloud import DESTINATION, SOURCE, Cloud, sqs_event
 from tests.support.counting import Counted, counted
-from thumbnailer.backfill.estimate import Estimate
+from thumbnailer.backfill.estimate import Estimate, estimate
 from thumbnailer.errors import SettingsError, ThumbnailerError
 
 URL = f"s3://{SOURCE}"
@@ -54,10 +54,9 @@ def start(url: str = URL, to: str = "here", **given: Any) -> int:
 def estimates(monkeypatch: pytest.MonkeyPatch) -> list[Estimate]:
     """Every estimate that a run makes."""
     made: list[Estimate] = []
-    real = backfill.estimate
 
     def kept(*arguments: Any) -> Estimate:
-        made.append(real(*arguments))
+        made.append(estimate(*arguments))
         return made[-1]
 
     monkeypatch.setattr(backfill, "estimate", kept)

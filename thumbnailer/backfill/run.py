@@ -8,7 +8,7 @@ from thumbnailer.backfill.comparison import MADE, NOTE, NOTE_TAIL, SOURCE, Compa
 from thumbnailer.backfill.job import EVERYTHING, Job, Shard
 from thumbnailer.backfill.merging import Events, events, merge, pages
 from thumbnailer.backfill.shapes import KeyShape, key_shape
-from thumbnailer.backfill.verdicts import RESERVED, Finding, Verdict, exclude, is_reserved, judge
+from thumbnailer.backfill.verdicts import RESERVED, Finding, Verdict, exclude, judge
 from thumbnailer.planning.targets import RECIPE, SOURCE_ETAG, recipes
 from thumbnailer.renditions import possible_target_keys
 from thumbnailer.reporting.notes import note_key, note_recipe
@@ -129,8 +129,9 @@ class Run:
         return note is not None and note.metadata.get(RECIPE) == note_recipe(self._settings)
 
     def _is_new_orphan(self, orphan: Orphan) -> bool:
-        reserved = (self._settings.failed_prefix, *RESERVED)
-        if not self._job.reconciles or orphan.owner == self._last_orphan or is_reserved(orphan.thumbnail.key, reserved):
+        notes = self._settings.failed_prefix
+        reserved = (*RESERVED, notes) if notes else RESERVED
+        if not self._job.reconciles or orphan.owner == self._last_orphan or orphan.thumbnail.key.startswith(reserved):
             return False
         self._last_orphan = orphan.owner
         return True
