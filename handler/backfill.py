@@ -12,7 +12,6 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -24,7 +23,7 @@ from rich.progress import Progress
 
 from handler.backfill_lease import hold_lease
 from handler.backfill_report import enough_usd, survey_table
-from handler.backfill_sinks import Here, Sink, ToQueue
+from handler.backfill_sinks import Here, ToQueue
 from handler.worker.sqs import BATCH, open_queue
 from thumbnailer import settings as settings_
 from thumbnailer.app import build, new_event_loop, sized_tier
@@ -48,67 +47,45 @@ class OverLimit(ThumbnailerError):
     """The estimate is above the limit; nothing was sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """A job, and how this machine does it."""
-
-    job: Job
-    to: str
-    keys: Sequence[str] | None = None
-    prices: Path | None = None
-    asks: bool = False
-
-
-@dataclass(slots=True)
-class Progression:
-    """The counts of the second pass."""
-
-    sent: int = 0
-    bad: int = 0
-    left: int = 0
-    """work that came during the run, or lies beyond `most`"""
-
-
-def run(order: Order) -> int:
-    """Does the job and prints what it does. Returns the exit code. Raises ThumbnailerErrors."""
+def run(job: Job, to: str, keys: Sequence[str] | None, prices: Path | None, asks: bool) -> int:
+    """Does the job and prints what it does. `to` is here or queue. Returns the exit code. Raises ThumbnailerErrors."""
     settings = settings_.load()
-    refuse_bucket(order.job.bucket, settings)
-    if order.to == "queue" and settings.queue_url is None:
+    refuse_bucket(job.bucket, settings)
+    if to == "queue" and settings.queue_url is None:
         raise SettingsError("THUMBNAILER_QUEUE_URL is not set: --to queue needs the queue of a worker or of a stack")
     gc.freeze()  # a comparison makes many small objects; the imported modules would double its time
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore it
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        backfill = _Backfill(order, settings, load_prices(order.prices))
+        backfill = _Backfill(job, settings, settings.queue_url if to == "queue" else None, keys)
         try:
             survey = runner.run(backfill.survey())
-            if not backfill.may_start(survey):
+            if not backfill.may_start(survey, load_prices(prices), asks):
                 return 0
-            return runner.run(backfill.feed(min(survey.todo, order.job.most or survey.todo)))
+            return runner.run(backfill.feed(min(survey.todo, job.most or survey.todo)))
         except KeyboardInterrupt:
             typer.echo("Stopped.")
             return STOPPED
         except BucketMissing as error:
+            destination = settings.destination_bucket(job.bucket)
             raise SettingsError(
-                f"{error}: check {order.job.bucket}, and create {settings.destination_bucket(order.job.bucket)} "
-                "or set THUMBNAILER_DESTINATION"
+                f"{error}: check {job.bucket}, and create {destination} or set THUMBNAILER_DESTINATION"
             ) from None
         finally:
-            runner.run(backfill.aclose())
+            runner.run(backfill.lister.aclose())
 
 
 class _Backfill:
-    def __init__(self, order: Order, settings: Settings, prices: Prices) -> None:
-        self._order = order
-        self._settings = settings
-        self._prices = prices
-        config = StoreConfig.from_env(settings_.environment(), expected_owner=settings.expected_owner)
-        self._lister = S3Lister(config)
-        self._run = Run(self._lister, settings, order.job, order.keys)
-        self._stop = asyncio.Event()
-        self._made = Progression()
+    """`queue_url` None: the thumbnails are made in this process."""
 
-    async def aclose(self) -> None:
-        await self._lister.aclose()
+    def __init__(self, job: Job, settings: Settings, queue_url: str | None, keys: Sequence[str] | None) -> None:
+        self._job = job
+        self._settings = settings
+        self._queue_url = queue_url
+        config = StoreConfig.from_env(settings_.environment(), expected_owner=settings.expected_owner)
+        self.lister = S3Lister(config)
+        self._run = Run(self.lister, settings, job, keys)
+        self._stop = asyncio.Event()
+        self._sent = self._bad = self._left = 0
 
     # --- the first pass -------------------------------------------------------------------------------------------
 
@@ -120,30 +97,30 @@ class _Backfill:
                 advance(len(page))
         return survey
 
-    def may_start(self, survey: Survey) -> bool:
+    def may_start(self, survey: Survey, prices: Prices, asks: bool) -> bool:
         """Prints the survey and the estimate. Raises OverLimit."""
-        order, job = self._order, self._order.job
+        job = self._job
         if not survey.counts.total():
             typer.echo(f"Nothing lies under s3://{job.bucket}/{job.prefix}: check the prefix.")
             return False
         at_once = sized_tier(self._settings, machine()).workers
-        consumer = Consumer() if order.to == "queue" else Consumer(0, at_once)
-        cost = estimate(survey.within(job.most), self._settings, job, self._prices, consumer)
+        consumer = Consumer() if self._queue_url else Consumer(0, at_once)
+        cost = estimate(survey.within(job.most), self._settings, job, prices, consumer)
         Console().print(survey_table(survey, cost))
         if warning := age_warning(cost, datetime.now(UTC).date()):
             typer.echo(warning)
         if not cost.todo:
             typer.echo("Nothing to do.")
         elif not job.limit_usd:
-            typer.echo(f"Dry run: nothing was sent. This does it:\n  {_command()} --limit-usd {enough_usd(cost)}")
+            command = shlex.join(["thumbnailer", *sys.argv[1:]])
+            typer.echo(f"Dry run: nothing was sent. This does it:\n  {command} --limit-usd {enough_usd(cost)}")
         elif cost.usd > job.limit_usd:
             raise OverLimit(
                 f"the estimate is {cost.usd:,.4f} USD, above the limit of {job.limit_usd:g}: nothing was sent. "
                 "Name a prefix, or raise --limit-usd"
             )
         else:
-            question = f"Send {cost.todo:,} records for about {cost.usd:,.4f} USD?"
-            return not order.asks or typer.confirm(question)
+            return not asks or typer.confirm(f"Send {cost.todo:,} records for about {cost.usd:,.4f} USD?")
         return False
 
     # --- the second pass ------------------------------------------------------------------------------------------
@@ -152,14 +129,13 @@ class _Backfill:
         """Sends at most `most` records. Returns the exit code."""
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self._stop_at_once_or_soon)
-        destination = self._settings.destination_bucket(self._order.job.bucket)
-        async with hold_lease(self._lister, destination, self._stop):
+        async with hold_lease(self.lister, self._settings.destination_bucket(self._job.bucket), self._stop):
             await self._send_all(most)
         typer.echo(self._summary())
-        return STOPPED if self._stop.is_set() else 1 if self._made.bad else 0
+        return STOPPED if self._stop.is_set() else 1 if self._bad else 0
 
     async def _send_all(self, most: int) -> None:
-        with _progress("sending" if self._order.to == "queue" else "making", most) as advance:
+        with _progress("sending" if self._queue_url else "making", most) as advance:
             async with self._sink(advance) as sink, aclosing(self._batches(most)) as batches:
                 async for batch in batches:
                     await sink.send(batch)
@@ -177,29 +153,29 @@ class _Backfill:
             async for page in pages:
                 chosen = page[: most - taken]
                 taken += len(chosen)
-                self._made.left += len(page) - len(chosen)
+                self._left += len(page) - len(chosen)
                 for start in range(0, len(chosen), BATCH):
                     if self._stop.is_set():
                         return
                     yield chosen[start : start + BATCH]
 
     @asynccontextmanager
-    async def _sink(self, advance: Callable[[int], None]) -> AsyncIterator[Sink]:
-        bucket, settings, env = self._order.job.bucket, self._settings, settings_.environment()
+    async def _sink(self, advance: Callable[[int], None]) -> AsyncIterator[Here | ToQueue]:
+        bucket, settings, env = self._job.bucket, self._settings, settings_.environment()
 
         def sent(number: int) -> None:
-            self._made.sent += number
+            self._sent += number
             advance(number)
 
         def done(outcome: Outcome) -> None:
             sent(1)
             if outcome.status not in GOOD:
-                self._made.bad += 1
+                self._bad += 1
                 typer.echo(f"{outcome.event.key!r}: {outcome.status}:{outcome.reason} {outcome.detail or ''}", err=True)
 
-        if settings.queue_url and self._order.to == "queue":
+        if self._queue_url:
             group = f"backfill-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-            async with open_queue(settings.queue_url, env) as queue:
+            async with open_queue(self._queue_url, env) as queue:
                 yield ToQueue(queue, bucket, group, sent, self._stop)
             return
         pipeline = build(settings, machine(), env).pipeline
@@ -209,20 +185,14 @@ class _Backfill:
             await pipeline.aclose()
 
     def _summary(self) -> str:
-        made = self._made
-        parts = [f"{made.sent:,} records are {'in the queue' if self._order.to == 'queue' else 'done'}"]
-        if made.bad:
-            parts.append(f"{made.bad:,} of them failed or were rejected")
-        if made.left:
-            parts.append(f"{made.left:,} more need thumbnails: run this again")
+        parts = [f"{self._sent:,} records are {'in the queue' if self._queue_url else 'done'}"]
+        if self._bad:
+            parts.append(f"{self._bad:,} of them failed or were rejected")
+        if self._left:
+            parts.append(f"{self._left:,} more need thumbnails: run this again")
         if self._stop.is_set():
             parts.append("stopped: run this again to go on")
         return "; ".join(parts) + "."
-
-
-def _command() -> str:
-    """The command line that runs this process, as a shell takes it."""
-    return shlex.join(["thumbnailer", *sys.argv[1:]])
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final
 
 from handler.worker.sqs import Queue
 from thumbnailer.backfill.records import event_of, message_of
@@ -23,14 +23,6 @@ class QueueStalled(ThumbnailerError):
     """No consumer takes messages."""
 
 
-class Sink(Protocol):
-    async def send(self, findings: Sequence[Finding]) -> None:
-        """Takes at most ten findings, and returns when there is room for more."""
-
-    async def finish(self) -> None:
-        """Returns when the last record is out of this process's hands."""
-
-
 class Here:
     """Makes the thumbnails in this process, `in_flight` records at a time. `done` gets each outcome."""
 
@@ -44,6 +36,7 @@ class Here:
         self._running: set[asyncio.Task[None]] = set()
 
     async def send(self, findings: Sequence[Finding]) -> None:
+        """Returns when all findings are in work."""
         for finding in findings:
             await self._free.acquire()
             task = asyncio.create_task(self._process(finding))
@@ -51,6 +44,7 @@ class Here:
             task.add_done_callback(self._running.discard)
 
     async def finish(self) -> None:
+        """Returns when the last record has ended."""
         if self._running:
             await asyncio.wait(self._running)
 
@@ -82,7 +76,8 @@ class ToQueue:
         self._room -= len(findings)
         self._sent(len(findings))
 
-    async def finish(self) -> None: ...
+    async def finish(self) -> None:
+        """Every batch is in the queue already."""
 
     async def _wait_for_room(self, wanted: int) -> None:
         """Raises QueueStalled if the queue stays full."""

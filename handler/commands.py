@@ -299,7 +299,7 @@ def start_backfill(
     listed = here.read_keys(keys, bucket) if keys else None
     if to not in ("here", "queue"):
         raise SettingsError(f"--to {to!r} is unknown: write here, queue or aws:STACK")
-    return here.run(here.Order(job, to, listed, prices, asks))
+    return here.run(job, to, listed, prices, asks)
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

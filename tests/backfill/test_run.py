@@ -134,9 +134,9 @@ def test_a_bucket_that_grows_costs_no_more_than_was_agreed(
     put(aws, [f"{n}.jpg" for n in range(5)])
     agree = backfill._Backfill.may_start
 
-    def grow(self: Any, survey: Any) -> bool:
+    def grow(*arguments: Any) -> bool:
         put(aws, [f"{n}-new.jpg" for n in range(7)])
-        return agree(self, survey)
+        return agree(*arguments)
 
     monkeypatch.setattr(backfill._Backfill, "may_start", grow)
     assert start(limit_usd="1") == 0
@@ -246,16 +246,16 @@ def test_ctrl_c_lets_records_in_work_end(aws: Cloud, counts: Counted) -> None:
     ("arguments", "code", "says"),
     [
         (["s3://photos-resized"], 2, "name the bucket that has the originals"),
-        (["s3://photos", "--limit-usd", "0"], 2, "more than 0"),
-        (["s3://photos", "--limit-usd", "-5"], 2, "more than 0"),
-        (["s3://photos", "--limit-usd", "eight"], 2, "more than 0"),
+        (["s3://photos", "--limit-usd", "0"], 2, "It accepts: USD above 0"),
+        (["s3://photos", "--limit-usd", "-5"], 2, "It accepts: USD above 0"),
+        (["s3://photos", "--limit-usd", "eight"], 2, "It accepts: USD above 0"),
         (["s3://photos/none/"], 0, "check the prefix"),
         (["s3://nothing-here"], 2, "create nothing-here-resized"),
         (["photos"], 2, "write s3://BUCKET or s3://BUCKET/PREFIX"),
         (["s3://photos", "--to", "queue"], 2, "THUMBNAILER_QUEUE_URL is not set"),
         (["s3://photos", "--to", "there"], 2, "write here, queue or aws:STACK"),
-        (["s3://photos", "--compare", "size"], 2, "write one of time, etag, none"),
-        (["s3://photos", "--redo-before", "soon"], 2, "write it as 2026-11-30"),
+        (["s3://photos", "--compare", "size"], 2, "It accepts: time, etag or none"),
+        (["s3://photos", "--redo-before", "soon"], 2, "It accepts: a time such as 2026-11-30"),
         (["s3://photos", "--limit-usd", "1"], 1, "Aborted"),
     ],
 )

@@ -160,6 +160,7 @@ def test_orphans_are_thumbnails_that_carry_our_mark() -> None:
     lister = MemoryLister([listed("a.jpg")], made, {"a.jpg": OURS, "gone.jpg": OURS, "_any/kept": OURS})
     assert reconciled(lister) == {"a.jpg": "fresh", "gone.jpg": "orphan", "index.html": "foreign"}
     assert "gone.jpg" not in verdicts(run(find(lister, settings(), Job("photos"))))
+    assert reconciled(lister, ON_DELETE="keep") == {"a.jpg": "fresh"}
 
 
 def test_all_thumbnails_of_a_lost_source_are_one_orphan() -> None:
