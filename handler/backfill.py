@@ -27,7 +27,7 @@ from handler.backfill_sinks import Here, ToQueue
 from handler.worker.sqs import BATCH, open_queue
 from thumbnailer import settings as settings_
 from thumbnailer.app import build, new_event_loop, sized_tier
-from thumbnailer.backfill.estimate import Consumer, Survey, age_warning, estimate
+from thumbnailer.backfill.estimate import Consumer, Survey, age_warning, estimate, transfer_warning
 from thumbnailer.backfill.job import Job, refuse_bucket
 from thumbnailer.backfill.prices import Prices, load_prices
 from thumbnailer.backfill.run import Run
@@ -72,6 +72,7 @@ def run(job: Job, to: str, keys: Sequence[str] | None, prices: Path | None, asks
             ) from None
         finally:
             runner.run(backfill.lister.aclose())
+            gc.unfreeze()
 
 
 class _Backfill:
@@ -109,6 +110,8 @@ class _Backfill:
         Console().print(survey_table(survey, cost))
         if warning := age_warning(cost, datetime.now(UTC).date()):
             typer.echo(warning)
+        if cost.todo and not self._queue_url:
+            typer.echo(transfer_warning(survey, prices))
         if not cost.todo:
             typer.echo("Nothing to do.")
         elif not job.limit_usd:

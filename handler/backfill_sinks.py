@@ -23,6 +23,10 @@ class QueueStalled(ThumbnailerError):
     """No consumer takes messages."""
 
 
+class DecodersStuck(ThumbnailerError):
+    """This process can make no thumbnail any more."""
+
+
 class Here:
     """Makes the thumbnails in this process, `in_flight` records at a time. `done` gets each outcome."""
 
@@ -36,7 +40,9 @@ class Here:
         self._running: set[asyncio.Task[None]] = set()
 
     async def send(self, findings: Sequence[Finding]) -> None:
-        """Returns when all findings are in work."""
+        """Returns when all findings are in work. Raises DecodersStuck."""
+        if self._pipeline.stuck >= self._pipeline.renderer.tier.workers:
+            raise DecodersStuck("every decoder is stuck: run this again, with THUMBNAILER_ISOLATION=always")
         for finding in findings:
             await self._free.acquire()
             task = asyncio.create_task(self._process(finding))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.listings import listed
 from tests.support.pipelines import settings
-from thumbnailer.backfill.estimate import Consumer, Estimate, Survey, age_warning, estimate
+from thumbnailer.backfill.estimate import Consumer, Estimate, Survey, age_warning, estimate, transfer_warning
 from thumbnailer.backfill.job import Job, parse_job, refuse_bucket
 from thumbnailer.backfill.prices import load_prices
 from thumbnailer.backfill.verdicts import Finding, Policy, Verdict
@@ -56,6 +56,10 @@ def test_this_machine_pays_requests_only() -> None:
     cost = priced(survey(), HERE)
     assert set(usd(cost)) == {"S3 LIST", "S3 GET", "S3 HEAD", "S3 PUT"}
     assert cost.seconds == pytest.approx(MILLION / 5000 + MILLION * 0.0405 / 2)
+
+
+def test_transfer_out_of_the_region_is_named() -> None:
+    assert "1,000.00 GB are read: 90.00 USD" in transfer_warning(survey(gb=1000), load_prices())
 
 
 def test_reading_an_infrequent_class_is_the_largest_line() -> None:

@@ -10,9 +10,12 @@ import pytest
 
 from handler import backfill_lease
 from handler.backfill_lease import KEY, OtherRun, hold_lease
+from handler.backfill_sinks import DecodersStuck, Here
 from handler.worker import sqs
 from handler.worker.sqs import Queue, QueueError
-from tests.support.pipelines import read, run
+from tests.support.listings import listed
+from tests.support.pipelines import pipeline_with_stuck_decodes, read, run
+from thumbnailer.backfill.verdicts import Finding, Verdict
 from thumbnailer.store.base import PutHeaders
 from thumbnailer.store.memory import MemoryStore
 
@@ -95,5 +98,20 @@ def test_a_run_whose_lease_is_taken_stops() -> None:
             await store.put(BUCKET, KEY, b"another run", PutHeaders("application/json"))
             await stop.wait()
         assert b"another run" in await read(store, KEY, BUCKET)
+
+    run(work())
+
+
+# --- this process -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_ends_when_every_decoder_is_stuck(samples: dict[str, bytes]) -> None:
+    async def work() -> None:
+        pipe, engine = await pipeline_with_stuck_decodes(samples["rocket.jpg"], workers=2, stuck=2)
+        sink = Here(pipe, "photos", 60, lambda _: None)
+        with pytest.raises(DecodersStuck, match="run this again"):
+            await sink.send([Finding(Verdict.MISSING, listed("good-0"), "good-0")])
+        engine.let_go.set()
+        await pipe.aclose()
 
     run(work())
