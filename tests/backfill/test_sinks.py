@@ -16,6 +16,7 @@ from handler.worker.sqs import Queue, QueueError
 from tests.support.listings import listed
 from tests.support.pipelines import pipeline_with_stuck_decodes, read, run
 from thumbnailer.backfill.verdicts import Finding, Verdict
+from thumbnailer.execution import threads
 from thumbnailer.store.base import PutHeaders
 from thumbnailer.store.memory import MemoryStore
 
@@ -105,9 +106,11 @@ def test_a_run_whose_lease_is_taken_stops() -> None:
 # --- this process -------------------------------------------------------------------------------------------------
 
 
-def test_a_run_ends_when_every_decoder_is_stuck(samples: dict[str, bytes]) -> None:
+def test_a_run_ends_when_every_decoder_is_stuck(samples: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "STUCK_SECONDS", 0.0)
+
     async def work() -> None:
-        pipe, engine = await pipeline_with_stuck_decodes(samples["rocket.jpg"], workers=2, stuck=2)
+        pipe, engine = await pipeline_with_stuck_decodes(samples["chelsea.png"], workers=2, stuck=2)
         sink = Here(pipe, "photos", 60, lambda _: None)
         with pytest.raises(DecodersStuck, match="run this again"):
             await sink.send([Finding(Verdict.MISSING, listed("good-0"), "good-0")])
