@@ -151,16 +151,19 @@ class _Backfill:
 
     async def _batches(self, most: int) -> AsyncGenerator[Sequence[Finding], None]:
         """At most `most` findings, ten at a time; counts the others. Ends early when the user stops the run."""
-        taken = 0
+        room, waiting = most, list[Finding]()
         async with aclosing(self._run.work()) as pages:
             async for page in pages:
-                chosen = page[: most - taken]
-                taken += len(chosen)
-                self._left += len(page) - len(chosen)
-                for start in range(0, len(chosen), BATCH):
-                    if self._stop.is_set():
-                        return
-                    yield chosen[start : start + BATCH]
+                waiting += page[:room]
+                self._left += len(page[room:])
+                room -= len(page[:room])
+                while len(waiting) >= BATCH and not self._stop.is_set():
+                    yield waiting[:BATCH]
+                    del waiting[:BATCH]
+                if self._stop.is_set():
+                    return
+        if waiting:
+            yield waiting
 
     @asynccontextmanager
     async def _sink(self, advance: Callable[[int], None]) -> AsyncIterator[Here | ToQueue]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import pytest
 
 from handler import backfill_lease
+from handler.backfill import _Backfill
 from handler.backfill_lease import KEY, OtherRun, hold_lease
 from handler.backfill_sinks import DecodersStuck, Here
 from handler.worker import sqs
 from handler.worker.sqs import Queue, QueueError
 from tests.support.listings import listed
-from tests.support.pipelines import pipeline_with_stuck_decodes, read, run
+from tests.support.pipelines import pipeline_with_stuck_decodes, read, run, settings
+from thumbnailer.backfill.job import Job
 from thumbnailer.backfill.verdicts import Finding, Verdict
 from thumbnailer.execution import threads
 from thumbnailer.store.base import PutHeaders
@@ -116,5 +118,30 @@ def test_a_run_ends_when_every_decoder_is_stuck(samples: dict[str, bytes], monke
             await sink.send([Finding(Verdict.MISSING, listed("good-0"), "good-0")])
         engine.let_go.set()
         await pipe.aclose()
+
+    run(work())
+
+
+class Pages:
+    """In place of a Run: work in pages of these sizes."""
+
+    def __init__(self, *sizes: int) -> None:
+        self._sizes = sizes
+
+    async def work(self) -> AsyncGenerator[list[Finding], None]:
+        for number, size in enumerate(self._sizes):
+            yield [Finding(Verdict.MISSING, listed(f"{number}-{n}"), f"{number}-{n}") for n in range(size)]
+
+
+@pytest.mark.parametrize(
+    ("most", "sizes", "left"), [(100, [10, 8], 0), (18, [10, 8], 0), (12, [10, 2], 6), (10, [10], 8), (3, [3], 15)]
+)
+def test_batches_are_full_across_pages_and_end_at_most(most: int, sizes: list[int], left: int) -> None:
+    async def work() -> None:
+        one = _Backfill(Job("photos"), settings(), None, None)
+        one._run = Pages(1, 0, 4, 12, 1)  # type: ignore[assignment]
+        batches = [batch async for batch in one._batches(most)]
+        assert [len(batch) for batch in batches] == sizes
+        assert one._left == left
 
     run(work())
