@@ -123,7 +123,9 @@ class _Backfill:
                 "Name a prefix, or raise --limit-usd"
             )
         else:
-            return not asks or typer.confirm(f"Send {cost.todo:,} records for about {cost.usd:,.4f} USD?")
+            if not asks or typer.confirm(f"Send {cost.todo:,} records for about {cost.usd:,.4f} USD?"):
+                return True
+            typer.echo("Nothing was sent.")
         return False
 
     # --- the second pass ------------------------------------------------------------------------------------------
