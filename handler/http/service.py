@@ -15,7 +15,7 @@ from thumbnailer.app import App
 from thumbnailer.model import Outcome, Output
 from thumbnailer.planning.capabilities import OUTPUTS
 from thumbnailer.planning.plan import refuse_event
-from thumbnailer.planning.targets import source_version
+from thumbnailer.planning.targets import is_made_with, source_version
 from thumbnailer.rendering import Refused, Rendered
 from thumbnailer.renditions import Rendition
 from thumbnailer.reporting.logs import log_record
@@ -169,7 +169,7 @@ class Service:
     async def _get(self, wish: Wish, place: Place | None, current: ObjectVersion | None, seconds: float) -> Picture:
         """From the destination, or made now. Raises Refusal."""
         deadline = asyncio.get_running_loop().time() + seconds
-        if place and (picture := await self._find(wish.bucket, place.key, current, deadline)):
+        if place and (picture := await self._find(wish, place.key, current, deadline)):
             return picture
         if self._making >= WAITING * self._app.tier.in_flight:
             busy = {"Retry-After": "1"}
@@ -180,13 +180,18 @@ class Service:
         finally:
             self._making -= 1
 
-    async def _find(self, source: str, key: str, current: ObjectVersion | None, deadline: float) -> Picture | None:
-        """The destination's picture: one GET. None if it is missing, no thumbnail, or not of `current`, if known."""
-        app, bucket = self._app, self._app.settings.destination_bucket(source)
+    async def _find(self, wish: Wish, key: str, current: ObjectVersion | None, deadline: float) -> Picture | None:
+        """The destination's picture: one GET.
+
+        None if it is missing, no thumbnail, made with other settings, or not of `current`, if known.
+        """
+        app, bucket = self._app, self._app.settings.destination_bucket(wish.bucket)
         with suppress(errors.StoreError, TimeoutError):
             async with asyncio.timeout_at(deadline), app.store.open(bucket, key) as body:
                 version, kind = source_version(body.headers), body.headers.content_type
                 if version is None or kind is None or current not in (None, version):
+                    return None
+                if not is_made_with(wish.rendition, body.headers):
                     return None
                 with app.pipeline.renderer.memory.count(body.headers.size):
                     data = b"".join([bytes(chunk) async for chunk in body.chunks()])

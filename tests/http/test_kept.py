@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -226,6 +227,22 @@ def test_an_object_that_is_no_thumbnail_is_not_answered(serving: Callable[..., N
     async def test(bench: Bench) -> None:
         await bench.store.put("photos-resized", OFFER, b"other", headers)
         assert (await ask(bench, "name=card", *MISS)).headers["Content-Type"] == "image/webp"
+
+    serving(test, **OFFERS)
+
+
+@pytest.mark.parametrize(("recipe", "requests"), [("00000000", MISS), (None, ["GET*"])], ids=["other", "older"])
+def test_a_kept_picture_of_other_settings_is_made_again(
+    serving: Callable[..., None], recipe: str | None, requests: list[str]
+) -> None:
+    """A thumbnail without a recipe is older than recipes, and is answered."""
+
+    async def test(bench: Bench) -> None:
+        await ask(bench, "name=card", *MISS)
+        headers = bench.store.puts["photos-resized", OFFER]
+        metadata = {"source-etag": (headers.metadata or {})["source-etag"]} | ({"recipe": recipe} if recipe else {})
+        await bench.store.put("photos-resized", OFFER, b"kept", replace(headers, metadata=metadata))
+        await ask(bench, "name=card", *requests)
 
     serving(test, **OFFERS)
 
