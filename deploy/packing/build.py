@@ -16,7 +16,7 @@ from deploy.packing.strip import strip
 from deploy.packing.target import Target
 
 OURS: Final = ("handler", "thumbnailer")
-NOT_OURS: Final = ("handler/demo/", "handler/cli.py", "handler/commands.py", "handler/resize.py")
+NOT_OURS: Final = ("handler/demo/", "handler/cli.py", "handler/commands.py", "handler/deploy/", "handler/resize.py")
 """People start these on their own machines; they need packages that are not in the zip."""
 LAYER_PREFIX: Final = "python/"
 """The folder of a layer's packages (docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html)."""

@@ -95,13 +95,14 @@ def running_ministack(folder: Path) -> Iterator[MiniStack]:
 def possible_in_ministack(template: Mapping[str, Any], true: frozenset[str] = frozenset({"NamesSource"})) -> str:
     """A template as JSON without the parts that MiniStack refuses.
 
-    It cannot split text in conditions, so such a condition is set: true if its name is in `true`.
+    It cannot split text in conditions, so such a condition is set: true if its name is in `true`. It compares numbers
+    of a mapping with text, so their parameters' defaults are written as numbers.
     """
     conditions = {
         name: ({"Fn::Equals": ["", "" if name in true else "no"]} if "Fn::Split" in json.dumps(written) else written)
         for name, written in template.get("Conditions", {}).items()
     }
-    kept = {id_: one for id_, one in template["Resources"].items() if not _is_unable(one)}
+    kept = {id_: _with_numbers(one, template) for id_, one in template["Resources"].items() if not _is_unable(one)}
     gone = set(template["Resources"]) - set(kept)
     outputs = {
         name: one
@@ -113,3 +114,20 @@ def possible_in_ministack(template: Mapping[str, Any], true: frozenset[str] = fr
 
 def _is_unable(resource: Mapping[str, Any]) -> bool:
     return resource["Type"] in UNABLE or "Metrics" in resource.get("Properties", {})
+
+
+def _with_numbers(resource: Mapping[str, Any], template: Mapping[str, Any]) -> Mapping[str, Any]:
+    if resource["Type"] != "AWS::Lambda::EventSourceMapping":
+        return resource
+    numbers = {name: _number(value, template) for name, value in resource["Properties"].items()}
+    return {**resource, "Properties": {**resource["Properties"], **numbers}}
+
+
+def _number(value: Any, template: Mapping[str, Any]) -> Any:
+    """A reference to a parameter that is a number, anywhere in a value, as its default."""
+    if not isinstance(value, dict):
+        return value
+    default = template["Parameters"].get(value.get("Ref"), {}).get("Default")
+    if str(default).isdigit():
+        return int(default)
+    return {name: _number(one, template) for name, one in value.items()}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from thumbnailer.renditions import MAX_SIDE
-from thumbnailer.settings import PREFIX, SETTINGS, STORAGE_CLASSES, Section, Setting, Text, Words, markdown_table
+from thumbnailer.settings import SETTINGS, STORAGE_CLASSES, Section, Setting, Text, Words, markdown_table
 
 ROOT: Final = Path(__file__).parents[2]
 COMMAND: Final = "python -m tests.tools.parameters"
@@ -64,8 +64,7 @@ TEMPLATES: Final = (ON_LAMBDA, ON_FARGATE)
 
 
 def parameter(setting: Setting) -> str:
-    """The parameter's name: MaxPixels for THUMBNAILER_MAX_PIXELS."""
-    return "".join(word.capitalize() for word in setting.variable.removeprefix(PREFIX).split("_"))
+    return setting.parameter
 
 
 def properties(setting: Setting) -> dict[str, str]:
