@@ -101,7 +101,7 @@ def has_bucket(account: Account, name: str) -> bool:
 
 
 def _refuse_region(name: str, answer: Any, account: Account) -> None:
-    region = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", account.region)
+    region = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("x-amz-bucket-region", account.region)
     if region != account.region:
         raise DeployError(
             f"The bucket {name} is in {region} and the stack would be in {account.region}: S3 sends events within a "

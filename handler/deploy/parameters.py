@@ -21,9 +21,9 @@ MAIN: Final = "template.yaml"
 class Addition(NamedTuple):
     """A template beside the main one.
 
-    Its parameters get the values of the main stack's outputs and parameters of the same name, except `own`: they mean
-    something else there. `renamed` has outputs with another name by parameter, `main` the main stack's parameters with
-    this addition, `needs` what to do by parameter that must have a value, `service_role` the service that needs one.
+    A parameter gets the value of the main stack's output or parameter of the same name, except `own`: they mean
+    something else there. `renamed` has the main stack's name by parameter, if it is another. `main` are parameters that
+    the main stack gets with it. `needs` says what to do if one has no value. `service_role` is made if it is missing.
     """
 
     file: str
@@ -41,9 +41,17 @@ class Addition(NamedTuple):
 
 
 ADDITIONS: Final[Mapping[str, Addition]] = {
+    "on-demand": Addition(
+        "on-demand.yaml", renamed={"DestinationBucket": "DestinationBucketName"}, main={"Readers": "cloudfront"}
+    ),
+    "backfill": Addition(
+        "backfill.yaml",
+        own=frozenset({"MemorySize"}),
+        renamed={"DestinationBucket": "DestinationBucketName", "KmsKeyArn": "KmsKeyId"},
+    ),
     "fargate": Addition(
         "fargate.yaml",
-        own=frozenset({"Consumer", "EphemeralStorage"}),
+        own=frozenset({"Consumer", "EphemeralStorage", "VpcId", "SubnetIds"}),
         main={"Consumer": "none"},
         needs={"ImageUri": "add --image URI (deploy/image.md builds it)"},
         service_role="ecs.amazonaws.com",
@@ -144,7 +152,8 @@ def values_from_main(
     addition: Addition, template: Template, outputs: Mapping[str, str], main: Mapping[str, str]
 ) -> dict[str, str]:
     """The values that an addition's parameters take from the main stack."""
-    known = {**main, **outputs, **{name: outputs[output] for name, output in addition.renamed.items()}}
+    known = {**main, **outputs}
+    known |= {name: known[other] for name, other in addition.renamed.items()}
     return {name: known[name] for name in template.parameters if name in known and name not in addition.own}
 
 
