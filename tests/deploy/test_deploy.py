@@ -13,7 +13,7 @@ import pytest
 from botocore.stub import Stubber
 
 from bench.money.prices import load_prices
-from handler.deploy import DeployError, account, costs, parameters, stacks
+from handler.deploy import DeployError, costs, parameters, stacks
 from handler.deploy.account import Account, has_bucket, look_at_concurrency, sentences
 from handler.deploy.code import CodeBucket, check_package, read_package
 from handler.deploy.parameters import ADDITIONS, MAIN, TEMPLATES, load_template, values_from_main
@@ -271,7 +271,7 @@ def test_notifications_of_a_deleted_stack_are_dropped_and_others_stay() -> None:
 def test_eventbridge_is_switched_on_once_and_off_if_the_deployment_fails(ours: Account, session: Stubbed) -> None:
     script = session.script("s3")
     asked = {"Bucket": "photos", "ExpectedBucketOwner": ID}
-    before = {"QueueConfigurations": [OTHER]}
+    before: dict[str, Any] = {"QueueConfigurations": [OTHER]}
     on = before | {"EventBridgeConfiguration": {}}
     script.add_response("get_bucket_notification_configuration", {"QueueConfigurations": [OTHER, OLD]}, asked)
     for configuration in (on, before):
@@ -322,7 +322,3 @@ def test_only_new_and_changed_values_are_sent() -> None:
         {"ParameterKey": "C", "ParameterValue": "3"},
         {"ParameterKey": "A", "UsePreviousValue": True},
     ]
-
-
-def test_every_exception_of_the_table_is_botocore_s() -> None:
-    assert all(issubclass(kind, account.exceptions.BotoCoreError) for kind in account._SENTENCES)

@@ -6,11 +6,8 @@ It is beta. It does not know: alarms over metric math, Fn::Split in conditions, 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,10 +18,9 @@ from typing import Any, Final
 import boto3
 from botocore.config import Config
 
-from bench.rig.processes import NotInstalled, background, free_port, listens, made_once
+from bench.rig.processes import background, free_port, listens
+from tests.support.environments import locked_environment
 
-ROOT: Final = Path(__file__).parents[2]
-LOCK: Final = ROOT / ".ci" / "ministack.txt"
 REGION: Final = "us-east-1"
 ACCOUNT: Final = "123456789012"
 UNABLE: Final = {"AWS::CloudWatch::Dashboard"}
@@ -54,28 +50,10 @@ class MiniStack:
         urllib.request.urlopen(request, timeout=60).close()
 
 
-def install_ministack() -> Path:
-    """The Python of an environment with the versions of .ci/ministack.txt. Raises NotInstalled."""
-
-    def install(target: Path) -> None:
-        uv = str(Path(sys.executable).with_name("uv"))
-        python = str(target / "bin" / "python")
-        for command in (
-            ["venv", "--quiet", "--relocatable", "--clear", f"--python={sys.executable}", str(target)],
-            ["pip", "install", "--quiet", f"--python={python}", "--require-hashes", f"--requirements={LOCK}"],
-        ):
-            done = subprocess.run([uv, *command], capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise NotInstalled(f"MiniStack cannot be installed: {done.stderr.strip()[-300:]}")
-
-    digest = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    return made_once(ROOT / ".venv" / f"ministack-{digest}", install) / "bin" / "python"
-
-
 @contextmanager
 def running_ministack(folder: Path) -> Iterator[MiniStack]:
     """MiniStack on a free port of loopback, with its files in `folder`. Raises NotInstalled, NotStarted."""
-    python, port = install_ministack(), free_port()
+    python, port = locked_environment("ministack"), free_port()
     url = f"http://127.0.0.1:{port}"
     keys = {"AWS_ACCESS_KEY_ID": ACCOUNT, "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": REGION}
     own = {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "MINISTACK_HOST": "127.0.0.1", "LOG_LEVEL": "WARNING"}
