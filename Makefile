@@ -16,11 +16,12 @@
 # make soak      thousands of messages for workers that are killed, over a network that fails
 # make lambda    the function under AWS's runtime interface emulator: a real S3 and a real SQS event
 # make zip       the zip and the layer for Lambda in dist/; PYTHON_VERSION=3.11 to 3.14, ARCH=x86_64 or arm64
+# make deploy    everything to AWS, or changes to it; ARGS='--bucket my-photos': deploy/README.md
 # make image     the container image, Lambda by default; with Pillow-SIMD on x86-64
 # make test-image    builds and tests the image, and prints its size and the memory of a picture in it
 # make checkov   known mistakes in both templates; part of test-all
 # make constraints   newer versions of every installed package, with their hashes
-.PHONY: demo serve quick test test-all test-pictures lab check lint types layers simd native without-native test-native crate matrix bench fuzz fuzz-probe soak lambda zip image test-image test-tools checkov constraints clean
+.PHONY: demo serve quick test test-all test-pictures lab check lint types layers simd native without-native test-native crate matrix bench fuzz fuzz-probe soak lambda zip deploy image test-image test-tools checkov constraints clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -110,6 +111,9 @@ lambda: .venv/.dev $(BIN)/aws-lambda-rie
 zip: .venv/.dev
 	.ci/wheel $(if $(filter arm64,$(ARCH)),aarch64,x86_64)
 	$(BIN)/python -m deploy.packing --python $(PYTHON_VERSION) --arch $(ARCH) $(ARGS)
+
+deploy: .venv/.dev
+	@$(BIN)/thumbnailer deploy $(ARGS)
 
 image:
 	deploy/image build $(ARGS)

@@ -1,6 +1,7 @@
 """The zip, and the bucket that holds it and the templates."""
 
 import hashlib
+import os
 import re
 import subprocess
 from contextlib import ExitStack
@@ -35,8 +36,9 @@ class Package(NamedTuple):
 def build_package(runtime: str, architecture: str) -> Path:
     """The zip of this clone, made by `make zip`. Raises DeployError."""
     python = runtime.removeprefix("python")
-    command = ["make", "--no-print-directory", "zip", f"PYTHON_VERSION={python}", f"ARCH={architecture}"]
-    if subprocess.run(command, cwd=ROOT, check=False).returncode:  # noqa: S603
+    command = ["make", "--no-print-directory", "zip", f"PYTHON_VERSION={python}", f"ARCH={architecture}", "ARGS="]
+    env = {name: value for name, value in os.environ.items() if name != "MAKEFLAGS"}  # it has ARGS of `make deploy`
+    if subprocess.run(command, cwd=ROOT, env=env, check=False).returncode:  # noqa: S603
         raise DeployError("The zip cannot be built: `make zip` says why; or give a zip with --zip.")
     return ROOT / "dist" / f"thumbnailer-{runtime}-{architecture}.zip"
 
