@@ -6,7 +6,7 @@ import re
 import subprocess
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 from botocore.exceptions import ClientError
@@ -70,7 +70,7 @@ class CodeBucket:
     """The bucket of zips and templates, one for each stack. `undo` removes a bucket that this run has made."""
 
     def __init__(self, account: Account, stack: str) -> None:
-        self.account = account
+        self.account, self.stack = account, stack
         self.name = f"{stack}-code-{account.id}-{account.region}"
         self.s3 = account.client("s3")
 
@@ -78,17 +78,12 @@ class CodeBucket:
         return has_bucket(self.account, self.name)
 
     def make(self, undo: ExitStack) -> None:
-        """Makes the bucket unless it is there."""
+        """Makes the bucket unless it is there. S3 lets nobody else read a new bucket."""
         if self.exists():
             return
-        region = self.account.region
-        place: dict[str, Any] = {"CreateBucketConfiguration": {"LocationConstraint": region}}
-        self.s3.create_bucket(Bucket=self.name, **({} if region == "us-east-1" else place))
+        place = {"CreateBucketConfiguration": {"LocationConstraint": self.account.region}}
+        self.s3.create_bucket(Bucket=self.name, **({} if self.account.region == "us-east-1" else place))
         undo.callback(self.remove)
-        block = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
-        self.s3.put_public_access_block(
-            Bucket=self.name, PublicAccessBlockConfiguration=dict.fromkeys(block, True), **self._owned
-        )
 
     def upload(self, package: Package) -> str:
         """Uploads the zip unless the same bytes are there; returns its key."""

@@ -23,37 +23,24 @@ class Addition(NamedTuple):
 
     A parameter gets the value of the main stack's output or parameter of the same name, except `own`: they mean
     something else there. `renamed` has the main stack's name by parameter, if it is another. `main` are parameters that
-    the main stack gets with it. `needs` says what to do if one has no value. `service_role` is made if it is missing.
+    the main stack gets with it. `service_role` is made if it is missing.
     """
 
     file: str
     own: frozenset[str] = frozenset()
     renamed: Mapping[str, str] = {}
     main: Mapping[str, str] = {}
-    needs: Mapping[str, str] = {}
     service_role: str = ""
 
-    def refuse_missing(self, main: Mapping[str, str]) -> None:
-        """Raises DeployError if the main stack lacks a value that is needed."""
-        for name, advice in self.needs.items():
-            if not main.get(name):
-                raise DeployError(f"{self.file} needs {name}: {advice}.")
 
-
+_BUCKET: Final = {"DestinationBucket": "DestinationBucketName"}
 ADDITIONS: Final[Mapping[str, Addition]] = {
-    "on-demand": Addition(
-        "on-demand.yaml", renamed={"DestinationBucket": "DestinationBucketName"}, main={"Readers": "cloudfront"}
-    ),
-    "backfill": Addition(
-        "backfill.yaml",
-        own=frozenset({"MemorySize"}),
-        renamed={"DestinationBucket": "DestinationBucketName", "KmsKeyArn": "KmsKeyId"},
-    ),
+    "on-demand": Addition("on-demand.yaml", renamed=_BUCKET, main={"Readers": "cloudfront"}),
+    "backfill": Addition("backfill.yaml", frozenset({"MemorySize"}), {**_BUCKET, "KmsKeyArn": "KmsKeyId"}),
     "fargate": Addition(
         "fargate.yaml",
-        own=frozenset({"Consumer", "EphemeralStorage", "VpcId", "SubnetIds"}),
+        frozenset({"Consumer", "EphemeralStorage", "VpcId", "SubnetIds"}),
         main={"Consumer": "none"},
-        needs={"ImageUri": "add --image URI (deploy/image.md builds it)"},
         service_role="ecs.amazonaws.com",
     ),
 }
@@ -82,9 +69,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
 def _short_form(loader: yaml.SafeLoader, tag: str, node: yaml.Node) -> dict[str, Any]:
     if isinstance(node, yaml.ScalarNode):
         return {tag: loader.construct_scalar(node)}
-    if isinstance(node, yaml.SequenceNode):
-        return {tag: loader.construct_sequence(node, deep=True)}
-    return {tag: loader.construct_mapping(node, deep=True)}
+    return {tag: loader.construct_sequence(node, deep=True)}
 
 
 _Loader.add_multi_constructor("!", _short_form)
@@ -99,25 +84,45 @@ def parse_template(text: str) -> Any:
 def load_template(file: str) -> Template:
     """A template of the deploy folder. Raises DeployError."""
     path = TEMPLATES / file
-    try:
-        text = path.read_text()
-    except OSError as error:
-        raise DeployError(f"{path} is missing: run `thumbnailer deploy` in a clone of the repository.") from error
+    if not path.exists():
+        raise DeployError(f"{path} is missing: run `thumbnailer deploy` in a clone of the repository.")
+    text = path.read_text()
     return Template(file, text, parse_template(text))
 
 
 def read_values(pairs: Sequence[str], templates: Sequence[Template]) -> dict[str, str]:
-    """`Name=value` pairs as a mapping. Raises DeployError for a name that no template declares."""
+    """`Name=value` pairs as a mapping. Raises DeployError for a name or value that a template does not accept."""
     known = sorted({name for template in templates for name in template.parameters})
-    values = {}
+    values = {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
     for pair in pairs:
-        name, sign, value = pair.partition("=")
+        name, sign, _ = pair.partition("=")
         if not sign:
             raise DeployError(f"--set {pair}: write --set Name=value.")
         if name not in known:
             raise DeployError(f"--set {pair}: no parameter has that name{nearest(name, known)}.")
-        values[name] = value
+    for template in templates:
+        refuse_values(template, values)
     return values
+
+
+def refuse_values(template: Template, values: Mapping[str, str]) -> None:
+    """Raises DeployError for a value that CloudFormation would refuse, before any stack is made."""
+    for name, declared in template.parameters.items():
+        if name in values and not _accepts(declared, values[name]):
+            words = ", ".join(map(_text, declared.get("AllowedValues", ())))
+            limits = f"{declared.get('MinValue')} to {declared.get('MaxValue')}"
+            accepted = declared.get("ConstraintDescription") or words or limits
+            raise DeployError(f"{name}={values[name]}: {template.file} accepts {accepted}.")
+
+
+def _accepts(declared: Mapping[str, Any], value: str) -> bool:
+    if "AllowedValues" in declared and value not in map(_text, declared["AllowedValues"]):
+        return False
+    if declared["Type"] == "Number":
+        is_number = re.fullmatch(r"\d{1,18}", value) is not None
+        return is_number and declared.get("MinValue", 0) <= int(value) <= declared.get("MaxValue", 10**18)
+    fits = len(value) <= declared.get("MaxLength", 4096)
+    return fits and re.search(declared.get("AllowedPattern", ""), value) is not None
 
 
 def settings_of(values: Mapping[str, str]) -> Settings:
@@ -129,32 +134,14 @@ def settings_of(values: Mapping[str, str]) -> Settings:
         raise DeployError(str(error)) from error
 
 
-def refuse_values(template: Template, values: Mapping[str, str]) -> None:
-    """Raises DeployError for a value that CloudFormation would refuse, before any stack is made."""
+def values_from_main(addition: Addition, known: Mapping[str, str]) -> dict[str, str]:
+    """What an addition's parameters take from `known`, the main stack's outputs and parameters. Raises DeployError."""
+    template = load_template(addition.file)
+    named = {**known, **{name: known[other] for name, other in addition.renamed.items()}}
     for name, declared in template.parameters.items():
-        if name in values and not _accepts(declared, values[name]):
-            allowed = declared.get("ConstraintDescription") or ", ".join(map(_text, declared.get("AllowedValues", ())))
-            limits = f"{declared.get('MinValue', '')} to {declared.get('MaxValue', '')}"
-            raise DeployError(f"{name}={values[name]}: {template.file} accepts {allowed or limits}.")
-
-
-def _accepts(declared: Mapping[str, Any], value: str) -> bool:
-    if "AllowedValues" in declared and value not in map(_text, declared["AllowedValues"]):
-        return False
-    if declared["Type"] == "Number":
-        is_number = re.fullmatch(r"-?\d{1,18}", value) is not None
-        return is_number and declared.get("MinValue", 0) <= int(value) <= declared.get("MaxValue", 10**18)
-    fits = len(value) <= declared.get("MaxLength", 4096)
-    return fits and re.search(declared.get("AllowedPattern", ""), value) is not None
-
-
-def values_from_main(
-    addition: Addition, template: Template, outputs: Mapping[str, str], main: Mapping[str, str]
-) -> dict[str, str]:
-    """The values that an addition's parameters take from the main stack."""
-    known = {**main, **outputs}
-    known |= {name: known[other] for name, other in addition.renamed.items()}
-    return {name: known[name] for name in template.parameters if name in known and name not in addition.own}
+        if "Default" not in declared and not named.get(name):
+            raise DeployError(f"{addition.file} needs {name}: add --set {name}=VALUE. {declared['Description']}")
+    return {name: named[name] for name in template.parameters if name in named and name not in addition.own}
 
 
 def _text(value: object) -> str:

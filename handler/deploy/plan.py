@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,15 +14,14 @@ from handler.deploy.parameters import (
     ADDITIONS,
     MAIN,
     Addition,
-    Template,
     load_template,
     read_values,
     refuse_values,
     settings_of,
+    values_from_main,
 )
 from handler.deploy.stacks import CloudFormation, Stack
 from thumbnailer.errors import nearest
-from thumbnailer.settings import Settings
 
 MOST_BUCKET_NAME: Final = 63
 STACK_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,28}")
@@ -49,48 +48,39 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The stacks to be. `given` are the user's parameters, `values` this run's of the main stack."""
+    """The stacks to be. `given` are the user's parameters, `values` those of the main stack that this run sets."""
 
     name: str
-    bucket: str
     stack: Stack | None
     given: Mapping[str, str]
     values: Mapping[str, str]
     additions: Mapping[str, Addition]
 
     @property
-    def template(self) -> Template:
-        return load_template(MAIN)
-
-    @property
     def effective(self) -> dict[str, str]:
         """Every parameter of the main stack after this run."""
-        return {**self.template.defaults(), **(self.stack.values if self.stack else {}), **self.values}
-
-    @property
-    def settings(self) -> Settings:
-        return settings_of(self.effective)
+        return {**load_template(MAIN).defaults(), **(self.stack.values if self.stack else {}), **self.values}
 
 
 def make_plan(request: Request, account: Account, cloudformation: CloudFormation) -> tuple[Plan, list[str]]:
     """The plan, and warnings. Raises DeployError."""
     if not STACK_NAME.fullmatch(request.stack):
         raise DeployError(f"--stack {request.stack}: take at most 29 of a-z, 0-9 and hyphens, a letter first.")
-    stack = cloudformation.find_usable(request.stack)
+    stack, main = cloudformation.find_usable(request.stack), load_template(MAIN)
     additions = _additions(request, cloudformation)
-    given = _given(request, additions)
-    bucket = _bucket(request, stack)
+    given = read_values(request.sets, [main, *(load_template(one.file) for one in additions.values())])
     asked = {key: value for name in request.additions for key, value in ADDITIONS[name].main.items()}
     image = {"PackageType": "Image", "ImageUri": request.image} if request.image else {}
-    values = {**asked, **image, **given, "SourceBucket": bucket}
-    declared = load_template(MAIN).parameters
-    own = {name: value for name, value in values.items() if name in declared}
-    plan = Plan(request.stack, bucket, stack, given, own, additions)
-    refuse_values(plan.template, own)
-    _check_names(plan)
+    wanted = {**asked, **image, **given, "SourceBucket": _bucket(request, stack)}
+    values = {name: value for name, value in wanted.items() if name in main.parameters}
+    refuse_values(main, values)
+    plan = Plan(request.stack, stack, given, values, additions)
+    destination = _destination(plan.effective)
     for addition in additions.values():
-        addition.refuse_missing(plan.effective)
-    plan = plan if stack else replace(plan, values={**_buckets_there(plan, account), **own})
+        values_from_main(addition, {**dict.fromkeys(main.parsed["Outputs"], "-"), **plan.effective, **given})
+    if not stack:
+        there = _buckets_there(plan.effective, destination, account)
+        plan = Plan(request.stack, stack, given, {**there, **values}, additions)
     return plan, look_at_concurrency(account, plan.effective)
 
 
@@ -106,44 +96,37 @@ def _additions(request: Request, cloudformation: CloudFormation) -> dict[str, Ad
     }
 
 
-def _given(request: Request, additions: Mapping[str, Addition]) -> dict[str, str]:
-    templates = [load_template(file) for file in (MAIN, *(one.file for one in additions.values()))]
-    given = read_values(request.sets, templates)
-    for template in templates:
-        refuse_values(template, given)
-    return given
-
-
 def _bucket(request: Request, stack: Stack | None) -> str:
-    known = stack.values["SourceBucket"] if stack else ""
-    if known and request.bucket not in ("", known):
-        raise DeployError(f"The stack {request.stack} is for the bucket {known}: add --stack NAME for one more.")
-    if not known and not request.bucket:
+    known = stack.values["SourceBucket"] if stack else request.bucket
+    if not known:
         raise DeployError("Which bucket? Add --bucket NAME; it is made if it is not there.")
-    return known or request.bucket
+    if request.bucket not in ("", known):
+        raise DeployError(f"The stack {request.stack} is for the bucket {known}: add --stack NAME for one more.")
+    return known
 
 
-def _check_names(plan: Plan) -> None:
-    """Refuses names that no bucket can have, and an endless loop."""
-    name = plan.settings.destination_bucket(plan.bucket)
+def _destination(values: Mapping[str, str]) -> str:
+    """The bucket of the thumbnails. Raises DeployError for a name that no bucket can have, and for an endless loop."""
+    settings, source = settings_of(values), values["SourceBucket"]
+    name = settings.destination_bucket(source)
     if len(name) > MOST_BUCKET_NAME:
         raise DeployError(
             f"The bucket of the thumbnails would be {name}: {len(name)} characters, and S3 allows {MOST_BUCKET_NAME}. "
             "Add --set Destination=NAME."
         )
-    if plan.settings.is_destination(plan.bucket):
+    if settings.is_destination(source):
         raise DeployError(
-            f"{plan.bucket} has the name of a bucket of thumbnails, whose objects are skipped: take another bucket, or "
-            "add --set Destination=NAME."
+            f"{source} has the name of a bucket of thumbnails, whose objects are skipped: take another bucket, or add "
+            "--set Destination=NAME."
         )
+    return name
 
 
-def _buckets_there(plan: Plan, account: Account) -> dict[str, str]:
+def _buckets_there(values: Mapping[str, str], destination: str, account: Account) -> dict[str, str]:
     """Parameters of a new stack for buckets that it does not make, because they are there."""
     there: dict[str, str] = {}
-    if has_bucket(account, plan.bucket):
+    if not values.get("SourceAccount") and has_bucket(account, values["SourceBucket"]):
         there = {"CreateSourceBucket": "false", "Trigger": "eventbridge"}
-    is_here = not plan.effective["DestinationAccount"]
-    if is_here and has_bucket(account, plan.settings.destination_bucket(plan.bucket)):
+    if not values["DestinationAccount"] and has_bucket(account, destination):
         there["CreateDestinationBucket"] = "false"
     return there

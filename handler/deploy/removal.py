@@ -1,14 +1,14 @@
 """Takes away what a deployment made, and says what stays."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from botocore.exceptions import ClientError
 
 from handler.deploy.account import Account, code_of, has_bucket
 from handler.deploy.code import CodeBucket
-from handler.deploy.parameters import ADDITIONS, settings_of
-from handler.deploy.source import SAMPLE_KEY, switch_off, thumbnail_of_sample
+from handler.deploy.parameters import ADDITIONS
+from handler.deploy.source import sample_key, switch_off, thumbnail_of_sample
 from handler.deploy.stacks import CloudFormation, Stack
 
 SWITCHED_ON: Final = "switched-eventbridge-on"
@@ -21,68 +21,46 @@ def find_stacks(cloudformation: CloudFormation, name: str) -> list[Stack]:
     return [stack for each in names if (stack := cloudformation.find(each))]
 
 
-def remove(account: Account, cloudformation: CloudFormation, name: str, stacks: list[Stack]) -> Iterator[str]:
+def remove(account: Account, cloudformation: CloudFormation, code: CodeBucket, stacks: list[Stack]) -> Iterator[str]:
     """Removes stacks, empty buckets and the code bucket; yields a line for each step. Raises DeploymentFailed."""
-    code = CodeBucket(account, name)
-    has_code = code.exists()
-    values = next((stack.values for stack in stacks if stack.name == name and stack.values), {})
-    _delete_samples(account, values)
+    values = next((stack.values for stack in stacks if stack.name == code.stack and stack.values), {})
+    made = _buckets(account, values) if values else {}
+    for bucket in made:
+        key = sample_key(values) if bucket == values["SourceBucket"] else thumbnail_of_sample(values)[1]
+        account.client("s3").delete_object(Bucket=bucket, Key=key)
     for stack in stacks:
         yield f"deleting the stack {stack.name}"
         cloudformation.delete(stack.id)
-    if values and has_bucket(account, values["SourceBucket"]):
-        switch_off(account, values["SourceBucket"], name, has_code and code.has(SWITCHED_ON))
+    has_code = code.exists()
+    for bucket, is_made in made.items():
+        if bucket == values["SourceBucket"]:
+            switch_off(account, bucket, code.stack, has_code and code.has(SWITCHED_ON))
+        yield _remove_bucket(account, bucket, is_made)
     if has_code:
         code.remove()
         yield f"deleted the bucket {code.name} with zips and templates"
-    yield from _remove_buckets(account, values)
-    yield from _left(values)
-
-
-def _buckets(values: Mapping[str, str]) -> dict[str, bool]:
-    """Source and destination; True if the stack made the bucket."""
-    if not values:
-        return {}
-    source = values["SourceBucket"]
-    return {
-        source: values.get("CreateSourceBucket") == "true",
-        settings_of(values).destination_bucket(source): values.get("CreateDestinationBucket") == "true",
-    }
-
-
-def _delete_samples(account: Account, values: Mapping[str, str]) -> None:
-    s3 = account.client("s3")
-    if values and has_bucket(account, values["SourceBucket"]):
-        s3.delete_object(Bucket=values["SourceBucket"], Key=SAMPLE_KEY)
-        bucket, key = thumbnail_of_sample(values["SourceBucket"], settings_of(values))
-        if has_bucket(account, bucket):
-            s3.delete_object(Bucket=bucket, Key=key)
-
-
-def _remove_buckets(account: Account, values: Mapping[str, str]) -> Iterator[str]:
-    """S3 deletes empty buckets only; a bucket that was there before the stack stays in any case."""
-    for bucket, is_made in _buckets(values).items():
-        if not has_bucket(account, bucket):
-            continue
-        if not is_made:
-            yield f"left: the bucket {bucket}, which was there before"
-        elif _is_deleted(account.client("s3"), bucket):
-            yield f"deleted the empty bucket {bucket}"
-        else:
-            yield f"left: the bucket {bucket}, which has content (`aws s3 rb --force s3://{bucket}` deletes both)"
-
-
-def _is_deleted(s3: Any, bucket: str) -> bool:
-    try:
-        s3.delete_bucket(Bucket=bucket)
-    except ClientError as error:
-        if code_of(error) != "BucketNotEmpty":
-            raise
-        return False
-    return True
-
-
-def _left(values: Mapping[str, str]) -> Iterator[str]:
     if image := values.get("ImageUri"):
         repository = image.partition("/")[2].partition("@")[0].partition(":")[0]
         yield f"left: the images (`aws ecr delete-repository --force --repository-name {repository}` deletes them)"
+
+
+def _buckets(account: Account, values: Mapping[str, str]) -> dict[str, bool]:
+    """Those of source and destination that are there; True if the stack made the bucket."""
+    buckets = {
+        values["SourceBucket"]: values.get("CreateSourceBucket") == "true",
+        thumbnail_of_sample(values)[0]: values.get("CreateDestinationBucket") == "true",
+    }
+    return {name: is_made for name, is_made in buckets.items() if has_bucket(account, name)}
+
+
+def _remove_bucket(account: Account, bucket: str, is_made: bool) -> str:
+    """S3 deletes empty buckets only; a bucket that was there before the stack stays in any case."""
+    if not is_made:
+        return f"left: the bucket {bucket}, which was there before"
+    try:
+        account.client("s3").delete_bucket(Bucket=bucket)
+    except ClientError as error:
+        if code_of(error) != "BucketNotEmpty":
+            raise
+        return f"left: the bucket {bucket}, which has content (`aws s3 rb --force s3://{bucket}` deletes both)"
+    return f"deleted the empty bucket {bucket}"

@@ -9,13 +9,11 @@ from botocore.exceptions import ClientError
 
 from handler.deploy import DeployError
 from handler.deploy.account import Account, code_of
-from handler.deploy.parameters import ROOT
+from handler.deploy.parameters import ROOT, settings_of
 from thumbnailer.model import Format
 from thumbnailer.renditions import target_key
-from thumbnailer.settings import Settings
 
 SAMPLE: Final = ROOT / "handler" / "demo" / "samples" / "coffee-rotated-by-exif.jpg"
-SAMPLE_KEY: Final = "thumbnailer-sample.jpg"
 POLL_SECONDS: Final = 1.0
 _EVENTBRIDGE: Final = "EventBridgeConfiguration"
 _TARGETS: Final = {"QueueConfigurations": "QueueArn", "LambdaFunctionConfigurations": "LambdaFunctionArn"}
@@ -29,8 +27,9 @@ def switch_eventbridge_on(account: Account, bucket: str, stack: str, undo: ExitS
     before = _notifications(account, bucket)
     if _EVENTBRIDGE in before:
         return False
-    _put(account, bucket, {**without_stack(before, stack), _EVENTBRIDGE: {}})
-    undo.callback(_put, account, bucket, without_stack(before, stack))
+    kept = without_stack(before, stack)
+    _put(account, bucket, {**kept, _EVENTBRIDGE: {}})
+    undo.callback(_put, account, bucket, kept)
     return True
 
 
@@ -48,13 +47,10 @@ def without_stack(configuration: Mapping[str, Any], stack: str) -> dict[str, Any
     """A bucket's notifications without those to a stack's queue or function."""
     kept = dict(configuration)
     for kind, name in _TARGETS.items():
-        others = [one for one in configuration.get(kind, ()) if not _is_of(one[name], stack)]
-        kept = {key: value for key, value in kept.items() if key != kind} | ({kind: others} if others else {})
+        ours = (f":{stack}-events", f":function:{stack}-")
+        others = [one for one in kept.pop(kind, ()) if not any(own in one[name] for own in ours)]
+        kept |= {kind: others} if others else {}
     return kept
-
-
-def _is_of(arn: str, stack: str) -> bool:
-    return arn.endswith(f":{stack}-events") or f":function:{stack}-" in arn
 
 
 def _notifications(account: Account, bucket: str) -> dict[str, Any]:
@@ -79,23 +75,31 @@ def _put(account: Account, bucket: str, configuration: Mapping[str, Any]) -> Non
 # --- the sample -------------------------------------------------------------------------------------------------------
 
 
-def send_sample(account: Account, bucket: str, settings: Settings, patience: float) -> tuple[str, str] | None:
-    """Bucket and key of a sample's new thumbnail, None if none came within `patience` seconds."""
-    s3 = account.client("s3")
-    s3.put_object(Bucket=bucket, Key=SAMPLE_KEY, Body=SAMPLE.read_bytes(), ContentType="image/jpeg")
-    sent = s3.head_object(Bucket=bucket, Key=SAMPLE_KEY)["LastModified"]
-    destination, key = thumbnail_of_sample(bucket, settings)
+def sample_key(values: Mapping[str, str]) -> str:
+    """The sample's key, which the filters of a stack with these parameters let through."""
+    return f"{values.get('KeyPrefix', '')}thumbnailer-sample{values.get('KeySuffix') or '.jpg'}"
+
+
+def thumbnail_of_sample(values: Mapping[str, str]) -> tuple[str, str]:
+    """Bucket and key."""
+    settings = settings_of(values)
+    first = settings.renditions[0]
+    key = target_key(settings.key, sample_key(values), first, first.format or Format.JPEG)
+    return settings.destination_bucket(values["SourceBucket"]), key
+
+
+def send_sample(account: Account, values: Mapping[str, str], patience: float) -> bool:
+    """Whether a new thumbnail of the sample came within `patience` seconds."""
+    s3, source = account.client("s3"), {"Bucket": values["SourceBucket"], "Key": sample_key(values)}
+    s3.put_object(**source, Body=SAMPLE.read_bytes(), ContentType="image/jpeg")
+    sent = s3.head_object(**source)["LastModified"]
+    bucket, key = thumbnail_of_sample(values)
     end = time.monotonic() + patience
     while time.monotonic() < end:
-        if (written := _written(s3, destination, key)) and written >= sent:
-            return destination, key
+        if (written := _written(s3, bucket, key)) and written >= sent:
+            return True
         time.sleep(POLL_SECONDS)
-    return None
-
-
-def thumbnail_of_sample(bucket: str, settings: Settings) -> tuple[str, str]:
-    first = settings.renditions[0]
-    return settings.destination_bucket(bucket), target_key(settings.key, SAMPLE_KEY, first, first.format or Format.JPEG)
+    return False
 
 
 def _written(s3: Any, bucket: str, key: str) -> Any:

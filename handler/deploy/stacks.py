@@ -17,14 +17,14 @@ POLL_SECONDS: Final = 2.0
 DIRECT_LIMIT: Final = 51_200
 """The largest template, in bytes, that CloudFormation takes in a request (docs: cloudformation-limits)."""
 _REVIEW: Final = "REVIEW_IN_PROGRESS"
+_REMOVE: Final = "run `thumbnailer deploy --remove --stack {name}`, then deploy again"
 _ADVICE: Final = {
-    "ROLLBACK_COMPLETE": "its first deployment failed, and AWS cannot update it: run `thumbnailer deploy --remove "
-    "--stack {name}`, then deploy again",
+    "ROLLBACK_COMPLETE": f"its first deployment failed, and AWS cannot update it: {_REMOVE}",
+    "ROLLBACK_FAILED": f"its first deployment failed: {_REMOVE}",
+    "CREATE_FAILED": f"its first deployment failed: {_REMOVE}",
+    "DELETE_FAILED": f"AWS could not remove it: {_REMOVE}",
     "UPDATE_ROLLBACK_FAILED": "AWS could not take a failed update back: run `aws cloudformation "
     "continue-update-rollback --stack-name {name}`, then deploy again",
-    "ROLLBACK_FAILED": "AWS could not take its first deployment back: run `thumbnailer deploy --remove --stack {name}`",
-    "CREATE_FAILED": "its first deployment failed: run `thumbnailer deploy --remove --stack {name}`, then deploy again",
-    "DELETE_FAILED": "AWS could not remove it: run `thumbnailer deploy --remove --stack {name}` again",
 }
 
 
@@ -37,11 +37,6 @@ class Stack:
     status: str
     values: Mapping[str, str]
     outputs: Mapping[str, str]
-
-    @property
-    def is_new(self) -> bool:
-        """Whether it has no resources yet, only a change set."""
-        return self.status == _REVIEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +70,7 @@ class CloudFormation:
     def find_usable(self, name: str) -> Stack | None:
         """The stack, None if it has no resources yet. Raises DeployError if it cannot be updated."""
         stack = self.find(name)
-        if stack is None or stack.is_new:
+        if stack is None or stack.status == _REVIEW:
             return None
         if advice := _ADVICE.get(stack.status):
             raise DeployError(f"The stack {name} is in {stack.status}: {advice.format(name=name)}.")
@@ -130,7 +125,7 @@ class CloudFormation:
     def execute(self, change: Change) -> Stack:
         """Executes a change set and waits for its end. Raises DeploymentFailed."""
         self._client.execute_change_set(ChangeSetName=change.id)
-        stack = self._wait(change.stack_id, {_REVIEW})
+        stack = self._wait(change.stack_id, _REVIEW)
         if stack.status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
             raise DeploymentFailed(
                 f"CloudFormation could not deploy {change.stack} and took its changes back ({stack.status}). "
@@ -147,21 +142,19 @@ class CloudFormation:
                 f"CloudFormation could not delete {stack.name} ({stack.status}). {self._first_failure(stack_id)}"
             )
 
-    def _wait(self, stack_id: str, before: frozenset[str] | set[str] = frozenset()) -> Stack:
+    def _wait(self, stack_id: str, before: str = "") -> Stack:
+        """The stack when it has a status that stays, other than `before`."""
         while True:
-            stack = self.find(stack_id)
-            if stack is None:  # emulators forget deleted stacks
-                return Stack(stack_id, stack_id, "DELETE_COMPLETE", {}, {})
-            if stack.status not in before and not stack.status.endswith("_IN_PROGRESS"):
+            stack = self.find(stack_id) or Stack(stack_id, stack_id, "DELETE_COMPLETE", {}, {})
+            if stack.status != before and not stack.status.endswith("_IN_PROGRESS"):
                 return stack
             time.sleep(POLL_SECONDS)
 
     def _first_failure(self, stack_id: str) -> str:
         """The reason that AWS gives for the first resource that failed."""
         pages = self._client.get_paginator("describe_stack_events").paginate(StackName=stack_id)
-        failed = [one for page in pages for one in page["StackEvents"] if one["ResourceStatus"].endswith("_FAILED")]
-        if not failed:
-            return "Its events tell why: see CloudFormation in AWS's console."
+        events = [one for page in pages for one in page["StackEvents"]]  # the latest first
+        failed = [one for one in events if one["ResourceStatus"].endswith("_FAILED")] or events
         return f"{failed[-1]['LogicalResourceId']}: {failed[-1].get('ResourceStatusReason')}"
 
 

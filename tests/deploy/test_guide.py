@@ -74,7 +74,9 @@ def test_existing_buckets_are_deployed_as_the_guide_says() -> None:
 
 def test_the_guide_names_existing_parameters_outputs_and_alarms() -> None:
     declared = translate()
-    named = set(re.findall(r"\b([A-Z][a-z][A-Za-z]+)=", GUIDE)) | set(re.findall(r"^\| `([A-Z]\w+)`", GUIDE, re.MULTILINE))
+    named = set(re.findall(r"\b([A-Z][a-z][A-Za-z]+)=", GUIDE)) | set(
+        re.findall(r"^\| `([A-Z]\w+)`", GUIDE, re.MULTILINE)
+    )
     alarms = {id_ for id_, one in declared["Resources"].items() if one["Type"] == "AWS::CloudWatch::Alarm"}
     assert named - set(declared["Parameters"]) - {"OutputKey"} == alarms
     outputs = set(re.findall(r"output (\w+)\)", GUIDE)) | set(re.findall(r"output `(\w+)`", GUIDE))
