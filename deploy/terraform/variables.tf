@@ -1,19 +1,31 @@
 # Made from deploy/template.yaml by `python -m tests.tools.parameters`.
 
 variable "source_bucket" {
-  description = "The bucket of the pictures. Its name must not match Destination (by default: end in -resized), or the function skips its objects as its own output."
+  description = "The bucket of the pictures. Its name must not match Destination (by default: end in -resized), or the function skips its objects as its own output. With the default Destination it has at most 55 characters."
   type        = string
 }
 
 variable "create_source_bucket" {
-  description = "Whether the stack makes that bucket. CloudFormation can set a notification only on its own buckets. So with \"false\", Trigger must be \"eventbridge\", and you must switch EventBridge on in the bucket (deploy/README.md)."
+  description = "Whether the stack makes that bucket. CloudFormation can set a notification only on its own buckets. So with \"false\", the bucket's owner sets the notification of output SourceNotification (deploy/buckets.md)."
   type        = bool
   default     = null
 }
 
+variable "source_account" {
+  description = "The account of the source bucket, if the destination bucket is in another one. Its owner lets the function's role read (deploy/buckets.md). Empty: both are in the same."
+  type        = string
+  default     = null
+}
+
 variable "source_versioning" {
-  description = "Whether the stack's source bucket keeps old versions."
+  description = "Whether the stack's source bucket keeps old versions, for OldVersionDays."
   type        = bool
+  default     = null
+}
+
+variable "old_version_days" {
+  description = "With SourceVersioning, the days after which S3 deletes a replaced or deleted version of a source."
+  type        = number
   default     = null
 }
 
@@ -41,6 +53,23 @@ variable "destination_account" {
   default     = null
 }
 
+variable "readers" {
+  description = "cloudfront: the policy of the destination bucket lets the account's CloudFront distributions read (deploy/buckets.md). Empty: only the account's own roles read."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.readers == null ? true : contains(["", "cloudfront"], var.readers)
+    error_message = "One of: '', 'cloudfront'."
+  }
+}
+
+variable "destination_events" {
+  description = "Whether the destination bucket sends its events to EventBridge, for 1.00 USD a million."
+  type        = bool
+  default     = null
+}
+
 variable "trigger" {
   description = "queue: a bucket notification sends to SQS, which invokes the function. eventbridge: an EventBridge rule sends to SQS, for 1.00 USD more a million events of the bucket. direct: the bucket invokes the function, without a queue."
   type        = string
@@ -50,6 +79,18 @@ variable "trigger" {
     condition     = var.trigger == null ? true : contains(["queue", "eventbridge", "direct"], var.trigger)
     error_message = "One of: 'queue', 'eventbridge', 'direct'."
   }
+}
+
+variable "key_prefix" {
+  description = "Only events of keys that begin with it; S3 or the rule drops the others for free. Empty: all."
+  type        = string
+  default     = null
+}
+
+variable "key_suffix" {
+  description = "Only events of keys that end with it, e.g. .jpg; case matters. Empty: all."
+  type        = string
+  default     = null
 }
 
 variable "package_type" {
@@ -130,6 +171,80 @@ variable "reserve_concurrency" {
   description = "Whether MaximumConcurrency is also the function's reserved concurrency, which limits Trigger direct too. Lambda refuses if less than 100 would remain for the account's other functions."
   type        = bool
   default     = null
+}
+
+variable "deployment" {
+  description = "How a new version takes over. AllAtOnce: at once. Canary: a tenth of the invocations first, the others later. Linear: a tenth more in each step. If ErrorRateAlarm or FailedRecordsAlarm goes off meanwhile, CodeDeploy goes back. Except with AllAtOnce, code and settings take effect only with a new Release."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.deployment == null ? true : contains(["AllAtOnce", "Canary10Percent10Minutes", "Canary10Percent30Minutes", "Linear10PercentEvery2Minutes", "Linear10PercentEvery10Minutes"], var.deployment)
+    error_message = "One of: 'AllAtOnce', 'Canary10Percent10Minutes', 'Canary10Percent30Minutes', 'Linear10PercentEvery2Minutes', 'Linear10PercentEvery10Minutes'."
+  }
+}
+
+variable "release" {
+  description = "With a gradual Deployment, a new text (e.g. the date and time) for every change that is to take effect."
+  type        = string
+  default     = null
+}
+
+variable "vpc_id" {
+  description = "The VPC of SubnetIds, for a function that must not leave it. Empty: the function is in no VPC of yours."
+  type        = string
+  default     = null
+}
+
+variable "subnet_ids" {
+  description = "A comma list of subnets that reach S3, e.g. by its gateway endpoint, which is free."
+  type        = string
+  default     = null
+}
+
+variable "permissions_boundary" {
+  description = "The policy that bounds every role of the stack, where the account asks for one. Empty: none."
+  type        = string
+  default     = null
+}
+
+variable "role_path" {
+  description = "The path of every role of the stack."
+  type        = string
+  default     = null
+}
+
+variable "tracing" {
+  description = "Active: X-Ray samples invocations. PassThrough: only if the caller's trace is sampled."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.tracing == null ? true : contains(["PassThrough", "Active"], var.tracing)
+    error_message = "One of: 'PassThrough', 'Active'."
+  }
+}
+
+variable "log_format" {
+  description = "The form of Lambda's own lines in the log. The function's lines are JSON in both."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.log_format == null ? true : contains(["Text", "JSON"], var.log_format)
+    error_message = "One of: 'Text', 'JSON'."
+  }
+}
+
+variable "system_log_level" {
+  description = "With LogFormat JSON, the lowest level of Lambda's own lines; WARN leaves out start and report."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.system_log_level == null ? true : contains(["DEBUG", "INFO", "WARN"], var.system_log_level)
+    error_message = "One of: 'DEBUG', 'INFO', 'WARN'."
+  }
 }
 
 variable "log_retention_days" {
@@ -412,6 +527,12 @@ variable "alarm_topic_arn" {
   default     = null
 }
 
+variable "alarm_email" {
+  description = "The address for alarms, in place of AlarmTopicArn; AWS asks it for confirmation. Empty: none."
+  type        = string
+  default     = null
+}
+
 variable "error_rate_alarm_percent" {
   description = "Alarm if a higher percentage of the invocations or of the records fail."
   type        = number
@@ -430,6 +551,12 @@ variable "duration_alarm_percent" {
   default     = null
 }
 
+variable "cost_alarm_usd" {
+  description = "Alarm if the function's invocations of a day cost more, at the prices of us-east-1. MaximumConcurrency of 10 at 1769 MB cost at most 24.88 a day. Empty: no alarm."
+  type        = string
+  default     = null
+}
+
 variable "create_dashboard" {
   description = "Whether the stack makes a CloudWatch dashboard."
   type        = bool
@@ -440,12 +567,18 @@ locals {
   parameters = {
     SourceBucket            = var.source_bucket
     CreateSourceBucket      = var.create_source_bucket
+    SourceAccount           = var.source_account
     SourceVersioning        = var.source_versioning
+    OldVersionDays          = var.old_version_days
     SourceKmsKeyArn         = var.source_kms_key_arn
     AllowListBucket         = var.allow_list_bucket
     CreateDestinationBucket = var.create_destination_bucket
     DestinationAccount      = var.destination_account
+    Readers                 = var.readers
+    DestinationEvents       = var.destination_events
     Trigger                 = var.trigger
+    KeyPrefix               = var.key_prefix
+    KeySuffix               = var.key_suffix
     PackageType             = var.package_type
     ImageUri                = var.image_uri
     CodeBucket              = var.code_bucket
@@ -456,6 +589,15 @@ locals {
     Timeout                 = var.timeout
     EphemeralStorage        = var.ephemeral_storage
     ReserveConcurrency      = var.reserve_concurrency
+    Deployment              = var.deployment
+    Release                 = var.release
+    VpcId                   = var.vpc_id
+    SubnetIds               = var.subnet_ids
+    PermissionsBoundary     = var.permissions_boundary
+    RolePath                = var.role_path
+    Tracing                 = var.tracing
+    LogFormat               = var.log_format
+    SystemLogLevel          = var.system_log_level
     LogRetentionDays        = var.log_retention_days
     LogKmsKeyArn            = var.log_kms_key_arn
     Consumer                = var.consumer
@@ -491,9 +633,11 @@ locals {
     InFlight                = var.in_flight
     LogLevel                = var.log_level
     AlarmTopicArn           = var.alarm_topic_arn
+    AlarmEmail              = var.alarm_email
     ErrorRateAlarmPercent   = var.error_rate_alarm_percent
     AgeAlarmSeconds         = var.age_alarm_seconds
     DurationAlarmPercent    = var.duration_alarm_percent
+    CostAlarmUsd            = var.cost_alarm_usd
     CreateDashboard         = var.create_dashboard
   }
 }

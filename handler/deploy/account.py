@@ -89,7 +89,7 @@ def has_bucket(account: Account, name: str) -> bool:
     if code not in ("", "404"):
         raise DeployError(
             f"The bucket {name} belongs to another account, or these credentials may not read it ({code}): take "
-            "another name, or deploy with that account's credentials (deploy/README.md: pictures of another account)."
+            "another name. If it is your source in another account, deploy/buckets.md tells how."
         )
     return code == ""
 

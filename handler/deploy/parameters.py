@@ -134,6 +134,11 @@ def settings_of(values: Mapping[str, str]) -> Settings:
         raise DeployError(str(error)) from error
 
 
+def is_foreign(values: Mapping[str, str]) -> bool:
+    """Whether a bucket is another account's, so that its owner sets it up (deploy/buckets.md)."""
+    return any(values.get(name) for name in ("SourceAccount", "DestinationAccount", "ExpectedOwner"))
+
+
 def values_from_main(addition: Addition, known: Mapping[str, str]) -> dict[str, str]:
     """What an addition's parameters take from `known`, the main stack's outputs and parameters. Raises DeployError."""
     template = load_template(addition.file)

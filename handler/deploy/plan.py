@@ -14,6 +14,7 @@ from handler.deploy.parameters import (
     ADDITIONS,
     MAIN,
     Addition,
+    is_foreign,
     load_template,
     read_values,
     refuse_values,
@@ -124,9 +125,9 @@ def _destination(values: Mapping[str, str]) -> str:
 
 def _buckets_there(values: Mapping[str, str], destination: str, account: Account) -> dict[str, str]:
     """Parameters of a new stack for buckets that it does not make, because they are there."""
-    there: dict[str, str] = {}
-    if not values.get("SourceAccount") and has_bucket(account, values["SourceBucket"]):
-        there = {"CreateSourceBucket": "false", "Trigger": "eventbridge"}
-    if not values["DestinationAccount"] and has_bucket(account, destination):
-        there["CreateDestinationBucket"] = "false"
-    return there
+    if is_foreign(values):
+        return {}
+    source = {"CreateSourceBucket": "false", "Trigger": "eventbridge"}
+    return (source if has_bucket(account, values["SourceBucket"]) else {}) | (
+        {"CreateDestinationBucket": "false"} if has_bucket(account, destination) else {}
+    )

@@ -7,7 +7,7 @@ from botocore.exceptions import ClientError
 
 from handler.deploy.account import Account, code_of, has_bucket
 from handler.deploy.code import CodeBucket
-from handler.deploy.parameters import ADDITIONS
+from handler.deploy.parameters import ADDITIONS, is_foreign
 from handler.deploy.source import sample_key, switch_off, thumbnail_of_sample
 from handler.deploy.stacks import CloudFormation, Stack
 
@@ -24,7 +24,7 @@ def find_stacks(cloudformation: CloudFormation, name: str) -> list[Stack]:
 def remove(account: Account, cloudformation: CloudFormation, code: CodeBucket, stacks: list[Stack]) -> Iterator[str]:
     """Removes stacks, empty buckets and the code bucket; yields a line for each step. Raises DeploymentFailed."""
     values = next((stack.values for stack in stacks if stack.name == code.stack and stack.values), {})
-    made = _buckets(account, values) if values else {}
+    made = _buckets(account, values) if values and not is_foreign(values) else {}
     for bucket in made:
         key = sample_key(values) if bucket == values["SourceBucket"] else thumbnail_of_sample(values)[1]
         account.client("s3").delete_object(Bucket=bucket, Key=key)

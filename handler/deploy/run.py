@@ -12,7 +12,7 @@ from handler.deploy import DeploymentFailed
 from handler.deploy.account import Account, code_of, open_account, sentences
 from handler.deploy.code import CodeBucket, build_package, check_package, read_package
 from handler.deploy.costs import cost_lines
-from handler.deploy.parameters import MAIN, Addition, Template, load_template, settings_of, values_from_main
+from handler.deploy.parameters import MAIN, Addition, Template, is_foreign, load_template, settings_of, values_from_main
 from handler.deploy.plan import Plan, Request, make_plan
 from handler.deploy.removal import SWITCHED_ON, find_stacks, remove
 from handler.deploy.source import sample_key, send_sample, switch_eventbridge_on, thumbnail_of_sample
@@ -155,8 +155,8 @@ class Deployment:
         return code
 
     def _try(self, values: Mapping[str, str], outputs: Mapping[str, str]) -> int:
-        if values.get("SourceAccount") or not settings_of(values).wants(sample_key(values)):
-            print("No sample was sent: the bucket is another account's, or Include and Exclude do not want it.")
+        if is_foreign(values) or not settings_of(values).wants(sample_key(values)):
+            print("No sample was sent: a bucket is another account's, or Include and Exclude do not want it.")
             return 0
         is_slow = values["Trigger"] == "eventbridge" or values["Consumer"] == "none"
         print(f"A sample goes through: {values['SourceBucket']}/{sample_key(values)}. This can take some minutes.")

@@ -125,7 +125,7 @@ def test_refusals_of_aws_are_sentences(session: Stubbed, code: str, sentence: st
 def test_a_bucket_of_another_account_is_refused(ours: Account, session: Stubbed) -> None:
     """A source of another account too: the sentence names the guide."""
     session.script("s3").add_client_error("head_bucket", "403", http_status_code=403)
-    with pytest.raises(DeployError, match=r"photos belongs to another account.*deploy/README\.md"):
+    with pytest.raises(DeployError, match=r"photos belongs to another account.*deploy/buckets\.md"):
         has_bucket(ours, "photos")
 
 
