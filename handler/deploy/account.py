@@ -107,11 +107,11 @@ def look_at_concurrency(account: Account, values: Mapping[str, str]) -> list[str
     limit, most = account.client("lambda").get_account_settings()["AccountLimit"], int(values["MaximumConcurrency"])
     total, free = limit["ConcurrentExecutions"], limit.get("UnreservedConcurrentExecutions", 0)
     advice = "ask for more in AWS's console (Service Quotas, Lambda, concurrent executions)."
-    reserved = most * (values["ReserveConcurrency"] == "true")
+    reserved = most * (values["ReserveConcurrency"] == "true") + int(values.get("OnDemandConcurrency", 0))
     if reserved and free - reserved < LEAST_UNRESERVED:
         raise DeployError(
             f"A reservation of {reserved} leaves less than {LEAST_UNRESERVED} of the account's {free} free concurrent "
-            f"executions, and Lambda refuses that: leave ReserveConcurrency false, or {advice}"
+            f"executions, and Lambda refuses that: lower ReserveConcurrency or OnDemandConcurrency, or {advice}"
         )
     if most < total:
         return []

@@ -79,10 +79,12 @@ def make_plan(request: Request, account: Account, cloudformation: CloudFormation
     destination = _destination(plan.effective)
     for addition in additions.values():
         values_from_main(addition, {**dict.fromkeys(main.parsed["Outputs"], "-"), **plan.effective, **given})
-    if not stack:
-        there = _buckets_there(plan.effective, destination, account)
-        plan = Plan(request.stack, stack, given, {**there, **values}, additions)
-    return plan, look_at_concurrency(account, plan.effective)
+    if stack:
+        return plan, []
+    there = _buckets_there(plan.effective, destination, account)
+    theirs = {name: value for one in additions.values() for name, value in load_template(one.file).defaults().items()}
+    warnings = look_at_concurrency(account, {**theirs, **plan.effective, **given})
+    return Plan(request.stack, stack, given, {**there, **values}, additions), warnings
 
 
 def _additions(request: Request, cloudformation: CloudFormation) -> dict[str, Addition]:

@@ -11,8 +11,10 @@ from zipfile import ZipFile
 import boto3
 import pytest
 from botocore.stub import Stubber
+from typer.testing import CliRunner
 
 from bench.money.prices import load_prices
+from handler.commands import app
 from handler.deploy import DeployError, costs, parameters, stacks
 from handler.deploy.account import Account, has_bucket, look_at_concurrency, sentences
 from handler.deploy.code import CodeBucket, check_package, read_package
@@ -208,9 +210,10 @@ def test_the_quota_of_a_new_account_is_told(ours: Account, session: Stubbed) -> 
 
 
 def test_a_reservation_that_lambda_would_refuse_is_refused(ours: Account, session: Stubbed) -> None:
-    limits(session, 105)
-    with pytest.raises(DeployError, match="leaves less than 100"):
-        look_at_concurrency(ours, {"MaximumConcurrency": "10", "ReserveConcurrency": "true"})
+    for reserves in ({"ReserveConcurrency": "true"}, {"ReserveConcurrency": "false", "OnDemandConcurrency": "20"}):
+        limits(session, 105)
+        with pytest.raises(DeployError, match="leaves less than 100"):
+            look_at_concurrency(ours, {"MaximumConcurrency": "10", **reserves})
 
 
 def test_a_large_template_goes_through_the_code_bucket(aws: Cloud) -> None:
@@ -222,6 +225,23 @@ def test_a_large_template_goes_through_the_code_bucket(aws: Cloud) -> None:
         assert address == f"{aws.url}/{code.name}/templates/big.yaml"
         assert stacks._body(parameters.Template("s", "#", {}), code) == {"TemplateBody": "#"}
     assert code.name not in [one["Name"] for one in aws.s3.list_buckets()["Buckets"]]
+
+
+def test_buckets_of_another_account_are_left_to_their_owner(ours: Account, session: Stubbed) -> None:
+    """No request about a bucket is scripted, so none may be sent."""
+    limits(session, 1000)
+    sets = ("SourceAccount=210987654321", "CreateSourceBucket=false", "Trigger=queue")
+    made, warnings = plan(ours, session, Request("photos", sets=sets))
+    assert (made.effective["CreateSourceBucket"], made.effective["Trigger"], warnings) == ("false", "queue", [])
+
+
+def test_ctrl_c_ends_with_130_and_says_that_aws_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(_: Request) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("handler.deploy.run.run_deploy", stopped)
+    ended = CliRunner().invoke(app, ["deploy", "--bucket", "photos"])
+    assert (ended.exit_code, "AWS finishes what it has begun" in ended.stderr) == (130, True)
 
 
 # --- the zip ----------------------------------------------------------------------------------------------------------
