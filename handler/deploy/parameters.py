@@ -32,6 +32,16 @@ class Addition(NamedTuple):
     main: Mapping[str, str] = {}
     service_role: str = ""
 
+    @property
+    def name(self) -> str:
+        return self.file.removesuffix(".yaml")
+
+    def given(self, values: Mapping[str, str]) -> dict[str, str]:
+        """The user's values for this template: `Name`, or `fargate.Name` for this one alone."""
+        names = load_template(self.file).parameters
+        shared = {name: values[name] for name in names if name in values and name not in self.own}
+        return shared | {name: values[f"{self.name}.{name}"] for name in names if f"{self.name}.{name}" in values}
+
 
 _BUCKET: Final = {"DestinationBucket": "DestinationBucketName"}
 ADDITIONS: Final[Mapping[str, Addition]] = {
@@ -77,7 +87,7 @@ _Loader.add_multi_constructor("!", _short_form)
 
 def parse_template(text: str) -> Any:
     """A template in YAML or JSON as data."""
-    return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+    return _Loader(text).get_single_data()
 
 
 @cache
@@ -90,18 +100,22 @@ def load_template(file: str) -> Template:
     return Template(file, text, parse_template(text))
 
 
-def read_values(pairs: Sequence[str], templates: Sequence[Template]) -> dict[str, str]:
-    """`Name=value` pairs as a mapping. Raises DeployError for a name or value that a template does not accept."""
-    known = sorted({name for template in templates for name in template.parameters})
-    values = {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+def read_values(pairs: Sequence[str], additions: Sequence[Addition]) -> dict[str, str]:
+    """`Name=value` pairs as a mapping. Raises DeployError for a name or value that no template accepts."""
+    known = set(load_template(MAIN).parameters)
+    for addition in additions:
+        names = set(load_template(addition.file).parameters)
+        known |= (names - addition.own) | {f"{addition.name}.{name}" for name in names}
+    values = {}
     for pair in pairs:
-        name, sign, _ = pair.partition("=")
+        name, sign, values[name] = pair.partition("=")
         if not sign:
             raise DeployError(f"--set {pair}: write --set Name=value.")
         if name not in known:
-            raise DeployError(f"--set {pair}: no parameter has that name{nearest(name, known)}.")
-    for template in templates:
-        refuse_values(template, values)
+            raise DeployError(f"--set {pair}: no parameter has that name{nearest(name, sorted(known))}.")
+    refuse_values(load_template(MAIN), values)
+    for addition in additions:
+        refuse_values(load_template(addition.file), addition.given(values))
     return values
 
 

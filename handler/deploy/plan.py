@@ -69,7 +69,7 @@ def make_plan(request: Request, account: Account, cloudformation: CloudFormation
         raise DeployError(f"--stack {request.stack}: take at most 29 of a-z, 0-9 and hyphens, a letter first.")
     stack, main = cloudformation.find_usable(request.stack), load_template(MAIN)
     additions = _additions(request, cloudformation)
-    given = read_values(request.sets, [main, *(load_template(one.file) for one in additions.values())])
+    given = read_values(request.sets, list(additions.values()))
     asked = {key: value for name in request.additions for key, value in ADDITIONS[name].main.items()}
     image = {"PackageType": "Image", "ImageUri": request.image} if request.image else {}
     wanted = {**asked, **image, **given, "SourceBucket": _bucket(request, stack)}
@@ -78,7 +78,9 @@ def make_plan(request: Request, account: Account, cloudformation: CloudFormation
     plan = Plan(request.stack, stack, given, values, additions)
     destination = _destination(plan.effective)
     for addition in additions.values():
-        values_from_main(addition, {**dict.fromkeys(main.parsed["Outputs"], "-"), **plan.effective, **given})
+        values_from_main(
+            addition, {**dict.fromkeys(main.parsed["Outputs"], "-"), **plan.effective, **addition.given(given)}
+        )
     if stack:
         return plan, []
     there = _buckets_there(plan.effective, destination, account)

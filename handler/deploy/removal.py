@@ -1,6 +1,6 @@
 """Takes away what a deployment made, and says what stays."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from botocore.exceptions import ClientError
@@ -23,8 +23,9 @@ def find_stacks(cloudformation: CloudFormation, name: str) -> list[Stack]:
 
 def remove(account: Account, cloudformation: CloudFormation, code: CodeBucket, stacks: list[Stack]) -> Iterator[str]:
     """Removes stacks, empty buckets and the code bucket; yields a line for each step. Raises DeploymentFailed."""
-    values = next((stack.values for stack in stacks if stack.name == code.stack and stack.values), {})
-    made = _buckets(account, values) if values and not is_foreign(values) else {}
+    main = next((stack for stack in stacks if stack.name == code.stack), None)
+    values = main.values if main else {}
+    made = _buckets(account, main) if main and values and not is_foreign(values) else {}
     for bucket in made:
         key = sample_key(values) if bucket == values["SourceBucket"] else thumbnail_of_sample(values)[1]
         account.client("s3").delete_object(Bucket=bucket, Key=key)
@@ -44,11 +45,14 @@ def remove(account: Account, cloudformation: CloudFormation, code: CodeBucket, s
         yield f"left: the images (`aws ecr delete-repository --force --repository-name {repository}` deletes them)"
 
 
-def _buckets(account: Account, values: Mapping[str, str]) -> dict[str, bool]:
-    """Those of source and destination that are there; True if the stack made the bucket."""
+def _buckets(account: Account, main: Stack) -> dict[str, bool]:
+    """Those of source and destination that are there; True if the stack made the bucket.
+
+    A stack whose first deployment failed has no outputs, and made none.
+    """
     buckets = {
-        values["SourceBucket"]: values.get("CreateSourceBucket") == "true",
-        thumbnail_of_sample(values)[0]: values.get("CreateDestinationBucket") == "true",
+        main.values["SourceBucket"]: main.values["CreateSourceBucket"] == "true" and bool(main.outputs),
+        thumbnail_of_sample(main.values)[0]: main.values["CreateDestinationBucket"] == "true" and bool(main.outputs),
     }
     return {name: is_made for name, is_made in buckets.items() if has_bucket(account, name)}
 

@@ -104,7 +104,7 @@ class Deployment:
 
     def _deploy_addition(self, name: str, addition: Addition, main: Stack, undo: ExitStack) -> bool:
         template = load_template(addition.file)
-        given = {key: value for key, value in self.plan.given.items() if key in template.parameters}
+        given = addition.given(self.plan.given)
         values = {**values_from_main(addition, {**main.values, **main.outputs, **given}), **given}
         stack = self.cloudformation.find_usable(name)
         after = self._deploy(name, stack, template, values, lambda _: _make_role(self.account, addition), undo)

@@ -156,6 +156,7 @@ def test_a_bucket_that_is_not_there_is_made(ours: Account, session: Stubbed) -> 
         (Request("photos", sets=("Renditions=a=1x1,a=2x2",)), "Renditions|the name 'a' is given twice"),
         (Request("photos", sets=("MemorySize=64",)), "accepts 128 to 10240"),
         (Request("photos", sets=("Trigger=sns",)), "accepts queue, eventbridge, direct"),
+        (Request("photos", additions=("fargate",), sets=("fargate.Cpu=7",)), r"Cpu=7: fargate\.yaml accepts 256, 512"),
         (Request("photos", additions=("fargat",)), "the nearest is 'fargate'"),
         (Request("photos", additions=("fargate",)), "fargate.yaml needs ImageUri: add --set ImageUri=VALUE"),
     ],
@@ -323,6 +324,11 @@ def test_an_addition_gets_every_value_that_it_needs(name: str) -> None:
     given = values_from_main(ADDITIONS[name], {**values, **dict.fromkeys(main.parsed["Outputs"], "output")})
     assert set(addition.parameters) - set(addition.defaults()) <= set(given)
     assert set(ADDITIONS[name].main) <= set(main.parameters)
+
+
+def test_a_value_goes_to_every_template_unless_it_means_something_else_there() -> None:
+    given = {"LogLevel": "DEBUG", "Consumer": "none", "fargate.Consumer": "worker", "BatchSize": "5"}
+    assert ADDITIONS["fargate"].given(given) == {"LogLevel": "DEBUG", "Consumer": "worker"}
 
 
 def test_the_costs_are_those_of_the_guide() -> None:
