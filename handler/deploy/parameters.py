@@ -153,14 +153,18 @@ def is_foreign(values: Mapping[str, str]) -> bool:
     return any(values.get(name) for name in ("SourceAccount", "DestinationAccount", "ExpectedOwner"))
 
 
-def values_from_main(addition: Addition, known: Mapping[str, str]) -> dict[str, str]:
-    """What an addition's parameters take from `known`, the main stack's outputs and parameters. Raises DeployError."""
-    template = load_template(addition.file)
+def values_from_main(addition: Addition, known: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
+    """What an addition's parameters take from `known`, the main stack's outputs and parameters.
+
+    Raises DeployError if a parameter has no value in `before`, the addition's present stack, either.
+    """
+    parameters = load_template(addition.file).parameters
     named = {**known, **{name: known[other] for name, other in addition.renamed.items()}}
-    for name, declared in template.parameters.items():
-        if "Default" not in declared and not named.get(name):
-            raise DeployError(f"{addition.file} needs {name}: add --set {name}=VALUE. {declared['Description']}")
-    return {name: named[name] for name in template.parameters if name in named and name not in addition.own}
+    needed = {name for name, declared in parameters.items() if "Default" not in declared and not named.get(name)}
+    if missing := sorted(needed - set(before)):
+        name, what = missing[0], parameters[missing[0]]["Description"]
+        raise DeployError(f"{addition.file} needs {name}: add --set {addition.name}.{name}=VALUE. {what}")
+    return {name: named[name] for name in parameters if name in named and name not in addition.own | needed}
 
 
 def _text(value: object) -> str:

@@ -13,7 +13,6 @@ from handler.deploy.account import Account, has_bucket, look_at_concurrency
 from handler.deploy.parameters import (
     ADDITIONS,
     MAIN,
-    Addition,
     is_foreign,
     load_template,
     read_values,
@@ -49,13 +48,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The stacks to be. `given` are the user's parameters, `values` those of the main stack that this run sets."""
+    """The stacks to be. `given` are the user's parameters, `values` those of the main stack that this run sets.
+
+    `additions` are the present stacks by the addition's name, None for a new one.
+    """
 
     name: str
     stack: Stack | None
     given: Mapping[str, str]
     values: Mapping[str, str]
-    additions: Mapping[str, Addition]
+    additions: Mapping[str, Stack | None]
 
     @property
     def effective(self) -> dict[str, str]:
@@ -69,7 +71,7 @@ def make_plan(request: Request, account: Account, cloudformation: CloudFormation
         raise DeployError(f"--stack {request.stack}: take at most 29 of a-z, 0-9 and hyphens, a letter first.")
     stack, main = cloudformation.find_usable(request.stack), load_template(MAIN)
     additions = _additions(request, cloudformation)
-    given = read_values(request.sets, list(additions.values()))
+    given = read_values(request.sets, [ADDITIONS[name] for name in additions])
     asked = {key: value for name in request.additions for key, value in ADDITIONS[name].main.items()}
     image = {"PackageType": "Image", "ImageUri": request.image} if request.image else {}
     wanted = {**asked, **image, **given, "SourceBucket": _bucket(request, stack)}
@@ -77,28 +79,26 @@ def make_plan(request: Request, account: Account, cloudformation: CloudFormation
     refuse_values(main, values)
     plan = Plan(request.stack, stack, given, values, additions)
     destination = _destination(plan.effective)
-    for addition in additions.values():
-        values_from_main(
-            addition, {**dict.fromkeys(main.parsed["Outputs"], "-"), **plan.effective, **addition.given(given)}
-        )
+    outputs = dict.fromkeys(main.parsed["Outputs"], "-")
+    for name, present in additions.items():
+        known = {**outputs, **plan.effective, **ADDITIONS[name].given(given)}
+        values_from_main(ADDITIONS[name], known, present.values if present else {})
     if stack:
         return plan, []
     there = _buckets_there(plan.effective, destination, account)
-    theirs = {name: value for one in additions.values() for name, value in load_template(one.file).defaults().items()}
+    defaults = (load_template(ADDITIONS[name].file).defaults() for name in additions)
+    theirs = {name: value for each in defaults for name, value in each.items()}
     warnings = look_at_concurrency(account, {**theirs, **plan.effective, **given})
     return Plan(request.stack, stack, given, {**there, **values}, additions), warnings
 
 
-def _additions(request: Request, cloudformation: CloudFormation) -> dict[str, Addition]:
+def _additions(request: Request, cloudformation: CloudFormation) -> dict[str, Stack | None]:
     """Those that are asked for, and those that are there: one run updates all stacks."""
     for name in request.additions:
         if name not in ADDITIONS:
             raise DeployError(f"--with {name}: there is {', '.join(ADDITIONS)}{nearest(name, ADDITIONS)}.")
-    return {
-        name: addition
-        for name, addition in ADDITIONS.items()
-        if name in request.additions or cloudformation.find_usable(f"{request.stack}-{name}")
-    }
+    stacks = {name: cloudformation.find_usable(f"{request.stack}-{name}") for name in ADDITIONS}
+    return {name: stack for name, stack in stacks.items() if stack or name in request.additions}
 
 
 def _bucket(request: Request, stack: Stack | None) -> str:

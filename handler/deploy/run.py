@@ -12,7 +12,16 @@ from handler.deploy import DeploymentFailed
 from handler.deploy.account import Account, code_of, open_account, sentences
 from handler.deploy.code import CodeBucket, build_package, check_package, read_package
 from handler.deploy.costs import cost_lines
-from handler.deploy.parameters import MAIN, Addition, Template, is_foreign, load_template, settings_of, values_from_main
+from handler.deploy.parameters import (
+    ADDITIONS,
+    MAIN,
+    Addition,
+    Template,
+    is_foreign,
+    load_template,
+    settings_of,
+    values_from_main,
+)
 from handler.deploy.plan import Plan, Request, make_plan
 from handler.deploy.removal import SWITCHED_ON, find_stacks, remove
 from handler.deploy.source import sample_key, send_sample, switch_eventbridge_on, thumbnail_of_sample
@@ -77,11 +86,11 @@ class Deployment:
         values = {**plan.values, **self._code()}
         main = self._deploy(plan.name, plan.stack, load_template(MAIN), values, self._before_main, undo)
         changed = main is not plan.stack
-        for name, addition in plan.additions.items():
+        for name, stack in plan.additions.items():
             if main is None:
                 print(f"{plan.name}-{name}: --dry-run can show it when {plan.name} is deployed.")
             else:
-                changed |= self._deploy_addition(f"{plan.name}-{name}", addition, main, undo)
+                changed |= self._deploy_addition(ADDITIONS[name], stack, main, undo)
         return changed
 
     def _code(self) -> dict[str, str]:
@@ -102,11 +111,11 @@ class Deployment:
             print("EventBridge is switched on in the bucket; S3 begins to send within five minutes.")
             self.code.put(SWITCHED_ON, "")
 
-    def _deploy_addition(self, name: str, addition: Addition, main: Stack, undo: ExitStack) -> bool:
+    def _deploy_addition(self, addition: Addition, stack: Stack | None, main: Stack, undo: ExitStack) -> bool:
+        name, given = f"{self.plan.name}-{addition.name}", addition.given(self.plan.given)
+        known = {**main.values, **main.outputs, **given}
+        values = {**values_from_main(addition, known, stack.values if stack else {}), **given}
         template = load_template(addition.file)
-        given = addition.given(self.plan.given)
-        values = {**values_from_main(addition, {**main.values, **main.outputs, **given}), **given}
-        stack = self.cloudformation.find_usable(name)
         after = self._deploy(name, stack, template, values, lambda _: _make_role(self.account, addition), undo)
         if after and (address := after.outputs.get("Address")):
             print(f"{name}: {address}")
@@ -177,5 +186,5 @@ def _make_role(account: Account, addition: Addition) -> None:
     try:
         account.client("iam").create_service_linked_role(AWSServiceName=addition.service_role)
     except ClientError as error:
-        if code_of(error) != "InvalidInput":  # it is there
+        if code_of(error) not in ("InvalidInput", "EntityAlreadyExists"):  # it is there
             raise

@@ -158,7 +158,7 @@ def test_a_bucket_that_is_not_there_is_made(ours: Account, session: Stubbed) -> 
         (Request("photos", sets=("Trigger=sns",)), "accepts queue, eventbridge, direct"),
         (Request("photos", additions=("fargate",), sets=("fargate.Cpu=7",)), r"Cpu=7: fargate\.yaml accepts 256, 512"),
         (Request("photos", additions=("fargat",)), "the nearest is 'fargate'"),
-        (Request("photos", additions=("fargate",)), "fargate.yaml needs ImageUri: add --set ImageUri=VALUE"),
+        (Request("photos", additions=("fargate",)), "fargate.yaml needs ImageUri: add --set fargate.ImageUri=VALUE"),
     ],
 )
 def test_a_mistake_is_refused_before_anything_is_made(
@@ -321,9 +321,14 @@ def test_a_notification_to_something_gone_is_a_sentence(ours: Account, session: 
 def test_an_addition_gets_every_value_that_it_needs(name: str) -> None:
     main, addition = load_template(MAIN), load_template(ADDITIONS[name].file)
     values = {**main.defaults(), "SourceBucket": SOURCE, "ImageUri": "image"}
-    given = values_from_main(ADDITIONS[name], {**values, **dict.fromkeys(main.parsed["Outputs"], "output")})
+    given = values_from_main(ADDITIONS[name], {**values, **dict.fromkeys(main.parsed["Outputs"], "output")}, {})
     assert set(addition.parameters) - set(addition.defaults()) <= set(given)
     assert set(ADDITIONS[name].main) <= set(main.parameters)
+
+
+def test_an_addition_keeps_a_value_that_the_main_stack_does_not_have() -> None:
+    known = dict.fromkeys(load_template("fargate.yaml").parameters, "-") | {"ImageUri": ""}
+    assert "ImageUri" not in values_from_main(ADDITIONS["fargate"], known, {"ImageUri": "image"})
 
 
 def test_a_value_goes_to_every_template_unless_it_means_something_else_there() -> None:

@@ -21,7 +21,7 @@ from deploy.packing.target import target_for
 from handler.commands import app
 from handler.deploy import parameters, stacks
 from tests.deploy.test_zip import ARCHITECTURE, HERE
-from tests.support.ministack import MiniStack, possible_in_ministack
+from tests.support.ministack import ACCOUNT, MiniStack, possible_in_ministack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TEMPLATES = Path(__file__).parents[2] / "deploy"
@@ -113,6 +113,25 @@ def test_a_bucket_that_is_there_keeps_its_notifications(cloud: MiniStack, zipped
     left = s3.get_bucket_notification_configuration(Bucket=BUCKET)
     assert [one["QueueArn"] for one in left["QueueConfigurations"]] == [arn]
     assert "EventBridgeConfiguration" not in left
+
+
+def test_the_worker_is_added_updated_and_removed(cloud: MiniStack, zipped: Path) -> None:
+    """Lambda consumes too: there is no Docker for the worker's image, and no scaling in MiniStack."""
+    image = f"fargate.ImageUri={ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/thumbnailer:1"
+    added = deploy(zipped, "--bucket", BUCKET, "--with", "fargate", "--set", image, "--set", "Consumer=lambda", "--yes")
+    assert added.exit_code == 0, added.output
+    described = cloud.client("cloudformation").describe_stacks(StackName="thumbnailer-fargate")["Stacks"][0]
+    values = {one["ParameterKey"]: one["ParameterValue"] for one in described["Parameters"]}
+    assert (values["SourceBucket"], values["QueueArn"].rpartition(":")[2]) == (BUCKET, "thumbnailer-events")
+
+    again = deploy(zipped, "--yes")
+    assert "thumbnailer-fargate: nothing to do." in again.output
+    both = deploy(zipped, "--yes", "--set", "LogLevel=DEBUG")
+    assert both.exit_code == 0
+    assert "Deploying thumbnailer-fargate" in both.output
+
+    assert deploy(zipped, "--remove", "--yes").exit_code == 0
+    assert cloud.client("cloudformation").describe_stacks()["Stacks"] == []
 
 
 def test_a_deployment_that_fails_leaves_nothing(cloud: MiniStack, zipped: Path) -> None:

@@ -23,8 +23,11 @@ from tests.support.environments import locked_environment
 
 REGION: Final = "us-east-1"
 ACCOUNT: Final = "123456789012"
-UNABLE: Final = {"AWS::CloudWatch::Dashboard"}
-"""The dashboard refers to alarms that are left out."""
+UNABLE: Final = {
+    "AWS::CloudWatch::Dashboard",  # it refers to alarms that are left out
+    "AWS::ApplicationAutoScaling::ScalableTarget",
+    "AWS::ApplicationAutoScaling::ScalingPolicy",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ def _is_unable(resource: Mapping[str, Any]) -> bool:
 
 
 def _with_numbers(resource: Mapping[str, Any], template: Mapping[str, Any]) -> Mapping[str, Any]:
-    if resource["Type"] != "AWS::Lambda::EventSourceMapping":
+    if resource["Type"] not in ("AWS::Lambda::EventSourceMapping", "AWS::ECS::Service"):
         return resource
     numbers = {name: _number(value, template) for name, value in resource["Properties"].items()}
     return {**resource, "Properties": {**resource["Properties"], **numbers}}
@@ -103,6 +106,8 @@ def _with_numbers(resource: Mapping[str, Any], template: Mapping[str, Any]) -> M
 
 def _number(value: Any, template: Mapping[str, Any]) -> Any:
     """A reference to a parameter that is a number, anywhere in a value, as its default."""
+    if isinstance(value, list):
+        return [_number(one, template) for one in value]
     if not isinstance(value, dict):
         return value
     default = template["Parameters"].get(value.get("Ref"), {}).get("Default")
