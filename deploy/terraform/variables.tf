@@ -380,6 +380,18 @@ variable "renditions" {
   default     = null
 }
 
+variable "offers" {
+  description = "More renditions that anyone may ask for on demand; kept once they are made."
+  type        = string
+  default     = null
+}
+
+variable "any_prefix" {
+  description = "Prefix in the destination for the pictures of THUMBNAILER_OFFERS. Empty: none is kept."
+  type        = string
+  default     = null
+}
+
 variable "svg" {
   description = "Accept SVG drawings; they are drawn without network or file access."
   type        = string
@@ -616,6 +628,8 @@ locals {
     WriteOnce               = var.write_once
     FailedPrefix            = var.failed_prefix
     Renditions              = var.renditions
+    Offers                  = var.offers
+    AnyPrefix               = var.any_prefix
     Svg                     = var.svg
     Thumbhash               = var.thumbhash
     UserMetadata            = var.user_metadata
