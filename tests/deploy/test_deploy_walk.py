@@ -7,6 +7,8 @@ minutes that AWS takes, and that EventBridge begins late.
 from __future__ import annotations
 
 import json
+import platform
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +19,15 @@ from typer.testing import CliRunner, Result
 
 from deploy.packing import IndexUnreachable
 from deploy.packing.build import build, write
-from deploy.packing.target import target_for
+from deploy.packing.target import MACHINES, target_for
 from handler.commands import app
 from handler.deploy import parameters, stacks
-from tests.deploy.test_zip import ARCHITECTURE, HERE
 from tests.support.ministack import ACCOUNT, MiniStack, possible_in_ministack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TEMPLATES = Path(__file__).parents[2] / "deploy"
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+ARCHITECTURE = {machine: architecture for architecture, machine in MACHINES.items()}[platform.machine()]
 BUCKET, CODE = "my-photos", "thumbnailer-code-123456789012-us-east-1"
 
 

@@ -10,13 +10,15 @@ from typer.main import get_command
 
 from handler.commands import app
 from tests.deploy.guides import (
+    GB_SECOND,
     GUIDE,
     MILLION,
     commands,
     cost_rows,
+    costs,
     on_one_line,
     overrides,
-    reference_cells,
+    seconds,
     section,
     watched_metrics,
 )
@@ -85,28 +87,6 @@ def test_the_guide_names_existing_parameters_outputs_and_alarms() -> None:
 
 
 # --- costs --------------------------------------------------------------------------------------------------------
-
-GB_SECOND: Final = 0.0000166667
-
-
-def costs(pictures: int, seconds: float, log_kb: float) -> dict[str, float]:
-    """USD per million pictures, for `pictures` in an invocation of `seconds`."""
-    memory_mb = int(Stack(BASICS)["ImageFunction"]["MemorySize"])
-    rows = {
-        "Lambda, time": MILLION / pictures * seconds * memory_mb / 1024 * GB_SECOND,
-        "Lambda, invocations": 0.20 / pictures,
-        "S3, GET and HEAD": 2 * MILLION * 0.0004 / 1000,
-        "S3, PUT": MILLION * 0.005 / 1000,
-        "SQS": 0.40 + 2 * 0.40 / pictures,
-        "log": MILLION * log_kb / 1_000_000 * 0.50,
-    }
-    return rows | {"together": sum(rows.values())}
-
-
-def seconds(memory_mb: int, batch_size: int) -> float:
-    """The measured time of an invocation."""
-    (cell,) = (one for one in reference_cells() if (one.key.memory_mb, one.key.batch_size) == (memory_mb, batch_size))
-    return batch_size * (cell.median("billed_ms_per_image") or 0.0) / 1000
 
 
 def test_the_seconds_are_those_that_the_bench_measured() -> None:
