@@ -16,11 +16,12 @@
 # make soak      thousands of messages for workers that are killed, over a network that fails
 # make lambda    the function under AWS's runtime interface emulator: a real S3 and a real SQS event
 # make zip       the zip and the layer for Lambda in dist/; PYTHON_VERSION=3.11 to 3.14, ARCH=x86_64 or arm64
+# make deploy    everything to AWS, or changes to it; ARGS='--bucket my-photos': deploy/README.md
 # make image     the container image, Lambda by default; with Pillow-SIMD on x86-64
 # make test-image    builds and tests the image, and prints its size and the memory of a picture in it
 # make checkov   known mistakes in both templates; part of test-all
 # make constraints   newer versions of every installed package, with their hashes
-.PHONY: demo serve quick test test-all test-pictures lab check lint types layers simd native without-native test-native crate matrix bench fuzz fuzz-probe soak lambda zip image test-image test-tools checkov constraints clean
+.PHONY: demo serve quick test test-all test-pictures lab check lint types layers simd native without-native test-native crate matrix bench fuzz fuzz-probe soak lambda zip deploy image test-image test-tools checkov constraints clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -110,6 +111,9 @@ lambda: .venv/.dev $(BIN)/aws-lambda-rie
 zip: .venv/.dev
 	.ci/wheel $(if $(filter arm64,$(ARCH)),aarch64,x86_64)
 	$(BIN)/python -m deploy.packing --python $(PYTHON_VERSION) --arch $(ARCH) $(ARGS)
+
+deploy: .venv/.dev
+	@$(BIN)/thumbnailer deploy $(ARGS)
 
 image:
 	deploy/image build $(ARGS)
@@ -206,8 +210,8 @@ constraints: .venv/bin/uv
 	$(COMPILE) pyproject.toml --extra pillow --extra dev --upgrade --output-file constraints.txt
 	$(COMPILE) pyproject.toml --extra cli --extra jxl --extra lambda --extra thumbhash --constraints constraints.txt --output-file deploy/requirements.txt
 	for file in deploy/constraints.txt .ci/tools.txt; do $(COMPILE) --no-deps $$file --output-file $$file; done
-	$(COMPILE) .ci/checkov.txt --output-file .ci/checkov.txt
-	$(ONE_LINE_EACH) constraints.txt deploy/requirements.txt deploy/constraints.txt .ci/tools.txt .ci/checkov.txt
+	for file in .ci/checkov.txt .ci/ministack.txt .ci/wrappers.txt; do $(COMPILE) $$file --output-file $$file; done
+	$(ONE_LINE_EACH) constraints.txt deploy/requirements.txt deploy/constraints.txt .ci/tools.txt .ci/checkov.txt .ci/ministack.txt .ci/wrappers.txt
 
 # AWS ships the runtime interface emulator inside this wheel.
 $(BIN)/aws-lambda-rie: .venv/bin/uv

@@ -5,7 +5,7 @@ from importlib import import_module
 
 
 def main() -> None:
-    start("handler.commands", "cli,demo")
+    start("handler.commands", "cli,demo,deploy")
 
 
 def start(module: str, extras: str) -> None:

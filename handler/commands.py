@@ -1,4 +1,4 @@
-"""`thumbnailer ...`: demo, resize, event, worker, doctor.
+"""`thumbnailer ...`: demo, resize, event, worker, doctor, deploy and more.
 
 Exit codes: 0 all well, 1 some records failed or were rejected, 2 usage or settings.
 """
@@ -20,6 +20,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from handler import doctor as doctor_
+from handler.deploy.command import deploy
 from handler.envelope import RecordsComeBack, answer, open_envelope
 from handler.resize import Folder, Sources, find_sources, open_folder, refuse_conflicts, resize_all
 from handler.tables import outcome_table, printable
@@ -39,6 +40,9 @@ MOST_ROWS = 200
 """of a table with all outcomes; of more, only those without thumbnails are listed"""
 T = TypeVar("T")
 GOOD = (Status.STORED, Status.DELETED, Status.SKIPPED)
+
+
+app.command()(deploy)
 
 
 def main() -> None:

@@ -110,8 +110,9 @@ def test_a_busy_port_ends_the_worker_with_a_sentence() -> None:
 @pytest.mark.parametrize(
     ("command", "module", "extra"),
     [
-        ("handler.cli doctor", "typer", "[cli,demo]"),
-        ("handler.cli demo", "moto", "[cli,demo]"),
+        ("handler.cli doctor", "typer", "[cli,demo,deploy]"),
+        ("handler.cli demo", "moto", "[cli,demo,deploy]"),
+        ("handler.cli deploy", "yaml", "[cli,demo,deploy]"),
         ("bench advise --images .", "numpy", "[bench]"),
         ("bench --help", "typer", "[bench]"),
     ],

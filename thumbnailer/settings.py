@@ -166,6 +166,11 @@ class Setting:
     def variable(self) -> str:
         return PREFIX + self.field.upper()
 
+    @property
+    def parameter(self) -> str:
+        """Its name in a template: MaxPixels for THUMBNAILER_MAX_PIXELS."""
+        return "".join(word.capitalize() for word in self.field.split("_"))
+
 
 def _setting(section: Section, default: str | None, kind: Kind, meaning: str) -> Any:
     """A dataclass field that carries its row."""

@@ -16,7 +16,10 @@ from deploy.packing.strip import strip
 from deploy.packing.target import Target
 
 OURS: Final = ("handler", "thumbnailer")
-NOT_OURS: Final = ("handler/backfill", "handler/demo/", "handler/cli.py", "handler/commands.py", "handler/resize.py")
+NOT_OURS: Final = (
+    *("handler/backfill", "handler/demo/", "handler/deploy/"),
+    *("handler/cli.py", "handler/commands.py", "handler/resize.py"),
+)
 """People start these on their own machines; they need packages that are not in the zip."""
 PRICES: Final = Path("thumbnailer/backfill/prices.toml")
 LAYER_PREFIX: Final = "python/"

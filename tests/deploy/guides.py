@@ -10,11 +10,12 @@ from typing import Any, Final
 from bench.pages.selection import ours_alike
 from bench.result import Cell, read_result
 from bench.scale.command import REFERENCE
-from tests.deploy.stack import TEMPLATE
+from tests.deploy.stack import BASICS, TEMPLATE, Stack
 
 GUIDE: Final = TEMPLATE.with_name("README.md").read_text()
 WORKER_GUIDE: Final = TEMPLATE.with_name("fargate.md").read_text()
 MILLION: Final = 1_000_000
+GB_SECOND: Final = 0.0000166667
 
 
 def on_one_line(text: str) -> str:
@@ -58,3 +59,23 @@ def reference_cells(platform: str = "lambda") -> Sequence[Cell]:
 def watched_metrics(alarm: dict[str, Any]) -> int:
     """The metrics that an alarm is billed for."""
     return len([part for part in alarm.get("Metrics", [alarm]) if "Expression" not in part])
+
+
+def costs(pictures: int, seconds: float, log_kb: float) -> dict[str, float]:
+    """USD per million pictures, for `pictures` in an invocation of `seconds`."""
+    memory_mb = int(Stack(BASICS)["ImageFunction"]["MemorySize"])
+    rows = {
+        "Lambda, time": MILLION / pictures * seconds * memory_mb / 1024 * GB_SECOND,
+        "Lambda, invocations": 0.20 / pictures,
+        "S3, GET and HEAD": 2 * MILLION * 0.0004 / 1000,
+        "S3, PUT": MILLION * 0.005 / 1000,
+        "SQS": 0.40 + 2 * 0.40 / pictures,
+        "log": MILLION * log_kb / 1_000_000 * 0.50,
+    }
+    return rows | {"together": sum(rows.values())}
+
+
+def seconds(memory_mb: int, batch_size: int) -> float:
+    """The measured time of an invocation."""
+    (cell,) = (one for one in reference_cells() if (one.key.memory_mb, one.key.batch_size) == (memory_mb, batch_size))
+    return batch_size * (cell.median("billed_ms_per_image") or 0.0) / 1000

@@ -101,7 +101,7 @@ def test_cloudformation_accepts_every_deployment() -> None:
 def test_the_guide_names_existing_parameters_outputs_and_alarms() -> None:
     template, pipeline = read_template(), lambda_stack.translate()
     alarms = {id_ for id_, one in template["Resources"].items() if one["Type"] == "AWS::CloudWatch::Alarm"}
-    assigned = set(re.findall(r"\b([A-Z][A-Za-z]+)=", WORKER_GUIDE)) - {"OutputKey"}
+    assigned = set(re.findall(r"\b([A-Z][a-z][A-Za-z]+)=", WORKER_GUIDE)) - {"OutputKey"}
     assert assigned <= set(template["Parameters"]) | set(pipeline["Parameters"])
     rows = re.findall(r"^\| (`[A-Z]\w+`(?:, `\w+`)*) \|", WORKER_GUIDE, re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"\w+", row)} - set(template["Parameters"]) == alarms

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Final
 
 import pytest
+from typer.main import get_command
 
+from handler.commands import app
 from tests.deploy.guides import (
+    GB_SECOND,
     GUIDE,
     MILLION,
     commands,
     cost_rows,
+    costs,
     on_one_line,
     overrides,
-    reference_cells,
+    seconds,
     section,
     watched_metrics,
 )
@@ -32,27 +35,28 @@ def parameters_of(command: str) -> dict[str, str]:
     return {name: re.sub(r"\$(\w+)", lambda match: SHELL[match[1]], value) for name, value in pairs}
 
 
-def test_the_first_thumbnail_needs_at_most_ten_commands() -> None:
-    typed = commands(section("From nothing to the first thumbnail"))
-    assert 5 <= len(typed) <= 10
-    assert typed[-1].startswith("aws s3 cp s3://$bucket-resized/")
+def test_the_first_thumbnail_needs_one_command() -> None:
+    typed = commands(section("From nothing to the first thumbnail").partition("### By hand")[0])
+    assert [line.split()[:2] for line in typed if "=" not in line.split()[0]] == [["make", "deploy"]]
 
 
-def test_cloudformation_accepts_every_deployment() -> None:
-    """Parameters that a command does not name keep the values of the first deployment."""
-    assert len(DEPLOYS) == 3
-    for command in DEPLOYS:
-        assert "--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND" in command
-        parameters = {"SourceBucket": "photos"} | parameters_of(DEPLOYS[0]) | parameters_of(command)
-        assert Stack(parameters).refused() == [], command
+def test_the_options_in_the_guide_exist() -> None:
+    options = {option for one in get_command(app).commands["deploy"].params for option in one.opts}  # type: ignore[attr-defined]
+    named = set(re.findall(r"--[a-z-]+", " ".join(re.findall(r"make deploy.*|^\| `--.*?\|", GUIDE, re.MULTILINE))))
+    assert {"--bucket", "--with", "--remove"} <= named <= options
 
 
-def test_every_deployed_zip_is_uploaded_before() -> None:
+def test_cloudformation_accepts_the_deployment_by_hand() -> None:
+    (command,) = DEPLOYS
+    assert "--capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND" in command
+    assert Stack({"SourceBucket": "photos"} | parameters_of(command)).refused() == []
+
+
+def test_the_deployed_zip_is_uploaded_before() -> None:
     typed = commands(GUIDE)
-    for command in (DEPLOYS[0], DEPLOYS[2]):
-        function = Stack({**parameters_of(DEPLOYS[0]), **parameters_of(command)})["ZipFunction"]
-        key, name = function["Code"]["S3Key"], f"{function['Runtime']}-{function['Architectures'][0]}"
-        assert f"aws s3 cp dist/thumbnailer-{name}.zip s3://$code/{key}" in typed[: typed.index(command)]
+    function = Stack(parameters_of(DEPLOYS[0]))["ZipFunction"]
+    key, name = function["Code"]["S3Key"], f"{function['Runtime']}-{function['Architectures'][0]}"
+    assert f"aws s3 cp dist/thumbnailer-{name}.zip s3://$code/{key}" in typed[: typed.index(DEPLOYS[0])]
 
 
 def test_an_image_replaces_three_parameters() -> None:
@@ -61,25 +65,20 @@ def test_an_image_replaces_three_parameters() -> None:
 
 
 def test_existing_buckets_are_deployed_as_the_guide_says() -> None:
-    for more in (
+    source, destination = (
         {"CreateSourceBucket": "false", "Trigger": "eventbridge"},
-        {"CreateSourceBucket": "false", "CreateDestinationBucket": "false", "Trigger": "eventbridge"},
-    ):
+        {"CreateDestinationBucket": "false"},
+    )
+    for more in (source, destination):
         assert " ".join(f"{name}={value}" for name, value in more.items()) in on_one_line(GUIDE)
-        assert Stack(BASICS | more).refused() == []
-
-
-def test_a_kept_bucket_forgets_the_deleted_queue() -> None:
-    """S3 refuses a configuration with a destination that does not exist."""
-    typed = commands(section("Removing the stack"))
-    (command,) = [one for one in typed if "put-bucket-notification-configuration" in one]
-    written = json.loads(command.partition("--notification-configuration")[2].strip(" '"))
-    assert written == {"EventBridgeConfiguration": {}}
+    assert Stack(BASICS | source | destination).refused() == []
 
 
 def test_the_guide_names_existing_parameters_outputs_and_alarms() -> None:
     declared = translate()
-    named = set(re.findall(r"\b([A-Z][A-Za-z]+)=", GUIDE)) | set(re.findall(r"^\| `([A-Z]\w+)`", GUIDE, re.MULTILINE))
+    named = set(re.findall(r"\b([A-Z][a-z][A-Za-z]+)=", GUIDE)) | set(
+        re.findall(r"^\| `([A-Z]\w+)`", GUIDE, re.MULTILINE)
+    )
     alarms = {id_ for id_, one in declared["Resources"].items() if one["Type"] == "AWS::CloudWatch::Alarm"}
     assert named - set(declared["Parameters"]) - {"OutputKey"} == alarms
     outputs = set(re.findall(r"output (\w+)\)", GUIDE)) | set(re.findall(r"output `(\w+)`", GUIDE))
@@ -88,28 +87,6 @@ def test_the_guide_names_existing_parameters_outputs_and_alarms() -> None:
 
 
 # --- costs --------------------------------------------------------------------------------------------------------
-
-GB_SECOND: Final = 0.0000166667
-
-
-def costs(pictures: int, seconds: float, log_kb: float) -> dict[str, float]:
-    """USD per million pictures, for `pictures` in an invocation of `seconds`."""
-    memory_mb = int(Stack(BASICS)["ImageFunction"]["MemorySize"])
-    rows = {
-        "Lambda, time": MILLION / pictures * seconds * memory_mb / 1024 * GB_SECOND,
-        "Lambda, invocations": 0.20 / pictures,
-        "S3, GET and HEAD": 2 * MILLION * 0.0004 / 1000,
-        "S3, PUT": MILLION * 0.005 / 1000,
-        "SQS": 0.40 + 2 * 0.40 / pictures,
-        "log": MILLION * log_kb / 1_000_000 * 0.50,
-    }
-    return rows | {"together": sum(rows.values())}
-
-
-def seconds(memory_mb: int, batch_size: int) -> float:
-    """The measured time of an invocation."""
-    (cell,) = (one for one in reference_cells() if (one.key.memory_mb, one.key.batch_size) == (memory_mb, batch_size))
-    return batch_size * (cell.median("billed_ms_per_image") or 0.0) / 1000
 
 
 def test_the_seconds_are_those_that_the_bench_measured() -> None:

@@ -1,4 +1,4 @@
-"""Writes the parameters of both templates and docs/settings.md from the settings: `python -m tests.tools.parameters`.
+"""Writes the templates' parameters, Terraform's variables and docs/settings.md: `python -m tests.tools.parameters`.
 
 Each template has regions between the lines `# settings: REGION` and `# end of REGION`.
 """
@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from samtranslator.yaml_helper import yaml_parse
+
+from tests.tools.terraform import variables
 from thumbnailer.renditions import MAX_SIDE
-from thumbnailer.settings import PREFIX, SETTINGS, STORAGE_CLASSES, Section, Setting, Text, Words, markdown_table
+from thumbnailer.settings import SETTINGS, STORAGE_CLASSES, Section, Setting, Text, Words, markdown_table
 
 ROOT: Final = Path(__file__).parents[2]
 COMMAND: Final = "python -m tests.tools.parameters"
@@ -64,8 +67,7 @@ TEMPLATES: Final = (ON_LAMBDA, ON_FARGATE)
 
 
 def parameter(setting: Setting) -> str:
-    """The parameter's name: MaxPixels for THUMBNAILER_MAX_PIXELS."""
-    return "".join(word.capitalize() for word in setting.variable.removeprefix(PREFIX).split("_"))
+    return setting.parameter
 
 
 def properties(setting: Setting) -> dict[str, str]:
@@ -231,7 +233,9 @@ mistake and what its variable accepts. The templates have a parameter for each s
 def made_files() -> dict[Path, str]:
     """The text that each file should have."""
     made = {template.path: fill(template.path.read_text(), regions(template)) for template in TEMPLATES}
-    return made | {ROOT / "docs" / "settings.md": settings_page()}
+    declared = yaml_parse(made[ON_LAMBDA.path])["Parameters"]
+    terraform = ROOT / "deploy" / "terraform" / "variables.tf"
+    return made | {ROOT / "docs" / "settings.md": settings_page(), terraform: variables(declared)}
 
 
 if __name__ == "__main__":
