@@ -14,7 +14,6 @@ import pytest
 from botocore.stub import Stubber
 from typer.testing import CliRunner
 
-from bench.money.prices import load_prices
 from handler.commands import app
 from handler.deploy import DeployError, costs, parameters, stacks
 from handler.deploy.account import Account, has_bucket, look_at_concurrency, sentences
@@ -27,6 +26,7 @@ from handler.deploy.stacks import CloudFormation, Stack
 from tests.deploy.guides import costs as guide_costs
 from tests.deploy.guides import seconds
 from tests.support.cloud import SOURCE, Cloud
+from thumbnailer.backfill.prices import load_prices
 
 ID = "123456789012"
 STACK = "arn:aws:cloudformation:us-east-1:123456789012:stack/thumbnailer/1"
