@@ -216,7 +216,7 @@ class Settings:
     )
     any_prefix: str = _renditions(
         "_any/",
-        Text("text without braces of at most 256 bytes", r"[^{}]*", most_bytes=256),
+        Text("ASCII text without braces, at most 256 characters", r"[ -z|~]{0,256}"),
         "Prefix in the destination for the pictures of THUMBNAILER_OFFERS. Empty: none is kept.",
     )
     svg: bool = _renditions("off", _SWITCH, "Accept SVG drawings; they are drawn without network or file access.")

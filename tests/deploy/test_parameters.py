@@ -30,6 +30,7 @@ NARROWER: Final = (
     ("Include", "фото/*"),  # ASCII: Lambda counts the environment's 4 KB in bytes
     ("Exclude", "фото/*"),
     ("FailedPrefix", "не вышло/"),
+    ("AnyPrefix", "it's/"),  # the edge function has it in quotes
     ("Renditions", "0128x128"),  # no leading zeros
     ("Renditions", "128x128:q080"),
     ("MaxPixels", "007"),
@@ -56,6 +57,8 @@ VALID: dict[str, Sequence[str]] = {
     "Exclude": ("tmp/*", "*secret*"),
     "CacheControl": ("max-age=60", "public, max-age=31536000, immutable"),
     "FailedPrefix": ("", "_failed/", "x" * 256),
+    "Offers": ("", "300x200", "card=512x512:cover:webp:q80,wide=1200x"),
+    "AnyPrefix": ("", "_any/", "x" * 256),
     "KmsKeyId": (KEY,),
     "MaxPixels": ("1", "9999999999", "10000000000"),
     "MaxBytes": ("1", "999999999999", "4999999999999", "5000000000000"),
@@ -75,6 +78,8 @@ INVALID: dict[str, Sequence[str]] = {
     "ExpectedOwner": ("12345678901", "1234567890123", "123456789o12", "123456789012\n"),
     "CacheControl": ("max-age=1\r\nx: y", "für immer", "x" * 1025),
     "FailedPrefix": ("x" * 257,),
+    "Offers": ("9" * 1025,),
+    "AnyPrefix": ("{key}", "a}", "é", "x" * 257),
     "Sse": ("aes256",),
     "StorageClass": ("GLACIER", "standard"),
     "OnDelete": ("", "remove"),

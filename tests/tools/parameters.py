@@ -146,8 +146,8 @@ _RENDITION: Final = (
 _IN_A_STACK: Final[Mapping[str, dict[str, str]]] = {
     # without this pattern, a mistake would only show when the function starts
     "renditions": {"AllowedPattern": _quote(f"^({_RENDITION}(, ?(?!$)|$))+$")},
-    "offers": {"AllowedPattern": _quote(f"^(|({_RENDITION}(, ?(?!$)|$))+)$")},
-    # the edge function has it in quotes
+    # the edge function has both in quotes
+    "offers": {"AllowedPattern": _quote("^[A-Za-z0-9_=:, -]{0,1024}$")},
     "any_prefix": {
         "AllowedPattern": _quote("^[A-Za-z0-9_./-]{0,256}$"),
         "ConstraintDescription": _quote("at most 256 letters, digits and _./-, or empty"),
