@@ -49,7 +49,7 @@ const crypto_ = {
   createHmac: (_, secret) => {
     const texts = [];
     const key = new Uint8Array(64);
-    key.set(secret.length > 64 ? Buffer.from(sha256(secret)) : secret);
+    key.set(secret); // at most 64 bytes
     const hash = (pad, bytes) => Buffer.from(sha256(Uint8Array.from([...key.map((byte) => byte ^ pad), ...bytes])));
     const hmac = {
       update: (text) => (texts.push(text), hmac),
