@@ -192,15 +192,8 @@ def possible_target_keys(template: str, key: str, renditions: tuple[Rendition, .
 
 def any_name(rendition: Rendition) -> str:
     """The last part of a kept picture's key: `300x200-cover-q80.webp`; `.auto` is the source's own format."""
-    parts = (
-        _size_text(rendition.width, rendition.height),
-        rendition.fit if rendition.fit.crops else "",
-        f"q{rendition.quality}" if rendition.quality else "",
-        "progressive" if rendition.progressive else "",
-        "small" if rendition.small else "",
-    )
-    extension = EXTENSIONS[rendition.format] if rendition.format else AUTO
-    return f"{'-'.join(filter(None, parts))}.{extension}"
+    words = str(replace(rendition, format=None)).rpartition("=")[2].replace(":", "-")
+    return f"{words}.{EXTENSIONS[rendition.format] if rendition.format else AUTO}"
 
 
 def any_key(prefix: str, key: str, rendition: Rendition) -> str:

@@ -20,7 +20,7 @@ from handler.http.service import Service, make_site
 from tests.support.pipelines import INSTALLED, rendering
 from thumbnailer.app import App
 from thumbnailer.engine import Rendering, load_engine
-from thumbnailer.errors import ObjectMissing, StoreDenied, StoreUnavailable
+from thumbnailer.errors import ObjectMissing, StoreDenied
 from thumbnailer.execution.decoder import Decoder
 from thumbnailer.model import EventKind, ObjectEvent, Outcome
 from thumbnailer.pipeline import Pipeline
@@ -264,7 +264,7 @@ class SteppedStore(MemoryStore):
 
     async def _turn(self, what: str) -> None:
         if self.record.dead:
-            raise StoreUnavailable("the process was killed")
+            raise asyncio.CancelledError
         step = Step(f"{self._name}: {what}", asyncio.get_running_loop().create_future())
         self.record.waiting.append(step)
         await step.go

@@ -3,12 +3,13 @@
 from typing import Final, NamedTuple
 from urllib.parse import unquote
 
-from thumbnailer.errors import KeyTooLong
-from thumbnailer.model import Format
+from thumbnailer.errors import RecordError
+from thumbnailer.model import EventKind, Format, ObjectEvent
+from thumbnailer.planning.plan import refuse_event
 from thumbnailer.renditions import EXTENSIONS, any_key, any_name, any_template, can_collide, target_key
 from thumbnailer.settings import Settings
 from thumbnailer.values import replace
-from thumbnailer.wishes.wish import BadWish, Site, Wish, locate
+from thumbnailer.wishes.wish import BadWish, Site, Wish, locate, place
 
 _FORMATS: Final = {"jpeg": Format.JPEG} | {extension: format_ for format_, extension in EXTENSIONS.items()}
 
@@ -23,15 +24,21 @@ class Place(NamedTuple):
 def find_place(wish: Wish, settings: Settings) -> Place | None:
     """None if the destination cannot hold the picture, or no key can be told before the source is read."""
     try:
+        refuse_event(source_event(wish), settings)
         if wish.rendition in settings.renditions:
             return None if can_collide(settings.key, settings.renditions) else Place(_thumbnail_key(wish, settings))
         for offer in settings.kept_offers:
             if wish.rendition == replace(offer, format=offer.format or wish.rendition.format):
                 prefix = settings.any_prefix
                 return Place(any_key(prefix, wish.key, wish.rendition), any_template(prefix, wish.rendition))
-    except KeyTooLong:
+    except RecordError:
         pass
     return None
+
+
+def source_event(wish: Wish) -> ObjectEvent:
+    """The event of an upload of the source."""
+    return ObjectEvent(EventKind.CREATED, wish.bucket, wish.key)
 
 
 def _thumbnail_key(wish: Wish, settings: Settings) -> str:
@@ -50,5 +57,5 @@ def parse(path: str, _query: str, site: Site, _now: float) -> Wish | None:
     for offer in site.offers:
         for format_ in (offer.format,) if offer.format else (None, *site.negotiate):
             if any_name(rendition := replace(offer, format=format_)) == name:
-                return Wish(bucket, key, rendition)
+                return Wish(*place(bucket, key, site), rendition)
     raise BadWish("path", "there is no such offer")
