@@ -33,7 +33,7 @@ def facts(page: Page, begin: str) -> None:
 
 
 def test_sliders_and_words_change_the_picture(page: Page) -> None:
-    page.get_by_label("picture").select_option("rocket.jpg")
+    page.get_by_role("combobox", name="picture").select_option("rocket.jpg")
     facts(page, "480 \N{MULTIPLICATION SIGN} 320, image/webp")
     page.locator("input[name=w]").fill("200")
     facts(page, "200 \N{MULTIPLICATION SIGN} 133, image/webp")
@@ -45,9 +45,9 @@ def test_sliders_and_words_change_the_picture(page: Page) -> None:
 
 
 def test_every_sample_can_be_chosen(page: Page) -> None:
-    options = page.get_by_label("picture").locator("option").all_text_contents()
+    options = page.get_by_role("combobox", name="picture").locator("option").all_text_contents()
     assert {"rocket.jpg", "chelsea.png", "flower.avif"} <= set(options)
     assert not [name for name in options if name.endswith(".md")]
     for name in options:
-        page.get_by_label("picture").select_option(name)
+        page.get_by_role("combobox", name="picture").select_option(name)
         facts(page, "image/")

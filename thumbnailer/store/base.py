@@ -6,7 +6,7 @@ Keys are decoded text; a key is never a path. Sizes are bytes, durations seconds
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Literal, NamedTuple, Protocol, Self
+from typing import Any, Final, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 from thumbnailer.values import dataclass, replace
 
@@ -106,6 +106,17 @@ class ObjectStore(Protocol):
 
     async def aclose(self) -> None:
         """Closes all connections; the store cannot be used afterwards."""
+
+
+@runtime_checkable
+class FormStore(ObjectStore, Protocol):
+    """A store that browsers can upload to."""
+
+    async def presigned_form(self, bucket: str, key: str, conditions: Any, seconds: int) -> Mapping[str, Any]:
+        """`url` and `fields` of a form for one object (S3's POST policy). Sends no request. Raises StoreError.
+
+        `${filename}` at the end of `key` stands for any text.
+        """
 
 
 @dataclass(frozen=True, slots=True)
