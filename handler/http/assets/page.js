@@ -35,10 +35,12 @@ async function formFor(file) {
   const answer = await fetch(`uploads${location.search}`, { method: "POST", headers: { "x-amz-content-sha256": NO_BODY } });
   const { url, fields, detail } = await answer.json();
   if (!answer.ok) throw new Error(detail);
-  const key = fields.key.replace("${filename}", () => file.name.replace(/\p{Cc}/gu, "_"));
+  const name = file.name.replace(/\p{Cc}|\$(?=\{)/gu, "_"); // forms change line breaks, and S3 a ${filename}
+  const key = fields.key.replace("${filename}", () => name);
   const form = new FormData();
-  const type = file.type || `image/${file.name.split(".").pop().toLowerCase()}`; // browsers do not know every type
-  for (const [name, value] of Object.entries({ ...fields, key, "Content-Type": type })) form.append(name, value);
+  const [, unknown] = /\.(heic|heif|avif|jxl|jp2)$/i.exec(file.name) ?? []; // types that not every browser knows
+  const type = file.type || (unknown ? `image/${unknown.toLowerCase()}` : "application/octet-stream");
+  for (const field of Object.entries({ ...fields, key, "Content-Type": type })) form.append(...field);
   form.append("file", file); // S3 ignores the fields after it
   return { url, form, key };
 }
