@@ -5,6 +5,7 @@ import { byId, cards, say, show, showNotSent, showProgress, showSending, size } 
 
 const facts = JSON.parse(document.body.dataset.facts);
 const AS_AN_IMAGE = { headers: { Accept: "image/webp,*/*" } };
+const SILENCE = facts.put ? "the demo cannot be reached" : "S3 did not answer this page: is it in the bucket's CORS rule?";
 const NO_BODY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"; // CloudFront's signature needs it
 
 byId("route").textContent = facts.route;
@@ -21,7 +22,7 @@ function transmit(card, method, url, body) {
     request.open(method, url);
     request.upload.addEventListener("progress", (event) => showProgress(card, event.loaded / event.total));
     request.addEventListener("load", () => done(request.status < 300 ? "" : reasonIn(request)));
-    request.addEventListener("error", () => done("the server cannot be reached"));
+    request.addEventListener("error", () => done(SILENCE));
     request.send(body);
   });
 }
