@@ -17,8 +17,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.exposition import choose_encoder
 
 from handler.http.messages import HttpAnswer, HttpRequest
-from handler.http.page import Page
-from handler.http.service import Service, make_site
+from handler.http.page import FolderPage
+from handler.http.service import Page, Service, make_page, make_site
 from thumbnailer import settings as settings_
 from thumbnailer.app import App, build, new_event_loop
 from thumbnailer.errors import SettingsError
@@ -53,15 +53,14 @@ def serve(source: str | None, host: str, port: int, processes: int, page: bool) 
     """
     settings = _settings(source)
     start_logging(settings.log_level)
+    settings = replace(settings, page=settings.page or page)
     folder = None if source is None or source.startswith("s3://") else Path(source)
-    if page and folder is None:
-        raise SettingsError("--page shows the pictures of a folder; serve a folder")
     share = _share(machine(), processes)
     address = Address(host, _free_port(host, port), shared=processes > 1)
 
     def run() -> None:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_serve(settings, share, address, folder, page))
+            runner.run(_serve(settings, share, address, folder))
 
     if processes == 1:
         run()
@@ -119,11 +118,12 @@ def _end(children: list[int]) -> None:
             os.kill(child, signal.SIGTERM)
 
 
-async def _serve(settings: Settings, share: Machine, address: Address, folder: Path | None, page: bool) -> None:
+async def _serve(settings: Settings, share: Machine, address: Address, folder: Path | None) -> None:
     store = FolderStore(str(folder), FOLDER) if folder else None
     app = build(settings, share, settings_.environment(), store)
     try:
-        async with listening(app, address, Page(folder) if page and folder else None):
+        page = FolderPage(folder) if settings.page and folder else make_page(app)
+        async with listening(app, address, page):
             LOGGER.info("serving", extra={"line": {"url": f"http://{address.host}:{address.port}/"}})
             await _stopped()
     finally:
@@ -182,8 +182,7 @@ class Door:
 
     def __init__(self, app: App, page: Page | None) -> None:
         self._app = app
-        self._page = page
-        self._service = Service(app, make_site(app.settings))
+        self._service = Service(app, make_site(app.settings), page=page)
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "thumbnailer_requests", "requests by the status of their answers", ("status",), registry=self._registry
@@ -199,8 +198,6 @@ class Door:
         path, _, query = request.raw_path.partition("?")
         if own := self._own.get(path):
             return await own(request)
-        if self._page and (answer := self._page.answer(path)):
-            return _response(answer)
         connection = request.protocol
         assert isinstance(connection, _Connection)
         connection.allow(None)

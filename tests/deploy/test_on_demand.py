@@ -106,6 +106,8 @@ def test_buckets_and_code_must_be_given_and_contradictions_are_refused() -> None
         ({"DomainName": "a.example.com"}, "ANameHasItsCertificate"),
         ({"Open": "on"}, "AnOpenDistributionHasAWebAcl"),
         ({"KmsKeyId": KEY}, "AKeyIsForKms"),
+        ({"Page": "on"}, "ThePageIsSignedAndNotBehindAnApi"),
+        ({"Page": "on", "UrlKeys": "ab" * 16, "Front": "api"}, "ThePageIsSignedAndNotBehindAnApi"),
     ):
         assert refusals(**parameters) == [rule], parameters
     assert refusals(Open="on", Front="api") == refusals(Open="on", WebAclArn=GLOBAL_ACL) == []
@@ -187,14 +189,16 @@ def test_reserved_concurrency_is_the_ceiling_that_the_guide_names() -> None:
 
 
 PHOTO: Final = "arn:aws:s3:::photos/a/b.jpg"
+UPLOAD: Final = "arn:aws:s3:::photos/uploads/x/y.jpg"
 THUMBNAIL: Final = "arn:aws:s3:::photos-resized/a/b.jpg"
 KEPT: Final = "arn:aws:s3:::photos-resized/_any/a/b.jpg/9x9.webp"
 LOG: Final = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/{NAME}:log-stream:x"
 MAY: Final = {
-    *(("s3:GetObject", resource) for resource in (PHOTO, "arn:aws:s3:::photos/_any/x", THUMBNAIL, KEPT)),
+    *(("s3:GetObject", resource) for resource in (PHOTO, UPLOAD, "arn:aws:s3:::photos/_any/x", THUMBNAIL, KEPT)),
     *((f"logs:{verb}", LOG) for verb in ("CreateLogStream", "PutLogEvents")),
 }
 KEEPS: Final = {(f"s3:{verb}", KEPT) for verb in ("PutObject", "DeleteObject")}
+UPLOADS: Final = {("s3:PutObject", UPLOAD)}
 KEYS: Final = {("kms:Decrypt", KEY), ("kms:Decrypt", OTHER_KEY), ("kms:GenerateDataKey", OTHER_KEY)}
 ACTIONS: Final = {action for action, _ in MAY | KEEPS | KEYS} | {
     "s3:GetObjectVersion", "s3:DeleteObjectVersion", "s3:PutObjectAcl", "s3:PutBucketPolicy", "s3:ListBucket",
@@ -219,9 +223,11 @@ def role(made: Stack) -> dict[str, Any]:
         ({"Offers": "9x9"}, MAY | KEEPS),
         ({"Offers": "9x9", "OnDelete": "keep"}, MAY),
         ({"Offers": "9x9", "AnyPrefix": ""}, MAY),
+        ({"Page": "on", "UrlKeys": "ab" * 16}, MAY | UPLOADS),
         (EVERYTHING, MAY | KEEPS | KEYS),
+        (EVERYTHING | {"Page": "on"}, MAY | KEEPS | KEYS | UPLOADS | {("kms:GenerateDataKey", KEY)}),
     ],
-    ids=["plain", "offers", "offers that are not kept", "no prefix", "everything"],
+    ids=["plain", "offers", "not kept", "no prefix", "page", "everything", "everything and the page"],
 )
 def test_the_role_allows_what_the_function_does_and_nothing_else(
     more: dict[str, str], expected: Iterable[tuple[str, str]]
@@ -317,6 +323,15 @@ def test_shield_web_acl_and_own_name_are_set_on_request() -> None:
     shield = {"Enabled": True, "OriginShieldRegion": "eu-central-1"}
     assert [origin.get("OriginShield") for origin in full["Origins"]] == [shield, shield]
     assert [origin.get("OriginShield") for origin in plain["Origins"]] == [None, None]
+
+
+def test_the_page_for_uploads_goes_to_the_function_uncached() -> None:
+    assert "CacheBehaviors" not in distribution()
+    behaviours = distribution(Page="on", UrlKeys="ab" * 16)["CacheBehaviors"]
+    assert [one["PathPattern"] for one in behaviours] == ["/", "/uploads", "/_page/*"]
+    assert {one["TargetOriginId"] for one in behaviours} == {"function"}
+    assert ["POST" in one.get("AllowedMethods", []) for one in behaviours] == [False, True, False]
+    assert not [one for one in behaviours if "FunctionAssociations" in one]
 
 
 # --- REST API -----------------------------------------------------------------------------------------------------
