@@ -129,7 +129,7 @@ def decide(request: Request, settings: Settings) -> Decision:
     except Expired:
         return Decision(status=410)
     place = find_place(wish, settings)
-    if place and place.template and may_be_asked_for(path_of(place.key), settings):
+    if place and place.template and not wish.immutable and may_be_asked_for(path_of(place.key), settings):
         return Decision(kept=path_of(place.key))
     return Decision(wish=wish)
 
@@ -326,6 +326,11 @@ def test_with_open_on_no_signature_is_needed_nor_made(page: Page) -> None:
     acl = "arn:aws:wafv2:us-east-1:123456789012:global/webacl/pictures/1234-abcd"
     answer = ask_one(page, "/a.jpg?w=333", **SITE, Open="on", WebAclArn=acl)
     assert (answer["uri"], answer["query"], answer["origin"]) == ("/a.jpg", "w=333", "function")
+
+
+def test_a_url_with_a_version_goes_to_the_function_which_looks_at_the_source(page: Page) -> None:
+    answer = ask_one(page, "/a.jpg?name=x300&v=2", "image/webp", **SITE)
+    assert answer == {"uri": "/a.jpg", "query": "h=300&v=2", "accept": "image/webp", "origin": "function"}
 
 
 @pytest.mark.parametrize("more", [{"OnDelete": "keep"}, {"AnyPrefix": ""}])
