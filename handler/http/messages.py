@@ -45,6 +45,8 @@ class HttpAnswer:
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
+    kept: tuple[str, str] | None = None
+    """bucket and key of the object that holds the body, if one does"""
 
 
 class Refusal(Exception):

@@ -86,7 +86,7 @@ def _settings(source: str | None) -> Settings:
     elif source is not None:
         if not Path(source).is_dir():
             raise SettingsError(f"{source} is no folder; serve takes a folder or s3://bucket")
-        settings = replace(settings, sources=(FOLDER,))
+        settings = replace(settings, sources=(FOLDER,), any_prefix="")
     if not settings.sources:
         raise SettingsError("serve needs a folder, s3://bucket, or THUMBNAILER_SOURCES: nothing else can be reached")
     return settings

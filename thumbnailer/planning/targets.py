@@ -7,12 +7,13 @@ from thumbnailer.model import Fit, Format, ImageInfo, ObjectEvent
 from thumbnailer.planning.capabilities import INPUTS, OUTPUTS
 from thumbnailer.renditions import MAX_SIDE, SMALL_FORMATS, Rendition, target_key
 from thumbnailer.settings import Settings
-from thumbnailer.store.base import ObjectHeaders, PutHeaders
+from thumbnailer.store.base import ObjectHeaders, ObjectVersion, PutHeaders
 from thumbnailer.values import dataclass, replace
 
 SOURCE_ETAG: Final = "source-etag"
 SOURCE_VERSION: Final = "source-version-id"
 PLACEHOLDER: Final = "thumbhash"
+_CONTENT_TYPES: Final = frozenset(output.content_type for output in OUTPUTS.values())
 MOST_METADATA: Final = 2048  # bytes of user metadata, names and values together: S3's limit
 
 
@@ -111,6 +112,14 @@ def _metadata(source: ObjectHeaders, user: bool) -> Mapping[str, str]:
         own[SOURCE_VERSION] = source.version_id
     every = {**source.metadata, **own}
     return every if user and _size(every) <= MOST_METADATA else own
+
+
+def source_version(thumbnail: ObjectHeaders) -> ObjectVersion | None:
+    """The version of the source that the thumbnail was made from; None if the object is no thumbnail."""
+    metadata = thumbnail.metadata
+    if SOURCE_ETAG not in metadata or thumbnail.content_type not in _CONTENT_TYPES:
+        return None
+    return ObjectVersion(metadata[SOURCE_ETAG] or None, metadata.get(SOURCE_VERSION))
 
 
 def with_placeholder(headers: PutHeaders, placeholder: str) -> PutHeaders:

@@ -63,6 +63,11 @@ class Aioboto3Store(S3Store):
         form = client.generate_presigned_post(bucket, key, Conditions=conditions, ExpiresIn=seconds)
         return await _map_errors(f"POST {bucket}", form)
 
+    async def presign(self, bucket: str, key: str, seconds: int) -> str:
+        sign = (await self._client()).generate_presigned_url
+        signing = sign("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds)
+        return str(await _map_errors(f"GET {bucket}/{key!r}", signing))
+
     async def _renew(self) -> None:
         """Makes a new client, which looks for credentials again; the old one stays open for unfinished bodies.
 

@@ -119,6 +119,14 @@ class FormStore(ObjectStore, Protocol):
         """
 
 
+@runtime_checkable
+class Presigner(Protocol):
+    """A store whose objects can be had by URL."""
+
+    async def presign(self, bucket: str, key: str, seconds: int) -> str:
+        """A URL that GETs the object for so long, without credentials. Raises StoreError."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
     """How to reach S3: one try and up to `retries` more, within `retry_timeout` after the first failure.

@@ -49,10 +49,10 @@ def parse(path: str, query: str, site: Site, now: float) -> Wish:
 
 def named(name: str, site: Site) -> Rendition:
     """The site's rendition. Raises BadWish."""
-    for rendition in site.renditions:
-        if rendition.name == name:
-            return rendition
-    raise BadWish("name", f"there is no such rendition; there are {', '.join(r.name for r in site.renditions)}")
+    named_ = {rendition.name: rendition for rendition in (*site.offers, *site.renditions)}
+    if name not in named_:
+        raise BadWish("name", f"there is no such rendition; there are {', '.join(sorted(named_))}")
+    return named_[name]
 
 
 def sized(options: Mapping[str, str], most: int) -> Rendition:
