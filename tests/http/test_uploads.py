@@ -21,7 +21,7 @@ from handler.http.service import Service, make_page, make_site
 from handler.http.uploads import FORM_SECONDS, link
 from tests.http.events import EVENTS
 from tests.http.forms import refusal
-from tests.http.serving import KEY
+from tests.http.serving import COMMAND, KEY
 from tests.support.cloud import Cloud
 from tests.support.pipelines import built, run
 from thumbnailer.errors import SettingsError, StoreRefused
@@ -118,6 +118,12 @@ class TestWhoMayUpload:
     def test_keys_and_a_bucket_are_needed(self, store: SigningStore, env: dict[str, Any]) -> None:
         with pytest.raises(SettingsError, match="THUMBNAILER_PAGE=on needs"):
             ask(store, **env)
+
+    def test_a_server_without_keys_says_so(self) -> None:
+        command = [*COMMAND, "serve", "s3://photos", "--page", "--port", "0"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2
+        assert done.stderr.startswith("THUMBNAILER_PAGE=on needs THUMBNAILER_URL_KEYS")
 
     @pytest.mark.parametrize("name", EVENTS)
     def test_lambda_answers_every_event(self, aws: Cloud, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
