@@ -14,6 +14,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from handler import aws_http
 from handler.http.messages import HttpAnswer, HttpRequest
@@ -103,6 +106,20 @@ class TestWhoMayUpload:
         """The signature of a picture, even of one with the key `uploads`, is none of a link."""
         answers = ask(store, ("GET", "/", query), ("POST", "/uploads", query), now=now)
         assert [answer.status for answer in answers] == [status, status]
+        assert store.forms == 0
+
+    @given(
+        st.sampled_from(["GET", "POST", "HEAD", "OPTIONS", "PUT", "\u00e9"]),
+        st.sampled_from(["/", "/uploads", "/_page/", "/_page/page.js"]) | st.text(max_size=20).map("/".__add__),
+        st.text(max_size=60)
+        | st.text(max_size=20).map(f"{LINK}&x=".__add__)
+        | st.text(max_size=30).map("signature=".__add__),
+    )
+    @hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_no_request_fails_or_gets_a_form(self, store: SigningStore, method: str, path: str, query: str) -> None:
+        (answer,) = ask(store, (method, path, query))
+        assert answer.status < 500
+        assert b"Traceback" not in answer.body
         assert store.forms == 0
 
     def test_it_is_off_by_default(self, store: SigningStore) -> None:
