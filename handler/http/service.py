@@ -95,8 +95,8 @@ class Service:
         self._site = site
         self._refused = refused
         self._clock = clock
-        self._page = page
         self._making = 0
+        self._page = page
         self._flights: dict[Name, asyncio.Task[Picture]] = {}
 
     async def aclose(self) -> None:

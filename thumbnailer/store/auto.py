@@ -7,15 +7,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any, Final, Literal, NamedTuple, TypeVar, cast
 
-from thumbnailer.store.base import (
-    FormStore,
-    ObjectBody,
-    ObjectStore,
-    ObjectVersion,
-    Presigner,
-    PutHeaders,
-    StoreConfig,
-)
+from thumbnailer.store.base import FormStore, ObjectBody, ObjectStore, ObjectVersion, Presigner, PutHeaders, StoreConfig
 from thumbnailer.store.s3 import ObstoreCannot
 
 T = TypeVar("T")
@@ -115,12 +107,12 @@ class FallbackStore:
     async def delete(self, bucket: str, key: str) -> None:
         await self._do(bucket, lambda store: store.delete(bucket, key))
 
+    async def presign(self, bucket: str, key: str, seconds: int) -> str:
+        return await self._do(bucket, lambda store: cast("Presigner", store).presign(bucket, key, seconds))
+
     async def presigned_form(self, bucket: str, key: str, conditions: Any, seconds: int) -> Mapping[str, Any]:
         """obstore signs URLs, but no forms."""
         return await self._other().presigned_form(bucket, key, conditions, seconds)
-
-    async def presign(self, bucket: str, key: str, seconds: int) -> str:
-        return await self._do(bucket, lambda store: cast("Presigner", store).presign(bucket, key, seconds))
 
     async def aclose(self) -> None:
         await self._obstore.aclose()

@@ -109,6 +109,14 @@ class ObjectStore(Protocol):
 
 
 @runtime_checkable
+class Presigner(Protocol):
+    """A store whose objects can be had by URL."""
+
+    async def presign(self, bucket: str, key: str, seconds: int) -> str:
+        """A URL that GETs the object for so long, without credentials. Raises StoreError."""
+
+
+@runtime_checkable
 class FormStore(ObjectStore, Protocol):
     """A store that browsers can upload to."""
 
@@ -117,14 +125,6 @@ class FormStore(ObjectStore, Protocol):
 
         `${filename}` at the end of `key` stands for any text.
         """
-
-
-@runtime_checkable
-class Presigner(Protocol):
-    """A store whose objects can be had by URL."""
-
-    async def presign(self, bucket: str, key: str, seconds: int) -> str:
-        """A URL that GETs the object for so long, without credentials. Raises StoreError."""
 
 
 @dataclass(frozen=True, slots=True)
