@@ -35,8 +35,8 @@ _ARNS: Final = {
     "AWS::IAM::Role": f"arn:aws:iam::{ACCOUNT}:role/{{id}}",
     "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{id}}:*",
     "AWS::CloudWatch::Alarm": f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{{id}}",
-    "AWS::SNS::Topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:{{id}}",
     "AWS::CloudFront::KeyValueStore": f"arn:aws:cloudfront::{ACCOUNT}:key-value-store/{{id}}",
+    "AWS::SNS::Topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:{{id}}",
     "AWS::ServiceDiscovery::Service": f"arn:aws:servicediscovery:{REGION}:{ACCOUNT}:service/{{id}}",
 }
 _NAMES: Final = {"QueueName": "AWS::SQS::Queue", "Name": "AWS::ECS::Service", "GroupId": "AWS::EC2::SecurityGroup"}
@@ -179,10 +179,10 @@ class Stack:
         self._physical_id(id_)  # raises if the resource is not made
         if _NAMES.get(attribute) == self.template["Resources"][id_]["Type"]:
             return self._name_of(id_)
-        if attribute == "Version":
-            return "7"
         if attribute in _OTHERS:
             return _OTHERS[attribute].format(id=self._name_of(id_))
+        if attribute == "Version":
+            return "7"
         if attribute != "Arn":
             raise NotImplementedError(attribute)
         return _ARNS[self.template["Resources"][id_]["Type"]].format(id=self._name_of(id_))

@@ -18,7 +18,8 @@ from tests.tools.parameters import ON_DEMAND as SETTINGS_HERE
 from tests.tools.parameters import parameter
 from thumbnailer.settings import parse_settings
 
-MOST_BYTES_WITHOUT_A_BUCKET: Final = 51_200
+MOST_BYTES: Final = 1_000_000
+"""CloudFormation's limit on a template in S3."""
 KEY: Final = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 OTHER_KEY: Final = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/99999999-2222-3333-4444-555555555555"
 GLOBAL_ACL: Final = f"arn:aws:wafv2:us-east-1:{ACCOUNT}:global/webacl/pictures/1234-abcd"
@@ -66,8 +67,8 @@ def test_cfn_lint_reports_nothing_but_empty_defaults() -> None:
     assert "cfn-lint" not in ON_DEMAND.read_text()
 
 
-def test_the_template_is_small_enough_to_deploy_without_a_bucket() -> None:
-    assert len(ON_DEMAND.read_bytes()) <= MOST_BYTES_WITHOUT_A_BUCKET
+def test_the_template_is_small_enough_for_cloudformation() -> None:
+    assert len(ON_DEMAND.read_bytes()) <= MOST_BYTES
 
 
 def test_every_condition_and_parameter_is_used() -> None:
@@ -238,6 +239,14 @@ def test_the_role_allows_what_the_function_does_and_nothing_else(
     assert allowed == expected
     elsewhere = Request("s3:GetObject", PHOTO, context={"aws:ResourceAccount": "999999999999"})
     assert decision(document, elsewhere) == "nothing"
+
+
+def test_every_role_has_the_boundary_and_the_path_that_the_account_asks_for() -> None:
+    boundary = f"arn:aws:iam::{ACCOUNT}:policy/teams"
+    made = pictures(Front="api", PermissionsBoundary=boundary, RolePath="/teams/")
+    roles = [one.properties for one in made.of_type("AWS::IAM::Role")]
+    assert [(one["PermissionsBoundary"], one["Path"]) for one in roles] == [(boundary, "/teams/")] * 2
+    assert "PermissionsBoundary" not in pictures()["Role"]
 
 
 def test_only_the_api_s_policy_has_a_wildcard_and_only_its_log_role_a_managed_policy() -> None:

@@ -37,7 +37,7 @@ KEYS: Final = ("ab" * 16, "0c" * 64)
 SITE: Final = {
     "Renditions": "128x128,thumb=64x64:cover:jpeg:q70",
     "Offers": "card=512x512:cover:webp:q80, x300, hero=1600x:progressive,"
-    " 200x200:smart, 640x:jpeg, 9x9:q50, new=9x9:gif:q90",
+    " 200x200:smart:small, 640x:jpeg, 9x9:q50, new=9x9:gif:q90",
     "Negotiate": "webp,avif",
     "MaxSide": "2000",
     "UrlKeys": ",".join(KEYS),
