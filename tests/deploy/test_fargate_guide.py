@@ -41,11 +41,17 @@ def parameters_of(command: str) -> dict[str, str]:
     text = re.sub(r"\$\(output \$stack (\w+)\)", lambda match: PIPELINE.outputs[match[1]], command)
     pairs = overrides(text.replace("$image", IMAGE))
     assert not any("$" in value for value in pairs.values())
-    return (settings_of(PIPELINE) if "settings[@]" in command else {}) | pairs
+    return handed_on(PIPELINE) if "file://worker.json" in command else pairs
+
+
+def handed_on(pipeline: Stack) -> dict[str, str]:
+    """The worker's parameters that the guide writes to worker.json; test_guide_loops.py runs it."""
+    own = re.findall(r'"(\w+)=\\\(\$\w+\)"', WORKER_GUIDE)
+    return settings_of(pipeline) | {name: BASICS[name] for name in own}
 
 
 def settings_of(pipeline: Stack) -> dict[str, str]:
-    """The parameters of the function's stack that the guide's `mapfile` reads and the worker's template has."""
+    """The parameters that the worker gets from the function's stack."""
     return {name: pipeline.parameters[name] for name in SHARED - NOT_TAKEN}
 
 

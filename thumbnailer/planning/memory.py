@@ -16,7 +16,7 @@ from thumbnailer.values import dataclass
 
 MB: Final = 1024 * 1024
 MARGIN: Final = 1.08  # measurements of one picture differ by some percent, versions of decoders by some more
-FIXED: Final = 5 * MB  # stacks, tables and rounding of the allocator, for a picture of any size
+FIXED: Final = 4 * MB  # stacks, tables and rounding of the allocator, for a picture of any size
 CHILD: Final = 17 * MB  # interpreter and engine of a child process, compiled anew if there is no bytecode
 CMYK_TABLES: Final = 5 * MB  # Little CMS's transform of a profile with four inks
 COPIES_HELD: Final = 3  # metadata is read, parsed and handed on (measured with a TIFF of 100 MB of tags)
@@ -98,7 +98,7 @@ ROLL: Final[Terms] = {"roll": 4, "source": 1}
 DECODERS: Final[dict[tuple[EngineName, Format], tuple[Decoder, ...]]] = {
     (NATIVE, Format.JPEG): (Decoder({"kept coefficients": 1}),),
     (PILLOW, Format.JPEG): (Decoder({"coefficients": 1}),),
-    (PILLOW, Format.PNG): (Decoder({"hidden frame": 16}),),
+    (PILLOW, Format.PNG): (Decoder({"hidden frame": 16}, codec=MB // 2),),
     (PILLOW, Format.GIF): (Decoder({"composed": 11}, {"composed": 11}),),
     (PILLOW, Format.WEBP): (Decoder({"source": 2}, {"pixels": 12, "source": 1}, pixel=4),),
     (PILLOW, Format.AVIF): (Decoder({"pixels": 4, "samples": 1.2, "source": 2}, {"widest samples": 1}, pixel=4),),
