@@ -178,17 +178,6 @@ def test_image_and_zip_run_the_same_handler() -> None:
     assert "ImageConfig" not in zip_
 
 
-def test_reserved_concurrency_is_the_ceiling_that_the_guide_names() -> None:
-    function = pictures()["Function"]
-    assert (function["MemorySize"], function["Timeout"], function["ReservedConcurrentExecutions"]) == (
-        "1769",
-        "20",
-        "20",
-    )
-    usd_an_hour = 20 * 1769 / 1024 * 3600 * 0.0000166667
-    assert f"{usd_an_hour:.2f} USD an hour" in ON_DEMAND.with_suffix(".md").read_text()
-
-
 PHOTO: Final = "arn:aws:s3:::photos/a/b.jpg"
 UPLOAD: Final = "arn:aws:s3:::photos/uploads/x/y.jpg"
 THUMBNAIL: Final = "arn:aws:s3:::photos-resized/a/b.jpg"
