@@ -138,11 +138,11 @@ class Pipeline:
         older = () if self._settings.write_once else _kept_keys(event, self._settings)
         return await self._write(rendered, older)
 
-    async def _try_upload(self, _: ObjectEvent, rendered: Rendered) -> list[Output]:
+    async def _try_upload(self, event: ObjectEvent, rendered: Rendered) -> list[Output]:
         try:
             return await self._write(rendered)
         except errors.Failed as error:
-            LOGGER.warning("not-kept", extra={"line": {"reason": error.reason, "detail": str(error)}})
+            _warn("not-kept", event, error)
             return []
 
     async def _write(self, rendered: Rendered, older: Sequence[str] = ()) -> list[Output]:
@@ -172,7 +172,7 @@ class Pipeline:
             async with asyncio.timeout(LEAST_SECONDS):
                 await self._delete(event, settings)
         except (errors.Failed, TimeoutError) as error:
-            LOGGER.warning("not-confirmed", extra={"line": {"key": event.key, "detail": str(error)}})
+            _warn("not-confirmed", event, error)
 
     async def _is_current(self, event: ObjectEvent, result: Rendered | Refused) -> bool:
         """Whether the source still is the one of `result`. S3 answers 403 for a missing key without s3:ListBucket, and
@@ -206,6 +206,10 @@ def _require_time(deadline: float | None) -> None:
 
 def _kept_keys(event: ObjectEvent, settings: Settings) -> tuple[str, ...]:
     return any_keys(settings.any_prefix, event.key, settings.kept_offers)
+
+
+def _warn(message: str, event: ObjectEvent, error: Exception) -> None:
+    LOGGER.warning(message, extra={"line": {"bucket": event.bucket, "key": event.key, "detail": str(error)}})
 
 
 def _to_creation(event: ObjectEvent) -> ObjectEvent:

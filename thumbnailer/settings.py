@@ -25,6 +25,7 @@ from thumbnailer.renditions import (
 from thumbnailer.values import dataclass, field, fields
 
 PREFIX: Final = "THUMBNAILER_"
+MOST_OFFERS: Final = 32
 STORAGE_CLASSES: Final = (
     "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR",
     "REDUCED_REDUNDANCY", "EXPRESS_ONEZONE",
@@ -121,7 +122,12 @@ def _formats(text: str) -> tuple[Format, ...]:
 
 
 def _offers(text: str) -> tuple[Rendition, ...]:
-    return parse_renditions(text) if text else ()
+    offers = parse_renditions(text) if text else ()
+    if len(offers) > MOST_OFFERS:
+        raise ValueError(
+            f"{len(offers)} offers; at most {MOST_OFFERS} are taken, because each record deletes all of them"
+        )
+    return offers
 
 
 _GLOBS: Final = Text("a comma list of globs", convert=_globs)
@@ -211,8 +217,8 @@ class Settings:
     )
     offers: tuple[Rendition, ...] = _renditions(
         "",
-        Text(ACCEPTS, convert=_offers),
-        "Renditions that anyone may ask for on demand, beside THUMBNAILER_RENDITIONS; kept once they are made.",
+        Text("renditions as THUMBNAILER_RENDITIONS", convert=_offers),
+        "More renditions that anyone may ask for on demand; kept once they are made.",
     )
     any_prefix: str = _renditions(
         "_any/",

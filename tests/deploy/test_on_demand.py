@@ -179,6 +179,13 @@ def test_image_and_zip_run_the_same_handler() -> None:
 
 
 PHOTO: Final = "arn:aws:s3:::photos/a/b.jpg"
+
+
+def test_concurrency_is_reserved_unless_the_account_has_too_little() -> None:
+    assert pictures()["Function"]["ReservedConcurrentExecutions"] == "20"
+    assert "ReservedConcurrentExecutions" not in pictures(OnDemandConcurrency="0")["Function"]
+
+
 UPLOAD: Final = "arn:aws:s3:::photos/uploads/x/y.jpg"
 THUMBNAIL: Final = "arn:aws:s3:::photos-resized/a/b.jpg"
 KEPT: Final = "arn:aws:s3:::photos-resized/_any/a/b.jpg/9x9.webp"

@@ -175,6 +175,13 @@ def test_every_variable_is_read_into_its_field() -> None:
     )
 
 
+def test_offers_are_few() -> None:
+    most = ",".join(f"{side}x" for side in range(1, 33))
+    assert len(settings(OFFERS=most).offers) == 32
+    with pytest.raises(SettingsError, match="33 offers; at most 32"):
+        settings(OFFERS=f"{most},33x")
+
+
 def test_the_key_template_follows_from_the_number_of_renditions() -> None:
     assert settings(RENDITIONS="a=1x1").key == "{key}"
     assert settings(RENDITIONS="a=1x1,b=2x2").key == "{key}/{name}.{ext}"

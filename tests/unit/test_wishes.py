@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from thumbnailer.model import Fit, Format
 from thumbnailer.renditions import Rendition, parse_rendition, parse_renditions
 from thumbnailer.store.base import ObjectVersion
+from thumbnailer.values import replace
+from thumbnailer.wishes import query as query_
 from thumbnailer.wishes.grammars import GRAMMARS, read_url
 from thumbnailer.wishes.negotiation import entity_tag, is_known, preferred_format
 from thumbnailer.wishes.signing import sign, sign_url
@@ -190,6 +192,20 @@ def test_a_signature_of_another_key_is_refused() -> None:
 )
 def test_everybody_may_ask_for_the_renditions(query: str, rendition: str) -> None:
     assert str(allow(read(f"/a.jpg?{query}"), SITE).rendition) == rendition
+
+
+def test_a_name_tells_renditions_of_one_size_apart() -> None:
+    site = replace(SITE, offers=parse_renditions("a=300x:jpeg,b=300x:jpeg:progressive,c=128x128:webp"))
+    for query, name in (("name=b", "b"), ("name=c", "c"), ("w=300", "a"), ("w=128&h=128", "128x128")):
+        wish = query_.parse("/a.jpg", query, site, 0)
+        assert allow(wish, site).rendition.name == name
+
+
+def test_everybody_may_ask_for_negotiated_formats_of_an_offer_without_one() -> None:
+    site = replace(SITE, offers=parse_renditions("300x"), negotiate=(Format.WEBP,))
+    assert allow(query_.parse("/a.jpg", "w=300&fm=webp", site, 0), site).rendition.format is Format.WEBP
+    with pytest.raises(NotAllowed):
+        allow(query_.parse("/a.jpg", "w=300&fm=avif", site, 0), site)
 
 
 @pytest.mark.parametrize("query", ["w=129&h=128", "w=128&h=128&q=5", "w=128&h=128&fm=png", "w=128&h=128&fit=cover", ""])

@@ -71,9 +71,10 @@ class Wish:
 
 def allow(wish: Wish, site: Site) -> Wish:
     """The wish, with the site's own rendition if it is one of them. Raises NotAllowed."""
-    for rendition in (*site.renditions, *site.offers):
-        if _is_same(wish.rendition, rendition, site):
-            return replace(wish, rendition=replace(rendition, format=wish.rendition.format or rendition.format))
+    asked = wish.rendition
+    if same := [offered for offered in (*site.renditions, *site.offers) if _is_same(asked, offered, site)]:
+        chosen = max(same, key=lambda offered: offered.name == asked.name)  # the first one, or that of the name
+        return replace(wish, rendition=replace(chosen, format=asked.format or chosen.format))
     if wish.signed or site.open:
         return wish
     raise NotAllowed("only signed URLs may ask for other sizes than the renditions")
