@@ -48,6 +48,8 @@ class Rendition:
     quality: int | None = None
     progressive: bool = False
     small: bool = False
+    quick: bool = False
+    """encoded in less time, for a few more bytes; no text asks for it"""
 
     def __str__(self) -> str:
         """The canonical text; `parse_rendition(str(r)) == r`."""

@@ -25,7 +25,7 @@ MINUTE, HOUR = 60, 3600
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """`path` and `query` are percent-encoded, as the client sent them; names of headers are lower-case."""
+    """`path` and `query` are percent-encoded, as the client sent them; `headers` takes names in lower case."""
 
     method: str
     path: str

@@ -81,7 +81,12 @@ def make_page(app: App) -> Page | None:
 
 
 class Service:
-    """Make it inside the loop that runs it. `refused` receives the outcome of each picture that cannot be made."""
+    """Make it inside the loop that runs it. `refused` receives the outcome of each picture that cannot be made.
+
+    `shared` is called for each request that waits for another one's picture.
+    """
+
+    shared: Callable[[], object] = staticmethod(lambda: None)
 
     def __init__(
         self,
@@ -113,7 +118,8 @@ class Service:
         except Refusal as refusal:
             answer = problem(refusal, request)
         headers = {**answer.headers, **self._sharing(), "Content-Length": str(len(answer.body))}
-        return replace(answer, headers=headers, body=b"" if request.method == "HEAD" else answer.body)
+        body = b"" if request.method == "HEAD" else answer.body
+        return HttpAnswer(answer.status, headers, body, answer.kept)
 
     async def _answer(self, request: HttpRequest, seconds: float) -> HttpAnswer:
         if self._page and (found := await self._page.answer(request)):
@@ -125,12 +131,13 @@ class Service:
         wish, negotiated = self._negotiate(wish, request.headers.get("accept", ""))
         vary = {"Vary": "Accept"} if negotiated else {}
         headers = {**ALWAYS, "Cache-Control": self._caching(wish.immutable), **vary}
-        place = find_place(wish, self._app.settings)
-        known, current = request.headers.get("if-none-match", ""), None
-        if known or (place and wish.immutable):  # an older picture must not be cached for ever
-            current = await self._current_version(wish)
+        known = request.headers.get("if-none-match", "")
+        current = await self._current_version(wish) if known else None
         if current and is_known(known, tag := entity_tag(current, wish.rendition)):
             return HttpAnswer(HTTPStatus.NOT_MODIFIED, {**headers, "ETag": tag})
+        place = find_place(wish, self._app.settings)
+        if place and wish.immutable and not known:  # an older picture must not be cached for ever
+            current = await self._current_version(wish)
         picture = await self._share(wish, place, current, min(seconds, self._app.settings.request_timeout))
         headers |= {"ETag": entity_tag(picture.version, wish.rendition), "Content-Type": picture.content_type}
         return HttpAnswer(200, headers, picture.data, picture.kept)
@@ -156,7 +163,9 @@ class Service:
         if wish.rendition.format is not None or wish.rendition in self._app.settings.renditions:
             return wish, False
         format_ = preferred_format(accept, self._app.settings.negotiate)
-        return replace(wish, rendition=replace(wish.rendition, format=format_)), bool(self._app.settings.negotiate)
+        if format_ is None:
+            return wish, bool(self._app.settings.negotiate)
+        return replace(wish, rendition=replace(wish.rendition, format=format_)), True
 
     async def _current_version(self, wish: Wish) -> ObjectVersion | None:
         """The source's. One HEAD; None if it tells nothing: the GET will tell why."""
@@ -172,6 +181,8 @@ class Service:
         if flight is None:
             flight = self._flights[name] = asyncio.create_task(self._get(wish, place, current, seconds))
             flight.add_done_callback(lambda task: self._land(name, task))
+        else:
+            self.shared()
         return await asyncio.shield(flight)
 
     def _land(self, name: Name, task: asyncio.Task[Picture]) -> None:

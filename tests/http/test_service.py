@@ -184,6 +184,8 @@ def test_a_destination_is_no_source(serving: Callable[..., None]) -> None:
 
 def test_a_hundred_clients_share_one_decode(serving: Callable[..., None]) -> None:
     async def test(bench: Bench) -> None:
+        shared: list[None] = []
+        bench.service.shared = lambda: shared.append(None)
         bench.store.gate.clear()
         asking = [asyncio.create_task(bench.get("/rocket.jpg", "w=64")) for _ in range(100)]
         await until(lambda: bench.store.requests)
@@ -192,7 +194,7 @@ def test_a_hundred_clients_share_one_decode(serving: Callable[..., None]) -> Non
         answers = await asyncio.gather(*asking[1:])
         assert {answer.status for answer in answers} == {200}
         assert len({answer.body for answer in answers}) == 1
-        assert bench.store.requests == ["GET"]
+        assert (bench.store.requests, len(shared)) == (["GET"], 99)
 
     serving(test)
 

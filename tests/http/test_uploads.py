@@ -14,6 +14,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from handler import aws_http
 from handler.http.messages import HttpAnswer, HttpRequest
@@ -21,7 +24,7 @@ from handler.http.service import Service, make_page, make_site
 from handler.http.uploads import FORM_SECONDS, link
 from tests.http.events import EVENTS
 from tests.http.forms import refusal
-from tests.http.serving import KEY
+from tests.http.serving import COMMAND, KEY
 from tests.support.cloud import Cloud
 from tests.support.pipelines import built, run
 from thumbnailer.errors import SettingsError, StoreRefused
@@ -105,6 +108,20 @@ class TestWhoMayUpload:
         assert [answer.status for answer in answers] == [status, status]
         assert store.forms == 0
 
+    @given(
+        st.sampled_from(["GET", "POST", "HEAD", "OPTIONS", "PUT", "\u00e9"]),
+        st.sampled_from(["/", "/uploads", "/_page/", "/_page/page.js"]) | st.text(max_size=20).map("/".__add__),
+        st.text(max_size=60)
+        | st.text(max_size=20).map(f"{LINK}&x=".__add__)
+        | st.text(max_size=30).map("signature=".__add__),
+    )
+    @hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_no_request_fails_or_gets_a_form(self, store: SigningStore, method: str, path: str, query: str) -> None:
+        (answer,) = ask(store, (method, path, query))
+        assert answer.status < 500
+        assert b"Traceback" not in answer.body
+        assert store.forms == 0
+
     def test_it_is_off_by_default(self, store: SigningStore) -> None:
         wishes = (("GET", "/", LINK), ("POST", "/uploads", LINK), ("GET", "/_page/page.js", ""))
         assert [answer.status for answer in ask(store, *wishes, PAGE="off")] == [400, 405, 403]
@@ -118,6 +135,12 @@ class TestWhoMayUpload:
     def test_keys_and_a_bucket_are_needed(self, store: SigningStore, env: dict[str, Any]) -> None:
         with pytest.raises(SettingsError, match="THUMBNAILER_PAGE=on needs"):
             ask(store, **env)
+
+    def test_a_server_without_keys_says_so(self) -> None:
+        command = [*COMMAND, "serve", "s3://photos", "--page", "--port", "0"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2
+        assert done.stderr.startswith("THUMBNAILER_PAGE=on needs THUMBNAILER_URL_KEYS")
 
     @pytest.mark.parametrize("name", EVENTS)
     def test_lambda_answers_every_event(self, aws: Cloud, name: str, monkeypatch: pytest.MonkeyPatch) -> None:

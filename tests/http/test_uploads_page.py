@@ -79,6 +79,7 @@ def test_an_upload_shows_its_thumbnail(
         image = card.locator(f".{picture} img")
         expect(image).to_have_js_property("complete", True, timeout=WAIT_MS)
         assert image.evaluate("image => image.naturalWidth") == width
+    expect(page.get_by_role("status").filter(has_text=f"{name}: stored")).to_have_count(1)
     key = forms[-1]["key"]
     assert re.fullmatch(r"uploads/[A-Za-z0-9_-]{22}/" + re.escape(name.replace("${", "_{")), key)
     assert cloud.s3.get_object(Bucket="photos", Key=key)["Body"].read() == samples["rocket.jpg"]

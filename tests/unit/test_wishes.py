@@ -106,6 +106,12 @@ def test_a_path_is_a_key(path: str) -> None:
         read(path)
 
 
+def test_the_tag_of_a_quickly_encoded_picture_is_another() -> None:
+    version = ObjectVersion("etag", None)
+    quick = read("/a.jpg?w=64").rendition
+    assert entity_tag(version, quick) != entity_tag(version, replace(quick, quick=False))
+
+
 def test_keys_are_decoded_once() -> None:
     assert read("/" + quote(ODD_KEY)).key == ODD_KEY
     assert read("/a//b").key == "a//b"
@@ -305,6 +311,7 @@ def test_imgproxy_asks_with_options_and_an_address(rest: str, rendition: str) ->
         "plain/local:///etc/passwd",
         "w:300",
         "w:300/%%%",
+        "w:300/\N{LATIN SMALL LETTER U WITH DIAERESIS}",
         "plain/s3://photos/%ff",
         f"exp:soon/{IMGPROXY_PLAIN}",
         f"pr:none/{IMGPROXY_PLAIN}",
@@ -406,7 +413,7 @@ def test_any_text_is_read_or_refused(path: str, query: str, name: str) -> None:
 def test_every_rendition_can_be_asked_for(rendition: Rendition) -> None:
     query = f"w={rendition.width}&h={rendition.height}&fit={rendition.fit}&fm={rendition.format or 'auto'}"
     made = read(f"/a.jpg?{query}&q={rendition.quality or ''}").rendition
-    assert parse_rendition(str(made)) == made
+    assert replace(parse_rendition(str(made)), quick=True) == made
     assert (made.width, made.height, made.fit, made.format, made.quality) == (
         rendition.width, rendition.height, rendition.fit, rendition.format, rendition.quality,
     )  # fmt: skip

@@ -33,6 +33,7 @@ class Target:
     smart: bool = False  # cropped around the most striking part, not around the middle
     progressive: bool = False
     small: bool = False  # fewer bytes for more time to encode
+    quick: bool = False  # less time to encode for more bytes
     most_bytes: int | None = None  # limit for the encoded picture if a lower quality can meet it; None: no limit
 
 
@@ -59,6 +60,7 @@ def resolve(
         smart=rendition.fit is Fit.SMART,
         progressive=rendition.progressive and output.progressive,
         small=rendition.small and format_ in SMALL_FORMATS,
+        quick=rendition.quick,
         most_bytes=source.size if may_shrink else None,
     )
 

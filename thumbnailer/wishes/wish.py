@@ -123,8 +123,9 @@ def side(option: str, text: str, times: float, most: int) -> int | None:
 
 def once(entries: Sequence[tuple[str, str]]) -> dict[str, str]:
     """The entries by name. Raises BadWish for a name that is given twice."""
-    named = dict(entries)
-    for name in named:
-        if sum(name == other for other, _ in entries) > 1:
+    named: dict[str, str] = {}
+    for name, value in entries:
+        if name in named:
             raise BadWish(name, "it is given twice")
+        named[name] = value
     return named

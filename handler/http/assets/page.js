@@ -59,9 +59,17 @@ async function showThumbnail(file, address) {
   const body = await answer.blob();
   const ms = [["total", performance.now() - started]];
   const outcome = { key: file.name, address, ms, outputs: [], source: { url: null, bytes: file.size } };
-  if (!answer.ok) return show({ ...outcome, ...JSON.parse(await body.text()), status: "rejected" });
-  const [source, output] = await Promise.all([measured(file), measured(body)]);
-  return show({ ...outcome, status: "stored", source, outputs: [output] });
+  if (answer.ok) {
+    const [source, output] = await Promise.all([measured(file), measured(body)]);
+    tell({ ...outcome, status: "stored", source, outputs: [output] });
+  } else {
+    tell({ ...outcome, ...JSON.parse(await body.text()), status: "rejected" });
+  }
+}
+
+function tell(outcome) {
+  show(outcome);
+  say(`${outcome.key}: ${outcome.status}${outcome.reason ? `, ${outcome.reason}` : ""}`);
 }
 
 async function measured(blob) {
@@ -135,8 +143,7 @@ function follow() {
   events.addEventListener("message", (event) => {
     const outcome = JSON.parse(event.data);
     const wasSent = cards.get(outcome.key)?.dataset.status === "sending";
-    show(outcome);
-    if (wasSent) say(`${outcome.key}: ${outcome.status}${outcome.reason ? `, ${outcome.reason}` : ""}`);
+    (wasSent ? tell : show)(outcome);
   });
   events.addEventListener("error", () => {
     byId("lost").hidden = false;
