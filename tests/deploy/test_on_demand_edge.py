@@ -255,7 +255,7 @@ def test_edge_and_function_decide_the_same_about_10000_wishes(page: Page) -> Non
     found = [told for pair in zip(requests, answers, strict=True) if (told := differences(*pair, settings))]
     assert found[:5] == []
     outcomes = [answer.get("status") or answer["origin"] or "bucket" for answer in answers]
-    assert {kind for kind in set(outcomes) if outcomes.count(kind) > 100} == {400, 403, 410, "function", "bucket"}
+    assert {kind for kind in set(outcomes) if outcomes.count(kind) > 50} == {400, 403, 410, "function", "bucket"}
 
 
 def test_equal_wishes_have_one_url(page: Page) -> None:
@@ -363,8 +363,8 @@ def test_the_stand_in_s_hmac_is_python_s(page: Page) -> None:
 METHODS: Final = {
     "assign", "codePointAt", "concat", "createHmac", "digest", "exec", "filter", "floor", "forEach", "from", "get",
     "hasOwnProperty", "includes", "indexOf", "join", "kvs", "map", "min", "parse", "pop", "push", "rawQueryString",
-    "reduce", "replace", "round", "selectRequestOriginById", "slice", "some", "sort", "split", "startsWith", "stringify",
-    "test", "toISOString", "toLowerCase", "trim", "update", "now",
+    "reduce", "replace", "round", "selectRequestOriginById", "slice", "some", "sort", "split", "startsWith",
+    "stringify", "test", "toISOString", "toLowerCase", "trim", "update", "now",
 }  # fmt: skip
 """What the function calls; AWS lists each in the features of runtime 2.0, or it is a method of the modules."""
 NOT_SUPPORTED: Final = r"\?\.|\?\?|\.\.\.|\bclass\b|\bof\b|\beval\b|\brequire\b|=> *\{? *await|async *\("
