@@ -19,7 +19,7 @@
 # make deploy    everything to AWS, or changes to it; ARGS='--bucket my-photos': deploy/README.md
 # make image     the container image, Lambda by default; with Pillow-SIMD on x86-64
 # make test-image    builds and tests the image, and prints its size and the memory of a picture in it
-# make checkov   known mistakes in both templates; part of test-all
+# make checkov   known mistakes in the templates; part of test-all
 # make constraints   newer versions of every installed package, with their hashes
 .PHONY: demo serve quick test test-all test-pictures lab check lint types layers simd native without-native test-native crate matrix bench fuzz fuzz-probe soak lambda zip deploy image test-image test-tools checkov constraints clean
 .DELETE_ON_ERROR:

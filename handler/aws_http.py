@@ -10,7 +10,7 @@ from typing import Any, Final
 from handler.aws_lambda import Context
 from handler.http.events import MOST_BODY_BYTES, read_event, write_answer
 from handler.http.messages import HttpRequest, Refusal, problem
-from handler.http.service import Service, make_site
+from handler.http.service import Service, make_page, make_site
 from thumbnailer import settings as settings_
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.errors import SettingsError
@@ -33,7 +33,8 @@ def _service() -> Service:
     if not settings.sources:
         raise SettingsError("THUMBNAILER_SOURCES is not set: nothing else can be asked for")
     start_logging(settings.log_level)
-    return Service(build(settings, machine(), settings_.environment()), make_site(settings))
+    app = build(settings, machine(), settings_.environment())
+    return Service(app, make_site(settings), page=make_page(app))
 
 
 def handler(event: object, context: Context) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -39,6 +39,7 @@ STOPPED = 130
 MOST_ROWS = 200
 """of a table with all outcomes; of more, only those without thumbnails are listed"""
 T = TypeVar("T")
+Signer = Callable[[str, bytes, timedelta | None, datetime], str]
 GOOD = (Status.STORED, Status.DELETED, Status.SKIPPED)
 
 
@@ -218,7 +219,7 @@ def serve(
     host: Annotated[str, typer.Option(help="the address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one, logged")] = 8081,
     processes: Annotated[int, typer.Option(min=1, max=256, help="they share the port, memory and cores")] = 1,
-    page: Annotated[bool, typer.Option("--page", help="a page at / to try URLs on, for a folder")] = False,
+    page: Annotated[bool, typer.Option("--page", help="a page at /: sliders for a folder, else uploads")] = False,
 ) -> None:
     """Makes pictures when they are asked for: GET /{key}?w=300&h=200&fit=cover&fm=webp&q=80."""
     from handler.http.serve import serve as run_serve
@@ -226,18 +227,34 @@ def serve(
     run_serve(source, host, port, processes, page)
 
 
+Days = Annotated[int, typer.Option("--expires", min=0, help="days that it stays valid; 0: for ever")]
+
+
 @app.command()
 def sign(
-    url: Annotated[str, typer.Argument(help="such as https://pictures.example.com/a.jpg?w=300")],
-    expires: Annotated[int, typer.Option(min=0, help="days that it stays valid; 0: for ever")] = 30,
+    url: Annotated[str, typer.Argument(help="such as https://pictures.example.com/a.jpg?w=300")], expires: Days = 30
 ) -> None:
     """Prints the URL with a signature of the first key in THUMBNAILER_URL_KEYS."""
     from thumbnailer.wishes.signing import sign_url
 
+    _print_signed(sign_url, url, expires)
+
+
+@app.command()
+def page(
+    url: Annotated[str, typer.Argument(help="of the server")] = "http://127.0.0.1:8081/", expires: Days = 7
+) -> None:
+    """Prints the signed link that opens the server's page for uploads."""
+    from handler.http.uploads import link
+
+    _print_signed(link, url, expires)
+
+
+def _print_signed(signer: Signer, url: str, days: int) -> None:
     keys = settings_.load().url_keys
     if not keys:
-        raise SettingsError("THUMBNAILER_URL_KEYS is not set: sign needs the key that the server verifies with")
-    print(sign_url(url, keys[0], timedelta(days=expires) if expires else None, datetime.now(UTC)))
+        raise SettingsError("THUMBNAILER_URL_KEYS is not set: it has the key that the server verifies with")
+    print(signer(url, keys[0], timedelta(days=days) if days else None, datetime.now(UTC)))
 
 
 Bucket = Annotated[str, typer.Argument(help="s3://BUCKET or s3://BUCKET/PREFIX, the originals")]

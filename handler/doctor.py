@@ -150,14 +150,17 @@ def _settings(source: str | None) -> Iterator[Finding]:
 
 
 def _on_demand(settings: Settings) -> Finding:
-    """Who may ask for what."""
+    """Who may ask for what, and who may upload."""
+    if settings.page and not settings.url_keys:
+        return Finding(False, "on demand", "THUMBNAILER_PAGE=on needs THUMBNAILER_URL_KEYS, or nobody could upload")
     if settings.open:
         return Finding(None, "on demand", "anyone may ask for any size, and each costs a decode: for private networks")
     kept = f", kept under {settings.any_prefix}" if settings.kept_offers else ""
     named = f"renditions ({len(settings.renditions)}) and offers ({len(settings.offers)}{kept})"
     keys = len(settings.url_keys) + len(settings.imgproxy_keys) + len(settings.thumbor_keys)
     signed = f"other sizes need a URL signed with one of {keys} keys" if keys else "there are no other sizes"
-    return Finding(True, "on demand", f"anyone may ask for {named}; {signed}")
+    uploads = "; who has the link of `thumbnailer page` may upload" if settings.page else ""
+    return Finding(True, "on demand", f"anyone may ask for {named}; {signed}{uploads}")
 
 
 def _source(settings: Settings, bucket: str) -> Finding:

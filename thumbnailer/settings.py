@@ -309,6 +309,7 @@ class Settings:
         "Keys of signed URLs, which may ask for any size. The first one signs, all of them verify.",
     )
     open: bool = _on_demand("off", _SWITCH, "Anyone may ask for any size: for private networks and benchmarks.")
+    page: bool = _on_demand("off", _SWITCH, "A page for uploads at /, which the link of `thumbnailer page` opens.")
     grammars: tuple[str, ...] = _on_demand(
         "query",
         Text("a comma list of query, dit, imgproxy and thumbor", rf"{_GRAMMAR}(,{_GRAMMAR})*", _words),

@@ -16,6 +16,7 @@ from deploy.packing.strip import strip
 from deploy.packing.target import Target
 
 OURS: Final = ("handler", "thumbnailer")
+PAGE: Final = "handler/http/assets"
 NOT_OURS: Final = (
     *("handler/backfill", "handler/demo/", "handler/deploy/"),
     *("handler/cli.py", "handler/commands.py", "handler/resize.py"),
@@ -77,9 +78,10 @@ def write(built: Built, out: Path) -> list[tuple[Path, int, int]]:
 
 
 def copy_code(folder: Path) -> None:
-    """Copies our packages and their licence."""
-    modules = [path.relative_to(ROOT) for package in OURS for path in (ROOT / package).rglob("*.py")]
-    copies = {path: path for path in modules if not path.as_posix().startswith(NOT_OURS)}
+    """Copies our packages, the upload page, the prices and the licence."""
+    found = [*(path for package in OURS for path in (ROOT / package).rglob("*.py")), *(ROOT / PAGE).iterdir()]
+    paths = [path.relative_to(ROOT) for path in found]
+    copies = {path: path for path in paths if not path.as_posix().startswith(NOT_OURS)}
     copies |= {Path("LICENSE"): Path("thumbnailer/LICENSE"), PRICES: PRICES}
     for source, copy in copies.items():
         (folder / copy).parent.mkdir(parents=True, exist_ok=True)

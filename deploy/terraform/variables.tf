@@ -70,6 +70,12 @@ variable "destination_events" {
   default     = null
 }
 
+variable "page_origin" {
+  description = "The origin of the upload page (docs/on-demand.md), such as https://pictures.example.com: browsers may send forms from it to a source bucket that this stack creates. Empty: from nowhere."
+  type        = string
+  default     = null
+}
+
 variable "trigger" {
   description = "queue: a bucket notification sends to SQS, which invokes the function. eventbridge: an EventBridge rule sends to SQS, for 1.00 USD more a million events of the bucket. direct: the bucket invokes the function, without a queue."
   type        = string
@@ -588,6 +594,7 @@ locals {
     DestinationAccount      = var.destination_account
     Readers                 = var.readers
     DestinationEvents       = var.destination_events
+    PageOrigin              = var.page_origin
     Trigger                 = var.trigger
     KeyPrefix               = var.key_prefix
     KeySuffix               = var.key_suffix

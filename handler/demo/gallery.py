@@ -11,40 +11,27 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryFile
 from typing import IO, Any, Final
 from urllib.parse import quote
 
-import jinja2
 from aiohttp import web
 from botocore.exceptions import ClientError
 
 from handler.demo.cloud import PHOTOS, RESIZED
 from handler.demo.feed import Feed
+from handler.http.page import EVERYWHERE, page, page_file
 from thumbnailer.model import Outcome
 
 MOST_UPLOAD_BYTES: Final = 100 * 1024 * 1024
 MOST_KEY_BYTES: Final = 1024
 HEARTBEAT_SECONDS: Final = 15.0
-HERE: Final = Path(__file__).parent
 PIECE: Final = 64 * 1024
 
-POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-EVERYWHERE: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
 SANDBOX: Final = {"Content-Security-Policy": "sandbox; default-src 'none'"}
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _PICTURE_TYPE: Final = re.compile(r"image/[a-z0-9][a-z0-9.+-]{0,60}")
-_OWN_FILES: Final = {"gallery.js": "text/javascript", "gallery.css": "text/css", "favicon.svg": "image/svg+xml"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -55,19 +42,17 @@ class Gallery:
     def __init__(self, feed: Feed, s3: Any, renditions: str) -> None:
         self._feed = feed
         self._s3 = s3
-        self._renditions = renditions
+        route = f"{PHOTOS} \N{RIGHTWARDS ARROW} {RESIZED}, at most {renditions}"
+        self._facts = {"route": route, "most": MOST_UPLOAD_BYTES, "put": "upload", "events": "events"}
         self._run = token_hex(4)
         self._hosts: frozenset[str] = frozenset()
-        loader = jinja2.FileSystemLoader(HERE)
-        self._templates = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._guard])
-        app.router.add_get("/", self._page)
+        app.router.add_get("/{file:(_page/.*)?}", self._page)
         app.router.add_get("/events", self._events)
         app.router.add_put("/upload", self._upload)
         app.router.add_get("/object/{bucket}/{key:.+}", self._object)
-        app.router.add_get("/{file:gallery\\.(js|css)|favicon\\.svg}", self._own_file)
         return app
 
     def bound_to(self, port: int) -> str:
@@ -83,17 +68,11 @@ class Gallery:
             raise web.HTTPForbidden(text="only the gallery's own page may upload")
         return await handler(request)
 
-    async def _page(self, _: web.Request) -> web.Response:
-        page = self._templates.get_template("gallery.html").render(
-            bucket=PHOTOS, resized=RESIZED, renditions=self._renditions, most=MOST_UPLOAD_BYTES
-        )
-        headers = EVERYWHERE | {"Content-Security-Policy": POLICY}
-        return web.Response(text=page, content_type="text/html", headers=headers)
-
-    async def _own_file(self, request: web.Request) -> web.Response:
-        name = request.match_info["file"]
-        text = (HERE / name).read_text(encoding="utf-8")
-        return web.Response(text=text, content_type=_OWN_FILES[name], headers=EVERYWHERE)
+    async def _page(self, request: web.Request) -> web.Response:
+        answer = page(self._facts) if request.path == "/" else page_file(request.path)
+        if answer is None:
+            raise web.HTTPNotFound(text="no such file")
+        return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: all outcomes so far, then new ones. A page that reconnects continues where it stopped."""

@@ -17,8 +17,8 @@ from typing import Any, Final, TypeVar
 from aiohttp import web
 
 from handler.http.messages import HttpAnswer, HttpRequest
-from handler.http.page import Page
-from handler.http.service import Service, make_site
+from handler.http.page import FolderPage
+from handler.http.service import Page, Service, make_page, make_site
 from thumbnailer import settings as settings_
 from thumbnailer.app import App, build, new_event_loop
 from thumbnailer.errors import SettingsError
@@ -52,15 +52,14 @@ def serve(source: str | None, host: str, port: int, processes: int, page: bool) 
     """
     settings = _settings(source)
     start_logging(settings.log_level)
+    settings = replace(settings, page=settings.page or page)
     folder = None if source is None or source.startswith("s3://") else Path(source)
-    if page and folder is None:
-        raise SettingsError("--page shows the pictures of a folder; serve a folder")
     share = _share(machine(), processes)
     address = host, _free_port(host, port), processes > 1
 
     def run() -> None:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_serve(settings, share, address, folder, page))
+            runner.run(_serve(settings, share, address, folder))
 
     if processes == 1:
         run()
@@ -122,12 +121,13 @@ def _end(children: list[int]) -> None:
             os.kill(child, signal.SIGTERM)
 
 
-async def _serve(settings: Settings, share: Machine, address: Address, folder: Path | None, page: bool) -> None:
+async def _serve(settings: Settings, share: Machine, address: Address, folder: Path | None) -> None:
     store = FolderStore(str(folder), FOLDER) if folder else None
     app = build(settings, share, settings_.environment(), store)
     tame_heap(min(MOST_KEPT, app.tier.most_kept_free))
     try:
-        async with listening(app, address, Page(folder) if page and folder else None):
+        page = FolderPage(folder) if settings.page and folder else make_page(app)
+        async with listening(app, address, page):
             LOGGER.info("serving", extra={"line": {"url": f"http://{address[0]}:{address[1]}/"}})
             await _stopped()
     finally:
@@ -199,8 +199,7 @@ class Door:
 
         from handler.health import Health, health_answer, metrics_answer, named_sources
 
-        self._page = page
-        self._service = Service(app, make_site(app.settings))
+        self._service = Service(app, make_site(app.settings), page=page)
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "thumbnailer_requests", "requests by the status of their answers", ("status",), registry=registry
@@ -221,8 +220,6 @@ class Door:
         path, _, query = request.raw_path.partition("?")
         if own := self._own.get(path):
             return _without_versions(await own(request))
-        if self._page and (answer := self._page.answer(path)):
-            return _response(answer)
         connection = request.protocol
         assert isinstance(connection, _Connection)
         connection.allow(inf)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from math import inf
 from time import time
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from handler.http.messages import ALWAYS, HttpAnswer, HttpRequest, Refusal, problem, refuse_outcome, refuse_wish
 from thumbnailer import errors
@@ -64,6 +64,22 @@ def make_site(settings: Settings) -> Site:
     )
 
 
+class Page(Protocol):
+    """What is answered beside pictures."""
+
+    async def answer(self, request: HttpRequest) -> HttpAnswer | None:
+        """None for a path of a picture."""
+
+
+def make_page(app: App) -> Page | None:
+    """The page for uploads, if it is switched on. Raises SettingsError."""
+    if not app.settings.page:
+        return None
+    from handler.http.uploads import UploadPage
+
+    return UploadPage(app)
+
+
 class Service:
     """Make it inside the loop that runs it. `refused` receives the outcome of each picture that cannot be made.
 
@@ -73,13 +89,19 @@ class Service:
     shared: Callable[[], object] = staticmethod(lambda: None)
 
     def __init__(
-        self, app: App, site: Site, refused: Callable[[Outcome], None] = log_record, clock: Callable[[], float] = time
+        self,
+        app: App,
+        site: Site,
+        refused: Callable[[Outcome], None] = log_record,
+        clock: Callable[[], float] = time,
+        page: Page | None = None,
     ) -> None:
         self._app = app
         self._site = site
         self._refused = refused
         self._clock = clock
         self._making = 0
+        self._page = page
         self._flights: dict[Name, asyncio.Task[Picture]] = {}
 
     async def aclose(self) -> None:
@@ -100,6 +122,8 @@ class Service:
         return HttpAnswer(answer.status, headers, body, answer.kept)
 
     async def _answer(self, request: HttpRequest, seconds: float) -> HttpAnswer:
+        if self._page and (found := await self._page.answer(request)):
+            return found
         if request.method not in ("GET", "HEAD"):
             raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "method", "ask with GET or HEAD", headers={"Allow": ALLOWED})
         grammars = self._app.settings.grammars

@@ -230,6 +230,7 @@ class TestPage:
         assert b"//" not in page.replace(b"<!doctype", b"")  # no foreign address
 
     def test_page_files_are_served(self, demo: Demo) -> None:
-        for name, kind in (("gallery.js", "text/javascript"), ("gallery.css", "text/css")):
-            status, headers, _ = ask(demo, "GET", f"/{name}", {})
+        for name, kind in (("page.js", "text/javascript"), ("page.css", "text/css")):
+            status, headers, _ = ask(demo, "GET", f"/_page/{name}", {})
             assert (status, headers["Content-Type"].partition(";")[0]) == (200, kind)
+        assert ask(demo, "GET", "/_page/page.py", {})[0] == 404

@@ -35,11 +35,20 @@ _ARNS: Final = {
     "AWS::IAM::Role": f"arn:aws:iam::{ACCOUNT}:role/{{id}}",
     "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{id}}:*",
     "AWS::CloudWatch::Alarm": f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{{id}}",
+    "AWS::CloudFront::KeyValueStore": f"arn:aws:cloudfront::{ACCOUNT}:key-value-store/{{id}}",
     "AWS::SNS::Topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:{{id}}",
     "AWS::ServiceDiscovery::Service": f"arn:aws:servicediscovery:{REGION}:{ACCOUNT}:service/{{id}}",
 }
 _NAMES: Final = {"QueueName": "AWS::SQS::Queue", "Name": "AWS::ECS::Service", "GroupId": "AWS::EC2::SecurityGroup"}
 """Attributes that give the resource's name or id, by type."""
+_OTHERS: Final = {
+    "FunctionUrl": f"https://{{id}}.lambda-url.{REGION}.on.aws/",
+    "FunctionARN": f"arn:aws:cloudfront::{ACCOUNT}:function/{{id}}",
+    "DomainName": "{id}.cloudfront.net",
+    "Id": "{id}",
+    "RootResourceId": "{id}",
+}
+"""Attributes that are neither an ARN nor a name."""
 _NAME_PROPERTIES: Final = ("BucketName", "QueueName", "LogGroupName", "DashboardName")
 
 
@@ -148,7 +157,8 @@ class Stack:
         if name in pseudo:
             return pseudo[name]
         if name in self.parameters:
-            return self.parameters[name]
+            is_list = self.template["Parameters"][name]["Type"] == "CommaDelimitedList"
+            return self.parameters[name].split(",") if is_list else self.parameters[name]
         return self._physical_id(name)
 
     def _physical_id(self, id_: str) -> str:
@@ -169,6 +179,8 @@ class Stack:
         self._physical_id(id_)  # raises if the resource is not made
         if _NAMES.get(attribute) == self.template["Resources"][id_]["Type"]:
             return self._name_of(id_)
+        if attribute in _OTHERS:
+            return _OTHERS[attribute].format(id=self._name_of(id_))
         if attribute == "Version":
             return "7"
         if attribute != "Arn":
@@ -234,6 +246,8 @@ class Stack:
 
 def accepts(declared: Mapping[str, Any], value: str) -> bool:
     """Whether a parameter accepts a value; numbers must be whole."""
+    if declared["Type"] == "CommaDelimitedList":
+        return all(accepts({**declared, "Type": "String"}, one) for one in value.split(","))
     if declared["Type"] == "Number":
         if not re.fullmatch(r"-?\d+", value):
             return False

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.packing import IndexUnreachable, PackingError
 from deploy.packing import install as packing_install
-from deploy.packing.build import UNZIPPED_LIMIT, check_size, files_below, write_zip
+from deploy.packing.build import UNZIPPED_LIMIT, check_size, copy_code, files_below, write_zip
 from deploy.packing.install import ROOT, constrain, install
 from deploy.packing.strip import first_match
 from deploy.packing.target import target_for
@@ -99,6 +99,13 @@ def test_the_error_above_lambda_s_limit_names_the_largest_packages(tmp_path: Pat
         check_size(files_below(tmp_path))
     (tmp_path / "small" / "x.so").unlink()
     assert check_size(files_below(tmp_path)) == UNZIPPED_LIMIT
+
+
+def test_the_upload_page_is_packed(tmp_path: Path) -> None:
+    copy_code(tmp_path)
+    script = "from handler.http.page import *; page({}); print([page_file(path).status for path in FILES])"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "[200, 200, 200, 200]\n"
 
 
 def test_the_same_files_give_the_same_zip(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ NARROWER: Final = (
     ("Include", "фото/*"),  # ASCII: Lambda counts the environment's 4 KB in bytes
     ("Exclude", "фото/*"),
     ("FailedPrefix", "не вышло/"),
+    ("AnyPrefix", "it's/"),  # the edge function has it in quotes
     ("Renditions", "0128x128"),  # no leading zeros
     ("Renditions", "128x128:q080"),
     ("MaxPixels", "007"),

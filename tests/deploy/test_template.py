@@ -52,6 +52,7 @@ EVERYTHING: Final = {
     "CostAlarmUsd": "5",
     "Readers": "cloudfront",
     "DestinationEvents": "true",
+    "PageOrigin": "https://pictures.example.com",
 }
 COMMON: Final = {
     "LogGroup", "Role", "DestinationBucket", "DestinationBucketPolicy", "SourceBucketResource", "SourceBucketPolicy",
@@ -284,6 +285,12 @@ def test_buckets_are_encrypted_with_the_keys_given() -> None:
 def test_versioning_is_a_parameter() -> None:
     assert stack(SourceVersioning="true")["SourceBucketResource"]["VersioningConfiguration"] == {"Status": "Enabled"}
     assert "VersioningConfiguration" not in stack()["SourceBucketResource"]
+
+
+def test_browsers_send_forms_from_one_origin() -> None:
+    (rule,) = stack(PageOrigin="https://a.example")["SourceBucketResource"]["CorsConfiguration"]["CorsRules"]
+    assert (rule["AllowedOrigins"], rule["AllowedMethods"]) == (["https://a.example"], ["POST"])
+    assert "CorsConfiguration" not in stack()["SourceBucketResource"]
 
 
 def test_old_versions_expire_where_versions_are_kept() -> None:

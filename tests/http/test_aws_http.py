@@ -9,13 +9,15 @@ import urllib.request
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from handler import aws_http
+from handler import aws_http, aws_lambda
 from handler.http import events
+from tests.conftest import Context
 from tests.http.events import EVENTS, FUNCTION_URL, KEY
-from tests.support.cloud import Cloud
+from tests.support.cloud import Cloud, s3_event, s3_record
 from tests.support.pictures import opened
 from thumbnailer.errors import EventError, SettingsError
 
@@ -30,6 +32,7 @@ def cloud_with_pictures(cloud: Cloud, samples: dict[str, bytes], monkeypatch: py
         monkeypatch.setenv(name, value)
     yield cloud
     aws_http.close()
+    aws_lambda.close()
 
 
 def body(answer: dict[str, Any]) -> bytes:
@@ -42,6 +45,26 @@ def test_every_event_gets_its_picture(cloud_with_pictures: Cloud, name: str) -> 
         answer = aws_http.handler(EVENTS[name], LEFT)
         assert answer["statusCode"] == 200
         assert (opened(body(answer)).format, opened(body(answer)).size[0]) == ("WEBP", 200)
+
+
+@pytest.mark.parametrize("transport", ["obstore", "aioboto3"])
+def test_the_function_for_events_deletes_what_the_function_for_requests_keeps(
+    cloud_with_pictures: Cloud, transport: str, samples: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("THUMBNAILER_OFFERS", "card=40x:webp,wide=50x")
+    monkeypatch.setenv("THUMBNAILER_TRANSPORT", transport)
+    cloud = cloud_with_pictures
+    for key in (KEY, "a//b.jpg", "a/../b.jpg", "%2e%2e/я.jpg"):
+        cloud.put(key, samples["rocket.jpg"])
+        for name in ("card", "wide"):
+            event = FUNCTION_URL | {"rawPath": f"/{quote(key)}", "rawQueryString": f"name={name}"}
+            assert aws_http.handler(event, LEFT)["statusCode"] == 200, key
+        assert cloud.thumbnails() == [f"_any/{key}/40x.webp", f"_any/{key}/50x.webp"]
+        aws_lambda.handler(s3_event(cloud.put(key, samples["chelsea.png"])), Context())
+        assert cloud.thumbnails() == [key]
+        cloud.s3.delete_object(Bucket="photos", Key=key)
+        aws_lambda.handler(s3_event(s3_record(key, 1, "e", name="ObjectRemoved:Delete")), Context())
+        assert cloud.thumbnails() == []
 
 
 @pytest.mark.parametrize("transport", ["obstore", "aioboto3"])

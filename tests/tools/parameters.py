@@ -63,7 +63,24 @@ ON_FARGATE: Final = Template(
         "in_flight": "!FindInMap [Sizes, !Ref Cpu, InFlight]",
     },
 )
-TEMPLATES: Final = (ON_LAMBDA, ON_FARGATE)
+ON_DEMAND: Final = Template(
+    ROOT / "deploy" / "on-demand.yaml",
+    # the template's own parameters name the buckets; requests leave no notes
+    frozenset(
+        {
+            "destination",
+            "sources",
+            "expected_owner",
+            "failed_prefix",
+            "write_once",
+            "memory_mb",
+            *_fields(Section.WORKER),
+        }
+    ),
+    "          {name}: {value}",
+    "          {name}: !If [{condition}, {value}, !Ref AWS::NoValue]",
+)
+TEMPLATES: Final = (ON_LAMBDA, ON_FARGATE, ON_DEMAND)
 
 
 def parameter(setting: Setting) -> str:
@@ -133,6 +150,15 @@ _NAMED_TWICE: Final = r"(.*, ?|)([A-Za-z0-9_-]+)([=:,].*|), ?\2([=:,].*|)$"
 _IN_A_STACK: Final[Mapping[str, dict[str, str]]] = {
     # without this pattern, a mistake would only show when the function starts
     "renditions": {"AllowedPattern": _quote(f"^(?!{_NAMED_TWICE})({_RENDITION}(, ?(?!$)|$))+$")},
+    # the edge function has both in quotes
+    "offers": {"AllowedPattern": _quote("^[A-Za-z0-9_=:, -]{0,1024}$")},
+    "any_prefix": {
+        "AllowedPattern": _quote("^[A-Za-z0-9_./-]{0,256}$"),
+        "ConstraintDescription": _quote("at most 256 letters, digits and _./-, or empty"),
+    },
+    "url_keys": {"NoEcho": "true"},
+    "imgproxy_keys": {"NoEcho": "true"},
+    "thumbor_keys": {"NoEcho": "true"},
     "key": {
         "AllowedPattern": _quote(r"^(|(?=.*\{(key|stem)\})([^{}]|\{(key|name|ext|dir|stem)\})*)$"),
         "MaxLength": "512",

@@ -125,6 +125,8 @@ def test_key_template_that_can_collide_is_a_warning(monkeypatch: pytest.MonkeyPa
         ({"OFFERS": "9x9"}, True, "offers (1, kept under _any/)"),
         ({"OFFERS": "9x9", "ON_DELETE": "keep"}, True, "offers (1)"),
         ({"URL_KEYS": f"{'ab' * 16},{'cd' * 16}"}, True, "a URL signed with one of 2 keys"),
+        ({"URL_KEYS": "ab" * 16, "PAGE": "on"}, True, "the link of `thumbnailer page` may upload"),
+        ({"PAGE": "on"}, False, "needs THUMBNAILER_URL_KEYS"),
         ({"OPEN": "on"}, None, "anyone may ask for any size"),
     ],
 )

@@ -311,6 +311,7 @@ def test_imgproxy_asks_with_options_and_an_address(rest: str, rendition: str) ->
         "plain/local:///etc/passwd",
         "w:300",
         "w:300/%%%",
+        "w:300/\N{LATIN SMALL LETTER U WITH DIAERESIS}",
         "plain/s3://photos/%ff",
         f"exp:soon/{IMGPROXY_PLAIN}",
         f"pr:none/{IMGPROXY_PLAIN}",

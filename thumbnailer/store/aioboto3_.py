@@ -63,6 +63,11 @@ class Aioboto3Store(S3Store):
         signing = sign("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds)
         return str(await _map_errors(f"GET {bucket}/{key!r}", signing))
 
+    async def presigned_form(self, bucket: str, key: str, conditions: Any, seconds: int) -> Mapping[str, Any]:
+        client = await self._client()
+        form = client.generate_presigned_post(bucket, key, Conditions=conditions, ExpiresIn=seconds)
+        return await _map_errors(f"POST {bucket}", form)
+
     async def _renew(self) -> None:
         """Makes a new client, which looks for credentials again; the old one stays open for unfinished bodies.
 

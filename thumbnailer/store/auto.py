@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from importlib.util import find_spec
-from typing import Final, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Final, Literal, NamedTuple, TypeVar, cast
 
-from thumbnailer.store.base import ObjectBody, ObjectStore, ObjectVersion, Presigner, PutHeaders, StoreConfig
+from thumbnailer.store.base import FormStore, ObjectBody, ObjectStore, ObjectVersion, Presigner, PutHeaders, StoreConfig
 from thumbnailer.store.s3 import ObstoreCannot
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ def open_store(config: StoreConfig, env: Mapping[str, str]) -> ObjectStore:
     return FallbackStore(ObstoreStore(config), lambda: _aioboto3(config))
 
 
-def _aioboto3(config: StoreConfig) -> ObjectStore:
+def _aioboto3(config: StoreConfig) -> FormStore:
     from thumbnailer.store.aioboto3_ import Aioboto3Store
 
     return Aioboto3Store(config)
@@ -88,7 +88,7 @@ def _aioboto3(config: StoreConfig) -> ObjectStore:
 class FallbackStore:
     """obstore, and another store for what obstore does not support, made when it is first needed."""
 
-    def __init__(self, obstore: ObjectStore, make_other: Callable[[], ObjectStore]) -> None:
+    def __init__(self, obstore: ObjectStore, make_other: Callable[[], FormStore]) -> None:
         self._obstore = obstore
         self._other = cache(make_other)
         self._buckets: set[str] = set()
@@ -109,6 +109,10 @@ class FallbackStore:
 
     async def presign(self, bucket: str, key: str, seconds: int) -> str:
         return await self._do(bucket, lambda store: cast("Presigner", store).presign(bucket, key, seconds))
+
+    async def presigned_form(self, bucket: str, key: str, conditions: Any, seconds: int) -> Mapping[str, Any]:
+        """obstore signs URLs, but no forms."""
+        return await self._other().presigned_form(bucket, key, conditions, seconds)
 
     async def aclose(self) -> None:
         await self._obstore.aclose()

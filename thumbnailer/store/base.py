@@ -116,6 +116,17 @@ class Presigner(Protocol):
         """A URL that GETs the object for so long, without credentials. Raises StoreError."""
 
 
+@runtime_checkable
+class FormStore(ObjectStore, Protocol):
+    """A store that browsers can upload to."""
+
+    async def presigned_form(self, bucket: str, key: str, conditions: Any, seconds: int) -> Mapping[str, Any]:
+        """`url` and `fields` of a form for one object (S3's POST policy). Sends no request. Raises StoreError.
+
+        `${filename}` at the end of `key` stands for any text.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
     """How to reach S3: one try and up to `retries` more, within `retry_timeout` after the first failure.

@@ -5,7 +5,6 @@ what changes nothing here. A signature is HMAC-SHA256 over salt and path, in URL
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -109,7 +108,7 @@ def _address(parts: Sequence[str]) -> tuple[str, str]:
     encoded, _, format_ = "".join(parts).partition(".")
     try:
         return _text(base64.b64decode(encoded + "=" * (-len(encoded) % 4), b"-_", validate=True)), format_
-    except binascii.Error as error:
+    except ValueError as error:  # no ASCII, or no Base64
         raise BadWish("source", "it is not Base64; write plain/s3://bucket/key or encode that") from error
 
 

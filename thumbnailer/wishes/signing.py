@@ -47,16 +47,18 @@ def read_time(text: str) -> float:
 
 
 def sign_url(url: str, key: bytes, valid: timedelta | None, now: datetime) -> str:
-    """The URL with signature, and with an expiry at the first midnight (UTC) when `valid` has passed.
+    """The URL with `signed_query`."""
+    parts = urlsplit(url)
+    return parts._replace(query=signed_query(parts.path, parse_qsl(parts.query, True), key, valid, now)).geturl()
+
+
+def signed_query(path: str, entries: Entries, key: bytes, valid: timedelta | None, now: datetime) -> str:
+    """The entries with signature, and with an expiry at the first midnight (UTC) when `valid` has passed.
 
     So a page has the same URLs all day, and caches hit.
     """
-    parts = urlsplit(url)
-    entries = [
-        entry for entry in parse_qsl(parts.query, keep_blank_values=True) if entry[0] not in (SIGNATURE, EXPIRES)
-    ]
+    entries = [entry for entry in entries if entry[0] not in (SIGNATURE, EXPIRES)]
     if valid is not None:
         midnight = (now + valid).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
         entries.append((EXPIRES, midnight.strftime(TIME)))
-    entries.append((SIGNATURE, sign(parts.path, entries, key)))
-    return parts._replace(query=urlencode(entries)).geturl()
+    return urlencode([*entries, (SIGNATURE, sign(path, entries, key))])

@@ -1,16 +1,14 @@
-"use strict";
-// The gallery: one card a key, filled from server-sent events. Keys and file names are strangers' text: they go into
-// the page through textContent alone, and into addresses through encodeURIComponent.
+// One card a picture, filled from outcomes. Keys and file names are strangers' text: they go into the page through
+// textContent alone, and into addresses through encodeURIComponent.
 
-const byId = (id) => document.getElementById(id);
-const cards = new Map(); // key -> its <li>
+export const byId = (id) => document.getElementById(id);
+export const cards = new Map(); // key -> its <li>
 const outcomes = new Map(); // key -> its newest outcome
 const STAGES = ["open", "fetch", "wait", "decode", "encode", "upload"];
-const MOST = Number(document.body.dataset.most);
 
 // --- words and numbers ---------------------------------------------------------------------------------------------
 
-function size(bytes) {
+export function size(bytes) {
   if (bytes < 1000) return `${bytes} B`;
   if (bytes < 1e6) return `${(bytes / 1e3).toFixed(bytes < 1e4 ? 1 : 0)} kB`;
   return `${(bytes / 1e6).toFixed(bytes < 1e8 ? 1 : 0)} MB`;
@@ -27,7 +25,7 @@ function median(numbers) {
 const total = (outcome) => outcome.ms.find(([stage]) => stage === "total")?.[1] ?? 0;
 const bytesOut = (outcome) => outcome.outputs.reduce((sum, output) => sum + output.bytes, 0);
 
-function say(text) {
+export function say(text) {
   byId("said").textContent = text;
 }
 
@@ -55,7 +53,7 @@ function picture(frame, url, alt, otherwise) {
 }
 
 function caption(figure, what, part) {
-  const line = element("span", "measure", `${part.width} × ${part.height}`);
+  const line = element("span", "measure", part.width ? `${part.width} × ${part.height}` : "");
   const frames = part.frames > 1 ? `, ${part.frames} frames` : "";
   figure.querySelector("figcaption").replaceChildren(element("span", "", `${what}, ${part.format.toUpperCase()}${frames}`), line);
 }
@@ -92,6 +90,9 @@ function fillFacts(card, outcome) {
   const saved = Math.round(100 * (1 - after / before));
   card.querySelector(".saved").textContent = after && saved > 0 ? `${saved} % smaller` : "";
   card.querySelector(".engine").textContent = outcome.engine ?? "";
+  const address = card.querySelector(".address");
+  address.hidden = !outcome.address;
+  if (outcome.address) address.href = outcome.address;
 }
 
 function fillWhy(card, { reason, detail, damaged }) {
@@ -150,7 +151,7 @@ function setStatus(card, status) {
   card.querySelector(".status").textContent = status;
 }
 
-function show(outcome) {
+export function show(outcome) {
   const card = cardOf(outcome.key);
   outcomes.set(outcome.key, outcome);
   setStatus(card, outcome.status);
@@ -172,7 +173,7 @@ function showTotals() {
 
 // --- adding pictures -----------------------------------------------------------------------------------------------
 
-function showSending(file) {
+export function showSending(file) {
   const card = cardOf(file.name);
   setStatus(card, "sending");
   for (const frame of card.querySelectorAll(".frame")) placeholder(frame, "…", "");
@@ -181,87 +182,17 @@ function showSending(file) {
   card.querySelector(".thumbnail figcaption").textContent = "Thumbnail";
   card.querySelector(".bytes").textContent = size(file.size);
   for (const name of [".saved", ".engine"]) card.querySelector(name).textContent = "";
-  for (const name of [".why", ".time"]) card.querySelector(name).hidden = true;
+  for (const name of [".why", ".time", ".address"]) card.querySelector(name).hidden = true;
   return card;
 }
 
-function showNotSent(card, text) {
+export function showNotSent(card, text) {
   setStatus(card, "not sent");
   for (const frame of card.querySelectorAll(".frame")) placeholder(frame, "None", "");
   fillWhy(card, { reason: "not sent", detail: text });
   say(`${card.dataset.key} was not sent: ${text}`);
 }
 
-function send(file) {
-  const card = showSending(file);
-  if (file.size > MOST) {
-    showNotSent(card, `it has ${size(file.size)}; the demo takes at most ${size(MOST)}`);
-    return Promise.resolve();
-  }
-  return new Promise((done) => {
-    const request = new XMLHttpRequest(); // fetch tells nothing of an upload's progress
-    request.open("PUT", `/upload?name=${encodeURIComponent(file.name)}`);
-    request.upload.addEventListener("progress", (event) => {
-      if (card.dataset.status === "sending") placeholder(card.querySelector(".original .frame"), `${Math.floor((100 * event.loaded) / event.total)} %`, "on its way");
-    });
-    request.addEventListener("load", () => {
-      if (request.status !== 201) showNotSent(card, request.responseText || String(request.status));
-    });
-    request.addEventListener("error", () => showNotSent(card, "the demo cannot be reached"));
-    request.addEventListener("loadend", done);
-    request.send(file);
-  });
+export function showProgress(card, part) {
+  if (card.dataset.status === "sending") placeholder(card.querySelector(".original .frame"), `${Math.floor(100 * part)} %`, "on its way");
 }
-
-async function sendAll(files) {
-  const list = [...files];
-  if (list.length) say(`Sending ${list.length === 1 ? list[0].name : `${list.length} files`}`);
-  const next = list.values();
-  const work = async () => {
-    for (const file of next) await send(file);
-  };
-  await Promise.all([work(), work(), work(), work()]);
-}
-
-byId("choose").addEventListener("click", () => byId("files").click());
-byId("files").addEventListener("change", (event) => {
-  sendAll(event.target.files);
-  event.target.value = "";
-});
-
-const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
-const veil = (shown) => {
-  byId("veil").hidden = !shown;
-};
-window.addEventListener("dragenter", (event) => hasFiles(event) && veil(true));
-window.addEventListener("dragover", (event) => {
-  if (!hasFiles(event)) return;
-  event.preventDefault();
-  event.dataTransfer.dropEffect = "copy";
-});
-window.addEventListener("dragleave", (event) => !event.relatedTarget && veil(false));
-window.addEventListener("drop", (event) => {
-  if (!hasFiles(event)) return;
-  event.preventDefault();
-  veil(false);
-  sendAll(event.dataTransfer.files);
-});
-
-// --- outcomes as they come -----------------------------------------------------------------------------------------
-
-let run = null;
-const events = new EventSource("/events");
-events.addEventListener("run", (event) => {
-  byId("lost").hidden = true;
-  if (run !== null && run !== event.data) location.reload(); // the demo was started anew: its buckets are other ones
-  run = event.data;
-});
-events.addEventListener("message", (event) => {
-  const outcome = JSON.parse(event.data);
-  const wasSent = cards.get(outcome.key)?.dataset.status === "sending";
-  show(outcome);
-  if (wasSent) say(`${outcome.key}: ${outcome.status}${outcome.reason ? `, ${outcome.reason}` : ""}`);
-});
-events.addEventListener("error", () => {
-  byId("lost").hidden = false;
-});
