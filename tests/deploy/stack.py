@@ -36,10 +36,11 @@ _ARNS: Final = {
     "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{id}}:*",
     "AWS::CloudWatch::Alarm": f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{{id}}",
     "AWS::ServiceDiscovery::Service": f"arn:aws:servicediscovery:{REGION}:{ACCOUNT}:service/{{id}}",
+    "AWS::StepFunctions::StateMachine": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{{id}}",
 }
 _NAMES: Final = {"QueueName": "AWS::SQS::Queue", "Name": "AWS::ECS::Service", "GroupId": "AWS::EC2::SecurityGroup"}
 """Attributes that give the resource's name or id, by type."""
-_NAME_PROPERTIES: Final = ("BucketName", "QueueName", "LogGroupName", "DashboardName")
+_NAME_PROPERTIES: Final = ("BucketName", "QueueName", "LogGroupName", "DashboardName", "StateMachineName")
 
 
 @cache
