@@ -206,8 +206,8 @@ constraints: .venv/bin/uv
 	$(COMPILE) pyproject.toml --extra pillow --extra dev --upgrade --output-file constraints.txt
 	$(COMPILE) pyproject.toml --extra cli --extra jxl --extra lambda --extra thumbhash --constraints constraints.txt --output-file deploy/requirements.txt
 	for file in deploy/constraints.txt .ci/tools.txt; do $(COMPILE) --no-deps $$file --output-file $$file; done
-	$(COMPILE) .ci/checkov.txt --output-file .ci/checkov.txt
-	$(ONE_LINE_EACH) constraints.txt deploy/requirements.txt deploy/constraints.txt .ci/tools.txt .ci/checkov.txt
+	for file in .ci/checkov.txt .ci/ministack.txt; do $(COMPILE) $$file --output-file $$file; done
+	$(ONE_LINE_EACH) constraints.txt deploy/requirements.txt deploy/constraints.txt .ci/tools.txt .ci/checkov.txt .ci/ministack.txt
 
 # AWS ships the runtime interface emulator inside this wheel.
 $(BIN)/aws-lambda-rie: .venv/bin/uv

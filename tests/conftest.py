@@ -19,9 +19,11 @@ import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from bench.rig.processes import NotInstalled
 from handler import aws_lambda
 from tests.support.cloud import Cloud
 from tests.support.matrix import ROW, Matrix
+from tests.support.ministack import MiniStack, running_ministack
 from tests.support.pictures import SAMPLES
 from tests.support.servers import ScriptedServer, scripted_server
 from thumbnailer.engine import installed_engines
@@ -114,6 +116,22 @@ def aws(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
     cloud.reset()
     yield cloud
     aws_lambda.close()
+
+
+@pytest.fixture(scope="session")
+def _ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MiniStack]:
+    try:
+        with running_ministack(tmp_path_factory.mktemp("ministack")) as started:
+            yield started
+    except NotInstalled as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+def ministack(_ministack: MiniStack) -> MiniStack:
+    """An empty AWS that runs templates, state machines and functions."""
+    _ministack.reset()
+    return _ministack
 
 
 @pytest.fixture(scope="session")

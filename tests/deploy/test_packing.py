@@ -73,7 +73,7 @@ def test_a_package_without_a_hash_is_not_packed(tmp_path: Path, monkeypatch: pyt
 
 
 LOCKS = ("constraints.txt", "deploy/constraints.txt", "deploy/requirements.txt", "deploy/packing/older.txt",
-         ".ci/tools.txt", ".ci/checkov.txt")  # fmt: skip
+         ".ci/tools.txt", ".ci/checkov.txt", ".ci/ministack.txt")  # fmt: skip
 
 
 def test_every_locked_package_has_a_hash_and_one_version() -> None:
