@@ -40,7 +40,7 @@ app = typer.Typer(
 
 Images = Annotated[Path | None, typer.Option(help="a folder with your own pictures in place of the reference set")]
 Latency = Annotated[Literal["loopback", "near", "near-tail", "published"], typer.Option(help="distance to S3")]
-Prices = Annotated[Path | None, typer.Option(dir_okay=False, help="your own prices; the form: bench/prices.toml")]
+Prices = Annotated[Path | None, typer.Option(dir_okay=False, help="your prices; the form: docs/bench.md")]
 Seconds = Annotated[float, typer.Option(min=0, max=600, help="shortest repetition")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", dir_okay=False, help="the file of results")]
 

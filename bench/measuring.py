@@ -18,12 +18,12 @@ from bench.cells.testbed import Testbed, copies_needed, cores, set_up_testbed
 from bench.compare import command as compare_command
 from bench.money import command as advise_command
 from bench.money.advice import plan
-from bench.money.prices import Prices, load_prices
 from bench.pages.tables import LEGEND, WIDTH, experiments_of, refused_by_reason, say, tables
 from bench.peers import PEERS
 from bench.questions import FLOOR, Experiment, Options, ours
 from bench.result import CellKey, Result
 from bench.rig.enclosures import find_enclosure
+from thumbnailer.backfill.prices import Prices, load_prices
 from thumbnailer.errors import ThumbnailerError
 
 STOPPED: Final = 130

@@ -144,7 +144,8 @@ class Pipeline:
         bucket = self._settings.destination_bucket(outcome.event.bucket)
         key = note_key(self._settings.failed_prefix, outcome.event.key)
         with errors.store_errors(errors.OF_DESTINATION):
-            await self._store.put(bucket, key, note_body(outcome), note_headers(outcome))
+            settings = self._settings
+            await self._store.put(bucket, key, note_body(outcome, settings), note_headers(outcome, settings))
 
 
 def _require_time(deadline: float | None) -> None:

@@ -17,11 +17,11 @@ from bench.cells.machine import machine, memory_mb, software
 from bench.cells.outputs import WrongOutput
 from bench.cells.testbed import Testbed
 from bench.cells.worker import WorkerCell
-from bench.money.prices import Prices
 from bench.questions import Options
 from bench.result import Cell, CellKey, Repetition, Result, ResultError, read_result, write_result
 from bench.rig.limits import NoLimits
 from bench.rig.processes import ROOT, NotInstalled
+from thumbnailer.backfill.prices import Prices
 
 MEMORY_PER_CELL_MB: Final = 150
 """a waiting cell is a process of 60 to 300 MB"""

@@ -16,13 +16,13 @@ from bench.cells.runs import Slot
 from bench.goals import thumbnails
 from bench.measuring import STOPPED, measure, pictures_for, usable
 from bench.money.costing import cell_cost
-from bench.money.prices import Prices, load_prices
 from bench.peers import PEERS
 from bench.questions import VARIANTS, Experiment, Options, ours, peer
 from bench.result import Cell, CellKey
 from bench.rig.emulator import find_binary
 from bench.rig.limits import NoLimits
 from bench.rig.processes import NotStarted, cache, made_once
+from thumbnailer.backfill.prices import Prices, load_prices
 from thumbnailer.errors import SettingsError, ThumbnailerError
 from thumbnailer.settings import parse_settings
 

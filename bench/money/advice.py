@@ -9,9 +9,9 @@ from bench.money.candidates import MEMORIES, MODEL_LIMIT, SURE, Candidate, candi
 from bench.money.costing import cell_task
 from bench.money.measured import AdviceError, Known, Question, Sample, known_from
 from bench.money.months import BreakEven, break_even
-from bench.money.prices import Prices
 from bench.questions import TASKS, Options, ours
 from bench.result import Cell, CellKey
+from thumbnailer.backfill.prices import Prices
 from thumbnailer.planning.tier import MB_PER_VCPU
 
 MEASURED_MEMORIES: Final = (512, 1024)

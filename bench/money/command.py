@@ -17,13 +17,13 @@ from bench.money.advice import Advice, advise, differ
 from bench.money.candidates import MODEL_LIMIT, CostInterval
 from bench.money.measured import Question, Sample
 from bench.money.months import FORMULAS
-from bench.money.prices import load_prices
 from bench.money.sampling import Header, Survey, pick, sampling_error, survey
 from bench.pages.selection import outcome_shares
 from bench.pages.tables import plain_table, say
 from bench.result import Result
 from bench.scale.command import parse_amount, parse_rate
 from thumbnailer import RecordError, thumbnail
+from thumbnailer.backfill.prices import load_prices
 
 Measure = Callable[[Path], Result]
 """Measures the planned cells with the pictures of a folder."""

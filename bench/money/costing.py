@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Final
 
-from bench.money.prices import Prices
 from bench.result import Architecture, Cell
+from thumbnailer.backfill.prices import Prices
 
 MILLION: Final = 1_000_000
 MB_PER_GB: Final = 1024

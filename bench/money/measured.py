@@ -8,9 +8,9 @@ from typing import Final
 
 from bench.money.costing import invocation_ms, records_of
 from bench.money.invocation_model import InvocationModel, fit_cells
-from bench.money.prices import Prices
 from bench.result import Cell, Spread, percentile
 from bench.scale.model import INIT_SECONDS
+from thumbnailer.backfill.prices import Prices
 from thumbnailer.errors import ThumbnailerError
 from thumbnailer.planning.tier import MB_PER_VCPU
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from bench.money.costing import MILLION, Cost, Task, cell_cost, cell_task, fargate_cost
-from bench.money.prices import Prices
 from bench.pages.selection import ours_alike
 from bench.result import Cell, Result
+from thumbnailer.backfill.prices import Prices
 
 FORMULAS: Final = Path(__file__).with_name("formulas.toml")
 """The formulas of an advice and of the pages, in words."""

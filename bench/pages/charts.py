@@ -6,10 +6,10 @@ from typing import Final
 
 from bench.money.costing import MILLION, cell_cost
 from bench.money.months import Comparison, compare_platforms, fargate_month, lambda_month
-from bench.money.prices import Prices
 from bench.pages.drawing import Chart, Panel, Series, number
 from bench.pages.selection import OURS, Slice, lines_of
 from bench.result import Cell, Result
+from thumbnailer.backfill.prices import Prices
 
 CHARTS: Final = ("money", "tuning", "stages", "month")
 """Every chart, in the order of a page."""

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from bench.money.costing import cell_cost
-from bench.money.prices import Prices
 from bench.pages.selection import OURS, Slice, lines_of, ours_alike
 from bench.questions import FLOOR, TEXTBOOK
 from bench.result import Cell, Result
+from thumbnailer.backfill.prices import Prices
 
 
 def findings_of(result: Result, prices: Prices) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from bench.money.months import FORMULAS, HEADROOM, compare_platforms, volume_rows
-from bench.money.prices import Prices, load_prices, prices_of
+from bench.money.prices import prices_of
 from bench.pages.charts import CHARTS, all_charts
 from bench.pages.drawing import Chart, number
 from bench.pages.findings import findings_of
@@ -21,6 +21,7 @@ from bench.pages.tables import LEGEND, cells_of, columns_of, experiments_of, mar
 from bench.questions import EXPERIMENTS, Experiment, Options
 from bench.result import Cell, Result, read_result
 from bench.rig.network import MB, MIB, PRESETS
+from thumbnailer.backfill.prices import Prices, load_prices
 
 TEXT: Final = Path(__file__).with_name("performance.md.j2")
 HTML: Final = Path(__file__).with_name("report.html.j2")

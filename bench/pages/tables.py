@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.money.costing import cell_cost
-from bench.money.prices import Prices, prices_of
+from bench.money.prices import prices_of
 from bench.questions import EXPERIMENTS, FLOOR, ONE_VCPU_MB, TEXTBOOK, Experiment, Options
 from bench.result import Cell, CellKey, Result
+from thumbnailer.backfill.prices import Prices
 
 FORMATS: Final = {"rgb": "PNG", "lossy": "WebP", "baseline": "JPEG", "progressive": "JPEG progressive"}
 NAMES: Final[Mapping[str, Callable[[CellKey], str]]] = {

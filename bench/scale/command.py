@@ -11,12 +11,12 @@ from typing import Final
 import msgspec
 from rich.console import Console
 
-from bench.money.prices import load_prices
 from bench.pages.tables import plain_table, say
 from bench.result import read_result
 from bench.scale.model import Arrivals, Fleet, Function, Outcome, ScaleError
 from bench.scale.service import fleet_from, function_from
 from bench.scale.simulation import simulate_fleet, simulate_lambda
+from thumbnailer.backfill.prices import load_prices
 
 REFERENCE: Final = Path(__file__).parents[1] / "results" / "reference.json"
 PER: Final = {"/s": 1, "/min": 1 / 60, "/h": 1 / 3600, "/day": 1 / 86_400}

@@ -17,8 +17,8 @@ import numpy as np
 import simpy
 
 from bench.money.costing import MILLION, MOST_MESSAGES_A_REQUEST, Cost, lambda_cost
-from bench.money.prices import Prices
 from bench.scale.model import Arrivals, Fleet, Function, Outcome, Sample, ScaleError, Service
+from thumbnailer.backfill.prices import Prices
 
 TICK: Final = 0.02
 """Seconds of arrivals in one event at a high rate."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from bench.money.prices import load_prices
 from bench.questions import EXPERIMENTS, Options
 from bench.result import Cell, CellKey, Machine, PictureSet, Repetition, Result, Software
+from thumbnailer.backfill.prices import load_prices
 
 PRICES: Final = load_prices()
 MEMORIES: Final = (128, 256, 512, 1024, 1769, 3008)

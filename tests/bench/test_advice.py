@@ -14,10 +14,10 @@ from bench.money.costing import Requests, cell_task, fargate_cost, lambda_cost, 
 from bench.money.invocation_model import InvocationModel, fit
 from bench.money.measured import AdviceError, Question, Sample
 from bench.money.months import break_even
-from bench.money.prices import load_prices
 from bench.questions import TASKS, Options
 from bench.result import Cell, Repetition
 from tests.bench.advised import CPU_BOUND, IO_BOUND, LOUD, PLANNED, Made
+from thumbnailer.backfill.prices import load_prices
 
 PRICES = load_prices()
 SCOPE = Options()

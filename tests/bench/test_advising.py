@@ -16,10 +16,10 @@ from bench.money import command
 from bench.money.advice import advise
 from bench.money.command import parse_deadline
 from bench.money.measured import Question, Sample
-from bench.money.prices import PricesError, load_prices
 from bench.result import Result
 from bench.scale.model import ScaleError
 from tests.bench.advised import CPU_BOUND, IO_BOUND, Made
+from thumbnailer.backfill.prices import PricesError, load_prices
 
 
 def picture(width: int, height: int) -> bytes:

@@ -21,9 +21,9 @@ from bench.money.costing import (
     sqs_requests,
 )
 from bench.money.months import BreakEven, break_even, fargate_month, lambda_month, pictures_per_task
-from bench.money.prices import load_prices
 from bench.result import Architecture
 from tests.bench.results import lambda_cell, task_cell
+from thumbnailer.backfill.prices import load_prices
 
 
 class LambdaCell(NamedTuple):

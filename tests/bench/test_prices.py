@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.money.prices import PricesError, load_prices
+from thumbnailer.backfill.prices import PricesError, load_prices
 
 OWN = """
 [s3_put]
@@ -59,16 +59,16 @@ def test_own_file_overrides_only_its_prices(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("[s3_put", "is not TOML"),
-        (OWN.replace("s3_put", "s3_pot"), "no such price; did you mean s3_put?"),
-        (OWN.replace("1.00", "-1.00"), "s3_put: Expected `float` >= 0.0 - at `$.usd`"),
-        (OWN.replace("1.00", "true"), "s3_put: Expected `float`, got `bool` - at `$.usd`"),
-        (OWN.replace("usd = 1.00", ""), "missing required field `usd`"),
-        (OWN.replace("1_000", "0"), "at `$.per`"),
+        (OWN.replace("s3_put", "s3_pot"), "no such price; the nearest is 's3_put'"),
+        (OWN.replace("1.00", "-1.00"), "s3_put: usd: expected a number from 0 on, found -1.0"),
+        (OWN.replace("1.00", "true"), "s3_put: usd: expected a number from 0 on, found True"),
+        (OWN.replace("usd = 1.00", ""), "usd: expected a number from 0 on, found 'nothing'"),
+        (OWN.replace("1_000", "0"), "per: expected a number above 0, found 0"),
         (OWN.replace('"request"', '"GB"'), 'expected the unit "request", found "GB"'),
-        (OWN.replace("2026-11-02", '"soon"'), "at `$.date`"),
-        (OWN.replace("an offer", " "), "at `$.source`"),
-        (OWN + "discount = 3", "unknown field `discount`"),
-        ("s3_put = 3", "Expected `object`, got `int`"),
+        (OWN.replace("2026-11-02", '"soon"'), "date: expected a day such as 2026-11-30, found 'soon'"),
+        (OWN.replace("an offer", " "), "source: expected text, found ' '"),
+        (OWN + "discount = 3", "unknown field discount"),
+        ("s3_put = 3", "expected a table with usd"),
         ("region = 3", "region: expected a name"),
     ],
 )

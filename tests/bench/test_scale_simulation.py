@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bench.money.costing import Requests, Task, sqs_requests
-from bench.money.prices import load_prices
 from bench.scale.model import DEPLOYED, Arrivals, Fleet, Function, Outcome, Service
 from bench.scale.simulation import simulate_fleet, simulate_lambda
+from thumbnailer.backfill.prices import load_prices
 
 PRICES = load_prices()
 TASK = Task(1.0, 2.0, 40.0, DEPLOYED)

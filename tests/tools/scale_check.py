@@ -22,12 +22,12 @@ from bench.cells.runs import Run, Slot
 from bench.cells.testbed import Testbed
 from bench.cells.worker import WorkerCell
 from bench.measuring import pictures_for, set_up, wide_console
-from bench.money.prices import Prices, load_prices
 from bench.questions import Options, ours
 from bench.result import CellKey, percentile
 from bench.scale.model import Arrivals, Fleet, Outcome
 from bench.scale.service import fleet_from
 from bench.scale.simulation import simulate_fleet
+from thumbnailer.backfill.prices import Prices, load_prices
 
 LOADS: Final = (0.3, 0.6, 0.8)
 BURST_SECONDS: Final = 10.0

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.pipelines import settings
 from thumbnailer.model import EventKind, ObjectEvent, Outcome, Status
-from thumbnailer.planning.targets import SOURCE_ETAG
+from thumbnailer.planning.targets import RECIPE, SOURCE_ETAG
 from thumbnailer.renditions import MAX_KEY_BYTES
-from thumbnailer.reporting.notes import note_body, note_headers, note_key
+from thumbnailer.reporting.notes import VERSION, note_body, note_headers, note_key, note_recipe
 
 LETTERS = st.characters(exclude_categories=["Cs"])
 PREFIXES = st.sampled_from(["_failed/", "x", "p" * 256, "я" * 128])
@@ -66,7 +69,7 @@ def test_no_upload_can_overwrite_the_note_of_a_long_key(long_key: str) -> None:
 
 
 def test_a_note_names_the_object_and_the_reason() -> None:
-    assert json.loads(note_body(outcome("ü\n\u2028.jpg"))) == {
+    assert json.loads(note_body(outcome("ü\n\u2028.jpg"), settings())) == {
         "bucket": "photos",
         "key": "ü\n\u2028.jpg",
         "version": "v1",
@@ -74,15 +77,28 @@ def test_a_note_names_the_object_and_the_reason() -> None:
         "outcome": "rejected",
         "reason": "corrupt",
         "detail": "ends in the middle",
+        "thumbnailer": VERSION,
+        "settings": note_recipe(settings()).removeprefix(f"{VERSION}-"),
     }
 
 
 def test_the_same_outcome_gives_the_same_note() -> None:
-    assert note_body(outcome()) == note_body(outcome())
+    assert note_body(outcome(), settings()) == note_body(outcome(), settings())
 
 
 @pytest.mark.parametrize(("etag", "expected"), [("e1", "e1"), (None, "")])
 def test_a_note_is_marked_as_own_output(etag: str | None, expected: str) -> None:
-    headers = note_headers(outcome(etag=etag))
+    headers = note_headers(outcome(etag=etag), settings())
     assert headers.content_type == "application/json"
-    assert headers.metadata == {SOURCE_ETAG: expected}
+    assert headers.metadata == {SOURCE_ETAG: expected, RECIPE: note_recipe(settings())}
+
+
+def test_a_note_says_which_limits_refused() -> None:
+    made = {note_recipe(settings(**env)) for env in ({}, {"MAX_PIXELS": "1000"}, {"MAX_BYTES": "1000"}, {"SVG": "on"})}
+    assert len(made) == 4
+    assert note_recipe(settings()) == note_recipe(settings(CACHE_CONTROL="no-store"))
+
+
+def test_notes_name_the_version_of_the_package() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert project["project"]["version"] == VERSION

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -13,11 +14,14 @@ from thumbnailer.model import EventKind, Fit, Format, ImageInfo, ObjectEvent
 from thumbnailer.planning.capabilities import OUTPUTS
 from thumbnailer.planning.targets import (
     MOST_METADATA,
+    RECIPE,
     SOURCE_ETAG,
     SOURCE_VERSION,
     Target,
     automatic_format,
     cropped_size,
+    recipe,
+    recipes,
     resolve,
     scaled_size,
     target_headers,
@@ -29,6 +33,9 @@ from thumbnailer.store.base import ObjectHeaders
 EVENT = ObjectEvent(EventKind.CREATED, "photos", "a/b.jpg", size=1000)
 SOURCE = ObjectHeaders(1000, "e1", None, "image/jpeg", None, None, None, {})
 JPEG = ImageInfo(Format.JPEG, 4000, 3000)
+
+SMALL = parse_rendition("128x128")
+MARK = {RECIPE: recipe(SMALL, Format.JPEG)}
 
 sides = st.integers(1, 65535)
 wishes = st.integers(1, MAX_SIDE)
@@ -179,20 +186,22 @@ def test_the_sources_headers_and_metadata_are_carried_over() -> None:
         content_language="de",
         metadata={"camera": "x100"},
     )
-    made = target_headers(source, Format.WEBP, settings())
+    made = target_headers(source, SMALL, Format.WEBP, settings())
     assert made.content_type == "image/webp"
     assert made.cache_control == "max-age=60"
     assert made.content_disposition == 'attachment; filename="a.jpg"'
     assert made.content_language == "de"
-    assert made.metadata == {"camera": "x100", SOURCE_ETAG: "e1", SOURCE_VERSION: "v1"}
-    without = target_headers(source, Format.JPEG, settings(USER_METADATA="off"))
-    assert without.metadata == {SOURCE_ETAG: "e1", SOURCE_VERSION: "v1"}
+    ours = {SOURCE_ETAG: "e1", SOURCE_VERSION: "v1"}
+    assert made.metadata == {"camera": "x100", RECIPE: recipe(SMALL, Format.WEBP), **ours}
+    without = target_headers(source, SMALL, Format.JPEG, settings(USER_METADATA="off"))
+    assert without.metadata == {**MARK, **ours}
     assert (made.storage_class, made.sse, made.kms_key_id) == (None, None, None)
 
 
 def test_the_settings_headers_are_on_every_thumbnail() -> None:
     made = target_headers(
         headers(cache_control="max-age=60"),
+        SMALL,
         Format.JPEG,
         settings(CACHE_CONTROL="no-store", STORAGE_CLASS="GLACIER_IR", SSE="aws:kms", KMS_KEY_ID="alias/x"),
     )
@@ -201,17 +210,35 @@ def test_the_settings_headers_are_on_every_thumbnail() -> None:
 
 
 def test_metadata_has_no_version_without_one() -> None:
-    assert target_headers(SOURCE, Format.JPEG, settings()).metadata == {SOURCE_ETAG: "e1"}
+    assert target_headers(SOURCE, SMALL, Format.JPEG, settings()).metadata == {**MARK, SOURCE_ETAG: "e1"}
 
 
 def test_user_metadata_never_replaces_our_own() -> None:
     source = headers(metadata={SOURCE_VERSION: "forged", SOURCE_ETAG: "forged"}, version_id="v1")
-    assert target_headers(source, Format.JPEG, settings()).metadata == {SOURCE_ETAG: "e1", SOURCE_VERSION: "v1"}
+    assert target_headers(source, SMALL, Format.JPEG, settings()).metadata == {
+        **MARK,
+        SOURCE_ETAG: "e1",
+        SOURCE_VERSION: "v1",
+    }
 
 
 @pytest.mark.parametrize("spare", [0, 1, -1])
 def test_user_metadata_is_carried_over_up_to_the_limit_of_s3(spare: int) -> None:
-    ours = len(SOURCE_ETAG) + len("e1")
+    ours = len(SOURCE_ETAG) + len("e1") + len(RECIPE) + 8
     metadata = {"note": "x" * (MOST_METADATA - ours - len("note") - spare)}
-    made = target_headers(headers(metadata=metadata), Format.JPEG, settings()).metadata
-    assert made == ({SOURCE_ETAG: "e1"} if spare < 0 else {**metadata, SOURCE_ETAG: "e1"})
+    made = target_headers(headers(metadata=metadata), SMALL, Format.JPEG, settings()).metadata
+    assert made == ({**MARK, SOURCE_ETAG: "e1"} if spare < 0 else {**metadata, **MARK, SOURCE_ETAG: "e1"})
+
+
+def test_the_recipe_changes_with_what_decides_the_pixels() -> None:
+    asked = ["128x128", "128x128:q79", "128x128:cover", "129x128", "128x128:small"]
+    made = {recipe(parse_rendition(text), format_) for text in asked for format_ in (Format.JPEG, Format.WEBP)}
+    assert len(made) == 10
+    assert all(re.fullmatch("[0-9a-f]{8}", one) for one in made)
+    assert recipe(SMALL, Format.JPEG) == recipe(parse_rendition("128x128"), Format.JPEG)
+
+
+def test_a_rendition_without_format_has_a_recipe_for_each_output() -> None:
+    assert recipes(SMALL) == {recipe(SMALL, format_) for format_ in OUTPUT_FORMATS}
+    webp = parse_rendition("128x128:webp")
+    assert recipes(webp) == {recipe(webp, Format.WEBP)}

@@ -1,17 +1,22 @@
 """Renditions -> targets: size, format, quality, key and headers of each thumbnail."""
 
 from collections.abc import Mapping
+from functools import lru_cache
+from hashlib import sha256
 from typing import Final
 
 from thumbnailer.model import Fit, Format, ImageInfo, ObjectEvent
 from thumbnailer.planning.capabilities import INPUTS, OUTPUTS
-from thumbnailer.renditions import MAX_SIDE, SMALL_FORMATS, Rendition, target_key
+from thumbnailer.renditions import MAX_SIDE, OUTPUT_FORMATS, SMALL_FORMATS, Rendition, target_key
 from thumbnailer.settings import Settings
 from thumbnailer.store.base import ObjectHeaders, PutHeaders
 from thumbnailer.values import dataclass, replace
 
 SOURCE_ETAG: Final = "source-etag"
 SOURCE_VERSION: Final = "source-version-id"
+RECIPE: Final = "recipe"
+PICTURE_VERSION: Final = 1
+"""Raised when the pixels of thumbnails change: a backfill with `--compare etag` then makes all of them again."""
 PLACEHOLDER: Final = "thumbhash"
 MOST_METADATA: Final = 2048  # bytes of user metadata, names and values together: S3's limit
 
@@ -54,7 +59,7 @@ def resolve(
         scaled=scaled,
         format=format_,
         quality=rendition.quality or output.quality,
-        headers=target_headers(source, format_, settings),
+        headers=target_headers(source, rendition, format_, settings),
         smart=rendition.fit is Fit.SMART,
         progressive=rendition.progressive and output.progressive,
         small=rendition.small and format_ in SMALL_FORMATS,
@@ -90,23 +95,36 @@ def keeps_animation(info: ImageInfo, target: Target) -> bool:
     return info.frames > 1 and INPUTS[info.format].animated and OUTPUTS[target.format].animated
 
 
-def target_headers(source: ObjectHeaders, format_: Format, settings: Settings) -> PutHeaders:
-    """The source's own headers and metadata, and the version that the thumbnail is made from."""
+@lru_cache(256)
+def recipe(rendition: Rendition, format_: Format) -> str:
+    """Eight hexadecimal digits that change with everything that decides a thumbnail's pixels, beside its source."""
+    text = f"{rendition} {format_} {rendition.quality or OUTPUTS[format_].quality} {PICTURE_VERSION}"
+    return sha256(text.encode()).hexdigest()[:8]
+
+
+def recipes(rendition: Rendition) -> frozenset[str]:
+    """The recipes of all formats that the rendition may have."""
+    formats = (rendition.format,) if rendition.format else OUTPUT_FORMATS
+    return frozenset(recipe(rendition, format_) for format_ in formats)
+
+
+def target_headers(source: ObjectHeaders, rendition: Rendition, format_: Format, settings: Settings) -> PutHeaders:
+    """The source's own headers and metadata, and what the thumbnail is made from: version and recipe."""
     return PutHeaders(
         content_type=OUTPUTS[format_].content_type,
         cache_control=settings.cache_control or source.cache_control,
         content_disposition=source.content_disposition,
         content_language=source.content_language,
-        metadata=_metadata(source, settings.user_metadata),
+        metadata=_metadata(source, recipe(rendition, format_), settings.user_metadata),
         storage_class=settings.storage_class,
         sse=settings.sse,
         kms_key_id=settings.kms_key_id,
     )
 
 
-def _metadata(source: ObjectHeaders, user: bool) -> Mapping[str, str]:
+def _metadata(source: ObjectHeaders, made_by: str, user: bool) -> Mapping[str, str]:
     """The product's entries, and the user's if they are wanted and S3 takes all of them."""
-    own = {SOURCE_ETAG: source.etag or ""}
+    own = {SOURCE_ETAG: source.etag or "", RECIPE: made_by}
     if source.version_id:
         own[SOURCE_VERSION] = source.version_id
     every = {**source.metadata, **own}

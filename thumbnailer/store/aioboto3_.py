@@ -68,11 +68,13 @@ class Aioboto3Store(S3Store):
         if now - self._renewed_at > _RENEW_EVERY:
             self._renewed_at, self._current = now, None
 
-    async def _request(self, operation: str, bucket: str, key: str, **more: Any) -> _Response:
+    async def _request(self, operation: str, bucket: str, key: str | None, **more: Any) -> _Response:
+        """One request, of a key or of a bucket."""
         owner = self._config.expected_owner
-        arguments = {"Bucket": bucket, "Key": key} | ({"ExpectedBucketOwner": owner} if owner else {}) | more
+        arguments = {"Bucket": bucket} | ({"Key": key} if key else {}) | more
+        arguments |= {"ExpectedBucketOwner": owner} if owner else {}
         client = await self._client()
-        what = f"{operation.partition('_')[0].upper()} {bucket}/{key!r}"
+        what = f"{operation.partition('_')[0].upper()} {bucket}" + (f"/{key!r}" if key else "")
         response: _Response = await _map_errors(what, getattr(client, operation)(**arguments))
         return response
 

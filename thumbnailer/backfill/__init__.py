@@ -1,0 +1,1 @@
+"""Backfill and reconcile: which sources lack thumbnails, and what making them costs."""
