@@ -7,37 +7,28 @@ from the pipeline function's own variables, so a run makes what an upload gets.
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from time import time
 from typing import Any, Final
 
-import aioboto3
-
 from handler.aws_lambda import Context
-from handler.worker.sqs import BATCH, Queue, QueueError, open_queue
-from thumbnailer import VERSION
+from handler.invocation import Place, Step, queue_url
+from handler.worker.sqs import BATCH, Queue
 from thumbnailer.app import new_event_loop
 from thumbnailer.backfill import job as jobs
 from thumbnailer.backfill.estimate import Consumer, Estimate, Survey, age_warning, estimate
-from thumbnailer.backfill.job import EVERYTHING, Job, Shard, cut_shards, parse_job, refuse_bucket
+from thumbnailer.backfill.job import Job, Shard, cut_shards, refuse_bucket
 from thumbnailer.backfill.prices import load_prices
 from thumbnailer.backfill.records import message_of
-from thumbnailer.backfill.run import Run
-from thumbnailer.backfill.verdicts import Finding, Verdict
-from thumbnailer.errors import ObjectMissing, SettingsError, ThumbnailerError
+from thumbnailer.backfill.verdicts import MEANINGS, Finding, Verdict
+from thumbnailer.errors import SettingsError, ThumbnailerError
 from thumbnailer.reporting.metrics import DIMENSION, NAMESPACE
-from thumbnailer.settings import PREFIX, Settings, parse_settings
-from thumbnailer.store.base import PutHeaders, StoreConfig
-from thumbnailer.store.lister import S3Lister
+from thumbnailer.reporting.notes import VERSION
+from thumbnailer.settings import Settings
 from thumbnailer.store.listing import Listed
-from thumbnailer.values import dataclass
 
-VARIABLES: Final = (
-    "RUN_FUNCTION", "RUN_MAPPING", "RUN_SOURCE", "RUN_DESTINATION", "RUN_QUEUE", "RUN_DEAD_LETTERS", "RUN_MACHINE",
-    "RUN_BACKLOG",
-)  # fmt: skip
 STILL_MISSING: Final = "thumbnailer_run_still_missing"
 REDRIVEN: Final = "redriven"
 """Tag of the dead-letter queue: the version that its messages were last moved for."""
@@ -47,91 +38,14 @@ REST_SECONDS: Final = 10
 """Between two looks at a full queue."""
 LONGEST_REST_SECONDS: Final = 3600
 MOVED_A_SECOND: Final = 50
-AT_ONCE: Final = 8
+BATCHES_AT_ONCE: Final = 8
+READ_AT_ONCE: Final = 64
 USD_A_TRANSITION: Final = 0.000025
 """Step Functions, Standard, us-east-1 (AWS's price list, 2026-11)."""
 
 
 class QueueStuck(ThumbnailerError):
     """The queue was full for LONGEST_REST_SECONDS."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where runs work: the function's variables, without RUN_. Queues are ARNs."""
-
-    function: str
-    mapping: str
-    source: str
-    destination: str
-    queue: str
-    dead_letters: str
-    machine: str
-    backlog: str
-
-
-class Step:
-    """One invocation: its event, its files, and clients that close with it."""
-
-    def __init__(self, event: Mapping[str, Any], context: Context, stack: AsyncExitStack) -> None:
-        self.event = event
-        self.run: str = event["run"]
-        self.place = Place(*(os.environ[name] for name in VARIABLES))
-        self.lister = S3Lister(StoreConfig.from_env(os.environ, transport="aioboto3", connections=64))
-        self._context = context
-        self._stack = stack
-        stack.push_async_callback(self.lister.aclose)
-
-    def seconds_left(self) -> float:
-        return self._context.get_remaining_time_in_millis() / 1000
-
-    async def client(self, service: str) -> Any:
-        made = aioboto3.Session().client(service, region_name=os.environ.get("AWS_REGION"))
-        return await self._stack.enter_async_context(made)
-
-    async def queue(self, arn: str) -> Queue:
-        return await self._stack.enter_async_context(open_queue(queue_url(arn), os.environ))
-
-    def job(self) -> Job:
-        """Raises SettingsError."""
-        return parse_job(self.place.source, self.event["job"])
-
-    async def settings(self) -> Settings:
-        """The pipeline function's settings, read once a run. Raises SettingsError."""
-        if self.run not in _SETTINGS:
-            function = await (await self.client("lambda")).get_function_configuration(FunctionName=self.place.function)
-            variables = function.get("Environment", {}).get("Variables", {})
-            _SETTINGS.clear()
-            _SETTINGS[self.run] = parse_settings({k: v for k, v in variables.items() if k.startswith(PREFIX)})
-        return _SETTINGS[self.run]
-
-    async def comparison(self, keys: Sequence[str] | None = None) -> Run:
-        return Run(self.lister, await self.settings(), self.job(), keys)
-
-    # --- files of the run -----------------------------------------------------------------------------------------
-
-    async def read(self, name: str, default: Any = None) -> Any:
-        """A file of the run, or `default`. Raises ObjectMissing if there is neither."""
-        try:
-            async with self.lister.open(self.place.destination, f"_runs/{self.run}/{name}.json") as body:
-                return json.loads(b"".join([chunk async for chunk in body.chunks()]))
-        except ObjectMissing:
-            if default is None:
-                raise
-            return default
-
-    async def write(self, name: str, value: Any) -> None:
-        key = f"_runs/{self.run}/{name}.json"
-        await self.lister.put(self.place.destination, key, json.dumps(value).encode(), PutHeaders("application/json"))
-
-
-_SETTINGS: Final[dict[str, Settings]] = {}
-"""Of the last run that this process worked for."""
-
-
-def queue_url(arn: str) -> str:
-    _, partition, _, region, account, name = arn.split(":")
-    return f"https://sqs.{region}.amazonaws.com{'.cn' if partition == 'aws-cn' else ''}/{account}/{name}"
 
 
 def handler(event: Mapping[str, Any], context: Context) -> Any:
@@ -166,8 +80,8 @@ def _refuse_destination(place: Place, settings: Settings) -> None:
     wanted = settings.destination_bucket(place.source)
     if wanted != place.destination:
         raise SettingsError(
-            f"the function writes to {wanted}, and this stack has DestinationBucket={place.destination}: deploy it again "
-            "with the Lambda stack's outputs"
+            f"the function writes to {wanted}, and this stack has DestinationBucket={place.destination}: "
+            "deploy it again with the Lambda stack's outputs"
         )
 
 
@@ -177,8 +91,8 @@ async def _refuse_idle_queue(step: Step) -> None:
     mapping = await (await step.client("lambda")).get_event_source_mapping(UUID=step.place.mapping)
     if mapping["State"] not in {"Enabled", "Enabling", "Updating", "Creating"}:
         raise SettingsError(
-            f"nothing empties the queue: its mapping to the function is {mapping['State']}. Deploy the Lambda stack with "
-            "Consumer=lambda, or this one with MappingId= if a worker empties the queue"
+            f"nothing empties the queue: its mapping to the function is {mapping['State']}. Deploy the Lambda stack "
+            "with Consumer=lambda, or this one with MappingId= if a worker empties the queue"
         )
 
 
@@ -201,7 +115,9 @@ async def plan(step: Step) -> dict[str, Any]:
     except SettingsError:
         return {"shards": 0, **done}
     before = step.event["plan"]
-    shards = [Shard(*one["range"]) for one in (await step.read("shards"))[: before["shards"]]] if before["shards"] else []
+    shards = (
+        [Shard(*one["range"]) for one in (await step.read("shards"))[: before["shards"]]] if before["shards"] else []
+    )
     shards, cursor = await _cut(step, job, shards, before["cursor"])
     if shards:
         await step.write("shards", [{"n": number, "range": shard} for number, shard in enumerate(shards)])
@@ -240,46 +156,167 @@ async def survey(step: Step) -> dict[str, Any]:
     return {"n": len(work)}
 
 
-async def read_work(step: Step, number: int) -> list[Finding]:
+async def _read_work(step: Step, number: int) -> list[Finding]:
     """What the survey of a shard found to send."""
     return [
         Finding(Verdict(verdict), Listed(*listed), key) for verdict, listed, key in await step.read(f"work/{number}")
     ]
 
 
-async def price(step: Step) -> dict[str, Any]:
+async def total(step: Step) -> dict[str, Any]:
     """Sums the surveys: what to send of each shard, within `most`, and its price."""
     job, shards = step.job(), step.event["plan"]["shards"]
-    surveys = [Survey(**told) async for told in _read_all(step, [f"survey/{number}" for number in range(shards)])]
-    total = sum(surveys, Survey())
-    items, chosen = await _choose(step, surveys, job.most or total.todo)
+    surveys = [Survey(**found) async for found in _read_all(step, [f"survey/{number}" for number in range(shards)])]
+    found = sum(surveys, Survey())
+    items = _share(surveys, job.most or found.todo)
+    dead = await _dead_letters(step, job)
+    chosen = found.within(job.most) + Survey(work={"STANDARD": dead})
     cost = estimate(chosen, await step.settings(), job, load_prices(), Consumer())
-    dead = await _redrivable(step, job, chosen)
-    transitions = 20 + 4 * shards + 5 * len(items) + 4 * chosen.todo / int(step.place.backlog)
-    usd = round((cost.usd + transitions * USD_A_TRANSITION) * (1 + dead / max(1, chosen.todo)), 4)
-    told = {"todo": chosen.todo + dead, "usd": usd, "seconds": round(cost.seconds), "dead_letters": dead}
-    told["text"] = _describe(total, chosen, told, cost)
+    transitions = 20 + 4 * shards + 5 * len(items) + 4 * cost.todo / int(step.place.backlog)
+    told = {"todo": cost.todo, "usd": round(cost.usd + transitions * USD_A_TRANSITION, 4), "dead_letters": dead}
+    told["text"] = _describe(found, cost, told)
     await step.write("feed", items)
-    await step.write("estimate", {**told, "counts": total.counts})
-    await _report_missing(step, job, total)
+    await step.write(
+        "estimate", {**told, "counts": found.counts, "lines": [[one.name, one.number, one.usd] for one in cost.lines]}
+    )
+    _emit(
+        {f"thumbnailer_run_{verdict}": found.counts[verdict] for verdict in Verdict} | await _missing(step, job, found)
+    )
     return {**told, "bucket": step.place.destination, "key": f"_runs/{step.run}/feed.json"}
 
 
-async def _read_all(step: Step, names: Sequence[str]) -> AsyncIterator[Any]:
-    for start in range(0, len(names), 64):
-        for told in await asyncio.gather(*map(step.read, names[start : start + 64])):
+async def _read_all(step: Step, names: Sequence[str], default: Any = None) -> AsyncIterator[Any]:
+    for start in range(0, len(names), READ_AT_ONCE):
+        some = names[start : start + READ_AT_ONCE]
+        for told in await asyncio.gather(*(step.read(name, default) for name in some)):
             yield told
 
 
-async def _choose(step: Step, surveys: Sequence[Survey], most: int) -> tuple[list[dict[str, int]], Survey]:
-    """The number of records to send of each shard that has some, and their survey."""
-    items, chosen = [], Survey()
+def _share(surveys: Sequence[Survey], most: int) -> list[dict[str, int]]:
+    """The number of records to send of each shard that has some, `most` in all."""
+    items = []
     for number, found in enumerate(surveys):
-        take = min(found.todo, most - chosen.todo)
-        if take:
+        if take := min(found.todo, most):
             items.append({"n": number, "most": take})
-        if take < found.todo:  # its price needs the records themselves
-            found = Survey(counts=found.counts - Counter(dict.fromkeys(WORK, found.todo)))
-            found.add((await read_work(step, number))[:take])
-        chosen += found
-    return items, chosen
+            most -= take
+    return items
+
+
+def _describe(found: Survey, cost: Estimate, told: Mapping[str, Any]) -> str:
+    counts = "; ".join(f"{number:,} {MEANINGS[verdict]}" for verdict in Verdict if (number := found.counts[verdict]))
+    dead = f", {told['dead_letters']:,} of them dead letters" if told["dead_letters"] else ""
+    text = (
+        f"{cost.todo:,} records to send{dead}, for about {told['usd']:.2f} USD (list prices of {cost.region}) in "
+        f"{cost.seconds / 3600:.1f} hours. Objects: {counts}."
+    )
+    return f"{text} {age_warning(cost, datetime.now(UTC).date())}".strip()
+
+
+async def _missing(step: Step, job: Job, found: Survey) -> dict[str, int]:
+    """The metric of the alarm: what this reconcile run and the one before it found missing or stale."""
+    if not job.reconciles:
+        return {}
+    now = found.counts[Verdict.MISSING] + found.counts[Verdict.STALE]
+    last = await step.read("../reconcile", {"run": "", "missing": 0, "before": 0})
+    before = last["before"] if last["run"] == step.run else last["missing"]
+    await step.write("../reconcile", {"run": step.run, "missing": now, "before": before})
+    return {STILL_MISSING: min(now, before)}
+
+
+def _emit(values: Mapping[str, int]) -> None:
+    """Prints metrics in CloudWatch's embedded format."""
+    metrics = [{"Name": name, "Unit": "Count"} for name in values]
+    directive = {"Namespace": NAMESPACE, "Dimensions": [[DIMENSION]], "Metrics": metrics}
+    head = {"Timestamp": round(time() * 1000), "CloudWatchMetrics": [directive]}
+    function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local")
+    print(json.dumps({"_aws": head, DIMENSION: function, **values}))
+
+
+# --- sending --------------------------------------------------------------------------------------------------------
+
+
+async def feed(step: Step) -> dict[str, Any]:
+    """Sends records of a shard while few messages wait, and says how long to rest. Raises QueueStuck."""
+    shard, fed = step.event["shard"], step.event["fed"]
+    queue, backlog = await step.queue(step.place.queue), int(step.place.backlog)
+    work = (await _read_work(step, shard["n"]))[: shard["most"]]
+    visible = (await queue.state()).visible
+    now = work[fed["sent"] :][: max(0, backlog - visible)]
+    await _send(queue, [message_of(one, step.place.source) for one in await _confirm(step, now)], step.run)
+    sent, waited = fed["sent"] + len(now), 0 if now else fed["waited"] + REST_SECONDS
+    if waited >= LONGEST_REST_SECONDS:
+        raise QueueStuck(f"the queue has been full for {waited} s: start its consumer, then start another run")
+    done = sent == len(work)
+    if done:
+        await step.write(f"fed/{shard['n']}", sent)
+    return {"sent": sent, "waited": waited, "done": done, "rest": 0 if done or visible < backlog / 10 else REST_SECONDS}
+
+
+async def _confirm(step: Step, found: Sequence[Finding]) -> list[Finding]:
+    """The findings whose record is needed: HEADs tell it of sources that listings cannot compare."""
+    known = [finding for finding in found if finding.verdict is not Verdict.UNKNOWN]
+    if unknown := [finding.key for finding in found if finding.verdict is Verdict.UNKNOWN]:
+        async for page in (await step.comparison(unknown)).work():
+            known += page
+    return known
+
+
+async def _send(queue: Queue, bodies: Sequence[str], run: str) -> None:
+    """Each message has the run's group, so that SQS delivers uploads first (fair queues). Raises QueueError."""
+    limit = asyncio.Semaphore(BATCHES_AT_ONCE)
+
+    async def send(batch: Sequence[str]) -> None:
+        async with limit:
+            await queue.send(batch, f"backfill-{run}")
+
+    batches = [bodies[start : start + BATCH] for start in range(0, len(bodies), BATCH)]
+    await asyncio.gather(*map(send, batches))
+
+
+async def report(step: Step) -> dict[str, Any]:
+    """How much was sent. Moves dead letters back if the run may mend."""
+    items, told = await step.read("feed"), await step.read("estimate")
+    fed = [one async for one in _read_all(step, [f"fed/{item['n']}" for item in items], 0)]
+    wanted, sent = sum(item["most"] for item in items), sum(fed)
+    complete = sent == wanted
+    moved = await _redrive(step, told["dead_letters"]) if complete else 0
+    text = f"{sent:,} of {wanted:,} records were sent, and {moved:,} dead letters moved back to the queue."
+    if not complete:
+        text += " Remove the cause, which the failed map run names, and start another run: it sends the rest."
+    answer = {"complete": complete, "sent": sent, "text": text}
+    await step.write("report", answer)
+    _emit({"thumbnailer_run_sent": sent})
+    return answer
+
+
+# --- dead letters ---------------------------------------------------------------------------------------------------
+
+
+async def _dead_letters(step: Step, job: Job) -> int:
+    """The dead letters that this run moves back: all or none, once for each version, and at most `most`."""
+    if not job.reconciles:
+        return 0
+    sqs, url = await step.client("sqs"), queue_url(step.place.dead_letters)
+    tags = (await sqs.list_queue_tags(QueueUrl=url)).get("Tags", {})
+    number = (await (await step.queue(step.place.dead_letters)).state()).visible
+    return 0 if tags.get(REDRIVEN) == VERSION or number > (job.most or number) else number
+
+
+async def _redrive(step: Step, number: int) -> int:
+    if number:
+        sqs, url = await step.client("sqs"), queue_url(step.place.dead_letters)
+        await sqs.start_message_move_task(
+            SourceArn=step.place.dead_letters, MaxNumberOfMessagesPerSecond=MOVED_A_SECOND
+        )
+        await sqs.tag_queue(QueueUrl=url, Tags={REDRIVEN: VERSION})
+    return number
+
+
+STEPS: Final[Mapping[str, Callable[[Step], Awaitable[dict[str, Any]]]]] = {
+    "check": check,
+    "plan": plan,
+    "survey": survey,
+    "estimate": total,
+    "feed": feed,
+    "report": report,
+}

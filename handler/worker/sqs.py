@@ -23,6 +23,8 @@ BATCH: Final = 10
 """The most messages in one request (SQS quotas)."""
 LONGEST_INVISIBLE: Final = 43_200
 """Seconds: 12 hours (SQS quotas)."""
+SEND_PAUSES: Final = (0.2, 1.0, 5.0)
+"""Seconds after each attempt to send a batch of which SQS refused a part. botocore repeats whole requests only."""
 CONNECTIONS: Final = 32
 LINGER_SECONDS: Final = 0.5
 GONE: Final = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
@@ -74,6 +76,18 @@ class Queue:
             AttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
         )
         return [_parse_message(message) for message in answer.get("Messages", [])]
+
+    async def send(self, bodies: Sequence[str], group: str) -> None:
+        """Sends at most ten messages. SQS serves messages without a group first, once a group has 30 in flight."""
+        entries = [{"Id": str(n), "MessageBody": body, "MessageGroupId": group} for n, body in enumerate(bodies)]
+        for pause in SEND_PAUSES:
+            failed = (await self._ask("send_message_batch", Entries=entries)).get("Failed", [])
+            refused = {entry["Id"] for entry in failed}
+            entries = [entry for entry in entries if entry["Id"] in refused]
+            if not entries:
+                return
+            await asyncio.sleep(pause)
+        raise QueueError(f"send_message_batch {self._url}: {failed[0].get('Code')}: {failed[0].get('Message', '')}")
 
     async def delete(self, receipts: Sequence[str]) -> list[str]:
         """Deletes at most ten messages. Returns an error text for each refused one, which then reappears."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import pytest
 
-from handler import steps
+from handler import invocation, steps
 from tests.deploy.backfill import (
     AS_ZIP,
     BACKFILL,
@@ -92,7 +92,7 @@ def test_the_function_is_the_door_of_the_steps() -> None:
     zipped, image = backfill(**AS_ZIP)["ZipFunction"], backfill()["ImageFunction"]
     assert zipped["Handler"] == "handler.steps.handler"
     assert image["ImageConfig"]["Command"][-1] == "handler.steps.handler"
-    assert set(image["Environment"]["Variables"]) == set(steps.VARIABLES)
+    assert set(image["Environment"]["Variables"]) == set(invocation.VARIABLES)
 
 
 # --- the state machine --------------------------------------------------------------------------------------------
@@ -149,9 +149,7 @@ def test_only_a_number_within_the_limit_feeds() -> None:
     """A limit that is text or missing ends in OverLimit, which sends nothing."""
     decide = machine()["States"]["Decide"]
     feeds = [one for one in decide["Choices"] if one["Next"] == "Feed"]
-    assert feeds == [
-        {"Variable": "$.sum.estimate.usd", "NumericLessThanEqualsPath": "$.job.limit_usd", "Next": "Feed"}
-    ]
+    assert feeds == [{"Variable": "$.sum.estimate.usd", "NumericLessThanEqualsPath": "$.job.limit_usd", "Next": "Feed"}]
     assert decide["Default"] == "OverLimit"
 
 

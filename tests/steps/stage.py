@@ -1,4 +1,4 @@
-"""A stage for runs: both buckets, both queues, the pipeline's function, and the machine of deploy/backfill.yaml in an engine.
+"""A stage for runs: buckets, queues, the pipeline's function, and the machine of deploy/backfill.yaml in an engine.
 
 The engine calls the real step handler, which runs in this process. `deliver` gives the messages to the real pipeline.
 """
@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-import boto3
 import pytest
 from moto.awslambda.models import LambdaFunction
 from moto.core.config import default_user_config
@@ -25,7 +25,7 @@ from PIL import Image
 from handler import aws_lambda, steps
 from tests.conftest import Context
 from tests.deploy.backfill import NAME, backfill, translate
-from tests.deploy.stack import ACCOUNT, AS_ZIP, BASICS, Stack
+from tests.deploy.stack import AS_ZIP, BASICS, Stack
 from tests.support.cloud import DESTINATION, SOURCE, Cloud, sqs_event
 from tests.support.ministack import MiniStack, possible_in_ministack
 
@@ -121,12 +121,15 @@ class Stage:
         return sorted(key_of(message) for message in self.take())
 
     def deliver(self) -> int:
-        """Gives every message to the pipeline, as Lambda's mapping does. Returns their number."""
+        """Gives every message that waits to the pipeline. Returns their number."""
         messages = self.take()
-        for message in messages:
-            answer = aws_lambda.handler(sqs_event(message["Body"]), Context())
-            assert answer == {"batchItemFailures": []}
+        self.process(messages)
         return len(messages)
+
+    def process(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        """Gives messages to the real pipeline, as Lambda's mapping does."""
+        answer = aws_lambda.handler(sqs_event(*(message["Body"] for message in messages)), Context())
+        assert answer == {"batchItemFailures": []}
 
 
 def key_of(message: Mapping[str, Any]) -> str:
@@ -164,8 +167,8 @@ def _arn(client: Client, url: str) -> str:
     return arn
 
 
-def _make_pipeline(client: Client, role: str, queue: str, variables: Mapping[str, str]) -> dict[str, str]:
-    """The pipeline's function and its mapping, which never delivers: tests deliver."""
+def _make_pipeline(client: Client, role: str, queue: str, variables: Mapping[str, str], idle: bool) -> dict[str, str]:
+    """The pipeline's function and a mapping, which is switched off: tests deliver. The stack knows it if `idle`."""
     function = client("lambda").create_function(
         FunctionName="thumbnailer", Runtime="python3.13", Role=role, Handler="handler.aws_lambda.handler",
         Code={"ZipFile": zipped({"handler/aws_lambda.py": ""})}, Environment={"Variables": variables},
@@ -173,7 +176,12 @@ def _make_pipeline(client: Client, role: str, queue: str, variables: Mapping[str
     mapping = client("lambda").create_event_source_mapping(
         FunctionName=function["FunctionName"], EventSourceArn=_arn(client, queue), Enabled=False
     )
-    return {"FunctionName": function["FunctionName"], "MappingId": mapping["UUID"]}
+    return {"FunctionName": function["FunctionName"], "MappingId": mapping["UUID"] if idle else ""}
+
+
+def hasten(machine: str) -> str:
+    """The machine with one retry of each error, after a second."""
+    return re.sub(r'"IntervalSeconds": \d+(.*?)"MaxAttempts": \d+', r'"IntervalSeconds": 1\1"MaxAttempts": 1', machine)
 
 
 def zipped(files: Mapping[str, str]) -> bytes:
@@ -193,7 +201,9 @@ def _role(client: Client) -> str:
 
 
 @contextmanager
-def in_moto(aws: Cloud, patch: pytest.MonkeyPatch, variables: Mapping[str, str], **parameters: str) -> Iterator[Stage]:
+def in_moto(
+    aws: Cloud, patch: pytest.MonkeyPatch, variables: Mapping[str, str], idle: bool = False, **parameters: str
+) -> Iterator[Stage]:
     steps_ = Steps()
 
     def invoke(function: LambdaFunction, body: str, headers: Any, response_headers: Any) -> bytes:
@@ -207,14 +217,14 @@ def in_moto(aws: Cloud, patch: pytest.MonkeyPatch, variables: Mapping[str, str],
     patch.setitem(default_user_config["stepfunctions"], "execute_state_machine", True)
     patch.setenv("MOTO_PORT", aws.url.rpartition(":")[2])
     queues, role = _make_queues(aws.client), _role(aws.client)
-    given = _make_pipeline(aws.client, role, queues[0], variables) | parameters
+    given = _make_pipeline(aws.client, role, queues[0], variables, idle) | parameters
     made = backfill(**given, **AS_ZIP, SourceBucket=SOURCE, DestinationBucket=DESTINATION)
     function = aws.client("lambda").create_function(
         FunctionName=made.ref("ZipFunction"), Runtime="python3.13", Role=role, Handler="handler.steps.handler",
         Code={"ZipFile": zipped({"handler/steps.py": ""})},
     )  # fmt: skip
     _set_variables(patch, made["ZipFunction"]["Environment"]["Variables"], variables)
-    definition = json.dumps(made["Machine"]["Definition"]).replace("${Function}", function["FunctionArn"])
+    definition = hasten(json.dumps(made["Machine"]["Definition"])).replace("${Function}", function["FunctionArn"])
     machine = aws.client("stepfunctions").create_state_machine(name=NAME, definition=definition, roleArn=role)
     yield Stage(aws.client, machine["stateMachineArn"], steps_, queues)
 
@@ -230,7 +240,7 @@ def _set_variables(patch: pytest.MonkeyPatch, *environments: Mapping[str, str]) 
 
 @contextmanager
 def in_ministack(
-    cloud: MiniStack, patch: pytest.MonkeyPatch, variables: Mapping[str, str], **parameters: str
+    cloud: MiniStack, patch: pytest.MonkeyPatch, variables: Mapping[str, str], idle: bool = False, **parameters: str
 ) -> Iterator[Stage]:
     """The template itself is deployed."""
     cloud.reset()
@@ -243,9 +253,9 @@ def in_ministack(
         code = zipped({"handler/__init__.py": "", "handler/steps.py": FORWARDS.format(url=url)})
         cloud.client("s3").put_object(Bucket=CODE, Key="steps.zip", Body=code)
         queues, role = _make_queues(cloud.client), _role(cloud.client)
-        given = _make_pipeline(cloud.client, role, queues[0], variables) | parameters
-        outputs = _deploy(cloud, backfill(**given, **AS_ZIP, CodeKey="steps.zip", QueueArn=_arn(cloud.client, queues[0]),
-                                          DeadLetterQueueArn=_arn(cloud.client, queues[1])))  # fmt: skip
+        given = _make_pipeline(cloud.client, role, queues[0], variables, idle) | parameters
+        arns = {"QueueArn": _arn(cloud.client, queues[0]), "DeadLetterQueueArn": _arn(cloud.client, queues[1])}
+        outputs = _deploy(cloud, backfill(**AS_ZIP | given | arns | {"CodeKey": "steps.zip"}))
         told = cloud.client("lambda").get_function_configuration(FunctionName=outputs["FunctionName"])
         _set_variables(patch, told["Environment"]["Variables"], variables)
         yield Stage(cloud.client, outputs["MachineArn"], steps_, queues)
@@ -255,7 +265,7 @@ def _deploy(cloud: MiniStack, stack: Stack) -> dict[str, str]:
     formation = cloud.client("cloudformation")
     formation.create_stack(
         StackName=NAME,
-        TemplateBody=possible_in_ministack(translate()),
+        TemplateBody=hasten(possible_in_ministack(translate())),
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in stack.parameters.items()],
         Capabilities=["CAPABILITY_IAM"],
     )

@@ -56,6 +56,14 @@ class Survey:
         """Records that the run would send."""
         return self.work.total()
 
+    def within(self, most: int | None) -> "Survey":
+        """The same with at most about `most` records, of each storage class its share."""
+        if most is None or self.todo <= most:
+            return self
+        share = most / self.todo
+        work, bytes_ = ({name: math.ceil(n * share) for name, n in each.items()} for each in (self.work, self.bytes))
+        return Survey(self.counts, work, bytes_)
+
     def as_json(self) -> dict[str, Any]:
         """The arguments of an equal Survey."""
         return {"counts": dict(self.counts), "work": dict(self.work), "bytes_": dict(self.bytes)}
