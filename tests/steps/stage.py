@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
+from urllib.parse import unquote_plus
 
 import pytest
 from moto.awslambda.models import LambdaFunction
@@ -28,6 +29,7 @@ from tests.deploy.backfill import NAME, backfill, translate
 from tests.deploy.stack import AS_ZIP, BASICS, Stack
 from tests.support.cloud import DESTINATION, SOURCE, Cloud, sqs_event
 from tests.support.ministack import MiniStack, possible_in_ministack
+from thumbnailer.planning.targets import RECIPE, SOURCE_ETAG
 
 LONGEST_SECONDS: Final = 120
 CODE: Final = "code"
@@ -52,10 +54,14 @@ class Ended:
 
 @dataclass(slots=True)
 class Steps:
-    """The step handler as the engine's function: `calls` has every event, `fails` refuses some."""
+    """The step handler as the engine's function: `calls` has every event.
+
+    It refuses events for which `fails`, and once loses the answer of each step in `loses`.
+    """
 
     calls: list[dict[str, Any]] = field(default_factory=list)
     fails: Callable[[Mapping[str, Any]], bool] = lambda event: False
+    loses: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, event: dict[str, Any]) -> Any:
@@ -63,7 +69,11 @@ class Steps:
             self.calls.append(event)
             if self.fails(event):
                 raise RuntimeError("a failure of the test")
-            return json.loads(json.dumps(steps.handler(event, Context())))
+            answer = json.loads(json.dumps(steps.handler(event, Context())))
+            if event["step"] in self.loses:
+                self.loses.remove(event["step"])
+                raise RuntimeError("the answer is lost")
+            return answer
 
 
 class Stage:
@@ -74,20 +84,26 @@ class Stage:
 
     def run(self, name: str, **job: object) -> Ended:
         """One execution, up to its end."""
-        arn = self.start(name, **job)
-        deadline = time.monotonic() + LONGEST_SECONDS
-        while (told := self.states.describe_execution(executionArn=arn))["status"] == "RUNNING":
-            assert time.monotonic() < deadline, self.states.get_execution_history(executionArn=arn)["events"][-3:]
-            time.sleep(0.05)
+        return self.end(self.start(name, **job))
+
+    def start(self, name: str, **job: object) -> str:
+        started = self.states.start_execution(stateMachineArn=self.machine, name=name, input=json.dumps(job))
+        arn: str = started["executionArn"]
+        return arn
+
+    def end(self, arn: str) -> Ended:
+        """Waits for the end of an execution."""
+        self.wait_for(lambda: self.states.describe_execution(executionArn=arn)["status"] != "RUNNING")
+        told = self.states.describe_execution(executionArn=arn)
         events = self.states.get_execution_history(executionArn=arn)["events"]
         entered = [one["stateEnteredEventDetails"]["name"] for one in events if "stateEnteredEventDetails" in one]
         return Ended(entered[-1], told.get("cause", ""), json.loads(told.get("output", "{}")))
 
-    def start(self, name: str, **job: object) -> str:
-        arn: str = self.states.start_execution(stateMachineArn=self.machine, name=name, input=json.dumps(job))[
-            "executionArn"
-        ]
-        return arn
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + LONGEST_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, self.steps.calls[-3:]
+            time.sleep(0.05)
 
     # --- buckets --------------------------------------------------------------------------------------------------
 
@@ -103,6 +119,12 @@ class Stage:
         """A file that a run keeps in the destination."""
         return json.loads(self.s3.get_object(Bucket=DESTINATION, Key=f"_runs/{name}/{file}.json")["Body"].read())
 
+    def give_note_of_another_version(self, key: str) -> None:
+        self.s3.copy_object(
+            Bucket=DESTINATION, Key=key, CopySource=f"{DESTINATION}/{key}", MetadataDirective="REPLACE",
+            Metadata={SOURCE_ETAG: "e", RECIPE: "0.0.1-00000000"},
+        )  # fmt: skip
+
     # --- queue ----------------------------------------------------------------------------------------------------
 
     def take(self) -> list[dict[str, Any]]:
@@ -115,6 +137,10 @@ class Stage:
                 self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
             taken += found
         return taken
+
+    def visible(self) -> int:
+        name = "ApproximateNumberOfMessages"
+        return int(self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=[name])["Attributes"][name])
 
     def sent(self) -> list[str]:
         """The keys of the messages that wait, sorted; the messages are deleted."""
@@ -134,8 +160,13 @@ class Stage:
 
 def key_of(message: Mapping[str, Any]) -> str:
     (record,) = json.loads(message["Body"])["Records"]
-    key: str = record["s3"]["object"]["key"]
-    return key
+    return unquote_plus(record["s3"]["object"]["key"])
+
+
+def name_of(message: Mapping[str, Any]) -> str:
+    (record,) = json.loads(message["Body"])["Records"]
+    name: str = record["eventName"]
+    return name
 
 
 def picture(colour: str = "red") -> bytes:
