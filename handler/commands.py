@@ -25,6 +25,7 @@ from handler.resize import Folder, Sources, find_sources, open_folder, refuse_co
 from handler.tables import outcome_table, printable
 from thumbnailer import settings as settings_
 from thumbnailer.app import build, new_event_loop
+from thumbnailer.backfill.job import parse_job
 from thumbnailer.errors import EventError, SettingsError, ThumbnailerError
 from thumbnailer.machine import machine
 from thumbnailer.model import Fit, ObjectEvent, Outcome, Status
@@ -233,6 +234,72 @@ def sign(
     if not keys:
         raise SettingsError("THUMBNAILER_URL_KEYS is not set: sign needs the key that the server verifies with")
     print(sign_url(url, keys[0], timedelta(days=expires) if expires else None, datetime.now(UTC)))
+
+
+Bucket = Annotated[str, typer.Argument(help="s3://BUCKET or s3://BUCKET/PREFIX, the originals")]
+LimitUsd = Annotated[str | None, typer.Option(metavar="N", help="the most USD that it may cost; none: a dry run")]
+To = Annotated[str, typer.Option(help="here, queue (THUMBNAILER_QUEUE_URL), or aws:STACK (its state machine)")]
+Compare = Annotated[str, typer.Option(help="time, etag (a HEAD a thumbnail: content and settings), or none")]
+RedoBefore = Annotated[str, typer.Option(metavar="TIME", help="redo thumbnails older than 2026-11-30T12:00Z")]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="try again what a note refuses")]
+Keys = Annotated[Path | None, typer.Option(help="only the keys in a file, one a line, or S3 Inventory's CSV; -: stdin")]
+PriceFile = Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="your prices, see docs/bench.md")]
+Most = Annotated[int, typer.Option(min=1, help="the most records that it may send")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
+Follow = Annotated[bool, typer.Option("--follow", help="of aws:STACK: wait for the end")]
+
+
+@app.command()
+def backfill(
+    source: Bucket,
+    limit_usd: LimitUsd = None,
+    to: To = "here",
+    compare: Compare = "time",
+    redo_before: RedoBefore = "",
+    retry_failed: RetryFailed = False,
+    keys: Keys = None,
+    prices: PriceFile = None,
+    yes: Yes = False,
+    follow: Follow = False,
+) -> None:
+    """Makes the thumbnails of pictures that were in a bucket before. Without a limit it only counts and prices."""
+    given = {"compare": compare, "redo_before": redo_before, "retry_failed": retry_failed, "limit_usd": limit_usd}
+    raise typer.Exit(start_backfill(source, given, to, keys, prices, asks=not yes, follow=follow))
+
+
+@app.command()
+def reconcile(
+    source: Bucket,
+    limit_usd: LimitUsd = None,
+    to: To = "here",
+    compare: Compare = "time",
+    most: Most = 10_000,
+    prices: PriceFile = None,
+    follow: Follow = False,
+) -> None:
+    """For a cron job: makes missing and stale thumbnails, removes orphans, retries what an older version refused.
+
+    Without a limit it only reports.
+    """
+    given = {"mode": "reconcile", "compare": compare, "limit_usd": limit_usd, "most": most}
+    raise typer.Exit(start_backfill(source, given, to, None, prices, asks=False, follow=follow))
+
+
+def start_backfill(
+    source: str, given: dict[str, Any], to: str, keys: Path | None, prices: Path | None, asks: bool, follow: bool
+) -> int:
+    """Runs the job here, or starts it on AWS. Returns the exit code."""
+    from handler import backfill as here
+    from handler.backfill_aws import start_machine
+
+    bucket, given["prefix"] = here.parse_url(source)
+    job = parse_job(bucket, given)
+    if to.startswith("aws:"):
+        return start_machine(to.removeprefix("aws:"), given | {"limit_usd": job.limit_usd}, follow)
+    listed = here.read_keys(keys, bucket) if keys else None
+    if to not in ("here", "queue"):
+        raise SettingsError(f"--to {to!r} is unknown: write here, queue or aws:STACK")
+    return here.run(job, to, listed, prices, asks)
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

@@ -64,7 +64,8 @@ class Recorder:
     def __init__(self, key: CellKey, testbed: Testbed, period_us: int, visible: int, stack: ExitStack) -> None:
         self._memory_mb, cores = key.memory_mb, testbed.cores.for_cell(key.vcpus, visible)
         # The folder outlives the group, whose processes write there.
-        self.scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-cell-")))
+        folder = tempfile.TemporaryDirectory(prefix="bench-cell-", dir=testbed.scratch)
+        self.scratch = Path(stack.enter_context(folder))
         held = testbed.enclosure.hold(key.memory_mb, key.vcpus, period_us, cores)
         self._group = stack.enter_context(held)
         self.command = partial(self._group.command, cores=cores)

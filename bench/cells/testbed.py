@@ -60,7 +60,10 @@ def visible_cores(memory_mb: int) -> int:
 
 @dataclass(slots=True)
 class Testbed:
-    """`sets` by name. The cells take turns with one bucket, and with the one of its thumbnails."""
+    """`sets` by name. The cells take turns with one bucket, and with the one of its thumbnails.
+
+    `scratch` holds the folders of the cells.
+    """
 
     __test__ = False  # pytest collects classes by their names
     s3: S3Server
@@ -68,6 +71,7 @@ class Testbed:
     sets: Mapping[str, Pictures]
     enclosure: Enclosure
     stack: ExitStack
+    scratch: Path
     proxies: dict[str, Proxy] = field(default_factory=dict)
 
     def proxy(self, latency: str) -> Proxy:
@@ -99,7 +103,9 @@ def set_up_testbed(sets: Mapping[str, Pictures], enclosure: Enclosure, copies: i
         os.sched_setaffinity(0, {found.support})  # all that this thread starts inherits it
         stack.callback(os.sched_setaffinity, 0, allowed)
         s3 = stack.enter_context(s3_server(BUCKET, f"{BUCKET}-resized", folder=folder))
-        yield Testbed(s3, found, sets, enclosure, stack)
+        # A signal may come between the making of a cell's folder and the order to remove it. This one removes both.
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-cells-")))
+        yield Testbed(s3, found, sets, enclosure, stack, scratch)
 
 
 def _fill(bucket: Path, pictures: Pictures, copies: int) -> None:

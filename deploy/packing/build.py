@@ -16,8 +16,9 @@ from deploy.packing.strip import strip
 from deploy.packing.target import Target
 
 OURS: Final = ("handler", "thumbnailer")
-NOT_OURS: Final = ("handler/demo/", "handler/cli.py", "handler/commands.py", "handler/resize.py")
+NOT_OURS: Final = ("handler/backfill", "handler/demo/", "handler/cli.py", "handler/commands.py", "handler/resize.py")
 """People start these on their own machines; they need packages that are not in the zip."""
+PRICES: Final = Path("thumbnailer/backfill/prices.toml")
 LAYER_PREFIX: Final = "python/"
 """The folder of a layer's packages (docs.aws.amazon.com/lambda/latest/dg/packaging-layers.html)."""
 UNZIPPED_LIMIT: Final = 250 * 1024 * 1024
@@ -76,7 +77,8 @@ def copy_code(folder: Path) -> None:
     """Copies our packages and their licence."""
     modules = [path.relative_to(ROOT) for package in OURS for path in (ROOT / package).rglob("*.py")]
     copies = {path: path for path in modules if not path.as_posix().startswith(NOT_OURS)}
-    for source, copy in (copies | {Path("LICENSE"): Path("thumbnailer/LICENSE")}).items():
+    copies |= {Path("LICENSE"): Path("thumbnailer/LICENSE"), PRICES: PRICES}
+    for source, copy in copies.items():
         (folder / copy).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / source, folder / copy)
 

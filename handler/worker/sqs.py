@@ -77,7 +77,7 @@ class Queue:
         )
         return [_parse_message(message) for message in answer.get("Messages", [])]
 
-    async def send(self, bodies: Sequence[str], group: str) -> None:
+    async def send_batch(self, bodies: Sequence[str], group: str) -> None:
         """Sends at most ten messages. SQS serves messages without a group first, once a group has 30 in flight."""
         entries = [{"Id": str(n), "MessageBody": body, "MessageGroupId": group} for n, body in enumerate(bodies)]
         for pause in SEND_PAUSES:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.listings import MemoryLister, find, listed, verdicts
 from tests.support.pipelines import run, settings
+from tests.tools.compare import survey
 from thumbnailer.backfill.job import Job, Shard, cut_shards
 from thumbnailer.backfill.shapes import key_shape
 from thumbnailer.renditions import possible_target_keys
@@ -78,3 +81,23 @@ def test_shards_cover_all_keys() -> None:
     assert shards == [Shard("", keys[9_999]), Shard(keys[9_999], keys[19_999]), Shard(keys[19_999], keys[-1])]
     assert cut_shards([], "a") == []
     assert cut_shards(keys[:10_000], "") == [Shard("", keys[9_999])]
+
+
+def peak_bytes(keys: int) -> int:
+    tracemalloc.start()
+    assert run(survey(keys)).counts == {"fresh": keys}
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+def test_four_times_the_keys_take_no_more_memory() -> None:
+    peak_bytes(1_000)
+    assert peak_bytes(20_000) < 1.3 * peak_bytes(5_000)
+
+
+def test_a_chain_of_keys_and_their_thumbnails_is_held_only_while_it_lasts() -> None:
+    keys = ["k" * length for length in range(1, 200)]
+    lister = MemoryLister([listed(key) for key in keys], [listed(key) for key in keys[::2]], page=7)
+    found = verdicts(run(find(lister, settings(), JOB)))
+    assert [key for key in keys if found[key] == "fresh"] == keys[::2]

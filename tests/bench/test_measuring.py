@@ -102,7 +102,7 @@ class Bench:
 
     def wait_for_cell(self, process: subprocess.Popen[str]) -> None:
         """Until one is being started."""
-        while not list(self._scratch.glob("bench-cell-*")):
+        while not list(self._scratch.glob("*/bench-cell-*")):
             assert process.poll() is None, process.communicate()
             time.sleep(0.01)
 

@@ -125,15 +125,15 @@ def _notification(wanted: Mapping[str, Any]) -> dict[str, Any]:
     if "LambdaConfigurations" in wanted:
         return {
             "LambdaFunctionConfigurations": [
-                {"LambdaFunctionArn": one["Function"], "Events": [one["Event"]]}
-                for one in wanted["LambdaConfigurations"]
+                {"LambdaFunctionArn": one["Function"], **_event(one)} for one in wanted["LambdaConfigurations"]
             ]
         }
-    return {
-        "QueueConfigurations": [
-            {"QueueArn": one["Queue"], "Events": [one["Event"]]} for one in wanted["QueueConfigurations"]
-        ]
-    }
+    return {"QueueConfigurations": [{"QueueArn": one["Queue"], **_event(one)} for one in wanted["QueueConfigurations"]]}
+
+
+def _event(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    filtered = {"Filter": {"Key": {"FilterRules": wanted["Filter"]["S3Key"]["Rules"]}}} if "Filter" in wanted else {}
+    return {"Events": [wanted["Event"]], **filtered}
 
 
 def _queue_policy(cloud: Cloud, id_: str, wanted: Mapping[str, Any]) -> None:

@@ -39,7 +39,8 @@ def commands(text: str) -> list[str]:
 
 def overrides(command: str) -> dict[str, str]:
     """The parameters that a command deploys with."""
-    return dict(word.split("=", 1) for word in command.partition("--parameter-overrides")[2].split())
+    words = command.partition("--parameter-overrides")[2].split()
+    return dict(word.split("=", 1) for word in words if "=" in word)
 
 
 def cost_rows(text: str) -> list[tuple[str, float, float]]:

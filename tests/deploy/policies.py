@@ -60,6 +60,7 @@ def _principal_matches(written: Any, principal: tuple[str, str] | None) -> bool:
 
 
 _OPERATORS: Final[Mapping[str, Callable[[str | None, list[str]], bool]]] = {
+    "Null": lambda given, wanted: str(given is None).lower() in wanted,
     "Bool": lambda given, wanted: given in wanted,
     "StringEquals": lambda given, wanted: given in wanted,
     "ArnEquals": lambda given, wanted: given is not None and any(fnmatchcase(given, one) for one in wanted),

@@ -35,6 +35,7 @@ _ARNS: Final = {
     "AWS::IAM::Role": f"arn:aws:iam::{ACCOUNT}:role/{{id}}",
     "AWS::Logs::LogGroup": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{{id}}:*",
     "AWS::CloudWatch::Alarm": f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{{id}}",
+    "AWS::SNS::Topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:{{id}}",
     "AWS::ServiceDiscovery::Service": f"arn:aws:servicediscovery:{REGION}:{ACCOUNT}:service/{{id}}",
     "AWS::StepFunctions::StateMachine": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{{id}}",
 }
@@ -79,9 +80,11 @@ class Stack:
         template: Mapping[str, Any] | None = None,
         name: str = "thumbnailer",
         physical: Mapping[str, str] | None = None,
+        partition: str = "aws",
     ) -> None:
         self.template = template or _translate()
         self.name = name
+        self.partition = partition
         self._physical = physical or {}
         declared = self.template["Parameters"]
         defaults = {key: _text(one["Default"]) for key, one in declared.items() if "Default" in one}
@@ -137,7 +140,7 @@ class Stack:
         """The value of `Ref`: a parameter's value or a resource's physical name."""
         pseudo = {
             "AWS::NoValue": _NOTHING,
-            "AWS::Partition": "aws",
+            "AWS::Partition": self.partition,
             "AWS::Region": REGION,
             "AWS::AccountId": ACCOUNT,
             "AWS::StackName": self.name,
@@ -167,6 +170,8 @@ class Stack:
         self._physical_id(id_)  # raises if the resource is not made
         if _NAMES.get(attribute) == self.template["Resources"][id_]["Type"]:
             return self._name_of(id_)
+        if attribute == "Version":
+            return "7"
         if attribute != "Arn":
             raise NotImplementedError(attribute)
         return _ARNS[self.template["Resources"][id_]["Type"]].format(id=self._name_of(id_))
@@ -202,6 +207,7 @@ class Stack:
             "Fn::Equals": lambda one, other: _text(one) == _text(other),
             "Fn::Not": lambda value: not value,
             "Fn::And": lambda *values: all(values),
+            "Fn::Or": lambda *values: any(values),
             "Fn::Contains": lambda values, value: _text(value) in values,
             "Fn::Join": lambda by, parts: by.join(parts),
             "Fn::Split": lambda by, text: text.split(by),
@@ -291,6 +297,8 @@ def _of_chart(metrics: list[list[Any]]) -> list[Series]:
     above: list[str] = []
     for metric in metrics:
         words = [word for word in metric if isinstance(word, str)]
+        if not words:  # an expression
+            continue
         above = [above[place] if word == "." else word for place, word in enumerate(words)]
         namespace, name, *dimensions = above
         found.append(Series(namespace, name, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True))))

@@ -42,11 +42,11 @@ def invoked(aws: Cloud, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]
 def start(aws: Cloud, invoked: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Deploys into an empty cloud; the function is this process with the stack's environment."""
 
-    def deployed(template: Mapping[str, Any] | None = None, **parameters: str) -> Running:
+    def deployed(template: Mapping[str, Any] | None = None, tested: bool = True, **parameters: str) -> Running:
         running = Running(deploy(aws, template, **parameters), post)
         for name, value in running.deployed.environment().items():
             monkeypatch.setenv(name, value)
-        if parameters.get("Trigger", "queue") == "queue":
+        if tested and parameters.get("Trigger", "queue") == "queue":
             running.take_test_event()
         return running
 
@@ -197,6 +197,25 @@ def test_an_existing_bucket_sends_by_eventbridge(start: Start, aws: Cloud, sampl
     running = start(Trigger="eventbridge", CreateSourceBucket="false")
     running.upload("50% of+it.jpg", samples["coffee-rotated-by-exif.jpg"])
     assert running.cloud.thumbnails() == ["50% of+it.jpg"]
+
+
+def test_an_existing_bucket_sends_to_the_queue(start: Start, aws: Cloud, samples: dict[str, bytes]) -> None:
+    aws.s3.create_bucket(Bucket=SOURCE)
+    running = start(CreateSourceBucket="false", KeyPrefix="in/", tested=False)
+    notification = json.loads(running.deployed.outputs["SourceNotification"])
+    aws.s3.put_bucket_notification_configuration(Bucket=SOURCE, NotificationConfiguration=notification)
+    running.take_test_event()
+    running.upload("in/a b.jpg", samples["coffee-rotated-by-exif.jpg"])
+    assert running.cloud.thumbnails() == ["in/a b.jpg"]
+
+
+def test_events_of_other_keys_cost_no_message(start: Start, samples: dict[str, bytes]) -> None:
+    running = start(KeyPrefix="in/", KeySuffix=".jpg")
+    for key in ("a.jpg", "in/a.png", "in/a.jpg"):
+        running.cloud.put(key, samples["coffee-rotated-by-exif.jpg"])
+    assert running.holds(EVENTS) == 1
+    running.mapping.deliver_all()
+    assert running.cloud.thumbnails() == ["in/a.jpg"]
 
 
 def test_a_bucket_of_the_stack_sends_by_eventbridge(start: Start, samples: dict[str, bytes]) -> None:

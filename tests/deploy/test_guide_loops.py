@@ -37,6 +37,12 @@ def note(**what):
 
 
 match words[:2]:
+    case ["cloudformation", "describe-stacks"] if option("--query") == "Stacks[0].Parameters":
+        print(json.dumps(state["parameters"]))
+    case ["cloudformation", "deploy"]:
+        given = words[words.index("--parameter-overrides") + 1 :]
+        path = given[0].removeprefix("file://")
+        note(deployed=given if path == given[0] else json.loads(pathlib.Path(path).read_text()))
     case ["cloudformation", "describe-stacks"]:
         print(option("--query").split("'")[1])
     case ["sqs", "receive-message"]:
@@ -141,3 +147,13 @@ def test_the_protection_of_all_tasks_is_ended_ten_per_request(tmp_path: Path, ta
     )
     assert [task for request in requests for task in request] == running
     assert max(len(request) for request in requests) <= 10
+
+
+@needs_jq
+def test_the_worker_s_deployment_hands_the_function_s_settings_on(tmp_path: Path) -> None:
+    given = {"CacheControl": "public, max-age=60", "Renditions": "a=1x1, b=2x2", "Key": "", "Consumer": "lambda"}
+    parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
+    worker, _ = values(run(tmp_path, commands_with(WORKER_GUIDE, "worker.json"), parameters=parameters), "deployed")
+    handed = dict(word.split("=", 1) for word in worker)
+    assert {name: handed.get(name) for name in given} == given | {"Consumer": None}
+    assert handed["QueueArn"] == "QueueArn"

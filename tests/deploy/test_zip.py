@@ -336,8 +336,17 @@ def bytecode_of(module: str, tag: str) -> str:
 
 def test_the_zip_has_no_demo_and_no_command_line(package: Package) -> None:
     names = set(files_below(package.tree))
-    assert {"handler/aws_lambda.py", "handler/doctor.py", "thumbnailer/LICENSE"} <= names
-    assert not {name for name in names if name.startswith(("handler/demo", "thumbnailer/cli", "tests", "bench"))}
+    assert {
+        "handler/aws_lambda.py",
+        "handler/doctor.py",
+        "thumbnailer/LICENSE",
+        "thumbnailer/backfill/prices.toml",
+    } <= names
+    assert not {
+        name
+        for name in names
+        if name.startswith(("handler/demo", "handler/backfill", "thumbnailer/cli", "tests", "bench"))
+    }
 
 
 def test_every_distribution_in_the_zip_has_its_metadata_and_licence(package: Package) -> None:

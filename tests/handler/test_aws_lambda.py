@@ -20,6 +20,9 @@ from tests.support.cloud import DESTINATION, SOURCE, Cloud, s3_event, s3_record,
 from tests.support.pictures import opened
 from tests.support.servers import Answer, ScriptedServer, error, whole
 from thumbnailer.errors import EventError
+from thumbnailer.model import Format
+from thumbnailer.planning.targets import recipe
+from thumbnailer.renditions import parse_rendition
 
 EVENTS = Path(__file__).parents[1] / "events"
 ODD_KEYS = (
@@ -314,7 +317,9 @@ def test_headers_and_metadata_of_the_source_are_carried_over(
     aws_lambda.handler(s3_event(record), context)
     thumbnail = aws.thumbnail("x.jpg")
     assert {name: thumbnail[name] for name in said} == said
-    assert thumbnail["Metadata"] == {"album": "space", "source-etag": record["s3"]["object"]["eTag"]}
+    made_by = recipe(parse_rendition("128x128"), Format.JPEG)
+    etag = record["s3"]["object"]["eTag"]
+    assert thumbnail["Metadata"] == {"album": "space", "source-etag": etag, "recipe": made_by}
 
 
 def test_several_renditions_need_one_get(

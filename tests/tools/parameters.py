@@ -124,11 +124,13 @@ _RENDITION: Final = (
     "([A-Za-z0-9_-]{1,64}=)?"
     # both sides may be cropped to; with one side, `inside` is the only fit
     f"({_SIDE}x{_SIDE}(:inside|:cover|:smart)?|(x{_SIDE}|{_SIDE}x)(:inside)?)"
-    f"((:auto|:jpeg)?{_QUALITY}(:progressive)?|:(png|webp|avif|gif){_QUALITY})"
+    f"((:auto|:jpeg)?{_QUALITY}(:progressive)?(:small)?|:(webp|avif){_QUALITY}(:small)?|:(png|gif){_QUALITY})"
 )
+_NAMED_TWICE: Final = r"(.*, ?|)([A-Za-z0-9_-]+)([=:,].*|), ?\2([=:,].*|)$"
+"""Without a name, a rendition has its size's."""
 _IN_A_STACK: Final[Mapping[str, dict[str, str]]] = {
     # without this pattern, a mistake would only show when the function starts
-    "renditions": {"AllowedPattern": _quote(f"^({_RENDITION}(, ?(?!$)|$))+$")},
+    "renditions": {"AllowedPattern": _quote(f"^(?!{_NAMED_TWICE})({_RENDITION}(, ?(?!$)|$))+$")},
     "key": {
         "AllowedPattern": _quote(r"^(|(?=.*\{(key|stem)\})([^{}]|\{(key|name|ext|dir|stem)\})*)$"),
         "MaxLength": "512",

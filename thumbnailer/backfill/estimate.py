@@ -120,6 +120,15 @@ def age_warning(estimate: Estimate, today: datetime.date) -> str:
     )
 
 
+def transfer_warning(survey: Survey, prices: Prices) -> str:
+    """A sentence about the transfer that a machine outside AWS pays for; it is in no line."""
+    gb = survey.bytes.total() / 1e9
+    return (
+        f"{gb:,.2f} GB are read: {gb * prices['internet_gb']:,.2f} USD for transfer come on top if this machine is "
+        "outside the bucket's region."
+    )
+
+
 _Parts = Iterator[tuple[str, float, str]]
 """Name, number and price of each line."""
 

@@ -7,12 +7,9 @@ from typing import Any, Final, NamedTuple
 
 from thumbnailer.backfill.verdicts import Policy
 from thumbnailer.errors import SettingsError, nearest
-from thumbnailer.settings import Settings
+from thumbnailer.settings import Kind, Settings, Text, Whole, Words
 from thumbnailer.values import dataclass
 
-MODES: Final = ("backfill", "reconcile")
-COMPARISONS: Final = ("time", "etag", "none")
-FIELDS: Final = ("prefix", "mode", "compare", "redo_before", "retry_failed", "limit_usd", "most")
 SHARD_KEYS: Final = 10_000
 
 
@@ -43,56 +40,41 @@ class Job:
         return self.mode == "reconcile"
 
 
-def parse_job(bucket: str, given: Mapping[str, Any]) -> Job:
-    """A job from the fields in FIELDS; missing and empty ones take the default. Raises SettingsError."""
-    if unknown := [name for name in given if name not in FIELDS]:
-        raise SettingsError(
-            f"{unknown[0]} is no field of a job{nearest(unknown[0], FIELDS)}; it has {', '.join(FIELDS)}"
-        )
-    redo = parse_time(str(given["redo_before"])) if given.get("redo_before") else 0
-    return Job(
-        bucket,
-        str(given.get("prefix") or ""),
-        _one_of("mode", given.get("mode") or "backfill", MODES),
-        _one_of("compare", given.get("compare") or "time", COMPARISONS),
-        Policy(redo, given.get("retry_failed") is True),
-        parse_limit(given["limit_usd"]) if given.get("limit_usd") else 0.0,
-        _most(given["most"]) if given.get("most") else None,
-    )
+def _usd(text: str) -> float:
+    if not 0 < (usd := float(text)) < math.inf:
+        raise ValueError("not above 0")
+    return usd
 
 
-def _one_of(name: str, value: Any, words: tuple[str, ...]) -> str:
-    if value not in words:
-        raise SettingsError(f"{name} is {value!r}: write one of {', '.join(words)}")
-    return str(value)
-
-
-def _most(value: Any) -> int:
-    if not isinstance(value, int) or value < 1:
-        raise SettingsError(f"most is {value!r}: write the most records of a run, 1 or more")
-    return value
-
-
-def parse_limit(value: Any) -> float:
-    """The limit of a run in USD. Raises SettingsError unless it is a number above 0."""
-    try:
-        limit = float(value)
-    except (TypeError, ValueError):
-        limit = math.nan
-    if not 0 < limit < math.inf:
-        raise SettingsError(
-            f"the limit is {value!r}: write the most USD that the run may cost, e.g. 8; without a limit it is a dry run"
-        )
-    return limit
-
-
-def parse_time(text: str) -> int:
-    """Epoch seconds of an ISO 8601 time, in UTC unless it names a zone. Raises SettingsError."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise SettingsError(f"{text!r} is no time: write it as 2026-11-30 or 2026-11-30T12:00Z") from None
+def _epoch(text: str) -> int:
+    time = datetime.fromisoformat(text)
     return math.ceil((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp())
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "prefix": Text("the beginning of keys"),
+    "mode": Words(("backfill", "reconcile")),
+    "compare": Words(("time", "etag", "none")),
+    "redo_before": Text("a time such as 2026-11-30 or 2026-11-30T12:00Z, in UTC", convert=_epoch),
+    "retry_failed": Words(("True", "False"), "True".__eq__),
+    "limit_usd": Text("USD above 0, e.g. 8; without a limit it is a dry run", convert=_usd),
+    "most": Whole(1, 10**12),
+}
+"""The fields of a job."""
+
+
+def parse_job(bucket: str, given: Mapping[str, Any]) -> Job:
+    """A job from the fields in KINDS; missing, empty and zero ones take the default. Raises SettingsError."""
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in KINDS:
+            raise SettingsError(f"{name} is no field of a job{nearest(name, KINDS)}; it has {', '.join(KINDS)}")
+        try:
+            values |= {name: KINDS[name].parse(str(value))} if value else {}
+        except ValueError as error:
+            raise SettingsError(f"{name} is {value!r}: {error}. It accepts: {KINDS[name].accepts}.") from None
+    policy = Policy(values.pop("redo_before", 0), values.pop("retry_failed", False))
+    return Job(bucket, policy=policy, **values)
 
 
 def refuse_bucket(bucket: str, settings: Settings) -> None:

@@ -1,14 +1,14 @@
 """The way of a run, over the protocol of listings: findings page by page, in flat memory."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Final
 
 from thumbnailer.backfill.comparison import MADE, NOTE, NOTE_TAIL, SOURCE, Comparison, Match, Orphan
 from thumbnailer.backfill.job import EVERYTHING, Job, Shard
 from thumbnailer.backfill.merging import Events, events, merge, pages
 from thumbnailer.backfill.shapes import KeyShape, key_shape
-from thumbnailer.backfill.verdicts import RESERVED, Finding, Verdict, exclude, is_reserved, judge
+from thumbnailer.backfill.verdicts import RESERVED, Finding, Verdict, exclude, judge
 from thumbnailer.planning.targets import RECIPE, SOURCE_ETAG, recipes
 from thumbnailer.renditions import possible_target_keys
 from thumbnailer.reporting.notes import note_key, note_recipe
@@ -30,6 +30,7 @@ class Run:
         self._destination = settings.destination_bucket(job.bucket)
         lists = keys is None and job.compare != "none"
         self._shape = key_shape(settings.key, settings.renditions) if lists else None
+        self._removes = job.reconciles and settings.on_delete == "delete"
         self._last_orphan = ""
 
     async def findings(self, shard: Shard = EVERYTHING) -> AsyncIterator[list[Finding]]:
@@ -49,7 +50,7 @@ class Run:
             await asyncio.gather(*map(self._inspect_thumbnails, rest))
         yield await self._judge_all(rest)
 
-    async def work(self, shard: Shard = EVERYTHING) -> AsyncIterator[list[Finding]]:
+    async def work(self, shard: Shard = EVERYTHING) -> AsyncGenerator[list[Finding], None]:
         """The findings that need a record. Sources that listings cannot compare are asked by HEADs."""
         async for page in self.findings(shard):
             asked = page if self._job.compare == "none" else await asyncio.gather(*map(self._resolve, page))
@@ -103,7 +104,6 @@ class Run:
         return verdict.is_work and match.note < 0 and not self._note_key(match).endswith(match.source.key + NOTE_TAIL)
 
     async def _look(self, match: Match, verdict: Verdict) -> Finding:
-        source = match.source
         if verdict is Verdict.FRESH:
             verdict = verdict if await self._is_current(match) else Verdict.STALE
         elif verdict is Verdict.REFUSED:
@@ -111,7 +111,7 @@ class Run:
         else:  # the note has a cut key, which does not begin with the source's
             await self._inspect_note(match)
             verdict = judge(match, self._job.policy)
-        return Finding(verdict, source, source.key)
+        return Finding(verdict, match.source, match.source.key)
 
     async def _is_current(self, match: Match) -> bool:
         """Whether each thumbnail was made from this content with these settings."""
@@ -129,11 +129,11 @@ class Run:
         return note is not None and note.metadata.get(RECIPE) == note_recipe(self._settings)
 
     def _is_new_orphan(self, orphan: Orphan) -> bool:
-        reserved = (self._settings.failed_prefix, *RESERVED)
-        if not self._job.reconciles or orphan.owner == self._last_orphan or is_reserved(orphan.thumbnail.key, reserved):
-            return False
+        notes = self._settings.failed_prefix
+        reserved = (*RESERVED, notes) if notes else RESERVED
+        is_new = orphan.owner != self._last_orphan and not orphan.thumbnail.key.startswith(reserved)
         self._last_orphan = orphan.owner
-        return True
+        return is_new and self._removes
 
     async def _judge_orphan(self, orphan: Orphan) -> Finding | None:
         """None if the source is there: it lies outside the shard or the prefix, or came during the run."""
@@ -156,16 +156,9 @@ class Run:
             if inspected is None:
                 return Finding(Verdict.GONE, source, source.key)
             source = inspected.listed
-        if excluded := exclude(source, self._settings):
-            return Finding(excluded, source, source.key)
         match = Match(source, len(self._settings.renditions))
         await self._inspect_thumbnails(match)
-        verdict = judge(match, self._job.policy)
-        return (
-            await self._look(match, verdict)
-            if self._needs_look(match, verdict)
-            else Finding(verdict, source, source.key)
-        )
+        return (await self._judge_all([match]))[0]
 
     async def _inspect_thumbnails(self, match: Match) -> None:
         for number, rendition in enumerate(self._settings.renditions):

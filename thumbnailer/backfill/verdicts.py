@@ -1,6 +1,5 @@
 """What a source needs, from the times of listings: no object is asked."""
 
-from collections.abc import Collection
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -84,11 +83,6 @@ def exclude(source: Listed, settings: Settings) -> Verdict | None:
     """ARCHIVED or FILTERED for a source that gets no thumbnail, whatever the destination has."""
     if source.storage_class in ARCHIVES:
         return Verdict.ARCHIVED
-    folder = source.size == 0 and source.key.endswith("/")
-    if folder or not settings.wants(source.key) or is_reserved(source.key, (settings.failed_prefix,)):
-        return Verdict.FILTERED
-    return None
-
-
-def is_reserved(key: str, prefixes: Collection[str]) -> bool:
-    return any(prefix and key.startswith(prefix) for prefix in prefixes)
+    key, notes = source.key, settings.failed_prefix
+    folder = source.size == 0 and key.endswith("/")
+    return Verdict.FILTERED if folder or (notes and key.startswith(notes)) or not settings.wants(key) else None

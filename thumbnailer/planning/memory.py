@@ -98,7 +98,7 @@ ROLL: Final[Terms] = {"roll": 4, "source": 1}
 DECODERS: Final[dict[tuple[EngineName, Format], tuple[Decoder, ...]]] = {
     (NATIVE, Format.JPEG): (Decoder({"kept coefficients": 1}),),
     (PILLOW, Format.JPEG): (Decoder({"coefficients": 1}),),
-    (PILLOW, Format.PNG): (Decoder({"hidden frame": 16}),),
+    (PILLOW, Format.PNG): (Decoder({"hidden frame": 16}, codec=MB // 2),),
     (PILLOW, Format.GIF): (Decoder({"composed": 11}, {"composed": 11}),),
     (PILLOW, Format.WEBP): (Decoder({"source": 2}, {"pixels": 12, "source": 1}, pixel=4),),
     (PILLOW, Format.AVIF): (Decoder({"pixels": 4, "samples": 1.2, "source": 2}, {"widest samples": 1}, pixel=4),),
