@@ -22,6 +22,8 @@ VARIABLES: Final = (
     "RUN_FUNCTION", "RUN_MAPPING", "RUN_SOURCE", "RUN_DESTINATION", "RUN_QUEUE", "RUN_DEAD_LETTERS", "RUN_MACHINE",
     "RUN_BACKLOG",
 )  # fmt: skip
+LAST: Final = "reconcile"
+"""The one file that runs share: what the last reconcile run found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,13 @@ class Step:
 
     # --- files of the run -----------------------------------------------------------------------------------------
 
+    def key(self, name: str) -> str:
+        return f"_runs/{name}.json" if name == LAST else f"_runs/{self.run}/{name}.json"
+
     async def read(self, name: str, default: Any = None) -> Any:
         """A file of the run, or `default`. Raises ObjectMissing if there is neither."""
         try:
-            async with self.lister.open(self.place.destination, f"_runs/{self.run}/{name}.json") as body:
+            async with self.lister.open(self.place.destination, self.key(name)) as body:
                 return json.loads(b"".join([chunk async for chunk in body.chunks()]))
         except ObjectMissing:
             if default is None:
@@ -90,8 +95,7 @@ class Step:
             return default
 
     async def write(self, name: str, value: Any) -> None:
-        key = f"_runs/{self.run}/{name}.json"
-        await self.lister.put(self.place.destination, key, json.dumps(value).encode(), PutHeaders("application/json"))
+        await self.lister.put(self.place.destination, self.key(name), json.dumps(value).encode(), PutHeaders("application/json"))
 
 
 _SETTINGS: Final[dict[str, Settings]] = {}

@@ -14,7 +14,7 @@ from time import time
 from typing import Any, Final
 
 from handler.aws_lambda import Context
-from handler.invocation import Place, Step, queue_url
+from handler.invocation import LAST, Place, Step, queue_url
 from handler.worker.sqs import BATCH, Queue
 from thumbnailer.app import new_event_loop
 from thumbnailer.backfill import job as jobs
@@ -108,17 +108,15 @@ async def _refuse_second_run(step: Step) -> None:
 
 async def plan(step: Step) -> dict[str, Any]:
     """One turn of listing the sources and cutting them into shards. A run that `check` refuses has none."""
-    done = {"done": True, "bucket": step.place.destination, "key": f"_runs/{step.run}/shards.json", "cursor": ""}
+    done = {"done": True, "bucket": step.place.destination, "key": step.key("shards"), "cursor": ""}
     try:
         job = step.job()
         refuse_bucket(job.bucket, await step.settings())
     except SettingsError:
         return {"shards": 0, **done}
     before = step.event["plan"]
-    shards = (
-        [Shard(*one["range"]) for one in (await step.read("shards"))[: before["shards"]]] if before["shards"] else []
-    )
-    shards, cursor = await _cut(step, job, shards, before["cursor"])
+    planned = (await step.read("shards", []))[: before["shards"]]
+    shards, cursor = await _cut(step, job, [Shard(*one["range"]) for one in planned], before["cursor"])
     if shards:
         await step.write("shards", [{"n": number, "range": shard} for number, shard in enumerate(shards)])
     return {**done, "shards": len(shards), "done": cursor is None, "cursor": cursor or ""}
@@ -176,13 +174,11 @@ async def total(step: Step) -> dict[str, Any]:
     told = {"todo": cost.todo, "usd": round(cost.usd + transitions * USD_A_TRANSITION, 4), "dead_letters": dead}
     told["text"] = _describe(found, cost, told)
     await step.write("feed", items)
-    await step.write(
-        "estimate", {**told, "counts": found.counts, "lines": [[one.name, one.number, one.usd] for one in cost.lines]}
-    )
-    _emit(
-        {f"thumbnailer_run_{verdict}": found.counts[verdict] for verdict in Verdict} | await _missing(step, job, found)
-    )
-    return {**told, "bucket": step.place.destination, "key": f"_runs/{step.run}/feed.json"}
+    lines = [[line.name, line.number, line.usd] for line in cost.lines]
+    await step.write("estimate", {**told, "counts": found.counts, "lines": lines})
+    counts = {f"thumbnailer_run_{verdict}": found.counts[verdict] for verdict in Verdict}
+    _emit(counts | await _missing(step, job, found))
+    return {**told, "bucket": step.place.destination, "key": step.key("feed")}
 
 
 async def _read_all(step: Step, names: Sequence[str], default: Any = None) -> AsyncIterator[Any]:
@@ -217,9 +213,9 @@ async def _missing(step: Step, job: Job, found: Survey) -> dict[str, int]:
     if not job.reconciles:
         return {}
     now = found.counts[Verdict.MISSING] + found.counts[Verdict.STALE]
-    last = await step.read("../reconcile", {"run": "", "missing": 0, "before": 0})
+    last = await step.read(LAST, {"run": "", "missing": 0, "before": 0})
     before = last["before"] if last["run"] == step.run else last["missing"]
-    await step.write("../reconcile", {"run": step.run, "missing": now, "before": before})
+    await step.write(LAST, {"run": step.run, "missing": now, "before": before})
     return {STILL_MISSING: min(now, before)}
 
 
@@ -267,7 +263,7 @@ async def _send(queue: Queue, bodies: Sequence[str], run: str) -> None:
 
     async def send(batch: Sequence[str]) -> None:
         async with limit:
-            await queue.send(batch, f"backfill-{run}")
+            await queue.send_batch(batch, f"backfill-{run}")
 
     batches = [bodies[start : start + BATCH] for start in range(0, len(bodies), BATCH)]
     await asyncio.gather(*map(send, batches))

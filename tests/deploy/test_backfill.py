@@ -155,6 +155,7 @@ def test_only_a_number_within_the_limit_feeds() -> None:
 
 # --- roles --------------------------------------------------------------------------------------------------------
 
+PHOTO: Final = "arn:aws:s3:::photos/a/b.jpg"
 THUMBNAIL: Final = "arn:aws:s3:::photos-resized/a/b.jpg"
 RUN: Final = "arn:aws:s3:::photos-resized/_runs/1/shards.json"
 LOG: Final = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/backfill:log-stream:x"
@@ -167,6 +168,7 @@ EXECUTION: Final = f"arn:aws:states:{REGION}:{ACCOUNT}:execution:backfill:1"
 OF_STEPS: Final = {
     ("s3:ListBucket", "arn:aws:s3:::photos"),
     ("s3:ListBucket", "arn:aws:s3:::photos-resized"),
+    ("s3:GetObject", PHOTO),
     ("s3:GetObject", THUMBNAIL),
     ("s3:GetObject", RUN),
     ("s3:PutObject", RUN),
@@ -198,7 +200,7 @@ ACTIONS: Final = {action for action, _ in OF_STEPS | OF_STEPS_WITH_EVERYTHING | 
 RESOURCES: Final = {
     resource for _, resource in OF_STEPS | OF_STEPS_WITH_EVERYTHING | OF_MACHINE
 } | {
-    "arn:aws:s3:::photos/a/b.jpg", "arn:aws:s3:::photos-resized-2/_runs/x", f"{QUEUE}-2", f"{DEAD}-2", f"{PIPELINE}2",
+    "arn:aws:s3:::photos-resized-2/_runs/x", f"{QUEUE}-2", f"{DEAD}-2", f"{PIPELINE}2",
     f"{STEPS}2", f"{MACHINE}-2", EXECUTION.replace("backfill", "backfill-2"), CHILD.replace("backfill", "backfill2"),
     LOG.replace("backfill", "other"),
 }  # fmt: skip

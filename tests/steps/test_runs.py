@@ -55,7 +55,8 @@ def test_a_backfill_in_moto(moto: Stage) -> None:
     """Dry run, the run itself, and the same again."""
     moto.put(*KEYS[:6])
     assert moto.run("dry").state == "DryRun"
-    assert moto.run("first", limit_usd=LIMIT).state == "Done"
+    first = moto.run("first", limit_usd=LIMIT)
+    assert first.state == "Done", first
     assert moto.deliver() == 6
     assert moto.thumbnails() == set(KEYS[:6])
     assert moto.run("second", limit_usd=LIMIT).state == "UpToDate"
@@ -131,7 +132,7 @@ def test_an_unfit_run_says_why_and_sends_nothing(start: Start) -> None:
         ({"Destination": SOURCE, "SourceBucket": "originals"}, {}, {}, f"{SOURCE} is a destination"),
         ({"Destination": "small-{bucket}"}, {}, {}, "the function writes to small-photos"),
         ({}, {"idle": True}, {}, "nothing empties the queue"),
-        ({}, {}, {"limit_usd": "much"}, "the limit is 'much': write the most USD"),
+        ({}, {}, {"limit_usd": "much"}, "limit_usd is 'much'"),
     ):
         invocation.forget()
         stage = start(settings, **parameters)
