@@ -27,13 +27,13 @@ from tests.deploy.backfill import (
     refusals,
     translate,
 )
-from tests.deploy.policies import decision, stack_request
+from tests.deploy.policies import Request, decision, stack_request
 from tests.deploy.stack import ACCOUNT, REGION, Stack, as_list, policies
 
 MOST_BYTES_WITHOUT_A_BUCKET: Final = 51_200
 KEY: Final = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 EVERYTHING: Final = {
-    "KmsKeyArn": KEY,
+    "KmsKeyId": KEY,
     "MappingId": MAPPING,
     "ReconcileSchedule": "rate(7 days)",
     "ReconcileMode": "mend",
@@ -156,6 +156,7 @@ def test_only_a_number_within_the_limit_feeds() -> None:
 # --- roles --------------------------------------------------------------------------------------------------------
 
 PHOTO: Final = "arn:aws:s3:::photos/a/b.jpg"
+OTHER: Final = "999999999999"
 THUMBNAIL: Final = "arn:aws:s3:::photos-resized/a/b.jpg"
 RUN: Final = "arn:aws:s3:::photos-resized/_runs/1/shards.json"
 LOG: Final = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/lambda/backfill:log-stream:x"
@@ -226,6 +227,30 @@ def test_the_roles_allow_what_they_do_and_nothing_else() -> None:
     assert allowed(role(plain, "MachineRole")) == OF_MACHINE
     assert allowed(role(full, "MachineRole")) == OF_MACHINE | {("kms:Decrypt", KEY)}
     assert allowed(role(full, "ScheduleRole")) == {("states:StartExecution", MACHINE)}
+
+
+@pytest.mark.matrix(44)
+@pytest.mark.parametrize(
+    ("given", "of_source", "of_destination"),
+    [
+        ({}, ACCOUNT, ACCOUNT),
+        ({"ExpectedOwner": OTHER}, OTHER, OTHER),
+        ({"DestinationAccount": OTHER}, ACCOUNT, OTHER),
+    ],
+    ids=["own account", "another account", "destination elsewhere"],
+)
+def test_a_bucket_of_the_same_name_in_another_account_is_of_no_use(
+    given: dict[str, str], of_source: str, of_destination: str
+) -> None:
+    document = role(backfill(**given), "StepsRole")
+    for action, resource, account in (
+        ("s3:GetObject", PHOTO, of_source),
+        ("s3:GetObject", THUMBNAIL, of_destination),
+        ("s3:PutObject", RUN, of_destination),
+    ):
+        asked = [Request(action, resource, context={"aws:ResourceAccount": one}) for one in (ACCOUNT, OTHER, "3" * 12)]
+        allowed_ = [one.context["aws:ResourceAccount"] for one in asked if decision(document, one) == "allow"]
+        assert allowed_ == [account], action
 
 
 def test_each_role_is_assumed_by_its_service_alone() -> None:
