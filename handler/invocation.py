@@ -95,7 +95,8 @@ class Step:
             return default
 
     async def write(self, name: str, value: Any) -> None:
-        await self.lister.put(self.place.destination, self.key(name), json.dumps(value).encode(), PutHeaders("application/json"))
+        data, headers = json.dumps(value).encode(), PutHeaders("application/json")
+        await self.lister.put(self.place.destination, self.key(name), data, headers)
 
 
 _SETTINGS: Final[dict[str, Settings]] = {}
