@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 
+from deploy.packing.strip import first_match
 from handler import invocation, steps
 from tests.deploy.backfill import (
     AS_ZIP,
@@ -93,6 +94,11 @@ def test_the_function_is_the_door_of_the_steps() -> None:
     assert zipped["Handler"] == "handler.steps.handler"
     assert image["ImageConfig"]["Command"][-1] == "handler.steps.handler"
     assert set(image["Environment"]["Variables"]) == set(invocation.VARIABLES)
+
+
+def test_zips_keep_what_the_steps_ask_aws_for() -> None:
+    for service in ("s3", "sqs", "lambda", "stepfunctions"):
+        assert first_match(f"botocore/data/{service}/2012-11-05/service-2.json.gz") is None, service
 
 
 # --- the state machine --------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from typing import Any, Final
 import pytest
 
 from tests.deploy import stack as lambda_stack
-from tests.deploy.backfill import BACKFILL, machine, read_template
-from tests.deploy.guides import commands, cost_rows, overrides
+from tests.deploy.backfill import machine, read_template
+from tests.deploy.guides import RUNS_GUIDE, commands, cost_rows, overrides
 from tests.tools.machine import main
 from thumbnailer.backfill.estimate import Consumer, Survey, estimate
 from thumbnailer.backfill.job import KINDS, Job, parse_job
@@ -19,7 +19,7 @@ from thumbnailer.backfill.prices import load_prices
 from thumbnailer.backfill.verdicts import Verdict
 from thumbnailer.settings import parse_settings
 
-GUIDE: Final = BACKFILL.with_name("backfill.md").read_text()
+GUIDE: Final = RUNS_GUIDE
 DECLARED: Final[dict[str, Any]] = read_template()["Parameters"]
 MILLION: Final = 10**6
 

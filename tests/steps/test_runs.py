@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -100,12 +101,16 @@ def test_a_shard_that_fails_ends_the_run_and_the_next_run_sends_the_rest(start: 
     assert stage.deliver() == 8
 
     for step, end in (("check", "CouldNotPrepare"), ("survey", "CouldNotPrepare"), ("report", "CouldNotReport")):
-        stage.steps.fails = lambda event, step=step: event["step"] == step
+        stage.steps.fails = partial(_is_step, step)
         assert stage.run(f"no-{step}", limit_usd=LIMIT).state == end
     assert stage.sent() == KEYS[8:]
     stage.steps.fails = lambda event: False
     assert stage.run("again", limit_usd=LIMIT).state == "Done"
     assert stage.sent() == KEYS[8:]
+
+
+def _is_step(name: str, event: Mapping[str, Any]) -> bool:
+    return bool(event["step"] == name)
 
 
 @pytest.mark.slow
