@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, Final
 
 from handler.aws_lambda import Context
-from handler.http.events import read_event, write_answer
+from handler.http.events import MOST_BODY_BYTES, read_event, write_answer
 from handler.http.messages import HttpRequest, Refusal, problem
 from handler.http.service import Service, make_site
 from thumbnailer import settings as settings_
@@ -50,7 +50,10 @@ async def _answer(event: object, context: Context) -> dict[str, Any]:
         request = HttpRequest("GET", "/")
         return write_answer(problem(refusal, request), request, event)
     seconds = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
-    return write_answer(await service.answer(request, seconds), request, event)
+    answer = await service.answer(request, seconds)
+    if len(answer.body) > MOST_BODY_BYTES:
+        answer = await service.redirect(answer)
+    return write_answer(answer, request, event)
 
 
 def close() -> None:

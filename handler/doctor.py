@@ -140,9 +140,24 @@ def _settings(source: str | None) -> Iterator[Finding]:
     collides = can_collide(settings.key, settings.renditions)
     sources = "two sources can" if collides else "no two sources can"
     yield Finding(None if collides else True, "thumbnail keys", f"{settings.key}: {sources} write the same key")
+    yield _on_demand(settings)
     if source is not None:
         yield _source(settings, source)
-    yield from (Finding(True, s.variable, env.get(s.variable, s.default or "(automatic)")) for s in settings_.SETTINGS)
+    for setting in settings_.SETTINGS:
+        hidden = setting.field.endswith("_keys") and setting.variable in env
+        value = "(hidden)" if hidden else env.get(setting.variable, setting.default or "(automatic)")
+        yield Finding(True, setting.variable, value)
+
+
+def _on_demand(settings: Settings) -> Finding:
+    """Who may ask for what."""
+    if settings.open:
+        return Finding(None, "on demand", "anyone may ask for any size, and each costs a decode: for private networks")
+    kept = f", kept under {settings.any_prefix}" if settings.kept_offers else ""
+    named = f"renditions ({len(settings.renditions)}) and offers ({len(settings.offers)}{kept})"
+    keys = len(settings.url_keys) + len(settings.imgproxy_keys) + len(settings.thumbor_keys)
+    signed = f"other sizes need a URL signed with one of {keys} keys" if keys else "there are no other sizes"
+    return Finding(True, "on demand", f"anyone may ask for {named}; {signed}")
 
 
 def _source(settings: Settings, bucket: str) -> Finding:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 from PIL import Image
 
+import thumbnailer.pipeline as pipeline_
 from tests.support.cloud import DESTINATION, SOURCE, Cloud
 from tests.support.faults import Fault, Request, fault_proxy
 from tests.support.interleaving import Change, Forged, Found, explore, upload_headers
@@ -114,6 +115,50 @@ def test_some_kill_leaves_an_orphan_if_a_created_record_deletes_only_its_own_thu
     monkeypatch.setattr(Rounds, "_withdraws", wrote)
     assert explored([OLD, GONE]).wrong == ()
     assert explored([OLD, GONE], kills=1).wrong
+
+
+# --- requests on demand -------------------------------------------------------------------------------------------
+
+OFFERS = {"FAILED_PREFIX": "", "SOURCES": "photos", "OFFERS": "offer=6x6:png"}
+ASKED = settings(**OFFERS)
+
+
+@pytest.mark.parametrize(("asks", "lists"), [(1, True), (1, False), pytest.param(2, True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("change", [NEW, GONE, FORGED], ids=["overwritten", "removed", "forged"])
+def test_every_order_leaves_what_a_request_now_would_make_or_nothing(change: Change, asks: int, lists: bool) -> None:
+    found = explored([change], ASKED, there=OLD, asks=asks, lists=lists)
+    assert found.wrong == ()
+    assert found.orders > 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [[OLD, NEW], [OLD, GONE], [OLD, FORGED]], ids=["overwritten", "removed", "forged"])
+def test_every_order_of_two_changes_and_a_request_ends_right(changes: Sequence[Change]) -> None:
+    found = explored(changes, ASKED, asks=1)
+    assert found.wrong == ()
+    assert found.orders > 10_000
+
+
+def test_a_record_may_be_killed_while_a_client_asks() -> None:
+    assert explored([NEW], ASKED, there=OLD, asks=1, kills=1, killed="record").wrong == ()
+
+
+def test_a_killed_request_may_leave_an_older_picture() -> None:
+    """No queue delivers it again: the next change of the source deletes the picture."""
+    assert explored([NEW], ASKED, there=OLD, asks=1, kills=1, killed="request").wrong
+
+
+def test_some_order_keeps_an_older_picture_without_the_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def confirm_everything(*_: object) -> bool:
+        return True
+
+    monkeypatch.setattr(Pipeline, "_is_current", confirm_everything)
+    assert explored([NEW], ASKED, there=OLD, asks=1).wrong
+
+
+def test_some_order_keeps_an_older_picture_if_records_delete_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline_, "any_keys", lambda *_: ())
+    assert explored([NEW], ASKED, there=OLD, asks=1).wrong
 
 
 # --- write-once sources -------------------------------------------------------------------------------------------

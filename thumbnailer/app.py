@@ -61,7 +61,7 @@ def _has_mozjpeg() -> bool:
 
 def check_extras(settings: Settings) -> None:
     """Raises SettingsError if a setting needs a package that is not installed."""
-    if any(rendition.small for rendition in settings.renditions) and not _has_mozjpeg():
+    if any(rendition.small for rendition in (*settings.renditions, *settings.offers)) and not _has_mozjpeg():
         raise SettingsError("`:small` needs a libvips with mozjpeg, which this one lacks: install pyvips[binary]")
     if settings.thumbhash and not find_spec("thumbhash"):
         raise SettingsError("THUMBNAILER_THUMBHASH=on needs the package thumbhash: install thumbnailer[thumbhash]")

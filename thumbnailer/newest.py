@@ -26,8 +26,11 @@ class Rounds:
     deletes: bool
     """THUMBNAILER_ON_DELETE=delete"""
     write_once: bool = False
+    on_demand: bool = False
+    """a client waits: there is nothing to delete before the first write"""
+    uploaded: bool = False
+    """a PUT was sent, or is about to be"""
     _wrote: bool = False
-    _uploaded: bool = False
 
     def __iter__(self) -> Iterator[int]:
         """Raises SourceUnavailable after the last round."""
@@ -39,7 +42,7 @@ class Rounds:
     def check(self, result: Rendered | Refused) -> None:
         """Raises the refusal if the record ends here: no thumbnail needs to be uploaded or deleted."""
         if isinstance(result, Rendered):
-            self._uploaded = True
+            self.uploaded = True
         elif not self._withdraws(result):
             raise result.error
 
@@ -55,15 +58,15 @@ class Rounds:
         rules archive sources with good thumbnails, and a missing permission must not delete all.
         """
         unreadable = isinstance(refused.error, AccessDenied | Archived | CustomerEncrypted)
-        return self.deletes and (self._wrote or not unreadable)
+        return self.deletes and (self._wrote or not (unreadable or self.on_demand))
 
     def status(self, result: Rendered | Refused) -> Status:
         """How the record ends once a look has confirmed `result`. Raises the RecordError that ends it otherwise."""
         if isinstance(result, Rendered):
             return Status.STORED
         missing = isinstance(result.error, Gone | AccessDenied)  # without s3:ListBucket a missing key is a 403
-        if self.removed and missing and not self._uploaded:
+        if self.removed and missing and not self.uploaded:
             return Status.DELETED
-        if self._uploaded and isinstance(result.error, AccessDenied):
+        if self.uploaded and isinstance(result.error, AccessDenied):
             raise SourceUnavailable(f"the source became unreadable: {result.error}") from result.error
         raise result.error

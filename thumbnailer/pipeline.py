@@ -1,7 +1,7 @@
 """The way of one record, and of a batch. The pipeline knows the store and the engines by their protocols only."""
 
 import asyncio
-from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
@@ -12,7 +12,8 @@ from thumbnailer.newest import Rounds
 from thumbnailer.planning.plan import refuse_event
 from thumbnailer.planning.targets import with_placeholder
 from thumbnailer.rendering import Refused, Rendered, Renderer
-from thumbnailer.renditions import possible_target_keys
+from thumbnailer.renditions import any_keys, possible_target_keys
+from thumbnailer.reporting.logs import LOGGER
 from thumbnailer.reporting.notes import note_body, note_headers, note_key
 from thumbnailer.settings import Settings
 from thumbnailer.store.base import ObjectStore
@@ -71,24 +72,29 @@ class Pipeline:
             self._refuse(event)  # some events need no request at all
             chosen = self._settings
             rounds = Rounds(event.kind is EventKind.REMOVED, chosen.on_delete == "delete", chosen.write_once)
-            for _ in rounds:  # newest wins: again until the source is still the version that was fetched
-                trace.begin_round()
-                # Fetch, plan, render: one GET; the plan drops hopeless objects before the rest of them is read.
-                result = await self.renderer.render(_to_creation(event), chosen, trace, isolated)
-                rounds.check(result)  # a refusal ends the record if no older thumbnail can be there
-                with trace.stage("upload"):
-                    # Upload: all PUTs at once. Or delete: no older thumbnail may stand for a refused source.
-                    outputs = await (self._upload(result) if isinstance(result, Rendered) else self._delete(event))
-                    # Confirm: one HEAD after the last write, because the source may have changed meanwhile.
-                    confirmed = not rounds.needs_look(result) or await self._is_current(event, result)
-                if confirmed:
-                    trace.end(rounds.status(result), outputs)
-                    break
+            result, outputs = await self._settle(event, chosen, rounds, trace, self._upload, isolated)
+            trace.end(rounds.status(result), outputs)
         if self._needs_note(trace.outcome):
             async with trace.ending(deadline):  # a record whose note cannot be written is retried
                 _require_time(deadline)
                 await self._write_note(trace.outcome)
         return trace.outcome
+
+    async def keep(self, event: ObjectEvent, settings: Settings, trace: Trace) -> tuple[Rendered, list[Output]]:
+        """Makes the picture of `settings` for a client and stores it, in rounds as a record does.
+
+        No output if it could not be stored: the client gets it all the same. Raises RecordError.
+        """
+        rounds = Rounds(removed=False, deletes=True, write_once=settings.write_once, on_demand=True)
+        try:
+            result, outputs = await self._settle(event, settings, rounds, trace, self._try_upload)
+        except BaseException:  # nothing has confirmed the PUT, and no queue delivers a request again
+            if rounds.uploaded:
+                await self._withdraw(event, settings)
+            raise
+        rounds.status(result)
+        assert isinstance(result, Rendered)
+        return result, outputs
 
     async def aclose(self) -> None:
         """Waits for running decodes, but not forever."""
@@ -102,7 +108,44 @@ class Pipeline:
         if event.kind is EventKind.REMOVED and self._settings.on_delete == "keep":
             raise errors.Filtered("the source was removed; THUMBNAILER_ON_DELETE=keep leaves its thumbnails")
 
-    async def _upload(self, rendered: Rendered) -> list[Output]:
+    async def _settle(
+        self,
+        event: ObjectEvent,
+        settings: Settings,
+        rounds: Rounds,
+        trace: Trace,
+        upload: Callable[[ObjectEvent, Rendered], Awaitable[list[Output]]],
+        isolated: bool = False,
+    ) -> tuple[Rendered | Refused, list[Output]]:
+        """Newest wins: again until the source is still the version that was fetched."""
+        for _ in rounds:
+            trace.begin_round()
+            # Fetch, plan, render: one GET; the plan drops hopeless objects before the rest of them is read.
+            result = await self.renderer.render(_to_creation(event), settings, trace, isolated)
+            rounds.check(result)  # a refusal ends the record if no older thumbnail can be there
+            with trace.stage("upload"):
+                # Upload: all PUTs at once. Or delete: no older thumbnail may stand for a refused source.
+                write = upload(event, result) if isinstance(result, Rendered) else self._delete(event, settings)
+                outputs = await write
+                # Confirm: one HEAD after the last write, because the source may have changed meanwhile.
+                confirmed = not rounds.needs_look(result) or await self._is_current(event, result)
+            if confirmed:
+                break
+        return result, outputs
+
+    async def _upload(self, event: ObjectEvent, rendered: Rendered) -> list[Output]:
+        """Also deletes what was kept of an older source: it is made again when it is asked for."""
+        older = () if self._settings.write_once else _kept_keys(event, self._settings)
+        return await self._write(rendered, older)
+
+    async def _try_upload(self, event: ObjectEvent, rendered: Rendered) -> list[Output]:
+        try:
+            return await self._write(rendered)
+        except errors.Failed as error:
+            _warn("not-kept", event, error)
+            return []
+
+    async def _write(self, rendered: Rendered, older: Sequence[str] = ()) -> list[Output]:
         targets, placeholders = rendered.plan.targets, rendered.rendering.placeholders
         if placeholders:
             labelled = zip(targets, placeholders, strict=True)
@@ -112,15 +155,24 @@ class Pipeline:
             self.renderer.memory.count(sum(len(data) for _, data in pairs)),
             errors.store_errors(errors.OF_DESTINATION),
         ):
-            await _write_all(self._store.put(t.bucket, t.key, data, t.headers) for t, data in pairs)
+            puts = [self._store.put(t.bucket, t.key, data, t.headers) for t, data in pairs]
+            await _write_all([*puts, *(self._store.delete(targets[0].bucket, key) for key in older)])
         return [Output(t.bucket, t.key, t.name, t.width, t.height, t.format, len(data)) for t, data in pairs]
 
-    async def _delete(self, event: ObjectEvent) -> list[Output]:
-        bucket = self._settings.destination_bucket(event.bucket)
-        keys = possible_target_keys(self._settings.key, event.key, self._settings.renditions)
+    async def _delete(self, event: ObjectEvent, settings: Settings) -> list[Output]:
+        bucket = settings.destination_bucket(event.bucket)
+        keys = (*possible_target_keys(settings.key, event.key, settings.renditions), *_kept_keys(event, settings))
         with errors.store_errors(errors.OF_DESTINATION), suppress(errors.BucketMissing):
             await _write_all(self._store.delete(bucket, key) for key in keys)
         return []
+
+    async def _withdraw(self, event: ObjectEvent, settings: Settings) -> None:
+        """Deletes a kept picture that no look has confirmed: what is missing is made when it is asked for."""
+        try:
+            async with asyncio.timeout(LEAST_SECONDS):
+                await self._delete(event, settings)
+        except (errors.Failed, TimeoutError) as error:
+            _warn("not-confirmed", event, error)
 
     async def _is_current(self, event: ObjectEvent, result: Rendered | Refused) -> bool:
         """Whether the source still is the one of `result`. S3 answers 403 for a missing key without s3:ListBucket, and
@@ -151,6 +203,14 @@ class Pipeline:
 def _require_time(deadline: float | None) -> None:
     if deadline is not None and deadline - asyncio.get_running_loop().time() < LEAST_SECONDS:
         raise errors.OutOfTime("too little time was left to begin")
+
+
+def _kept_keys(event: ObjectEvent, settings: Settings) -> tuple[str, ...]:
+    return any_keys(settings.any_prefix, event.key, settings.kept_offers)
+
+
+def _warn(message: str, event: ObjectEvent, error: Exception) -> None:
+    LOGGER.warning(message, extra={"line": {"bucket": event.bucket, "key": event.key, "detail": str(error)}})
 
 
 def _to_creation(event: ObjectEvent) -> ObjectEvent:

@@ -6,13 +6,15 @@
 
 import re
 import string
+from contextlib import suppress
 from typing import Final
 
 from thumbnailer.errors import KeyTooLong, nearest
 from thumbnailer.model import Fit, Format
-from thumbnailer.values import dataclass
+from thumbnailer.values import dataclass, replace
 
 OUTPUT_FORMATS: Final = (Format.JPEG, Format.PNG, Format.WEBP, Format.AVIF, Format.GIF)
+AUTO: Final = "auto"
 EXTENSIONS: Final = {format_: "jpg" if format_ is Format.JPEG else str(format_) for format_ in OUTPUT_FORMATS}
 ACCEPTS: Final = (
     "a comma list of [name=]WxH[:fit][:format][:qN][:progressive][:small], "
@@ -20,7 +22,7 @@ ACCEPTS: Final = (
     "sides are 1 to 16383, fit is inside, cover or smart, format is auto, jpeg, png, webp, avif or gif, "
     "N is 1 to 100, progressive is for JPEG, small for JPEG, WebP and AVIF; names must differ"
 )
-WORDS: Final = (*Fit, "auto", *OUTPUT_FORMATS, "progressive")
+WORDS: Final = (*Fit, AUTO, *OUTPUT_FORMATS, "progressive")
 KEY_FIELDS: Final = frozenset({"key", "name", "ext", "dir", "stem"})
 FORM: Final = "[name=]WxH[:fit][:format][:qN][:progressive][:small]"
 SMALL_FORMATS: Final = (Format.JPEG, Format.WEBP, Format.AVIF)
@@ -46,6 +48,8 @@ class Rendition:
     quality: int | None = None
     progressive: bool = False
     small: bool = False
+    quick: bool = False
+    """encoded in less time, for a few more bytes; no text asks for it"""
 
     def __str__(self) -> str:
         """The canonical text; `parse_rendition(str(r)) == r`."""
@@ -73,7 +77,7 @@ def parse_rendition(text: str) -> Rendition:
         width,
         height,
         Fit(match["fit"] or Fit.INSIDE),
-        None if match["format"] in (None, "auto") else Format(match["format"]),
+        None if match["format"] in (None, AUTO) else Format(match["format"]),
         _number(match["quality"], "quality", 100),
         bool(match["progressive"]),
         bool(match["small"]),
@@ -185,4 +189,30 @@ def possible_target_keys(template: str, key: str, renditions: tuple[Rendition, .
                 keys[target_key(template, key, rendition, format_)] = None
             except KeyTooLong:
                 continue  # it was never written
+    return tuple(keys)
+
+
+def any_name(rendition: Rendition) -> str:
+    """The last part of a kept picture's key: `300x200-cover-q80.webp`; `.auto` is the source's own format."""
+    words = str(replace(rendition, format=None)).rpartition("=")[2].replace(":", "-")
+    return f"{words}.{EXTENSIONS[rendition.format] if rendition.format else AUTO}"
+
+
+def any_key(prefix: str, key: str, rendition: Rendition) -> str:
+    """The key of a picture that was made on demand and is kept. Raises KeyTooLong."""
+    return target_key(any_template(prefix, rendition), key, rendition, Format.JPEG)
+
+
+def any_template(prefix: str, rendition: Rendition) -> str:
+    """The key template of `any_key`."""
+    return f"{prefix}{{key}}/{any_name(rendition)}"
+
+
+def any_keys(prefix: str, key: str, offers: tuple[Rendition, ...]) -> tuple[str, ...]:
+    """Every key that a source's kept pictures may have."""
+    keys: list[str] = []
+    for offer in offers:
+        for format_ in (offer.format,) if offer.format else (None, *OUTPUT_FORMATS):
+            with suppress(KeyTooLong):  # it was never written
+                keys.append(any_key(prefix, key, replace(offer, format=format_)))
     return tuple(keys)

@@ -25,6 +25,7 @@ from thumbnailer.renditions import (
 from thumbnailer.values import dataclass, field, fields
 
 PREFIX: Final = "THUMBNAILER_"
+MOST_OFFERS: Final = 32
 STORAGE_CLASSES: Final = (
     "STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR",
     "REDUCED_REDUNDANCY", "EXPRESS_ONEZONE",
@@ -121,7 +122,12 @@ def _formats(text: str) -> tuple[Format, ...]:
 
 
 def _offers(text: str) -> tuple[Rendition, ...]:
-    return parse_renditions(text) if text else ()
+    offers = parse_renditions(text) if text else ()
+    if len(offers) > MOST_OFFERS:
+        raise ValueError(
+            f"{len(offers)} offers; at most {MOST_OFFERS} are taken, because each record deletes all of them"
+        )
+    return offers
 
 
 _GLOBS: Final = Text("a comma list of globs", convert=_globs)
@@ -209,6 +215,16 @@ class Settings:
     renditions: tuple[Rendition, ...] = _renditions(
         "128x128", Text(ACCEPTS, convert=parse_renditions), "The thumbnails to make of each picture; never enlarged."
     )
+    offers: tuple[Rendition, ...] = _renditions(
+        "",
+        Text("renditions as THUMBNAILER_RENDITIONS", convert=_offers),
+        "More renditions that anyone may ask for on demand; kept once they are made.",
+    )
+    any_prefix: str = _renditions(
+        "_any/",
+        Text("ASCII text without braces, at most 256 characters", r"[ -z|~]{0,256}"),
+        "Prefix in the destination for the pictures of THUMBNAILER_OFFERS. Empty: none is kept.",
+    )
     svg: bool = _renditions("off", _SWITCH, "Accept SVG drawings; they are drawn without network or file access.")
     thumbhash: bool = _renditions(
         "off",
@@ -278,9 +294,6 @@ class Settings:
     port: int = _worker(
         "8080", Whole(0, 65_535), "The port of /metrics, /healthz and /readyz. 0: any free one, logged."
     )
-    offers: tuple[Rendition, ...] = _on_demand(
-        "", Text(ACCEPTS, convert=_offers), "Renditions that anyone may ask for, beside THUMBNAILER_RENDITIONS."
-    )
     url_keys: tuple[bytes, ...] = _on_demand(
         "",
         Text(
@@ -325,6 +338,11 @@ class Settings:
         "The origin whose pages may read the pictures. Empty: none.",
     )
     request_timeout: int = _on_demand("20", Whole(1, 900), "Seconds that a picture may take.")
+
+    @property
+    def kept_offers(self) -> tuple[Rendition, ...]:
+        """The offers that the destination keeps: none if a changed source could not delete them."""
+        return self.offers if self.any_prefix and self.on_delete == "delete" else ()
 
     def destination_bucket(self, bucket: str) -> str:
         """The bucket that thumbnails of pictures in `bucket` go to."""

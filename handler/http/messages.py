@@ -25,7 +25,7 @@ MINUTE, HOUR = 60, 3600
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """`path` and `query` are percent-encoded, as the client sent them; names of headers are lower-case."""
+    """`path` and `query` are percent-encoded, as the client sent them; `headers` takes names in lower case."""
 
     method: str
     path: str
@@ -45,6 +45,8 @@ class HttpAnswer:
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
+    kept: tuple[str, str] | None = None
+    """bucket and key of the object that holds the body, if one does"""
 
 
 class Refusal(Exception):

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from math import inf
 from pathlib import Path
-from time import perf_counter
-from typing import Final, NamedTuple
+from tempfile import TemporaryDirectory
+from time import monotonic, perf_counter
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.exposition import choose_encoder
 
 from handler.http.messages import HttpAnswer, HttpRequest
 from handler.http.page import Page
@@ -22,6 +22,7 @@ from handler.http.service import Service, make_site
 from thumbnailer import settings as settings_
 from thumbnailer.app import App, build, new_event_loop
 from thumbnailer.errors import SettingsError
+from thumbnailer.execution.malloc import tame_heap
 from thumbnailer.machine import Machine, machine
 from thumbnailer.reporting.logs import LOGGER, start_logging
 from thumbnailer.settings import Settings
@@ -29,6 +30,9 @@ from thumbnailer.store.folder import FolderStore
 
 FOLDER: Final = "folder"
 """The name of the only bucket when a folder is served."""
+Address = tuple[str, int, bool]
+"""Host, port, and whether other processes listen there too."""
+T = TypeVar("T", bound=web.StreamResponse)
 CLOSING_SECONDS: Final = 5.0
 REQUEST_SECONDS: Final = 10.0
 """From a connection, or the end of an answer's time, to a whole request."""
@@ -36,14 +40,9 @@ ANSWER_SECONDS: Final = 60.0
 """From an answer to the next request."""
 IDLE_SECONDS: Final = 15.0
 _TIMES: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-
-
-class Address(NamedTuple):
-    """`shared`: other processes listen there too."""
-
-    host: str
-    port: int
-    shared: bool
+MOST_KEPT: Final = 32 * 1024 * 1024
+"""Bytes that the heap keeps for the next picture; more is no threshold for glibc. Clearing new pages takes a tenth of a
+picture's CPU."""
 
 
 def serve(source: str | None, host: str, port: int, processes: int, page: bool) -> None:
@@ -57,7 +56,7 @@ def serve(source: str | None, host: str, port: int, processes: int, page: bool) 
     if page and folder is None:
         raise SettingsError("--page shows the pictures of a folder; serve a folder")
     share = _share(machine(), processes)
-    address = Address(host, _free_port(host, port), shared=processes > 1)
+    address = host, _free_port(host, port), processes > 1
 
     def run() -> None:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -66,7 +65,9 @@ def serve(source: str | None, host: str, port: int, processes: int, page: bool) 
     if processes == 1:
         run()
     else:
-        _run_many(run, processes)
+        with TemporaryDirectory(prefix="thumbnailer-metrics-") as metrics:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics  # before its first import
+            _run_many(run, processes)
 
 
 def _free_port(host: str, port: int) -> int:
@@ -87,7 +88,7 @@ def _settings(source: str | None) -> Settings:
     elif source is not None:
         if not Path(source).is_dir():
             raise SettingsError(f"{source} is no folder; serve takes a folder or s3://bucket")
-        settings = replace(settings, sources=(FOLDER,))
+        settings = replace(settings, sources=(FOLDER,), any_prefix="")
     if not settings.sources:
         raise SettingsError("serve needs a folder, s3://bucket, or THUMBNAILER_SOURCES: nothing else can be reached")
     return settings
@@ -111,6 +112,8 @@ def _run_many(run: Callable[[], None], processes: int) -> None:
         signal.signal(number, lambda *_: _end(children))
     os.wait()
     _end(children)
+    for _ in children[1:]:
+        os.wait()  # they still write metrics
 
 
 def _end(children: list[int]) -> None:
@@ -122,9 +125,10 @@ def _end(children: list[int]) -> None:
 async def _serve(settings: Settings, share: Machine, address: Address, folder: Path | None, page: bool) -> None:
     store = FolderStore(str(folder), FOLDER) if folder else None
     app = build(settings, share, settings_.environment(), store)
+    tame_heap(min(MOST_KEPT, app.tier.most_kept_free))
     try:
         async with listening(app, address, Page(folder) if page and folder else None):
-            LOGGER.info("serving", extra={"line": {"url": f"http://{address.host}:{address.port}/"}})
+            LOGGER.info("serving", extra={"line": {"url": f"http://{address[0]}:{address[1]}/"}})
             await _stopped()
     finally:
         await app.pipeline.aclose()
@@ -136,7 +140,7 @@ async def listening(app: App, address: Address, page: Page | None = None) -> Asy
     loop, door = asyncio.get_running_loop(), web.Server(Door(app, page))
     options = {"access_log": None, "keepalive_timeout": IDLE_SECONDS}
     connect = partial(_Connection, door, loop=loop, **options)  # type: ignore[arg-type]
-    server = await loop.create_server(connect, address.host, address.port, reuse_port=address.shared)
+    server = await loop.create_server(connect, *address[:2], reuse_port=address[2])
     try:
         yield
     finally:
@@ -153,74 +157,87 @@ async def _stopped() -> None:
 
 
 class _Connection(web.RequestHandler):
-    """Closes a connection whose client takes too long to send a request or to read its answer."""
+    """Closes a connection whose client takes too long to send a request or to read its answer.
 
+    One timer a connection looks at the deadline, at most REQUEST_SECONDS late: a timer a request costs more CPU.
+    """
+
+    _deadline = inf
     _timer: asyncio.TimerHandle | None = None
 
-    def allow(self, seconds: float | None) -> None:
-        """Until the next call; None: without limit."""
-        if self._timer:
-            self._timer.cancel()
-        self._timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, self._abort)
-
-    def _abort(self) -> None:
-        """Drops unsent bytes too: the client may never read them."""
-        if self.transport is not None:
-            self.transport.abort()
+    def allow(self, seconds: float) -> None:
+        """Until the next call."""
+        self._deadline = monotonic() + seconds
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.allow(REQUEST_SECONDS)
+        self._look()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self.allow(None)
+        if self._timer:
+            self._timer.cancel()
         super().connection_lost(exc)
+
+    def handle_error(self, *arguments: Any, **options: Any) -> web.StreamResponse:
+        """The answer to a request that is no HTTP."""
+        return _without_versions(super().handle_error(*arguments, **options))
+
+    def _look(self) -> None:
+        if monotonic() < self._deadline:
+            self._timer = asyncio.get_running_loop().call_later(REQUEST_SECONDS, self._look)
+        elif self.transport is not None:
+            self.transport.abort()  # drops unsent bytes too: the client may never read them
 
 
 class Door:
     """One aiohttp request after the other. Three paths are the server's own: /metrics, /healthz and /readyz."""
 
     def __init__(self, app: App, page: Page | None) -> None:
-        self._app = app
+        """Imports prometheus_client, which then looks whether this process is one of several."""
+        from prometheus_client import CollectorRegistry, Counter, Histogram
+
+        from handler.health import Health, health_answer, metrics_answer, named_sources
+
         self._page = page
         self._service = Service(app, make_site(app.settings))
-        self._registry = CollectorRegistry()
+        self._registry = registry = CollectorRegistry()
         self._requests = Counter(
-            "thumbnailer_requests", "requests by the status of their answers", ("status",), registry=self._registry
+            "thumbnailer_requests", "requests by the status of their answers", ("status",), registry=registry
         )
         self._seconds = Histogram(
-            "thumbnailer_request_seconds", "from a request to its answer", buckets=_TIMES, registry=self._registry
+            "thumbnailer_request_seconds", "from a request to its answer", buckets=_TIMES, registry=registry
         )
+        shared = Counter("thumbnailer_flights_shared", "requests that waited for another's picture", registry=registry)
+        self._service.shared = shared.inc
+        health = Health(app, named_sources(app.settings))
         self._own: dict[str, Callable[[web.BaseRequest], Awaitable[web.Response]]] = {
-            "/metrics": self._metrics, "/healthz": self._health, "/readyz": self._health,
-        }  # fmt: skip
+            "/metrics": lambda request: metrics_answer(request, registry),
+            "/healthz": lambda _: health_answer(health.live()),
+            "/readyz": lambda _: health_answer(health.ready()),
+        }
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
         if own := self._own.get(path):
-            return await own(request)
+            return _without_versions(await own(request))
         if self._page and (answer := self._page.answer(path)):
             return _response(answer)
         connection = request.protocol
         assert isinstance(connection, _Connection)
-        connection.allow(None)
+        connection.allow(inf)
         started = perf_counter()
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        answer = await self._service.answer(HttpRequest(request.method, path, query, headers))
-        self._requests.labels(status=answer.status).inc()
+        answer = await self._service.answer(HttpRequest(request.method, path, query, request.headers))
+        self._requests.labels(answer.status).inc()
         self._seconds.observe(perf_counter() - started)
         connection.allow(ANSWER_SECONDS)
         return _response(answer)
 
-    async def _metrics(self, request: web.BaseRequest) -> web.Response:
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
-
-    async def _health(self, _: web.BaseRequest) -> web.Response:
-        """A loop that runs answers; it cannot see stuck decoder threads."""
-        stuck = self._app.pipeline.stuck >= self._app.tier.workers
-        return web.Response(text="every decoder is stuck\n" if stuck else "ok\n", status=503 if stuck else 200)
-
 
 def _response(answer: HttpAnswer) -> web.Response:
-    return web.Response(status=answer.status, headers=answer.headers, body=answer.body or None)
+    return _without_versions(web.Response(status=answer.status, headers=answer.headers, body=answer.body or None))
+
+
+def _without_versions(response: T) -> T:
+    response.headers["Server"] = "thumbnailer"
+    return response

@@ -8,10 +8,11 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from handler.health import Health
 from handler.worker.consumer import Consumer, Limits
 from handler.worker.protection import Protection
 from handler.worker.sqs import Queue, QueueError, QueueMissing, QueueState, open_queue
-from handler.worker.status import Health, serve_status
+from handler.worker.status import named_buckets, serve_status
 from thumbnailer import settings as settings_
 from thumbnailer.app import build, new_event_loop
 from thumbnailer.errors import SettingsError
@@ -46,7 +47,8 @@ async def _work(settings: Settings, url: str, env: Mapping[str, str]) -> None:
         stack.push_async_callback(app.pipeline.aclose)
         metrics.watch("thumbnailer_memory_reserved_bytes", lambda: app.pipeline.renderer.memory.reserved)
         queue = await stack.enter_async_context(open_queue(url, env))
-        port = await stack.enter_async_context(serve_status(settings.port, registry, Health(app, queue)))
+        health = Health(app, named_buckets(settings), queue.state)
+        port = await stack.enter_async_context(serve_status(settings.port, registry, health))
         LOGGER.info("serving", extra={"line": {"port": port}})
         protection = Protection(env["ECS_AGENT_URI"]) if env.get("ECS_AGENT_URI") else None
         if protection:

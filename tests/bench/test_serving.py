@@ -45,7 +45,8 @@ def test_connections_ask_again_as_soon_as_they_have_an_answer() -> None:
             answers = await saturate([f"{url}/a", f"{url}/busy"], connections=3, seconds=0.3)
         assert busy[1] <= 3
         assert answers.statuses[200] > 3
-        assert answers.rate == answers.statuses[200] / answers.elapsed
+        answers.cpu = 0.5
+        assert answers.rate == 2 * answers.statuses[200]
         assert len(answers.seconds) == answers.statuses.total()
 
     asyncio.run(work())
@@ -64,9 +65,9 @@ def test_a_rate_is_kept_while_answers_are_late() -> None:
 def test_a_known_tag_and_a_broken_connection_are_counted() -> None:
     async def work() -> None:
         async with answering() as (url, _):
-            known = await at_once([url] * 5, {"If-None-Match": await tag_of(url)})
+            known = await saturate([url], 1, 0.1, {"If-None-Match": await tag_of(url)})
         gone = await at_once([url])
-        assert (known.statuses, gone.statuses) == ({304: 5}, {0: 1})
+        assert (set(known.statuses), gone.statuses) == ({304}, {0: 1})
 
     asyncio.run(work())
 

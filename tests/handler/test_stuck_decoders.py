@@ -8,8 +8,8 @@ from typing import Any, cast
 import pytest
 
 from handler import aws_lambda
-from handler.worker.sqs import Queue, QueueError
-from handler.worker.status import READY_SECONDS, Health
+from handler.health import READY_SECONDS, Health
+from handler.worker.sqs import QueueError
 from tests.support.pipelines import pipeline_with_stuck_decodes, run, settings, until
 from thumbnailer.app import App
 from thumbnailer.execution import threads
@@ -38,7 +38,7 @@ def test_worker_is_unhealthy_and_function_exits_when_every_decoder_is_stuck(
         for hanging, all_stuck in ((1, False), (2, True)):
             pipeline, engine = await pipeline_with_stuck_decodes(samples["chelsea.png"], workers=2, stuck=hanging)
             app = App(settings(), tier_for(1769).with_changes({"workers": 2}), pipeline, MemoryStore())
-            health = Health(app, cast("Queue", None))
+            health = Health(app, [])
             assert pipeline.stuck == hanging
             assert await health.live() == ("2 decoders are stuck" if all_stuck else None)
             assert _exits(app) == all_stuck
@@ -62,10 +62,10 @@ def test_many_questions_for_readiness_cost_one_probe_and_the_answer_has_no_detai
     async def work() -> None:
         queue = SecretQueue()
         app = App(settings(), tier_for(1769), cast("Any", None), MemoryStore())
-        health = Health(app, cast("Queue", queue))
+        health = Health(app, [], queue.state)
         answers = await asyncio.gather(*(health.ready() for _ in range(20)))
         assert queue.probes == 1
-        assert set(answers) == {"the queue or a bucket does not answer; see the log"}
+        assert set(answers) == {"a bucket or the queue does not answer; see the log"}
         health._probe_at -= READY_SECONDS
         await health.ready()
         assert queue.probes == 2

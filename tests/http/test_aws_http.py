@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import urllib.request
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from handler import aws_http
+from handler.http import events
 from tests.http.events import EVENTS, FUNCTION_URL, KEY
 from tests.support.cloud import Cloud
 from tests.support.pictures import opened
@@ -40,6 +42,26 @@ def test_every_event_gets_its_picture(cloud_with_pictures: Cloud, name: str) -> 
         answer = aws_http.handler(EVENTS[name], LEFT)
         assert answer["statusCode"] == 200
         assert (opened(body(answer)).format, opened(body(answer)).size[0]) == ("WEBP", 200)
+
+
+@pytest.mark.parametrize("transport", ["obstore", "aioboto3"])
+def test_a_kept_picture_too_large_for_lambda_is_a_redirect(
+    cloud_with_pictures: Cloud, transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S3 gives it to whoever has the URL. Other pictures are a 413."""
+    monkeypatch.setenv("THUMBNAILER_OFFERS", "large=400x:png")
+    monkeypatch.setenv("THUMBNAILER_TRANSPORT", transport)
+    for module in (aws_http, events):
+        monkeypatch.setattr(module, "MOST_BODY_BYTES", 10_000)
+    for _ in range(2):  # made, then kept
+        answer = aws_http.handler(FUNCTION_URL | {"rawQueryString": "name=large"}, LEFT)
+        assert (answer["statusCode"], answer["body"]) == (307, "")
+        with urllib.request.urlopen(answer["headers"]["Location"], timeout=20) as found:
+            assert opened(found.read()).size[0] == 400
+            assert found.headers["Content-Type"] == "image/png"
+    refused = aws_http.handler(FUNCTION_URL | {"rawQueryString": "w=399&fm=png"}, LEFT)
+    assert refused["statusCode"] == 413
+    assert "thumbnailer serve" in json.loads(body(refused))["detail"]
 
 
 def test_no_time_is_a_504(cloud_with_pictures: Cloud) -> None:

@@ -9,11 +9,14 @@ import socket
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from bench.rig.processes import free_port
 from handler.http import serve as serve_
+from handler.http.messages import HttpRequest
+from handler.http.service import Service, make_site
 from tests.http.serving import COMMAND, KEY, SAMPLES, serve
 from tests.support.cloud import Cloud
 from tests.support.pictures import opened
@@ -30,8 +33,28 @@ def test_a_folder_is_served_until_sigterm(processes: str) -> None:
             status, body = serving.get("rocket.jpg?w=100&fm=png")
             assert (status, opened(body).format, opened(body).size[0]) == (200, "PNG", 100)
         assert serving.get("healthz") == (200, b"ok\n")
-        assert b"thumbnailer_requests_total" in serving.get("metrics")[1]  # of the process that answers
+        for _ in range(4):  # the sums of all processes, whichever answers
+            assert b'thumbnailer_requests_total{status="200"} 6.0' in serving.get("metrics")[1]
+        assert serving.get("readyz") == (200, b"ok\n")
         assert serving.get("%2e%2e/cli.py")[0] == 404
+
+
+def test_no_answer_tells_versions() -> None:
+    with serve(str(SAMPLES), "--page", OPEN="on") as serving:
+        host, port = urlsplit(serving.url).netloc.split(":")
+        for path in ("/rocket.jpg?w=9", "/nothing.jpg", "/healthz", "/metrics", "/", "no path"):
+            with socket.create_connection((host, int(port)), timeout=30) as client:
+                client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+                head = client.makefile("rb").read().partition(b"\r\n\r\n")[0]
+            assert b"\r\nServer: thumbnailer\r\n" in head, path
+            assert b"aiohttp" not in head, path
+
+
+def test_a_server_is_ready_if_its_bucket_answers(cloud: Cloud) -> None:
+    cloud.reset()
+    with serve("s3://photos", **cloud.env) as there, serve("s3://no-such-bucket", **cloud.env) as missing:
+        assert [serving.get("readyz")[0] for serving in (there, missing)] == [200, 503]
+        assert missing.get("healthz")[0] == 200
 
 
 def test_a_bucket_is_served(cloud: Cloud, samples: dict[str, bytes]) -> None:
@@ -76,6 +99,20 @@ def test_a_busy_port_is_named() -> None:
     assert f"port {port}" in done.stderr
 
 
+def test_sizes_that_nobody_announced_are_encoded_quickly() -> None:
+    async def work() -> None:
+        env = {"OPEN": "on", "SOURCES": "folder", "RENDITIONS": "64x64:jpeg"}
+        app = build(settings(**env), Machine(1024, 1), {}, FolderStore(str(SAMPLES), "folder"))
+        service = Service(app, make_site(app.settings))
+        queries = ("w=64&h=64&fm=jpeg", "w=64&h=64&fm=jpeg&q=80")
+        small, quick = [await service.answer(HttpRequest("GET", "/rocket.jpg", query)) for query in queries]
+        assert opened(small.body).tobytes() == opened(quick.body).tobytes()
+        assert len(small.body) < len(quick.body)  # a pass over the pixels for Huffman tables of their own
+        await app.pipeline.aclose()
+
+    run(work())
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
 def test_a_slow_client_is_disconnected(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve_, "REQUEST_SECONDS", 0.2)
@@ -84,7 +121,7 @@ def test_a_slow_client_is_disconnected(sent: bytes, monkeypatch: pytest.MonkeyPa
 
     async def work() -> None:
         app = build(settings(OPEN="on"), Machine(1024, 1), {}, FolderStore(str(SAMPLES), "folder"))
-        async with serve_.listening(app, serve_.Address("127.0.0.1", port := free_port(), shared=False)):
+        async with serve_.listening(app, ("127.0.0.1", port := free_port(), False)):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(sent)
             with suppress(ConnectionResetError):

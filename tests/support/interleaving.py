@@ -1,20 +1,24 @@
 """Tries every order in which the requests of concurrent records can reach the store.
 
-Each request is a step. Uploads and removals of the source are steps too, and each starts the record of its event. One
-record may be killed before any of its steps; killed and failed records are delivered again. Two orders that gave every
+Each request is a step. Uploads and removals of the source are steps too, and each starts the record of its event. A
+client that asks for an offer is a step, and starts an on-demand record. One record may be killed before any of its
+steps; killed and failed records of events are delivered again, on-demand records are not. Two orders that gave every
 record the same answers and the buckets the same content continue alike, so only one of them is followed.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
+from handler.http.messages import HttpAnswer, HttpRequest
+from handler.http.service import Service, make_site
 from tests.support.pipelines import INSTALLED, rendering
+from thumbnailer.app import App
 from thumbnailer.engine import Rendering, load_engine
 from thumbnailer.errors import ObjectMissing, StoreDenied
 from thumbnailer.execution.decoder import Decoder
@@ -34,6 +38,7 @@ SOURCE: Final = "photos"
 DESTINATION: Final = "photos-resized"
 KEY: Final = "x"
 TIER: Final = tier_for(1769)
+ASKED: Final = HttpRequest("GET", f"/{KEY}", "name=offer")
 TURNS: Final = 2
 """Turns of the loop in which the answer to a request reaches the record."""
 MOST_TURNS: Final = 100
@@ -50,6 +55,12 @@ def upload_headers(change: bytes) -> PutHeaders:
     return PutHeaders("image/png", metadata={SOURCE_ETAG: "forged"} if isinstance(change, Forged) else None)
 
 
+def put_now(store: MemoryStore, data: bytes) -> None:
+    """Uploads the source without a turn of the loop."""
+    with suppress(StopIteration):
+        store.put(SOURCE, KEY, data, upload_headers(data)).send(None)
+
+
 State = tuple[object, ...]
 
 
@@ -64,37 +75,57 @@ class Step:
 class World:
     """The buckets and every record in work; `steps` names what can happen next."""
 
-    def __init__(self, make: Callable[[SteppedStore], Pipeline], changes: Sequence[Change], *, kills: int, lists: bool):
+    def __init__(
+        self,
+        settings: Settings,
+        changes: Sequence[Change],
+        *,
+        kills: int = 0,
+        lists: bool = True,
+        asks: int = 0,
+        there: bytes | None = None,
+        killed: str = "",
+    ) -> None:
+        """`there` is the source before its first change. Only records whose names begin with `killed` are killed."""
         self.store = MemoryStore(SOURCE, DESTINATION)
+        if there is not None:
+            put_now(self.store, there)
         self.lists = lists
-        self._make = make
+        self.settings = settings
         self._changes = list(changes)
         self._kills = kills
+        self._killed = killed
+        self._asks = asks
         self._records: list[Record] = []
 
     @property
     def steps(self) -> list[str]:
-        found = ["change"] if self._changes else []
+        found = ["change"] * bool(self._changes) + ["ask"] * bool(self._asks)
         for record in self._records:
             found += [step.name for step in record.waiting]
-            found += [f"kill {record.name}"] if self._kills and record.waiting else []
+            may_be_killed = self._kills and record.waiting and record.name.startswith(self._killed)
+            found += [f"kill {record.name}"] if may_be_killed else []
         return found
 
     async def take(self, name: str) -> None:
         if name == "change":
             await self._change(self._changes.pop(0))
+        elif name == "ask":
+            self._asks -= 1
+            self._start(None, f"request {self._asks}")
         elif name.startswith("kill "):
             self._kills -= 1
             (record,) = (each for each in self._records if each.name == name.removeprefix("kill "))
             await record.kill()
-            self._deliver(record.event, record.name + "'")
+            if record.event is not None:
+                self._start(record.event, record.name + "'")
         else:
             self._let_through(name)
         await self._until_all_wait()
 
     def state(self) -> State:
         records = tuple((record.name, *record.history) for record in self._records)
-        return (len(self._changes), self._kills, records, str(self.content()))
+        return (len(self._changes), self._kills, self._asks, records, str(self.content()))
 
     def content(self) -> tuple[str | None, dict[str, str]]:
         """The source's ETag, and by key the source ETag of each thumbnail."""
@@ -108,11 +139,12 @@ class World:
             await self.store.delete(SOURCE, KEY)
         else:
             await self.store.put(SOURCE, KEY, change, upload_headers(change))
-        self._deliver(ObjectEvent(kind, SOURCE, KEY), f"record {len(self._changes)} {kind}")
+        self._start(ObjectEvent(kind, SOURCE, KEY), f"record {len(self._changes)} {kind}")
 
-    def _deliver(self, event: ObjectEvent, name: str) -> None:
+    def _start(self, event: ObjectEvent | None, name: str) -> None:
+        """An on-demand record if there is no event."""
         store = SteppedStore(self, name)
-        self._records.append(record := Record(name, event, self._make(store)))
+        self._records.append(record := Record(name, event, self.settings, store))
         store.record = record
         record.start()
 
@@ -135,7 +167,7 @@ class World:
             raise AssertionError("a record waits for something else than its requests")
         for record in list(self._records):
             if record.must_be_redelivered():
-                self._deliver(record.event, record.name + "+")
+                self._start(record.event, record.name + "+")
                 await self._until_all_wait()
 
     async def close(self) -> None:
@@ -145,18 +177,26 @@ class World:
 
 @dataclass(slots=True)
 class Record:
-    """One delivery of an event: the answers in `history` decide everything it does next."""
+    """One delivery of an event, or one request: the answers in `history` decide everything it does next."""
 
     name: str
-    event: ObjectEvent
-    pipeline: Pipeline
+    event: ObjectEvent | None
+    settings: Settings
+    store: ObjectStore
     waiting: list[Step] = field(default_factory=list)
     history: list[str] = field(default_factory=list)
-    task: asyncio.Task[Outcome] | None = None
+    task: asyncio.Task[Outcome] | asyncio.Task[HttpAnswer] | None = None
     checked: bool = False
+    dead: bool = False
 
     def start(self) -> None:
-        self.task = asyncio.create_task(self.pipeline.process(self.event))
+        pipeline = stepped_pipeline(self.settings, self.store)
+        if self.event is not None:
+            self.task = asyncio.create_task(pipeline.process(self.event))
+        else:
+            app = App(self.settings, TIER, pipeline, self.store)
+            service = Service(app, make_site(self.settings), lambda _: None)
+            self.task = asyncio.create_task(service.answer(ASKED))
 
     @property
     def ended(self) -> bool:
@@ -168,15 +208,15 @@ class Record:
             return False
         self.checked = True
         assert self.task is not None
-        outcome = self.task.result()
-        self.history.append(f"{outcome.status} {outcome.reason}")
-        return outcome.status.comes_back
+        result = self.task.result()
+        self.history.append(f"{result.status} {getattr(result, 'reason', '')}")
+        return isinstance(result, Outcome) and result.status.comes_back
 
     async def kill(self) -> None:
         """Like SIGKILL: requests that were let through are done, others never happen."""
         assert self.task is not None
         self.waiting.clear()
-        self.checked = True
+        self.checked = self.dead = True
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
 
@@ -223,6 +263,8 @@ class SteppedStore(MemoryStore):
         self._answered(f"DELETE {key}")
 
     async def _turn(self, what: str) -> None:
+        if self.record.dead:
+            raise asyncio.CancelledError
         step = Step(f"{self._name}: {what}", asyncio.get_running_loop().create_future())
         self.record.waiting.append(step)
         await step.go
@@ -268,19 +310,13 @@ class Found:
     wrong: tuple[str, ...]
 
 
-async def explore(
-    settings: Settings,
-    changes: Sequence[Change],
-    *,
-    kills: int = 0,
-    lists: bool = True,
-) -> Found:
+async def explore(settings: Settings, changes: Sequence[Change], **options: Any) -> Found:
     """Follows every order until one ends with thumbnails that are not those of the final source."""
 
-    new_world = partial(World, partial(stepped_pipeline, settings), changes, kills=kills, lists=lists)
+    new_world = partial(World, settings, changes, **options)
     after: dict[State, list[State]] = {new_world().state(): []}
     wrong: tuple[str, ...] = ()
-    todo: list[tuple[str, ...]] = [("change",)]
+    todo: list[tuple[str, ...]] = [(name,) for name in new_world().steps]
     while todo and not wrong:
         *prefix, last = todo.pop()
         world = new_world()
@@ -296,7 +332,7 @@ async def explore(
             after[state], before = [], state
             last, *others = world.steps or ("",)
             todo += [(*taken, other) for other in others]
-            if not last and not _right(world, settings):
+            if not last and not _right(world):
                 wrong = tuple(taken)
         await world.close()
     return Found(_orders(after), len(after), wrong)
@@ -312,9 +348,14 @@ def _orders(after: Mapping[State, Sequence[State]]) -> int:
     return ways(next(iter(after)))
 
 
-def _right(world: World, settings: Settings) -> bool:
-    """Whether every rendition is of the source, or nothing is there without a source or with a forged one."""
+def _right(world: World) -> bool:
+    """Whether every rendition is of the source, or nothing is there without a source or with a forged one.
+
+    An offer may be there or not.
+    """
     source, made = world.content()
+    kept = [etag for key, etag in made.items() if key.startswith(world.settings.any_prefix)]
+    renditions = len(world.settings.renditions)
     newest = world.store._objects[SOURCE].get(KEY)
     shown = newest is not None and SOURCE_ETAG not in newest.headers.metadata
-    return list(made.values()) == ([source] * len(settings.renditions) if shown else [])
+    return list(made.values()) == ([source] * (renditions + len(kept)) if shown else [])

@@ -119,6 +119,31 @@ def test_key_template_that_can_collide_is_a_warning(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
+    ("env", "good", "says"),
+    [
+        ({}, True, "renditions (1) and offers (0); there are no other sizes"),
+        ({"OFFERS": "9x9"}, True, "offers (1, kept under _any/)"),
+        ({"OFFERS": "9x9", "ON_DELETE": "keep"}, True, "offers (1)"),
+        ({"URL_KEYS": f"{'ab' * 16},{'cd' * 16}"}, True, "a URL signed with one of 2 keys"),
+        ({"OPEN": "on"}, None, "anyone may ask for any size"),
+    ],
+)
+def test_who_may_ask_for_what_on_demand(
+    monkeypatch: pytest.MonkeyPatch, env: dict[str, str], good: bool | None, says: str
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(f"THUMBNAILER_{name}", value)
+    assert found("on demand").good is good
+    assert says in found("on demand").found
+
+
+def test_no_key_of_signed_urls_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"URL_KEYS": "ab" * 16, "IMGPROXY_KEYS": "abab:abab", "THUMBOR_KEYS": "abab"}.items():
+        monkeypatch.setenv(f"THUMBNAILER_{name}", value)
+    assert not [finding for finding in examine() if "abab" in finding.found]
+
+
+@pytest.mark.parametrize(
     ("destination", "source", "good", "says"),
     [
         (None, "photos", True, "go to photos-resized"),

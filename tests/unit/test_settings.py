@@ -65,6 +65,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         record_timeout=120,
         port=8080,
         offers=(),
+        any_prefix="_any/",
         url_keys=(),
         open=False,
         grammars=("query",),
@@ -112,6 +113,7 @@ def test_every_variable_is_read_into_its_field() -> None:
         RECORD_TIMEOUT="60",
         PORT="0",
         OFFERS="5x5",
+        ANY_PREFIX="on-demand/",
         URL_KEYS=f"{'ab' * 16},{'cd' * 32}",
         OPEN="on",
         GRAMMARS="dit,query",
@@ -156,6 +158,7 @@ def test_every_variable_is_read_into_its_field() -> None:
         record_timeout=60,
         port=0,
         offers=parse_renditions("5x5"),
+        any_prefix="on-demand/",
         url_keys=(b"\xab" * 16, b"\xcd" * 32),
         open=True,
         grammars=("dit", "query"),
@@ -167,6 +170,13 @@ def test_every_variable_is_read_into_its_field() -> None:
         cors="https://example.com",
         request_timeout=5,
     )
+
+
+def test_offers_are_few() -> None:
+    most = ",".join(f"{side}x" for side in range(1, 33))
+    assert len(settings(OFFERS=most).offers) == 32
+    with pytest.raises(SettingsError, match="33 offers; at most 32"):
+        settings(OFFERS=f"{most},33x")
 
 
 def test_the_key_template_follows_from_the_number_of_renditions() -> None:

@@ -227,7 +227,7 @@ def test_worker_waits_for_a_queue_that_cannot_be_reached_and_is_not_ready(env: d
 def test_worker_is_not_ready_while_a_source_bucket_is_missing(aws: Cloud, env: dict[str, str], log: Path) -> None:
     with worker(env | {"THUMBNAILER_SOURCES": "photos,albums,*-photos"}, log) as process:
         assert process.get("/healthz")[0] == 200
-        assert process.get("/readyz") == (503, "the queue or a bucket does not answer; see the log")
+        assert process.get("/readyz") == (503, "a bucket or the queue does not answer; see the log")
         until(lambda: "albums" in process.text)
         for bucket in ("albums", "albums-resized"):
             aws.s3.create_bucket(Bucket=bucket)

@@ -279,9 +279,13 @@ def saver_for(target: Target) -> Saver | None:
 SAVERS: Final[dict[Format, Saver]] = {
     Format.JPEG: Saver(
         "JPEG",
-        lambda target: {"optimize": True, "subsampling": _chroma(target), "progressive": target.progressive},
+        lambda target: {
+            "optimize": not target.quick,
+            "subsampling": _chroma(target),
+            "progressive": target.progressive,
+        },
         lambda image: on_white(image) if image.mode == "RGBA" else image,
     ),
-    Format.PNG: Saver("PNG", lambda _: {"compress_level": 6}),
-    Format.WEBP: Saver("WEBP", lambda _: {"method": 4, "kmin": 0, "kmax": 0}),
+    Format.PNG: Saver("PNG", lambda target: {"compress_level": 4 if target.quick else 6}),
+    Format.WEBP: Saver("WEBP", lambda target: {"method": 2 if target.quick else 4, "kmin": 0, "kmax": 0}),
 }

@@ -153,13 +153,13 @@ class Saver:
 def _png_options(target: Target) -> dict[str, Any]:
     """All colours at full quality; below it a palette, and the quality is the quantiser's."""
     if target.quality == 100:
-        return {"compression": 6, "filter": "all"}
+        return {"compression": 4 if target.quick else 6, "filter": "all"}
     return {"compression": 9, "palette": True, "Q": target.quality, **QUANTISER}
 
 
 def _jpeg_options(target: Target) -> dict[str, Any]:
     if not target.small:
-        return {"Q": target.quality, "optimize_coding": True, "interlace": target.progressive}
+        return {"Q": target.quality, "optimize_coding": not target.quick, "interlace": target.progressive}
     many = target.width * target.height > SCANS_PAY
     return {
         "Q": min(100, target.quality + (2 if many else 1)),
@@ -171,15 +171,18 @@ def _jpeg_options(target: Target) -> dict[str, Any]:
 
 
 def _webp_options(target: Target) -> dict[str, Any]:
-    return {"Q": max(1, target.quality - 2), "effort": 6} if target.small else {"Q": target.quality, "effort": 4}
+    if target.small:
+        return {"Q": max(1, target.quality - 2), "effort": 6}
+    return {"Q": target.quality, "effort": 2 if target.quick else 4}
 
 
 def _avif_options(target: Target) -> dict[str, Any]:
-    """As sharp's defaults at quality 50. More effort than 4 takes twice the time for 4 % of the bytes."""
+    """As sharp's defaults at quality 50. More effort than 4 takes twice the time for 4 % of the bytes; 3 a quarter of
+    the time for as many bytes."""
     known = {"compression": "av1", "subsample_mode": "off"}
     if target.small:
         return {"Q": max(1, target.quality - 4), "effort": 6, **known}
-    return {"Q": target.quality, "effort": 4, **known}
+    return {"Q": target.quality, "effort": 3 if target.quick else 4, **known}
 
 
 SAVERS: Final[dict[Format, Saver]] = {

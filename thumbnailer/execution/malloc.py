@@ -27,15 +27,15 @@ if _mallinfo is not None:
     _mallinfo.restype = _Mallinfo
 
 
-def tame_heap() -> None:
-    """Gives all threads one heap that keeps at most 2 MB free at its end. Call it before any thread starts.
+def tame_heap(most_kept: int = MOST_KEPT) -> None:
+    """Gives all threads one heap that keeps at most so many bytes free at its end. Call it before any thread starts.
 
     By default each thread has its own heap, keeps up to 64 MB of it free, and no other thread can use that memory.
     """
     if _mallopt is not None:
         _mallopt(M_ARENA_MAX, 1)
-        _mallopt(M_MMAP_THRESHOLD, MOST_KEPT)
-        _mallopt(M_TRIM_THRESHOLD, MOST_KEPT)
+        _mallopt(M_MMAP_THRESHOLD, most_kept)
+        _mallopt(M_TRIM_THRESHOLD, most_kept)
 
 
 def trim_heap(most_free: int) -> None:

@@ -64,6 +64,8 @@ def refuse_event(event: ObjectEvent, settings: Settings) -> None:
         raise errors.Filtered("nothing was created, removed or restored")
     if settings.failed_prefix and event.key.startswith(settings.failed_prefix):
         raise errors.Filtered(f"the key lies under THUMBNAILER_FAILED_PREFIX={settings.failed_prefix}")
+    if settings.kept_offers and event.key.startswith(settings.any_prefix):
+        raise errors.Filtered(f"the key lies under THUMBNAILER_ANY_PREFIX={settings.any_prefix}")
     if not settings.wants(event.key):
         raise errors.Filtered("THUMBNAILER_INCLUDE or _EXCLUDE leaves the key out")
 

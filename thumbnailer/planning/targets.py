@@ -9,7 +9,7 @@ from thumbnailer.model import Fit, Format, ImageInfo, ObjectEvent
 from thumbnailer.planning.capabilities import INPUTS, OUTPUTS
 from thumbnailer.renditions import MAX_SIDE, OUTPUT_FORMATS, SMALL_FORMATS, Rendition, target_key
 from thumbnailer.settings import Settings
-from thumbnailer.store.base import ObjectHeaders, PutHeaders
+from thumbnailer.store.base import ObjectHeaders, ObjectVersion, PutHeaders
 from thumbnailer.values import dataclass, replace
 
 SOURCE_ETAG: Final = "source-etag"
@@ -18,6 +18,7 @@ RECIPE: Final = "recipe"
 PICTURE_VERSION: Final = 1
 """Raised when the pixels of thumbnails change: a backfill with `--compare etag` then makes all of them again."""
 PLACEHOLDER: Final = "thumbhash"
+_CONTENT_TYPES: Final = frozenset(output.content_type for output in OUTPUTS.values())
 MOST_METADATA: Final = 2048  # bytes of user metadata, names and values together: S3's limit
 
 
@@ -37,6 +38,7 @@ class Target:
     smart: bool = False  # cropped around the most striking part, not around the middle
     progressive: bool = False
     small: bool = False  # fewer bytes for more time to encode
+    quick: bool = False  # less time to encode for more bytes
     most_bytes: int | None = None  # limit for the encoded picture if a lower quality can meet it; None: no limit
 
 
@@ -63,6 +65,7 @@ def resolve(
         smart=rendition.fit is Fit.SMART,
         progressive=rendition.progressive and output.progressive,
         small=rendition.small and format_ in SMALL_FORMATS,
+        quick=rendition.quick,
         most_bytes=source.size if may_shrink else None,
     )
 
@@ -129,6 +132,14 @@ def _metadata(source: ObjectHeaders, made_by: str, user: bool) -> Mapping[str, s
         own[SOURCE_VERSION] = source.version_id
     every = {**source.metadata, **own}
     return every if user and _size(every) <= MOST_METADATA else own
+
+
+def source_version(thumbnail: ObjectHeaders) -> ObjectVersion | None:
+    """The version of the source that the thumbnail was made from; None if the object is no thumbnail."""
+    metadata = thumbnail.metadata
+    if SOURCE_ETAG not in metadata or thumbnail.content_type not in _CONTENT_TYPES:
+        return None
+    return ObjectVersion(metadata[SOURCE_ETAG] or None, metadata.get(SOURCE_VERSION))
 
 
 def with_placeholder(headers: PutHeaders, placeholder: str) -> PutHeaders:

@@ -58,6 +58,11 @@ class Aioboto3Store(S3Store):
     async def _delete(self, bucket: str, key: str) -> None:
         await self._request("delete_object", bucket, key)
 
+    async def presign(self, bucket: str, key: str, seconds: int) -> str:
+        sign = (await self._client()).generate_presigned_url
+        signing = sign("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds)
+        return str(await _map_errors(f"GET {bucket}/{key!r}", signing))
+
     async def _renew(self) -> None:
         """Makes a new client, which looks for credentials again; the old one stays open for unfinished bodies.
 

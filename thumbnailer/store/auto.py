@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from importlib.util import find_spec
-from typing import Final, Literal, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar, cast
 
-from thumbnailer.store.base import ObjectBody, ObjectStore, ObjectVersion, PutHeaders, StoreConfig
+from thumbnailer.store.base import ObjectBody, ObjectStore, ObjectVersion, Presigner, PutHeaders, StoreConfig
 from thumbnailer.store.s3 import ObstoreCannot
 
 T = TypeVar("T")
@@ -106,6 +106,9 @@ class FallbackStore:
 
     async def delete(self, bucket: str, key: str) -> None:
         await self._do(bucket, lambda store: store.delete(bucket, key))
+
+    async def presign(self, bucket: str, key: str, seconds: int) -> str:
+        return await self._do(bucket, lambda store: cast("Presigner", store).presign(bucket, key, seconds))
 
     async def aclose(self) -> None:
         await self._obstore.aclose()

@@ -6,7 +6,7 @@ Keys are decoded text; a key is never a path. Sizes are bytes, durations seconds
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Literal, NamedTuple, Protocol, Self
+from typing import Any, Final, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 from thumbnailer.values import dataclass, replace
 
@@ -106,6 +106,14 @@ class ObjectStore(Protocol):
 
     async def aclose(self) -> None:
         """Closes all connections; the store cannot be used afterwards."""
+
+
+@runtime_checkable
+class Presigner(Protocol):
+    """A store whose objects can be had by URL."""
+
+    async def presign(self, bucket: str, key: str, seconds: int) -> str:
+        """A URL that GETs the object for so long, without credentials. Raises StoreError."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,10 @@ class ObstoreStore(S3Store):
     async def _delete(self, bucket: str, key: str) -> None:
         await _map_errors(_check("DELETE", bucket, key), obstore.delete_async(self._store(bucket, None, None), key))
 
+    async def presign(self, bucket: str, key: str, seconds: int) -> str:
+        what, valid = _check("GET", bucket, key), timedelta(seconds=seconds)
+        return await _map_errors(what, obstore.sign_async(self._store(bucket, None, None), "GET", key, valid))
+
     async def _renew(self) -> None:
         self._store.cache_clear()
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from thumbnailer.wishes import dit, imgproxy, query, thumbor
+from thumbnailer.wishes import dit, imgproxy, kept, query, thumbor
 from thumbnailer.wishes.wish import BadWish, Site, Wish
 
 GRAMMARS: Final[dict[str, Callable[[str, str, Site, float], Wish | None]]] = {
@@ -17,7 +17,7 @@ GRAMMARS: Final[dict[str, Callable[[str, str, Site, float], Wish | None]]] = {
 
 def read_url(path: str, query_: str, site: Site, now: float, grammars: Sequence[str]) -> Wish:
     """Raises BadWish, NotAllowed, Expired."""
-    for name in grammars:
-        if wish := GRAMMARS[name](path, query_, site, now):
+    for parse in (kept.parse, *map(GRAMMARS.__getitem__, grammars)):
+        if wish := parse(path, query_, site, now):
             return wish
     raise BadWish("path", f"it has no form of {', '.join(grammars)}")

@@ -35,7 +35,8 @@ def _quality(text: str) -> float:
 
 def entity_tag(source: ObjectVersion, rendition: Rendition) -> str:
     """The ETag of a source's rendition: the same on every machine, whether the picture was stored or made just now."""
-    parts = (source.etag or "", source.version_id or "", str(rendition), str(PICTURES))
+    recipe = f"{rendition}:quick" if rendition.quick else str(rendition)
+    parts = (source.etag or "", source.version_id or "", recipe, str(PICTURES))
     return f'"{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"'
 
 

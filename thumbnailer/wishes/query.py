@@ -5,6 +5,7 @@ Its long names and `resize.width`, `resize.height`, `resize.fit` are those of AW
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, TypeVar
 from urllib.parse import parse_qsl
 
@@ -32,6 +33,15 @@ _RATIO: Final = re.compile(r"[0-9](\.[0-9]{1,2})?")
 
 def parse(path: str, query: str, site: Site, now: float) -> Wish:
     """The wish of a percent-encoded path and query. Raises BadWish, NotAllowed, Expired."""
+    entries, options, size = _read(query, site.most_side)
+    bucket, key = locate(path, site)
+    signed = verify(path, entries, site.keys, now)
+    return Wish(bucket, key, size or named(options["name"], site), signed, immutable=bool(options.get("v")))
+
+
+@lru_cache(256)
+def _read(query: str, most: int) -> tuple[list[tuple[str, str]], dict[str, str], Rendition | None]:
+    """Entries, options and rendition, None if it is named. Many pictures are asked for in few sizes. Raises BadWish."""
     try:
         entries = parse_qsl(query, keep_blank_values=True, errors="strict", max_num_fields=MOST_ENTRIES)
     except ValueError as error:
@@ -39,26 +49,25 @@ def parse(path: str, query: str, site: Site, now: float) -> Wish:
     options = once([(ALIASES.get(name, name), value) for name, value in entries])
     if unknown := sorted(options.keys() - OPTIONS):
         raise BadWish(unknown[0], f"there is no such option; there are {', '.join(sorted(OPTIONS))}")
-    bucket, key = locate(path, site)
-    signed = verify(path, entries, site.keys, now)
-    if "name" in options and (other := sorted(options.keys() & SIZES)):
+    if "name" not in options:
+        return entries, options, sized(options, most)
+    if other := sorted(options.keys() & SIZES):
         raise BadWish(other[0], "a rendition has it already; leave out either this or `name`")
-    rendition = named(options["name"], site) if "name" in options else sized(options, site.most_side)
-    return Wish(bucket, key, rendition, signed, immutable=bool(options.get("v")))
+    return entries, options, None
 
 
 def named(name: str, site: Site) -> Rendition:
     """The site's rendition. Raises BadWish."""
-    for rendition in site.renditions:
-        if rendition.name == name:
-            return rendition
-    raise BadWish("name", f"there is no such rendition; there are {', '.join(r.name for r in site.renditions)}")
+    named_ = {rendition.name: rendition for rendition in (*site.offers, *site.renditions)}
+    if name not in named_:
+        raise BadWish("name", f"there is no such rendition; there are {', '.join(sorted(named_))}")
+    return named_[name]
 
 
 def sized(options: Mapping[str, str], most: int) -> Rendition:
     """The rendition of width, height, fit, format, quality and dpr, in text. Raises BadWish.
 
-    Without a side, the picture keeps its own size, at most `most` pixels a side.
+    Without a side, the picture keeps its own size, at most `most` pixels a side. It is encoded quickly.
     """
     ratio = options.get("dpr", "") or "1"
     if not _RATIO.fullmatch(ratio) or float(ratio) == 0:
@@ -70,7 +79,8 @@ def sized(options: Mapping[str, str], most: int) -> Rendition:
     if width is None and height is None:
         width = height = most
     format_ = _word("format", options.get("format", ""), FORMATS, None)
-    return Rendition(_name(width, height), width, height, fit, format_, _quality(options.get("quality", "")))
+    quality = _quality(options.get("quality", ""))
+    return Rendition(_name(width, height), width, height, fit, format_, quality, quick=True)
 
 
 def _name(width: int | None, height: int | None) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from thumbnailer.errors import ThumbnailerError
+from thumbnailer.model import Format
 from thumbnailer.renditions import MAX_KEY_BYTES, Rendition
 from thumbnailer.values import dataclass, replace
 
@@ -42,6 +43,12 @@ class Site:
     open: bool = False
     """every size is for everybody"""
     most_side: int = 4096
+    offers: tuple[Rendition, ...] = ()
+    """for everybody, beside the renditions"""
+    negotiate: tuple[Format, ...] = ()
+    """formats that everybody may have of a rendition or offer without a format"""
+    any_prefix: str = ""
+    """where the destination keeps offers; empty: nowhere"""
 
     @property
     def only_bucket(self) -> str | None:
@@ -64,19 +71,20 @@ class Wish:
 
 def allow(wish: Wish, site: Site) -> Wish:
     """The wish, with the site's own rendition if it is one of them. Raises NotAllowed."""
-    for rendition in site.renditions:
-        if _is_same(wish.rendition, rendition):
-            return replace(wish, rendition=rendition)
+    asked = wish.rendition
+    if same := [offered for offered in (*site.renditions, *site.offers) if _is_same(asked, offered, site)]:
+        chosen = max(same, key=lambda offered: offered.name == asked.name)  # the first one, or that of the name
+        return replace(wish, rendition=replace(chosen, format=asked.format or chosen.format))
     if wish.signed or site.open:
         return wish
     raise NotAllowed("only signed URLs may ask for other sizes than the renditions")
 
 
-def _is_same(asked: Rendition, offered: Rendition) -> bool:
+def _is_same(asked: Rendition, offered: Rendition, site: Site) -> bool:
     """Whether the URL asks for a rendition by its size, and for nothing else than it has."""
     return (
         (asked.width, asked.height, asked.fit) == (offered.width, offered.height, offered.fit)
-        and asked.format in (None, offered.format)
+        and asked.format in (None, offered.format, *(() if offered.format else site.negotiate))
         and asked.quality in (None, offered.quality)
     )
 
@@ -115,8 +123,9 @@ def side(option: str, text: str, times: float, most: int) -> int | None:
 
 def once(entries: Sequence[tuple[str, str]]) -> dict[str, str]:
     """The entries by name. Raises BadWish for a name that is given twice."""
-    named = dict(entries)
-    for name in named:
-        if sum(name == other for other, _ in entries) > 1:
+    named: dict[str, str] = {}
+    for name, value in entries:
+        if name in named:
             raise BadWish(name, "it is given twice")
+        named[name] = value
     return named
