@@ -123,7 +123,9 @@ class _Backfill:
                 "Name a prefix, or raise --limit-usd"
             )
         else:
-            return not asks or typer.confirm(f"Send {cost.todo:,} records for about {cost.usd:,.4f} USD?")
+            if not asks or typer.confirm(f"Send {cost.todo:,} records for about {cost.usd:,.4f} USD?"):
+                return True
+            typer.echo("Nothing was sent.")
         return False
 
     # --- the second pass ------------------------------------------------------------------------------------------
@@ -131,7 +133,7 @@ class _Backfill:
     async def feed(self, most: int) -> int:
         """Sends at most `most` records. Returns the exit code."""
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, self._stop_at_once_or_soon)
+            asyncio.get_running_loop().add_signal_handler(number, self._request_stop)
         async with hold_lease(self.lister, self._settings.destination_bucket(self._job.bucket), self._stop):
             await self._send_all(most)
         typer.echo(self._summary())
@@ -144,7 +146,7 @@ class _Backfill:
                     await sink.send(batch)
                 await sink.finish()
 
-    def _stop_at_once_or_soon(self) -> None:
+    def _request_stop(self) -> None:
         """The first signal lets records in work end, a second one does not."""
         self._stop.set()
         asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)

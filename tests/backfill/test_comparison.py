@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.listings import MemoryLister, find, listed, verdicts
+from tests.support.listings import SOURCE, MemoryLister, find, listed, verdicts
 from tests.support.pipelines import run, settings
 from tests.tools.compare import survey
 from thumbnailer.backfill.job import Job, Shard, cut_shards
+from thumbnailer.backfill.merging import OutOfOrder
 from thumbnailer.backfill.shapes import key_shape
 from thumbnailer.renditions import possible_target_keys
 from thumbnailer.reporting.notes import note_key
@@ -101,3 +102,11 @@ def test_a_chain_of_keys_and_their_thumbnails_is_held_only_while_it_lasts() -> N
     lister = MemoryLister([listed(key) for key in keys], [listed(key) for key in keys[::2]], page=7)
     found = verdicts(run(find(lister, settings(), JOB)))
     assert [key for key in keys if found[key] == "fresh"] == keys[::2]
+
+
+@pytest.mark.parametrize("pages", [["b", "a"], ["a", "c", "b", "d"]])
+def test_a_listing_out_of_order_is_refused(pages: list[str]) -> None:
+    lister = MemoryLister(page=2)
+    lister._objects[SOURCE] = [listed(key) for key in pages]
+    with pytest.raises(OutOfOrder, match="give them with --keys, or --compare none"):
+        run(find(lister, settings(), JOB))

@@ -291,6 +291,15 @@ def test_old_prices_are_named_and_own_ones_taken(
     assert "77.0000" in told
 
 
+@pytest.mark.parametrize(("answer", "stored"), [("n", []), ("y", ["a.jpg"])])
+def test_a_person_is_asked_before_anything_is_sent(aws: Cloud, answer: str, stored: list[str]) -> None:
+    put(aws, ["a.jpg"])
+    ended = CliRunner().invoke(app, ["backfill", URL, "--limit-usd", "1"], input=f"{answer}\n")
+    assert ended.exit_code == 0
+    assert "Send 1 records for about" in ended.output
+    assert made(aws) == stored
+
+
 # --- reconcile ----------------------------------------------------------------------------------------------------
 
 

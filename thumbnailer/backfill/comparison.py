@@ -2,7 +2,7 @@
 
 Every thumbnail and note of a source begins with the source's key, once the head is taken off. So in byte order they
 follow the source, and everything between them begins with that key too. The open sources are therefore a chain of
-keys, each one the beginning of the next; a key has at most 1,024 bytes, and so has the chain links.
+keys, each one the beginning of the next. A key has at most 1,024 bytes, so the chain has at most 1,024 links.
 """
 
 from collections.abc import Iterable, Mapping

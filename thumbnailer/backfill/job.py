@@ -14,7 +14,7 @@ SHARD_KEYS: Final = 10_000
 
 
 class Shard(NamedTuple):
-    """The sources whose keys sort behind `after` and up to `upto`, both included in JSON as text; None: to the end."""
+    """The sources whose keys sort behind `after`, up to and with `upto`; None: to the end."""
 
     after: str = ""
     upto: str | None = None

@@ -4,20 +4,28 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import chain
-from operator import itemgetter
+from operator import gt, itemgetter
 
 from thumbnailer.backfill.comparison import Event
 from thumbnailer.backfill.job import Shard
+from thumbnailer.errors import ThumbnailerError
 from thumbnailer.store.listing import Listed, Lister
 
 Events = AsyncIterator[list[Event]]
 _PLACE = itemgetter(0)
 
 
+class OutOfOrder(ThumbnailerError):
+    """The bucket is a directory bucket (S3 Express): its listing cannot be compared."""
+
+
 async def pages(lister: Lister, bucket: str, head: str, prefix: str, shard: Shard) -> AsyncIterator[Sequence[Listed]]:
-    """The keys that begin with `head` and `prefix`, within the shard of what follows the head."""
-    after = head + shard.after if shard.after else ""
+    """The keys that begin with `head` and `prefix`, within the shard of what follows the head. Raises OutOfOrder."""
+    last = after = head + shard.after if shard.after else ""
     async for page in lister.pages(bucket, head + prefix, after):
+        if page[0].key <= last or any(map(gt, page, page[1:])):
+            raise OutOfOrder(f"{bucket} does not list its keys in order: give them with --keys, or --compare none")
+        last = page[-1].key
         if shard.upto is not None and page[-1].key > head + shard.upto:
             yield [listed for listed in page if listed.key <= head + shard.upto]
             return

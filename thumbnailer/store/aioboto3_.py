@@ -76,10 +76,10 @@ class Aioboto3Store(S3Store):
     async def _request(self, operation: str, bucket: str, key: str | None, **more: Any) -> _Response:
         """One request, of a key or of a bucket."""
         owner = self._config.expected_owner
-        arguments = {"Bucket": bucket} | ({"Key": key} if key else {}) | more
+        arguments = {"Bucket": bucket} | ({} if key is None else {"Key": key}) | more
         arguments |= {"ExpectedBucketOwner": owner} if owner else {}
         client = await self._client()
-        what = f"{operation.partition('_')[0].upper()} {bucket}" + (f"/{key!r}" if key else "")
+        what = f"{operation.partition('_')[0].upper()} {bucket}" + ("" if key is None else f"/{key!r}")
         response: _Response = await _map_errors(what, getattr(client, operation)(**arguments))
         return response
 
