@@ -45,9 +45,12 @@ RULES: Final = (
     Rule("AWS's examples", "documentation", ("botocore/data/*/examples-1.json", "boto3/examples/*")),
     Rule(
         "other AWS services",
-        "the handler uses S3, and credentials may need the others that stay",
+        "the handler uses S3, steps of a backfill use the queue and its function, and credentials may need the others",
         ("botocore/data/*/*",),
-        tuple(f"botocore/data/{service}/*" for service in ("s3", "sts", "sso", "sso-oidc", "signin")),
+        tuple(
+            f"botocore/data/{service}/*"
+            for service in ("s3", "sqs", "lambda", "stepfunctions", "sts", "sso", "sso-oidc", "signin")
+        ),
     ),
     Rule("AWS's resources", "the handler uses clients only", ("boto3/data/*",)),
     Rule(

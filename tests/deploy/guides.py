@@ -14,6 +14,7 @@ from tests.deploy.stack import BASICS, TEMPLATE, Stack
 
 GUIDE: Final = TEMPLATE.with_name("README.md").read_text()
 WORKER_GUIDE: Final = TEMPLATE.with_name("fargate.md").read_text()
+RUNS_GUIDE: Final = TEMPLATE.with_name("backfill.md").read_text()
 MILLION: Final = 1_000_000
 GB_SECOND: Final = 0.0000166667
 

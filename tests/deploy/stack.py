@@ -38,6 +38,7 @@ _ARNS: Final = {
     "AWS::CloudFront::KeyValueStore": f"arn:aws:cloudfront::{ACCOUNT}:key-value-store/{{id}}",
     "AWS::SNS::Topic": f"arn:aws:sns:{REGION}:{ACCOUNT}:{{id}}",
     "AWS::ServiceDiscovery::Service": f"arn:aws:servicediscovery:{REGION}:{ACCOUNT}:service/{{id}}",
+    "AWS::StepFunctions::StateMachine": f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{{id}}",
 }
 _NAMES: Final = {"QueueName": "AWS::SQS::Queue", "Name": "AWS::ECS::Service", "GroupId": "AWS::EC2::SecurityGroup"}
 """Attributes that give the resource's name or id, by type."""
@@ -49,7 +50,7 @@ _OTHERS: Final = {
     "RootResourceId": "{id}",
 }
 """Attributes that are neither an ARN nor a name."""
-_NAME_PROPERTIES: Final = ("BucketName", "QueueName", "LogGroupName", "DashboardName")
+_NAME_PROPERTIES: Final = ("BucketName", "QueueName", "LogGroupName", "DashboardName", "StateMachineName")
 
 
 @cache

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.deploy.guides import GUIDE, WORKER_GUIDE, blocks
+from tests.deploy.guides import GUIDE, RUNS_GUIDE, WORKER_GUIDE, blocks
 from thumbnailer.events import parse_event
 from thumbnailer.model import EventKind
 
@@ -157,3 +157,20 @@ def test_the_worker_s_deployment_hands_the_function_s_settings_on(tmp_path: Path
     handed = dict(word.split("=", 1) for word in worker)
     assert {name: handed.get(name) for name in given} == given | {"Consumer": None}
     assert handed["QueueArn"] == "QueueArn"
+
+
+@needs_jq
+def test_the_deployment_of_runs_hands_code_and_buckets_on(tmp_path: Path) -> None:
+    """MemorySize is the pipeline's own. The stand-in gives each output its name as its value."""
+    pairs = {"SourceBucket": "photos", "ImageUri": "image", "MemorySize": "1769"}
+    parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in pairs.items()]
+    (runs,) = values(run(tmp_path, commands_with(RUNS_GUIDE, "runs.json"), parameters=parameters), "deployed")
+    assert sorted(runs) == [
+        "DeadLetterQueueArn=DeadLetterQueueArn",
+        "DestinationBucket=DestinationBucketName",
+        "FunctionName=FunctionName",
+        "ImageUri=image",
+        "MappingId=MappingId",
+        "QueueArn=QueueArn",
+        "SourceBucket=photos",
+    ]
