@@ -5,6 +5,8 @@ MiniStack checks API keys and signatures of function URLs. It runs no CloudFront
 
 from __future__ import annotations
 
+import platform
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -18,14 +20,15 @@ from botocore.credentials import Credentials
 
 from deploy.packing import IndexUnreachable
 from deploy.packing.build import build, write
-from deploy.packing.target import target_for
+from deploy.packing.target import MACHINES, target_for
 from tests.deploy.on_demand import ON_DEMAND
 from tests.deploy.stack import ACCOUNT, REGION
-from tests.deploy.test_zip import ARCHITECTURE, HERE
 
 MiniStack = pytest.importorskip("tests.support.ministack", reason="MiniStack is not part of this tree").MiniStack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+HERE: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
+ARCHITECTURE: Final = {machine: name for name, machine in MACHINES.items()}[platform.machine()]
 SAMPLE: Final = Path(__file__).parents[2] / "handler" / "demo" / "samples" / "coffee-rotated-by-exif.jpg"
 KEPT: Final = "_any/coffee.jpg/x300.webp"
 
