@@ -28,7 +28,7 @@ MiniStack = pytest.importorskip("tests.support.ministack", reason="MiniStack is 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 HERE: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
-ARCHITECTURE: Final = {machine: architecture for architecture, machine in MACHINES.items()}[platform.machine()]
+ARCHITECTURE: Final = {machine: name for name, machine in MACHINES.items()}[platform.machine()]
 SAMPLE: Final = Path(__file__).parents[2] / "handler" / "demo" / "samples" / "coffee-rotated-by-exif.jpg"
 KEPT: Final = "_any/coffee.jpg/x300.webp"
 
