@@ -138,6 +138,7 @@ def recorder(tmp_path: Path, scripted: ScriptedServer) -> Iterator[Recorder]:
         enclosure=SimpleNamespace(hold=lambda *_: nullcontext(group)),
         proxy=lambda _: Proxy(),
         s3=SimpleNamespace(port=scripted.server_address[1]),
+        scratch=tmp_path,
     )
     key = CellKey("lambda", 512, 0.29, "auto", "auto", "photos", 1)
     with ExitStack() as stack:

@@ -315,7 +315,9 @@ def test_a_folder_without_pictures_is_named(tmp_path: Path, command: str) -> Non
 def test_wrong_prices_are_named(tmp_path: Path) -> None:
     assert said("tiers", "--prices", "none.toml") == "none.toml: cannot be read: No such file or directory"
     (tmp_path / "x.toml").write_text("[lambda_reqest]\nusd = 1\n")
-    assert said("tiers", "--prices", "x.toml") == "x.toml: lambda_reqest: no such price; did you mean lambda_request?"
+    assert (
+        said("tiers", "--prices", "x.toml") == "x.toml: lambda_reqest: no such price; the nearest is 'lambda_request'"
+    )
     (tmp_path / "x.toml").write_bytes(b"\xff")
     assert "x.toml: is not TOML" in said("tiers", "--prices", "x.toml")
 

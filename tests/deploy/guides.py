@@ -78,5 +78,14 @@ def costs(pictures: int, seconds: float, log_kb: float) -> dict[str, float]:
 
 def seconds(memory_mb: int, batch_size: int) -> float:
     """The measured time of an invocation."""
+    return batch_size * _median("billed_ms_per_image", memory_mb, batch_size) / 1000
+
+
+def log_kb(memory_mb: int, batch_size: int) -> float:
+    """The measured log of a picture, as the guide rounds it."""
+    return round(_median("log_bytes_per_image", memory_mb, batch_size) / 1000, 2)
+
+
+def _median(name: str, memory_mb: int, batch_size: int) -> float:
     (cell,) = (one for one in reference_cells() if (one.key.memory_mb, one.key.batch_size) == (memory_mb, batch_size))
-    return batch_size * (cell.median("billed_ms_per_image") or 0.0) / 1000
+    return cell.median(name) or 0.0

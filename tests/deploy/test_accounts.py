@@ -22,7 +22,7 @@ MOST_PARAMETERS: Final = 200
 BOUNDED: Final = {"PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/bound", "RolePath": "/teams/"}
 GRADUAL: Final = {"Deployment": "Linear10PercentEvery2Minutes", "Release": "2026-11-30T12:00"}
 NETWORK: Final = {"VpcId": "vpc-01234567", "SubnetIds": "subnet-01234567,subnet-89abcdef"}
-PRICES: Final = tomllib.loads((TEMPLATE.parents[1] / "bench" / "money" / "prices.toml").read_text())
+PRICES: Final = tomllib.loads((TEMPLATE.parents[1] / "thumbnailer" / "backfill" / "prices.toml").read_text())
 
 
 def pipeline(**parameters: str) -> Stack:

@@ -24,9 +24,8 @@ from handler.deploy.run import run_deploy
 from handler.deploy.source import switch_eventbridge_on, without_stack
 from handler.deploy.stacks import CloudFormation, Stack
 from tests.deploy.guides import costs as guide_costs
-from tests.deploy.guides import seconds
+from tests.deploy.guides import log_kb, seconds
 from tests.support.cloud import SOURCE, Cloud
-from thumbnailer.backfill.prices import load_prices
 
 ID = "123456789012"
 STACK = "arn:aws:cloudformation:us-east-1:123456789012:stack/thumbnailer/1"
@@ -340,9 +339,8 @@ def test_a_value_goes_to_every_template_unless_it_means_something_else_there() -
 
 
 def test_the_costs_are_those_of_the_guide() -> None:
-    """deploy/README.md has the same numbers, and the bench the same prices."""
-    assert costs.load_prices() == {name: price.usd for name, price in load_prices().items.items()}
-    one, ten = (guide_costs(n, seconds(1769, n), kb)["together"] for n, kb in ((1, 2.2), (10, 0.81)))
+    """deploy/README.md has the same numbers."""
+    one, ten = (guide_costs(n, seconds(1769, n), log_kb(1769, n))["together"] for n in (1, 10))
     lines = costs.cost_lines(load_template(MAIN).defaults(), 1)
     told = [float(number) for number in re.findall(r"\d+\.\d\d", lines[0])]
     assert told == pytest.approx([ten, one], abs=0.006)

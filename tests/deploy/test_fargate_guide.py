@@ -119,7 +119,7 @@ def test_every_link_of_both_guides_leads_to_a_file() -> None:
 # --- costs --------------------------------------------------------------------------------------------------------
 
 HOURS: Final = 730
-PRICES: Final = tomllib.loads((FARGATE.parents[1] / "bench" / "money" / "prices.toml").read_text())
+PRICES: Final = tomllib.loads((FARGATE.parents[1] / "thumbnailer" / "backfill" / "prices.toml").read_text())
 X86: Final = (0.04048, 0.004445)
 ARM: Final = (0.03238, 0.00356)
 

@@ -16,6 +16,7 @@ from tests.deploy.guides import (
     commands,
     cost_rows,
     costs,
+    log_kb,
     on_one_line,
     overrides,
     seconds,
@@ -98,7 +99,7 @@ def test_the_seconds_are_those_that_the_bench_measured() -> None:
 
 
 def test_the_costs_follow_from_the_prices() -> None:
-    one, ten = costs(1, seconds(1769, 1), 2.2), costs(10, seconds(1769, 10), 0.81)
+    one, ten = (costs(n, seconds(1769, n), log_kb(1769, n)) for n in (1, 10))
     rows = cost_rows(section("What it costs"))
     assert [name for name, _, _ in rows] == list(one)
     for name, single, batched in rows:

@@ -239,15 +239,15 @@ def test_without_report_batch_item_failures_the_failed_message_is_lost(start: St
 def test_settings_that_the_function_refuses_are_logged_and_no_message_is_deleted(
     start: Start, samples: dict[str, bytes]
 ) -> None:
-    """No pattern of a template can find a name that is given twice."""
-    running = start(Renditions="a=1x1,a=2x2")
+    """No pattern of a template can count."""
+    running = start(Offers=",".join(f"{side}x{side}" for side in range(1, 34)))
     purge_test_event(running)
     running.cloud.put("a.jpg", samples[PHOTO])
     delivery = running.mapping.deliver()
     assert delivery is not None
     assert (delivery.answer, delivery.kept) == (None, delivery.ids)
     assert running.holds(EVENTS) == 1
-    assert "THUMBNAILER_RENDITIONS" in running.function.log
+    assert "THUMBNAILER_OFFERS" in running.function.log
 
 
 # --- monitoring -------------------------------------------------------------------------------------------------
