@@ -132,6 +132,7 @@ def test_every_order_leaves_what_a_request_now_would_make_or_nothing(change: Cha
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_every_order_of_two_changes_and_a_request_ends_right() -> None:
     found = explored([OLD, NEW], ASKED, asks=1)
     assert found.wrong == ()
