@@ -244,8 +244,9 @@ def test_doctor_in_the_zip_reports_plain_pillow_and_the_engines(package: Package
     assert [what for what, (good, _) in doctor.items() if good is False] == []
 
 
-def test_boto3_has_clients_only_for_s3_and_for_credentials(package: Package, everything: Everything) -> None:
-    assert everything(package)["services"] == ["s3", "sso", "sso-oidc", "sts"]
+def test_boto3_has_clients_only_for_the_doors_and_for_credentials(package: Package, everything: Everything) -> None:
+    found = everything(package)["services"]
+    assert found == ["lambda", "s3", "sqs", "sso", "sso-oidc", "stepfunctions", "sts"]
 
 
 def test_nearly_every_file_in_the_zip_is_opened(package: Package, everything: Everything) -> None:
