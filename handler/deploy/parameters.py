@@ -46,7 +46,7 @@ class Addition(NamedTuple):
 _BUCKET: Final = {"DestinationBucket": "DestinationBucketName"}
 ADDITIONS: Final[Mapping[str, Addition]] = {
     "on-demand": Addition("on-demand.yaml", renamed=_BUCKET, main={"Readers": "cloudfront"}),
-    "backfill": Addition("backfill.yaml", frozenset({"MemorySize"}), {**_BUCKET, "KmsKeyArn": "KmsKeyId"}),
+    "backfill": Addition("backfill.yaml", frozenset({"MemorySize"}), _BUCKET),
     "fargate": Addition(
         "fargate.yaml",
         frozenset({"Consumer", "EphemeralStorage", "VpcId", "SubnetIds"}),
@@ -156,10 +156,12 @@ def is_foreign(values: Mapping[str, str]) -> bool:
 def values_from_main(addition: Addition, known: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
     """What an addition's parameters take from `known`, the main stack's outputs and parameters.
 
+    MappingId is empty if a worker empties the queue: a backfill refuses to start while the mapping is disabled.
     Raises DeployError if a parameter has no value in `before`, the addition's present stack, either.
     """
     parameters = load_template(addition.file).parameters
-    named = {**known, **{name: known[other] for name, other in addition.renamed.items()}}
+    mapping = {"MappingId": ""} if known["Consumer"] == "none" else {}
+    named = {**known, **{name: known[other] for name, other in addition.renamed.items()}, **mapping}
     needed = {name for name, declared in parameters.items() if "Default" not in declared and not named.get(name)}
     if missing := sorted(needed - set(before)):
         name, what = missing[0], parameters[missing[0]]["Description"]

@@ -79,17 +79,30 @@ def make_plan(request: Request, account: Account, cloudformation: CloudFormation
     refuse_values(main, values)
     plan = Plan(request.stack, stack, given, values, additions)
     destination = _destination(plan.effective)
-    outputs = dict.fromkeys(main.parsed["Outputs"], "-")
+    absent = "HasQueue" if plan.effective["Trigger"] == "direct" else ""
+    outputs = {name: "-" for name, one in main.parsed["Outputs"].items() if one.get("Condition", "-") != absent}
     for name, present in additions.items():
         known = {**outputs, **plan.effective, **ADDITIONS[name].given(given)}
         values_from_main(ADDITIONS[name], known, present.values if present else {})
-    if stack:
-        return plan, []
-    there = _buckets_there(plan.effective, destination, account)
-    defaults = (load_template(ADDITIONS[name].file).defaults() for name in additions)
-    theirs = {name: value for each in defaults for name, value in each.items()}
-    warnings = look_at_concurrency(account, {**theirs, **plan.effective, **given})
+    warnings = _look_at_quota(account, plan)
+    there = {} if stack else _buckets_there(plan.effective, destination, account)
+    is_made = {**plan.effective, **there}["CreateDestinationBucket"] == "true"
+    if not is_made and values.get("Readers") != given.get("Readers"):
+        del values["Readers"]
+        warnings.append(f"The policy of {destination} is yours: let CloudFront read the bucket (deploy/buckets.md).")
     return Plan(request.stack, stack, given, {**there, **values}, additions), warnings
+
+
+def _look_at_quota(account: Account, plan: Plan) -> list[str]:
+    """Warnings about a new main stack. Raises DeployError if Lambda would refuse a reservation of a new stack."""
+    values = dict(plan.effective)
+    for addition in (ADDITIONS[name] for name, present in plan.additions.items() if not present):
+        values = {**load_template(addition.file).defaults(), **addition.given(plan.given), **values}
+    if not plan.stack:
+        return look_at_concurrency(account, values)
+    if "OnDemandConcurrency" in values:
+        look_at_concurrency(account, {**values, "ReserveConcurrency": "false"})  # the present stack has its own already
+    return []
 
 
 def _additions(request: Request, cloudformation: CloudFormation) -> dict[str, Stack | None]:

@@ -32,6 +32,8 @@ def remove(account: Account, cloudformation: CloudFormation, code: CodeBucket, s
     for stack in stacks:
         yield f"deleting the stack {stack.name}"
         cloudformation.delete(stack.id)
+        if (stack.values.get("Front"), stack.values.get("ApiLogRole")) == ("api", "true"):
+            yield "left: the role by which API Gateway writes logs, for all APIs of the account in the region"
     has_code = code.exists()
     for bucket, is_made in made.items():
         if bucket == values["SourceBucket"]:

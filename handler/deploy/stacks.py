@@ -16,6 +16,8 @@ from handler.deploy.parameters import Template, parse_template
 POLL_SECONDS: Final = 2.0
 DIRECT_LIMIT: Final = 51_200
 """The largest template, in bytes, that CloudFormation takes in a request (docs: cloudformation-limits)."""
+_NO_CHANGES: Final = ("didn't contain changes", "No updates are to be performed")
+"""In a reason of CloudFormation, which has no code for it; `aws cloudformation deploy` looks for the same words."""
 _REVIEW: Final = "REVIEW_IN_PROGRESS"
 _REMOVE: Final = "run `thumbnailer deploy --remove --stack {name}`, then deploy again"
 _ADVICE: Final = {
@@ -97,23 +99,28 @@ class CloudFormation:
             **kind,
         )
         undo.callback(self._forget, made["StackId"], made["Id"], stack is None)
-        return Change(name, made["Id"], made["StackId"], self._wait_for_lines(made["Id"]))
+        lines = self._wait_for_lines(made["Id"])
+        return None if lines is None else Change(name, made["Id"], made["StackId"], lines)
 
     def _is_current(self, stack: Stack, template: Template, values: Mapping[str, str]) -> bool:
         there = self._client.get_template(StackName=stack.id, TemplateStage="Original")["TemplateBody"]
         if (parse_template(there) if isinstance(there, str) else there) != template.parsed:
             return False
-        hidden = {name for name, one in template.parameters.items() if "NoEcho" in one}
+        hidden = {name for name, one in template.parameters.items() if "NoEcho" in one and name not in values}
         wanted = {**template.defaults(), **stack.values, **values}
         return all(stack.values.get(name) == wanted[name] for name in template.parameters if name not in hidden)
 
-    def _wait_for_lines(self, change: str) -> tuple[str, ...]:
+    def _wait_for_lines(self, change: str) -> tuple[str, ...] | None:
+        """What a change set does, None if nothing. Raises DeployError."""
         described = self._client.describe_change_set(ChangeSetName=change)
         while described["Status"].endswith(("_PENDING", "_IN_PROGRESS")):
             time.sleep(POLL_SECONDS / 4)
             described = self._client.describe_change_set(ChangeSetName=change)
         if described["Status"] == "FAILED":
-            raise DeployError(f"CloudFormation makes no change set: {described.get('StatusReason')}")
+            reason = described.get("StatusReason", "")
+            if any(words in reason for words in _NO_CHANGES):
+                return None
+            raise DeployError(f"CloudFormation makes no change set: {reason}")
         return tuple(_line(each["ResourceChange"]) for each in described["Changes"])
 
     def _forget(self, stack: str, change: str, is_new: bool) -> None:

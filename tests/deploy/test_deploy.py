@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -161,6 +161,7 @@ def test_a_bucket_that_is_not_there_is_made(ours: Account, session: Stubbed) -> 
         (Request("photos", additions=("fargate",), sets=("fargate.Cpu=7",)), r"Cpu=7: fargate\.yaml accepts 256, 512"),
         (Request("photos", additions=("fargat",)), "the nearest is 'fargate'"),
         (Request("photos", additions=("fargate",)), "fargate.yaml needs ImageUri: add --set fargate.ImageUri=VALUE"),
+        (Request("photos", additions=("backfill",), sets=("Trigger=direct",)), "backfill.yaml needs QueueArn"),
     ],
 )
 def test_a_mistake_is_refused_before_anything_is_made(
@@ -217,6 +218,58 @@ def test_a_reservation_that_lambda_would_refuse_is_refused(ours: Account, sessio
         limits(session, 105)
         with pytest.raises(DeployError, match="leaves less than 100"):
             look_at_concurrency(ours, {"MaximumConcurrency": "10", **reserves})
+
+
+@pytest.mark.parametrize(
+    ("sets", "outcome"),
+    [((), pytest.raises(DeployError, match="leaves less")), (("on-demand.OnDemandConcurrency=0",), nullcontext())],
+)
+def test_on_demand_reserves_concurrency_beside_a_stack_that_is_there(
+    ours: Account, session: Stubbed, sets: tuple[str, ...], outcome: AbstractContextManager[object]
+) -> None:
+    script = session.script("cloudformation")
+    script.add_response("describe_stacks", described("CREATE_COMPLETE", SourceBucket="photos"))
+    for _ in ADDITIONS:
+        script.add_client_error("describe_stacks", "ValidationError")
+    limits(session, 105)
+    with outcome:
+        request = Request(additions=("on-demand",), sets=sets)
+        make_plan(request, ours, CloudFormation(ours.client("cloudformation")))
+
+
+@pytest.mark.parametrize(("is_there", "readers"), [(False, "cloudfront"), (True, "")])
+def test_the_policy_of_a_bucket_that_was_there_is_left_alone(
+    ours: Account, session: Stubbed, is_there: bool, readers: str
+) -> None:
+    """The template refuses Readers for a bucket that it does not make."""
+    limits(session, 1000)
+    script = session.script("s3")
+    script.add_client_error("head_bucket", "404", http_status_code=404)
+    if is_there:
+        script.add_response("head_bucket", {"ResponseMetadata": {}})
+    else:
+        script.add_client_error("head_bucket", "404", http_status_code=404)
+    made, warnings = plan(ours, session, Request("photos", additions=("on-demand",)))
+    assert made.effective["Readers"] == readers
+    assert [line for line in warnings if "let CloudFront read the bucket" in line] == warnings[: int(is_there)]
+
+
+def test_a_change_of_no_resource_is_nothing_to_do(ours: Account, session: Stubbed) -> None:
+    """A hidden value always needs a change set, because CloudFormation does not show it."""
+    script, parsed = session.script("cloudformation"), {"Parameters": {"Secret": {"NoEcho": True, "Default": ""}}}
+    prepare = CloudFormation(session.client("cloudformation")).prepare
+    stack, template = (
+        Stack("s", STACK, "CREATE_COMPLETE", {"Secret": "****"}, {}),
+        parameters.Template("t", "-", parsed),
+    )
+    script.add_response("get_template", {"TemplateBody": str(parsed)})
+    assert prepare("s", stack, template, {}, CodeBucket(ours, "s"), ExitStack()) is None
+    reason = "The submitted information didn't contain changes."
+    script.add_response("get_template", {"TemplateBody": str(parsed)})
+    script.add_response("create_change_set", {"Id": STACK, "StackId": STACK})
+    script.add_response("describe_change_set", {"Status": "FAILED", "StatusReason": reason})
+    assert prepare("s", stack, template, {"Secret": "1"}, CodeBucket(ours, "s"), ExitStack()) is None
+    script.assert_no_pending_responses()
 
 
 def test_a_large_template_goes_through_the_code_bucket(aws: Cloud) -> None:
@@ -331,6 +384,12 @@ def test_an_addition_gets_every_value_that_it_needs(name: str) -> None:
 def test_an_addition_keeps_a_value_that_the_main_stack_does_not_have() -> None:
     known = dict.fromkeys(load_template("fargate.yaml").parameters, "-") | {"ImageUri": ""}
     assert "ImageUri" not in values_from_main(ADDITIONS["fargate"], known, {"ImageUri": "image"})
+
+
+def test_a_backfill_does_not_wait_for_the_mapping_that_a_worker_replaces() -> None:
+    known = dict.fromkeys(load_template("backfill.yaml").parameters, "-") | {"DestinationBucketName": "-"}
+    for consumer, mapping in (("lambda", "-"), ("none", "")):
+        assert values_from_main(ADDITIONS["backfill"], known | {"Consumer": consumer}, {})["MappingId"] == mapping
 
 
 def test_a_value_goes_to_every_template_unless_it_means_something_else_there() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from typer.testing import CliRunner, Result
 from deploy.packing import IndexUnreachable
 from deploy.packing.build import build, write
 from deploy.packing.target import MACHINES, target_for
+from handler import backfill_aws
 from handler.commands import app
 from handler.deploy import parameters, stacks
 from tests.support.ministack import ACCOUNT, MiniStack, possible_in_ministack
@@ -44,7 +46,7 @@ def zipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def cloud(ministack: MiniStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MiniStack]:
     """MiniStack with the templates as it can take them."""
-    for name in ("template.yaml", "fargate.yaml"):
+    for name in (parameters.MAIN, *(one.file for one in parameters.ADDITIONS.values())):
         (tmp_path / name).write_text(possible_in_ministack(yaml_parse((TEMPLATES / name).read_text())))
     monkeypatch.setattr(parameters, "TEMPLATES", tmp_path)
     monkeypatch.setattr(stacks, "POLL_SECONDS", 0.2)
@@ -134,6 +136,48 @@ def test_the_worker_is_added_updated_and_removed(cloud: MiniStack, zipped: Path)
     assert "Deploying thumbnailer-fargate" in both.output
 
     assert deploy(zipped, "--remove", "--yes").exit_code == 0
+    assert cloud.client("cloudformation").describe_stacks()["Stacks"] == []
+
+
+def described(cloud: MiniStack, stack: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Parameters and outputs of a stack."""
+    (one,) = cloud.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+    values = {each["ParameterKey"]: each["ParameterValue"] for each in one["Parameters"]}
+    return values, {each["OutputKey"]: each["OutputValue"] for each in one["Outputs"]}
+
+
+def test_backfill_and_on_demand_are_added_used_and_removed(
+    cloud: MiniStack, zipped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MiniStack runs no CloudFront, so the function's URL stands alone."""
+    monkeypatch.setattr(backfill_aws, "POLL_SECONDS", 0.2)
+    added = deploy(zipped, "--bucket", BUCKET, "--with", "backfill", "--yes")
+    assert added.exit_code == 0, added.output
+    front = ("--set", "Front=none", "--set", "Offers=x300", "--set", f"UrlKeys={'ab' * 32}")
+    assert "add      Function" in deploy(zipped, "--with", "on-demand", *front, "--dry-run").output
+    more = deploy(zipped, "--with", "on-demand", *front, "--yes")
+    assert "thumbnailer-backfill: nothing to do." in more.output
+    main, outputs = described(cloud, "thumbnailer")
+    outputs["DestinationBucket"] = outputs["DestinationBucketName"]
+    for name, own in {"backfill": {"MemorySize"}, "on-demand": set[str]()}.items():
+        values, _ = described(cloud, f"thumbnailer-{name}")  # the guides give the same by hand
+        expected = {key: value for key, value in (main | outputs).items() if key in values and key not in own}
+        assert values == values | expected
+
+    again = deploy(zipped, "--yes", *front)
+    assert again.output.count("nothing to do.") == 3, again.output
+    assert f"thumbnailer-on-demand: {described(cloud, 'thumbnailer-on-demand')[1]['Address']}" in again.output
+    rotated = deploy(zipped, "--yes", "--set", f"UrlKeys={'cd' * 32}")
+    assert (rotated.output.count("nothing to do."), "modify   Function" in rotated.output) == (2, True), rotated.output
+
+    cloud.client("s3").delete_object(Bucket=f"{BUCKET}-resized", Key="thumbnailer-sample.jpg")
+    machine = ["backfill", f"s3://{BUCKET}", "--to", "aws:thumbnailer-backfill", "--limit-usd", "3", "--follow"]
+    run = CliRunner().invoke(app, machine)
+    assert (run.exit_code, "SUCCEEDED" in run.output) == (0, True), run.output
+
+    removed = deploy(zipped, "--remove", "--yes")
+    order = re.findall(r"deleting the stack thumbnailer(\S*)", removed.output)
+    assert order == ["-on-demand", "-backfill", ""], removed.output
     assert cloud.client("cloudformation").describe_stacks()["Stacks"] == []
 
 
